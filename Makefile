@@ -1,0 +1,84 @@
+# Every command a developer or a first visitor needs. `make` alone lists them.
+#
+# A fresh Debian or Ubuntu machine with Python >= 3.11 is enough: the rest is installed, as root or
+# with sudo, without a terminal. macOS works the same way in principle; nobody has tried it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+DURATION_S ?= 30
+OUTPUT_DIR ?= demo-output
+PYTEST_ARGS ?=
+NODE_EXAMPLE := deploy/examples/node
+
+# pip's progress is for a person who waits, not for a log.
+QUIETLY = $$([ -t 1 ] || echo --quiet)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(VENV)/.installed ## the synthetic match, tracked live: make demo DURATION_S=20
+	@$(BIN)/masklet demo --duration-s $(DURATION_S) --output-dir $(OUTPUT_DIR)
+
+.PHONY: install
+install: $(VENV)/.installed ## the environment and the masklet command in .venv/bin
+
+.PHONY: test
+test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages ## everything, with a real RTSP server
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## the tables of the README, on this machine
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.benchmarks
+
+.PHONY: wheel
+wheel: $(VENV)/.installed-dev ## dist/masklet-*.whl
+	@$(BIN)/python -m build --wheel
+
+.PHONY: clean
+clean: ## remove what was built, the environment too
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache $(OUTPUT_DIR)
+	@rm -rf $(NODE_EXAMPLE)/node_modules
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: a second call does nothing unless what it was made from has changed.
+
+$(VENV)/bin/python:
+	@python=$$(deploy/find-python); \
+	if ! $$python -c 'import ensurepip' 2>/dev/null; then \
+	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    deploy/install-system-packages <(echo "python$$version-venv"); \
+	fi; \
+	$$python -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
+	@echo "installing Masklet and what it needs into $(VENV) (torch is large; the first time takes minutes)"
+	@$(BIN)/python -m pip install $(QUIETLY) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml setup.py | $(VENV)/bin/python
+	@echo "installing Masklet with its development tools into $(VENV)"
+	@$(BIN)/python -m pip install $(QUIETLY) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.system-packages: deploy/test-packages.txt | $(VENV)/bin/python
+	@deploy/install-system-packages $<
+	@touch $@
+
+$(VENV)/.node-packages: $(NODE_EXAMPLE)/package-lock.json $(VENV)/.system-packages
+	@cd $(NODE_EXAMPLE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,22 @@
+"""The packages of the wheel; everything else is in pyproject.toml.
+
+Two folders of the repository travel inside packages: ``configs`` as ``streamer/configs`` and
+``checkpoints`` as ``tracker/checkpoints``. In a checkout the code finds them beside the packages.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[
+        *find_packages(include=["tracker", "tracker.*", "streamer", "streamer.*"]),
+        "streamer.configs",
+        "tracker.checkpoints",
+    ],
+    package_dir={"streamer.configs": "configs", "tracker.checkpoints": "checkpoints"},
+    package_data={
+        "streamer.configs": ["*.yaml", "*/*.yaml"],
+        "tracker.checkpoints": ["*.safetensors", "*.md"],
+        "tracker": ["py.typed"],
+        "streamer": ["py.typed", "WIRE.md"],
+    },
+)

@@ -1,0 +1,380 @@
+"""THE wiring: builds every part in the order data meets it, and runs them in one task group.
+
+    camera → Stream → FrameSlot → Inference (Scheduler, Tracker) → Fanout → sinks → consumers
+             thread   newest      thread: all streams and          one      ZeroMQ
+             each     frame wins  objects in one batch             queue
+                                                                   each
+    ControlServer → App.prompt … → Inference, between two steps
+
+Three phases: ``_start`` (from the consumers' end, so that nothing is lost), ``_serve``, and
+``_shutdown`` (from the cameras' end, so that what was seen is still sent).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import socket
+from collections import Counter
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from random import Random
+from typing import Any
+
+from streamer.config import MaskletConfig, StreamConfig, validate
+from streamer.config_values import build
+from streamer.control_server import ControlServer
+from streamer.errors import ConfigError, ControlError, MaskletError
+from streamer.fanout import Fanout
+from streamer.frame_slot import FrameSlot
+from streamer.inference import SHUTDOWN, Inference
+from streamer.metrics import Metrics
+from streamer.metrics_server import MetricsServer
+from streamer.prompts import PromptOutcome, PromptRequest, configured_prompts
+from streamer.scheduler import Scheduler
+from streamer.sinks.base import Sink
+from streamer.sinks.zeromq import ZeroMQSink
+from streamer.sources import make_source
+from streamer.stream import MakeSource, Stream
+from streamer.stream_counts import StreamCounts
+from streamer.threads import start_thread
+from streamer.timing import Clock, SystemClock, seconds_to_ns
+from streamer.types import StreamState, StreamStatus
+from tracker import Prompt, Tracker, TrackerOptions
+
+MAXIMUM_STREAMS = 64
+FRAMES_PER_BATCH = 16
+DROP_REPORT_S = 60.0
+INFERENCE_THREAD = "inference"
+STREAM_REMOVED = "stream_removed"  # a ``reason`` of events and of the last status
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a started daemon is reached; None for what is switched off."""
+
+    zeromq: str
+    control: str
+    metrics: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """One stream's parts."""
+
+    config: StreamConfig
+    stream: Stream
+    slot: FrameSlot
+    counts: StreamCounts
+    task: asyncio.Task[None]
+
+
+class App:
+    """The daemon. ``await run()`` on an event loop; use the other methods on the same loop.
+
+    ``started`` is set once everything listens and the configured streams are connecting.
+    """
+
+    def __init__(
+        self,
+        config: MaskletConfig,
+        *,
+        tracker: Tracker | None = None,
+        further_sinks: Sequence[Sink] = (),
+        make_source: MakeSource = make_source,
+        clock: Clock | None = None,
+    ) -> None:
+        """Build everything; nothing listens or runs yet.
+
+        ``further_sinks`` receive what the ZeroMQ publisher does. Raises ``ConfigError`` for a
+        configuration that cannot work and ``CheckpointError`` for a model that does not load.
+        """
+        validate(config)
+        self.config = config
+        self.started = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._clock = clock or SystemClock()
+        self._make_source = make_source
+        self._random = Random()
+        self._streams: dict[str, _Running] = {}
+        self._changing_streams = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._inference_ended: asyncio.Future[None] | None = None
+
+        self.metrics = Metrics()
+        self._tracker = tracker or make_tracker(config)
+        self.metrics.build_info.labels(
+            version("masklet"), self._tracker.config.name, str(self._tracker.device)
+        ).set(1)
+        self._zeromq = ZeroMQSink(
+            config.zeromq,
+            publisher_id=socket.gethostname(),
+            metrics=self.metrics,
+            status_provider=self.statuses,
+            heartbeat_s=config.heartbeat_s,
+            status_s=config.status_s,
+        )
+        self._sinks: tuple[Sink, ...] = (self._zeromq, *further_sinks)
+        self._fanout = Fanout(
+            self._sinks, self.metrics, self._clock, on_frame_taken=lambda: self._inference.wake()
+        )
+        self._inference = Inference(
+            self._tracker,
+            Scheduler(seconds_to_ns(config.max_batch_wait_ms / 1000), FRAMES_PER_BATCH),
+            publish=self._fanout.publish,
+            is_unpublished=self._fanout.holds_frame_of,
+            live_streams=self._live_streams,
+            metrics=self.metrics,
+            clock=self._clock,
+            occluded_to_lost_s=config.tracking.occluded_to_lost_s,
+            threads=config.model.threads,
+        )
+        self._control = ControlServer(config.control.endpoint, self)
+        self._metrics_server = (
+            MetricsServer(self.metrics, config.metrics.host, config.metrics.port)
+            if config.metrics.enabled
+            else None
+        )
+
+    # The three phases.
+
+    async def run(self) -> int:
+        """Start, serve until ``request_stop``, shut down; the exit code.
+
+        Raises an ``ExceptionGroup`` when a part fails that the daemon cannot do without.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await self._start(tasks)
+                await self._serve()
+            finally:
+                await self._shutdown()
+        return 0
+
+    async def _start(self, tasks: asyncio.TaskGroup) -> None:
+        if self._metrics_server is not None:
+            await self._metrics_server.start()
+        for sink in self._sinks:
+            await sink.start()
+        self._fanout.start(tasks)
+        await self._control.start()
+        self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
+        self._in_background(self._inference_ended_by_itself(self._inference_ended))
+        for stream_id, stream_config in self.config.streams.items():
+            await self._begin_stream(stream_id, stream_config)
+        self._in_background(self._control.run(tasks))
+        self._in_background(self._report_drops())
+
+    async def _serve(self) -> None:
+        endpoints = self.endpoints
+        _log.info(
+            "serving %d streams; results at %s, commands at %s, metrics at %s",
+            len(self._streams),
+            endpoints.zeromq,
+            endpoints.control,
+            endpoints.metrics or "no address",
+        )
+        self.started.set()
+        await self._stopping.wait()
+
+    async def _shutdown(self) -> None:
+        """Bounded by ``shutdown_timeout_s``: what does not end in its share of it is left."""
+        if self.started.is_set():
+            _log.info("stopping")
+        self._stopping.set()
+        share_s = self.config.shutdown_timeout_s / 5
+        for task in self._background:
+            task.cancel()
+        await self._control.close()
+        for running in self._streams.values():
+            running.stream.request_stop(SHUTDOWN)
+        if self._streams:
+            await asyncio.wait({running.task for running in self._streams.values()})
+        for running in self._streams.values():
+            running.slot.close()
+        self._inference.stop()
+        if self._inference_ended is not None:
+            await asyncio.wait({self._inference_ended}, timeout=share_s)
+        await self._fanout.drain(share_s)
+        for sink in self._sinks:
+            await self._close(sink, share_s)
+        if self._metrics_server is not None:
+            await self._metrics_server.close()
+        if self.started.is_set():
+            _log.info("stopped")
+
+    @staticmethod
+    async def _close(sink: Sink, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await sink.close()
+        except TimeoutError:
+            _log.warning("sink %s did not close within %.1f s", sink.name, timeout_s)
+        except (MaskletError, OSError) as error:
+            _log.warning("sink %s did not close: %s", sink.name, error)
+
+    # What the daemon can be asked, in the process and over the control socket.
+
+    def request_stop(self) -> None:
+        """Let ``run`` shut down and return."""
+        self._stopping.set()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where everything listens, with the ports that are really used; once started."""
+        return Endpoints(
+            zeromq=self._zeromq.endpoint,
+            control=self._control.endpoint,
+            metrics=self._metrics_server.endpoint if self._metrics_server else None,
+        )
+
+    def statuses(self) -> list[StreamStatus]:
+        """How every stream does."""
+        return [running.stream.status() for running in self._streams.values()]
+
+    async def prompt(
+        self, stream_id: str, prompt: Prompt, label: str | None = None, *, timeout_s: float = 10.0
+    ) -> PromptOutcome:
+        """Apply a prompt on the stream's next frame.
+
+        The outcome says whether it was applied, with the object's track on that frame, or why
+        not; a prompt that found no frame within ``timeout_s`` is withdrawn. Raises
+        ``ControlError`` for an unknown stream or when too many commands wait.
+        """
+        stream = self._known(stream_id).stream
+        request = PromptRequest(stream_id, prompt, label)
+        self._inference.prompt(request)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(request.outcome)
+        except TimeoutError:
+            return PromptOutcome(
+                request_id=request.request_id,
+                stream_id=stream_id,
+                object_id=prompt.object_id,
+                applied=False,
+                reason=f"no frame came within {timeout_s:g} s; the stream is {stream.state}",
+            )
+
+    async def remove_object(self, stream_id: str, object_id: int) -> None:
+        """Stop following an object. Raises ``ControlError`` if there is none."""
+        self._known(stream_id)
+        if not await asyncio.wrap_future(self._inference.remove_object(stream_id, object_id)):
+            raise ControlError(f"stream {stream_id} has no object {object_id}")
+
+    async def add_stream(self, stream_id: str, stream_config: StreamConfig) -> None:
+        """Begin another stream. Raises ``ConfigError`` or ``ControlError``; nothing is changed."""
+        async with self._changing_streams:
+            if stream_id in self._streams:
+                raise ControlError(f"there is a stream {stream_id} already; remove it first")
+            streams = {name: running.config for name, running in self._streams.items()}
+            streams[stream_id] = stream_config
+            validate(dataclasses.replace(self.config, streams=streams))
+            await self._begin_stream(stream_id, stream_config)
+
+    async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        """``add_stream`` with what stands under ``streams.ID`` in a file."""
+        await self.add_stream(stream_id, build(StreamConfig, settings, f"streams.{stream_id}"))
+
+    async def remove_stream(self, stream_id: str) -> None:
+        """End a stream and remove its objects and its metrics. Raises ``ControlError``."""
+        async with self._changing_streams:
+            running = self._known(stream_id)
+            running.stream.request_stop(STREAM_REMOVED)
+            await asyncio.wait({running.task})
+            running.slot.close()
+            await asyncio.wrap_future(self._inference.remove_stream(stream_id, STREAM_REMOVED))
+            running.counts.close()
+            del self._streams[stream_id]
+
+    # Inside.
+
+    async def _begin_stream(self, stream_id: str, config: StreamConfig) -> None:
+        assert self._tasks is not None, "the daemon was not started"
+        if len(self._streams) >= MAXIMUM_STREAMS:
+            raise ControlError(f"{MAXIMUM_STREAMS} streams run already; remove one first")
+        requests = configured_prompts(stream_id, config.objects)
+        self._make_source(stream_id, config)  # opens nothing, but refuses what cannot work
+        counts = StreamCounts(stream_id, self.metrics)
+        slot = FrameSlot(stream_id, on_filled=self._inference.wake, on_dropped=counts.dropped)
+        stream = Stream(
+            stream_id,
+            config,
+            make_source=self._make_source,
+            slot=slot,
+            counts=counts,
+            publish=self._fanout.publish,
+            metrics=self.metrics,
+            clock=self._clock,
+            random=self._random,
+        )
+        await asyncio.wrap_future(
+            self._inference.add_stream(slot, counts, config.max_objects, requests)
+        )
+        task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
+        self._streams[stream_id] = _Running(config, stream, slot, counts, task)
+
+    def _known(self, stream_id: str) -> _Running:
+        running = self._streams.get(stream_id)
+        if running is None:
+            known = ", ".join(self._streams) or "none"
+            raise ControlError(f"there is no stream {stream_id!r}; streams here: {known}")
+        return running
+
+    def _live_streams(self) -> int:
+        return sum(
+            running.stream.state is StreamState.LIVE for running in tuple(self._streams.values())
+        )
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._tasks is not None, "the daemon was not started"
+        self._background.append(self._tasks.create_task(work))
+
+    async def _inference_ended_by_itself(self, ended: asyncio.Future[None]) -> None:
+        """Bring an error of the inference thread into the task group, which ends the daemon."""
+        await asyncio.shield(ended)
+
+    async def _report_drops(self) -> None:
+        """Log what was dropped, in one line a stream and minute.
+
+        Consumers are told with every result and status; this is for the operator.
+        """
+        before: dict[str, Counter[str]] = {}
+        while True:
+            await asyncio.sleep(DROP_REPORT_S)
+            now = {each.stream_id: Counter(each.frames_dropped) for each in self.statuses()}
+            for stream_id, dropped in now.items():
+                news = dropped - before.get(stream_id, Counter())
+                if news:
+                    reasons = ", ".join(f"{reason} {count}" for reason, count in news.items())
+                    _log.info("%s: frames dropped in %.0f s: %s", stream_id, DROP_REPORT_S, reasons)
+            before = now
+
+
+def make_tracker(config: MaskletConfig) -> Tracker:
+    """The tracker that ``config`` describes.
+
+    Raises ``CheckpointError`` for a model that does not load, ``ConfigError`` for an option.
+    """
+    tracking = config.tracking
+    try:
+        options = TrackerOptions(
+            max_objects=tracking.max_objects,
+            memory_policy=tracking.memory_policy,
+            fill_hole_area=tracking.fill_hole_area,
+            non_overlap=tracking.non_overlap,
+        )
+    except ValueError as error:
+        raise ConfigError(f"tracking: {error}") from error
+    model = config.model
+    try:
+        return Tracker.from_checkpoint(
+            model.checkpoint or model.name, device=model.device, options=options
+        )
+    except ValueError as error:
+        raise ConfigError(f"model.device: {error}") from error

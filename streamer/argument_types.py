@@ -1,0 +1,61 @@
+"""What the arguments of the command line may be, with messages that say so."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+
+def positive(text: str) -> float:
+    """A number above zero."""
+    number = _number(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return number
+
+
+def positive_whole(text: str) -> int:
+    """A whole number of at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def object_id(text: str) -> int:
+    """The id of an object."""
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number between 0 and {2**31 - 1}, got {text!r}"
+        )
+    return int(text)
+
+
+def point(text: str) -> tuple[float, float]:
+    """``X,Y`` in pixels."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"must be X,Y such as 300,210, got {text!r}")
+    return _number(parts[0]), _number(parts[1])
+
+
+def box(text: str) -> tuple[float, float, float, float]:
+    """``X0,Y0,X1,Y1`` in pixels, half-open, not empty."""
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise argparse.ArgumentTypeError(
+            f"must be X0,Y0,X1,Y1 such as 120,80,260,300, got {text!r}"
+        )
+    x0, y0, x1, y1 = map(_number, parts)
+    if x0 >= x1 or y0 >= y1:
+        raise argparse.ArgumentTypeError(f"must have X0 < X1 and Y0 < Y1, got {text!r}")
+    return x0, y0, x1, y1
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return number

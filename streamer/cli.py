@@ -1,0 +1,315 @@
+"""The ``masklet`` command: reads arguments, calls one function of one module, reports errors.
+
+What a command needs is imported when it runs (see ``commands``), so that ``--help``, ``watch`` or
+``keys`` never wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer import commands as handlers
+from streamer.argument_types import box, object_id, point, positive, positive_whole
+from streamer.errors import ConfigError, MaskletError, SecurityError
+from streamer.security import redact
+from streamer.shipped_configs import config_groups
+from tracker.errors import TrackerError
+
+if TYPE_CHECKING:
+    # Generic for type checkers only.
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+EXIT_FAILED = 1
+EXIT_REFUSED = 2  # the command or its configuration is wrong
+EXIT_INTERRUPTED = 130
+
+EXAMPLES = """\
+try it, with a rendered match and no camera:
+  masklet demo
+
+follow something on a camera, in three terminals:
+  masklet run --stream gate=rtsp://camera.local/stream
+  masklet prompt gate --object 1 --label dog --box 120,80,260,300
+  masklet watch --stream gate
+"""
+RUN_EXAMPLES = """\
+examples:
+  masklet run --stream gate=rtsp://camera.local/stream
+  masklet run --stream a=clip.mp4 --stream b=/dev/video0 tracking.max_objects=16
+  masklet run --config masklet.yaml model=sam2.1_hiera_small model.device=cuda:0
+  masklet run source=synthetic metrics.port=0 log.format=json
+
+groups (name=option), each a file of the shipped configs:
+{groups}
+single values (dotted.key=value) are those of configs/masklet.yaml; a wrong one is
+refused with what is allowed. A URL goes into --stream or the file, a password into
+an environment variable or a file that the configuration names (password_env,
+password_file).
+"""
+PROMPT_EXAMPLES = """\
+examples (pixels of the camera's picture):
+  masklet prompt gate --object 1 --label dog --box 120,80,260,300
+  masklet prompt gate --object 2 --point 300,210
+  masklet prompt gate --object 2 --point 300,210 --not-point 320,260   point anew
+  masklet prompt gate --object 3 --mask door.png
+"""
+WATCH_EXAMPLES = """\
+examples:
+  masklet watch
+  masklet watch tcp://127.0.0.1:5555 --stream gate
+  masklet watch --json --count 100 | jq .objects
+  masklet watch tcp://10.0.0.5:5555 --server-key server.key --client-keys me.key_secret
+"""
+CHECKPOINTS_EXAMPLES = """\
+examples:
+  masklet checkpoints list
+  masklet checkpoints pull sam2.1_hiera_small
+  masklet checkpoints verify ~/Downloads/sam2.1_hiera_small.pt
+
+Files are kept in $MASKLET_CHECKPOINTS, else in ~/.cache/masklet/checkpoints.
+"""
+KEYS_EXAMPLES = """\
+examples:
+  masklet keys /etc/masklet/keys --client laptop
+  masklet run sink=network --stream gate=rtsp://camera.local/stream
+  masklet watch tcp://10.0.0.5:5555 --server-key server.key --client-keys laptop.key_secret
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; one line on stderr says what went wrong."""
+    # How long OpenMP's threads spin before they sleep, read when torch is loaded. Spinning for
+    # ever starves the decode threads, and one another, where cores are few: a step of nano took
+    # 398 ms instead of 90 on two busy cores. Not spinning at all costs a wake-up per operation:
+    # 47 ms instead of 33 on two idle ones. This little gives 34 ms.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    parsed = _parse(make_parser(), arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        code = command(parsed)
+        sys.stdout.flush()
+        return code
+    except (ConfigError, SecurityError) as error:
+        return _failed(error, EXIT_REFUSED)
+    except (MaskletError, TrackerError) as error:
+        return _failed(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone (`| head`): nothing more to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="masklet",
+        description="Live video in, SAM 2 masks out: point at an object once, and its mask and "
+        "box come out of a ZeroMQ socket on every frame.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_run(commands)
+    _add_watch(commands)
+    _add_prompt(commands)
+    _add_small_commands(commands)
+    _add_checkpoints(commands)
+    return parser
+
+
+def _command(
+    commands: Subparsers,
+    name: str,
+    summary: str,
+    function: Callable[[argparse.Namespace], int],
+    examples: str = "",
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_demo(commands: Subparsers) -> None:
+    parser = _command(
+        commands,
+        "demo",
+        "track a rendered match live, and keep a video and a picture of it",
+        handlers.demo,
+    )
+    parser.add_argument(
+        "--duration-s", type=positive, default=30.0, metavar="S", help="then end (30)"
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="where the video and the picture go (demo-output)",
+    )
+    parser.add_argument("--model", default="nano", help="another checkpoint (nano)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def _add_run(commands: Subparsers) -> None:
+    groups = "".join(
+        f"  {group:11}{', '.join(options)}\n" for group, options in config_groups().items()
+    )
+    parser = _command(
+        commands,
+        "run",
+        "run the daemon until SIGINT or SIGTERM",
+        handlers.run,
+        RUN_EXAMPLES.replace("{groups}", groups),
+    )
+    _add_configuration(parser)
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="a YAML file of your settings")
+    parser.add_argument(
+        "--stream",
+        action="append",
+        default=[],
+        metavar="ID=URL",
+        help="follow this camera, file or device; may be given several times",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="a group's option or a single value"
+    )
+
+
+def _add_watch(commands: Subparsers) -> None:
+    parser = _command(
+        commands, "watch", "show what a daemon publishes, live", handlers.watch, WATCH_EXAMPLES
+    )
+    parser.add_argument("endpoint", nargs="?", default=DEFAULT_ENDPOINT, help=DEFAULT_ENDPOINT)
+    parser.add_argument("--stream", metavar="ID", help="only this stream")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--count", type=positive_whole, metavar="N", help="end after N results")
+    parser.add_argument("--server-key", metavar="FILE", help="the daemon's public key")
+    parser.add_argument("--client-keys", metavar="FILE", help="your own NAME.key_secret")
+
+
+def _add_prompt(commands: Subparsers) -> None:
+    parser = _command(
+        commands, "prompt", "name an object of a running stream", handlers.prompt, PROMPT_EXAMPLES
+    )
+    parser.add_argument("stream", metavar="STREAM")
+    parser.add_argument("--object", type=object_id, required=True, metavar="N", help="its id")
+    parser.add_argument("--label", help="a name that results carry")
+    parser.add_argument(
+        "--point", action="append", default=[], type=point, metavar="X,Y", help="on the object"
+    )
+    parser.add_argument(
+        "--not-point",
+        action="append",
+        default=[],
+        type=point,
+        metavar="X,Y",
+        help="beside the object",
+    )
+    parser.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="half-open")
+    parser.add_argument("--mask", metavar="FILE", help="a picture; what is not black is the object")
+    parser.add_argument(
+        "--replace-points", action="store_true", help="forget the points given before"
+    )
+    _add_control(parser)
+
+
+def _add_small_commands(commands: Subparsers) -> None:
+    parser = _command(commands, "add", "add a stream to a running daemon", handlers.add)
+    parser.add_argument("stream", metavar="ID=URL")
+    _add_control(parser)
+    parser = _command(
+        commands, "remove", "stop following an object, or a whole stream", handlers.remove
+    )
+    parser.add_argument("stream", metavar="STREAM")
+    parser.add_argument("--object", type=object_id, metavar="N", help="only this object")
+    _add_control(parser)
+    parser = _command(
+        commands, "streams", "show how every stream of a running daemon does", handlers.streams
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    _add_control(parser)
+    parser = _command(commands, "stop", "end a running daemon", handlers.stop)
+    _add_control(parser)
+    parser = _command(
+        commands,
+        "keys",
+        "make encryption keys for the daemon and its clients",
+        handlers.keys,
+        KEYS_EXAMPLES,
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--client", action="append", default=[], metavar="NAME", help="a client that may subscribe"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace keys that are there")
+    parser = _command(
+        commands, "doctor", "say what this machine has and what is missing", handlers.doctor
+    )
+    _add_configuration(parser)
+    _command(commands, "version", "print the version", handlers.version)
+
+
+def _add_checkpoints(commands: Subparsers) -> None:
+    parser = _command(
+        commands,
+        "checkpoints",
+        "list, fetch and check Meta's official models",
+        handlers.checkpoints_list,
+        CHECKPOINTS_EXAMPLES,
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    _command(
+        actions, "list", "list the official files and which are here", handlers.checkpoints_list
+    )
+    pull = _command(actions, "pull", "fetch an official file", handlers.checkpoints_pull)
+    pull.add_argument("name", metavar="NAME")
+    verify = _command(
+        actions, "verify", "say which official file this is", handlers.checkpoints_verify
+    )
+    verify.add_argument("file", metavar="FILE")
+
+
+def _add_control(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--control", metavar="ENDPOINT", help="the daemon's control.endpoint, if not the default"
+    )
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; KEY=VALUE may stand before, between and after options, which argparse cannot."""
+    parsed, rest = parser.parse_known_args(arguments)
+    takes_values = hasattr(parsed, "overrides")
+    wrong = [each for each in rest if each.startswith("-") or not takes_values]
+    if wrong:
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if rest:
+        parsed.overrides += rest
+    return parsed
+
+
+def _failed(error: Exception, code: int) -> int:
+    sys.stderr.write(f"masklet: {redact(str(error))}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

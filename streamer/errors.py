@@ -1,0 +1,63 @@
+"""What the daemon raises.
+
+    MaskletError
+    ├── ConfigError        a configuration value; the message names the key and what is allowed
+    ├── SourceError        a stream's source; carries a typed ``SourceFailure`` reason
+    ├── WireError          bytes that are not a message of this interface
+    │   └── WireVersionError   a message of an unknown major version
+    ├── SecurityError      a bind, key or credential that is refused
+    └── ControlError       a command that could not be carried out
+
+Messages never hold a password: what comes from a library passes ``security.redact`` first.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class MaskletError(Exception):
+    """Base of everything the daemon raises on purpose."""
+
+
+class ConfigError(MaskletError, ValueError):
+    """A configuration value is unknown, of the wrong type or impossible."""
+
+
+class SourceFailure(StrEnum):
+    """Why a source could not go on; the ``reason`` label of events and metrics."""
+
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    UNAUTHORISED = "unauthorised"
+    NOT_FOUND = "not_found"
+    NO_VIDEO = "no_video"
+    CODEC = "codec"
+    TIMEOUT = "timeout"
+    GARBAGE = "garbage"
+    ENDED = "ended"
+    INTERNAL = "internal"
+
+
+class SourceError(MaskletError):
+    """A source ended or never began; ``reason`` says why, the message is for the operator."""
+
+    def __init__(self, reason: SourceFailure, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class WireError(MaskletError, ValueError):
+    """Bytes that are not a message of this interface."""
+
+
+class WireVersionError(WireError):
+    """A message of a major version that this reader does not know."""
+
+
+class SecurityError(MaskletError):
+    """A bind address, key or credential is refused."""
+
+
+class ControlError(MaskletError):
+    """A command could not be carried out; nothing was changed."""

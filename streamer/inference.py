@@ -1,0 +1,302 @@
+"""The one thread that owns the tracker: gathers a batch, applies commands, steps, publishes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from streamer.errors import ControlError
+from streamer.frame_slot import FrameSlot
+from streamer.lifecycle import ObjectLifecycle
+from streamer.metrics import Metrics
+from streamer.prompts import PromptRequest
+from streamer.scheduler import Scheduler, Wait
+from streamer.stream_counts import StreamCounts
+from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
+from streamer.tracked_stream import TrackedStream
+from streamer.types import Frame, Published
+from tracker import Tracker
+from tracker.errors import CapacityError, PromptError, TrackerError
+from tracker.types import Track
+
+T = TypeVar("T")
+COMMANDS_WAITING = 256
+SHUTDOWN = "shutdown"  # the ``reason`` when the daemon ends
+_GAUGES_EVERY_S = 1.0
+# What a step may raise because of what it was given. Others are mistakes of ours, or a device
+# that is gone: they end the daemon, and its supervisor starts it anew.
+_STEP_ERRORS = (TrackerError, RuntimeError, ValueError, ArithmeticError, LookupError)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One stream's part of a batch."""
+
+    stream: TrackedStream
+    frame: Frame
+    requests: list[PromptRequest]
+    known_objects: tuple[int, ...]
+
+
+class Inference:
+    """Runs the tracker for all streams.
+
+    ``run`` is the thread. The other methods may be called from any thread; what they ask for
+    is done by the thread, in their order, between two steps. Bound: ``COMMANDS_WAITING``
+    commands wait; a further one raises ``ControlError``.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        scheduler: Scheduler,
+        *,
+        publish: Callable[[Published], None],
+        is_unpublished: Callable[[str], bool],
+        live_streams: Callable[[], int],
+        metrics: Metrics,
+        clock: Clock,
+        occluded_to_lost_s: float,
+        threads: int,
+    ) -> None:
+        """``threads`` is the number of CPU threads of a step; 0 leaves it to torch.
+
+        ``is_unpublished`` says whether a stream's last result waits for some sink still: a
+        lossless stream is not stepped before it was taken. ``wake`` tells when that changed.
+        """
+        self._tracker = tracker
+        self._scheduler = scheduler
+        self._publish = publish
+        self._is_unpublished = is_unpublished
+        self._live_streams = live_streams
+        self._metrics = metrics
+        self._clock = clock
+        self._occluded_to_lost_ns = seconds_to_ns(occluded_to_lost_s)
+        self._threads = threads
+        self._streams: dict[str, TrackedStream] = {}
+        self._commands: deque[Callable[[], None]] = deque()
+        self._commands_lock = threading.Lock()
+        self._awake = threading.Event()
+        self._stopping = False
+        self._gauges_due_ns = 0
+
+    # Called from any thread.
+
+    def wake(self) -> None:
+        """Something has come: a frame into a slot, or a command."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Let ``run`` return after the step it is in."""
+        self._stopping = True
+        self._awake.set()
+
+    def add_stream(
+        self,
+        slot: FrameSlot,
+        counts: StreamCounts,
+        max_objects: int,
+        requests: Sequence[PromptRequest],
+    ) -> Future[None]:
+        """Track what comes through ``slot``, with ``requests`` waiting for their frames."""
+
+        def add() -> None:
+            stream = TrackedStream(
+                self._tracker.open_session(max_objects=max_objects),
+                slot,
+                counts,
+                ObjectLifecycle(self._occluded_to_lost_ns),
+                publish=self._publish,
+                metrics=self._metrics,
+                clock=self._clock,
+            )
+            self._streams[slot.stream_id] = stream
+            for request in requests:
+                stream.queue(request)
+
+        return self._command(add)
+
+    def remove_stream(self, stream_id: str, reason: str) -> Future[None]:
+        """Remove a stream with its objects; unknown ones are gone already."""
+
+        def remove() -> None:
+            stream = self._streams.pop(stream_id, None)
+            if stream is not None:
+                stream.close(reason)
+                self._scheduler.forget(stream_id)
+
+        return self._command(remove)
+
+    def prompt(self, request: PromptRequest) -> None:
+        """Apply a prompt on the stream's next frame; ``request.outcome`` tells."""
+
+        def queue() -> None:
+            stream = self._streams.get(request.stream_id)
+            if stream is None:
+                request.rejected(f"there is no stream {request.stream_id!r}")
+            else:
+                stream.queue(request)
+
+        self._command(queue)
+
+    def remove_object(self, stream_id: str, object_id: int) -> Future[bool]:
+        """Stop following an object; the future says whether there was one."""
+
+        def remove() -> bool:
+            stream = self._streams.get(stream_id)
+            return stream is not None and stream.remove(object_id)
+
+        return self._command(remove)
+
+    def _command(self, action: Callable[[], T]) -> Future[T]:
+        done: Future[T] = Future()
+
+        def carry_out() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # who asked does not wait any more
+            try:
+                done.set_result(action())
+            except TrackerError as error:
+                done.set_exception(ControlError(str(error)))
+
+        with self._commands_lock:
+            if self._stopping:
+                raise ControlError("the daemon is stopping")
+            if len(self._commands) >= COMMANDS_WAITING:
+                raise ControlError(
+                    f"{COMMANDS_WAITING} commands wait for the tracker already; try again later"
+                )
+            self._commands.append(carry_out)
+        self._awake.set()
+        return done
+
+    # Called by the thread itself.
+
+    def run(self) -> None:
+        """Track until ``stop``. An error that this thread cannot isolate is raised."""
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        try:
+            while True:
+                self._awake.clear()  # before anything is looked at: what comes later wakes again
+                if self._stopping:
+                    return
+                self._carry_out_commands()
+                self._set_gauges()
+                self._next_batch()
+        finally:
+            with self._commands_lock:
+                self._stopping = True
+            self._carry_out_commands()
+            for stream in self._streams.values():
+                stream.close(SHUTDOWN)
+
+    def _carry_out_commands(self) -> None:
+        while True:
+            with self._commands_lock:
+                if not self._commands:
+                    return
+                command = self._commands.popleft()
+            command()
+
+    def _next_batch(self) -> None:
+        waiting = {
+            stream_id: since_ns
+            for stream_id, stream in self._streams.items()
+            if (since_ns := stream.slot.waiting_since_monotonic_ns) is not None
+            and not (stream.slot.lossless and self._is_unpublished(stream_id))
+        }
+        decision = self._scheduler.decide(self._clock.monotonic_ns(), waiting, self._live_streams())
+        if isinstance(decision, Wait):
+            timeout_s = None if decision.wait_ns is None else ns_to_seconds(decision.wait_ns)
+            self._clock.wait(self._awake, timeout_s)
+            return
+        work = []
+        for stream_id in decision.stream_ids:
+            stream = self._streams[stream_id]
+            frame = stream.slot.take()
+            if frame is not None:  # None: the slot was closed since it was looked at
+                requests = stream.due_requests(frame.index)
+                work.append(_Work(stream, frame, requests, stream.session.object_ids))
+        if work:
+            self._metrics.batch_size.observe(len(work))
+            self._track(work)
+
+    def _track(self, work: list[_Work]) -> None:
+        """Step all streams at once; if that fails, each alone, so that one cannot hurt others."""
+        started_ns = self._clock.monotonic_ns()
+        try:
+            tracks_per_stream = self._step(work)
+        except torch.AcceleratorError:
+            raise  # the device is gone for this process
+        except _STEP_ERRORS:
+            for each in work:
+                self._track_alone(each)
+            return
+        tracked_ns = self._clock.monotonic_ns()
+        for each, tracks in zip(work, tracks_per_stream, strict=True):
+            each.stream.tracked(each.frame, tracks, each.requests, started_ns, tracked_ns)
+
+    def _track_alone(self, work: _Work) -> None:
+        """Step one stream. A refused prompt changed nothing: go on without it.
+
+        Which one of several was refused is found by halving; those that are put off in the
+        search are applied on the frames that follow.
+        """
+        stream, requests = work.stream, work.requests
+        started_ns = self._clock.monotonic_ns()
+        while True:
+            try:
+                (tracks,) = self._step([replace(work, requests=requests)])
+            except torch.AcceleratorError:
+                raise
+            except (PromptError, CapacityError) as error:
+                if not requests:
+                    stream.failed(work.frame, error, work.known_objects)
+                    return
+                if len(requests) == 1:
+                    stream.reject(requests[0], str(error))
+                half = len(requests) // 2
+                stream.put_back(requests[half:] if half else ())
+                requests = requests[:half]
+            except _STEP_ERRORS as error:
+                stream.failed(work.frame, error, work.known_objects)
+                for request in requests:
+                    stream.reject(request, f"the step failed: {error}")
+                return
+            else:
+                tracked_ns = self._clock.monotonic_ns()
+                stream.tracked(work.frame, tracks, requests, started_ns, tracked_ns)
+                return
+
+    def _step(self, work: Sequence[_Work]) -> list[list[Track]]:
+        return self._tracker.step(
+            [
+                (
+                    each.stream.session,
+                    each.frame.picture.image,
+                    [request.prompt for request in each.requests],
+                )
+                for each in work
+            ]
+        )
+
+    def _set_gauges(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._gauges_due_ns:
+            return
+        self._gauges_due_ns = now_ns + seconds_to_ns(_GAUGES_EVERY_S)
+        self._metrics.memory_bank_bytes.set(self._tracker.memory_bank_bytes)
+        on_gpu = self._tracker.device.type == "cuda"
+        allocated = torch.cuda.memory_allocated(self._tracker.device) if on_gpu else 0
+        reserved = torch.cuda.memory_reserved(self._tracker.device) if on_gpu else 0
+        self._metrics.gpu_memory_bytes.labels("allocated").set(allocated)
+        self._metrics.gpu_memory_bytes.labels("reserved").set(reserved)

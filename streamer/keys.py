@@ -1,0 +1,255 @@
+"""CURVE keys: the files ``masklet keys`` makes, reading them, and the list of allowed clients.
+
+A key pair is two files, as pyzmq's ``zmq.auth`` and other CURVE programs read them:
+``NAME.key_secret`` (both keys; stays where it was made) and ``NAME.key`` (the public key). The
+allow-list is a folder of clients' public keys:
+
+    KEYS/server.key_secret, KEYS/server.key     the daemon's own; clients need server.key
+    KEYS/NAME.key_secret, KEYS/NAME.key         what client NAME takes along
+    KEYS/clients/NAME.key                       says that NAME may subscribe
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from streamer.errors import SecurityError
+
+SERVER_NAME = "server"
+ALLOW_LIST_FOLDER = "clients"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_KEY_LINE = re.compile(r"^\s*(public|secret)-key\s*=\s*[\"']?(\S{40})[\"']?\s*$", re.MULTILINE)
+_KEY_FILE_LIMIT_BYTES = 16_384
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A CURVE key pair, each key as 40 characters of Z85 (ZeroMQ RFC 32)."""
+
+    public: bytes
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """Where a key pair was written."""
+
+    public: Path
+    secret: Path
+
+
+def make_keys(directory: Path, name: str, *, overwrite: bool = False) -> KeyFiles:
+    """Write a new key pair ``name``: files of mode 0600 in a folder of mode 0700.
+
+    Raises ``SecurityError`` when one of the files is there already and ``overwrite`` is not set,
+    when the name is none, or when the folder cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise SecurityError(
+            f"key name {name!r}: use 1 to 64 letters, digits, '.', '-' or '_', beginning with a "
+            "letter or digit"
+        )
+    _private_folder(directory)
+    files = KeyFiles(directory / f"{name}.key", directory / f"{name}.key_secret")
+    present = [str(path) for path in (files.secret, files.public) if path.exists()]
+    if present and not overwrite:
+        raise SecurityError(
+            f"{', '.join(present)}: there already; choose another name, or replace it with "
+            "--overwrite (who uses the old key is then refused)"
+        )
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    secret_text = f"# ZeroMQ CURVE secret key of {name}: do not pass it on\nmetadata\ncurve\n"
+    secret_text += f'    public-key = "{public}"\n    secret-key = "{secret}"\n'
+    _write_private(files.secret, secret_text)
+    _write_private(files.public, _public_text(name, public))
+    return files
+
+
+def allow_client(allow_list: Path, name: str, public_key_file: Path) -> Path:
+    """Put a client's public key into the folder ``allow_list``; returns the file's path."""
+    _private_folder(allow_list)
+    path = allow_list / f"{name}.key"
+    _write_private(path, _public_text(name, load_public_key(public_key_file).decode()))
+    return path
+
+
+def load_key_pair(secret_key_file: Path | str) -> KeyPair:
+    """Read a ``.key_secret`` file. Raises ``SecurityError`` when others than its owner may too."""
+    path = Path(secret_key_file)
+    keys = _read_keys(path)
+    if "secret" not in keys or "public" not in keys:
+        raise SecurityError(f"{path}: holds no key pair; give the file NAME.key_secret")
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise SecurityError(
+            f"{path}: a secret key that others may read (mode {mode:04o}); run `chmod 600 {path}`"
+        )
+    if zmq.curve_public(keys["secret"]) != keys["public"]:
+        raise SecurityError(f"{path}: its public key does not belong to its secret key")
+    return KeyPair(keys["public"], keys["secret"])
+
+
+def load_server_keys(secret_key_file: Path | str) -> KeyPair:
+    """The daemon's own keys. Raises ``SecurityError`` naming the setting and the command."""
+    if not Path(secret_key_file).exists():
+        raise SecurityError(
+            f"zeromq.server_key_file {secret_key_file}: no such file; `masklet keys DIRECTORY` "
+            f"makes DIRECTORY/{SERVER_NAME}.key_secret"
+        )
+    return load_key_pair(secret_key_file)
+
+
+def load_public_key(key: Path | str | bytes) -> bytes:
+    """A public key: 40 characters of Z85 as they are, or the path of a ``.key`` file."""
+    text = key.decode() if isinstance(key, bytes) else str(key)
+    if len(text) == 40 and _is_key(text) and not Path(text).exists():
+        return text.encode()
+    public = _read_keys(Path(text)).get("public")
+    if public is None:
+        raise SecurityError(f"{text}: holds no public key")
+    return public
+
+
+class AllowList:
+    """The clients that may connect: the public keys in a folder of ``.key`` files.
+
+    The folder is looked at whenever somebody connects: a key that is added works at once, one
+    that is removed no longer opens new connections (living ones go on).
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        """Raises ``SecurityError`` when the folder is missing or one of its files is no key."""
+        self._directory = Path(directory)
+        if not self._directory.is_dir():
+            raise SecurityError(
+                f"zeromq.client_keys_directory {directory}: no such folder; `masklet keys "
+                f"DIRECTORY --client NAME` makes DIRECTORY/{ALLOW_LIST_FOLDER}"
+            )
+        self._seen: frozenset[tuple[str, int, int]] | None = None
+        self._keys: dict[bytes, str] = {}
+        for path in sorted(self._directory.glob("*.key")):
+            load_public_key(path)
+        self._refresh()
+        if not self._keys:
+            _log.warning(
+                "%s: no client keys; nobody can subscribe until one is added", self._directory
+            )
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def allows(self, public_key: bytes) -> bool:
+        """Whether the client with this key (Z85) may connect."""
+        self._refresh()
+        return public_key in self._keys
+
+    def _refresh(self) -> None:
+        """Read the folder again if a file of it was added, removed or changed."""
+        files = sorted(self._directory.glob("*.key")) if self._directory.is_dir() else []
+        try:
+            states = {path: path.stat() for path in files}
+        except OSError as error:
+            _log.warning("%s: not read: %s", self._directory, error)
+            return
+        seen = frozenset((p.name, s.st_mtime_ns, s.st_size) for p, s in states.items())
+        if seen == self._seen:
+            return
+        keys: dict[bytes, str] = {}
+        for path in files:
+            try:
+                keys[load_public_key(path)] = path.stem
+            except SecurityError as error:
+                _log.warning("a client key is left out: %s", error)
+        self._keys = keys
+        self._seen = seen
+
+
+def keys_command(directory: Path, clients: Sequence[str], overwrite: bool = False) -> list[str]:
+    """What ``masklet keys DIRECTORY [--client NAME]… [--overwrite]`` does; lines to print.
+
+    Makes the server's keys unless they are there (they are replaced with ``overwrite`` only
+    when no client is named), then the keys of every client, and allows these.
+    """
+    lines: list[str] = []
+    server_secret = directory / f"{SERVER_NAME}.key_secret"
+    if SERVER_NAME in clients:
+        raise SecurityError(f"a client cannot be called {SERVER_NAME!r}: choose another name")
+    if clients and server_secret.exists():
+        lines.append(f"kept      {server_secret}")
+    else:
+        made = make_keys(directory, SERVER_NAME, overwrite=overwrite)
+        lines += [f"made      {made.secret}", f"made      {made.public}"]
+    allow_list = directory / ALLOW_LIST_FOLDER
+    _private_folder(allow_list)
+    for name in clients:
+        made = make_keys(directory, name, overwrite=overwrite)
+        allowed = allow_client(allow_list, name, made.public)
+        lines += [f"made      {made.secret}", f"made      {made.public}", f"allowed   {allowed}"]
+    lines += [
+        "",
+        "in the configuration of the daemon:",
+        f"    zeromq.server_key_file={server_secret}",
+        f"    zeromq.client_keys_directory={allow_list}",
+        f"a client needs {SERVER_NAME}.key and its own NAME.key_secret, copied over a safe way",
+    ]
+    return lines
+
+
+def _private_folder(directory: Path) -> None:
+    """Make ``directory`` with mode 0700; one that is there must belong to its owner alone."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = directory.stat().st_mode & 0o777
+    except OSError as error:
+        raise SecurityError(f"{directory}: cannot hold keys: {error.strerror}") from error
+    if mode & 0o077:
+        raise SecurityError(
+            f"{directory}: open to others (mode {mode:04o}), which a folder of keys must not be; "
+            f"run `chmod 700 {directory}` or give another folder"
+        )
+
+
+def _public_text(name: str, public: str) -> str:
+    return f'# ZeroMQ CURVE public key of {name}\nmetadata\ncurve\n    public-key = "{public}"\n'
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace ``path`` in one step; it has mode 0600 from its first moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SecurityError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _read_keys(path: Path) -> dict[str, bytes]:
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_KEY_FILE_LIMIT_BYTES).decode(errors="replace")
+    except OSError as error:
+        raise SecurityError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    keys = {kind: key.encode() for kind, key in _KEY_LINE.findall(lines) if _is_key(key)}
+    if not keys:
+        raise SecurityError(f"{path}: not a ZeroMQ key file; `masklet keys` makes them")
+    return keys
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(z85.decode(text)) == 32
+    except (KeyError, ValueError):
+        return False

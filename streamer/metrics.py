@@ -1,0 +1,158 @@
+"""Every Prometheus name of the daemon, in one place.
+
+| name (prefix ``masklet_``) | meaning |
+|---|---|
+| ``stream_up`` | 1 while the stream delivers frames |
+| ``stream_last_frame_timestamp_seconds`` | Unix time at which the last frame arrived |
+| ``stream_connect_failures_total`` | attempts that ended in an error, by reason |
+| ``stream_reconnects_total`` | attempts after the first one |
+| ``frames_received_total`` | pictures the source saw, damaged ones included |
+| ``frames_decoded_total`` | pictures the source delivered |
+| ``frames_tracked_total`` | frames that went through the tracker |
+| ``frames_dropped_total`` | frames that were not tracked, by stage and reason |
+| ``pts_discontinuities_total`` | presentation times that jumped or restarted |
+| ``stage_duration_seconds`` | decode: arrival to picture; wait: picture to batch; \
+track: the step; publish: result to sink |
+| ``capture_to_publish_seconds`` | capture to the end of publishing, by the capture clock |
+| ``batch_size`` | frames in one step of the tracker |
+| ``tracked_objects`` | objects of a stream on its last frame, by state |
+| ``track_events_total`` | events of objects and streams, by kind |
+| ``prompts_total`` | prompts by result: applied, rejected |
+| ``memory_bank_bytes`` | the tracker's memory bank |
+| ``gpu_memory_bytes`` | device memory: allocated, reserved (0 without a GPU) |
+| ``sink_items_dropped_total`` | what a sink was too slow for, by kind |
+| ``sink_errors_total`` | items a sink failed to send |
+| ``zmq_messages_sent_total``, ``zmq_messages_dropped_total`` | ZeroMQ messages by kind |
+| ``zmq_subscribers`` | subscriptions held by consumers |
+| ``source_threads_detached`` | threads of stopped streams still blocked in a read |
+| ``build_info`` | version, model, device |
+
+Labels are bounded: stream ids come from the configuration, all others are fixed sets. Never an
+object id, never a URL. ``remove_stream`` removes the series of a stream that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
+
+LATENCY_BUCKETS_S = (
+    0.005, 0.01, 0.02, 0.033, 0.05, 0.067, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5,
+)  # fmt: skip
+MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
+BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+
+
+class Metrics:
+    """The daemon's metrics in a registry of their own; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        # The library's only switch for the `*_created` series is process-wide.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        self._of_streams: list[MetricWrapperBase] = []
+
+        self.stream_up = self._gauge("stream_up", "1 while the stream delivers frames", "stream")
+        self.stream_last_frame_timestamp_seconds = self._gauge(
+            "stream_last_frame_timestamp_seconds", "Unix time of the last frame", "stream"
+        )
+        self.stream_connect_failures = self._counter(
+            "stream_connect_failures_total", "Attempts that ended in an error", "stream", "reason"
+        )
+        self.stream_reconnects = self._counter(
+            "stream_reconnects_total", "Attempts after the first one", "stream"
+        )
+        self.frames_received = self._counter(
+            "frames_received_total", "Pictures the source saw, damaged ones included", "stream"
+        )
+        self.frames_decoded = self._counter(
+            "frames_decoded_total", "Pictures the source delivered", "stream"
+        )
+        self.frames_tracked = self._counter(
+            "frames_tracked_total", "Frames that went through the tracker", "stream"
+        )
+        self.frames_dropped = self._counter(
+            "frames_dropped_total", "Frames that were not tracked", "stream", "stage", "reason"
+        )
+        self.pts_discontinuities = self._counter(
+            "pts_discontinuities_total", "Presentation times that jumped or restarted", "stream"
+        )
+        self.stage_duration_seconds = self._histogram(
+            "stage_duration_seconds", "Time of each stage", LATENCY_BUCKETS_S, "stage"
+        )
+        self.capture_to_publish_seconds = self._histogram(
+            "capture_to_publish_seconds",
+            "Capture to the end of publishing, by the capture clock",
+            LATENCY_BUCKETS_S,
+            "clock_source",
+        )
+        self.batch_size = self._histogram("batch_size", "Frames in one step", BATCH_BUCKETS)
+        self.tracked_objects = self._gauge(
+            "tracked_objects", "Objects of a stream on its last frame", "stream", "state"
+        )
+        self.track_events = self._counter(
+            "track_events_total", "Events of objects and streams", "stream", "event"
+        )
+        self.prompts = self._counter("prompts_total", "Prompts by result", "result")
+        self.memory_bank_bytes = self._gauge("memory_bank_bytes", "The tracker's memory bank")
+        self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "Device memory", "kind")
+        self.sink_items_dropped = self._counter(
+            "sink_items_dropped_total", "What a sink was too slow for", "sink", "kind"
+        )
+        self.sink_errors = self._counter("sink_errors_total", "Items a sink failed to send", "sink")
+        self.zmq_messages_sent = self._counter(
+            "zmq_messages_sent_total", "ZeroMQ messages handed to the socket", "kind"
+        )
+        self.zmq_messages_dropped = self._counter(
+            "zmq_messages_dropped_total", "ZeroMQ messages that could not be sent", "kind"
+        )
+        self.zmq_subscribers = self._gauge("zmq_subscribers", "Subscriptions held by consumers")
+        self.source_threads_detached = self._gauge(
+            "source_threads_detached", "Threads of stopped streams still blocked in a read"
+        )
+        self.build_info = self._gauge(
+            "build_info", "Version, model and device", "version", "model", "device"
+        )
+
+        # From the start at 0: a rate over a series that appears with its first event misses it.
+        for result in ("applied", "rejected"):
+            self.prompts.labels(result)
+
+    def remove_stream(self, stream_id: str) -> None:
+        """Remove every series of a stream that is gone."""
+        for metric in self._of_streams:
+            metric.remove_by_labels({"stream": stream_id})
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format 0.0.4."""
+        return prometheus_client.generate_latest(self.registry)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return self._known(
+            Counter(f"masklet_{name}", documentation, labels, registry=self.registry), labels
+        )
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return self._known(
+            Gauge(f"masklet_{name}", documentation, labels, registry=self.registry), labels
+        )
+
+    def _histogram(
+        self, name: str, documentation: str, buckets: Sequence[float], *labels: str
+    ) -> Histogram:
+        return self._known(
+            Histogram(
+                f"masklet_{name}", documentation, labels, registry=self.registry, buckets=buckets
+            ),
+            labels,
+        )
+
+    def _known(self, metric: MetricT, labels: tuple[str, ...]) -> MetricT:
+        if "stream" in labels:
+            self._of_streams.append(metric)
+        return metric

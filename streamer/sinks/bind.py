@@ -1,0 +1,68 @@
+"""Where the publisher may bind: loopback and local sockets, and with CURVE keys anywhere."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+
+from streamer.errors import ConfigError, SecurityError
+from streamer.socket_path import check_socket_path
+
+LONGEST_SOCKET_PATH_BYTES = 107
+_TCP = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:;/\s]+):(\d{1,5}|\*)")
+
+
+def check_bind(endpoint: str, encrypted: bool) -> None:
+    """Refuse an endpoint that cannot be bound, or that others could read without keys.
+
+    Raises ``ConfigError`` for an impossible endpoint and ``SecurityError`` for an open one; the
+    message holds the command that makes keys.
+    """
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc":
+        _check_socket_path(endpoint, rest)
+        return
+    if scheme == "inproc" and rest:
+        return
+    match = _TCP.fullmatch(endpoint)
+    if match is None:
+        raise ConfigError(
+            f"zeromq.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
+        )
+    if not encrypted and not _is_loopback(match[1].strip("[]")):
+        raise SecurityError(
+            f"zeromq.endpoint {endpoint} can be reached from other machines, and nobody would "
+            "have to prove who they are. Make keys with `masklet keys KEYS --client NAME` and "
+            "set zeromq.server_key_file=KEYS/server.key_secret and "
+            f"zeromq.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
+        )
+
+
+def is_ipv6(endpoint: str) -> bool:
+    """Whether the endpoint is an IPv6 address, which ZeroMQ must be told."""
+    return endpoint.startswith("tcp://[")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name or an interface: may be anything
+
+
+def _check_socket_path(endpoint: str, path_text: str) -> None:
+    path = Path(path_text)
+    if not path.is_absolute():
+        raise ConfigError(f"zeromq.endpoint {endpoint}: an ipc:// endpoint needs an absolute path")
+    length = len(path_text.encode())
+    if length > LONGEST_SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"zeromq.endpoint {endpoint}: the path has {length} bytes, a Unix socket's may have "
+            f"{LONGEST_SOCKET_PATH_BYTES}"
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(f"zeromq.endpoint {endpoint}: the folder {path.parent} does not exist")
+    check_socket_path(f"zeromq.endpoint {endpoint}", path)

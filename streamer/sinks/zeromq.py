@@ -1,0 +1,374 @@
+"""The ZeroMQ publisher: what the daemon found out, for anyone who subscribes (``WIRE.md``).
+
+An XPUB socket sees who subscribes to what: nothing is encoded that nobody would receive, and
+who comes late is sent the last status and frame of its streams again. A subscriber that is slow
+loses its own messages (its pipe holds ``high_water_mark``) and delays nobody; the socket does
+not tell us, the subscriber sees it by ``seq``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import zmq
+import zmq.asyncio
+
+from streamer.config import ZeroMQConfig
+from streamer.errors import ConfigError, SecurityError
+from streamer.keepalive import notice_dead_peers
+from streamer.keys import AllowList, load_server_keys
+from streamer.metrics import Metrics
+from streamer.sinks.bind import check_bind, is_ipv6
+from streamer.sinks.curve_gate import CurveGate
+from streamer.sinks.stream_record import StreamRecord
+from streamer.sinks.subscriptions import Subscriptions
+from streamer.types import FrameResult, Published, StreamEvent, StreamStatus
+from streamer.wire import (
+    MaskEncoding,
+    Origin,
+    Topic,
+    TopicKind,
+    encode_event,
+    encode_frame,
+    encode_heartbeat,
+    encode_status,
+)
+
+# Peers send subscriptions only; a topic is short.
+INBOUND_MESSAGE_LIMIT_BYTES = 1024
+# Consumers that subscribe within this time are answered together: nobody can have everyone's
+# last messages sent again and again.
+REPLAY_INTERVAL_S = 0.05
+# Masks that cover more pixels than this (0.15 ms as rle) are encoded off the event loop.
+INLINE_PIXELS = 250_000
+IPC_MODE = 0o660
+# Bound: the numbers of so many streams are kept, running ones always; policy: of those that ended
+# or were removed the oldest is forgotten, and begins at 0 if it is ever added again.
+RECORDS_KEPT = 1024
+
+_log = logging.getLogger(__name__)
+
+
+class ZeroMQSink:
+    """Publishes results, events, states and its own heartbeat on one endpoint.
+
+    Every item takes a number of its topic whether or not anybody listens, so that a consumer
+    whose connection broke for a while sees that it missed something.
+    """
+
+    name = "zeromq"
+
+    def __init__(
+        self,
+        config: ZeroMQConfig,
+        *,
+        publisher_id: str,
+        metrics: Metrics | None = None,
+        status_provider: Callable[[], Iterable[StreamStatus]] = tuple,
+        heartbeat_s: float = 1.0,
+        status_s: float = 5.0,
+    ) -> None:
+        """``status_provider`` gives the state of every stream, asked every ``status_s``."""
+        self._config = config
+        self._encoding = MaskEncoding(config.mask_encoding)
+        self._origin = Origin(publisher_id, time.time_ns() // 1_000_000)
+        self._metrics = metrics
+        self._status_provider = status_provider
+        self._heartbeat_s = heartbeat_s
+        self._status_s = status_s
+
+        self._subscriptions = Subscriptions()
+        self._streams: dict[str, StreamRecord] = {}
+        self._heartbeat_seq = 0
+        self._joined: set[bytes] = set()
+        self._someone_joined = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._context: zmq.asyncio.Context | None = None
+        self._socket: zmq.asyncio.Socket | None = None
+        self._gate: CurveGate | None = None
+        # One thread: a sink publishes one item at a time.
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="masklet-zeromq-encode")
+
+    @property
+    def endpoint(self) -> str:
+        """Where the socket is bound; what was configured while it is not."""
+        if self._socket is None:
+            return self._config.endpoint
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many different topic prefixes somebody subscribed to."""
+        return len(self._subscriptions)
+
+    async def start(self) -> None:
+        """Bind, and begin to listen for subscriptions and to send heartbeats.
+
+        Raises ``SecurityError`` for an endpoint or keys that are refused and ``ConfigError``
+        for an endpoint that cannot be bound.
+        """
+        config = self._config
+        encrypted = config.server_key_file is not None or config.client_keys_directory is not None
+        check_bind(config.endpoint, encrypted)
+        self._context = zmq.asyncio.Context()
+        self._socket = self._make_socket(self._context)
+        try:
+            if encrypted:
+                self._gate = self._make_gate(self._context, self._socket)
+                self._gate.start()
+            self._bind(self._socket)
+        except BaseException:
+            await self._release()
+            raise
+        self._tasks = [
+            asyncio.create_task(self._watch_subscriptions(), name="zeromq-subscriptions"),
+            asyncio.create_task(self._replay_to_joiners(), name="zeromq-replay"),
+            asyncio.create_task(self._beat(), name="zeromq-heartbeat"),
+            asyncio.create_task(self._repeat_statuses(), name="zeromq-status"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(_report_failure)
+        suffix = " (CURVE, keys of the allow-list only)" if encrypted else ""
+        _log.info("results are published on %s%s", self.endpoint, suffix)
+
+    def wants(self, item: Published) -> bool:  # noqa: ARG002 - the protocol's signature
+        """True: everything is numbered and remembered; ``publish`` decides what is encoded."""
+        return True
+
+    async def publish(self, item: Published) -> None:
+        """Number and remember an item, and send it to whoever listens."""
+        if isinstance(item, FrameResult):
+            await self._publish_frame(item)
+        elif isinstance(item, StreamEvent):
+            self._publish_event(item)
+        else:
+            self._publish_status(item)
+
+    async def close(self) -> None:
+        """Say ``stopping``, drain for at most ``linger_ms``, release everything."""
+        if self._socket is None:
+            return
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._send_heartbeat(stopping=True)
+        await self._release()
+
+    def _make_socket(self, context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
+        socket = context.socket(zmq.XPUB)
+        socket.linger = self._config.linger_ms
+        # Bound: this many messages wait per subscriber; policy: the newest is dropped for it.
+        socket.sndhwm = self._config.high_water_mark
+        # Tell of every subscription, not only of a topic's first: each is a late joiner.
+        socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+        socket.setsockopt(zmq.MAXMSGSIZE, INBOUND_MESSAGE_LIMIT_BYTES)
+        notice_dead_peers(socket)
+        socket.setsockopt(zmq.IPV6, int(is_ipv6(self._config.endpoint)))
+        return socket
+
+    def _make_gate(self, context: zmq.asyncio.Context, socket: zmq.asyncio.Socket) -> CurveGate:
+        server_key_file = self._config.server_key_file
+        client_keys_directory = self._config.client_keys_directory
+        if server_key_file is None or client_keys_directory is None:
+            missing = "server_key_file" if server_key_file is None else "client_keys_directory"
+            raise SecurityError(
+                f"zeromq.{missing} is not set: encryption needs zeromq.server_key_file and "
+                "zeromq.client_keys_directory; `masklet keys KEYS --client NAME` makes both"
+            )
+        allowed = AllowList(client_keys_directory)
+        return CurveGate(context, socket, load_server_keys(server_key_file), allowed)
+
+    def _bind(self, socket: zmq.asyncio.Socket) -> None:
+        endpoint = self._config.endpoint
+        is_ipc = endpoint.startswith("ipc://")
+        # The socket file must not be open to others between its creation and the chmod.
+        previous_umask = os.umask(0o077) if is_ipc else None
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise ConfigError(
+                f"zeromq.endpoint {endpoint} cannot be bound: {error.strerror}; stop what "
+                "listens there or choose another endpoint"
+            ) from error
+        finally:
+            if previous_umask is not None:
+                os.umask(previous_umask)
+        if is_ipc:
+            Path(endpoint.removeprefix("ipc://")).chmod(IPC_MODE)
+
+    async def _release(self) -> None:
+        if self._socket is not None:
+            self._socket.close(linger=self._config.linger_ms)
+            self._socket = None
+        if self._gate is not None:
+            self._gate.stop()
+            self._gate = None
+        if self._context is not None:
+            # Blocks until what was sent is gone or the linger time is over.
+            await asyncio.to_thread(self._context.term)
+            self._context = None
+        self._encoder.shutdown(wait=False)
+
+    async def _watch_subscriptions(self) -> None:
+        socket = self._socket
+        assert socket is not None
+        while True:
+            prefix = self._subscriptions.take(await socket.recv())
+            if self._metrics is not None:
+                self._metrics.zmq_subscribers.set(len(self._subscriptions))
+            if prefix is not None:
+                self._joined.add(prefix)
+                self._someone_joined.set()
+
+    async def _replay_to_joiners(self) -> None:
+        """Send the last frame and status of what was just subscribed to once more."""
+        while True:
+            await self._someone_joined.wait()
+            self._someone_joined.clear()
+            joined, self._joined = tuple(self._joined), set()
+            for stream_id, record in list(self._streams.items()):
+                for kind in (TopicKind.FRAME, TopicKind.BOXES, TopicKind.STATUS):
+                    if Topic(kind, stream_id).encode().startswith(joined):
+                        self._replay(record, kind)
+            await asyncio.sleep(REPLAY_INTERVAL_S)
+
+    def _replay(self, record: StreamRecord, kind: TopicKind) -> None:
+        if kind is TopicKind.STATUS:
+            if record.status is not None:
+                parts = encode_status(
+                    record.status,
+                    origin=self._origin,
+                    seq=record.next_seq[kind] - 1,
+                    next_seq=record.next_seq,
+                    replayed=True,
+                )
+                self._send(kind, parts)
+            return
+        last = record.last
+        if last is not None:
+            parts = encode_frame(
+                last.result,
+                origin=self._origin,
+                seq=last.seq[kind],
+                published_clock_ns=lambda: last.published_monotonic_ns,
+                encoding=self._encoding,
+                kind=kind,
+                replayed=True,
+            )
+            self._send(kind, parts)
+
+    async def _beat(self) -> None:
+        while True:
+            self._send_heartbeat()
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def _repeat_statuses(self) -> None:
+        while True:
+            await asyncio.sleep(self._status_s)
+            for status in self._status_provider():
+                self._publish_status(status)
+
+    async def _publish_frame(self, result: FrameResult) -> None:
+        stream_id = result.frame.stream_id
+        record = self._record(stream_id)
+        losses = record.losses_before(result)
+        result = replace(result, frame=replace(result.frame, dropped_before=losses))
+        messages = {
+            kind: await self._encode_frame(result, record, kind)
+            for kind in (TopicKind.FRAME, TopicKind.BOXES)
+            if self._is_wanted(kind, stream_id)
+        }
+        # From here on nothing waits: numbers are used up and messages sent in one go.
+        record.remember_frame(result, time.monotonic_ns())
+        for kind, parts in messages.items():
+            self._send(kind, parts)
+
+    async def _encode_frame(
+        self, result: FrameResult, record: StreamRecord, kind: TopicKind
+    ) -> list[bytes]:
+        seq = record.next_seq[kind]
+
+        def encode() -> list[bytes]:
+            return encode_frame(
+                result,
+                origin=self._origin,
+                seq=seq,
+                published_clock_ns=time.monotonic_ns,
+                encoding=self._encoding,
+                kind=kind,
+            )
+
+        pixels = sum(entry.track.crop.size for entry in result.objects)
+        if kind is TopicKind.BOXES or pixels <= INLINE_PIXELS:
+            return encode()
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, encode)
+
+    def _publish_event(self, event: StreamEvent) -> None:
+        record = self._record(event.stream_id)
+        seq = record.take_seq(TopicKind.EVENT)
+        record.remember_event(event)
+        if self._is_wanted(TopicKind.EVENT, event.stream_id):
+            self._send(TopicKind.EVENT, encode_event(event, origin=self._origin, seq=seq))
+
+    def _publish_status(self, status: StreamStatus) -> None:
+        record = self._record(status.stream_id)
+        seq = record.take_seq(TopicKind.STATUS)
+        record.remember_status(status)
+        if self._is_wanted(TopicKind.STATUS, status.stream_id):
+            parts = encode_status(status, origin=self._origin, seq=seq, next_seq=record.next_seq)
+            self._send(TopicKind.STATUS, parts)
+
+    def _send_heartbeat(self, stopping: bool = False) -> None:
+        seq = self._heartbeat_seq
+        self._heartbeat_seq += 1
+        if self._is_wanted(TopicKind.HEARTBEAT, None):
+            parts = encode_heartbeat(
+                origin=self._origin,
+                seq=seq,
+                time_ns=time.time_ns(),
+                interval_s=self._heartbeat_s,
+                streams=[name for name, record in self._streams.items() if record.is_known],
+                stopping=stopping,
+            )
+            self._send(TopicKind.HEARTBEAT, parts)
+
+    def _record(self, stream_id: str) -> StreamRecord:
+        record = self._streams.get(stream_id)
+        if record is None:
+            if len(self._streams) >= RECORDS_KEPT:
+                gone = next((name for name, each in self._streams.items() if each.is_over), None)
+                if gone is not None:
+                    del self._streams[gone]
+            record = self._streams[stream_id] = StreamRecord()
+        return record
+
+    def _is_wanted(self, kind: TopicKind, stream_id: str | None) -> bool:
+        return self._subscriptions.wants(Topic(kind, stream_id).encode())
+
+    def _send(self, kind: TopicKind, parts: list[bytes]) -> None:
+        """Hand a message to the socket, which takes or drops it at once."""
+        assert self._socket is not None
+        sent = self._socket.send_multipart(parts, flags=zmq.NOBLOCK)
+        assert isinstance(sent, asyncio.Future)
+        assert sent.done()
+        try:
+            sent.result()
+        except zmq.Again:
+            if self._metrics is not None:
+                self._metrics.zmq_messages_dropped.labels(kind.value).inc()
+            return
+        if self._metrics is not None:
+            self._metrics.zmq_messages_sent.labels(kind.value).inc()
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """Say it when one of the publisher's own tasks ended by a mistake: it would be missed."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("%s ended by an error", task.get_name(), exc_info=task.exception())

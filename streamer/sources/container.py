@@ -1,0 +1,261 @@
+"""The one loop that reads, decodes and watches the time, for whatever FFmpeg can open.
+
+Knows no URL scheme and no clock. A container is opened, read and closed by one thread: closing
+it from another crashes the process. Every wait inside FFmpeg is bounded by PyAV's interrupt
+callback, and ``stop`` is looked at for each packet.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Self, cast
+
+import av
+
+from streamer.errors import SourceFailure
+from streamer.sources.base import SourceOutput
+from streamer.sources.failures import source_error
+from streamer.sources.opening import ContainerSettings, open_video
+from streamer.sources.picture import RgbConverter
+from streamer.types import DropReason, ImageArray
+
+# 8192 × 4352, the largest picture of H.264 level 6.2: a hostile stream cannot ask for more
+# memory than 107 MB a picture.
+_MAX_PIXELS = 8192 * 4352
+# A wait shorter than this means that the packet was there already.
+_SHORTEST_WAIT_S = 0.002
+# Reading without one wait for this long means that packets pile up, in the kernel and the camera.
+_BACKLOG_AFTER_S = 2.0
+# Bound for media that are read faster than real time; a camera that sends a keyframe a minute
+# at 30 Hz stays below it.
+_MAX_PACKETS_WITHOUT_PICTURE = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """A picture as RGB, the packet that completed it and when that arrived."""
+
+    image: ImageArray
+    packet: av.Packet[av.VideoStream]
+    pts: int | None
+    time_base: Fraction
+    arrival_time_ns: int
+    arrival_monotonic_ns: int
+
+
+class VideoContainer:
+    """An open container with a video stream. To be used with ``with``, in one thread."""
+
+    def __init__(self, settings: ContainerSettings) -> None:
+        """Open; raises ``SourceError`` as ``open_video`` does."""
+        self._settings = settings
+        self._container, self._stream = open_video(settings)
+        # Threads over frames would hold two pictures back; threads over slices hold none.
+        self._stream.thread_type = "SLICE"
+        self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+        self._converter = RgbConverter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    @property
+    def is_recorded(self) -> bool:
+        """The media has an end that is known from the start, and may be read at any speed.
+
+        Not RTSP: its server keeps the pace, and a camera may name a length that it does not keep.
+        """
+        return bool(self._container.duration) and self._container.format.name != "rtsp"
+
+    @property
+    def is_segmented(self) -> bool:
+        """The media comes in files of several seconds each (HLS, DASH)."""
+        return self._container.format.name in ("hls", "dash")
+
+    @property
+    def frame_interval_s(self) -> Fraction:
+        """The time between two pictures, as far as the container knows; 1/25 s where not."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return 1 / Fraction(rate) if rate else Fraction(1, 25)
+
+    def pictures(
+        self, output: SourceOutput, stop: threading.Event, *, is_live: bool = False
+    ) -> Iterator[DecodedPicture]:
+        """Decode until the media ends or ``stop`` is set.
+
+        What cannot be shown is counted at ``output`` by reason. With ``is_live`` a backlog is
+        thrown away when decoding does not keep up: latency over completeness. Raises
+        ``SourceError`` when no video came for ``read_timeout_s``, when nothing could be decoded
+        for ``open_timeout_s``, or when the connection failed.
+        """
+        progress = _Progress()
+        backlog = _Backlog() if is_live else None
+        # All streams: a camera whose video died while its audio goes on must be noticed.
+        packets = cast("Iterator[av.Packet[av.VideoStream]]", self._container.demux())
+        while not stop.is_set():
+            packet = self._next_packet(packets, progress)
+            if packet is None:
+                break
+            # Not packet.stream_index: it is 0 in the packets that flush the decoders at the end.
+            if packet.stream.index != self._stream.index:
+                continue
+            arrival_time_ns, arrival_monotonic_ns = time.time_ns(), time.monotonic_ns()
+            if backlog is not None and backlog.grows(progress.last_wait_s):
+                output.dropped(DropReason.BEHIND)
+                progress.keyframe_seen = False  # what was thrown away cannot be referred to
+                continue
+            progress.packets_without_picture += 1
+            for frame in self._decode(packet, output, progress):
+                image = self._convert(frame, output, progress)
+                if image is None:
+                    continue
+                progress.picture_came()
+                yield DecodedPicture(
+                    image=image,
+                    packet=packet,
+                    pts=frame.pts,
+                    time_base=frame.time_base or packet.time_base,
+                    arrival_time_ns=arrival_time_ns,
+                    arrival_monotonic_ns=arrival_monotonic_ns,
+                )
+            self._check_progress(progress)
+        if not stop.is_set() and not progress.pictures:
+            raise self._settings.failure(
+                SourceFailure.GARBAGE, "ended without one picture that could be decoded"
+            )
+
+    def _next_packet(
+        self, packets: Iterator[av.Packet[av.VideoStream]], progress: _Progress
+    ) -> av.Packet[av.VideoStream] | None:
+        """The next packet of any stream, None at the end.
+
+        Only time spent waiting here counts, not what the consumer of the pictures takes.
+        """
+        started_s = time.monotonic()
+        packet = None
+        failure = None
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            failure = error
+        progress.waited(time.monotonic() - started_s)
+        # FFmpeg's parser first hides a timeout by giving out the picture it holds.
+        if progress.waited_for_video_s >= self._settings.read_timeout_s:
+            raise self._settings.failure(
+                SourceFailure.TIMEOUT,
+                f"sent no video for {self._settings.read_timeout_s:.1f} s (read_timeout_s)",
+            )
+        if failure is not None:
+            raise source_error(self._settings.stream_id, self._settings.redacted_url, failure)
+        if packet is not None and packet.stream.index == self._stream.index:
+            progress.waited_for_video_s = 0.0
+        return packet
+
+    def _decode(
+        self, packet: av.Packet[av.VideoStream], output: SourceOutput, progress: _Progress
+    ) -> list[av.VideoFrame]:
+        """The pictures that ``packet`` completed, without the damaged ones."""
+        is_flush = not packet.size
+        progress.keyframe_seen = progress.keyframe_seen or packet.is_keyframe
+        if not progress.keyframe_seen:
+            if not is_flush:
+                output.dropped(DropReason.NO_KEYFRAME)
+            return []
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            if not is_flush:
+                output.dropped(DropReason.DECODE_ERROR)
+                progress.decode_errors += 1
+            return []
+        whole = [frame for frame in frames if not frame.is_corrupt]
+        if len(whole) < len(frames):
+            output.dropped(DropReason.CORRUPT, len(frames) - len(whole))
+        return whole
+
+    def _convert(
+        self, frame: av.VideoFrame, output: SourceOutput, progress: _Progress
+    ) -> ImageArray | None:
+        try:
+            return self._converter.convert(frame)
+        except av.FFmpegError:
+            output.dropped(DropReason.DECODE_ERROR)
+            progress.decode_errors += 1
+            return None
+
+    def _check_progress(self, progress: _Progress) -> None:
+        """Give up on a sender of packets from which no picture comes."""
+        limit_s = self._settings.open_timeout_s
+        packets = progress.packets_without_picture
+        if progress.waited_for_picture_s < limit_s and packets < _MAX_PACKETS_WITHOUT_PICTURE:
+            return
+        # Without a width, not even the stream's parameters were understood.
+        if progress.decode_errors or not self._stream.codec_context.width:
+            raise self._settings.failure(
+                SourceFailure.GARBAGE,
+                f"sent {packets} packets and none could be decoded; check the camera's codec "
+                "settings",
+            )
+        raise self._settings.failure(
+            SourceFailure.TIMEOUT,
+            f"sent no keyframe in {limit_s:.1f} s; let the camera send them more often, or "
+            "raise open_timeout_s",
+        )
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What came, and what has been waited for."""
+
+    keyframe_seen: bool = False
+    pictures: int = 0
+    packets_without_picture: int = 0
+    decode_errors: int = 0
+    last_wait_s: float = 0.0
+    waited_for_video_s: float = 0.0
+    waited_for_picture_s: float = 0.0
+
+    def waited(self, duration_s: float) -> None:
+        self.last_wait_s = duration_s
+        self.waited_for_video_s += duration_s
+        self.waited_for_picture_s += duration_s
+
+    def picture_came(self) -> None:
+        self.pictures += 1
+        self.packets_without_picture = 0
+        self.decode_errors = 0
+        self.waited_for_picture_s = 0.0
+
+
+class _Backlog:
+    """Notices that packets come faster than they are decoded.
+
+    The sign is that reading never has to wait; comparing presentation times with the clock would
+    mistake a camera's clock that drifts for a backlog.
+    """
+
+    def __init__(self) -> None:
+        self._last_wait_at_s = time.monotonic()
+        self._is_draining = False
+
+    def grows(self, waited_s: float) -> bool:
+        """Whether to throw this packet away, ``waited_s`` having been waited for it."""
+        now_s = time.monotonic()
+        if waited_s >= _SHORTEST_WAIT_S:
+            self._last_wait_at_s = now_s
+            self._is_draining = False
+        elif now_s - self._last_wait_at_s > _BACKLOG_AFTER_S:
+            self._is_draining = True
+        return self._is_draining

@@ -1,0 +1,150 @@
+"""From a stream's configuration to the source that its URL names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from streamer.config import StreamConfig
+from streamer.errors import ConfigError
+from streamer.security import Credentials, credentials, redact_url, url_with_credentials
+from streamer.sources.base import Source
+from streamer.sources.file import FileSource
+from streamer.sources.live import LiveSource
+from streamer.sources.opening import ContainerSettings
+from streamer.sources.rtsp import rtsp_settings
+from streamer.sources.synthetic import SyntheticSource, scene_settings
+
+_NETWORK_SCHEMES = ("http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp")
+_ALLOWED = (
+    "rtsp://HOST/PATH, rtsps://, "
+    + ", ".join(f"{scheme}://" for scheme in _NETWORK_SCHEMES)
+    + ", file:///PATH, a path, /dev/videoN or synthetic://match"
+)
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:(?P<port>\d*))?")
+# These may wait for a sender on an address of this machine: udp://:1234.
+_LISTENING_SCHEMES = ("udp://", "rtp://", "srt://", "tcp://")
+_DEVICE = re.compile(r"/dev/video\d+")
+
+
+def make_source(stream_id: str, config: StreamConfig) -> Source:
+    """A new source for one attempt at ``config.url``; nothing is opened yet.
+
+    Credentials are read now, so that a changed password works at the next attempt. Raises
+    ``ConfigError`` that names the setting, what is wrong with it and what is allowed.
+    """
+    key = f"streams.{stream_id}"
+    url = config.url.strip()
+    scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower() if separator else ""
+    if not url:
+        raise ConfigError(f"{key}.url is empty; it must be {_ALLOWED}")
+    if "\0" in url or any(character.isspace() and character != " " for character in url):
+        raise ConfigError(f"{key}.url holds a control character; remove it")
+    if scheme == "synthetic":
+        return _synthetic(f"{key}.url", config, url)
+    if scheme == "file" or not scheme:
+        path = unquote(urlsplit(url).path) if scheme else url
+        if _DEVICE.fullmatch(path):
+            return LiveSource(_device_settings(stream_id, config, path))
+        return _file(f"{key}.url", stream_id, config, path)
+    if scheme not in ("rtsp", "rtsps", *_NETWORK_SCHEMES):
+        raise ConfigError(f"{key}.url must be {_ALLOWED}, got one that begins with {scheme}://")
+    _check_network_url(f"{key}.url", url, rest)
+    given = credentials(
+        key,
+        url,
+        username_env=config.username_env,
+        password_env=config.password_env,
+        password_file=config.password_file,
+    )
+    if scheme in ("rtsp", "rtsps"):
+        return LiveSource(
+            rtsp_settings(
+                stream_id,
+                url,
+                credentials=given,
+                transport=config.transport,
+                open_timeout_s=config.open_timeout_s,
+                read_timeout_s=config.read_timeout_s,
+                options=config.options,
+            ),
+            config.clock_tolerance_s,
+        )
+    return LiveSource(_network_settings(stream_id, config, url, given))
+
+
+def _synthetic(key: str, config: StreamConfig, url: str) -> SyntheticSource:
+    parts = urlsplit(url)
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    settings = scene_settings(key, parts.netloc + parts.path.rstrip("/"), parameters)
+    return SyntheticSource(settings, url, paced=config.paced, loop=config.loop)
+
+
+def _file(key: str, stream_id: str, config: StreamConfig, path: str) -> FileSource:
+    if not path:
+        raise ConfigError(f"{key} names no file; write file:///PATH or the path itself")
+    settings = ContainerSettings(
+        stream_id=stream_id,
+        # The prefix keeps a file name with a colon from being taken for a protocol.
+        url=f"file:{Path(path).expanduser()}",
+        redacted_url=path,
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        options=dict(config.options),
+    )
+    return FileSource(settings, paced=config.paced, loop=config.loop)
+
+
+def _device_settings(stream_id: str, config: StreamConfig, path: str) -> ContainerSettings:
+    """A webcam; size and rate are FFmpeg options (``video_size: 1280x720``, ``framerate: 30``)."""
+    return ContainerSettings(
+        stream_id=stream_id,
+        url=path,
+        redacted_url=path,
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        format="v4l2",
+        options=dict(config.options),
+    )
+
+
+def _network_settings(
+    stream_id: str, config: StreamConfig, url: str, given: Credentials | None
+) -> ContainerSettings:
+    """Anything else that FFmpeg opens over a network."""
+    return ContainerSettings(
+        stream_id=stream_id,
+        url=url_with_credentials(url, given),
+        redacted_url=redact_url(url),
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        options=dict(config.options),
+    )
+
+
+def _check_network_url(key: str, url: str, rest: str) -> None:
+    """Refuse what FFmpeg would misread, above all a password that was not percent-encoded."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path = rest[len(authority) :]
+    host_and_port = authority.rpartition("@")[2]
+    shown = redact_url(url)
+    if " " in url:
+        raise ConfigError(f"{key} holds a blank; write it as %20: {shown}")
+    if re.search(r":.*@", path) or (
+        "@" in path and not re.fullmatch(r"[^:]*(:\d+)?", host_and_port)
+    ):
+        raise ConfigError(
+            f"{key}: '/' in a user name or password must be written as %2F (and '@' as %40): "
+            f"{shown}"
+        )
+    parts = _HOST_AND_PORT.fullmatch(host_and_port)
+    if parts is None:
+        raise ConfigError(f"{key} must have the form SCHEME://HOST:PORT/PATH, got {shown}")
+    if not parts["host"] and not url.startswith(_LISTENING_SCHEMES):
+        raise ConfigError(f"{key} names no host: {shown}")
+    if parts["port"] and not 0 < int(parts["port"]) <= 65_535:
+        raise ConfigError(
+            f"{key} must have a port between 1 and 65535, got {parts['port']}: {shown}"
+        )

@@ -1,0 +1,125 @@
+"""From FFmpeg's errors to a typed reason and a message for the operator.
+
+An FFmpeg error's own text holds the URL with its password. Only its kind is used here, and the
+messages are made of the redacted URL.
+"""
+
+from __future__ import annotations
+
+import errno
+
+import av.error
+
+from streamer.errors import SourceError, SourceFailure
+
+# First match wins: subclasses stand before their bases.
+_REASONS: tuple[tuple[type[BaseException], SourceFailure, str], ...] = (
+    (
+        av.error.ConnectionRefusedError,
+        SourceFailure.REFUSED,
+        "refused the connection; is the port right and the server running?",
+    ),
+    (
+        av.error.HTTPUnauthorizedError,
+        SourceFailure.UNAUTHORISED,
+        "refused the credentials (401); set username_env and password_env or password_file",
+    ),
+    (
+        av.error.HTTPForbiddenError,
+        SourceFailure.UNAUTHORISED,
+        "forbids access (403); check what this user may watch",
+    ),
+    (
+        av.error.HTTPNotFoundError,
+        SourceFailure.NOT_FOUND,
+        "has no such path (404); check the path in the URL",
+    ),
+    (
+        av.error.HTTPClientError,
+        SourceFailure.REFUSED,
+        "refused the request; check the URL, and try transport: udp or tcp",
+    ),
+    (
+        av.error.HTTPServerError,
+        SourceFailure.REFUSED,
+        "failed with an error of its own (5xx); look at the server's log",
+    ),
+    (av.error.FileNotFoundError, SourceFailure.NOT_FOUND, "does not exist; check the path"),
+    (
+        av.error.PermissionError,
+        SourceFailure.REFUSED,
+        "may not be read by this user; check its permissions and groups",
+    ),
+    (
+        av.error.IsADirectoryError,
+        SourceFailure.NOT_FOUND,
+        "is a directory; name a video file",
+    ),
+    (av.error.TimeoutError, SourceFailure.TIMEOUT, "did not answer in time"),
+    (av.error.ExitError, SourceFailure.TIMEOUT, "did not answer in time"),
+    (
+        av.error.ProtocolNotFoundError,
+        SourceFailure.CODEC,
+        "uses a protocol that this FFmpeg build lacks; use a PyAV built with it",
+    ),
+    (
+        av.error.DecoderNotFoundError,
+        SourceFailure.CODEC,
+        "uses a codec that this FFmpeg build cannot decode; set the camera to H.264",
+    ),
+    (
+        av.error.DemuxerNotFoundError,
+        SourceFailure.CODEC,
+        "uses a format that this FFmpeg build lacks; use a PyAV built with it",
+    ),
+    (
+        av.error.PatchWelcomeError,
+        SourceFailure.CODEC,
+        "uses a feature that FFmpeg does not support; set the camera to H.264",
+    ),
+    (
+        av.error.InvalidDataError,
+        SourceFailure.GARBAGE,
+        "is not video that FFmpeg recognises; check URL, port and path",
+    ),
+    (
+        av.error.EOFError,
+        SourceFailure.UNREACHABLE,
+        "closed the connection without an answer; check URL, port and path",
+    ),
+)
+
+_UNREACHABLE_ERRNOS = {
+    errno.EHOSTUNREACH: "cannot be reached: no route to the host",
+    errno.ENETUNREACH: "cannot be reached: no route to the network",
+    errno.ECONNRESET: "reset the connection",
+    errno.ECONNABORTED: "aborted the connection",
+    errno.EPIPE: "closed the connection",
+    # FFmpeg reports a name that does not resolve as an input/output error.
+    errno.EIO: "cannot be reached; does the host name resolve?",
+}
+
+
+def source_error(stream_id: str, redacted_url: str, error: av.FFmpegError) -> SourceError:
+    """What ``error`` means for this stream, without a word of the error's own text."""
+    for kind, reason, explanation in _REASONS:
+        if isinstance(error, kind):
+            return SourceError(reason, f"{stream_id}: {redacted_url} {explanation}")
+    number = error.errno or 0
+    if number in _UNREACHABLE_ERRNOS:
+        return SourceError(
+            SourceFailure.UNREACHABLE, f"{stream_id}: {redacted_url} {_UNREACHABLE_ERRNOS[number]}"
+        )
+    if number == errno.EBUSY:
+        return SourceError(
+            SourceFailure.REFUSED,
+            f"{stream_id}: {redacted_url} is in use; close the other program that reads it",
+        )
+    if number in (errno.ENODEV, errno.ENXIO):
+        return SourceError(
+            SourceFailure.NOT_FOUND, f"{stream_id}: {redacted_url} is not there; is it plugged in?"
+        )
+    return SourceError(
+        SourceFailure.INTERNAL,
+        f"{stream_id}: {redacted_url} failed with {type(error).__name__} ({error.strerror})",
+    )

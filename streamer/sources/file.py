@@ -1,0 +1,87 @@
+"""A video file as a source: in real time like a camera, or every frame as fast as it is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Generator
+from fractions import Fraction
+
+from streamer.sources.base import SourceOutput
+from streamer.sources.container import VideoContainer
+from streamer.sources.opening import ContainerSettings
+from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
+from streamer.types import ClockSource, DecodedFrame, ImageArray
+
+
+class FileSource:
+    """Plays a file once, or in a loop for ever.
+
+    Paced, a picture is delivered when it is due; not paced, the source is lossless: every
+    picture is delivered, each when the one before was taken. In a loop, presentation times go on
+    from one round to the next, so the join is no reset: a consumer sees one endless clip. The
+    capture time is the file's clock: the start of the play plus the time into the clip.
+    """
+
+    def __init__(self, settings: ContainerSettings, *, paced: bool, loop: bool) -> None:
+        self._settings = settings
+        self._paced = paced
+        self._loop = loop
+        self.lossless = not paced
+        self.redacted_url = settings.redacted_url
+
+    def run(self, output: SourceOutput, stop: threading.Event) -> None:
+        """Deliver to the end of the file (with ``loop``: until ``stop``)."""
+        pacer = Pacer() if self._paced else None
+        watch = DiscontinuityWatch()
+        origin = (time.time_ns(), 0.0)
+        is_first = True
+        with contextlib.closing(self._pictures(output, stop)) as pictures:
+            for image, pts, time_base in pictures:
+                presentation_s = float(pts * time_base)
+                # Files are read faster than they play: only the presentation times can tell.
+                jump = watch.observe(presentation_s, 0.0)
+                if jump is not None:
+                    output.reset(jump)
+                late_s = pacer.wait(presentation_s, stop) if pacer is not None else 0.0
+                if stop.is_set():
+                    return
+                arrival_time_ns, arrival_monotonic_ns = time.time_ns(), time.monotonic_ns()
+                if is_first or jump is not None or pacer is not None:
+                    origin = (arrival_time_ns - round(late_s * 1e9), presentation_s)
+                    is_first = False
+                output.frame(
+                    DecodedFrame(
+                        image=image,
+                        pts=pts,
+                        time_base=time_base,
+                        capture_time_ns=origin[0] + round((presentation_s - origin[1]) * 1e9),
+                        clock_source=ClockSource.FILE,
+                        arrival_time_ns=arrival_time_ns,
+                        arrival_monotonic_ns=arrival_monotonic_ns,
+                        decoded_monotonic_ns=time.monotonic_ns(),
+                    )
+                )
+
+    def _pictures(
+        self, output: SourceOutput, stop: threading.Event
+    ) -> Generator[tuple[ImageArray, int, Fraction]]:
+        """Pictures with a presentation time each, over all rounds of the loop."""
+        next_pts = 0
+        shift: int | None = 0  # None: this round's first picture takes the next presentation time
+        while True:
+            with VideoContainer(self._settings) as container:
+                interval_s = container.frame_interval_s
+                for picture in container.pictures(output, stop):
+                    if picture.pts is None:
+                        pts = next_pts
+                    else:
+                        if shift is None:
+                            shift = next_pts - picture.pts
+                        pts = picture.pts + shift
+                    next_pts = pts + max(1, round(interval_s / picture.time_base))
+                    yield picture.image, pts, picture.time_base
+            if not self._loop or stop.is_set():
+                return
+            shift = None

@@ -1,0 +1,331 @@
+"""One stream: keeps its source connected and puts its pictures into the slot.
+
+Knows nothing of other streams, of the tracker or of sinks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from streamer.backoff import Backoff
+from streamer.config import StreamConfig
+from streamer.errors import MaskletError, SourceError, SourceFailure
+from streamer.frame_slot import FrameSlot
+from streamer.logs import stream_logger
+from streamer.metrics import Metrics
+from streamer.rate_limit import RateLimit
+from streamer.security import redact
+from streamer.sources.base import Source
+from streamer.stream_counts import StreamCounts
+from streamer.threads import start_thread
+from streamer.timing import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
+from streamer.types import (
+    DecodedFrame,
+    DropReason,
+    EventKind,
+    Published,
+    StreamEvent,
+    StreamState,
+    StreamStatus,
+)
+
+DETACH_TIMEOUT_S = 0.8
+SOURCE_THREAD_PREFIX = "source-"
+MakeSource = Callable[[str, StreamConfig], Source]
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why an attempt ended: a ``SourceFailure`` and a message without secrets."""
+
+    reason: SourceFailure
+    detail: str
+
+
+class Stream:
+    """Supervises one source: connects, and connects again when it fails, until stopped.
+
+    Each attempt runs a new source in a thread of its own. A source that returns has come to the
+    end of its media: the stream rests as ``ended`` until it is stopped. One that raises is tried
+    again, after a wait that grows. ``request_stop`` ends ``run`` within a second, even while the
+    source is blocked in a read: the thread is then left to its own timeout, its pictures are
+    refused, and the metric ``source_threads_detached`` counts it until it ends.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        config: StreamConfig,
+        *,
+        make_source: MakeSource,
+        slot: FrameSlot,
+        counts: StreamCounts,
+        publish: Callable[[Published], None],
+        metrics: Metrics,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.stream_id = stream_id
+        self._config = config
+        self._make_source = make_source
+        self._slot = slot
+        self._counts = counts
+        self._publish = publish
+        self._metrics = metrics
+        self._clock = clock
+        self._log = stream_logger(_logger, stream_id)
+        self._backoff = Backoff(config.reconnect, random)
+        self._stopping = asyncio.Event()
+        self._stop_reason = ""
+        self._rate_limit = RateLimit(config.max_rate_hz) if config.max_rate_hz else None
+
+        self._lock = threading.Lock()  # guards what follows: the source's thread writes it too
+        self._state = StreamState.CONNECTING
+        self._reason: str | None = None  # why it is not live
+        self._detail: str | None = None
+        self._session_id: str | None = None
+        self._size = (0, 0)
+        self._url = redact(config.url)
+        self._connect_failures = 0
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream stands."""
+        return self._state
+
+    def status(self) -> StreamStatus:
+        """What the status topic says of this stream now."""
+        with self._lock:
+            return StreamStatus(
+                stream_id=self.stream_id,
+                state=self._state,
+                time_ns=self._clock.unix_ns(),
+                url=self._url,
+                reason=self._reason,
+                detail=self._detail,
+                session_id=self._session_id,
+                width=self._size[0],
+                height=self._size[1],
+                frames_decoded=self._counts.frames_decoded,
+                frames_tracked=self._counts.frames_tracked,
+                frames_dropped=self._counts.frames_dropped(),
+                connect_failures=self._connect_failures,
+                object_ids=self._counts.object_ids,
+            )
+
+    def request_stop(self, reason: str) -> None:
+        """Let ``run`` end, within a second; ``reason`` is told. Called on the event loop."""
+        self._stop_reason = reason
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Deliver pictures until stopped."""
+        self._metrics.stream_up.labels(self.stream_id).set(0)
+        attempts = 0
+        while not self._stopping.is_set():
+            if attempts:
+                self._metrics.stream_reconnects.labels(self.stream_id).inc()
+            attempts += 1
+            attempt = _Attempt(self, self._slot, self._counts, self._clock, self._rate_limit)
+            failure = await self._one_attempt(attempt)
+            if self._stopping.is_set():
+                break
+            if failure is None:
+                self._went_down(StreamState.ENDED, SourceFailure.ENDED, "end of media")
+                await self._stopping.wait()
+                break
+            delay_s = self._backoff.next_delay_s(attempt.delivered_for_s)
+            self._failed(failure, delay_s)
+            await self._stopped_within(delay_s)
+        self._went_down(StreamState.STOPPED, self._stop_reason)
+
+    async def _one_attempt(self, attempt: _Attempt) -> _Failure | None:
+        try:
+            source = self._make_source(self.stream_id, self._config)
+        except MaskletError as error:
+            return self._failure_of(error)
+        with self._lock:
+            self._url = redact(source.redacted_url)
+        ended = start_thread(f"{SOURCE_THREAD_PREFIX}{self.stream_id}", lambda: attempt.run(source))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        either: set[asyncio.Future[Any]] = {ended, stopping}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            attempt.stop.set()
+        if not ended.done():
+            await asyncio.wait({ended}, timeout=DETACH_TIMEOUT_S)
+        if not ended.done():
+            self._detach(attempt, ended)
+            return None
+        return self._failure_of(ended.exception())
+
+    def _failure_of(self, error: BaseException | None) -> _Failure | None:
+        if error is None:
+            return None
+        if isinstance(error, MaskletError):
+            reason = error.reason if isinstance(error, SourceError) else SourceFailure.INTERNAL
+            detail = redact(str(error)).removeprefix(f"{self.stream_id}: ")
+            return _Failure(reason, detail)
+        # A mistake in a source, or in a library under it, is this stream's trouble only: it is
+        # reported in full, and tried again like any other failure.
+        self._log.error("the source failed with %s", type(error).__name__, exc_info=error)
+        return _Failure(SourceFailure.INTERNAL, redact(f"{type(error).__name__}: {error}"))
+
+    def _detach(self, attempt: _Attempt, ended: asyncio.Future[None]) -> None:
+        attempt.detached = True
+        self._metrics.source_threads_detached.inc()
+        self._log.warning("the source is blocked in a read; left to its timeout")
+
+        def attached_again(future: asyncio.Future[None]) -> None:
+            self._metrics.source_threads_detached.dec()
+            if not future.cancelled():
+                future.exception()  # of no interest any more
+
+        ended.add_done_callback(attached_again)
+
+    async def _stopped_within(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def went_live(self, session_id: str, size: tuple[int, int]) -> None:
+        """The attempt's first picture came; called in the source's thread."""
+        with self._lock:
+            if self._state is StreamState.STOPPED:  # detached a moment ago
+                return
+            self._state = StreamState.LIVE
+            self._reason = self._detail = None
+            self._session_id = session_id
+            self._size = size
+        self._metrics.stream_up.labels(self.stream_id).set(1)
+        self._log.info("live, %d×%d", *size)
+        self._event(EventKind.STREAM_UP, detail=f"{size[0]}x{size[1]}")
+        self._publish(self.status())
+
+    def size_changed(self, size: tuple[int, int]) -> None:
+        """The pictures have another size now; called in the source's thread."""
+        with self._lock:
+            self._size = size
+        self._log.info("now %d×%d", *size)
+        self._publish(self.status())
+
+    def was_reset(self, reason: str) -> None:
+        """Presentation times jumped; called in the source's thread."""
+        self._metrics.pts_discontinuities.labels(self.stream_id).inc()
+        self._log.info("timestamps restarted: %s", reason)
+        self._event(EventKind.STREAM_RESET, reason=reason)
+
+    def _failed(self, failure: _Failure, delay_s: float) -> None:
+        self._metrics.stream_connect_failures.labels(self.stream_id, failure.reason).inc()
+        self._log.warning("%s; reconnecting in %.1f s", failure.detail, delay_s)
+        with self._lock:
+            self._connect_failures += 1
+            news = self._state is not StreamState.RETRYING or self._reason != failure.reason
+        if news:
+            self._went_down(StreamState.RETRYING, failure.reason, failure.detail)
+
+    def _went_down(self, state: StreamState, reason: str, detail: str | None = None) -> None:
+        with self._lock:
+            had_ended = self._state is StreamState.ENDED
+            self._state, self._reason, self._detail = state, reason, detail
+        self._metrics.stream_up.labels(self.stream_id).set(0)
+        if state is not StreamState.RETRYING:
+            self._log.info("%s", state)
+        if not had_ended:  # it was told already
+            self._event(EventKind.STREAM_DOWN, reason=reason, detail=detail)
+        self._publish(self.status())
+
+    def _event(self, kind: EventKind, reason: str | None = None, detail: str | None = None) -> None:
+        self._publish(
+            StreamEvent(
+                stream_id=self.stream_id,
+                kind=kind,
+                time_ns=self._clock.unix_ns(),
+                reason=reason,
+                detail=detail,
+            )
+        )
+
+
+class _Attempt:
+    """One connection: what its source delivers to (``SourceOutput``), in the source's thread."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        slot: FrameSlot,
+        counts: StreamCounts,
+        clock: Clock,
+        rate_limit: RateLimit | None,
+    ) -> None:
+        self.stop = threading.Event()
+        self.detached = False
+        self._stream = stream
+        self._slot = slot
+        self._counts = counts
+        self._clock = clock
+        self._rate_limit = rate_limit
+        self._session_id = uuid.uuid4().hex
+        self._lossless = False
+        self._size: tuple[int, int] | None = None
+        self._first_monotonic_ns = 0
+        self._last_monotonic_ns = 0
+
+    @property
+    def delivered_for_s(self) -> float:
+        """From the first picture to the last; 0 if there was none."""
+        return ns_to_seconds(self._last_monotonic_ns - self._first_monotonic_ns)
+
+    def run(self, source: Source) -> None:
+        self._lossless = source.lossless
+        source.run(self, self.stop)
+        if not self.detached:
+            self._slot.wait_until_taken(self.stop)
+
+    def frame(self, picture: DecodedFrame) -> None:
+        if self.detached:
+            return
+        now_ns = self._clock.monotonic_ns()
+        height, width, _ = picture.image.shape
+        if self._size is None:
+            self._first_monotonic_ns = now_ns
+            self._stream.went_live(self._session_id, (width, height))
+        elif self._size != (width, height):
+            self._stream.size_changed((width, height))
+        self._size = (width, height)
+        self._last_monotonic_ns = now_ns
+        self._counts.decoded(picture)
+        if self._rate_limit is not None and not self._rate_limit.allows(self._time_ns(picture)):
+            self._slot.refuse(DropReason.RATE_LIMIT)
+        elif self._lossless:
+            self._slot.put_when_taken(
+                picture, self._session_id, self._clock.monotonic_ns, self.stop
+            )
+        else:
+            self._slot.put(picture, self._session_id, now_ns)
+
+    def dropped(self, reason: DropReason, count: int = 1) -> None:
+        if not self.detached:
+            self._slot.count_lost(reason, count)
+
+    def reset(self, reason: str) -> None:
+        if not self.detached:
+            self._stream.was_reset(reason)
+
+    def _time_ns(self, picture: DecodedFrame) -> int:
+        """The time by which a rate is kept: a file that plays faster has its own."""
+        if self._lossless and picture.pts is not None:
+            return round(picture.pts * picture.time_base * NANOSECONDS_PER_SECOND)
+        return picture.arrival_monotonic_ns

@@ -1,0 +1,21 @@
+"""Printing for a person: rich's console, with text as it is and the caller in charge of pipes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+
+class Terminal(Console):
+    """Raises ``BrokenPipeError`` where rich would end the process with an error.
+
+    Square brackets in text are no markup: ``rtsp://[fe80::1]/`` would lose its host.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, **settings)
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich inside of its handler for the error."""
+        raise BrokenPipeError

@@ -1,0 +1,39 @@
+"""A named thread whose end the event loop can wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+
+def start_thread(name: str, target: Callable[[], None]) -> asyncio.Future[None]:
+    """Run ``target`` in a daemon thread called ``name``; the future takes its end or its error.
+
+    A daemon thread, because one that is blocked in a camera's read must not hold up the end of
+    the process. The running loop may end before the thread does; its outcome is dropped then.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            target()
+        except BaseException as raised:
+            error = raised  # handed to whoever waits: nothing is swallowed
+        try:
+            loop.call_soon_threadsafe(settle, error)
+        except RuntimeError:
+            return  # the loop is closed; nobody waits any more
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return ended

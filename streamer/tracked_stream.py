@@ -1,0 +1,253 @@
+"""What the inference thread keeps of one stream: its session, its prompts, its objects' lives."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from streamer.frame_slot import FrameSlot
+from streamer.lifecycle import ObjectLifecycle
+from streamer.logs import stream_logger
+from streamer.metrics import Metrics
+from streamer.prompts import PromptRequest
+from streamer.stream_counts import StreamCounts
+from streamer.timing import Clock, ns_to_seconds
+from streamer.types import (
+    ClockSource,
+    EventKind,
+    Frame,
+    FrameResult,
+    ObjectResult,
+    Published,
+    StreamEvent,
+)
+from tracker import Session
+from tracker.types import Track, TrackState
+
+PROMPTS_WAITING = 64
+_logger = logging.getLogger(__name__)
+
+
+class TrackedStream:
+    """Turns tracks into results and events for one stream; used by the inference thread only.
+
+    Bounds: ``PROMPTS_WAITING`` prompts wait for a frame (a further one is rejected); labels and
+    lives exist for live objects only.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        slot: FrameSlot,
+        counts: StreamCounts,
+        lifecycle: ObjectLifecycle,
+        *,
+        publish: Callable[[Published], None],
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.stream_id = slot.stream_id
+        self.session = session
+        self.slot = slot
+        self._counts = counts
+        self._lifecycle = lifecycle
+        self._log = stream_logger(_logger, self.stream_id)
+        self._publish = publish
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting: deque[PromptRequest] = deque()
+        self._labels: dict[int, str] = {}
+        self._connection: str | None = None
+        self._failing = False
+
+    def queue(self, request: PromptRequest) -> None:
+        """Keep a prompt for its frame; too many are rejected."""
+        if len(self._waiting) < PROMPTS_WAITING:
+            self._waiting.append(request)
+        else:
+            self.reject(request, f"{PROMPTS_WAITING} prompts wait for a frame already")
+
+    def due_requests(self, frame_index: int) -> list[PromptRequest]:
+        """Take the prompts for this frame: at most one an object, in their order."""
+        due: dict[int, PromptRequest] = {}
+        later: deque[PromptRequest] = deque()
+        for request in self._waiting:
+            object_id = request.prompt.object_id
+            if request.at_frame > frame_index or object_id in due:
+                later.append(request)
+            elif request.begin():
+                due[object_id] = request
+            else:
+                self._tell_rejected(request, "withdrawn: not applied in time")
+        self._waiting = later
+        return list(due.values())
+
+    def put_back(self, requests: Sequence[PromptRequest]) -> None:
+        """Keep requests that were due for the next frame, before all others."""
+        self._waiting.extendleft(reversed(requests))
+
+    def reject(self, request: PromptRequest, reason: str) -> None:
+        """Refuse a prompt and say why."""
+        request.rejected(reason)
+        self._tell_rejected(request, reason)
+
+    def tracked(
+        self,
+        frame: Frame,
+        tracks: Sequence[Track],
+        applied: Sequence[PromptRequest],
+        started_ns: int,
+        tracked_ns: int,
+    ) -> None:
+        """Publish the events and the result of a frame, in this order."""
+        self._failing = False
+        time_ns = _lifecycle_time_ns(frame)
+        if self._connection not in (None, frame.session_id):
+            self._lifecycle.resume(time_ns)
+        self._connection = frame.session_id
+        for request in applied:
+            if request.label is not None:
+                self._labels[request.prompt.object_id] = request.label
+        judged, changes = self._lifecycle.observe(tracks, time_ns)
+        for change in changes:
+            self._event(change.kind, object_id=change.object_id, frame_index=frame.index)
+        if applied:
+            self._tell_applied(applied, frame.index, judged)
+        labels = self._labels
+        self._publish(
+            FrameResult(
+                frame=frame,
+                started_monotonic_ns=started_ns,
+                tracked_monotonic_ns=tracked_ns,
+                objects=tuple(ObjectResult(track, labels.get(track.object_id)) for track in judged),
+            )
+        )
+        self._count(frame, judged, started_ns, tracked_ns)
+
+    def failed(self, frame: Frame, error: Exception, known_objects: Sequence[int]) -> None:
+        """Count a frame whose step failed; tell it once until a step succeeds again.
+
+        Objects that the step had begun to add, beyond ``known_objects``, are taken out again.
+        """
+        self.slot.count_failed(frame)
+        for object_id in set(self.session.object_ids).difference(known_objects):
+            self.session.remove(object_id)
+        if not self._failing:
+            self._failing = True
+            self._log.error(
+                "the tracker failed on frame %d; the stream goes on",
+                frame.index,
+                exc_info=error,
+            )
+            self._event(
+                EventKind.DEGRADED,
+                reason="step_failed",
+                frame_index=frame.index,
+                detail=f"{type(error).__name__}: {error}",
+            )
+
+    def remove(self, object_id: int) -> bool:
+        """Stop following an object, and withdraw its prompts; False if there was neither."""
+        known = self._drop_waiting(object_id, "the object was removed")
+        if object_id in self.session.object_ids:
+            self._forget(object_id, "requested")
+            known = True
+        self._counts.follows(self.session.object_ids)
+        return known
+
+    def close(self, reason: str) -> None:
+        """The stream is gone: remove its objects, reject its prompts, give its memory back."""
+        self._drop_waiting(None, f"the stream was removed ({reason})")
+        for object_id in self.session.object_ids:
+            self._forget(object_id, reason)
+        self.session.close()
+
+    def _forget(self, object_id: int, reason: str) -> None:
+        self.session.remove(object_id)
+        self._lifecycle.forget(object_id)
+        self._event(EventKind.REMOVED, object_id=object_id, reason=reason)
+        self._labels.pop(object_id, None)
+
+    def _drop_waiting(self, object_id: int | None, reason: str) -> bool:
+        dropped = [
+            request
+            for request in self._waiting
+            if object_id is None or request.prompt.object_id == object_id
+        ]
+        self._waiting = deque(request for request in self._waiting if request not in dropped)
+        for request in dropped:
+            self.reject(request, reason)
+        return bool(dropped)
+
+    def _tell_applied(
+        self, requests: Sequence[PromptRequest], frame_index: int, tracks: Sequence[Track]
+    ) -> None:
+        by_id = {track.object_id: track for track in tracks}
+        for request in requests:
+            object_id = request.prompt.object_id
+            request.applied(frame_index, by_id.get(object_id))
+            self._metrics.prompts.labels("applied").inc()
+            self._log.info("prompt for object %d applied on frame %d", object_id, frame_index)
+            self._event(
+                EventKind.PROMPT_APPLIED,
+                object_id=object_id,
+                request_id=request.request_id,
+                frame_index=frame_index,
+            )
+
+    def _tell_rejected(self, request: PromptRequest, reason: str) -> None:
+        self._metrics.prompts.labels("rejected").inc()
+        object_id = request.prompt.object_id
+        self._log.warning("prompt for object %d refused: %s", object_id, reason)
+        self._event(
+            EventKind.PROMPT_REJECTED,
+            object_id=object_id,
+            request_id=request.request_id,
+            reason=reason,
+        )
+
+    def _event(
+        self,
+        kind: EventKind,
+        *,
+        reason: str | None = None,
+        object_id: int | None = None,
+        request_id: str | None = None,
+        frame_index: int | None = None,
+        detail: str | None = None,
+    ) -> None:
+        self._publish(
+            StreamEvent(
+                stream_id=self.stream_id,
+                kind=kind,
+                time_ns=self._clock.unix_ns(),
+                reason=reason,
+                object_id=object_id,
+                label=None if object_id is None else self._labels.get(object_id),
+                request_id=request_id,
+                frame_index=frame_index,
+                detail=detail,
+            )
+        )
+
+    def _count(
+        self, frame: Frame, tracks: Sequence[Track], started_ns: int, tracked_ns: int
+    ) -> None:
+        self._counts.tracked(self.session.object_ids)
+        durations = self._metrics.stage_duration_seconds
+        durations.labels("wait").observe(
+            ns_to_seconds(started_ns - frame.picture.decoded_monotonic_ns)
+        )
+        durations.labels("track").observe(ns_to_seconds(tracked_ns - started_ns))
+        states = [track.state for track in tracks]
+        for state in TrackState:
+            self._metrics.tracked_objects.labels(self.stream_id, state).set(states.count(state))
+
+
+def _lifecycle_time_ns(frame: Frame) -> int:
+    """The time by which an object is lost: a file's own, which may run faster than ours."""
+    picture = frame.picture
+    if picture.clock_source is ClockSource.FILE:
+        return picture.capture_time_ns
+    return picture.arrival_monotonic_ns

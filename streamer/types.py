@@ -1,0 +1,155 @@
+"""What the stages of the live path hand to one another: frames, results, events, states.
+
+All of it is frozen; who receives one may keep it. Times are nanoseconds; names ending in
+``_time_ns`` are Unix time, names ending in ``_monotonic_ns`` belong to ``time.monotonic_ns``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.types import Track
+
+ImageArray = npt.NDArray[np.uint8]
+
+
+class ClockSource(StrEnum):
+    """Where a frame's capture time comes from."""
+
+    RTCP_SR = "rtcp_sr"
+    ARRIVAL = "arrival"
+    FILE = "file"
+    SYNTHETIC = "synthetic"
+
+
+class DropReason(StrEnum):
+    """Why a frame was not tracked. Stages: decode, slot, scheduler, inference."""
+
+    CORRUPT = "corrupt"  # decode: the decoder marked the frame damaged
+    NO_KEYFRAME = "no_keyframe"  # decode: nothing to decode from yet
+    DECODE_ERROR = "decode_error"  # decode: the packet did not decode
+    BEHIND = "behind"  # decode: decoding (or rendering) fell behind real time
+    RATE_LIMIT = "rate_limit"  # slot: above max_rate_hz
+    SUPERSEDED = "superseded"  # slot: a newer frame came before it was taken
+    FAILED = "failed"  # inference: the step raised for this frame
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """One picture as a source delivers it.
+
+    ``image`` is RGB uint8, (height, width, 3), C-contiguous and never written again.
+    ``pts`` counts ``time_base`` units; None where the container gives none.
+    """
+
+    image: ImageArray
+    pts: int | None
+    time_base: Fraction
+    capture_time_ns: int
+    clock_source: ClockSource
+    arrival_time_ns: int
+    arrival_monotonic_ns: int
+    decoded_monotonic_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded picture with its place in a stream.
+
+    ``session_id`` is new at every reconnection; ``index`` counts decoded frames of the stream
+    from 0 and is never reset while the daemon runs. ``dropped_before`` counts, by reason, the
+    frames lost between the frame taken before this one and this one.
+    """
+
+    stream_id: str
+    session_id: str
+    index: int
+    picture: DecodedFrame
+    dropped_before: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectResult:
+    """One object on one frame: the tracker's track and the name its user gave it."""
+
+    track: Track
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """All objects of a stream on one frame, with the time each stage was finished."""
+
+    frame: Frame
+    started_monotonic_ns: int
+    tracked_monotonic_ns: int
+    objects: tuple[ObjectResult, ...]
+
+
+class EventKind(StrEnum):
+    """What can happen to an object or a stream (wire.md, Events)."""
+
+    ADDED = "added"
+    OCCLUDED = "occluded"
+    REACQUIRED = "reacquired"
+    LOST = "lost"
+    REMOVED = "removed"
+    PROMPT_APPLIED = "prompt_applied"
+    PROMPT_REJECTED = "prompt_rejected"
+    STREAM_UP = "stream_up"
+    STREAM_DOWN = "stream_down"
+    STREAM_RESET = "stream_reset"
+    DEGRADED = "degraded"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """Something a consumer must not miss. ``frame_index`` is None outside of a frame."""
+
+    stream_id: str
+    kind: EventKind
+    time_ns: int
+    reason: str | None = None
+    object_id: int | None = None
+    label: str | None = None
+    request_id: str | None = None
+    frame_index: int | None = None
+    detail: str | None = None
+
+
+class StreamState(StrEnum):
+    """Where a stream stands."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    RETRYING = "retrying"
+    ENDED = "ended"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What the status topic says of one stream. ``url`` is redacted."""
+
+    stream_id: str
+    state: StreamState
+    time_ns: int
+    url: str
+    reason: str | None = None
+    detail: str | None = None
+    session_id: str | None = None
+    width: int = 0
+    height: int = 0
+    frames_decoded: int = 0
+    frames_tracked: int = 0
+    frames_dropped: dict[str, int] = field(default_factory=dict)
+    connect_failures: int = 0
+    object_ids: tuple[int, ...] = ()
+
+
+Published = FrameResult | StreamEvent | StreamStatus

@@ -1,0 +1,103 @@
+"""``python -m tests.benchmarks``: everything the README's tables say, measured here.
+
+A finished measurement is kept in the output folder and not taken again; delete it, or give
+another folder, to measure anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# As the masklet command does: threads that spin while they wait starve the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from rich.console import Console
+
+from tests.benchmarks import latency, memory_growth, step_against_transformers
+from tests.benchmarks.cells import Cell, Cells
+from tests.tracker.agreement.scripts import shapes_of
+from tests.tracker.agreement.weights import amplified_weights
+from tracker import PRESETS
+
+PARTS = ("step", "memory", "latency")
+MODEL = "sam2.1_hiera_tiny"
+
+
+def main() -> int:
+    """Measure the parts asked for and write ``report.md`` and the plot beside it."""
+    options = _parse()
+    console = Console(stderr=True)
+    cells = Cells(options.output)
+    sections = []
+    if "step" in options.part:
+        with console.status("step against transformers") as status:
+            done = [_step(cells, count, options, status.update) for count in options.objects]
+        sections.append(("A step against transformers", step_against_transformers.report(done)))
+    if "memory" in options.part:
+        done = []
+        for name in ("masklet", "transformers"):
+            with console.status(f"memory of {name}, {options.frames} frames"):
+                done.append(
+                    cells.measure(
+                        f"memory-{name}-{options.frames}",
+                        lambda name=name: memory_growth.measure_memory(name, options.frames),
+                    )
+                )
+        memory_growth.plot(done, options.output / "memory.png")
+        sections.append(("Memory", memory_growth.report(done)))
+    if "latency" in options.part:
+        done = []
+        for streams in options.streams:
+            with console.status(f"latency, {streams} streams"):
+                done.append(
+                    cells.measure(
+                        f"latency-{streams}-{Path(options.checkpoint).stem}",
+                        lambda streams=streams: latency.measure_latency(
+                            streams, options.duration_s, options.output, options.checkpoint
+                        ),
+                    )
+                )
+        sections.append(("From the camera to the socket", latency.report(done)))
+    text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections)
+    (options.output / "report.md").write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _step(cells: Cells, objects: int, options: argparse.Namespace, say: object) -> Cell:
+    config = PRESETS[MODEL].replaced(image_size=options.image_size)
+
+    def measure() -> Cell:
+        weights = amplified_weights(shapes_of(config), seed=0)
+        return step_against_transformers.measure_step(
+            config,
+            weights,
+            objects,
+            options.rounds,
+            say,  # type: ignore[arg-type]
+        )
+
+    return cells.measure(f"step-{options.image_size}-{objects}", measure)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
+    parser.add_argument("--image-size", type=int, default=1024, help="step")
+    parser.add_argument("--objects", type=int, nargs="+", default=[1, 3], help="step")
+    parser.add_argument("--rounds", type=int, default=5, help="step")
+    parser.add_argument("--frames", type=int, default=300, help="memory")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="latency")
+    parser.add_argument("--duration-s", type=float, default=40.0, help="latency")
+    parser.add_argument("--checkpoint", default="nano", help="latency")
+    options = parser.parse_args()
+    options.output = options.output.resolve()
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

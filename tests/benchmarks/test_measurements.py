@@ -1,0 +1,77 @@
+"""The benchmarks themselves: they run, pair frames rightly, and go on where they stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import latency, memory_growth, step_against_transformers
+from tests.benchmarks.cells import Cell, Cells
+from tests.tracker.agreement.scripts import SMALL, small_weights
+
+
+def test_a_finished_measurement_is_not_taken_again(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def measurement() -> Cell:
+        taken.append(1)
+        return {"value": len(taken)}
+
+    assert Cells(tmp_path).measure("one", measurement) == {"value": 1}
+    assert Cells(tmp_path).measure("one", measurement) == {"value": 1}
+    assert Cells(tmp_path).measure("other", measurement) == {"value": 2}
+
+
+def test_a_measurement_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def failing() -> Cell:
+        raise RuntimeError("out of patience")
+
+    with pytest.raises(RuntimeError):
+        Cells(tmp_path).measure("one", failing)
+    assert Cells(tmp_path).get("one") is None
+
+
+def test_steps_of_both_implementations_are_measured() -> None:
+    cell = step_against_transformers.measure_step(SMALL, small_weights(), objects=2, rounds=1)
+    assert cell["masklet_s"] > 0
+    assert cell["transformers_s"] > 0
+    assert "| small | 256² | 2 |" in step_against_transformers.report([cell])
+
+
+def test_memory_is_read_after_every_frame(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(memory_growth.PRESETS, memory_growth.MODEL, SMALL)
+    cell = memory_growth.track("masklet", 4)
+    assert len(cell["resident_mib"]) == 4
+    assert "| masklet |" in memory_growth.report([cell])
+    memory_growth.plot([cell], tmp_path / "memory.png")
+    assert (tmp_path / "memory.png").stat().st_size > 1000
+
+
+def test_pictures_are_paired_with_their_pushes_by_media_time() -> None:
+    interval_ns = 40_000_000
+    pushes = [1_000_000_000 + index * interval_ns for index in range(100)]
+    # From the tenth push on, one picture missing; one is done 95 ms late, the others 7 ms.
+    passages = [
+        latency.Passage(
+            stream=0,
+            media_time_s=5.0 + place * 0.04,
+            arrival_ns=pushes[10 + place] + 2_000_000,
+            done_ns=pushes[10 + place] + (95_000_000 if place == 30 else 7_000_000),
+        )
+        for place in range(50)
+        if place != 20
+    ]
+    found = latency.latencies_ms(passages, pushes)
+    assert len(found) == 49
+    assert sorted(set(found)) == [7.0, 95.0]
+
+
+def test_a_match_is_encoded_as_a_camera_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "CLIP_S", 1)
+    path = latency.write_match(tmp_path / "match.mp4", 10_005)
+    with latency.av.open(str(path)) as container:
+        pictures = [frame.pts for frame in container.decode(video=0)]
+    assert len(pictures) == latency.RATE_HZ

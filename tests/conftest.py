@@ -1,0 +1,79 @@
+"""What every test may use: waiting with a deadline, and a free port."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+# As the masklet command does, before anything loads torch: OpenMP threads that spin while they
+# wait starve the servers and decoders of the tests on a machine with few cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "") -> T:
+    """The first true value of ``condition``; fails the test when ``timeout_s`` has passed.
+
+    The one place where tests wait for another thread or process. The time is generous: it is
+    only used up by a test that fails.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what or getattr(condition, '__name__', '')}")
+        time.sleep(0.01)
+
+
+def find_free_port() -> int:
+    """A TCP port of the loopback interface that nobody listened on a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listened on a moment ago."""
+    return find_free_port()
+
+
+@pytest.fixture
+def free_ports() -> Callable[[int], list[int]]:
+    """``free_ports(n)``: several different free ports."""
+
+    def find(count: int) -> list[int]:
+        listeners = [socket.socket() for _ in range(count)]
+        try:
+            for listener in listeners:
+                listener.bind(("127.0.0.1", 0))
+            return [int(listener.getsockname()[1]) for listener in listeners]
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def random_nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of nano's shape with random weights: loads and runs as the real one does."""
+    import torch
+
+    from tracker.checkpoint import save_checkpoint
+    from tracker.config import PRESETS
+    from tracker.model import Sam2
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoints") / "nano.safetensors"
+    save_checkpoint(Sam2(PRESETS["nano"]), path)
+    return path

@@ -1,0 +1,367 @@
+"""The inference thread: batches, prompts, and failures that stay where they are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from streamer.errors import ControlError
+from streamer.frame_slot import FrameSlot
+from streamer.inference import COMMANDS_WAITING, Inference
+from streamer.metrics import Metrics
+from streamer.prompts import PromptOutcome, PromptRequest
+from streamer.scheduler import Scheduler
+from streamer.stream_counts import StreamCounts
+from streamer.timing import SystemClock
+from streamer.tracked_stream import PROMPTS_WAITING
+from streamer.types import FrameResult
+from tests.conftest import eventually
+from tests.streamer.fakes import FAILS, HIDES, FakeTracker, Journal, picture
+from tracker import Prompt, TrackState
+
+
+class Rig:
+    """An inference thread around a fake tracker, with as many streams as a test wants."""
+
+    def __init__(self) -> None:
+        self.tracker = FakeTracker()
+        self.metrics = Metrics()
+        self.published = Journal()
+        self.slots: dict[str, FrameSlot] = {}
+        self.session_ids: dict[str, str] = {}
+        self.error: BaseException | None = None
+        self.unpublished: set[str] = set()
+        self.inference = Inference(
+            self.tracker,  # type: ignore[arg-type]
+            Scheduler(max_batch_wait_ns=2_000_000, max_batch_size=8),
+            publish=self.published,
+            is_unpublished=self.unpublished.__contains__,
+            live_streams=lambda: len(self.slots),
+            metrics=self.metrics,
+            clock=SystemClock(),
+            occluded_to_lost_s=5.0,
+            threads=0,
+        )
+        self.thread = threading.Thread(target=self._run, name="inference")
+
+    def _run(self) -> None:
+        try:
+            self.inference.run()
+        except BaseException as error:
+            self.error = error
+
+    def stream(self, stream_id: str, *requests: PromptRequest, max_objects: int = 16) -> FrameSlot:
+        counts = StreamCounts(stream_id, self.metrics)
+        slot = FrameSlot(stream_id, self.inference.wake, counts.dropped)
+        added = self.inference.add_stream(slot, counts, max_objects, requests)
+        added.result(timeout=20)
+        self.slots[stream_id] = slot
+        return slot
+
+    def frame(self, stream_id: str, number: int = 0, **look: object) -> FrameResult | None:
+        """Put one picture and wait for its result; None if it was dropped as failed."""
+        before = len(self.published.results(stream_id))
+        failed = self.failed(stream_id)
+        session_id = self.session_ids.get(stream_id, "session")
+        self.slots[stream_id].put(picture(number, **look), session_id, 0)  # type: ignore[arg-type]
+        eventually(
+            lambda: (
+                len(self.published.results(stream_id)) > before or self.failed(stream_id) > failed
+            )
+        )
+        results = self.published.results(stream_id)
+        return results[-1] if len(results) > before else None
+
+    def failed(self, stream_id: str) -> float:
+        labels = {"stream": stream_id, "stage": "inference", "reason": "failed"}
+        return self.value("frames_dropped_total", **labels)
+
+    def prompt(self, stream_id: str, object_id: int, label: str | None = None) -> PromptRequest:
+        request = PromptRequest(stream_id, click(object_id), label)
+        self.inference.prompt(request)
+        return request
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"masklet_{name}", labels) or 0.0
+
+
+def click(object_id: int) -> Prompt:
+    return Prompt(object_id, points_xy=((1.0, 1.0),), point_labels=(1,))
+
+
+def outcome(request: PromptRequest) -> PromptOutcome:
+    return request.outcome.result(timeout=20)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """A running inference thread, stopped after the test."""
+    made = Rig()
+    made.thread.start()
+    yield made
+    made.tracker.held.set()
+    made.inference.stop()
+    made.thread.join(20)
+    assert not made.thread.is_alive()
+
+
+def test_frame_without_objects_gives_an_empty_result(rig: Rig) -> None:
+    rig.stream("gate")
+    result = rig.frame("gate")
+    assert result is not None
+    assert result.objects == ()
+    assert rig.value("frames_tracked_total", stream="gate") == 1
+
+
+def test_prompt_is_applied_on_the_next_frame_and_told_before_its_result(rig: Rig) -> None:
+    rig.stream("gate")
+    request = rig.prompt("gate", 7, "keeper")
+    result = rig.frame("gate")
+    assert result is not None
+    assert [(each.track.object_id, each.label) for each in result.objects] == [(7, "keeper")]
+    told = outcome(request)
+    assert (told.applied, told.frame_index, told.reason) == (True, 0, None)
+    assert told.track is not None
+    assert told.track.area == 12
+    assert rig.published.event_kinds() == ["added", "prompt_applied"]
+    added, applied = rig.published.events()
+    assert (added.object_id, added.label, added.frame_index) == (7, "keeper", 0)
+    assert applied.request_id == request.request_id
+    assert rig.published.items.index(result) == 2
+    assert rig.value("prompts_total", result="applied") == 1
+
+
+def test_configured_prompt_waits_for_its_frame_and_survives_a_reconnection(rig: Rig) -> None:
+    early = PromptRequest("gate", click(1))
+    late = PromptRequest("gate", click(2), at_frame=2)
+    rig.stream("gate", early, late)
+    seen = []
+    for number in range(5):
+        rig.session_ids["gate"] = f"session{number // 3}"
+        result = rig.frame("gate", number)
+        assert result is not None
+        seen.append([each.track.object_id for each in result.objects])
+    assert seen == [[1], [1], [1, 2], [1, 2], [1, 2]]
+    assert rig.published.event_kinds().count("prompt_applied") == 2
+    assert rig.published.event_kinds().count("added") == 2
+
+
+def test_two_prompts_for_one_object_take_a_frame_each(rig: Rig) -> None:
+    rig.stream("gate")
+    first, second = rig.prompt("gate", 7), rig.prompt("gate", 7)
+    rig.frame("gate", 0)
+    rig.frame("gate", 1)
+    assert (outcome(first).frame_index, outcome(second).frame_index) == (0, 1)
+
+
+@pytest.mark.parametrize("ids", [[901], [1, 901], [901, 1], [1, 2, 901, 3, 4], [901, 1, 902, 2]])
+def test_refused_prompt_is_told_and_the_others_are_applied(rig: Rig, ids: list[int]) -> None:
+    rig.stream("gate")
+    requests = [rig.prompt("gate", object_id) for object_id in ids]
+    for number in range(4):
+        assert rig.frame("gate", number) is not None
+    for request in requests:
+        told = outcome(request)
+        assert told.applied == (told.object_id < 900)
+        assert told.applied or told.reason == f"object {told.object_id} is refused"
+    result = rig.frame("gate", 9)
+    assert result is not None
+    assert {each.track.object_id for each in result.objects} == {i for i in ids if i < 900}
+    assert rig.failed("gate") == 0
+
+
+def test_refused_prompt_costs_other_streams_nothing(rig: Rig) -> None:
+    rig.tracker.held.clear()
+    rig.stream("blocker")
+    rig.slots["blocker"].put(picture(), "session", 0)  # keeps the thread busy meanwhile
+    eventually(lambda: rig.slots["blocker"].waiting_since_monotonic_ns is None)
+    for stream_id in ("gate", "yard"):
+        counts = StreamCounts(stream_id, rig.metrics)
+        rig.slots[stream_id] = FrameSlot(stream_id, rig.inference.wake, counts.dropped)
+        rig.inference.add_stream(rig.slots[stream_id], counts, 4, [])
+    bad, good = rig.prompt("gate", 901), rig.prompt("yard", 1)
+    for stream_id in ("gate", "yard"):
+        rig.slots[stream_id].put(picture(), "session", 0)
+    rig.tracker.held.set()
+    assert not outcome(bad).applied
+    assert outcome(good).applied
+    eventually(lambda: rig.published.results("gate") and rig.published.results("yard"))
+    assert rig.failed("gate") == rig.failed("yard") == 0
+
+
+def test_failing_stream_is_alone_in_its_failure(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.stream("yard")
+    for number in range(6):
+        for stream_id in ("gate", "yard"):
+            colour = FAILS if stream_id == "gate" and 1 <= number <= 3 else (0, 0, 0)
+            rig.slots[stream_id].put(picture(number, colour=colour), "session", 0)
+        wanted = number + 1
+        eventually(lambda: len(rig.published.results("yard")) == wanted)  # noqa: B023
+        eventually(lambda: len(rig.published.results("gate")) + rig.failed("gate") == wanted)  # noqa: B023
+    assert len(rig.published.results("yard")) == 6
+    assert len(rig.published.results("gate")) == 3
+    assert rig.failed("yard") == 0
+    assert rig.failed("gate") == 3
+    assert rig.published.event_kinds("gate") == ["degraded"]
+    after = rig.published.results("gate")[1]
+    assert after.frame.dropped_before == {"failed": 3}
+
+
+def test_prompt_on_a_frame_that_fails_is_rejected_and_leaves_no_object(rig: Rig) -> None:
+    rig.stream("gate")
+    request = rig.prompt("gate", 7)
+    assert rig.frame("gate", 0, colour=FAILS) is None
+    assert "this picture cannot be tracked" in str(outcome(request).reason)
+    result = rig.frame("gate", 1)
+    assert result is not None
+    assert result.objects == ()
+
+
+def test_device_that_is_gone_ends_the_thread_with_its_error(rig: Rig) -> None:
+    rig.stream("gate")
+    pending = PromptRequest("gate", click(1), at_frame=99)
+    rig.inference.prompt(pending)
+    rig.tracker.fatal = torch.AcceleratorError("the device is gone")
+    rig.slots["gate"].put(picture(), "session", 0)
+    eventually(lambda: rig.error is not None)
+    assert isinstance(rig.error, torch.AcceleratorError)
+    assert not outcome(pending).applied
+    with pytest.raises(ControlError, match="stopping"):
+        rig.prompt("gate", 2)
+
+
+def test_streams_that_are_ready_go_as_one_batch(rig: Rig) -> None:
+    for number in range(4):
+        rig.stream(f"cam{number}")
+    rig.tracker.held.clear()
+    rig.slots["cam0"].put(picture(), "session", 0)
+    eventually(lambda: rig.slots["cam0"].waiting_since_monotonic_ns is None)
+    for number in range(4):
+        rig.slots[f"cam{number}"].put(picture(), "session", 0)
+    rig.tracker.held.set()
+    eventually(lambda: len(rig.published.results()) == 5)
+    assert rig.tracker.batch_sizes == [1, 4]
+
+
+def test_lossless_stream_waits_for_slow_sinks_and_live_streams_do_not(rig: Rig) -> None:
+    rig.stream("file")
+    rig.stream("gate")
+    rig.unpublished |= {"file", "gate"}
+    stop = threading.Event()
+    rig.slots["file"].put_when_taken(picture(), "session", lambda: 0, stop)
+    for number in range(3):
+        assert rig.frame("gate", number) is not None
+    assert rig.published.results("file") == []
+    rig.unpublished.clear()
+    rig.inference.wake()
+    eventually(lambda: rig.published.results("file"))
+
+
+def test_object_is_hidden_reacquired_and_removed(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.prompt("gate", 7, "keeper")
+    rig.frame("gate", 0)
+    hidden = rig.frame("gate", 1, colour=HIDES)
+    assert hidden is not None
+    assert hidden.objects[0].track.state is TrackState.OCCLUDED
+    assert rig.value("tracked_objects", stream="gate", state="occluded") == 1
+    rig.frame("gate", 2)
+    lost = [rig.frame("gate", number, colour=HIDES) for number in (3, 200)][-1]
+    assert lost is not None
+    assert lost.objects[0].track.state is TrackState.LOST
+    assert rig.inference.remove_object("gate", 7).result(20) is True
+    assert rig.inference.remove_object("gate", 7).result(20) is False
+    kinds = [kind for kind in rig.published.event_kinds() if kind != "prompt_applied"]
+    assert kinds == ["added", "occluded", "reacquired", "occluded", "lost", "removed"]
+    removed = rig.published.events()[-1]
+    assert (removed.reason, removed.label) == ("requested", "keeper")
+    result = rig.frame("gate", 201)
+    assert result is not None
+    assert result.objects == ()
+
+
+def test_removed_stream_gives_its_objects_and_prompts_up(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.prompt("gate", 7)
+    rig.frame("gate")
+    waiting = PromptRequest("gate", click(8), at_frame=100)
+    rig.inference.prompt(waiting)
+    rig.inference.remove_stream("gate", "stream_removed").result(20)
+    assert "removed" in str(outcome(waiting).reason)
+    assert rig.tracker.sessions[0].closed
+    assert rig.published.events()[-1].kind == "removed"
+    late = rig.prompt("gate", 9)
+    assert outcome(late).reason == "there is no stream 'gate'"
+
+
+def test_withdrawn_prompt_is_not_applied(rig: Rig) -> None:
+    rig.stream("gate")
+    request = rig.prompt("gate", 7)
+    assert request.outcome.cancel()
+    result = rig.frame("gate")
+    assert result is not None
+    assert result.objects == ()
+    assert rig.published.event_kinds() == ["prompt_rejected"]
+
+
+def test_prompts_beyond_the_bound_are_rejected_at_once(rig: Rig) -> None:
+    rig.stream("gate")
+    requests = [rig.prompt("gate", number) for number in range(PROMPTS_WAITING + 1)]
+    assert "64 prompts wait" in str(outcome(requests[-1]).reason)
+    assert not requests[0].outcome.done()
+
+
+def test_commands_beyond_the_bound_are_refused(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.tracker.held.clear()
+    rig.slots["gate"].put(picture(), "session", 0)
+    eventually(lambda: rig.slots["gate"].waiting_since_monotonic_ns is None)
+    answers = [rig.inference.remove_object("gate", number) for number in range(COMMANDS_WAITING)]
+    with pytest.raises(ControlError, match="256 commands wait"):
+        rig.inference.remove_object("gate", 1)
+    rig.tracker.held.set()
+    assert [answer.result(20) for answer in answers] == [False] * COMMANDS_WAITING
+
+
+def test_command_that_nobody_waits_for_is_not_carried_out(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.prompt("gate", 7)
+    rig.frame("gate", 0)
+    rig.tracker.held.clear()
+    rig.slots["gate"].put(picture(), "session", 0)
+    eventually(lambda: rig.slots["gate"].waiting_since_monotonic_ns is None)
+    assert rig.inference.remove_object("gate", 7).cancel()
+    rig.tracker.held.set()
+    result = rig.frame("gate", 1)
+    assert result is not None
+    assert len(result.objects) == 1
+
+
+def test_stage_times_and_gauges_are_measured(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.frame("gate")
+    for stage in ("wait", "track"):
+        assert rig.value("stage_duration_seconds_count", stage=stage) == 1
+    assert rig.value("memory_bank_bytes") == 4096
+    assert rig.value("batch_size_count") == 1
+
+
+def test_stop_that_comes_just_before_the_thread_waits_is_not_missed() -> None:
+    rig = Rig()
+
+    class StoppedWhileClearing(threading.Event):
+        def clear(self) -> None:
+            rig.inference.stop()
+            super().clear()
+
+    rig.inference._awake = StoppedWhileClearing()
+    rig.thread.start()
+    rig.thread.join(4)
+    missed = rig.thread.is_alive()
+    rig.inference.stop()
+    rig.thread.join(20)
+    assert not missed

@@ -1,0 +1,1 @@
+"""Our tracker judged by an independent implementation (`transformers`) given the same weights."""

@@ -1,0 +1,108 @@
+"""Meta's parameter names turned into those of `transformers`' ``Sam2VideoModel``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+
+_POINT_EMBEDDINGS = re.compile(r"sam_prompt_encoder\.point_embeddings\.(\d)\.weight")
+_GAUSSIAN = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+
+# Applied in order to every name. The first group puts the parts of the network in their place,
+# the second names the pieces inside.
+_RULES: tuple[tuple[str, str], ...] = (
+    (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
+    (r"^image_encoder\.neck\.convs\.(\d)\.conv\.", r"vision_encoder.neck.convs.\1."),
+    (r"^sam_prompt_encoder\.", "prompt_encoder."),
+    (r"^sam_mask_decoder\.", "mask_decoder."),
+    (r"^obj_ptr_proj\.", "object_pointer_proj."),
+    (r"^obj_ptr_tpos_proj\.", "temporal_positional_encoding_projection_layer."),
+    (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
+    (r"^no_mem_embed$", "no_memory_embedding"),
+    (r"^no_mem_pos_enc$", "no_memory_positional_encoding"),
+    (r"^no_obj_ptr$", "no_object_pointer"),
+    (r"^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
+    # trunk
+    (r"patch_embed\.proj\.", "patch_embed.projection."),
+    (r"(backbone\.blocks\.\d+\.mlp)\.layers\.0\.", r"\1.proj_in."),
+    (r"(backbone\.blocks\.\d+\.mlp)\.layers\.1\.", r"\1.proj_out."),
+    # memory encoder: convolution, norm, GELU four times, then a projection
+    *(
+        (rf"mask_downsampler\.encoder\.{3 * i + j}\.", rf"mask_downsampler.layers.{i}.{piece}.")
+        for i in range(4)
+        for j, piece in enumerate(("conv", "layer_norm"))
+    ),
+    (r"mask_downsampler\.encoder\.12\.", "mask_downsampler.final_conv."),
+    (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
+    (r"^memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
+    (r"(memory_fuser\.layers\.\d)\.gamma$", r"\1.scale"),
+    (r"(memory_fuser\.layers\.\d)\.dwconv\.", r"\1.depthwise_conv."),
+    (r"(memory_fuser\.layers\.\d)\.pwconv(\d)\.", r"\1.pointwise_conv\2."),
+    (r"^memory_encoder\.out_proj\.", "memory_encoder.projection."),
+    # prompt encoder
+    (r"mask_downscaling\.0\.", "mask_embed.conv1."),
+    (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
+    (r"mask_downscaling\.3\.", "mask_embed.conv2."),
+    (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
+    (r"mask_downscaling\.6\.", "mask_embed.conv3."),
+    # mask decoder
+    (r"output_upscaling\.0\.", "upscale_conv1."),
+    (r"output_upscaling\.1\.", "upscale_layer_norm."),
+    (r"output_upscaling\.3\.", "upscale_conv2."),
+    (r"(transformer\.layers\.\d\.mlp)\.layers\.0\.", r"\1.proj_in."),
+    (r"(transformer\.layers\.\d\.mlp)\.layers\.1\.", r"\1.proj_out."),
+    (r"norm_final_attn\.", "layer_norm_final_attn."),
+    # perceptrons of three layers
+    (
+        r"(output_hypernetworks_mlps\.\d|iou_prediction_head|pred_obj_score_head"
+        r"|object_pointer_proj)\.layers\.0\.",
+        r"\1.proj_in.",
+    ),
+    (
+        r"(output_hypernetworks_mlps\.\d|iou_prediction_head|pred_obj_score_head"
+        r"|object_pointer_proj)\.layers\.2\.",
+        r"\1.proj_out.",
+    ),
+    (
+        r"(output_hypernetworks_mlps\.\d|iou_prediction_head|pred_obj_score_head"
+        r"|object_pointer_proj)\.layers\.1\.",
+        r"\1.layers.0.",
+    ),
+    # attention and norms, everywhere
+    (r"(attn\w*)\.out_proj\.", r"\1.o_proj."),
+    (r"\.norm(\d?)\.", r".layer_norm\1."),
+)
+
+
+def transformers_name(name: str) -> str:
+    """The name in `transformers` of one of Meta's parameters that has a single counterpart."""
+    for pattern, replacement in _RULES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def to_transformers(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict for ``Sam2VideoModel``.
+
+    Two parameters are not one to one: the four point embeddings are rows of one table, and the
+    random Fourier matrix is kept twice.
+    """
+    converted: dict[str, torch.Tensor] = {}
+    point_rows: dict[int, torch.Tensor] = {}
+    for name, value in weights.items():
+        if match := _POINT_EMBEDDINGS.fullmatch(name):
+            point_rows[int(match[1])] = value
+        elif name == _GAUSSIAN:
+            converted["prompt_encoder.shared_embedding.positional_embedding"] = value
+            converted["shared_image_embedding.positional_embedding"] = value
+        else:
+            new_name = transformers_name(name)
+            if new_name in converted:
+                raise ValueError(f"two parameters would become {new_name}")
+            converted[new_name] = value
+    converted["prompt_encoder.point_embed.weight"] = torch.cat(
+        [point_rows[index] for index in range(4)]
+    )
+    return converted

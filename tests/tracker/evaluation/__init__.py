@@ -1,0 +1,1 @@
+"""The judge judged: measures, prompts, scoring and suites."""

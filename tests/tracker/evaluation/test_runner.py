@@ -1,0 +1,80 @@
+"""Scoring: trackers whose quality is known come out in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip, evaluate_suite
+from tracker.evaluation.runner import seen_again
+from tracker.evaluation.synthetic import Window, open_scene
+
+from .trackers import BlindTracker, FirstMaskTracker, PerfectTracker
+
+
+def clip_of(category: str, seed: int, objects: tuple[int, ...], count: int = 12) -> EvaluationClip:
+    def frames() -> Iterator[ClipFrame]:
+        scene = open_scene(Window(category, seed, 0, count, objects), 160, 90)
+        for index in range(count):
+            masks = scene.render(index).masks
+            yield ClipFrame(scene.render(index).image, {key: masks[key] for key in objects})
+
+    return EvaluationClip(str(seed), category, objects, count, frames)
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[EvaluationClip]:
+    return [clip_of("crossing", 10_005, (1, 2, 8)), clip_of("shapes", 10_001, (1,))]
+
+
+def test_better_trackers_score_higher(clips: list[EvaluationClip]) -> None:
+    perfect = evaluate_suite(PerfectTracker(clips), clips)
+    first = evaluate_suite(FirstMaskTracker(), clips)
+    blind = evaluate_suite(BlindTracker(), clips)
+    for best, still, nothing in zip(perfect, first, blind, strict=True):
+        for a, b, c in zip(best.objects, still.objects, nothing.objects, strict=True):
+            assert a.mean == 1.0
+            assert 0.0 < b.mean < 1.0
+            assert c.mean == 0.0
+    assert [score.category for score in perfect] == ["crossing", "shapes"]
+
+
+def test_every_object_is_prompted_once_on_the_first_frame(clips: list[EvaluationClip]) -> None:
+    tracker = FirstMaskTracker()
+    evaluate_clip(tracker, clips[0], "box")
+    assert [prompt.object_id for prompt in tracker.prompts] == [1, 2, 8]
+    assert all(prompt.box_xyxy is not None for prompt in tracker.prompts)
+
+
+def test_sessions_are_closed(clips: list[EvaluationClip]) -> None:
+    tracker = BlindTracker()
+    evaluate_suite(tracker, clips)
+    assert [session.closed for session in tracker.sessions] == [True, True]
+
+
+def test_first_and_last_frame_are_not_scored() -> None:
+    square = np.zeros((20, 20), dtype=np.bool_)
+    square[5:10, 5:10] = True
+    other = np.roll(square, 10, axis=1)
+    truths = [square, square, other, square]  # the copy is right on 1, wrong on 2
+
+    def frames() -> Iterator[ClipFrame]:
+        for truth in truths:
+            yield ClipFrame(np.zeros((20, 20, 3), dtype=np.uint8), {1: truth})
+
+    score = evaluate_clip(FirstMaskTracker(), EvaluationClip("a", "b", (1,), 4, frames))
+    assert score.objects[0].jaccard == pytest.approx(0.5)
+    assert score.objects[0].returned is None
+
+
+def test_frames_after_a_gap_are_scored_apart() -> None:
+    seen = np.array([1, 1, 0, 0, 1, 0, 0, 0, 1, 0, 1], dtype=np.bool_)
+    assert np.flatnonzero(seen_again(seen)).tolist() == [8, 10]
+
+
+def test_a_clip_too_short_to_score_is_refused(clips: list[EvaluationClip]) -> None:
+    short = clip_of("crossing", 10_005, (1,), count=2)
+    with pytest.raises(ValueError, match="2 frames; at least 3"):
+        evaluate_clip(BlindTracker(), short)

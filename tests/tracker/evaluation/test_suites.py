@@ -1,0 +1,124 @@
+"""The suites themselves: the synthetic clips keep their rules, the tar reader reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from tracker.evaluation import davis_clips, evaluate_clip, report, synthetic_clips
+from tracker.evaluation.synthetic import WINDOWS, Window, open_scene
+from tracker.scenes import EVALUATION_SEED_START
+
+from .trackers import FirstMaskTracker
+
+SMALL = (160, 90)
+
+
+def fractions(window: Window) -> dict[int, np.ndarray]:
+    """Visible share of every followed object on every second frame."""
+    scene = open_scene(window, *SMALL)
+    frames = [
+        scene.render(window.start + index).visible_fraction
+        for index in range(0, window.frame_count, 2)
+    ]
+    return {key: np.array([frame[key] for frame in frames]) for key in window.object_ids}
+
+
+def test_all_seeds_are_held_out() -> None:
+    assert all(window.seed >= EVALUATION_SEED_START for window in WINDOWS)
+    assert len({window.seed for window in WINDOWS}) == len(WINDOWS)
+
+
+@pytest.mark.parametrize("category", ["occlusion", "re-entry"])
+def test_objects_vanish_and_return(category: str) -> None:
+    windows = [window for window in WINDOWS if window.category == category]
+    assert len(windows) >= 4
+    for window in windows[:2]:
+        for shares in fractions(window).values():
+            gone = np.flatnonzero(shares < 0.02)
+            assert shares[0] > 0.9
+            assert len(gone) >= 2
+            assert (shares[gone[-1] + 1 :] > 0.7).sum() >= 4
+
+
+def test_objects_are_covered_in_part() -> None:
+    for window in [window for window in WINDOWS if window.category == "crossing"][:2]:
+        for shares in fractions(window).values():
+            assert shares[0] > 0.9
+            assert shares.min() < 0.65
+            assert shares[-3:].min() > 0.85
+
+
+def test_every_clip_begins_with_its_objects() -> None:
+    for clip in synthetic_clips(*SMALL):
+        first = next(clip.open())
+        assert tuple(first.truth) == clip.object_ids
+        assert all(mask.any() for mask in first.truth.values())
+
+
+def encoded(array: np.ndarray, kind: str) -> bytes:
+    stream = io.BytesIO()
+    image = Image.fromarray(array)
+    (image.convert("1") if kind == "png" else image).save(stream, {"png": "PNG"}.get(kind, "JPEG"))
+    return stream.getvalue()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "davis_small.tar"
+    mask = np.zeros((24, 32), dtype=np.uint8)
+    mask[4:12, 6:20] = 255
+    with tarfile.open(path, "w") as tar:
+        for index in range(4):
+            for folder, kind, content in (
+                ("frames", "jpg", np.full((24, 32, 3), 90, dtype=np.uint8)),
+                ("masks", "png", mask),
+            ):
+                data = encoded(content, kind)
+                entry = tarfile.TarInfo(f"walk/{folder}/{index:05d}.{kind}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def test_davis_sequences_are_read_from_a_tar(archive: Path) -> None:
+    (clip,) = davis_clips(archive.parent)
+    frames = list(clip.open())
+    assert (clip.name, clip.frame_count, len(frames)) == ("walk", 4, 4)
+    assert frames[0].image.shape == (24, 32, 3)
+    assert frames[0].truth[1].sum() == 8 * 14
+
+
+def test_a_folder_without_the_archive_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a tar file"):
+        davis_clips(tmp_path)
+
+
+def test_an_archive_with_a_missing_mask_is_an_error(archive: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tar"
+    with tarfile.open(archive) as source, tarfile.open(broken, "w") as target:
+        for member in source.getmembers()[:-1]:
+            target.addfile(member, source.extractfile(member))
+    with pytest.raises(ValueError, match="walk has 4 frames and 3 masks"):
+        davis_clips(broken)
+
+
+def test_the_report_names_clips_categories_and_the_whole(archive: Path) -> None:
+    (clip,) = davis_clips(archive)
+    scores = [evaluate_clip(FirstMaskTracker(), clip)]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(report.table(scores, "a tracker on a suite"))
+    text = console.export_text()
+    assert "walk" in text
+    assert "1.000" in text
+    content = json.loads(json.dumps(report.as_json(scores, "davis", "nano", "mask")))
+    assert content["all"]["mean"] == 1.0
+    assert content["categories"]["davis2016"]["objects"] == 1
+    assert content["clips"][0]["objects"][0]["returned"] is None

@@ -1,0 +1,62 @@
+"""A step asks the device for nothing but its result: each question would wait for all its work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tracker import Tracker, TrackerOptions
+
+from .little import LITTLE, click, little_picture, little_tracker, model_with
+
+# Values read by the host, and shapes that depend on values.
+_WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2"}
+
+
+class Waits(TorchDispatchMode):
+    """Collects the operations for which the host would wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        name = function.overloadpacket.__name__
+        by_mask = name == "index" and any(
+            index is not None and index.dtype == torch.bool for index in arguments[1]
+        )
+        if name in _WAITS or by_mask:
+            self.found.append(name)
+        return function(*arguments, **(options or {}))
+
+
+def test_the_host_waits_for_nothing_but_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = little_tracker().model().state_dict()
+    options = TrackerOptions(max_objects=4, fill_hole_area=3, non_overlap=True)
+    tracker = Tracker(model_with(LITTLE, weights), torch.device("cpu"), options)
+    sessions = [tracker.open_session() for _ in range(2)]
+    for index in range(4):
+        # The second stream joins later: objects that remember differently much are padded.
+        prompts = [[click(1), click(2)] if index == 0 else [], [click(3)] if index == 2 else []]
+        with Waits() as waits:
+            tracker.step(
+                [
+                    (session, little_picture(index), own)
+                    for session, own in zip(sessions, prompts, strict=True)
+                ]
+            )
+        assert waits.found == []
+        # Its copy to a device waits; needed once for constants only.
+        monkeypatch.delattr(torch, "tensor", raising=index == 0)
+
+
+def test_a_question_to_the_device_is_noticed() -> None:
+    numbers = torch.arange(3)
+    with Waits() as waits:
+        assert numbers[numbers > 1].sum().item() == 2
+    assert waits.found == ["index", "_local_scalar_dense"]

@@ -1,0 +1,96 @@
+"""Composed clips: true masks that fit the pictures, the same for the same seed."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tracker.training.assets import AssetError, Assets, load_assets
+from tracker.training.clip import ClipBatch
+from tracker.training.compose import compose
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def composed(seed: int, motion: float = 1.0, assets: Assets | None = None) -> ClipBatch:
+    return compose(assets or load_assets(None), seeded(seed), 3, 4, 2, 64, motion)
+
+
+def test_a_clip_is_a_pure_function_of_its_seed() -> None:
+    first, again, other = composed(1), composed(1), composed(2)
+    assert torch.equal(first.images_BT3SS, again.images_BT3SS)
+    assert torch.equal(first.masks_BTKSS, again.masks_BTKSS)
+    assert not torch.equal(first.images_BT3SS, other.images_BT3SS)
+
+
+def test_pictures_are_in_range_and_a_pixel_belongs_to_one_object_at_most() -> None:
+    batch = composed(3)
+    assert batch.images_BT3SS.shape == (3, 4, 3, 64, 64)
+    assert batch.masks_BTKSS.shape == (3, 4, 2, 64, 64)
+    assert float(batch.images_BT3SS.min()) >= 0
+    assert float(batch.images_BT3SS.max()) <= 1
+    assert int(batch.masks_BTKSS.sum(dim=2).max()) == 1
+    assert bool(batch.counted().any())
+
+
+def test_without_motion_nothing_moves_and_with_it_things_do() -> None:
+    still, moving = composed(4, motion=0.0).masks_BTKSS, composed(4).masks_BTKSS
+    assert torch.equal(still[:, 0], still[:, 3])
+    assert not torch.equal(moving[:, 0], moving[:, 3])
+
+
+def test_the_mask_lies_where_the_picture_was_painted() -> None:
+    # One flat magenta cut-out over a grey photograph: magenta and mask must agree.
+    sprite = torch.zeros(1, 4, 96, 96, dtype=torch.uint8)
+    sprite[:, [0, 2, 3], 8:88, 8:88] = 255
+    grey = torch.full((1, 3, 256, 256), 128, dtype=torch.uint8)
+    assets = Assets(sprite, ((0, 1),), ((0, 1),), grey)
+    agreements = []
+    for seed in range(6):
+        batch = compose(assets, seeded(seed), 2, 1, 1, 64, 1.0)
+        red, green, blue = batch.images_BT3SS[:, 0].unbind(1)
+        mask = batch.masks_BTKSS[:, 0, 0]
+        magenta = torch.minimum(red, blue) - green
+        if mask.any() and not mask.all():
+            agreements.append(float(magenta[mask].mean() - magenta[~mask].mean()))
+    assert np.mean(agreements) > 0.15
+
+
+def test_cut_outs_photographs_and_views_are_read_from_folders_and_tars(tmp_path: Path) -> None:
+    rgba = np.zeros((40, 20, 4), dtype=np.uint8)
+    rgba[5:35, 5:15] = (200, 10, 10, 255)
+    for view in range(3):
+        folder = tmp_path / "turning" / "cup"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rgba).save(folder / f"{view}.png")
+    with tarfile.open(tmp_path / "turning.tar", "w") as archive:
+        archive.add(tmp_path / "turning" / "cup", arcname="cup")
+    coco = tmp_path / "photos"
+    (coco / "images").mkdir(parents=True)
+    (coco / "instances").mkdir()
+    Image.fromarray(np.full((100, 120, 3), 90, dtype=np.uint8)).save(coco / "images" / "a.jpg")
+    instances = np.zeros((100, 120), dtype=np.uint8)
+    instances[10:80, 10:80] = 1
+    Image.fromarray(instances).save(coco / "instances" / "a.png")
+    forbidden = tmp_path / "eval"
+    forbidden.mkdir()
+    Image.fromarray(rgba).save(forbidden / "never.png")
+
+    assets = load_assets(tmp_path)
+
+    assert len(assets.backgrounds) == 1
+    assert sorted(count for _, count in assets.views) == [1, 1, 1, 1, 3]
+    assert len(assets.groups) == 3
+    assert assets.sprites.shape == (7, 4, 96, 96)
+
+
+def test_a_folder_that_is_missing_is_named() -> None:
+    with pytest.raises(AssetError, match="no-such-folder"):
+        load_assets(Path("no-such-folder"))

@@ -1,0 +1,187 @@
+"""Runs: they learn, stop, resume exactly, fine-tune from a folder, and export what loads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tracker import Prompt, Tracker
+from tracker.config import ModelConfig
+from tracker.training import command
+from tracker.training.assets import AssetError, load_assets
+from tracker.training.clip import ClipBatch
+from tracker.training.data import ComposedClips
+from tracker.training.folder_clips import find_sequences
+from tracker.training.loop import Run, Tally, Trainer
+from tracker.training.recipe import Phase, Recipe, RecipeError, load_recipe
+
+
+def trainer(config: ModelConfig, recipe: Recipe, out: Path) -> Trainer:
+    out.mkdir(exist_ok=True)
+    source = ComposedClips(load_assets(None), None, config.image_size)
+    return Trainer(config, recipe, source, Run(out, 3, torch.device("cpu")))
+
+
+def weights(made: Trainer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in made.model.state_dict().items()}
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
+    tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    straight = trainer(tiny_config, tiny_recipe, tmp_path / "straight")
+    straight.train()
+
+    stopped = trainer(tiny_config, tiny_recipe, tmp_path / "stopped")
+    stopped.advance = lambda step: stopped.request_stop() if step == 3 else None
+    stopped.train()
+    assert stopped.step == 4  # the stop is taken up with the next step
+    resumed = trainer(tiny_config, tiny_recipe, tmp_path / "stopped")
+    assert resumed.resume()
+    assert resumed.step == 4
+    resumed.train()
+
+    assert resumed.step == straight.step == 6
+    for name, value in weights(straight).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    for name, value in straight.average.weights.items():
+        assert torch.equal(value, resumed.average.weights[name]), name
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "stopped" / "log.jsonl").read_text().splitlines()
+    ]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert (tmp_path / "stopped" / "curves.png").stat().st_size > 1000
+
+
+class _OneBatch:
+    """A source that always gives the same clips."""
+
+    def __init__(self, batch: ClipBatch) -> None:
+        self.batch = batch
+
+    def clips(
+        self, phase: Phase, motion: float, count: int, generator: torch.Generator
+    ) -> ClipBatch:
+        del phase, motion, count, generator
+        return self.batch
+
+
+def test_the_loss_falls(tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    phase = replace(
+        tiny_recipe.phases[1],
+        steps=24,
+        learning_rate=(3e-3, 3e-3),
+        place_memory=False,
+        correction_share=0.0,
+        box_share=1.0,
+        point_share=0.0,
+    )
+    recipe = replace(tiny_recipe, phases=(phase,))
+    made = trainer(tiny_config, recipe, tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    made.source = _OneBatch(made.source.clips(phase, 0.2, 2, generator))
+
+    def losses(steps: int) -> float:
+        tally = Tally()
+        for _ in range(steps):
+            made.one_step(tally)
+        return tally.record(made.step, "", 0.0).loss
+
+    first = losses(4)
+    losses(16)
+    assert losses(4) < 0.8 * first
+
+
+def test_an_export_is_small_and_tracks(
+    tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = replace(tiny_recipe, phases=(replace(tiny_recipe.phases[0], steps=1),))
+    trainer(tiny_config, recipe, tmp_path).train()
+    exported = tmp_path / "tiny.safetensors"
+    assert exported.stat().st_size < 2_000_000
+    tracker = Tracker.from_checkpoint(exported, device="cpu")
+    assert tracker.config == tiny_config
+    frame = np.zeros((48, 64, 3), dtype=np.uint8)
+    prompt = Prompt(7, box_xyxy=(10.0, 10.0, 30.0, 40.0))
+    (tracks,) = tracker.step([(tracker.open_session(), frame, [prompt])])
+    assert [track.object_id for track in tracks] == [7]
+
+
+def write_sequences(folder: Path, *, davis: bool) -> None:
+    """Two short videos of a moving square, in either layout."""
+    for name in ("first", "second"):
+        images, masks = (
+            (folder / "JPEGImages" / name, folder / "Annotations" / name)
+            if davis
+            else (folder / name / "images", folder / name / "masks")
+        )
+        images.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        for frame in range(4):
+            picture = np.full((48, 80, 3), 60, dtype=np.uint8)
+            owner = np.zeros((48, 80), dtype=np.uint8)
+            place = np.s_[10:34, 10 + 5 * frame : 40 + 5 * frame]
+            picture[place], owner[place] = (200, 40, 40), 2
+            Image.fromarray(picture).save(images / f"{frame:05}.jpg")
+            Image.fromarray(owner).save(masks / f"{frame:05}.png")
+
+
+@pytest.mark.parametrize("davis", [True, False])
+def test_a_checkpoint_is_fine_tuned_from_a_folder_of_masks(
+    davis: bool,
+    tiny_config: ModelConfig,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = tmp_path / "start"
+    recipe = replace(tiny_recipe, phases=(replace(tiny_recipe.phases[0], steps=1),))
+    trainer(tiny_config, recipe, start).train()
+    write_sequences(tmp_path / "video", davis=davis)
+    assert [len(s.frames) for s in find_sequences(tmp_path / "video")] == [4, 4]
+    changes = tmp_path / "changes.toml"
+    changes.write_text(
+        'threads = 1\nlog_every = 1\n[[phases]]\nname = "own"\nsteps = 2\nimage_size = 0\n'
+        "clips = 1\nframes = 2\nobjects = 1\nlearning_rate = [1e-4, 1e-5]\n"
+    )
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    arguments = ["--masks", str(tmp_path / "video"), "--out", str(tmp_path / "tuned")]
+    arguments += ["--finetune", str(start / "tiny.safetensors"), "--config", str(changes)]
+    assert command.main([*arguments, "--device", "cpu"]) == 0
+    tuned = Tracker.from_checkpoint(tmp_path / "tuned" / "tiny.safetensors", device="cpu")
+    assert tuned.config == tiny_config
+    assert len((tmp_path / "tuned" / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_folder_without_masks_says_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match="JPEGImages/NAME/00000.jpg"):
+        find_sequences(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz = 3", "recipe.stepz is not a setting"),
+        ('optimizer = "sgd"', "optimizer must be adamw or muon"),
+        (
+            '[[phases]]\nname = "a"\nsteps = 1\nimage_size = 100\nclips = 1\nframes = 1',
+            "image_size must be a multiple of 32",
+        ),
+        ("steps = [", "cannot be read"),
+    ],
+)
+def test_a_bad_recipe_is_refused_with_the_reason(
+    text: str, message: str, tmp_path: Path, tiny_recipe: Recipe
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path, tiny_recipe)

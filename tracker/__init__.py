@@ -1,0 +1,50 @@
+"""SAM 2 as a streaming tracker: see ``tracker.Tracker``.
+
+Knows no stream, socket, clock or configuration file. Names that need torch are loaded when they
+are first used, so that a program which only reads results starts at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tracker.config import PRESETS, ModelConfig, TrunkConfig
+from tracker.errors import (
+    CapacityError,
+    CheckpointError,
+    PromptError,
+    SessionError,
+    TrackerError,
+)
+from tracker.options import TrackerOptions
+from tracker.types import Prompt, Track, TrackState
+
+if TYPE_CHECKING:
+    from tracker.session import Session
+    from tracker.tracker import Tracker
+
+__all__ = [
+    "PRESETS",
+    "CapacityError",
+    "CheckpointError",
+    "ModelConfig",
+    "Prompt",
+    "PromptError",
+    "Session",
+    "SessionError",
+    "Track",
+    "TrackState",
+    "Tracker",
+    "TrackerError",
+    "TrackerOptions",
+    "TrunkConfig",
+]
+
+_NEED_TORCH = {"Tracker": "tracker.tracker", "Session": "tracker.session"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _NEED_TORCH:
+        return getattr(import_module(_NEED_TORCH[name]), name)
+    raise AttributeError(f"module 'tracker' has no attribute {name!r}")

@@ -1,0 +1,61 @@
+"""Refuses what a step cannot do, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.errors import CapacityError, PromptError, SessionError
+from tracker.memory_bank import MemoryBank
+from tracker.prompts import PreparedPrompt, prepare
+from tracker.session import Session
+from tracker.types import Prompt
+
+ImageArray = npt.NDArray[np.uint8]
+StepInput = tuple[Session, ImageArray, Sequence[Prompt]]
+
+
+def admit(
+    batch: Sequence[StepInput],
+    sessions: Collection[Session],
+    bank: MemoryBank,
+    image_size: int,
+) -> list[dict[int, PreparedPrompt]]:
+    """Check a step against the tracker's open sessions and free slots -> prompts by object.
+
+    Raises PromptError, CapacityError, SessionError, or ValueError for an array that is no image.
+    """
+    new_objects = 0
+    prepared: list[dict[int, PreparedPrompt]] = []
+    if len({id(session) for session, _, _ in batch}) < len(batch):
+        raise SessionError("a session appears twice in one step; give it one frame a step")
+    for session, image, prompts in batch:
+        session.ensure_open()
+        if session not in sessions:
+            raise SessionError("this session belongs to another tracker")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(
+                f"an image is RGB uint8 (height, width, 3), got {image.dtype} {image.shape}"
+            )
+        height, width = image.shape[:2]
+        own: dict[int, PreparedPrompt] = {}
+        for prompt in prompts:
+            if prompt.object_id in own:
+                raise PromptError(f"object {prompt.object_id} is prompted twice in one step")
+            own[prompt.object_id] = prepare(prompt, height, width, image_size)
+        new = len(own.keys() - set(session.object_ids))
+        if len(session.object_ids) + new > session.max_objects:
+            raise CapacityError(
+                f"this session holds {len(session.object_ids)} of at most "
+                f"{session.max_objects} objects; {new} more do not fit"
+            )
+        new_objects += new
+        prepared.append(own)
+    if new_objects > bank.free_slots:
+        raise CapacityError(
+            f"{new_objects} new objects but only {bank.free_slots} of "
+            f"{bank.capacity} slots are free; remove objects or raise max_objects"
+        )
+    return prepared

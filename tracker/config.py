@@ -1,0 +1,158 @@
+"""The shape of a SAM 2 network, and the presets: nano and Meta's eight released models.
+
+Nothing here runs; ``ModelConfig`` describes any network of the family, however small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+MemoryDtype = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkConfig:
+    """Hiera, a four-stage transformer (arXiv 2306.00989) with windows.
+
+    Width and heads double at each stage. ``window_sizes`` holds one window per stage; blocks in
+    ``global_attention_blocks`` see the whole grid. ``background_size`` is the grid of the
+    learned background position table that is stretched to the image (its window part has the
+    size of the first window).
+    """
+
+    embed_dim: int = 96
+    num_heads: int = 1
+    stages: tuple[int, int, int, int] = (1, 2, 7, 2)
+    global_attention_blocks: tuple[int, ...] = (5, 7, 9)
+    window_sizes: tuple[int, int, int, int] = (8, 4, 14, 7)
+    background_size: tuple[int, int] = (7, 7)
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"num_heads must divide embed_dim {self.embed_dim}, got {self.num_heads}"
+            )
+        if min(self.stages) < 1 or min(self.window_sizes) < 1:
+            raise ValueError(
+                f"stages and window_sizes must be at least 1, got {self.stages} "
+                f"and {self.window_sizes}"
+            )
+
+    @property
+    def stage_widths(self) -> tuple[int, int, int, int]:
+        """Channels after each stage, finest first."""
+        width = self.embed_dim
+        return width, 2 * width, 4 * width, 8 * width
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Everything that fixes the parameters of a network and the arithmetic around them.
+
+    Defaults are those of Meta's SAM 2.1. ``generation`` "2.0" leaves out the parameters that
+    the first release lacks (``no_obj_embed_spatial``, ``obj_ptr_tpos_proj``).
+    ``memory_dtype`` is how memories are stored between frames, not how they are computed.
+    """
+
+    name: str = "custom"
+    generation: Literal["2.0", "2.1"] = "2.1"
+    image_size: int = 1024
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    hidden_dim: int = 256
+    memory_dim: int = 64
+    memory_attention_layers: int = 4
+    memory_attention_feed_forward: int = 2048
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_feed_forward: int = 2048
+    iou_head_hidden: int = 256
+    mask_prompt_channels: int = 16
+    num_maskmem: int = 7
+    max_object_pointers: int = 16
+    max_conditioning_memories: int = 4
+    memory_dtype: MemoryDtype = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if self.image_size % 32:
+            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
+        if self.hidden_dim % self.memory_dim:
+            raise ValueError(
+                f"hidden_dim must be a multiple of memory_dim {self.memory_dim}, "
+                f"got {self.hidden_dim}"
+            )
+        if self.hidden_dim % 8:
+            raise ValueError(f"hidden_dim must be a multiple of 8, got {self.hidden_dim}")
+        if self.memory_dim % 4:
+            raise ValueError(f"memory_dim must be a multiple of 4, got {self.memory_dim}")
+        if self.hidden_dim // 2 % self.decoder_heads:
+            raise ValueError(
+                f"decoder_heads must divide half of hidden_dim {self.hidden_dim}, "
+                f"got {self.decoder_heads}"
+            )
+        for name, least in (
+            ("num_maskmem", 2),
+            ("max_object_pointers", 2),
+            ("max_conditioning_memories", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def grid_size(self) -> int:
+        """Side of the stride-16 token grid."""
+        return self.image_size // 16
+
+    @property
+    def low_resolution_size(self) -> int:
+        """Side of the decoder's masks, stride 4."""
+        return self.image_size // 4
+
+    @property
+    def recent_memories(self) -> int:
+        """Spatial memories of unprompted frames (the window of the paper: 6)."""
+        return self.num_maskmem - 1
+
+    @property
+    def recent_pointers(self) -> int:
+        """Object pointers of unprompted frames (15)."""
+        return self.max_object_pointers - 1
+
+    @property
+    def pointer_tokens(self) -> int:
+        """Memory tokens one object pointer is cut into (4)."""
+        return self.hidden_dim // self.memory_dim
+
+    def replaced(self, **changes: object) -> ModelConfig:
+        """A copy with some fields changed, validated again."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+_TRUNKS = {
+    "tiny": TrunkConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)),
+    "small": TrunkConfig(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)),
+    "base_plus": TrunkConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), (14, 14)),
+    "large": TrunkConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
+}
+
+_GENERATIONS: dict[str, Literal["2.0", "2.1"]] = {"sam2.1": "2.1", "sam2": "2.0"}
+
+NANO = ModelConfig(
+    name="nano",
+    image_size=256,
+    trunk=TrunkConfig(32, 1, (1, 2, 3, 1), (5,), (8, 4, 8, 4), (8, 8)),
+    hidden_dim=128,
+    memory_dim=64,
+    memory_attention_layers=2,
+    memory_attention_feed_forward=256,
+    decoder_feed_forward=256,
+    iou_head_hidden=128,
+)
+
+PRESETS: dict[str, ModelConfig] = {"nano": NANO} | {
+    f"{prefix}_hiera_{size}": ModelConfig(
+        name=f"{prefix}_hiera_{size}", generation=generation, trunk=trunk
+    )
+    for prefix, generation in _GENERATIONS.items()
+    for size, trunk in _TRUNKS.items()
+}

@@ -1,0 +1,48 @@
+"""Prompts made from a true mask, for the first frame of a clip."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from tracker.evaluation.measures import dilate
+from tracker.scenes.frame import mask_box
+from tracker.types import MaskArray, Prompt
+
+PromptKind = Literal["mask", "box", "point"]
+
+
+def first_frame_prompt(object_id: int, truth: MaskArray, kind: PromptKind) -> Prompt:
+    """A prompt of the given kind for the object whose true mask is ``truth`` (H, W bool).
+
+    The box is the mask's own; the point lies as deep inside the mask as possible.
+    Raises ValueError if the mask is empty.
+    """
+    if not truth.any():
+        raise ValueError(f"object {object_id} has no pixel on the first frame")
+    if kind == "mask":
+        return Prompt(object_id, mask=truth)
+    x0, y0, x1, y1 = mask_box(truth)
+    if kind == "box":
+        return Prompt(object_id, box_xyxy=(float(x0), float(y0), float(x1), float(y1)))
+    row, column = innermost_pixel(truth[y0:y1, x0:x1])
+    point = (float(x0 + column) + 0.5, float(y0 + row) + 0.5)
+    return Prompt(object_id, points_xy=(point,), point_labels=(1,))
+
+
+def innermost_pixel(mask: MaskArray) -> tuple[int, int]:
+    """(row, column) of a set pixel that survives the most erosion; the middle one of these."""
+    # Beyond the border counts as outside, as does every pixel that is not set.
+    remaining = np.pad(mask, 1)
+    while True:
+        eroded = ~dilate(~remaining, 1)
+        eroded[[0, -1], :] = False
+        eroded[:, [0, -1]] = False
+        if not eroded.any():
+            break
+        remaining = eroded
+    rows, columns = np.nonzero(remaining)
+    distance = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
+    best = int(np.argmin(distance))
+    return int(rows[best]) - 1, int(columns[best]) - 1

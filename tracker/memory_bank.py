@@ -1,0 +1,189 @@
+"""What every object of every stream remembers, in slots that are made once.
+
+One slot holds an object's conditioning memories (frames with a prompt; the first is kept for
+ever), its recent spatial memories and its recent object pointers. Which frame lies where is known
+on the host, so reading and writing never wait for the device.
+
+Dimensions: K slots, N objects of a batch, F spatial memories, P pointers, L grid tokens,
+C hidden width, c memory width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tracker.config import ModelConfig
+from tracker.errors import CapacityError
+from tracker.host_arrays import on_device
+
+IntArray = npt.NDArray[np.int64]
+EMPTY = -1
+
+# A conditioning pointer grows older without end, far beyond any clip of the training. From here
+# on it counts as this old; the sine code of older ages carries no order the network has seen.
+LARGEST_POINTER_AGE = 256
+
+
+class Recollection(NamedTuple):
+    """What N objects remember at their frame, padded to the longest of them.
+
+    ``spatial_NFLc``, ``temporal_index_NF`` (row of ``maskmem_tpos_enc``), ``pointer_NPC``,
+    ``pointer_age_NP`` in frames. ``frame_valid_NF`` and ``pointer_valid_NP`` mark what is real,
+    None where nothing is padding.
+    """
+
+    spatial_NFLc: Tensor
+    temporal_index_NF: Tensor
+    pointer_NPC: Tensor
+    pointer_age_NP: Tensor
+    frame_valid_NF: Tensor | None
+    pointer_valid_NP: Tensor | None
+
+
+class MemoryBank:
+    """Preallocated memories of up to ``capacity`` objects; nothing grows afterwards.
+
+    Bound per object: ``max_conditioning_memories`` + ``num_maskmem`` spatial memories (one more
+    than the window of 6, so that a frame just tracked can be corrected without losing the oldest)
+    and ``max_conditioning_memories`` + ``max_object_pointers`` pointers. At 1024² in bfloat16
+    that is 5.5 MiB. Policy: a recent memory is overwritten when its frame leaves the window; a
+    full set of conditioning memories loses its oldest but the first.
+    """
+
+    def __init__(self, config: ModelConfig, capacity: int, device: torch.device) -> None:
+        self.capacity = capacity
+        self._device = device
+        self._window = config.recent_memories
+        self._pointer_window = config.recent_pointers
+        self._conditioning = config.max_conditioning_memories
+        self._ring = self._window + 1
+        self._pointer_ring = self._pointer_window + 1
+        tokens = config.grid_size**2
+        dtype: torch.dtype = getattr(torch, config.memory_dtype)
+        frames = self._conditioning + self._ring
+        pointers = self._conditioning + self._pointer_ring
+        self._spatial_KFLc = torch.zeros(
+            capacity, frames, tokens, config.memory_dim, dtype=dtype, device=device
+        )
+        self._pointer_KPC = torch.zeros(capacity, pointers, config.hidden_dim, device=device)
+        self._spatial_frame = np.full((capacity, frames), EMPTY, dtype=np.int64)
+        self._pointer_frame = np.full((capacity, pointers), EMPTY, dtype=np.int64)
+        self._free = list(range(capacity - 1, -1, -1))
+
+    @property
+    def bytes(self) -> int:
+        """Device memory held, whether in use or not."""
+        return self._spatial_KFLc.nbytes + self._pointer_KPC.nbytes
+
+    @property
+    def free_slots(self) -> int:
+        """Objects that still fit."""
+        return len(self._free)
+
+    def allocate(self) -> int:
+        """Take an empty slot. Raises CapacityError when there is none."""
+        if not self._free:
+            raise CapacityError(
+                f"all {self.capacity} object slots are taken; remove an object or raise max_objects"
+            )
+        slot = self._free.pop()
+        self._spatial_frame[slot] = EMPTY
+        self._pointer_frame[slot] = EMPTY
+        return slot
+
+    def release(self, slot: int) -> None:
+        """Give a slot back; other objects are not touched."""
+        self._free.append(slot)
+
+    def is_conditioning(self, slot: int, frame: int) -> bool:
+        """Whether the slot remembers that frame as a conditioning frame."""
+        return frame in self._spatial_frame[slot, : self._conditioning]
+
+    def conditioning_frames(self, slot: int) -> tuple[int, ...]:
+        """Frames the slot remembers as conditioning frames, oldest first."""
+        frames = self._spatial_frame[slot, : self._conditioning]
+        return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))
+
+    def read(self, slot_N: IntArray, frame_N: IntArray) -> Recollection:
+        """Recall what lies before ``frame_N``: every conditioning memory and both windows."""
+        spatial = self._choose(self._spatial_frame, slot_N, frame_N, self._window)
+        pointer = self._choose(self._pointer_frame, slot_N, frame_N, self._pointer_window)
+        temporal_index = np.where(
+            spatial.column_NF < self._conditioning, self._window, spatial.age_NF - 1
+        )
+        temporal_index[~spatial.valid_NF] = 0
+        pointer_age = np.minimum(pointer.age_NF, LARGEST_POINTER_AGE)
+        pointer_age[~pointer.valid_NF] = 0
+        slot = self._tensor(slot_N)[:, None]
+        return Recollection(
+            self._spatial_KFLc[slot, self._tensor(spatial.column_NF)],
+            self._tensor(temporal_index),
+            self._pointer_KPC[slot, self._tensor(pointer.column_NF)],
+            self._tensor(pointer_age),
+            None if spatial.valid_NF.all() else self._tensor(spatial.valid_NF),
+            None if pointer.valid_NF.all() else self._tensor(pointer.valid_NF),
+        )
+
+    def write(
+        self,
+        slot_N: IntArray,
+        frame_N: IntArray,
+        conditioning_N: npt.NDArray[np.bool_],
+        spatial_NLc: Tensor,
+        pointer_NC: Tensor,
+    ) -> None:
+        """Remember one frame of N different objects, replacing what they had of that frame."""
+        recent_column = self._conditioning + frame_N % self._ring
+        recent_pointer_column = self._conditioning + frame_N % self._pointer_ring
+        spatial_column, pointer_column = recent_column.copy(), recent_pointer_column.copy()
+        for row in np.flatnonzero(conditioning_N):  # prompts are rare; tracked frames never loop
+            column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
+            spatial_column[row] = pointer_column[row] = column
+        slot = self._tensor(slot_N)
+        self._spatial_KFLc[slot, self._tensor(spatial_column)] = spatial_NLc.to(
+            self._spatial_KFLc.dtype
+        )
+        self._pointer_KPC[slot, self._tensor(pointer_column)] = pointer_NC.float()
+        # The host learns of it last: the device may have had no memory left for the copies.
+        # A frame is remembered once: as a conditioning frame it leaves the windows.
+        self._spatial_frame[slot_N, recent_column] = EMPTY
+        self._pointer_frame[slot_N, recent_pointer_column] = EMPTY
+        self._spatial_frame[slot_N, spatial_column] = frame_N
+        self._pointer_frame[slot_N, pointer_column] = frame_N
+
+    def _conditioning_column(self, slot: int, frame: int) -> int:
+        frames = self._spatial_frame[slot, : self._conditioning]
+        same = np.flatnonzero(frames == frame)
+        if same.size:
+            return int(same[0])
+        free = np.flatnonzero(frames == EMPTY)
+        if free.size:
+            return int(free[0])
+        if self._conditioning == 1:
+            return 0
+        return int(np.argsort(frames)[1])
+
+    def _choose(self, frames: IntArray, slot_N: IntArray, now_N: IntArray, window: int) -> _Choice:
+        frame = frames[slot_N]
+        age = now_N[:, None] - frame
+        valid = (frame != EMPTY) & (age >= 1)
+        valid[:, self._conditioning :] &= age[:, self._conditioning :] <= window
+        longest = int(valid.sum(axis=1).max())
+        column = np.argsort(~valid, axis=1, kind="stable")[:, :longest]
+        return _Choice(
+            column, np.take_along_axis(age, column, 1), np.take_along_axis(valid, column, 1)
+        )
+
+    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return on_device(array, self._device)
+
+
+class _Choice(NamedTuple):
+    column_NF: IntArray
+    age_NF: IntArray
+    valid_NF: npt.NDArray[np.bool_]

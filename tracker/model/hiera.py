@@ -1,0 +1,168 @@
+"""Hiera (arXiv 2306.00989), the image trunk: four stages of windowed attention.
+
+Dimensions: B batch, H W grid, C channels, V windows, L tokens of a window.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tracker.config import TrunkConfig
+from tracker.model.layers import Mlp, join_heads, split_heads
+
+
+def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
+    """Cut (B, H, W, C) into (V, size, size, C), padding with zeros at the far edges.
+
+    Padding tokens are attended like any other: the released weights expect it.
+    """
+    batch, height, width, channels = x_BHWC.shape
+    x = F.pad(x_BHWC, (0, 0, 0, -width % size, 0, -height % size))
+    x = x.view(batch, x.shape[1] // size, size, x.shape[2] // size, size, channels)
+    return x.transpose(2, 3).reshape(-1, size, size, channels)
+
+
+def from_windows(x_VSSC: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of ``to_windows``: (V, size, size, C) -> (B, height, width, C)."""
+    size, channels = x_VSSC.shape[1], x_VSSC.shape[3]
+    rows, columns = -(-height // size), -(-width // size)
+    x = x_VSSC.view(-1, rows, columns, size, size, channels).transpose(2, 3)
+    x = x.reshape(-1, rows * size, columns * size, channels)
+    return x[:, :height, :width]
+
+
+def halve(x_BHWC: Tensor) -> Tensor:
+    """2×2 max pooling of (B, H, W, C)."""
+    return F.max_pool2d(x_BHWC.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention inside one window; with ``pooled`` the queries are 2×2 max-pooled."""
+
+    def __init__(self, width_in: int, width_out: int, heads: int, pooled: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.pooled = pooled
+        self.qkv = nn.Linear(width_in, 3 * width_out)
+        self.proj = nn.Linear(width_out, width_out)
+
+    def forward(self, x_VHWC: Tensor) -> Tensor:
+        """(V, H, W, C) -> (V, H or H / 2, W or W / 2, width_out)."""
+        query, key, value = self.qkv(x_VHWC).chunk(3, dim=3)
+        if self.pooled:
+            query = halve(query)
+        height, width = query.shape[1:3]
+        attended = F.scaled_dot_product_attention(
+            split_heads(query.flatten(1, 2), self.heads),
+            split_heads(key.flatten(1, 2), self.heads),
+            split_heads(value.flatten(1, 2), self.heads),
+        )
+        out: Tensor = self.proj(join_heads(attended)).unflatten(1, (height, width))
+        return out
+
+
+class HieraBlock(nn.Module):
+    """Norm, windowed attention, norm, MLP; the first block of a stage halves the grid.
+
+    ``window`` 0 means attention over the whole grid.
+    """
+
+    def __init__(
+        self, width_in: int, width_out: int, heads: int, window: int, pooled: bool
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.pooled = pooled
+        self.norm1 = nn.LayerNorm(width_in, eps=1e-6)
+        self.attn = WindowAttention(width_in, width_out, heads, pooled)
+        self.norm2 = nn.LayerNorm(width_out, eps=1e-6)
+        self.mlp = Mlp((width_out, 4 * width_out, width_out), nn.GELU)
+        self.proj = nn.Linear(width_in, width_out) if width_in != width_out else None
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """(B, H, W, width_in) -> (B, H or H / 2, W or W / 2, width_out)."""
+        shortcut = x_BHWC
+        x = self.norm1(x_BHWC)
+        if self.proj is not None:
+            shortcut = self.proj(x)
+        if self.pooled:
+            shortcut = halve(shortcut)
+        height, width = shortcut.shape[1:3]
+        if self.window:
+            x = from_windows(self.attn(to_windows(x, self.window)), height, width)
+        else:
+            x = self.attn(x)
+        x = shortcut + x
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class PatchEmbedding(nn.Module):
+    """A 7×7 convolution of stride 4: image to tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, H / 4, W / 4, C)."""
+        tokens: Tensor = self.proj(image_B3HW)
+        return tokens.permute(0, 2, 3, 1)
+
+
+class Hiera(nn.Module):
+    """Image to four feature maps at strides 4, 8, 16 and 32."""
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        width, heads = config.embed_dim, config.num_heads
+        self.patch_embed = PatchEmbedding(width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, width, *config.background_size))
+        first_window = config.window_sizes[0]
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, width, first_window, first_window))
+
+        self._fixed_position: Tensor | None = None
+
+        self.blocks = nn.ModuleList()
+        self.stage_ends: list[int] = []
+        for stage, depth in enumerate(config.stages):
+            for place in range(depth):
+                opens_stage = stage > 0 and place == 0
+                index = len(self.blocks)
+                # The first block of a stage still works in the window of the stage before.
+                window = config.window_sizes[stage - 1 if opens_stage else stage]
+                if index in config.global_attention_blocks:
+                    window = 0
+                width_out = 2 * width if opens_stage else width
+                heads = 2 * heads if opens_stage else heads
+                self.blocks.append(HieraBlock(width, width_out, heads, window, opens_stage))
+                width = width_out
+            self.stage_ends.append(len(self.blocks) - 1)
+
+    def fix_position(self, height: int, width: int) -> None:
+        """Compute the position table of one grid for good: the parameters will not change."""
+        with torch.no_grad():
+            self._fixed_position = self.position(height, width)
+
+    def position(self, height: int, width: int) -> Tensor:
+        """The learned position table for a grid: the stretched background plus tiled windows."""
+        fixed = self._fixed_position
+        if fixed is not None and fixed.shape[1:3] == (height, width):
+            return fixed
+        background = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
+        side = self.pos_embed_window.shape[2]
+        tiles = self.pos_embed_window.tile(1, 1, -(-height // side), -(-width // side))
+        return (background + tiles[:, :, :height, :width]).permute(0, 2, 3, 1)
+
+    def forward(self, image_B3HW: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> four (B, C, H / stride, W / stride) maps, finest first."""
+        x = self.patch_embed(image_B3HW)
+        x = x + self.position(x.shape[1], x.shape[2])
+        maps = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.stage_ends:
+                maps.append(x.permute(0, 3, 1, 2))
+        return maps

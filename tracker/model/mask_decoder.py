@@ -1,0 +1,96 @@
+"""Conditioned features and a prompt become four masks, their IoUs and an occlusion score.
+
+Dimensions: N objects, C channels, H W token grid, h w mask grid (4 × H), M = 4 masks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tracker.config import ModelConfig
+from tracker.model.layers import LayerNorm2d, Mlp, tokens_from_grid
+from tracker.model.prompt_encoder import PromptEmbedding
+from tracker.model.two_way_transformer import TwoWayTransformer
+
+MASKS = 4
+
+
+class DecoderOutput(NamedTuple):
+    """Raw output; nothing is chosen or gated yet.
+
+    ``mask_logits_N4hw``: mask 0 answers clear prompts, masks 1..3 are the alternatives of an
+    ambiguous one. ``predicted_iou_N4`` in 0..1. ``mask_tokens_N4C``. ``object_score_logit_N1``:
+    the object is in the picture where it is positive.
+    """
+
+    mask_logits_N4hw: Tensor
+    predicted_iou_N4: Tensor
+    mask_tokens_N4C: Tensor
+    object_score_logit_N1: Tensor
+
+
+class MaskDecoder(nn.Module):
+    """SAM's mask decoder with SAM 2's high-resolution features and object score token."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, hidden = config.hidden_dim, config.iou_head_hidden
+        self.transformer = TwoWayTransformer(
+            config.decoder_depth, width, config.decoder_heads, config.decoder_feed_forward
+        )
+        self.iou_token = nn.Embedding(1, width)
+        self.mask_tokens = nn.Embedding(MASKS, width)
+        self.obj_score_token = nn.Embedding(1, width)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2),
+            LayerNorm2d(width // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
+        self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            Mlp((width, width, width, width // 8), nn.ReLU) for _ in range(MASKS)
+        )
+        self.iou_prediction_head = Mlp((width, hidden, hidden, MASKS), nn.ReLU, sigmoid_output=True)
+        self.pred_obj_score_head = Mlp((width, width, width, 1), nn.ReLU)
+
+    def forward(
+        self,
+        conditioned_NCHW: Tensor,
+        stride8_NcHW: Tensor,
+        stride4_NcHW: Tensor,
+        prompt: PromptEmbedding,
+        position_CHW: Tensor,
+    ) -> DecoderOutput:
+        """Decode N objects at once; high-resolution features come already projected."""
+        count, _, height, columns = conditioned_NCHW.shape
+        own_tokens = torch.cat(
+            (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
+        )
+        token_NTC = torch.cat((own_tokens.expand(count, -1, -1), prompt.sparse_NKC), dim=1)
+        tokens, image_NLC = self.transformer(
+            tokens_from_grid(conditioned_NCHW + prompt.dense_NCHW),
+            tokens_from_grid(position_CHW.unsqueeze(0)),
+            token_NTC,
+        )
+        score_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + MASKS]
+
+        image = image_NLC.transpose(1, 2).unflatten(2, (height, columns))
+        upscale8, norm8, activation, upscale4, _ = self.output_upscaling
+        image = activation(norm8(upscale8(image) + stride8_NcHW))
+        image = activation(upscale4(image) + stride4_NcHW)
+        weights_N4c = torch.stack(
+            [mlp(mask_tokens[:, m]) for m, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )
+        masks = (weights_N4c @ image.flatten(2)).unflatten(2, image.shape[2:])
+        return DecoderOutput(
+            masks,
+            self.iou_prediction_head(iou_token),
+            mask_tokens,
+            self.pred_obj_score_head(score_token),
+        )

@@ -1,0 +1,143 @@
+"""Features of the frame look at the memory bank (SAM 2, arXiv 2408.00714, section 4).
+
+Dimensions: B images, N objects, L tokens of the grid, F memory frames, M = F*L spatial memory
+tokens, P pointer tokens, C channels, c memory channels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tracker.config import ModelConfig
+from tracker.model.position_encoding import rotate
+
+
+class MemoryTokens(NamedTuple):
+    """What N objects remember.
+
+    ``spatial_NMc`` and its code; whole frames of L tokens one after the other.
+    ``pointer_NPc`` and its code; P may be 0. ``valid_NS`` (S = M + P, bool) marks real tokens
+    where objects remember differently much; None when all are real.
+    """
+
+    spatial_NMc: Tensor
+    spatial_code_NMc: Tensor
+    pointer_NPc: Tensor
+    pointer_code_NPc: Tensor
+    valid_NS: Tensor | None = None
+
+
+class RotaryAttention(nn.Module):
+    """One head with axial RoPE on queries and on spatial keys, none on pointer keys."""
+
+    def __init__(self, width: int, memory_width: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(memory_width, width)
+        self.v_proj = nn.Linear(memory_width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        query_NLC: Tensor,
+        key_NSc: Tensor,
+        value_NSc: Tensor,
+        rotation: Tensor,
+        plain_keys: int = 0,
+        valid_NS: Tensor | None = None,
+    ) -> Tensor:
+        """Attend; the last ``plain_keys`` keys are not rotated. -> (N, L, C)."""
+        query = rotate(self.q_proj(query_NLC), rotation)
+        key = self.k_proj(key_NSc)
+        spatial = key.shape[1] - plain_keys
+        # The grid's rotations repeat once for every remembered frame.
+        frames = spatial // rotation.shape[0]
+        turned = rotate(key[:, :spatial].unflatten(1, (frames, -1)), rotation).flatten(1, 2)
+        key = torch.cat((turned, key[:, spatial:]), dim=1) if plain_keys else turned
+        mask = None if valid_NS is None else valid_NS[:, None, None, :]
+        attended = F.scaled_dot_product_attention(
+            query.unsqueeze(1), key.unsqueeze(1), self.v_proj(value_NSc).unsqueeze(1), mask
+        ).squeeze(1)
+        out: Tensor = self.out_proj(attended)
+        return out
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, cross-attention to the memory, feed-forward; each behind its norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, feed_forward = config.hidden_dim, config.memory_attention_feed_forward
+        self.self_attn = RotaryAttention(width, width)
+        self.cross_attn_image = RotaryAttention(width, config.memory_dim)
+        self.linear1 = nn.Linear(width, feed_forward)
+        self.linear2 = nn.Linear(feed_forward, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+
+    def look_at_frame(self, x_BLC: Tensor, rotation: Tensor) -> Tensor:
+        """The self-attention half, which knows no object."""
+        normed = self.norm1(x_BLC)
+        out: Tensor = x_BLC + self.self_attn(normed, normed, normed, rotation)
+        return out
+
+    def look_at_memory(
+        self, x_NLC: Tensor, key_NSc: Tensor, memory: MemoryTokens, rotation: Tensor
+    ) -> Tensor:
+        """Cross-attention and feed-forward. Positions are in the keys, never in the values."""
+        value_NSc = torch.cat((memory.spatial_NMc, memory.pointer_NPc), dim=1)
+        x = x_NLC + self.cross_attn_image(
+            self.norm2(x_NLC),
+            key_NSc,
+            value_NSc,
+            rotation,
+            memory.pointer_NPc.shape[1],
+            memory.valid_NS,
+        )
+        out: Tensor = x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+        return out
+
+
+class MemoryAttention(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            MemoryAttentionLayer(config) for _ in range(config.memory_attention_layers)
+        )
+        self.norm = nn.LayerNorm(config.hidden_dim)
+
+    def forward(
+        self,
+        frame_BLC: Tensor,
+        image_of_object_N: Tensor | None,
+        memory: MemoryTokens,
+        rotation: Tensor,
+    ) -> Tensor:
+        """Condition B frames on the memories of N objects -> (N, L, C).
+
+        The first self-attention depends on the frame alone: it runs once per frame, before the
+        rows are repeated for the objects. ``image_of_object_N`` None: one object per image.
+        """
+        key_NSc = torch.cat(
+            (
+                memory.spatial_NMc + memory.spatial_code_NMc,
+                memory.pointer_NPc + memory.pointer_code_NPc,
+            ),
+            dim=1,
+        )
+        x = frame_BLC
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, MemoryAttentionLayer)
+            x = layer.look_at_frame(x, rotation)
+            if index == 0 and image_of_object_N is not None:
+                x = x[image_of_object_N]
+            x = layer.look_at_memory(x, key_NSc, memory, rotation)
+        out: Tensor = self.norm(x)
+        return out

@@ -1,0 +1,94 @@
+"""A frame's features and an object's mask become one spatial memory.
+
+Dimensions: N objects, C channels, c memory channels, H W token grid.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tracker.config import ModelConfig
+from tracker.model.layers import LayerNorm2d
+
+
+class MaskDownsampler(nn.Module):
+    """Four stride-2 convolutions: a mask of the image's size comes down to the token grid."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        channels = 1
+        for _ in range(4):
+            steps += [
+                nn.Conv2d(channels, 4 * channels, kernel_size=3, stride=2, padding=1),
+                LayerNorm2d(4 * channels),
+                nn.GELU(),
+            ]
+            channels *= 4
+        self.encoder = nn.Sequential(*steps, nn.Conv2d(channels, width, kernel_size=1))
+
+    def forward(self, mask_N1SS: Tensor) -> Tensor:
+        """(N, 1, S, S) -> (N, C, S / 16, S / 16)."""
+        out: Tensor = self.encoder(mask_N1SS)
+        return out
+
+
+class ConvNextBlock(nn.Module):
+    """Depthwise 7×7, norm, two pointwise layers, layer scale (arXiv 2201.03545)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), 1e-6))
+        self.dwconv = nn.Conv2d(width, width, kernel_size=7, padding=3, groups=width)
+        self.norm = LayerNorm2d(width)
+        self.pwconv1 = nn.Linear(width, 4 * width)
+        self.act = nn.GELU()
+        self.pwconv2 = nn.Linear(4 * width, width)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same."""
+        x_NHWC = self.norm(self.dwconv(x_NCHW)).permute(0, 2, 3, 1)
+        x_NHWC = self.gamma * self.pwconv2(self.act(self.pwconv1(x_NHWC)))
+        out: Tensor = x_NCHW + x_NHWC.permute(0, 3, 1, 2)
+        return out
+
+
+class Fuser(nn.Module):
+    """Two ConvNeXt blocks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(ConvNextBlock(width) for _ in range(2))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same."""
+        out = x_NCHW
+        for layer in self.layers:
+            out = layer(out)
+        return out
+
+
+class MemoryEncoder(nn.Module):
+    """Sum of projected features and downsampled mask, fused and narrowed."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.hidden_dim
+        self.mask_downsampler = MaskDownsampler(width)
+        self.pix_feat_proj = nn.Conv2d(width, width, kernel_size=1)
+        self.fuser = Fuser(width)
+        self.out_proj = nn.Conv2d(width, config.memory_dim, kernel_size=1)
+
+    def forward(
+        self, stride16_BCHW: Tensor, image_of_object_N: Tensor | None, mask_N1SS: Tensor
+    ) -> Tensor:
+        """Raw features of B frames and N scaled masks -> (N, c, H, W).
+
+        The feature projection knows no object: it runs once per frame.
+        """
+        frame = self.pix_feat_proj(stride16_BCHW)
+        if image_of_object_N is not None:
+            frame = frame[image_of_object_N]
+        out: Tensor = self.out_proj(self.fuser(frame + self.mask_downsampler(mask_N1SS)))
+        return out

@@ -1,0 +1,230 @@
+"""SAM 2 (arXiv 2408.00714) put together. Read this file first.
+
+One frame of one object goes: image -> ``encode_image`` -> ``attend`` to what is remembered ->
+``decode`` with the prompt, if any -> masks, and from these ``object_pointer`` and
+``encode_memory``, which are remembered for the frames to come. ``tracker.tracker`` calls these in
+that order for all objects of all streams at once; nothing here knows of frames gone by.
+
+Dimensions: B images, N objects, K points, C hidden width, c memory width, S image size,
+H W = S / 16 token grid, h w = S / 4 mask grid. Attributes carry the names of Meta's files, so that
+an official ``state_dict`` loads as it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tracker.config import ModelConfig
+from tracker.model.image_encoder import ImageEncoder
+from tracker.model.layers import Mlp, grid_from_tokens, tokens_from_grid
+from tracker.model.mask_decoder import DecoderOutput, MaskDecoder
+from tracker.model.memory_attention import MemoryAttention, MemoryTokens
+from tracker.model.memory_encoder import MemoryEncoder
+from tracker.model.position_encoding import axial_rotations, sine_grid, sine_time
+from tracker.model.prompt_encoder import PADDING, PromptEmbedding, PromptEncoder
+
+
+class ImageFeatures(NamedTuple):
+    """One batch of encoded images.
+
+    ``stride16_BCHW`` (S / 16), and for the decoder ``stride8_BcHW`` (S / 8, C / 4 channels) and
+    ``stride4_BcHW`` (S / 4, C / 8 channels), already projected.
+    """
+
+    stride16_BCHW: Tensor
+    stride8_BcHW: Tensor
+    stride4_BcHW: Tensor
+
+    def select(self, image_of_object_N: Tensor) -> ImageFeatures:
+        """The rows of the given images, one for each object."""
+        return ImageFeatures(*(features[image_of_object_N] for features in self))
+
+
+class Sam2(nn.Module):
+    """The network. All methods work on batches and keep no state between calls."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, memory_width = config.hidden_dim, config.memory_dim
+        self.maskmem_tpos_enc = nn.Parameter(torch.zeros(config.num_maskmem, 1, 1, memory_width))
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, width))
+        # In Meta's files, unused by the released models.
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, width))
+        self.no_obj_ptr = nn.Parameter(torch.zeros(1, width))
+        if config.generation == "2.1":
+            self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_width))
+            self.obj_ptr_tpos_proj = nn.Linear(width, memory_width)
+        self.image_encoder = ImageEncoder(config)
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.sam_prompt_encoder = PromptEncoder(config)
+        self.sam_mask_decoder = MaskDecoder(config)
+        self.obj_ptr_proj = Mlp((width, width, width, width), nn.ReLU)
+        self._tables: dict[tuple[str, torch.device], Tensor] = {}
+        self._no_prompt: PromptEmbedding | None = None
+
+    def fix_constants(self) -> None:
+        """Compute for good what depends on parameters alone: they will not change any more."""
+        side = self.config.image_size // 4
+        self.image_encoder.trunk.fix_position(side, side)
+        self.sam_prompt_encoder.fix_position()
+        with torch.no_grad():
+            self._no_prompt = self.no_prompt(1, self.no_mem_embed.device)
+
+    def encode_image(self, image_B3SS: Tensor) -> ImageFeatures:
+        """Encode normalised images, (B, 3, S, S)."""
+        decoder = self.sam_mask_decoder
+        return ImageFeatures(*self.image_encoder(image_B3SS, decoder.conv_s1, decoder.conv_s0))
+
+    def attend(
+        self,
+        stride16_BCHW: Tensor,
+        memory: MemoryTokens | None,
+        image_of_object_N: Tensor | None = None,
+    ) -> Tensor:
+        """Condition frames on what N objects remember -> (N, C, H, W).
+
+        An object's first prompt has nothing to remember (``memory`` None): a learned constant
+        stands for it. Without ``image_of_object_N`` object n lives on image n.
+        """
+        if memory is None:
+            raw = stride16_BCHW if image_of_object_N is None else stride16_BCHW[image_of_object_N]
+            return raw + self.no_mem_embed.view(1, -1, 1, 1)
+        side = stride16_BCHW.shape[2]
+        frame_BLC = tokens_from_grid(stride16_BCHW) + 0.1 * self.image_position().flatten(1).T
+        conditioned = self.memory_attention(frame_BLC, image_of_object_N, memory, self.rotation())
+        return grid_from_tokens(conditioned, side, side)
+
+    def memory_tokens(
+        self,
+        spatial_NFLc: Tensor,
+        temporal_index_NF: Tensor,
+        pointer_NPC: Tensor,
+        pointer_age_NP: Tensor,
+        frame_valid_NF: Tensor | None = None,
+        pointer_valid_NP: Tensor | None = None,
+    ) -> MemoryTokens:
+        """Lay F spatial memories and P pointers of N objects out as tokens with their codes.
+
+        A spatial memory's code is its place in the grid plus a learned code of its age
+        (``temporal_index_NF``: 0 for the frame before, the last for conditioning frames); a
+        pointer is cut into tokens of the memory's width, all with the code of its age.
+        """
+        dtype = self.no_mem_embed.dtype
+        tokens = spatial_NFLc.shape[2]
+        pieces = self.config.pointer_tokens
+        spatial = spatial_NFLc.to(dtype).flatten(1, 2)
+        temporal_NF1c = self.maskmem_tpos_enc[:, 0, 0][temporal_index_NF].unsqueeze(2)
+        place_Lc = self.memory_position().flatten(1).T
+        pointer = pointer_NPC.to(dtype).unflatten(2, (pieces, -1)).flatten(1, 2)
+        pointer_code = self.pointer_time_code(pointer_age_NP).repeat_interleave(pieces, dim=1)
+        valid_NS = None
+        if frame_valid_NF is not None or pointer_valid_NP is not None:
+            if frame_valid_NF is None:
+                frame_valid_NF = torch.ones_like(temporal_index_NF, dtype=torch.bool)
+            if pointer_valid_NP is None:
+                pointer_valid_NP = torch.ones_like(pointer_age_NP, dtype=torch.bool)
+            valid_NS = torch.cat(
+                (
+                    frame_valid_NF.repeat_interleave(tokens, dim=1),
+                    pointer_valid_NP.repeat_interleave(pieces, dim=1),
+                ),
+                dim=1,
+            )
+        return MemoryTokens(
+            spatial, (place_Lc + temporal_NF1c).flatten(1, 2), pointer, pointer_code, valid_NS
+        )
+
+    def encode_prompts(
+        self, points_NK2: Tensor, labels_NK: Tensor, mask_logits_N1hw: Tensor | None = None
+    ) -> PromptEmbedding:
+        """Embed points (model pixels; labels -1 padding, 0, 1, 2 and 3 box corners) and masks."""
+        embedding: PromptEmbedding = self.sam_prompt_encoder(
+            points_NK2, labels_NK, mask_logits_N1hw
+        )
+        return embedding
+
+    def no_prompt(self, count: int, device: torch.device) -> PromptEmbedding:
+        """The embedding of a frame on which N objects got no prompt."""
+        if self._no_prompt is None:
+            points = torch.zeros(1, 1, 2, device=device, dtype=self.no_mem_embed.dtype)
+            labels = torch.full((1, 1), PADDING, device=device)
+            sparse, dense = self.encode_prompts(points, labels)
+        else:
+            sparse, dense = self._no_prompt
+        return PromptEmbedding(sparse.expand(count, -1, -1), dense.expand(count, -1, -1, -1))
+
+    def decode(
+        self, conditioned_NCHW: Tensor, features: ImageFeatures, prompt: PromptEmbedding
+    ) -> DecoderOutput:
+        """Masks of N objects; ``features`` holds the N objects' own images."""
+        output: DecoderOutput = self.sam_mask_decoder(
+            conditioned_NCHW,
+            features.stride8_BcHW,
+            features.stride4_BcHW,
+            prompt,
+            self.sam_prompt_encoder.dense_position(),
+        )
+        return output
+
+    def object_pointer(self, token_NC: Tensor, visible_N: Tensor) -> Tensor:
+        """One vector that stands for the object; a learned constant where it is not visible."""
+        pointer: Tensor = self.obj_ptr_proj(token_NC)
+        return torch.where(visible_N[:, None], pointer, self.no_obj_ptr)
+
+    def encode_memory(
+        self,
+        stride16_BCHW: Tensor,
+        mask_N1SS: Tensor,
+        visible_N: Tensor,
+        image_of_object_N: Tensor | None = None,
+    ) -> Tensor:
+        """Spatial memories (N, c, H, W) from raw features and masks scaled to -10..10."""
+        memory: Tensor = self.memory_encoder(stride16_BCHW, image_of_object_N, mask_N1SS)
+        if self.config.generation == "2.0":
+            return memory
+        absent = self.no_obj_embed_spatial.view(1, -1, 1, 1)
+        return torch.where(visible_N[:, None, None, None], memory, memory + absent)
+
+    def pointer_time_code(self, age_NP: Tensor) -> Tensor:
+        """Temporal code of object pointers by their age in frames: (N, P) -> (N, P, c)."""
+        if self.config.generation == "2.0":
+            return torch.zeros(
+                (*age_NP.shape, self.config.memory_dim),
+                device=age_NP.device,
+                dtype=self.no_mem_embed.dtype,
+            )
+        # The divisor is the window's length; a stream has no length of its own to divide by.
+        code = sine_time(age_NP / self.config.recent_pointers, self.config.hidden_dim)
+        projected: Tensor = self.obj_ptr_tpos_proj(code.to(self.no_mem_embed.dtype))
+        return projected
+
+    def image_position(self) -> Tensor:
+        """Sine code of the token grid, (C, H, W)."""
+        return self._sine_table("image", self.config.hidden_dim)
+
+    def memory_position(self) -> Tensor:
+        """Sine code of a spatial memory, (c, H, W)."""
+        return self._sine_table("memory", self.config.memory_dim)
+
+    def rotation(self) -> Tensor:
+        """The rotations of RoPE on the token grid, complex (H*W, C / 2)."""
+        device = self.no_mem_embed.device
+        if ("rotation", device) not in self._tables:
+            self._tables["rotation", device] = axial_rotations(
+                self.config.hidden_dim, self.config.grid_size, device
+            )
+        return self._tables["rotation", device]
+
+    def _sine_table(self, name: str, channels: int) -> Tensor:
+        # Computed once per device; not a buffer, because it must not appear in the state_dict.
+        device = self.no_mem_embed.device
+        if (name, device) not in self._tables:
+            side = self.config.grid_size
+            self._tables[name, device] = sine_grid(channels, side, side, device)
+        return self._tables[name, device]

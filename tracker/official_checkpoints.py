@@ -1,0 +1,90 @@
+"""Meta's eight released files: where they are published, their size and their sha256.
+
+Needs no torch. Where pulled files lie is decided here too, so that the command that pulls and the
+code that loads agree.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_BASE = "https://dl.fbaipublicfiles.com/segment_anything_2"
+_FOLDERS = {"sam2.1": "092824", "sam2": "072824"}
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialCheckpoint:
+    """One published file. ``name`` is the preset it belongs to."""
+
+    name: str
+    url: str
+    size_bytes: int
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file, as Meta gave it."""
+        return f"{self.name}.pt"
+
+
+def _official(name: str, size_bytes: int, sha256: str) -> OfficialCheckpoint:
+    folder = _FOLDERS[name.partition("_")[0]]
+    return OfficialCheckpoint(name, f"{_BASE}/{folder}/{name}.pt", size_bytes, sha256)
+
+
+OFFICIAL_CHECKPOINTS: dict[str, OfficialCheckpoint] = {
+    checkpoint.name: checkpoint
+    for checkpoint in (
+        _official(
+            "sam2.1_hiera_tiny",
+            156008466,
+            "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+        ),
+        _official(
+            "sam2.1_hiera_small",
+            184416285,
+            "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+        ),
+        _official(
+            "sam2.1_hiera_base_plus",
+            323606802,
+            "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+        ),
+        _official(
+            "sam2.1_hiera_large",
+            898083611,
+            "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+        ),
+        _official(
+            "sam2_hiera_tiny",
+            155906050,
+            "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
+        ),
+        _official(
+            "sam2_hiera_small",
+            184309650,
+            "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
+        ),
+        _official(
+            "sam2_hiera_base_plus",
+            323493298,
+            "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
+        ),
+        _official(
+            "sam2_hiera_large",
+            897952466,
+            "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
+        ),
+    )
+}
+
+
+def checkpoint_directory() -> Path:
+    """Where pulled files lie: ``$MASKLET_CHECKPOINTS``, else the user's cache."""
+    chosen = os.environ.get("MASKLET_CHECKPOINTS")
+    if chosen:
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "masklet" / "checkpoints"

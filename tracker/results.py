@@ -1,0 +1,117 @@
+"""Low-resolution logits become tracks at source resolution.
+
+Dimensions: n objects of one frame, N objects of all frames, h w mask grid, H W source size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracker.masks import boxes_of, without_overlap
+from tracker.options import TrackerOptions
+from tracker.transforms import resize_logits
+from tracker.types import MaskArray, Track, TrackState
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMasks:
+    """The masks of one frame's objects, still on the device.
+
+    ``mask_nHW`` bool, and of these ``box_n4`` (half-open) and ``area_n``, both int64.
+    """
+
+    object_ids: list[int]
+    logits_n1hw: Tensor
+    mask_nHW: Tensor
+    box_n4: Tensor
+    area_n: Tensor
+
+    @staticmethod
+    def at_source_size(
+        object_ids: list[int],
+        logits_n1hw: Tensor,
+        before: dict[int, Tensor],
+        height: int,
+        width: int,
+        options: TrackerOptions,
+    ) -> FrameMasks:
+        """Upsample. ``before``: logits that the frame's objects had until now, for ownership."""
+        if options.non_overlap:
+            # In the frame's order, so that a tie goes to the same object in every correction.
+            everyone = before | dict(zip(object_ids, logits_n1hw.unbind(), strict=True))
+            shown = torch.stack(list(everyone.values()))
+            owned = dict(
+                zip(everyone, without_overlap(resize_logits(shown, height, width)), strict=True)
+            )
+            full = torch.stack([owned[object_id] for object_id in object_ids])
+        else:
+            full = resize_logits(logits_n1hw, height, width)
+        mask_nHW = full[:, 0] > 0
+        return FrameMasks(
+            object_ids, logits_n1hw, mask_nHW, boxes_of(mask_nHW), mask_nHW.flatten(1).sum(dim=1)
+        )
+
+
+def tracks_of(
+    frames: Sequence[FrameMasks],
+    predicted_iou_N: Tensor,
+    object_score_logit_N: Tensor,
+    options: TrackerOptions,
+) -> list[list[Track]]:
+    """Bring frames to the host, cut to boxes: one transfer of numbers and one of mask pixels.
+
+    An object counts as visible where its occlusion logit is positive and a pixel is set.
+    """
+    numbers = torch.cat(
+        (
+            torch.cat([frame.box_n4 for frame in frames]).double(),
+            torch.cat([frame.area_n for frame in frames]).double()[:, None],
+            predicted_iou_N.double()[:, None],
+            object_score_logit_N.sigmoid().double()[:, None],
+            (object_score_logit_N > 0).double()[:, None],
+        ),
+        dim=1,
+    )
+    host_numbers = numbers.tolist()
+    boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1, *_ in host_numbers]
+    crops = _crops([mask_HW for frame in frames for mask_HW in frame.mask_nHW], boxes)
+    rows = iter(zip(boxes, crops, host_numbers, strict=True))
+    tracks_by_frame = []
+    for frame in frames:
+        height, width = frame.mask_nHW.shape[1:]
+        logits = frame.logits_n1hw[:, 0].cpu().numpy() if options.return_logits else None
+        tracks = []
+        for place, object_id in enumerate(frame.object_ids):
+            box, crop, (*_, area, predicted_iou, object_score, visible) = next(rows)
+            tracks.append(
+                Track(
+                    object_id=object_id,
+                    state=TrackState.VISIBLE if visible and area else TrackState.OCCLUDED,
+                    box_xyxy=box,
+                    crop=crop,
+                    area=int(area),
+                    predicted_iou=predicted_iou,
+                    object_score=object_score,
+                    frame_height=height,
+                    frame_width=width,
+                    logits=None if logits is None else logits[place].copy(),
+                )
+            )
+        tracks_by_frame.append(tracks)
+    return tracks_by_frame
+
+
+def _crops(masks_HW: list[Tensor], boxes: list[tuple[int, int, int, int]]) -> list[MaskArray]:
+    """Every mask inside its box, each in memory of its own: a track may be kept alone."""
+    cuts = [mask[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(masks_HW, boxes, strict=True)]
+    flat = torch.cat([cut.flatten() for cut in cuts]).cpu().numpy()
+    ends = np.cumsum([cut.numel() for cut in cuts])
+    return [
+        flat[end - cut.numel() : end].reshape(cut.shape).copy()
+        for cut, end in zip(cuts, ends, strict=True)
+    ]

@@ -1,0 +1,385 @@
+"""The streaming tracker: one step takes the newest frame of every stream and returns its masks.
+
+All images of a step are encoded as one batch, and all objects of all streams go through memory
+attention, mask decoder and memory encoder as one batch. Rows of that batch are objects; what a
+row's result is never depends on the other rows.
+
+Dimensions: B images, N objects, K points, S image size, h w mask grid.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from os import PathLike
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from tracker import transforms
+from tracker.admission import StepInput, admit
+from tracker.checkpoint import load_checkpoint, resolve_device
+from tracker.config import PRESETS, ModelConfig
+from tracker.decision import Decision, decide, decide_mask_prompt
+from tracker.errors import PromptError
+from tracker.host_arrays import on_device
+from tracker.masks import fill_holes
+from tracker.memory_bank import MemoryBank
+from tracker.model import ImageFeatures, Sam2
+from tracker.model.layers import tokens_from_grid
+from tracker.options import TrackerOptions
+from tracker.prompts import PreparedPrompt
+from tracker.results import FrameMasks, tracks_of
+from tracker.session import Session, TrackedFrame
+from tracker.types import Prompt, Track
+
+# Previous logits fed back with a correction are held within this, as the network was trained.
+PREVIOUS_LOGIT_LIMIT = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One object on one frame of this batch."""
+
+    session: Session
+    object_id: int
+    image: int
+    frame: TrackedFrame
+    prompt: PreparedPrompt | None = None
+    corrects: bool = False
+
+
+def _store_as_computed(model: Sam2, dtype: torch.dtype) -> None:
+    """Weights of products in the dtype of the products; results are the same bit for bit.
+
+    Autocast rounds frozen weights anew in every call: it keeps rounded copies only of those that
+    are trained.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            module.to(dtype)
+
+
+class Tracker:
+    """SAM 2 over live streams. One tracker serves many sessions; call it from one thread.
+
+    The model becomes the tracker's own: it is frozen, moved, and kept in the dtype computed in.
+    """
+
+    def __init__(
+        self, model: Sam2, device: torch.device, options: TrackerOptions | None = None
+    ) -> None:
+        self.options = options or TrackerOptions()
+        self.device = device
+        self.config: ModelConfig = model.config
+        self._dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
+        self._model = model.to(device).eval().requires_grad_(requires_grad=False)
+        _store_as_computed(self._model, self._dtype)
+        model.fix_constants()
+        self._bank = MemoryBank(model.config, self.options.max_objects, device)
+        self._sessions: set[Session] = set()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        name_or_path: str | PathLike[str] = "nano",
+        config: ModelConfig | None = None,
+        device: str | torch.device = "auto",
+        options: TrackerOptions | None = None,
+    ) -> Tracker:
+        """Load a model by name (``nano``, ``sam2.1_hiera_small``, …) or from a file.
+
+        Raises CheckpointError if the file is missing, damaged or of another model than
+        ``config`` (default: what the name or the file itself says).
+        """
+        model = load_checkpoint(name_or_path, config)
+        return cls(model, resolve_device(device), options)
+
+    @classmethod
+    def random(
+        cls,
+        config: str | ModelConfig = "nano",
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        options: TrackerOptions | None = None,
+    ) -> Tracker:
+        """A tracker with random weights, for tests and timing."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = Sam2(PRESETS[config] if isinstance(config, str) else config)
+        return cls(model, resolve_device(device), options)
+
+    @property
+    def memory_bank_bytes(self) -> int:
+        """Device memory the bank holds; fixed when the tracker is made."""
+        return self._bank.bytes
+
+    @property
+    def free_slots(self) -> int:
+        """Objects that still fit, over all sessions."""
+        return self._bank.free_slots
+
+    def open_session(self, max_objects: int | None = None) -> Session:
+        """Begin a stream. ``max_objects`` bounds this stream (default: the whole bank)."""
+        limit = self._bank.capacity if max_objects is None else max_objects
+        if limit < 1:
+            raise ValueError(f"max_objects must be at least 1, got {limit}")
+        session = Session(self._bank, limit, self._sessions.discard)
+        self._sessions.add(session)
+        return session
+
+    @torch.inference_mode()
+    def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
+        """Track one new frame of each of several streams -> tracks per stream, in batch order.
+
+        Images are RGB uint8 (H, W, 3) of any size; they are kept until the stream's next frame
+        and must not be written to. Prompts start objects or prompt live ones anew on this frame.
+        Raises PromptError, CapacityError, SessionError or, for an array that is no image,
+        ValueError before anything is changed; whatever else is raised changes nothing either,
+        and the frame may be given again.
+        """
+        prepared = self._admit(batch)
+        frames = [TrackedFrame(session.frames_seen, image) for session, image, _ in batch]
+        results: list[list[Track]] = [[] for _ in batch]
+        with self._added(
+            [
+                (session, object_id)
+                for (session, _, _), prompts in zip(batch, prepared, strict=True)
+                for object_id in prompts
+            ]
+        ):
+            needed = [place for place, (session, _, _) in enumerate(batch) if session.object_ids]
+            rows = [
+                _Row(
+                    batch[place][0], object_id, image, frames[place], prepared[place].get(object_id)
+                )
+                for image, place in enumerate(needed)
+                for object_id in batch[place][0].object_ids
+            ]
+            if rows:
+                tracks = self._track(rows, self._encode([frames[place] for place in needed]))
+                for place, own in zip(needed, tracks, strict=True):
+                    results[place] = own
+        for (session, _, _), frame in zip(batch, frames, strict=True):
+            session.remember(frame)
+        return results
+
+    @torch.inference_mode()
+    def correct(self, session: Session, prompts: Sequence[Prompt]) -> list[Track]:
+        """Apply clicks to the frame just tracked -> the tracks of the prompted objects.
+
+        For an object already on that frame, its mask there is fed back as a prompt and its
+        memory of the frame is replaced; an unknown object starts on it.
+        Raises PromptError, CapacityError or SessionError before anything is changed.
+        """
+        session.ensure_open()
+        frame = session.last_frame
+        if frame is None:
+            raise PromptError("nothing to correct: no frame of this session was tracked yet")
+        (prepared,) = self._admit([(session, frame.image, prompts)])
+        accumulated = {
+            object_id: prompt.after(frame.clicks.get(object_id))
+            for object_id, prompt in prepared.items()
+        }
+        if not accumulated:
+            return []
+        with self._added([(session, object_id) for object_id in accumulated]):
+            rows = [
+                _Row(session, object_id, 0, frame, prompt, object_id in frame.logits)
+                for object_id, prompt in accumulated.items()
+            ]
+            features = frame.features if frame.features is not None else self._encode([frame])
+            (tracks,) = self._track(rows, features)
+        return tracks
+
+    def _admit(self, batch: Sequence[StepInput]) -> list[dict[int, PreparedPrompt]]:
+        return admit(batch, self._sessions, self._bank, self.config.image_size)
+
+    @contextmanager
+    def _added(self, wanted: Sequence[tuple[Session, int]]) -> Iterator[None]:
+        """Give objects that are new a slot, and take it back if what follows fails."""
+        added: list[tuple[Session, int]] = []
+        try:
+            for session, object_id in wanted:
+                if object_id not in session.object_ids:
+                    session.add(object_id)
+                    added.append((session, object_id))
+            yield
+        except BaseException:
+            for session, object_id in added:
+                session.remove(object_id)
+            raise
+
+    def _encode(self, frames: list[TrackedFrame]) -> ImageFeatures:
+        """Encode the images of some frames as one batch, and keep each with its frame."""
+        size = self.config.image_size
+        image_B3SS = transforms.images_to_tensor(
+            [frame.image for frame in frames], size, self.device
+        )
+        with self._autocast():
+            features = self._model.encode_image(image_B3SS)
+        for row, frame in enumerate(frames):
+            own = ImageFeatures(*(level[row : row + 1] for level in features))
+            # A view would keep the whole batch for as long as the slowest of its streams stands.
+            frame.features = own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own))
+        return features
+
+    def _track(self, rows: list[_Row], features: ImageFeatures) -> list[list[Track]]:
+        """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
+
+        All that may fail comes before anything is kept, so that a step that failed left no trace.
+        """
+        with self._autocast():
+            decision = self._decide_all(rows, features)
+        logits = fill_holes(decision.logits_N1hw, self.options.fill_hole_area)
+        # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
+        # shown; a tracked one as it was decided.
+        prompted = decision.prompted_N.view(-1, 1, 1, 1)
+        remembered = torch.where(prompted, logits, decision.logits_N1hw)
+        with self._autocast():
+            spatial_NLc = self._encode_memories(
+                rows, decision._replace(logits_N1hw=remembered), features
+            )
+        by_frame = [list(own) for _, own in groupby(rows, key=lambda row: row.image)]
+        # A copy for each frame: a view would keep what belongs to the other streams.
+        logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
+        masks = [
+            self._frame_masks(own, own_logits)
+            for own, own_logits in zip(by_frame, logits_by_frame, strict=True)
+        ]
+        tracks = tracks_of(
+            masks, decision.predicted_iou_N, decision.object_score_logit_N, self.options
+        )
+        self._remember(rows, spatial_NLc, decision.pointer_NC)
+        for own, own_logits in zip(by_frame, logits_by_frame, strict=True):
+            for row, logits_1hw in zip(own, own_logits.unbind(), strict=True):
+                row.frame.logits[row.object_id] = logits_1hw
+                if row.prompt is not None:
+                    row.frame.clicks[row.object_id] = row.prompt
+                    if not row.corrects:
+                        row.frame.unconditioned.add(row.object_id)
+        return tracks
+
+    def _frame_masks(self, rows: list[_Row], logits_n1hw: Tensor) -> FrameMasks:
+        frame = rows[0].frame
+        height, width = frame.image.shape[:2]
+        object_ids = [row.object_id for row in rows]
+        return FrameMasks.at_source_size(
+            object_ids, logits_n1hw, frame.logits, height, width, self.options
+        )
+
+    def _decide_all(self, rows: list[_Row], features: ImageFeatures) -> Decision:
+        """Rows of one kind go through the decoder together; the result is in the order given."""
+        groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            groups[self._kind(row)].append(place)
+        parts = [
+            self._decide(kind, [rows[place] for place in group], features)
+            for (kind, _), group in groups.items()
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate(list(groups.values())))
+        order_N = on_device(order, self.device)
+        return Decision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
+
+    def _kind(self, row: _Row) -> tuple[str, int]:
+        """Rows of one kind and point count go through the decoder together.
+
+        Points cannot be padded: a padding token is attended like any other and would change the
+        result. Tracked rows, the steady state, are always one group.
+        """
+        if row.prompt is None:
+            return "tracked", 0
+        if row.prompt.mask_1SS is not None:
+            return "mask", 0
+        count = len(row.prompt.labels_K)
+        if not row.corrects:
+            return "clicked", count
+        first = row.object_id in row.frame.unconditioned
+        return ("refined" if first else "corrected"), count
+
+    def _decide(self, kind: str, rows: list[_Row], features: ImageFeatures) -> Decision:
+        model = self._model
+        image_N = self._images(rows)
+        own = features.select(image_N)
+        if kind == "mask":
+            return self._decide_masks(rows, own)
+        if kind in ("tracked", "corrected"):
+            slot_N, frame_N = self._places(rows)
+            memory = model.memory_tokens(*self._bank.read(slot_N, frame_N))
+            conditioned = model.attend(features.stride16_BCHW, memory, image_N)
+        else:
+            conditioned = model.attend(own.stride16_BCHW, None)
+        if kind == "tracked":
+            prompt = model.no_prompt(len(rows), self.device)
+            return decide(model, model.decode(conditioned, own, prompt), True, False)
+
+        points = np.stack([row.prompt.points_K2 for row in rows if row.prompt])
+        labels = np.stack([row.prompt.labels_K for row in rows if row.prompt])
+        previous = None
+        if kind != "clicked":
+            previous = torch.stack([row.frame.logits[row.object_id] for row in rows])
+            previous = previous.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+        prompt = model.encode_prompts(
+            on_device(points, self.device),
+            on_device(labels, self.device),
+            previous,
+        )
+        ambiguous = labels.shape[1] <= 1
+        return decide(model, model.decode(conditioned, own, prompt), ambiguous, True)
+
+    def _decide_masks(self, rows: list[_Row], own: ImageFeatures) -> Decision:
+        model = self._model
+        masks_1SS = [row.prompt.mask_1SS for row in rows if row.prompt is not None]
+        mask_N1SS = torch.stack([mask for mask in masks_1SS if mask is not None]).to(self.device)
+        nothing = torch.zeros(len(rows), 1, 2, device=self.device)
+        labels = torch.full((len(rows), 1), -1, device=self.device)
+        prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))
+        # Raw features: neither a memory nor the constant that stands for none.
+        output = model.decode(own.stride16_BCHW, own, prompt)
+        return decide_mask_prompt(model, output, mask_N1SS)
+
+    def _encode_memories(
+        self, rows: list[_Row], decision: Decision, features: ImageFeatures
+    ) -> Tensor:
+        spatial_NcHW = self._model.encode_memory(
+            features.stride16_BCHW,
+            decision.memory_mask(self.config.image_size),
+            decision.visible_N,
+            self._images(rows),
+        )
+        return tokens_from_grid(spatial_NcHW)
+
+    def _remember(self, rows: list[_Row], spatial_NLc: Tensor, pointer_NC: Tensor) -> None:
+        slot_N, frame_N = self._places(rows)
+        conditioning_N = np.array([self._conditions(row) for row in rows])
+        self._bank.write(slot_N, frame_N, conditioning_N, spatial_NLc, pointer_NC)
+
+    def _conditions(self, row: _Row) -> bool:
+        """Whether the frame is kept for ever: prompted before it was tracked, or by option."""
+        if row.prompt is None:
+            return False
+        if not row.corrects or self.options.corrections_condition:
+            return True
+        return self._bank.is_conditioning(row.session.slot_of(row.object_id), row.frame.index)
+
+    @staticmethod
+    def _places(rows: list[_Row]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        slots = np.array([row.session.slot_of(row.object_id) for row in rows], dtype=np.int64)
+        return slots, np.array([row.frame.index for row in rows], dtype=np.int64)
+
+    def _images(self, rows: list[_Row]) -> Tensor:
+        return on_device(np.array([row.image for row in rows]), self.device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+    def model(self) -> Sam2:
+        """The network, for evaluation and tests; its parameters are frozen."""
+        return self._model

@@ -1,0 +1,178 @@
+"""The command line of training: reads arguments, opens the data, starts the processes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+from torch import distributed as dist
+from torch.multiprocessing.spawn import spawn
+
+from tracker.checkpoint import load_checkpoint, resolve_device
+from tracker.config import PRESETS, ModelConfig
+from tracker.errors import TrackerError
+from tracker.training.assets import load_assets
+from tracker.training.data import ClipSource, ComposedClips
+from tracker.training.folder_clips import FolderClips
+from tracker.training.history import Record
+from tracker.training.loop import Run, Trainer, join_processes
+from tracker.training.match_clips import MatchPool
+from tracker.training.recipe import FINE_TUNE, NANO, Recipe, load_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Everything a process needs to know; sent to it as it is."""
+
+    data: Path | None
+    masks: Path | None
+    finetune: str | None
+    recipe: Recipe
+    out: Path
+    seed: int
+    device: str
+    processes: int
+    match_scenes: int
+    match_pool: Path
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    if options.data is None and options.masks is None:
+        console.print("give --data FOLDER (pictures) or --masks FOLDER (frames with masks)")
+        return 2
+    if options.masks is not None and options.finetune is None:
+        console.print("--masks needs --finetune CHECKPOINT: which model to go on from")
+        return 2
+    try:
+        recipe = load_recipe(options.config, NANO if options.finetune is None else FINE_TUNE)
+        out: Path = options.out
+        out.mkdir(parents=True, exist_ok=True)
+        job = _Job(
+            options.data,
+            options.masks,
+            options.finetune,
+            recipe,
+            out,
+            options.seed,
+            str(resolve_device(options.device)),
+            options.processes,
+            options.match_scenes,
+            options.match_pool or out / "match-pool",
+        )
+        if options.data is not None and options.match_scenes:
+            _fill_pool(job, console)
+        meeting = out / "processes"
+        meeting.unlink(missing_ok=True)
+        if job.processes > 1:
+            spawn(_train, (job, meeting), nprocs=job.processes)
+        else:
+            _train(0, job, meeting)
+    except (TrackerError, ValueError) as error:
+        console.print(str(error), markup=False)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tracker.training", description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder with cut-outs, photos, videos, tars")
+    parser.add_argument("--masks", type=Path, help="folder with JPEGImages/ and Annotations/")
+    parser.add_argument("--finetune", metavar="CHECKPOINT", help="a preset's name or a file")
+    parser.add_argument("--out", type=Path, required=True, help="folder of results; resumes")
+    parser.add_argument("--config", type=Path, help="TOML file with changes to the recipe")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--processes", type=int, default=1, help="share each step among them")
+    parser.add_argument("--match-scenes", type=int, default=150, help="0: no rendered match")
+    parser.add_argument("--match-pool", type=Path, help="default: OUT/match-pool")
+    return parser
+
+
+def _fill_pool(job: _Job, console: Console) -> None:
+    columns = (TextColumn("rendering scenes"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=job.match_scenes)
+        MatchPool.open(
+            job.match_pool,
+            job.match_scenes,
+            job.seed,
+            lambda done: progress.update(task, completed=done),
+        )
+
+
+def _train(rank: int, job: _Job, meeting: Path) -> None:
+    """One process of a run."""
+    torch.set_num_threads(max(1, job.recipe.threads // job.processes))
+    device = torch.device(job.device)
+    if device.type == "cuda" and job.processes > 1:
+        device = torch.device("cuda", rank)
+    run = Run(job.out, job.seed, device, rank, job.processes)
+    join_processes(run, meeting)
+    config, weights = _start(job)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True, quiet=not run.leads)
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("training", total=job.recipe.steps)
+
+        def report(record: Record) -> None:
+            progress.update(
+                task,
+                description=f"{record.phase} loss {record.loss:.3f} "
+                f"prompted {record.prompted_iou:.2f} tracked {record.tracked_iou:.2f}",
+            )
+
+        trainer = Trainer(
+            config,
+            job.recipe,
+            _source(job, config, device),
+            run,
+            weights,
+            report,
+            lambda step: progress.update(task, completed=step),
+        )
+        trainer.resume()
+        trainer.train()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if run.leads:
+        print(  # noqa: T201
+            f"{trainer.step} steps in {trainer.elapsed_s / 60:.1f} min: "
+            f"{job.out / config.name}.safetensors",
+            file=sys.stderr,
+        )
+
+
+def _start(job: _Job) -> tuple[ModelConfig, dict[str, Tensor] | None]:
+    if job.finetune is None:
+        return PRESETS[job.recipe.preset], None
+    model = load_checkpoint(job.finetune)
+    return model.config, model.state_dict()
+
+
+def _source(job: _Job, config: ModelConfig, device: torch.device) -> ClipSource:
+    if job.masks is not None:
+        return FolderClips(job.masks, device)
+    pool = None
+    if job.match_scenes:
+        pool = MatchPool.open(job.match_pool, job.match_scenes, job.seed, lambda _: None)
+    return ComposedClips(load_assets(job.data).to(device), pool, config.image_size)

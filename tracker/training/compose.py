@@ -1,0 +1,251 @@
+"""Clips composed on the fly from cut-outs, procedural blobs and backgrounds, with true masks.
+
+Layers lie over a background; each moves, turns, grows, bends and may leave and come back; some
+are look-alikes of a tracked object, some occluders. A moving camera shifts everything. The whole
+batch is drawn with one ``grid_sample`` a layer on the generator's device.
+
+Dimensions: B clips, T frames, K tracked objects, L layers (tracked ones first), S image side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tracker.training.assets import SPRITE_SIZE, Assets
+from tracker.training.clip import ClipBatch
+from tracker.training.degrade import degrade
+from tracker.training.procedural import sprites, textures, uniform
+
+_EXTRA_LAYERS = 2
+_SMALLEST_SIDE_PIXELS = 22.0
+_LARGEST_SIDE_SHARE = 1.1
+_PROCEDURAL_SPRITES = 8
+_PROCEDURAL_SHARE = 0.2
+_RETEXTURED_SHARE = 0.2
+_LOOK_ALIKE_SHARE = 0.35
+_CROSSING_SHARE = 0.45
+_LEAVING_SHARE = 0.2
+_PROCEDURAL_BACKGROUNDS = 3
+_PROCEDURAL_BACKGROUND_SHARE = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """Placement of every layer on every frame; lengths in half image sides.
+
+    ``centre_BTL2`` (x, y), ``size_BTL2`` half width and half height, ``angle_BTL``.
+    """
+
+    centre_BTL2: Tensor
+    size_BTL2: Tensor
+    angle_BTL: Tensor
+
+
+def compose(
+    assets: Assets,
+    generator: torch.Generator,
+    clips: int,
+    frames: int,
+    objects: int,
+    size: int,
+    motion: float,
+) -> ClipBatch:
+    """One batch; ``motion`` 1 lets things move by up to about a tenth of the picture a frame."""
+    layers = objects + _EXTRA_LAYERS
+    paths = _move(generator, clips, frames, layers, size, motion)
+    rgba_BTL = _choose_sprites(assets, generator, clips, frames, layers, motion)
+    camera_BT2 = _camera(generator, clips, frames, motion)
+    images = _background(assets, generator, clips, frames, size, camera_BT2)
+    order_BL = uniform(generator, clips, layers).argsort(dim=1)
+
+    alpha_by_depth: list[Tensor] = []
+    clip_index = torch.arange(clips, device=generator.device)
+    for depth in range(layers):
+        layer_B = order_BL[:, depth]
+        drawn = _draw(
+            generator,
+            rgba_BTL[clip_index, :, layer_B],
+            _Paths(
+                paths.centre_BTL2[clip_index, :, layer_B] + camera_BT2,
+                paths.size_BTL2[clip_index, :, layer_B],
+                paths.angle_BTL[clip_index, :, layer_B],
+            ),
+            size,
+            motion,
+        )
+        colour, alpha = drawn[:, :, :3], drawn[:, :, 3:]
+        images = images * (1 - alpha) + colour * alpha
+        alpha_by_depth = [below * (1 - alpha) for below in alpha_by_depth]
+        alpha_by_depth.append(alpha)
+    visible_BTLSS = torch.cat(alpha_by_depth, dim=2)
+    depth_of_layer = order_BL.argsort(dim=1)[:, :objects]
+    masks = visible_BTLSS[clip_index[:, None], :, depth_of_layer].transpose(1, 2) > 0.5
+    return ClipBatch(degrade(images.clamp(0, 1), generator), masks)
+
+
+def _move(
+    generator: torch.Generator, clips: int, frames: int, layers: int, size: int, motion: float
+) -> _Paths:
+    device = generator.device
+    time = torch.arange(frames, device=device, dtype=torch.float32).view(1, frames, 1, 1)
+    start = uniform(generator, clips, 1, layers, 2, low=-0.75, high=0.75)
+    direction = torch.randn(clips, 1, layers, 2, generator=generator, device=device)
+    velocity = 0.09 * motion * direction
+    # Layer 1 often starts so that it meets layer 0 in the middle of the clip.
+    meets = uniform(generator, clips, 1) < _CROSSING_SHARE
+    meeting_time = uniform(generator, clips, 1, low=0.5, high=max(1.0, frames - 1.0))
+    if layers > 1:
+        met = start[:, 0, 0] + (velocity[:, 0, 0] - velocity[:, 0, 1]) * meeting_time
+        start[:, 0, 1] = torch.where(meets, met, start[:, 0, 1])
+    wobble = 0.05 * motion * torch.randn(clips, 1, layers, 2, generator=generator, device=device)
+    phase = uniform(generator, clips, 1, layers, 2, high=2 * math.pi)
+    rate = uniform(generator, clips, 1, layers, 2, low=0.3, high=1.2)
+    path = start + velocity * time + wobble * (torch.sin(rate * time + phase) - torch.sin(phase))
+    # Some leave the picture and come back within the clip.
+    leaves = uniform(generator, clips, 1, layers, 1) < _LEAVING_SHARE * min(1.0, motion)
+    outward = torch.where(start > 0, 1.0, -1.0) * torch.tensor([1.6, 0.3], device=device)
+    absence = torch.sin(math.pi * time / max(1, frames - 1)).clamp(min=0) ** 2
+    path = torch.where(leaves, start + outward * absence, path)
+
+    smallest, largest = math.log(_SMALLEST_SIDE_PIXELS / size), math.log(_LARGEST_SIDE_SHARE)
+    side = uniform(generator, clips, 1, layers, 1, low=smallest, high=largest).exp()
+    growth = torch.randn(clips, 1, layers, 1, generator=generator, device=device)
+    aspect = uniform(generator, clips, 1, layers, 1, low=-0.25, high=0.25)
+    breath = 0.06 * motion * torch.sin(rate * time + phase)
+    stretch = torch.cat((aspect, -aspect), dim=3) + breath
+    half_size = side * (0.04 * motion * growth * time + stretch).clamp(-1, 1).exp()
+
+    turn = torch.randn(2, clips, 1, layers, generator=generator, device=device)
+    angle = 0.25 * turn[0] + 0.07 * motion * turn[1] * time[..., 0]
+    return _Paths(path, half_size, angle)
+
+
+def _choose_sprites(
+    assets: Assets, generator: torch.Generator, clips: int, frames: int, layers: int, motion: float
+) -> Tensor:
+    """(B, T, L, 4, side, side) float: which picture each layer shows on each frame."""
+    device = generator.device
+    count = clips * layers
+    # A few procedural things serve the whole batch: making them is dear.
+    few = sprites(generator, min(count, _PROCEDURAL_SPRITES), SPRITE_SIZE)
+    made = few[torch.randint(0, len(few), (count,), generator=generator, device=device)]
+    chosen = made.unsqueeze(1).expand(-1, frames, -1, -1, -1)
+    if assets.views:
+        index = torch.tensor(
+            [_pick_views(assets, generator, frames, motion) for _ in range(count)],
+            device=device,
+        )
+        pictures = assets.sprites[index].float() / 255
+        pictures[:, :, :3] = _recolour(pictures[:, :, :3], made[:, :3], generator)
+        procedural = uniform(generator, count, 1, 1, 1, 1) < _PROCEDURAL_SHARE
+        chosen = torch.where(procedural, chosen, pictures)
+        mirrored = uniform(generator, count, 1, 1, 1, 1) < 0.5
+        chosen = torch.where(mirrored, chosen.flip(4), chosen)
+    rgba: Tensor = chosen.unflatten(0, (clips, layers)).transpose(1, 2).contiguous()
+    if layers > 1:
+        # The look-alike of object 0 is object 1 or, as often, a thing nobody tracks.
+        twin = torch.where(uniform(generator, clips) < 0.5, 1, layers - 1)
+        alike = uniform(generator, clips, 1, 1, 1, 1) < _LOOK_ALIKE_SHARE
+        rows = torch.arange(clips, device=device)
+        rgba[rows, :, twin] = torch.where(alike, rgba[:, :, 0], rgba[rows, :, twin])
+    return rgba
+
+
+def _pick_views(
+    assets: Assets, generator: torch.Generator, frames: int, motion: float
+) -> list[int]:
+    """Cut-out indexes over time: one picture, or the views of a turning object."""
+
+    def integer(high: int) -> int:
+        return int(torch.randint(0, high, (), generator=generator, device=generator.device))
+
+    first, last = assets.groups[integer(len(assets.groups))]
+    base, count = assets.views[first + integer(last - first)]
+    start, speed = integer(count), integer(5) - 2 if motion > 0.3 else 0
+    return [base + (start + speed * frame) % count for frame in range(frames)]
+
+
+def _recolour(colour: Tensor, texture: Tensor, generator: torch.Generator) -> Tensor:
+    """Channel gains and a few textures painted over: (n, T, 3, S, S) -> the same."""
+    count = colour.shape[0]
+    gain = uniform(generator, count, 1, 3, 1, 1, low=0.55, high=1.35)
+    painted = uniform(generator, count, 1, 1, 1, 1) < _RETEXTURED_SHARE
+    strength = uniform(generator, count, 1, 1, 1, 1, low=0.4, high=1.0)
+    mixed = colour * (1 - strength) + texture.unsqueeze(1) * strength
+    return torch.where(painted, mixed, colour * gain).clamp(0, 1)
+
+
+def _camera(generator: torch.Generator, clips: int, frames: int, motion: float) -> Tensor:
+    """(B, T, 2) shift of everything: a steady pan plus a hand's tremble, none at frame 0."""
+    device = generator.device
+    pan = 0.03 * motion * torch.randn(clips, 1, 2, generator=generator, device=device)
+    still = uniform(generator, clips, 1, 1) < 0.3
+    tremble = 0.008 * motion * torch.randn(clips, frames, 2, generator=generator, device=device)
+    time = torch.arange(frames, device=device).view(1, frames, 1)
+    shift = pan * time + tremble
+    return torch.where(still, 0.0, shift - shift[:, :1])
+
+
+def _background(
+    assets: Assets,
+    generator: torch.Generator,
+    clips: int,
+    frames: int,
+    size: int,
+    camera_BT2: Tensor,
+) -> Tensor:
+    """(B, T, 3, S, S): a window into a photograph or texture that moves with the camera."""
+    device = generator.device
+    side = assets.backgrounds.shape[-1]
+    few = textures(generator, min(clips, _PROCEDURAL_BACKGROUNDS), side)
+    pictures = few[torch.randint(0, len(few), (clips,), generator=generator, device=device)]
+    if len(assets.backgrounds):
+        index = torch.randint(
+            0, len(assets.backgrounds), (clips,), generator=generator, device=device
+        )
+        photos = assets.backgrounds[index].float() / 255
+        made = uniform(generator, clips, 1, 1, 1) < _PROCEDURAL_BACKGROUND_SHARE
+        pictures = torch.where(made, pictures, photos)
+    zoom = uniform(generator, clips, 1, low=0.35, high=0.85)
+    origin = uniform(generator, clips, 1, 2, low=-1, high=1) * (1 - zoom[..., None])
+    centre = origin - camera_BT2 * zoom[..., None]
+    theta = torch.zeros(clips, frames, 2, 3, device=device)
+    theta[..., 0, 0] = theta[..., 1, 1] = zoom
+    theta[..., 2] = centre
+    grid = F.affine_grid(theta.flatten(0, 1), [clips * frames, 3, size, size], align_corners=False)
+    repeated = pictures.repeat_interleave(frames, dim=0)
+    drawn = F.grid_sample(repeated, grid, padding_mode="reflection", align_corners=False)
+    split: Tensor = drawn.unflatten(0, (clips, frames))
+    return split
+
+
+def _draw(
+    generator: torch.Generator, rgba_BT4: Tensor, path: _Paths, size: int, motion: float
+) -> Tensor:
+    """One layer on every frame, (B, T, 4, S, S); ``path`` holds no L dimension here."""
+    clips, frames = rgba_BT4.shape[:2]
+    device = generator.device
+    axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size * 2 - 1
+    centre, half_size, angle = path.centre_BTL2, path.size_BTL2, path.angle_BTL
+    x = axis.view(1, 1, 1, size) - centre[..., 0, None, None]
+    y = axis.view(1, 1, size, 1) - centre[..., 1, None, None]
+    cosine, sine = angle.cos()[..., None, None], angle.sin()[..., None, None]
+    u = (x * cosine + y * sine) / half_size[..., 0, None, None]
+    v = (y * cosine - x * sine) / half_size[..., 1, None, None]
+    # Bending: each row is shifted by a travelling wave, and each column by another.
+    depth, pitch, phase = (
+        uniform(generator, 2, clips, 1, 1, 1, low=low, high=high)
+        for low, high in ((0.0, 0.1), (1.0, 4.0), (0.0, 2 * math.pi))
+    )
+    time = torch.arange(frames, device=device).view(1, frames, 1, 1) * motion
+    bent_u = u + depth[0] * torch.sin(pitch[0] * v + phase[0] + time)
+    bent_v = v + depth[1] * torch.sin(pitch[1] * u + phase[1] + time)
+    grid = torch.stack((bent_u, bent_v), dim=-1).flatten(0, 1)
+    drawn = F.grid_sample(rgba_BT4.flatten(0, 1), grid, align_corners=False)
+    split: Tensor = drawn.unflatten(0, (clips, frames))
+    return split

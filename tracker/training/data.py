@@ -1,0 +1,72 @@
+"""Where a step's clips come from: each is a pure function of (seed, step, process)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from tracker.training.assets import Assets
+from tracker.training.clip import ClipBatch, join
+from tracker.training.compose import compose
+from tracker.training.match_clips import MatchPool
+from tracker.training.recipe import Phase
+
+
+class ClipSource(Protocol):
+    """Makes the clips of one step."""
+
+    def clips(
+        self, phase: Phase, motion: float, count: int, generator: torch.Generator
+    ) -> ClipBatch:
+        """``count`` clips as the phase wants them."""
+
+
+class ComposedClips:
+    """The nano recipe's data: cut-outs over backgrounds, and the rendered match."""
+
+    def __init__(self, assets: Assets, pool: MatchPool | None, full_size: int) -> None:
+        self.assets = assets
+        self.pool = pool
+        self.full_size = full_size
+
+    def clips(
+        self, phase: Phase, motion: float, count: int, generator: torch.Generator
+    ) -> ClipBatch:
+        """``match_share`` of the clips from the match, rounded by lot; the rest composed."""
+        matches = 0
+        if self.pool is not None:
+            luck = float(torch.rand((), generator=generator, device=generator.device))
+            matches = min(count, int(count * phase.match_share + luck))
+        parts = []
+        if matches and self.pool is not None:
+            parts.append(
+                self.pool.compose(
+                    generator,
+                    matches,
+                    phase.frames,
+                    phase.objects,
+                    phase.image_size,
+                    self.full_size,
+                    motion,
+                )
+            )
+        if count > matches:
+            parts.append(
+                compose(
+                    self.assets,
+                    generator,
+                    count - matches,
+                    phase.frames,
+                    phase.objects,
+                    phase.image_size,
+                    motion,
+                )
+            )
+        return join(parts)
+
+
+def step_generator(seed: int, step: int, rank: int, device: torch.device) -> torch.Generator:
+    """The one source of chance of a step: resuming needs no other state."""
+    mixed = (seed * 1_000_003 + step) * 64 + rank
+    return torch.Generator(device).manual_seed(mixed % (1 << 62))

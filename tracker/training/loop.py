@@ -1,0 +1,282 @@
+"""The training loop: phases, steps, averages, checkpoints. One instance per process.
+
+A step is a pure function of the weights, the optimiser and (seed, step, process): a run that was
+stopped and resumed goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from tracker.checkpoint import save_checkpoint
+from tracker.config import ModelConfig
+from tracker.model.sam2 import Sam2
+from tracker.training import history
+from tracker.training.data import ClipSource, step_generator
+from tracker.training.initialise import place_memory, place_prompts
+from tracker.training.optimise import Average, Optimiser, share_gradients
+from tracker.training.recipe import Phase, Recipe
+from tracker.training.unroll import ClipResult, Sampling, Unroll, normalise
+
+_PLACING_CLIPS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where and how: the folder of results, the seed, and this process among its fellows."""
+
+    out: Path
+    seed: int
+    device: torch.device
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+
+class Trainer:
+    """Trains a model by a recipe; ``train`` returns when the recipe ends or a signal came.
+
+    ``weights`` None starts from nothing (``place_prompts`` helps where the recipe says so).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        recipe: Recipe,
+        source: ClipSource,
+        run: Run,
+        weights: dict[str, Tensor] | None = None,
+        report: Callable[[history.Record], None] = lambda _: None,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.config, self.recipe, self.source, self.run = config, recipe, source, run
+        self.report, self.advance = report, advance
+        self.step = 0
+        self.elapsed_s = 0.0
+        self.records: list[history.Record] = []
+        self._stop = False
+        torch.manual_seed(run.seed)
+        self.model = Sam2(config).to(run.device)
+        if weights is not None:
+            self.model.load_state_dict(weights)
+        elif recipe.structured_initialisation:
+            place_prompts(self.model)
+        self.optimiser = Optimiser(self.model, recipe)
+        self.average = Average(self.model, recipe.ema_decay)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """What a stopped run goes on from."""
+        return self.run.out / "checkpoint.pt"
+
+    def request_stop(self) -> None:
+        """End after the running step, with a checkpoint."""
+        self._stop = True
+
+    def resume(self) -> bool:
+        """Take up a checkpoint in the run's folder, if there is one."""
+        if not self.checkpoint_path.exists():
+            return False
+        saved = torch.load(self.checkpoint_path, map_location=self.run.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.average.weights = saved["average"]
+        self.optimiser.load(saved["optimiser"])
+        self.step, self.elapsed_s = saved["step"], saved["elapsed_s"]
+        self.records = history.read(self.run.out / "log.jsonl", self.step)
+        if self.run.leads:
+            history.rewrite(self.run.out / "log.jsonl", self.records)
+        return True
+
+    def train(self) -> None:
+        """Run to the recipe's end or to a stop; always leaves a checkpoint and an export."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.request_stop())
+        tally = Tally()
+        stopping = False
+        while self.step < self.recipe.steps and not stopping:
+            started = time.monotonic()
+            stopping = self.one_step(tally)
+            self.elapsed_s += time.monotonic() - started
+            self.advance(self.step)
+            if self.run.leads:
+                self._housekeeping(tally)
+        if self.run.leads:
+            self.save()
+
+    def one_step(self, tally: Tally) -> bool:
+        """One optimiser step; True when a process wants to stop."""
+        phase, in_phase = self.recipe.phase_at(self.step)
+        if not phase.image_size:
+            phase = replace(phase, image_size=self.config.image_size)
+        self._fit_image_size(phase.image_size)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(not name.startswith(phase.frozen or ("-",)))
+        if phase.place_memory and in_phase == 0:
+            self._place_memory(phase)
+        generator = step_generator(self.run.seed, self.step, self.run.rank, self.run.device)
+        started = time.monotonic()
+        share = -(-phase.clips // self.run.processes)
+        batch = self.source.clips(phase, phase.at(phase.motion, in_phase), share, generator)
+        data_s = time.monotonic() - started
+        correction = torch.rand((), generator=generator, device=generator.device)
+        sampling = Sampling(
+            phase.box_share,
+            phase.point_share,
+            phase.at(phase.teacher_forcing, in_phase),
+            float(correction) < phase.correction_share,
+            phase.memory_drop,
+        )
+        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            result = Unroll(self.model, self.recipe.losses).run(batch, sampling, generator)
+            loss = result.total()
+        loss.backward()
+        stopping = share_gradients(self.model, self._stop)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        rate = self._learning_rate(phase, in_phase)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step(rate)
+        self.model.zero_grad(set_to_none=True)
+        self.step += 1
+        self.average.update(self.model, self.step)
+        step_s = time.monotonic() - started
+        tally.add(result, float(loss.detach()), rate, data_s, float(norm), step_s)
+        return stopping
+
+    def averaged_model(self) -> Sam2:
+        """The averaged weights in a model of the configured image size, on the CPU."""
+        model = Sam2(self.config)
+        model.load_state_dict(self.average.weights)
+        return model
+
+    def save(self) -> None:
+        """Checkpoint, export and picture."""
+        out = self.run.out
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "average": self.average.weights,
+            "optimiser": self.optimiser.state(),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+        }
+        temporary = self.checkpoint_path.with_suffix(".part")
+        torch.save(state, temporary)
+        temporary.replace(self.checkpoint_path)
+        notes = {
+            "training_steps": str(self.step),
+            "training_seconds": str(round(self.elapsed_s)),
+            "training_seed": str(self.run.seed),
+        }
+        save_checkpoint(self.averaged_model(), out / f"{self.config.name}.safetensors", notes=notes)
+        if self.records:
+            history.draw(self.records, out / "curves.png")
+
+    def _fit_image_size(self, size: int) -> None:
+        """Rebuild the model's tables for another image size; parameters and averages stay."""
+        if self.model.config.image_size == size:
+            return
+        resized = Sam2(self.config.replaced(image_size=size)).to(self.run.device)
+        resized.load_state_dict(self.model.state_dict())
+        state = self.optimiser.state()
+        self.model = resized
+        self.optimiser = Optimiser(resized, self.recipe)
+        self.optimiser.load(state)
+
+    def _place_memory(self, phase: Phase) -> None:
+        """Prepare the memory from a batch that is the same in every process."""
+        generator = step_generator(self.run.seed, self.step, 63, self.run.device)
+        batch = self.source.clips(replace(phase, frames=1), 1.0, _PLACING_CLIPS, generator)
+        images = normalise(batch.images_BT3SS[:, 0])[batch.image_of_object()]
+        place_memory(self.model, images, batch.masks_of_frame(0), generator)
+        self.average = Average(self.model, self.recipe.ema_decay)
+
+    def _learning_rate(self, phase: Phase, in_phase: int) -> float:
+        warm = min(1.0, (self.step + 1) / max(1, self.recipe.warmup_steps))
+        return warm * phase.at(phase.learning_rate, in_phase)
+
+    def _housekeeping(self, tally: Tally) -> None:
+        if self.step % self.recipe.log_every == 0:
+            phase, _ = self.recipe.phase_at(self.step - 1)
+            record = tally.record(self.step, phase.name, self.elapsed_s)
+            self.records.append(record)
+            history.append(self.run.out / "log.jsonl", record)
+            self.report(record)
+        if self.step % self.recipe.checkpoint_every == 0:
+            self.save()
+
+
+class Tally:
+    """Sums between two records."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(
+        self,
+        result: ClipResult,
+        loss: float,
+        rate: float,
+        data_s: float,
+        norm: float,
+        step_s: float,
+    ) -> None:
+        self._put("loss", loss)
+        self._put("learning_rate", rate)
+        self._put("data_s", data_s)
+        self._put("gradient_norm", norm)
+        self._put("step_s", step_s)
+        if result.first is not None:
+            self._put("prompted_iou", float(result.first.iou))
+            self._put("occlusion_loss", float(result.first.score))
+        for frame in result.tracked:
+            self._put("tracked_iou", float(frame.iou))
+            self._put("occlusion_loss", float(frame.score))
+        if result.tracked:
+            self._put("last_frame_iou", float(result.tracked[-1].iou))
+
+    def record(self, step: int, phase: str, elapsed_s: float) -> history.Record:
+        """The means; starts over."""
+        means = {name: value / self._counts[name] for name, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return history.Record(
+            step=step,
+            phase=phase,
+            loss=round(means["loss"], 4),
+            prompted_iou=round(means.get("prompted_iou", -1.0), 4),
+            tracked_iou=round(means.get("tracked_iou", -1.0), 4),
+            last_frame_iou=round(means.get("last_frame_iou", -1.0), 4),
+            occlusion_loss=round(means.get("occlusion_loss", -1.0), 4),
+            learning_rate=round(means["learning_rate"], 7),
+            step_s=round(means["step_s"], 3),
+            data_s=round(means["data_s"], 3),
+            gradient_norm=round(means["gradient_norm"], 3),
+            elapsed_s=round(elapsed_s, 1),
+        )
+
+    def _put(self, name: str, value: float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+
+def join_processes(run: Run, meeting_file: Path) -> None:
+    """Meet the other processes of this machine (through a file); alone there is nothing to do."""
+    if run.processes > 1:
+        dist.init_process_group(
+            "nccl" if run.device.type == "cuda" else "gloo",
+            init_method=f"file://{meeting_file.resolve()}",
+            rank=run.rank,
+            world_size=run.processes,
+        )

@@ -1,0 +1,213 @@
+"""Training clips from the rendered match: a pool of recorded scenes, cut and turned at will.
+
+Rendering is slower than training on a processor, so a pool is rendered once (seeds below
+``EVALUATION_SEED_START`` only) and kept in two memory-mapped files; a clip is a random scene,
+start, stride, window, mirror and colour. Dimensions: B clips, T frames, K objects, S image side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tracker.scenes.match import EVALUATION_SEED_START, Match
+from tracker.training.clip import SMALLEST_FIRST_AREA_PIXELS, ClipBatch
+from tracker.training.degrade import degrade
+from tracker.training.procedural import uniform
+
+POOL_WIDTH, POOL_HEIGHT = 384, 256
+_SCENE_FRAMES = 48
+_RENDER_WIDTH, _RENDER_HEIGHT = 640, 360
+_WINDOW_TRIES = 4
+_WHOLE_AREA_PIXELS = 250.0
+
+Array8 = npt.NDArray[np.uint8]
+
+
+class MatchPool:
+    """Recorded scenes: images (R, F, H, W, 3) and owners (R, F, H, W), uint8; owner 0 is nobody."""
+
+    def __init__(self, images: Array8, owners: Array8) -> None:
+        self.images = images
+        self.owners = owners
+
+    @property
+    def scenes(self) -> int:
+        """R."""
+        return len(self.images)
+
+    @staticmethod
+    def open(folder: Path, scenes: int, seed: int, report: Callable[[int], None]) -> MatchPool:
+        """The pool in a folder; rendered now where it is missing or was made otherwise.
+
+        ``report`` is called with the number of scenes done after each.
+        """
+        description = {"scenes": scenes, "seed": seed, "frames": _SCENE_FRAMES}
+        marker = folder / "pool.json"
+        if not marker.exists() or json.loads(marker.read_text()) != description:
+            folder.mkdir(parents=True, exist_ok=True)
+            marker.unlink(missing_ok=True)
+            shape = (scenes, _SCENE_FRAMES, POOL_HEIGHT, POOL_WIDTH)
+            images = np.lib.format.open_memmap(
+                folder / "images.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3)
+            )
+            owners = np.lib.format.open_memmap(
+                folder / "owners.npy", mode="w+", dtype=np.uint8, shape=shape
+            )
+            for scene in range(scenes):
+                _record(images[scene], owners[scene], seed * scenes + scene)
+                report(scene + 1)
+            images.flush()
+            owners.flush()
+            marker.write_text(json.dumps(description))
+        return MatchPool(
+            np.load(folder / "images.npy", mmap_mode="r"),
+            np.load(folder / "owners.npy", mmap_mode="r"),
+        )
+
+    def compose(
+        self,
+        generator: torch.Generator,
+        clips: int,
+        frames: int,
+        objects: int,
+        size: int,
+        full_size: int,
+        motion: float,
+    ) -> ClipBatch:
+        """A batch. ``full_size`` is the model's image side: where ``size`` is smaller, a window
+        of the scene is shown at the same scale."""
+        made = [
+            self._clip(generator, frames, objects, size, full_size, motion) for _ in range(clips)
+        ]
+        images = torch.stack([images for images, _ in made])
+        masks = torch.stack([masks for _, masks in made])
+        return ClipBatch(degrade(_recolour(images, generator), generator), masks)
+
+    def _clip(
+        self,
+        generator: torch.Generator,
+        frames: int,
+        objects: int,
+        size: int,
+        full_size: int,
+        motion: float,
+    ) -> tuple[Tensor, Tensor]:
+        """(T, 3, S, S) and (T, K, S, S). Of a few tries the first with enough objects in sight."""
+        device = generator.device
+        for _ in range(_WINDOW_TRIES):
+            scene = _integer(generator, self.scenes)
+            longest = max(1, (self.images.shape[1] - 1) // max(1, frames - 1))
+            stride = 1 + _integer(generator, min(longest, 1 + round(5 * motion)))
+            start = _integer(generator, self.images.shape[1] - stride * (frames - 1))
+            rows = slice(start, start + stride * (frames - 1) + 1, stride)
+            grid = _window(generator, size, full_size)
+            owner = torch.from_numpy(np.array(self.owners[scene, rows])).to(device)
+            seen = F.grid_sample(
+                owner.float().unsqueeze(1),
+                grid.expand(frames, -1, -1, -1),
+                mode="nearest",
+                align_corners=False,
+            ).squeeze(1)
+            chosen = _choose_objects(generator, seen, objects)
+            if len(chosen) >= objects:
+                break
+        # Objects that were not found are the id of nobody's: empty masks, counted nowhere.
+        identity = torch.tensor([*chosen, *[254] * objects][:objects], device=device)
+        masks = seen.unsqueeze(1) == identity.view(1, -1, 1, 1)
+        image = torch.from_numpy(np.array(self.images[scene, rows])).to(device)
+        pictures = image.permute(0, 3, 1, 2).float() / 255
+        shown = F.grid_sample(
+            pictures,
+            grid.expand(frames, -1, -1, -1),
+            padding_mode="reflection",
+            align_corners=False,
+        )
+        return shown, masks
+
+
+def _record(images: Array8, owners: Array8, seed: int) -> None:
+    """Render one scene of a random kind into its rows of the pool."""
+    if not 0 <= seed < EVALUATION_SEED_START:
+        raise ValueError(f"training seeds end below {EVALUATION_SEED_START}, got {seed}")
+    draw = np.random.default_rng([seed, 99])
+    match = Match(
+        seed,
+        _RENDER_WIDTH,
+        _RENDER_HEIGHT,
+        players=int(draw.integers(4, 12)),
+        occluders=int(draw.integers(0, 3)),
+        pan=float(draw.choice([0.0, 0.0, 0.1, 0.2])),
+        look_alikes=bool(draw.random() < 0.35),
+        ball_diameter=float(draw.uniform(0.035, 0.07)),
+        pace=float(draw.uniform(0.8, 1.4)),
+        noise=float(draw.uniform(0, 5)),
+        lighting=float(draw.uniform(0, 0.15)),
+    )
+    start = int(draw.integers(0, 4000))
+    for index in range(images.shape[0]):
+        frame = match.render(start + index)
+        owner = np.zeros((_RENDER_HEIGHT, _RENDER_WIDTH), dtype=np.uint8)
+        for object_id, mask in frame.masks.items():
+            owner[mask] = object_id
+        size = (POOL_WIDTH, POOL_HEIGHT)
+        images[index] = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+        owners[index] = cv2.resize(owner, size, interpolation=cv2.INTER_NEAREST)
+
+
+def _window(generator: torch.Generator, size: int, full_size: int) -> Tensor:
+    """A sampling grid (1, S, S, 2): part of the scene, squashed as the tracker squashes frames.
+
+    A whole 16:9 frame becomes a square; here the squash varies a little, the zoom more.
+    """
+    zoom = float(uniform(generator, low=-0.45, high=0.08).exp())
+    squash = float(uniform(generator, low=-0.25, high=0.1).exp())
+    share = size / full_size
+    half_x, half_y = min(1.0, zoom * squash) * share, min(1.0, zoom) * share
+    x = float(uniform(generator, low=half_x - 1, high=1 - half_x + 1e-6))
+    y = float(uniform(generator, low=half_y - 1, high=1 - half_y + 1e-6))
+    mirror = -1.0 if float(uniform(generator)) < 0.5 else 1.0
+    theta = torch.tensor([[[mirror * half_x, 0, x], [0, half_y, y]]], device=generator.device)
+    return F.affine_grid(theta, [1, 1, size, size], align_corners=False)
+
+
+def _choose_objects(generator: torch.Generator, seen_TSS: Tensor, objects: int) -> list[int]:
+    """Ids to track: seen on the first frame, those that are hidden later or meet others first."""
+    first = torch.bincount(seen_TSS[0].flatten().long(), minlength=256)
+    candidates = [i for i in range(1, 255) if first[i] > SMALLEST_FIRST_AREA_PIXELS]
+    if not candidates:
+        return []
+    areas = torch.stack(
+        [torch.bincount(frame.flatten().long(), minlength=256) for frame in seen_TSS]
+    ).float()
+    hidden = 1 - areas.amin(dim=0) / areas.amax(dim=0).clamp(min=1)
+    # Slivers at the rim of the picture are many and teach little.
+    whole = (first[candidates].float() / _WHOLE_AREA_PIXELS).clamp(max=1)
+    weight = (0.4 + hidden[candidates]) * whole
+    count = min(objects, len(candidates))
+    order = torch.multinomial(weight, count, generator=generator)
+    return [candidates[int(i)] for i in order]
+
+
+def _recolour(images_BT3SS: Tensor, generator: torch.Generator) -> Tensor:
+    """Swapped colour channels on some clips: other kits on other pitches."""
+    clips = images_BT3SS.shape[0]
+    swapped = torch.stack(
+        [torch.randperm(3, generator=generator, device=generator.device) for _ in range(clips)]
+    )
+    keep = uniform(generator, clips) < 0.7
+    order = torch.where(keep[:, None], torch.arange(3, device=generator.device), swapped)
+    index = order.view(clips, 1, 3, 1, 1).expand_as(images_BT3SS)
+    return images_BT3SS.gather(2, index)
+
+
+def _integer(generator: torch.Generator, high: int) -> int:
+    return int(torch.randint(0, high, (), generator=generator, device=generator.device))

@@ -1,0 +1,198 @@
+"""What a training run does: its phases, losses and sampling, as data.
+
+A recipe is plain numbers. ``NANO`` is the one that made the embedded checkpoint, ``FINE_TUNE``
+the one for the user's own masks; a TOML file given with ``--config`` replaces single values.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tracker.errors import TrackerError
+
+
+class RecipeError(TrackerError, ValueError):
+    """A recipe names an unknown key or an impossible value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One stretch of the curriculum. Pairs are (first step, last step) and interpolate between.
+
+    ``image_size`` is the side of the training images in pixels, 0 the model's own. Where it is
+    smaller, scenes are cropped, not shrunk, so that things keep their size in pixels.
+    ``motion`` scales speeds; ``teacher_forcing`` is the probability that a memory is written
+    from the true mask; ``match_share`` of the clips come from the rendered match (the rest from
+    cut-outs); ``box_share`` and ``point_share`` of the objects are prompted that way, the
+    others with a mask. ``correction_share`` of the steps add a correcting click. ``place_memory``
+    prepares the memory's weights when the phase begins (``initialise.py``). Parameters whose
+    names begin with one of ``frozen`` stay as they are.
+    """
+
+    name: str
+    steps: int
+    image_size: int
+    clips: int
+    frames: int
+    objects: int = 2
+    learning_rate: tuple[float, float] = (1e-3, 1e-3)
+    motion: tuple[float, float] = (1.0, 1.0)
+    teacher_forcing: tuple[float, float] = (0.0, 0.0)
+    match_share: float = 0.5
+    box_share: float = 0.25
+    point_share: float = 0.25
+    correction_share: float = 0.2
+    memory_drop: float = 0.15
+    place_memory: bool = False
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.clips, self.frames, self.objects) < 1:
+            raise RecipeError(f"phase {self.name}: steps, clips, frames, objects must be >= 1")
+        if self.image_size % 32:
+            raise RecipeError(
+                f"phase {self.name}: image_size must be a multiple of 32, got {self.image_size}"
+            )
+        if self.box_share + self.point_share > 1.0:
+            raise RecipeError(f"phase {self.name}: box_share + point_share must be at most 1")
+
+    def at(self, pair: tuple[float, float], step: int) -> float:
+        """The value of a (first, last) pair at a step counted from the phase's start."""
+        share = min(1.0, step / max(1, self.steps - 1))
+        return pair[0] + (pair[1] - pair[0]) * share
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Weights of the paper's losses (20 : 1 : 1 : 1), and of plain cross-entropy beside focal.
+
+    ``all_masks`` is the share of the three masks' mean beside the best of the three.
+    """
+
+    focal: float = 20.0
+    dice: float = 1.0
+    iou: float = 1.0
+    occlusion: float = 1.0
+    cross_entropy: float = 0.0
+    all_masks: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole run."""
+
+    phases: tuple[Phase, ...]
+    preset: str = "nano"
+    losses: LossWeights = field(default_factory=LossWeights)
+    optimizer: str = "adamw"
+    weight_decay: float = 0.02
+    gradient_clip: float = 1.0
+    warmup_steps: int = 50
+    ema_decay: float = 0.998
+    structured_initialisation: bool = True
+    bfloat16: bool = False
+    threads: int = 2
+    log_every: int = 10
+    checkpoint_every: int = 100
+    plot_every: int = 500
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise RecipeError("a recipe needs at least one phase")
+        if self.optimizer not in ("adamw", "muon"):
+            raise RecipeError(f"optimizer must be adamw or muon, got {self.optimizer!r}")
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def phase_at(self, step: int) -> tuple[Phase, int]:
+        """The phase of a step, and the step counted from its start. Beyond the end: the last."""
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase, step
+            step -= phase.steps
+        return self.phases[-1], self.phases[-1].steps - 1
+
+
+_SETTLED = ("memory_encoder.mask_downsampler",)
+
+NANO = Recipe(
+    phases=(
+        Phase(
+            "images", 896, 128, 12, 1, 3,
+            learning_rate=(1.5e-3, 1.5e-3), box_share=0.5, point_share=0.5, correction_share=0.15,
+        ),
+        Phase(
+            "pairs", 180, 128, 8, 3, 3,
+            motion=(0.3, 0.6), teacher_forcing=(1.0, 0.8), match_share=0.55,
+            box_share=0.3, point_share=0.3, correction_share=0.15, place_memory=True,
+        ),
+        Phase(
+            "clips", 395, 128, 8, 4, 3,
+            learning_rate=(1.2e-3, 1.1e-3), motion=(0.6, 0.9), teacher_forcing=(0.6, 0.35),
+            match_share=0.65, box_share=0.3, point_share=0.15, correction_share=0.1,
+        ),
+        Phase(
+            "large", 207, 256, 4, 4, 5,
+            learning_rate=(1e-3, 8e-4), motion=(0.6, 0.7), teacher_forcing=(0.3, 0.2),
+            match_share=0.75, box_share=0.3, point_share=0.15, correction_share=0.1,
+            frozen=_SETTLED,
+        ),
+        Phase(
+            "long", 430, 256, 4, 6, 5,
+            learning_rate=(9e-4, 2e-5), motion=(0.6, 0.6), teacher_forcing=(0.15, 0.0),
+            match_share=0.8, box_share=0.2, point_share=0.1, correction_share=0.08,
+            frozen=_SETTLED,
+        ),
+    ),
+    optimizer="muon",
+)  # fmt: skip
+
+FINE_TUNE = Recipe(
+    phases=(Phase("fine-tune", 1000, 0, 2, 4, learning_rate=(5e-5, 1e-6), correction_share=0.1),),
+    structured_initialisation=False,
+    ema_decay=0.99,
+)
+
+
+def load_recipe(path: Path | None, base: Recipe) -> Recipe:
+    """``base`` with the values of a TOML file, which may list ``[[phases]]`` and ``[losses]``.
+
+    Raises RecipeError for a file that cannot be read and for an unknown key.
+    """
+    if path is None:
+        return base
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error}") from error
+    changes: dict[str, Any] = dict(table)
+    if "phases" in changes:
+        changes["phases"] = tuple(_fill(Phase, row, "phases") for row in changes["phases"])
+    if "losses" in changes:
+        changes["losses"] = _fill(LossWeights, changes["losses"], "losses")
+    _check_keys(Recipe, changes, "recipe")
+    return replace(base, **changes)
+
+
+def _check_keys(kind: type, table: dict[str, Any], where: str) -> None:
+    known = {item.name for item in fields(kind)}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise RecipeError(f"{where}.{unknown[0]} is not a setting; known: {sorted(known)}")
+
+
+def _fill(kind: type, table: dict[str, Any], where: str) -> Any:
+    _check_keys(kind, table, where)
+    values = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}") from error

@@ -1,0 +1,267 @@
+"""A clip through the network as the tracker will see it: prompt, then frame by frame by memory.
+
+All frames are encoded at once; then every frame attends to the memories of the frames before,
+is decoded, and is remembered. What the tracker keeps is kept here: the prompted frame for
+ever, the last six frames, the pointers of the last fifteen.
+
+Dimensions: B clips, T frames, N objects of all clips, C hidden, c memory width, L grid tokens,
+S image side, h w mask grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tracker.model.mask_decoder import DecoderOutput
+from tracker.model.memory_attention import MemoryTokens
+from tracker.model.prompt_encoder import PADDING
+from tracker.model.sam2 import ImageFeatures, Sam2
+from tracker.training.clip import ClipBatch
+from tracker.training.losses import FrameLoss, frame_loss
+from tracker.training.prompts import boxes, clicks, corrections
+from tracker.training.recipe import LossWeights
+
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+_LOGIT_LIMIT = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Choices of one step, see ``Phase``."""
+
+    box_share: float
+    point_share: float
+    teacher_forcing: float
+    correction: bool
+    memory_drop: float
+
+
+@dataclass(slots=True)
+class ClipResult:
+    """``first`` is the prompted frame's loss (None when all prompts were masks)."""
+
+    first: FrameLoss | None
+    tracked: list[FrameLoss] = field(default_factory=list)
+    corrected: list[FrameLoss] = field(default_factory=list)
+
+    def total(self) -> Tensor:
+        """The loss to minimise: the mean over decoded frames."""
+        losses = [*self.tracked, *self.corrected]
+        if self.first is not None:
+            losses.append(self.first)
+        return torch.stack([loss.total for loss in losses]).mean()
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of the frames so far; index 0 is the prompted frame."""
+
+    spatial_NLc: list[Tensor] = field(default_factory=list)
+    pointer_NC: list[Tensor] = field(default_factory=list)
+
+    def tokens(self, model: Sam2, kept: list[int]) -> MemoryTokens:
+        """Tokens for the next frame; ``kept`` are the unprompted frames to look at."""
+        now, config = len(self.spatial_NLc), model.config
+        grid_code = model.memory_position().flatten(1).T
+        time_code = model.maskmem_tpos_enc.flatten(1)
+        frames = [0, *(f for f in kept if now - f <= config.recent_memories)]
+        codes = [
+            grid_code + time_code[config.recent_memories if f == 0 else now - f - 1] for f in frames
+        ]
+        count = self.spatial_NLc[0].shape[0]
+        pointers = [0, *(f for f in kept if now - f <= config.recent_pointers)]
+        ages = torch.tensor([[float(now - f) for f in pointers]], device=grid_code.device)
+        pieces = config.pointer_tokens
+        pointer_code = model.pointer_time_code(ages).repeat_interleave(pieces, dim=1)
+        pointer_NPC = torch.stack([self.pointer_NC[f] for f in pointers], dim=1)
+        return MemoryTokens(
+            torch.cat([self.spatial_NLc[f] for f in frames], dim=1),
+            torch.cat(codes).unsqueeze(0).expand(count, -1, -1),
+            pointer_NPC.unflatten(2, (pieces, -1)).flatten(1, 2),
+            pointer_code.expand(count, -1, -1),
+        )
+
+
+def normalise(images_b3SS: Tensor) -> Tensor:
+    """Images in 0..1 to the network's scale (ImageNet mean and deviation)."""
+    mean = images_b3SS.new_tensor(_MEAN).view(1, 3, 1, 1)
+    return (images_b3SS - mean) / images_b3SS.new_tensor(_DEVIATION).view(1, 3, 1, 1)
+
+
+class Unroll:
+    """Runs clips through a model and gathers the losses."""
+
+    def __init__(self, model: Sam2, weights: LossWeights) -> None:
+        self.model = model
+        self.weights = weights
+
+    def run(self, batch: ClipBatch, sampling: Sampling, generator: torch.Generator) -> ClipResult:
+        """Losses of one batch. Random choices are drawn from the generator alone."""
+        model = self.model
+        clips, frames = batch.clips, batch.frames
+        encoded = model.encode_image(normalise(batch.images_BT3SS.flatten(0, 1)))
+        image_of_object = batch.image_of_object()
+        counted = batch.counted()
+        device = counted.device
+
+        def frame_features(frame: int) -> ImageFeatures:
+            rows = torch.arange(clips, device=device) * frames + frame
+            return encoded.select(rows[image_of_object])
+
+        first = frame_features(0)
+        output, single, loss = self._prompted(first, batch, sampling, counted, generator)
+        result = ClipResult(loss)
+        if sampling.correction and loss is not None:
+            again = self._corrected(
+                first, None, output, single, batch.masks_of_frame(0), counted, generator
+            )
+            result.corrected.append(again)
+        memory = _Memory()
+        if frames > 1:
+            self._remember(memory, first, output, single, batch.masks_of_frame(0), True)
+        corrected_frame = _integer(generator, 1, frames) if frames > 1 else 0
+        for frame in range(1, frames):
+            features = frame_features(frame)
+            masks = batch.masks_of_frame(frame)
+            kept = [
+                f
+                for f in range(1, frame)
+                if f == frame - 1 or _number(generator) >= sampling.memory_drop
+            ]
+            conditioned = model.attend(features.stride16_BCHW, memory.tokens(model, kept))
+            output = model.decode(conditioned, features, model.no_prompt(len(masks), device))
+            single = torch.zeros(len(masks), dtype=torch.bool, device=device)
+            result.tracked.append(frame_loss(output, masks, counted, single, self.weights))
+            if sampling.correction and frame == corrected_frame:
+                again = self._corrected(
+                    features, conditioned, output, single, masks, counted, generator
+                )
+                result.corrected.append(again)
+            if frame + 1 < frames:
+                forced = _number(generator) < sampling.teacher_forcing
+                self._remember(memory, features, output, single, masks, forced)
+        return result
+
+    def _prompted(
+        self,
+        features: ImageFeatures,
+        batch: ClipBatch,
+        sampling: Sampling,
+        counted: Tensor,
+        generator: torch.Generator,
+    ) -> tuple[DecoderOutput, Tensor, FrameLoss | None]:
+        """Decode the first frame, each object with its own kind of prompt.
+
+        Returns output, which objects were prompted clearly, and the loss (of the objects whose
+        prompt was not a mask: a mask prompt is its own answer).
+        """
+        model = self.model
+        masks = batch.masks_of_frame(0)
+        draw = torch.rand(len(masks), generator=generator, device=generator.device)
+        is_box = draw < sampling.box_share
+        is_point = ~is_box & (draw < sampling.box_share + sampling.point_share)
+        is_mask = ~is_box & ~is_point
+        order: list[Tensor] = []
+        outputs: list[DecoderOutput] = []
+        for kind in (is_box, is_point, is_mask):
+            rows = kind.nonzero().squeeze(1)
+            if not len(rows):
+                continue
+            chosen = features.select(rows)
+            if kind is is_mask:
+                padding = torch.full((len(rows), 1), PADDING, device=rows.device)
+                points = torch.zeros(len(rows), 1, 2, device=rows.device)
+                # Meta's rule: the downsampler sees the mask as 0 and 1, not as logits.
+                shown = model.mask_downsample(masks[rows].float().unsqueeze(1))
+                prompt = model.encode_prompts(points, padding, shown)
+                # As the tracker does it: a mask prompt is decoded from the raw features.
+                conditioned = chosen.stride16_BCHW
+            else:
+                sample = boxes if kind is is_box else clicks
+                prompt = model.encode_prompts(*sample(masks[rows], generator))
+                conditioned = model.attend(chosen.stride16_BCHW, None)
+            order.append(rows)
+            outputs.append(model.decode(conditioned, chosen, prompt))
+        back = torch.cat(order).argsort()
+        joined = DecoderOutput(*(torch.cat(parts)[back] for parts in zip(*outputs, strict=True)))
+        single = ~is_point
+        if bool(is_mask.all()):
+            return joined, single, None
+        loss = frame_loss(joined, masks, counted & ~is_mask, single, self.weights)
+        return joined, single, loss
+
+    def _corrected(
+        self,
+        features: ImageFeatures,
+        conditioned: Tensor | None,
+        output: DecoderOutput,
+        single: Tensor,
+        masks: Tensor,
+        counted: Tensor,
+        generator: torch.Generator,
+    ) -> FrameLoss:
+        """One correcting click on what was just decoded, with the previous logits as prompt.
+
+        On a prompted frame (``conditioned`` None) the network looks at no memory.
+        """
+        model = self.model
+        logits = choose(output, single)[0].detach()
+        predicted = enlarge(logits, masks.shape[-1]).squeeze(1) > 0
+        points, labels = corrections(predicted, masks, generator)
+        if conditioned is None:
+            conditioned = model.attend(features.stride16_BCHW, None)
+        previous = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+        prompt = model.encode_prompts(points, labels, previous)
+        again = model.decode(conditioned, features, prompt)
+        return frame_loss(again, masks, counted, torch.zeros_like(single), self.weights)
+
+    def _remember(
+        self,
+        memory: _Memory,
+        features: ImageFeatures,
+        output: DecoderOutput,
+        single: Tensor,
+        masks: Tensor,
+        forced: bool,
+    ) -> None:
+        """Write a frame's memory and pointer, from the true mask when ``forced``."""
+        model = self.model
+        logits, token = choose(output, single)
+        if forced:
+            visible = masks.flatten(1).any(dim=1)
+            scaled = masks.float().unsqueeze(1) * 20 - 10
+        else:
+            visible = output.object_score_logit_N1.squeeze(1) > 0
+            gate = visible[:, None, None, None]
+            # No gradient through remembered masks: it is dear, and each frame has its own loss.
+            full = enlarge(logits.detach(), model.config.image_size)
+            scaled = torch.where(gate, full.sigmoid(), 0.0) * 20 - 10
+        spatial = model.encode_memory(features.stride16_BCHW, scaled, visible)
+        memory.spatial_NLc.append(spatial.flatten(2).transpose(1, 2))
+        memory.pointer_NC.append(model.object_pointer(token, visible))
+
+
+def choose(output: DecoderOutput, single_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The mask logits (N, 1, h, w) and the token (N, C) that the tracker would go on with."""
+    best = output.predicted_iou_N4[:, 1:].argmax(dim=1) + 1
+    index = torch.where(single_N, 0, best)
+    rows = torch.arange(len(index), device=index.device)
+    return output.mask_logits_N4hw[rows, index].unsqueeze(1), output.mask_tokens_N4C[rows, index]
+
+
+def enlarge(logits_N1hw: Tensor, side: int) -> Tensor:
+    """Mask logits at another side, bilinear."""
+    return F.interpolate(logits_N1hw, (side, side), mode="bilinear", align_corners=False)
+
+
+def _number(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator, device=generator.device))
+
+
+def _integer(generator: torch.Generator, low: int, high: int) -> int:
+    return int(torch.randint(low, high, (), generator=generator, device=generator.device))

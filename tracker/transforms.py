@@ -1,0 +1,70 @@
+"""Between source pixels and model pixels: images, prompt coordinates, mask prompts.
+
+The image is squashed to a square, not letter-boxed, so x and y scale differently.
+Dimensions: S image size, n objects, h w any mask grid, H W source size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tracker.host_arrays import view_of
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+def images_to_tensor(
+    images: Sequence[npt.NDArray[np.uint8]], size: int, device: torch.device
+) -> Tensor:
+    """RGB uint8 (H, W, 3), each of any size -> normalised float32 (B, 3, S, S).
+
+    Antialiased bicubic on uint8, as Meta's video path resizes. It is done where the frames lie:
+    PyTorch has this kernel for the CPU only, and the small images cross the bus sooner.
+    """
+    pixels = torch.cat([_resized(image, size) for image in images]).to(device, non_blocking=True)
+    scale, offset = _normalisation(device)
+    return pixels * scale + offset
+
+
+def _resized(image: npt.NDArray[np.uint8], size: int) -> Tensor:
+    # A (1, 3, H, W) view in channels_last layout: what PyTorch's uint8 kernel is fastest on.
+    pixels = view_of(image).permute(2, 0, 1).unsqueeze(0)
+    if pixels.shape[2:] == (size, size):
+        return pixels
+    return F.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+
+
+@cache
+def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, deviation = torch.tensor((IMAGE_MEAN, IMAGE_STD), device=device).view(2, 3, 1, 1)
+    return 1 / (255 * deviation), -mean / deviation
+
+
+def points_to_model(
+    points_xy: npt.NDArray[np.float32], height: int, width: int, size: int
+) -> npt.NDArray[np.float32]:
+    """Source pixels (..., 2) -> model pixels."""
+    return points_xy * np.array((size / width, size / height), dtype=np.float32)
+
+
+def mask_to_model(mask: npt.NDArray[np.bool_], size: int) -> Tensor:
+    """A boolean (H, W) mask prompt -> (1, S, S) float of 0 and 1, on the host."""
+    pixels = view_of(mask)[None, None].float()
+    if mask.shape != (size, size):
+        pixels = F.interpolate(
+            pixels, (size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+    return (pixels[0] >= 0.5).float()
+
+
+def resize_logits(logits_n1hw: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear, half-pixel centres: (n, 1, h, w) -> (n, 1, height, width)."""
+    return F.interpolate(logits_n1hw, (height, width), mode="bilinear", align_corners=False)

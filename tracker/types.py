@@ -1,0 +1,69 @@
+"""What goes into the tracker and what comes out: prompts and tracks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+MaskArray = npt.NDArray[np.bool_]
+
+
+class TrackState(StrEnum):
+    """Whether the object is seen on this frame."""
+
+    VISIBLE = "visible"
+    OCCLUDED = "occluded"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the user points at, in pixels of the source frame.
+
+    Give points, a box, both, or a mask. ``point_labels`` holds 1 for a point on the object
+    and 0 for a point beside it. ``box_xyxy`` is half-open; what lies outside the frame is cut
+    off. ``mask`` is boolean, of the frame's height and width, and excludes points and box.
+    On a live object, points add to those already given for the same frame unless
+    ``replace_points`` is set.
+    """
+
+    object_id: int
+    points_xy: tuple[tuple[float, float], ...] = ()
+    point_labels: tuple[int, ...] = ()
+    box_xyxy: tuple[float, float, float, float] | None = None
+    mask: MaskArray | None = None
+    replace_points: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One object on one frame.
+
+    ``box_xyxy`` is half-open in source pixels, (0, 0, 0, 0) when no pixel is set; ``crop`` is
+    the boolean mask inside that box, (y1 - y0, x1 - x0); ``area`` counts its pixels.
+    ``predicted_iou`` is the decoder's own estimate, 0..1; ``object_score`` the probability
+    that the object is in the picture (sigmoid of the occlusion logit).
+    ``logits`` (low resolution, float32, 1/4 of the model's image size) only on request.
+    """
+
+    object_id: int
+    state: TrackState
+    box_xyxy: tuple[int, int, int, int]
+    crop: MaskArray
+    area: int
+    predicted_iou: float
+    object_score: float
+    frame_height: int
+    frame_width: int
+    logits: npt.NDArray[np.float32] | None = None
+
+    @property
+    def mask(self) -> MaskArray:
+        """The mask at source resolution, (frame_height, frame_width) bool; made on demand."""
+        full = np.zeros((self.frame_height, self.frame_width), dtype=np.bool_)
+        x0, y0, x1, y1 = self.box_xyxy
+        full[y0:y1, x0:x1] = self.crop
+        return full
