@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import yaml
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 
 from streamer.client import Subscriber
@@ -114,7 +114,7 @@ def run_demo(
 
 
 def demo_settings(
-    scene: Match, model: str, device: str, folder: Path, console: Console
+    scene: Match, model: str, device: str, folder: Path, console: Terminal
 ) -> dict[str, dict[str, object]]:
     """The daemon's configuration: the match, a box around some players, listeners that are free.
 
@@ -200,7 +200,7 @@ def _end(process: subprocess.Popen[bytes], control: str) -> int:
 def _follow(
     settings: dict[str, dict[str, object]],
     duration_s: float,
-    console: Console,
+    console: Terminal,
     process: subprocess.Popen[bytes],
     log_file: Path,
 ) -> Recording:
@@ -218,7 +218,7 @@ def _follow(
         view = WatchView(endpoint, STREAM)
         show: Callable[[RenderableType], None] = console.print
         period_s = PLAIN_TABLE_PERIOD_S
-        if console.is_terminal:
+        if console.can_redraw:
             live = stack.enter_context(Live(console=console, auto_refresh=False))
             show, period_s = partial(live.update, refresh=True), TABLE_PERIOD_S
         shown_s = started_s
@@ -241,7 +241,7 @@ def _follow(
     return recording
 
 
-def _print_figures(recording: Recording, console: Console) -> None:
+def _print_figures(recording: Recording, console: Terminal) -> None:
     console.print(
         f"{recording.frames} frames tracked at {recording.rate_hz:.1f} a second, "
         f"{recording.dropped} dropped; capture to subscriber: "
@@ -249,7 +249,7 @@ def _print_figures(recording: Recording, console: Console) -> None:
     )
 
 
-def _print_film(film: Film, log_file: Path, console: Console) -> None:
+def _print_film(film: Film, log_file: Path, console: Terminal) -> None:
     each = ", ".join(f"{name} {iou:.2f}" for name, iou in film.iou_by_object.items())
     console.print(
         f"overlap with the truth (mean IoU, {film.frames_scored} frames): "
@@ -268,7 +268,7 @@ def _make_directory(directory: Path) -> None:
         raise MaskletError(f"--output-dir {directory}: less than 50 MB are free on its disk")
 
 
-def _free_port(wanted: int, what: str, console: Console) -> int:
+def _free_port(wanted: int, what: str, console: Terminal) -> int:
     """``wanted`` if nobody listens there, else any free one, and say so."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

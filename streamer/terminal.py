@@ -16,6 +16,11 @@ class Terminal(Console):
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, **settings)
 
+    @property
+    def can_redraw(self) -> bool:
+        """Whether what was drawn can be drawn over: not in a file, nor with ``TERM=dumb``."""
+        return self.is_terminal and not self.is_dumb_terminal
+
     def on_broken_pipe(self) -> None:
         """Called by rich inside of its handler for the error."""
         raise BrokenPipeError

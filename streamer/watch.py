@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 
 from streamer.client import Subscriber
@@ -102,7 +102,7 @@ def _write_lines(
 
 
 def _show_table(
-    subscriber: Subscriber, view: WatchView, console: Console, count: int | None
+    subscriber: Subscriber, view: WatchView, console: Terminal, count: int | None
 ) -> None:
     started_s = time.monotonic()
 
@@ -113,7 +113,7 @@ def _show_table(
     with ExitStack() as stack:
         show: Callable[[RenderableType], None] = console.print
         interval_s = PLAIN_REFRESH_S
-        if console.is_terminal:
+        if console.can_redraw:
             live = stack.enter_context(Live(console=console, auto_refresh=False))
             show = partial(live.update, refresh=True)
             interval_s = REFRESH_S

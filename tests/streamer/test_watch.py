@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -41,13 +42,17 @@ def default_interrupt() -> None:
 
 
 def start_watch(
-    endpoint: str, as_json: bool = False, stdout: int = subprocess.PIPE
+    endpoint: str,
+    as_json: bool = False,
+    stdout: int = subprocess.PIPE,
+    terminal: str = "xterm-256color",
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", WATCH.format(as_json), endpoint],
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
+        env=os.environ | {"TERM": terminal},
         preexec_fn=default_interrupt,
     )
 
@@ -183,6 +188,24 @@ def test_a_table_on_a_terminal_ends_with_ctrl_c_and_exit_code_0() -> None:
     os.close(controller)
     assert (process.returncode, errors) == (0, b"")
     assert b"\x1b[?25h" in drawn, "the cursor is hidden still"
+
+
+def test_a_terminal_that_cannot_be_drawn_over_gets_one_table_below_the_other() -> None:
+    controller, terminal = pty.openpty()
+    with background_publisher() as endpoint:
+        process = start_watch(endpoint, stdout=terminal, terminal="dumb")
+        os.close(terminal)
+        drawn = b""
+        while drawn.count(b"in picture") < 2:
+            drawn += os.read(controller, 65_536)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the other side has closed
+            while os.read(controller, 65_536):
+                pass
+        _, errors = process.communicate(timeout=20)
+    os.close(controller)
+    assert (process.returncode, errors) == (0, b"")
+    assert b"\x1b" not in drawn
 
 
 @pytest.mark.parametrize("as_json", [True, False])
