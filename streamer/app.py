@@ -23,7 +23,8 @@ from importlib.metadata import version
 from random import Random
 from typing import Any
 
-from streamer.config import MaskletConfig, StreamConfig, validate
+from streamer.config import MaskletConfig, StreamConfig
+from streamer.config_checks import validate
 from streamer.config_values import build
 from streamer.control_server import ControlServer
 from streamer.errors import ConfigError, ControlError, MaskletError

@@ -1,8 +1,9 @@
 """Every setting of the daemon, as typed sections with their defaults and limits.
 
 The dataclasses say what a setting means, what it is when nobody sets it, and what it may be;
-``config_values`` turns plain mappings into them and checks the limits, ``config_loading``
-composes the mappings from the shipped files, a user's file and the command line.
+``config_values`` turns plain mappings into them and checks the limits, ``config_checks`` what
+only several settings together can get wrong, ``config_loading`` composes the mappings from the
+shipped files, a user's file and the command line.
 """
 
 from __future__ import annotations
@@ -13,11 +14,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
-from streamer.config_values import check_limits, one_of_forms, ranged
-from streamer.errors import ConfigError
-from tracker.config import PRESETS
+from streamer.config_values import one_of_forms, ranged, required_form
 
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
 Transport = Literal["tcp", "udp"]
@@ -28,7 +26,7 @@ LABEL_PATTERN = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,128}"
 STREAM_ID_RULE = "1 to 64 letters, digits, '-' or '_', beginning with a letter or digit"
 URL_SCHEMES = (
     "rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp", "file",
-    "synthetic",
+    "synthetic", "whip", "whep", "wheps",
 )  # fmt: skip
 URL_RULE = (
     ", ".join(f"{scheme}://…" for scheme in URL_SCHEMES)
@@ -88,7 +86,9 @@ class StreamConfig:
     ``paced`` plays a file in real time (frames that come too fast are dropped as on a camera);
     without it every frame of the file is tracked, as fast as the model allows. A camera's own
     clock is used where it is within ``clock_tolerance_s`` of ours. ``options`` go to FFmpeg as
-    they are.
+    they are. A ``paused`` stream stays connected and is not tracked. ``ground_plane`` is four
+    points [x, y, X, Y], pixels of the picture and metres on flat ground, no three in a line: with
+    it, speeds can be told in metres.
     """
 
     url: str
@@ -102,7 +102,9 @@ class StreamConfig:
     password_file: str | None = None
     paced: bool = True
     loop: bool = False
+    paused: bool = False
     max_objects: int = ranged(16, 1, 64)
+    ground_plane: list[list[float]] = field(default_factory=list)
     objects: list[ObjectConfig] = field(default_factory=list)
     reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
     options: dict[str, str] = field(default_factory=dict)
@@ -171,6 +173,117 @@ class ControlConfig:
 
 
 @dataclass(slots=True)
+class TokenConfig:
+    """One bearer token and what it may do.
+
+    ``read`` sees everything, ``control`` changes streams and objects (and reads), ``publish``
+    sends a camera by WHIP. The token itself comes from an environment variable or a file.
+    """
+
+    name: str = required_form(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "1 to 64 letters, digits, '-', '_' or '.'"
+    )
+    scopes: list[Literal["read", "control", "publish"]] = field(default_factory=list)
+    token_env: str | None = None
+    token_file: str | None = None
+
+
+@dataclass(slots=True)
+class ApiLimitsConfig:
+    """What one client, or all of them, may ask of the HTTP server; more is refused with 413, 429
+    or 503. ``requests_per_s`` and ``burst`` are for each client address.
+    """
+
+    body_bytes: int = ranged(4_194_304, 1024, 67_108_864)
+    connections: int = ranged(256, 1, 10_000)
+    requests_per_s: float = ranged(50.0, 0.1, 10_000)
+    burst: int = ranged(200, 1, 10_000)
+    open_streams: int = ranged(32, 1, 1000)
+
+
+@dataclass(slots=True)
+class ApiConfig:
+    """The HTTP server: control API, live page, health and metrics, on one port.
+
+    Loopback is open without a token; any other ``host`` is refused unless ``tokens`` are given.
+    ``tls_certificate`` and ``tls_key`` are PEM files, ``self_signed`` makes a pair and keeps it.
+    ``url_schemes`` and ``url_hosts`` say what a stream that is added over HTTP may connect to:
+    hosts are names, addresses, networks (10.0.0.0/8) or ``*.example.org``; an empty list allows
+    no network address at all. ``cors_origins`` are pages of other origins that may call.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = ranged(8080, 0, 65_535)
+    tokens: list[TokenConfig] = field(default_factory=list)
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    self_signed: bool = False
+    cors_origins: list[str] = field(default_factory=list)
+    url_schemes: list[str] = field(
+        default_factory=lambda: ["rtsp", "rtsps", "whip", "whep", "wheps", "synthetic"]
+    )
+    url_hosts: list[str] = field(default_factory=list)
+    limits: ApiLimitsConfig = field(default_factory=ApiLimitsConfig)
+
+
+@dataclass(slots=True)
+class IceServerConfig:
+    """A STUN or TURN server; none is ever contacted that is not listed."""
+
+    url: str = required_form(r"(stun|stuns|turn|turns):\S+", "stun:HOST[:PORT] or turn:HOST[:PORT]")
+    username: str | None = None
+    password_env: str | None = None
+    password_file: str | None = None
+
+
+@dataclass(slots=True)
+class WebRTCConfig:
+    """Browsers and other WebRTC peers: publishing by WHIP, watching by WHEP.
+
+    ``advertised_address`` replaces this machine's own addresses in the answer, for containers and
+    address translation; media then use UDP ports of ``port_minimum``-``port_maximum`` (0: any).
+    A publisher that sends no media for ``media_timeout_s`` is gone. ``create_streams`` lets a
+    publisher with the ``publish`` scope begin a stream that nobody configured.
+    """
+
+    ice_servers: list[IceServerConfig] = field(default_factory=list)
+    advertised_address: str | None = None
+    port_minimum: int = ranged(0, 0, 65_535)
+    port_maximum: int = ranged(0, 0, 65_535)
+    media_timeout_s: float = ranged(5.0, 0.5, 300)
+    publishers: int = ranged(16, 0, 64)
+    viewers: int = ranged(64, 0, 1000)
+    create_streams: bool = True
+    start_bitrate_kbps: int = ranged(1500, 100, 20_000)
+    maximum_bitrate_kbps: int = ranged(4000, 100, 50_000)
+
+
+@dataclass(slots=True)
+class PictureConfig:
+    """The live picture that is sent out; encoded once a stream and kind for all who watch.
+
+    ``width`` is the largest width sent (smaller pictures stay as they are), ``trail_s`` how far
+    back an object's way is drawn.
+    """
+
+    width: int = ranged(1280, 64, 3840)
+    bitrate_kbps: int = ranged(1500, 50, 20_000)
+    maximum_rate_hz: float = ranged(30.0, 0.1, 120)
+    keyframe_interval_s: float = ranged(4.0, 0.2, 60)
+    jpeg_quality: int = ranged(80, 1, 100)
+    trail_s: float = ranged(2.0, 0, 60)
+
+
+@dataclass(slots=True)
+class HistoryConfig:
+    """Frames that can still be prompted: the newest of ``duration_s``, at most ``mib`` a stream."""
+
+    duration_s: float = ranged(1.0, 0, 60)
+    mib: float = ranged(64.0, 0, 4096)
+
+
+@dataclass(slots=True)
 class LogConfig:
     """How the daemon reports: one line of text or one JSON object an event, on stderr."""
 
@@ -180,7 +293,11 @@ class LogConfig:
 
 @dataclass(slots=True)
 class MaskletConfig:
-    """The whole configuration of ``masklet run``."""
+    """The whole configuration of ``masklet run``.
+
+    ``state_directory`` keeps what was changed while running, for the next start: a folder,
+    ``none``, or ``auto``, a folder of this user's for each ``control.endpoint``.
+    """
 
     streams: dict[str, StreamConfig] = field(default_factory=dict)
     model: ModelSection = field(default_factory=ModelSection)
@@ -188,136 +305,13 @@ class MaskletConfig:
     zeromq: ZeroMQConfig = field(default_factory=ZeroMQConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    api: ApiConfig = field(default_factory=ApiConfig)
+    webrtc: WebRTCConfig = field(default_factory=WebRTCConfig)
+    picture: PictureConfig = field(default_factory=PictureConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
+    state_directory: str = "auto"
     log: LogConfig = field(default_factory=LogConfig)
     max_batch_wait_ms: float = ranged(2.0, 0, 100)
     heartbeat_s: float = ranged(1.0, 0.1, 60)
     status_s: float = ranged(5.0, 0.1, 3600)
     shutdown_timeout_s: float = ranged(5.0, 0.1, 60)
-
-
-def validate(config: MaskletConfig) -> None:
-    """Raise ``ConfigError`` for the first value that cannot be; its message names the key."""
-    check_limits(config)
-    if config.model.checkpoint is None and config.model.name not in PRESETS:
-        raise ConfigError(
-            f"model.name must be one of {', '.join(PRESETS)}, or model.checkpoint a file, "
-            f"got {config.model.name!r}"
-        )
-    for stream_id, stream in config.streams.items():
-        _check_stream(f"streams.{stream_id}", stream_id, stream)
-    starting = sum(len(stream.objects) for stream in config.streams.values())
-    if starting > config.tracking.max_objects:
-        raise ConfigError(
-            f"tracking.max_objects must be at least {starting}, the objects configured in all "
-            f"streams, got {config.tracking.max_objects}"
-        )
-    _check_ports(config)
-
-
-def _check_stream(key: str, stream_id: str, stream: StreamConfig) -> None:
-    if not STREAM_ID.fullmatch(stream_id):
-        raise ConfigError(f"{key}: a stream id is {STREAM_ID_RULE}, got {stream_id!r}")
-    _check_url(f"{key}.url", stream.url)
-    if stream.password_env and stream.password_file:
-        raise ConfigError(f"{key}.password_env and {key}.password_file: give only one of them")
-    if stream.reconnect.maximum_s < stream.reconnect.initial_s:
-        raise ConfigError(
-            f"{key}.reconnect.maximum_s must be at least initial_s "
-            f"({stream.reconnect.initial_s:g}), got {stream.reconnect.maximum_s:g}"
-        )
-    if len(stream.objects) > stream.max_objects:
-        raise ConfigError(
-            f"{key}.objects holds {len(stream.objects)} objects, "
-            f"{key}.max_objects allows {stream.max_objects}"
-        )
-    seen: set[int] = set()
-    for index, target in enumerate(stream.objects):
-        _check_object(f"{key}.objects[{index}]", target)
-        if target.id in seen:
-            raise ConfigError(f"{key}.objects[{index}].id {target.id} is used twice")
-        seen.add(target.id)
-
-
-def _check_url(key: str, url: str) -> None:
-    scheme, separator, _ = url.partition("://")
-    if not url.strip():
-        raise ConfigError(f"{key} must be {URL_RULE}; it is empty")
-    if not _is_unicode(url):
-        raise ConfigError(f"{key} must be text in UTF-8; rename the file, or link to it")
-    if separator and scheme.lower() not in URL_SCHEMES:
-        raise ConfigError(f"{key} must be {URL_RULE}, got one that begins with '{scheme}://'")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether other programs can be sent it: a file name of other bytes reads as surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _check_object(key: str, target: ObjectConfig) -> None:
-    given = bool(target.points) or target.box is not None
-    if target.mask_file is not None and given:
-        raise ConfigError(f"{key}: mask_file excludes points and box")
-    if target.mask_file is None and not given:
-        raise ConfigError(f"{key} must have points, a box or a mask_file")
-    for index, point in enumerate(target.points):
-        if len(point) != 2:
-            raise ConfigError(f"{key}.points[{index}] must be [x, y], got {point}")
-    if target.point_labels and len(target.point_labels) != len(target.points):
-        raise ConfigError(
-            f"{key}.point_labels must hold one label a point ({len(target.points)}), "
-            f"got {len(target.point_labels)}"
-        )
-    for index, label in enumerate(target.point_labels):
-        if label not in (0, 1):
-            raise ConfigError(
-                f"{key}.point_labels[{index}] must be 1 (on the object) or 0 (beside it), "
-                f"got {label}"
-            )
-    box = target.box
-    if box is not None and (len(box) != 4 or box[0] >= box[2] or box[1] >= box[3]):
-        raise ConfigError(f"{key}.box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {box}")
-
-
-def _check_ports(config: MaskletConfig) -> None:
-    """Refuse two listeners on one address; port 0 and ``*`` take any free port."""
-    control = config.control.endpoint
-    if not control.startswith("ipc://"):
-        raise ConfigError(
-            f"control.endpoint must be ipc:///PATH (a socket that only this machine and user "
-            f"reach), got {control!r}"
-        )
-    if len(control.removeprefix("ipc://").encode()) > 107:
-        raise ConfigError(
-            "control.endpoint must be a path of at most 107 bytes (a limit of Unix sockets), "
-            f"got {len(control.removeprefix('ipc://').encode())}"
-        )
-    if control == config.zeromq.endpoint:
-        raise ConfigError(f"zeromq.endpoint and control.endpoint are both {control}")
-    address = urlsplit(config.zeromq.endpoint)
-    if address.scheme != "tcp" or address.netloc.endswith(":*"):
-        return
-    try:
-        port = address.port
-    except ValueError:
-        port = -1
-    if port is None or not 0 <= port <= 65_535:
-        raise ConfigError(
-            f"zeromq.endpoint must have a port between 0 and 65535, got {config.zeromq.endpoint}"
-        )
-    metrics = config.metrics
-    shared = metrics.enabled and port and port == metrics.port
-    if shared and _same_address(address.hostname or "", metrics.host):
-        raise ConfigError(
-            f"zeromq.endpoint and metrics.port both listen on port {port}: "
-            "give one of them another port"
-        )
-
-
-def _same_address(first: str, second: str) -> bool:
-    every = {"0.0.0.0", "::", "*", ""}
-    loopback = {"localhost": "127.0.0.1"}
-    return (
-        first in every
-        or second in every
-        or loopback.get(first, first) == loopback.get(second, second)
-    )

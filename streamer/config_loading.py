@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from streamer.config import STREAM_ID, STREAM_ID_RULE, MaskletConfig, validate
+from streamer.config import STREAM_ID, STREAM_ID_RULE, MaskletConfig
+from streamer.config_checks import validate
 from streamer.config_values import build
 from streamer.errors import ConfigError
 from streamer.security import redact

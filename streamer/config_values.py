@@ -46,6 +46,12 @@ def one_of_forms(default: str | None, pattern: str, description: str) -> Any:
     return dataclasses.field(default=default, metadata={"limit": limit})
 
 
+def required_form(pattern: str, description: str) -> Any:
+    """``one_of_forms`` for a field without a default."""
+    limit = _Limit(pattern=pattern, description=description)
+    return dataclasses.field(metadata={"limit": limit})
+
+
 def build(section: type[T], values: object, key: str = "") -> T:
     """Make ``section`` from a mapping.
 

@@ -41,6 +41,15 @@ def find_free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.fixture(autouse=True)
+def own_state_home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test, and no process it starts, finds or leaves state in the home of who runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+
+
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody listened on a moment ago."""

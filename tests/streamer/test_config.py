@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from streamer.config import MaskletConfig, StreamConfig, default_control_endpoint, validate
+from streamer.config import MaskletConfig, StreamConfig, default_control_endpoint
+from streamer.config_checks import validate
 from streamer.config_loading import load_config
 from streamer.errors import ConfigError
 from streamer.shipped_configs import config_groups, configs_directory
+from streamer.state_folder import state_folder
 
 CAMERA = "gate=rtsp://camera/1"
 
@@ -29,8 +31,8 @@ BAD_VALUES = {
     # unknown keys
     "trackin.max_objects=3": (
         "trackin is not a setting; did you mean tracking? (known here: streams, model, tracking, "
-        "zeromq, metrics, control, log, max_batch_wait_ms, heartbeat_s, status_s, "
-        "shutdown_timeout_s)"
+        "zeromq, metrics, control, api, webrtc, picture, history, state_directory, log, "
+        "max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
     ),
     "tracking.max_object=3": (
         "tracking.max_object is not a setting; did you mean max_objects? (known here: "
@@ -80,13 +82,42 @@ BAD_VALUES = {
     ),
     "streams.other.url=''": (
         "streams.other.url must be rtsp://…, rtsps://…, http://…, https://…, srt://…, rtmp://…, "
-        "rtmps://…, rtp://…, udp://…, tcp://…, file://…, synthetic://…, a path of a video file "
-        "or a device such as /dev/video0; it is empty"
+        "rtmps://…, rtp://…, udp://…, tcp://…, file://…, synthetic://…, whip://…, whep://…, "
+        "wheps://…, a path of a video file or a device such as /dev/video0; it is empty"
     ),
     "streams.other.url=gopher://u:hunter2@x": (
         "streams.other.url must be rtsp://…, rtsps://…, http://…, https://…, srt://…, rtmp://…, "
-        "rtmps://…, rtp://…, udp://…, tcp://…, file://…, synthetic://…, a path of a video file "
-        "or a device such as /dev/video0, got one that begins with 'gopher://'"
+        "rtmps://…, rtp://…, udp://…, tcp://…, file://…, synthetic://…, whip://…, whep://…, "
+        "wheps://…, a path of a video file or a device such as /dev/video0, got one that begins "
+        "with 'gopher://'"
+    ),
+    "streams.other.url=whip://127.0.0.1": (
+        "streams.other.url must be whip:// and nothing more: a publisher connects to this "
+        "daemon, at /v1/streams/ID/whip (to fetch a stream from a media server, write "
+        "whep://HOST/PATH)"
+    ),
+    "streams.other.url=wheps:///gate": (
+        "streams.other.url must be wheps://HOST/PATH of a media server"
+    ),
+    "streams.gate.ground_plane=[[0,0,0,0]]": (
+        "streams.gate.ground_plane must be four points [x, y, X, Y], pixels and metres, got 1 "
+        "with 4 numbers"
+    ),
+    "streams.gate.ground_plane=[[0,0,0,0],[9,0,5],[9,9,5,5],[0,9,0,5]]": (
+        "streams.gate.ground_plane must be four points [x, y, X, Y], pixels and metres, got 4 "
+        "with 4, 3, 4, 4 numbers"
+    ),
+    "streams.gate.ground_plane=[[0,0,0,0],[9,0,5,0],[18,0,5,5],[0,9,0,5]]": (
+        "streams.gate.ground_plane: points 0, 1, 2 lie in a line on the picture; no three of the "
+        "four may"
+    ),
+    "streams.gate.ground_plane=[[0,0,0,0],[9,0,5,0],[9,9,5,5],[0,9,5,9]]": (
+        "streams.gate.ground_plane: points 1, 2, 3 lie in a line on the ground; no three of the "
+        "four may"
+    ),
+    "streams.gate.ground_plane=[[0,0,0,0],[0,0,5,0],[9,9,5,5],[0,9,0,5]]": (
+        "streams.gate.ground_plane: points 0, 1, 2 lie in a line on the picture; no three of the "
+        "four may"
     ),
     "streams.other={}": "streams.other.url is missing: it has no default",
     "model.device=tpu": "model.device must be auto, cpu, mps, cuda or cuda:N, got 'tpu'",
@@ -116,6 +147,87 @@ BAD_VALUES = {
     f"control.endpoint=ipc:///{'x' * 120}": (
         "control.endpoint must be a path of at most 107 bytes (a limit of Unix sockets), got 121"
     ),
+    # the HTTP server
+    "api.host=0.0.0.0": (
+        "api.host '0.0.0.0' can be reached from other machines, and nobody would have to prove "
+        "who they are: give api.tokens, such as [{name: me, scopes: [control, publish], "
+        "token_env: MASKLET_TOKEN}], or listen on 127.0.0.1"
+    ),
+    "api.host=''": (
+        "api.host '' can be reached from other machines, and nobody would have to prove who they "
+        "are: give api.tokens, such as [{name: me, scopes: [control, publish], token_env: "
+        "MASKLET_TOKEN}], or listen on 127.0.0.1"
+    ),
+    "api.tokens=[{name:a,token_env:T}]": (
+        "api.tokens[0].scopes must hold one or more of read, control, publish"
+    ),
+    "api.tokens=[{name:a,scopes:[admin],token_env:T}]": (
+        "api.tokens[0].scopes[0] must be one of read, control, publish, got 'admin'"
+    ),
+    "api.tokens=[{scopes:[read],token_env:T}]": "api.tokens[0].name is missing: it has no default",
+    "api.tokens=[{name:'a b',scopes:[read],token_env:T}]": (
+        "api.tokens[0].name must be 1 to 64 letters, digits, '-', '_' or '.', got 'a b'"
+    ),
+    "api.tokens=[{name:a,scopes:[read]}]": (
+        "api.tokens[0] must have token_env (the name of an environment variable) or token_file, "
+        "one of the two"
+    ),
+    "api.tokens=[{name:a,scopes:[read],token_env:T,token_file:/t}]": (
+        "api.tokens[0] must have token_env (the name of an environment variable) or token_file, "
+        "one of the two"
+    ),
+    "api.tokens=[{name:a,scopes:[read],token_env:T},{name:a,scopes:[read],token_env:U}]": (
+        "api.tokens[1].name 'a' is used twice"
+    ),
+    "api.tls_certificate=/c.pem": ("api.tls_certificate and api.tls_key: give both, or neither"),
+    "api.tls_key=/k.pem": "api.tls_certificate and api.tls_key: give both, or neither",
+    "api.cors_origins=['*']": (
+        "api.cors_origins[0] must be https://HOST[:PORT] (or http://…), without a path and never "
+        "'*', got '*'"
+    ),
+    "api.cors_origins=['https://a.example.org/']": (
+        "api.cors_origins[0] must be https://HOST[:PORT] (or http://…), without a path and never "
+        "'*', got 'https://a.example.org/'"
+    ),
+    "api.url_schemes=[gopher]": (
+        "api.url_schemes[0] must be one of rtsp, rtsps, http, https, srt, rtmp, rtmps, rtp, udp, "
+        "tcp, file, synthetic, whip, whep, wheps, got 'gopher'"
+    ),
+    "api.url_hosts=['10.0.0.1/8']": (
+        "api.url_hosts[0] must be a name, *.NAME, an address or a network such as 10.0.0.0/8, "
+        "got '10.0.0.1/8'"
+    ),
+    "api.url_hosts=['*']": (
+        "api.url_hosts[0] must be a name, *.NAME, an address or a network such as 10.0.0.0/8, "
+        "got '*'"
+    ),
+    "api.limits.body_bytes=1": "api.limits.body_bytes must be between 1024 and 67108864, got 1",
+    # WebRTC
+    "webrtc.port_minimum=5": (
+        "webrtc.port_minimum must be at most port_maximum, or both 0 for any port, got 5 and 0"
+    ),
+    "webrtc.port_maximum=5": (
+        "webrtc.port_minimum must be at most port_maximum, or both 0 for any port, got 0 and 5"
+    ),
+    "webrtc.advertised_address=gate.example.org": (
+        "webrtc.advertised_address must be an IP address, such as 192.0.2.7, got 'gate.example.org'"
+    ),
+    "webrtc.maximum_bitrate_kbps=1000": (
+        "webrtc.start_bitrate_kbps must be at most maximum_bitrate_kbps (1000), got 1500"
+    ),
+    "webrtc.ice_servers=[{url:'http://x'}]": (
+        "webrtc.ice_servers[0].url must be stun:HOST[:PORT] or turn:HOST[:PORT], got a value "
+        "that is not shown"
+    ),
+    "webrtc.ice_servers=[{url:'turn:x',username:u}]": (
+        "webrtc.ice_servers[0]: a TURN server needs username, and password_env or password_file"
+    ),
+    "webrtc.ice_servers=[{url:'turn:x',username:u,password_env:A,password_file:/b}]": (
+        "webrtc.ice_servers[0].password_env and webrtc.ice_servers[0].password_file: give only "
+        "one of them"
+    ),
+    "state_directory=here": "state_directory must be an absolute path, auto or none, got 'here'",
+    "state_directory=''": "state_directory must be an absolute path, auto or none, got ''",
     # objects
     "streams.gate.objects=[{id:1}]": (
         "streams.gate.objects[0] must have points, a box or a mask_file"
@@ -181,6 +293,18 @@ TOGETHER_IMPOSSIBLE = {
     ("metrics.port=5555", "metrics.host=0.0.0.0"): (
         "zeromq.endpoint and metrics.port both listen on port 5555: give one of them another port"
     ),
+    ("api.port=5555",): (
+        "zeromq.endpoint and api.port both listen on port 5555: give one of them another port"
+    ),
+    ("api.port=9464",): (
+        "metrics.port and api.port both listen on port 9464: give one of them another port"
+    ),
+    ("webrtc.port_minimum=9", "webrtc.port_maximum=8"): (
+        "webrtc.port_minimum must be at most port_maximum, or both 0 for any port, got 9 and 8"
+    ),
+    ("api.tls_certificate=/c", "api.tls_key=/k", "api.self_signed=true"): (
+        "api.self_signed excludes api.tls_certificate: choose one of them"
+    ),
     ("zeromq.endpoint=ipc:///tmp/a", "control.endpoint=ipc:///tmp/a"): (
         "zeromq.endpoint and control.endpoint are both ipc:///tmp/a"
     ),
@@ -213,6 +337,14 @@ def test_values_that_exclude_each_other_are_refused(
         ("metrics.port=5555", "metrics.enabled=false"),
         ("metrics.port=0", "zeromq.endpoint=tcp://127.0.0.1:*"),
         ("metrics.port=5555", "zeromq.endpoint=ipc:///tmp/x"),
+        ("api.port=9464", "metrics.enabled=false"),
+        ("api.port=9464", "api.enabled=false"),
+        ("api.port=0", "metrics.port=0"),
+        ("api.host=0.0.0.0", "api.enabled=false"),
+        ("api.host=0.0.0.0", "api.tokens=[{name:a,scopes:[read],token_env:T}]"),
+        ("api.host=::1",),
+        ("api.url_hosts=[camera.local,'*.example.org',10.0.0.0/8,192.0.2.1,'2001:db8::/32']",),
+        ("api.cors_origins=['https://wall.example.org','http://localhost:3000']",),
     ],
 )
 def test_different_listeners_are_allowed(overrides: tuple[str, ...]) -> None:
@@ -229,7 +361,8 @@ BAD_FILES = {
     "heartbeat_s: 1\nheartbeat_s: 2\n": "{file}, line 2: found duplicate key heartbeat_s",
     "defaults: [model: nano]\n": (
         "defaults is not a setting (known here: streams, model, tracking, zeromq, metrics, "
-        "control, log, max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
+        "control, api, webrtc, picture, history, state_directory, log, max_batch_wait_ms, "
+        "heartbeat_s, status_s, shutdown_timeout_s)"
     ),
     "streams: {gate: {url: '${oc.env:NOT_SET_ANYWHERE}'}}": (
         "streams.gate.url: Environment variable 'NOT_SET_ANYWHERE' not found"
@@ -325,6 +458,27 @@ def test_objects_are_read_in_full() -> None:
 
 def test_shipped_configuration_is_the_defaults_of_the_code() -> None:
     assert load_config() == MaskletConfig()
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/masklet:/var/lib/other"}, "/var/lib/masklet"),
+        ({"XDG_STATE_HOME": "/home/ada/state"}, "/home/ada/state/masklet"),
+    ],
+)
+def test_state_lies_in_a_folder_for_each_control_endpoint(
+    environment: dict[str, str], folder: str
+) -> None:
+    first = state_folder("auto", "ipc:///run/a.sock", environment)
+    second = state_folder("auto", "ipc:///run/b.sock", environment)
+    assert first is not None
+    assert second is not None
+    assert first != second
+    assert str(first.parent) == str(second.parent) == folder
+    assert state_folder("auto", "ipc:///run/a.sock", environment) == first
+    assert state_folder("none", "ipc:///run/a.sock", environment) is None
+    assert state_folder("/srv/masklet", "ipc:///run/a.sock", environment) == Path("/srv/masklet")
 
 
 def test_shipped_rtsp_example_shows_every_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,100 @@
+"""The folder in which a daemon keeps its state: where it lies, and that nobody else uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from streamer.errors import ConfigError
+
+AUTO = "auto"
+NONE = "none"
+_LOCK_FILE = "lock"
+
+
+def check_state_directory(value: str) -> None:
+    """Raise ``ConfigError`` for a ``state_directory`` that names no folder."""
+    if value not in (AUTO, NONE) and not Path(value).is_absolute():
+        raise ConfigError(
+            f"state_directory must be an absolute path, {AUTO} or {NONE}, got {value!r}"
+        )
+
+
+def state_folder(
+    state_directory: str, control_endpoint: str, environment: Mapping[str, str] = os.environ
+) -> Path | None:
+    """The folder for a daemon with this ``control.endpoint``; None: nothing is kept.
+
+    ``auto`` is a folder of its own for each endpoint in the first of ``$STATE_DIRECTORY`` (set by
+    systemd), ``$XDG_STATE_HOME/masklet`` and ``~/.local/state/masklet``.
+    """
+    if state_directory == NONE:
+        return None
+    if state_directory != AUTO:
+        return Path(state_directory)
+    if systemd := environment.get("STATE_DIRECTORY"):
+        base = Path(systemd.partition(":")[0])
+    elif home := environment.get("XDG_STATE_HOME"):
+        base = Path(home) / "masklet"
+    else:
+        base = Path.home() / ".local" / "state" / "masklet"
+    return base / f"daemon-{hashlib.sha256(control_endpoint.encode()).hexdigest()[:12]}"
+
+
+def make_private_folder(key: str, folder: Path) -> None:
+    """Make ``folder`` with mode 0700; one that is there must be this user's alone.
+
+    Raises ``ConfigError``, which begins with ``key``.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: {folder} cannot be a folder for it ({error.strerror}); choose another path"
+        ) from error
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(
+            f"{key}: others can enter {folder} (mode {stat.S_IMODE(found.st_mode):04o}, owner "
+            f"{found.st_uid}); run `chmod 700 {folder}` or choose a folder of your own"
+        )
+
+
+class FolderLock:
+    """Keeps other daemons out of a folder, from ``acquire`` until ``release`` or our end.
+
+    An advisory lock of the kernel (flock): a killed process leaves none behind.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _LOCK_FILE
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Raises ``ConfigError`` if another process has it, or the folder has no such locks."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise ConfigError(
+                f"state_directory: another daemon keeps its state in {self._path.parent}; stop "
+                "it, or give this one another state_directory (or none)"
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise ConfigError(
+                f"state_directory: {self._path} cannot be locked ({error.strerror}); choose a "
+                "folder on a local disk"
+            ) from error
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let others in."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
