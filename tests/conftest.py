@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T], timeout_s: float = 60.0, what: str = "") -> T:
     """The first true value of ``condition``; fails the test when ``timeout_s`` has passed.
 
     The one place where tests wait for another thread or process. The time is generous: it is
