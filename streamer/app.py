@@ -40,6 +40,7 @@ from streamer.sinks.zeromq import ZeroMQSink
 from streamer.sources import make_source
 from streamer.stream import MakeSource, Stream
 from streamer.stream_counts import StreamCounts
+from streamer.stream_settings import changed_stream
 from streamer.threads import start_thread
 from streamer.timing import Clock, SystemClock, seconds_to_ns
 from streamer.types import StreamState, StreamStatus
@@ -282,6 +283,39 @@ class App:
         """``add_stream`` with what stands under ``streams.ID`` in a file."""
         await self.add_stream(stream_id, build(StreamConfig, settings, f"streams.{stream_id}"))
 
+    def stream_config(self, stream_id: str) -> StreamConfig:
+        """The settings a stream runs with. Raises ``ControlError``."""
+        return self._known(stream_id).config
+
+    async def change_stream(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        """Change some settings of a stream, given as under ``streams.ID``; its objects stay.
+
+        The camera is connected anew only where the change concerns it. Raises ``ConfigError`` or
+        ``ControlError``, also for a ``max_objects`` below the objects followed; then nothing is
+        changed.
+        """
+        async with self._changing_streams:
+            running = self._known(stream_id)
+            changed = changed_stream(f"streams.{stream_id}", running.config, settings)
+            streams = {name: each.config for name, each in self._streams.items()}
+            streams[stream_id] = changed
+            validate(dataclasses.replace(self.config, streams=streams))
+            self._make_source(stream_id, changed)  # opens nothing, but refuses what cannot work
+            if changed.max_objects != running.config.max_objects:
+                await asyncio.wrap_future(
+                    self._inference.set_max_objects(stream_id, changed.max_objects)
+                )
+            running.stream.change(changed)
+            self._streams[stream_id] = dataclasses.replace(running, config=changed)
+
+    async def pause(self, stream_id: str) -> None:
+        """Stop tracking a stream; its camera stays connected. Raises ``ControlError``."""
+        await self.change_stream(stream_id, {"paused": True})
+
+    async def resume(self, stream_id: str) -> None:
+        """Track a paused stream again. Raises ``ControlError``."""
+        await self.change_stream(stream_id, {"paused": False})
+
     async def remove_stream(self, stream_id: str) -> None:
         """End a stream and remove its objects and its metrics. Raises ``ControlError``."""
         async with self._changing_streams:
@@ -329,7 +363,8 @@ class App:
 
     def _live_streams(self) -> int:
         return sum(
-            running.stream.state is StreamState.LIVE for running in tuple(self._streams.values())
+            running.stream.state is StreamState.LIVE and not running.config.paused
+            for running in tuple(self._streams.values())
         )
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -135,6 +135,23 @@ class Inference:
 
         return self._command(remove)
 
+    def set_max_objects(self, stream_id: str, max_objects: int) -> Future[None]:
+        """Let a stream follow more objects, or fewer: then no fewer than it follows now."""
+
+        def change() -> None:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                return
+            followed = len(stream.session.object_ids)
+            if max_objects < followed:
+                raise CapacityError(
+                    f"stream {stream_id} follows {followed} objects: max_objects {max_objects} is "
+                    "too few; remove objects first"
+                )
+            stream.session.max_objects = max_objects
+
+        return self._command(change)
+
     def prompt(self, request: PromptRequest) -> None:
         """Apply a prompt on the stream's next frame; ``request.outcome`` tells."""
 

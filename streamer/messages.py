@@ -182,6 +182,7 @@ class StatusMessage(Header, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     detail: str | None = None
     session_id: str | None = None
+    paused: bool = False
 
     @property
     def topic(self) -> Topic:

@@ -6,6 +6,7 @@ Knows nothing of other streams, of the tracker or of sinks.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import threading
 import uuid
@@ -38,6 +39,10 @@ from streamer.types import (
 
 DETACH_TIMEOUT_S = 0.8
 SOURCE_THREAD_PREFIX = "source-"
+SETTINGS_CHANGED = "settings_changed"  # why a stream is down that begins again with new settings
+PAUSE_POLL_S = 0.1
+# What a change of these does not concern is the connection: it stays.
+_NOT_THE_SOURCE = {"max_rate_hz", "paused", "max_objects", "ground_plane", "objects", "reconnect"}
 MakeSource = Callable[[str, StreamConfig], Source]
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +62,8 @@ class Stream:
     end of its media: the stream rests as ``ended`` until it is stopped. One that raises is tried
     again, after a wait that grows. ``request_stop`` ends ``run`` within a second, even while the
     source is blocked in a read: the thread is then left to its own timeout, its pictures are
-    refused, and the metric ``source_threads_detached`` counts it until it ends.
+    refused, and the metric ``source_threads_detached`` counts it until it ends. ``change`` takes
+    other settings while running; the source begins again if they concern it.
     """
 
     def __init__(
@@ -82,10 +88,16 @@ class Stream:
         self._metrics = metrics
         self._clock = clock
         self._log = stream_logger(_logger, stream_id)
+        self._random = random
         self._backoff = Backoff(config.reconnect, random)
-        self._stopping = asyncio.Event()
+        self._interrupted = asyncio.Event()  # what runs or waits now is to end: stop, or change
+        self._stopping = False
         self._stop_reason = ""
-        self._rate_limit = RateLimit(config.max_rate_hz) if config.max_rate_hz else None
+        # Replaced on the event loop, read in the source's thread at every picture.
+        self.rate_limit = _rate_limit(config)
+        self.resumed = threading.Event()
+        if not config.paused:
+            self.resumed.set()
 
         self._lock = threading.Lock()  # guards what follows: the source's thread writes it too
         self._state = StreamState.CONNECTING
@@ -119,33 +131,69 @@ class Stream:
                 frames_dropped=self._counts.frames_dropped(),
                 connect_failures=self._connect_failures,
                 object_ids=self._counts.object_ids,
+                paused=self._config.paused,
             )
 
     def request_stop(self, reason: str) -> None:
         """Let ``run`` end, within a second; ``reason`` is told. Called on the event loop."""
         self._stop_reason = reason
-        self._stopping.set()
+        self._stopping = True
+        self._interrupted.set()
+
+    def change(self, config: StreamConfig) -> None:
+        """Go on with other settings, validated before. Called on the event loop.
+
+        A setting of the source ends the connection, or the rest after the end of media, and
+        begins another at once; the others apply from the next picture on.
+        """
+        before, self._config = self._config, config
+        if config.max_rate_hz != before.max_rate_hz:
+            self.rate_limit = _rate_limit(config)
+        if config.reconnect != before.reconnect:
+            self._backoff = Backoff(config.reconnect, self._random)
+        if config.paused:
+            self.resumed.clear()
+        else:
+            self.resumed.set()
+        if config.paused != before.paused:
+            self._log.info("paused" if config.paused else "resumed")
+        if any(
+            getattr(config, each.name) != getattr(before, each.name)
+            for each in dataclasses.fields(config)
+            if each.name not in _NOT_THE_SOURCE
+        ):
+            with self._lock:
+                self._url = redact(config.url)
+            self._interrupted.set()
+        elif config != before:
+            self._publish(self.status())
 
     async def run(self) -> None:
         """Deliver pictures until stopped."""
         self._metrics.stream_up.labels(self.stream_id).set(0)
         attempts = 0
-        while not self._stopping.is_set():
+        while not self._stopping:
+            self._interrupted.clear()
             if attempts:
                 self._metrics.stream_reconnects.labels(self.stream_id).inc()
             attempts += 1
-            attempt = _Attempt(self, self._slot, self._counts, self._clock, self._rate_limit)
+            attempt = _Attempt(self, self._slot, self._counts, self._clock)
             failure = await self._one_attempt(attempt)
-            if self._stopping.is_set():
-                break
-            if failure is None:
-                self._went_down(StreamState.ENDED, SourceFailure.ENDED, "end of media")
-                await self._stopping.wait()
-                break
-            delay_s = self._backoff.next_delay_s(attempt.delivered_for_s)
-            self._failed(failure, delay_s)
-            await self._stopped_within(delay_s)
+            if not self._interrupted.is_set():
+                await self._rest(attempt, failure)
+            if self._interrupted.is_set() and not self._stopping:
+                self._went_down(StreamState.CONNECTING, SETTINGS_CHANGED)
         self._went_down(StreamState.STOPPED, self._stop_reason)
+
+    async def _rest(self, attempt: _Attempt, failure: _Failure | None) -> None:
+        """Wait until the next attempt is due; after the end of media, until interrupted."""
+        if failure is None:
+            self._went_down(StreamState.ENDED, SourceFailure.ENDED, "end of media")
+            await self._interrupted.wait()
+            return
+        delay_s = self._backoff.next_delay_s(attempt.delivered_for_s)
+        self._failed(failure, delay_s)
+        await self._interrupted_within(delay_s)
 
     async def _one_attempt(self, attempt: _Attempt) -> _Failure | None:
         try:
@@ -155,12 +203,12 @@ class Stream:
         with self._lock:
             self._url = redact(source.redacted_url)
         ended = start_thread(f"{SOURCE_THREAD_PREFIX}{self.stream_id}", lambda: attempt.run(source))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        either: set[asyncio.Future[Any]] = {ended, stopping}
+        interrupted = asyncio.ensure_future(self._interrupted.wait())
+        either: set[asyncio.Future[Any]] = {ended, interrupted}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
+            interrupted.cancel()
             attempt.stop.set()
         if not ended.done():
             await asyncio.wait({ended}, timeout=DETACH_TIMEOUT_S)
@@ -193,10 +241,10 @@ class Stream:
 
         ended.add_done_callback(attached_again)
 
-    async def _stopped_within(self, timeout_s: float) -> None:
+    async def _interrupted_within(self, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                await self._stopping.wait()
+                await self._interrupted.wait()
         except TimeoutError:
             return
 
@@ -238,12 +286,14 @@ class Stream:
 
     def _went_down(self, state: StreamState, reason: str, detail: str | None = None) -> None:
         with self._lock:
-            had_ended = self._state is StreamState.ENDED
+            was_told = self._state is StreamState.ENDED or (
+                state is StreamState.CONNECTING and self._state is not StreamState.LIVE
+            )
             self._state, self._reason, self._detail = state, reason, detail
         self._metrics.stream_up.labels(self.stream_id).set(0)
         if state is not StreamState.RETRYING:
             self._log.info("%s", state)
-        if not had_ended:  # it was told already
+        if not was_told:
             self._event(EventKind.STREAM_DOWN, reason=reason, detail=detail)
         self._publish(self.status())
 
@@ -268,7 +318,6 @@ class _Attempt:
         slot: FrameSlot,
         counts: StreamCounts,
         clock: Clock,
-        rate_limit: RateLimit | None,
     ) -> None:
         self.stop = threading.Event()
         self.detached = False
@@ -276,7 +325,6 @@ class _Attempt:
         self._slot = slot
         self._counts = counts
         self._clock = clock
-        self._rate_limit = rate_limit
         self._session_id = uuid.uuid4().hex
         self._lossless = False
         self._size: tuple[int, int] | None = None
@@ -307,7 +355,12 @@ class _Attempt:
         self._size = (width, height)
         self._last_monotonic_ns = now_ns
         self._counts.decoded(picture)
-        if self._rate_limit is not None and not self._rate_limit.allows(self._time_ns(picture)):
+        rate_limit = self._stream.rate_limit
+        if self._lossless:
+            self._wait_until_resumed()
+        if not self._stream.resumed.is_set():
+            self._slot.refuse(DropReason.PAUSED)
+        elif rate_limit is not None and not rate_limit.allows(self._time_ns(picture)):
             self._slot.refuse(DropReason.RATE_LIMIT)
         elif self._lossless:
             self._slot.put_when_taken(
@@ -324,8 +377,18 @@ class _Attempt:
         if not self.detached:
             self._stream.was_reset(reason)
 
+    def _wait_until_resumed(self) -> None:
+        """Hold a source that must lose nothing for as long as its stream is paused."""
+        while not self._stream.resumed.wait(PAUSE_POLL_S):
+            if self.stop.is_set():
+                return
+
     def _time_ns(self, picture: DecodedFrame) -> int:
         """The time by which a rate is kept: a file that plays faster has its own."""
         if self._lossless and picture.pts is not None:
             return round(picture.pts * picture.time_base * NANOSECONDS_PER_SECOND)
         return picture.arrival_monotonic_ns
+
+
+def _rate_limit(config: StreamConfig) -> RateLimit | None:
+    return RateLimit(config.max_rate_hz) if config.max_rate_hz else None

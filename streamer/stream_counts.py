@@ -14,6 +14,7 @@ STAGE_OF_DROP = {
     DropReason.DECODE_ERROR: "decode",
     DropReason.BEHIND: "decode",
     DropReason.RATE_LIMIT: "slot",
+    DropReason.PAUSED: "slot",
     DropReason.SUPERSEDED: "slot",
     DropReason.FAILED: "inference",
 }

@@ -35,6 +35,7 @@ class DropReason(StrEnum):
     DECODE_ERROR = "decode_error"  # decode: the packet did not decode
     BEHIND = "behind"  # decode: decoding (or rendering) fell behind real time
     RATE_LIMIT = "rate_limit"  # slot: above max_rate_hz
+    PAUSED = "paused"  # slot: the stream is paused
     SUPERSEDED = "superseded"  # slot: a newer frame came before it was taken
     FAILED = "failed"  # inference: the step raised for this frame
 
@@ -75,10 +76,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class ObjectResult:
-    """One object on one frame: the tracker's track and the name its user gave it."""
+    """One object on one frame: the tracker's track, and the name and colour its user gave it.
+
+    ``colour`` is ``#rrggbb``.
+    """
 
     track: Track
     label: str | None = None
+    colour: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,7 @@ class StreamStatus:
     frames_dropped: dict[str, int] = field(default_factory=dict)
     connect_failures: int = 0
     object_ids: tuple[int, ...] = ()
+    paused: bool = False
 
 
 Published = FrameResult | StreamEvent | StreamStatus

@@ -177,6 +177,7 @@ def encode_status(
         reason=status.reason,
         detail=status.detail,
         session_id=status.session_id,
+        paused=status.paused,
     )
     return [Topic(TopicKind.STATUS, status.stream_id).encode(), msgspec.msgpack.encode(header)]
 

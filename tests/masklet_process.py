@@ -48,6 +48,7 @@ class Masklet:
                 f"zeromq.endpoint=tcp://127.0.0.1:{port}",
                 f"control.endpoint={control}",
                 "metrics.port=0",
+                "api.port=0",
                 "model.threads=1",
                 *arguments,
             ],

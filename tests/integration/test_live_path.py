@@ -17,6 +17,7 @@ import pytest
 from streamer.app import App
 from streamer.client import Subscriber
 from streamer.config import (
+    ApiConfig,
     ControlConfig,
     MaskletConfig,
     MetricsConfig,
@@ -47,6 +48,7 @@ def settings(folder: Path, **streams: StreamConfig) -> MaskletConfig:
         streams=streams,
         zeromq=ZeroMQConfig(endpoint="tcp://127.0.0.1:*"),
         metrics=MetricsConfig(port=0),
+        api=ApiConfig(port=0),
         control=ControlConfig(endpoint=f"ipc://{folder}/control.sock"),
         heartbeat_s=0.2,
         status_s=0.2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +34,7 @@ class Rig:
         config = StreamConfig(url="fake://user:secret@x", reconnect=reconnect)
         for name, setting in settings.items():
             setattr(config, name, setting)
+        self.config = config
         self.metrics = Metrics()
         self.published = Journal()
         self.counts = StreamCounts("gate", self.metrics)
@@ -269,3 +271,135 @@ async def test_password_is_in_no_status(state: str) -> None:
     async with rig.running():
         await until(lambda: rig.stream.state == state)
         assert "secret" not in rig.stream.status().url
+
+
+def changed(rig: Rig, **settings: object) -> StreamConfig:
+    """The rig's settings with others in their place."""
+    return dataclasses.replace(rig.config, **settings)  # type: ignore[arg-type]
+
+
+async def test_paused_stream_stays_connected_and_counts_what_it_refuses() -> None:
+    go_on = threading.Event()
+
+    def script(output: SourceOutput, stop: threading.Event) -> None:
+        output.frame(picture(0))
+        go_on.wait(20)
+        for number in (1, 2):
+            output.frame(picture(number))
+        stop.wait(30)
+
+    rig = Rig(sources(script), paused=True)
+    async with rig.running():
+        await until(lambda: rig.stream.status().frames_decoded == 1)
+        assert rig.stream.state is StreamState.LIVE
+        assert rig.stream.status().paused
+        assert rig.slot.take() is None
+        rig.stream.change(changed(rig, paused=False))
+        assert not rig.stream.status().paused
+        go_on.set()
+        await until(lambda: rig.stream.status().frames_decoded == 3)
+        frame = rig.slot.take()
+    assert frame is not None
+    assert frame.index == 2
+    assert rig.stream.status().frames_dropped == {"paused": 1, "superseded": 1}
+    assert rig.value("frames_dropped_total", stream="gate", stage="slot", reason="paused") == 1
+    assert [status.paused for status in rig.statuses()] == [True, False, False]
+    assert rig.kinds() == ["stream_up", "stream_down"]
+
+
+async def test_paused_file_that_must_lose_nothing_waits() -> None:
+    def script(output: SourceOutput, stop: threading.Event) -> None:
+        for number in range(2):
+            output.frame(picture(number))
+
+    rig = Rig(lambda *_: ScriptedSource(script, lossless=True), paused=True)
+    async with rig.running():
+        await until(lambda: rig.stream.state is StreamState.LIVE)
+        assert rig.slot.waiting_since_monotonic_ns is None
+        rig.stream.change(changed(rig, paused=False))
+        taken: list[int] = []
+        while len(taken) < 2:
+            await until(lambda: rig.slot.waiting_since_monotonic_ns is not None)
+            frame = rig.slot.take()
+            assert frame is not None
+            taken.append(frame.index)
+    assert taken == [0, 1]
+    assert rig.stream.status().frames_dropped == {}
+
+
+async def test_paused_file_can_be_stopped() -> None:
+    rig = Rig(lambda *_: ScriptedSource(plays(0), lossless=True), paused=True)
+    async with rig.running():
+        await until(lambda: rig.stream.state is StreamState.LIVE)
+    assert rig.stream.state is StreamState.STOPPED
+
+
+async def test_new_url_connects_anew_and_says_why() -> None:
+    urls: list[str] = []
+    make = sources(plays(0), plays(1))
+
+    def make_source(stream_id: str, config: StreamConfig) -> Source:
+        urls.append(config.url)
+        return make(stream_id, config)
+
+    rig = Rig(make_source)
+    async with rig.running():
+        await until(lambda: rig.stream.state is StreamState.LIVE)
+        rig.stream.change(changed(rig, url="fake://user:secret@other"))
+        await until(lambda: rig.stream.status().frames_decoded == 2)
+        assert rig.stream.state is StreamState.LIVE
+    assert urls == ["fake://user:secret@x", "fake://user:secret@other"]
+    assert rig.kinds() == ["stream_up", "stream_down", "stream_up", "stream_down"]
+    assert rig.published.events()[1].reason == "settings_changed"
+    assert rig.stream.status().connect_failures == 0
+    assert "secret" not in str(rig.published.items)
+
+
+async def test_change_that_does_not_concern_the_camera_keeps_its_connection() -> None:
+    rig = Rig(sources(plays(0)))
+    async with rig.running():
+        await until(lambda: rig.stream.state is StreamState.LIVE)
+        session = rig.stream.status().session_id
+        rig.stream.change(
+            changed(
+                rig,
+                max_rate_hz=5.0,
+                max_objects=3,
+                ground_plane=[[0, 0, 0, 0], [9, 0, 5, 0], [9, 9, 5, 5], [0, 9, 0, 5]],
+                reconnect=ReconnectConfig(initial_s=2),
+            )
+        )
+        await asyncio.sleep(0)
+        assert rig.stream.status().session_id == session
+    assert rig.kinds() == ["stream_up", "stream_down"]
+
+
+@pytest.mark.parametrize("first", [ends, fails(SourceFailure.REFUSED)])
+async def test_new_url_ends_a_rest_at_once(first: Script) -> None:
+    rig = Rig(sources(first, plays(0)), reconnect=ReconnectConfig(initial_s=3600, maximum_s=3600))
+    async with rig.running():
+        await until(lambda: rig.stream.state in (StreamState.ENDED, StreamState.RETRYING))
+        rig.stream.change(changed(rig, url="fake://other"))
+        await until(lambda: rig.stream.state is StreamState.LIVE)
+    assert rig.kinds() == ["stream_down", "stream_up", "stream_down"]
+
+
+async def test_change_while_the_source_is_blocked_leaves_it_to_its_timeout() -> None:
+    release = threading.Event()
+
+    def blocked(output: SourceOutput, stop: threading.Event) -> None:
+        output.frame(picture(0))
+        release.wait(30)
+        output.frame(picture(1))
+
+    rig = Rig(sources(blocked, plays(2)))
+    async with rig.running():
+        await until(lambda: rig.stream.state is StreamState.LIVE)
+        rig.stream.change(changed(rig, url="fake://other"))
+        await until(lambda: rig.stream.status().frames_decoded == 2)
+        assert rig.value("source_threads_detached") == 1
+        release.set()
+        await until(lambda: rig.value("source_threads_detached") == 0)
+        frame = rig.slot.take()
+    assert frame is not None
+    assert frame.picture.pts == 2

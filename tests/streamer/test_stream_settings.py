@@ -1,0 +1,62 @@
+"""Settings of a stream laid over others, and told apart from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamer.config import ObjectConfig, ReconnectConfig, StreamConfig
+from streamer.config_values import build
+from streamer.errors import ConfigError
+from streamer.stream_settings import changed_stream, settings_of, settings_that_differ
+
+GATE = StreamConfig(
+    "rtsp://camera/1",
+    max_objects=4,
+    objects=[ObjectConfig(1, "door", box=[0, 0, 9, 9])],
+    reconnect=ReconnectConfig(initial_s=2.0),
+    options={"rtbufsize": "5"},
+)
+
+
+def test_what_is_not_given_stays() -> None:
+    changed = changed_stream("streams.gate", GATE, {"url": "rtsp://camera/2"})
+    assert changed.url == "rtsp://camera/2"
+    assert changed.objects == GATE.objects
+    assert changed.max_objects == 4
+
+
+def test_reconnect_may_be_given_in_part_and_options_as_a_whole() -> None:
+    changed = changed_stream(
+        "streams.gate", GATE, {"reconnect": {"maximum_s": 9}, "options": {"fflags": "nobuffer"}}
+    )
+    assert changed.reconnect == ReconnectConfig(initial_s=2.0, maximum_s=9.0)
+    assert changed.options == {"fflags": "nobuffer"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"urls": "x"}, r"streams\.gate\.urls is not a setting; did you mean url\?"),
+        ({"max_objects": "many"}, r"streams\.gate\.max_objects must be a whole number"),
+        ({"reconnect": 5}, r"streams\.gate\.reconnect must be a mapping"),
+        ({"reconnect": {"first": 5}}, r"streams\.gate\.reconnect\.first is not a setting"),
+        ({"url": None}, r"streams\.gate\.url must be text, got a value that is not shown"),
+        ({"objects": []}, r"streams\.gate\.objects cannot be changed while the stream runs"),
+    ],
+)
+def test_wrong_change_is_refused_and_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        changed_stream("streams.gate", GATE, settings)
+
+
+def test_differences_are_the_settings_that_make_one_of_the_other() -> None:
+    changed = changed_stream("streams.gate", GATE, {"url": "rtsp://b", "paused": True})
+    differences = settings_that_differ(changed, GATE)
+    assert differences == {"url": "rtsp://b", "paused": True}
+    assert changed_stream("streams.gate", GATE, differences) == changed
+    assert settings_that_differ(GATE, GATE) == {}
+
+
+def test_settings_of_a_stream_make_it_again() -> None:
+    assert settings_of(StreamConfig("rtsp://x")) == {"url": "rtsp://x"}
+    assert build(StreamConfig, settings_of(GATE)) == GATE
