@@ -1,7 +1,7 @@
 // Reads the number that frame_counter.py painted into a picture; the same rule in a page.
 // Loaded before any script of the page: `frameCounter.read(video or VideoFrame)`.
 
-const frameCounter = (() => {
+window.frameCounter = (() => {
   const BITS = 10;
   const CELLS = 2 * BITS;
   const HEIGHT_SHARE = 1 / 15;

@@ -1,0 +1,62 @@
+// What the tests need to know of a page and cannot see from outside; nothing of the page is changed.
+//
+// - instruments.captured: [number, Unix time in ms] of every picture the camera gave the page
+// - instruments.iceServers(): servers that the page's peer connections were told to ask
+// - instruments.watch(video): from now on [number, RTP time, Unix time in ms] of every picture shown
+
+window.instruments = (() => {
+  const captured = [];
+  const connections = [];
+  // Bound: the newest 4096 entries, minutes of pictures; a test reads them before.
+  const keep = (list, entry) => {
+    list.push(entry);
+    if (list.length > 4096) list.shift();
+  };
+
+  async function readCamera(track) {
+    const reader = new MediaStreamTrackProcessor({ track: track.clone() }).readable.getReader();
+    for (;;) {
+      const { value: frame, done } = await reader.read();
+      if (done) return;
+      const time = performance.timeOrigin + performance.now();
+      keep(captured, [frameCounter.read(frame), time]);
+      frame.close();
+    }
+  }
+
+  if (navigator.mediaDevices) {
+    const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (constraints) => {
+      const stream = await getUserMedia(constraints);
+      for (const track of stream.getVideoTracks()) void readCamera(track);
+      return stream;
+    };
+  }
+
+  const PeerConnection = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends PeerConnection {
+    constructor(...parameters) {
+      super(...parameters);
+      connections.push(this);
+    }
+  };
+
+  function watch(video) {
+    const shown = [];
+    const each = (now, metadata) => {
+      const time = performance.timeOrigin + metadata.expectedDisplayTime;
+      keep(shown, [frameCounter.read(video), metadata.rtpTimestamp ?? null, time]);
+      video.requestVideoFrameCallback(each);
+    };
+    video.requestVideoFrameCallback(each);
+    return shown;
+  }
+
+  return {
+    captured,
+    connections,
+    iceServers: () =>
+      connections.flatMap((each) => each.getConfiguration().iceServers.flatMap((server) => server.urls)),
+    watch,
+  };
+})();
