@@ -23,6 +23,8 @@ from importlib.metadata import version
 from random import Random
 from typing import Any
 
+from streamer.api.api import Api
+from streamer.api.event_hub import EventHub
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.config_checks import validate
 from streamer.config_values import build
@@ -61,6 +63,7 @@ class Endpoints:
     zeromq: str
     control: str
     metrics: str | None
+    api: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ class App:
             heartbeat_s=config.heartbeat_s,
             status_s=config.status_s,
         )
-        self._sinks: tuple[Sink, ...] = (self._zeromq, *further_sinks)
+        self._events = EventHub()
+        self._sinks: tuple[Sink, ...] = (self._zeromq, self._events, *further_sinks)
         self._fanout = Fanout(
             self._sinks, self.metrics, self._clock, on_frame_taken=lambda: self._inference.wake()
         )
@@ -139,6 +143,18 @@ class App:
         self._metrics_server = (
             MetricsServer(self.metrics, config.metrics.host, config.metrics.port)
             if config.metrics.enabled
+            else None
+        )
+        self._api = (
+            Api(
+                self,
+                config,
+                metrics=self.metrics,
+                events=self._events,
+                maximum_streams=MAXIMUM_STREAMS,
+                clock=self._clock,
+            )
+            if config.api.enabled
             else None
         )
 
@@ -161,6 +177,8 @@ class App:
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         if self._metrics_server is not None:
             await self._metrics_server.start()
+        if self._api is not None:
+            self._api.bind()
         for sink in self._sinks:
             await sink.start()
         self._fanout.start(tasks)
@@ -170,16 +188,20 @@ class App:
         for stream_id, stream_config in self.config.streams.items():
             await self._begin_stream(stream_id, stream_config)
         self._in_background(self._control.run(tasks))
+        if self._api is not None:
+            self._api.start()
+            self._in_background(self._api.run())
         self._in_background(self._report_drops())
 
     async def _serve(self) -> None:
         endpoints = self.endpoints
         _log.info(
-            "serving %d streams; results at %s, commands at %s, metrics at %s",
+            "serving %d streams; results at %s, commands at %s, metrics at %s, page and API at %s",
             len(self._streams),
             endpoints.zeromq,
             endpoints.control,
             endpoints.metrics or "no address",
+            endpoints.api or "no address",
         )
         self.started.set()
         await self._stopping.wait()
@@ -193,6 +215,8 @@ class App:
         for task in self._background:
             task.cancel()
         await self._control.close()
+        if self._api is not None:
+            await self._api.close(share_s)
         for running in self._streams.values():
             running.stream.request_stop(SHUTDOWN)
         if self._streams:
@@ -233,7 +257,27 @@ class App:
             zeromq=self._zeromq.endpoint,
             control=self._control.endpoint,
             metrics=self._metrics_server.endpoint if self._metrics_server else None,
+            api=self._api.endpoint if self._api else None,
         )
+
+    def not_ready(self) -> list[str]:
+        """The parts that do not run and without which no result is made or sent."""
+        missing = []
+        if not self.started.is_set():
+            missing.append("start")
+        if self._stopping.is_set():
+            missing.append("stopping")
+        if self._inference_ended is None or self._inference_ended.done():
+            missing.append(INFERENCE_THREAD)
+        return missing
+
+    def model_name(self) -> str:
+        """The network's name."""
+        return self._tracker.config.name
+
+    def device_name(self) -> str:
+        """Where the network runs."""
+        return str(self._tracker.device)
 
     def statuses(self) -> list[StreamStatus]:
         """How every stream does."""

@@ -124,6 +124,7 @@ def demo_settings(
     defaults = MaskletConfig()
     results_port = _free_port(DEFAULT_RESULTS_PORT, "results", console)
     metrics_port = _free_port(defaults.metrics.port, "metrics", console)
+    page_port = _free_port(defaults.api.port, "page", console)
     control = default_control_endpoint()
     if _is_served(control):
         control = f"ipc://{folder}/control.sock"
@@ -138,6 +139,7 @@ def demo_settings(
         "model": {"name": named.name, "checkpoint": named.checkpoint, "device": device},
         "zeromq": {"endpoint": f"tcp://127.0.0.1:{results_port}"},
         "metrics": {"port": metrics_port},
+        "api": {"port": page_port},
         "control": {"endpoint": control},
     }
 

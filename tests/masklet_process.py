@@ -49,6 +49,7 @@ class Masklet:
                 f"control.endpoint={control}",
                 "metrics.port=0",
                 "api.port=0",
+                "api.port=0",
                 "model.threads=1",
                 *arguments,
             ],

@@ -199,6 +199,7 @@ def _daemon(
         "model": {"checkpoint": checkpoint} if named else {"name": checkpoint},
         "zeromq": {"endpoint": f"tcp://127.0.0.1:{port}"},
         "metrics": {"enabled": False},
+        "api": {"enabled": False},
         "control": {"endpoint": f"ipc://{directory / 'control.sock'}"},
         "log": {"level": "warning"},
     }

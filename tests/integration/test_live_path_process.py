@@ -53,6 +53,7 @@ class Daemon:
                     "model": {"checkpoint": str(checkpoint), "device": "cpu", "threads": 1},
                     "zeromq": {"endpoint": self.endpoint},
                     "metrics": {"port": 0},
+                    "api": {"port": 0},
                     "control": {"endpoint": self.control},
                     "log": {"format": "json"},
                     "heartbeat_s": 0.2,

@@ -1,0 +1,156 @@
+"""The routes together, as one ASGI application with its gate, and its OpenAPI document."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp
+
+from streamer.api.context import ApiContext
+from streamer.api.gate import Gate
+from streamer.api.limits import ClientRates
+from streamer.api.origins import Origins
+from streamer.api.problems import (
+    InvalidField,
+    ProblemError,
+    ProblemModel,
+    internal_error,
+    problem_schemas,
+)
+from streamer.api.routes_health import health_router
+from streamer.errors import ConfigError, ControlError, MaskletError
+from streamer.timing import Clock
+
+_METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
+_DESCRIPTION = """\
+Live video in, masks out: the streams, their objects, prompts, events and pictures of one daemon.
+
+Every refusal is `application/problem+json` (RFC 9457). Where tokens are configured, send
+`Authorization: Bearer TOKEN`; for `EventSource`, `WebSocket` and `img` in a browser, `POST
+/v1/login` sets a cookie. Pixels are those of the source's frame, boxes half-open x0, y0, x1, y1.
+"""
+
+
+def make_application(context: ApiContext, clock: Clock) -> ASGIApp:
+    """Everything that answers requests."""
+    limits = context.config.api.limits
+    return Gate(
+        make_routes(context),
+        authorisation=context.authorisation,
+        origins=Origins(context.config.api.cors_origins),
+        rates=ClientRates(limits.requests_per_s, limits.burst, clock),
+        open_streams=context.open_streams,
+        body_bytes=limits.body_bytes,
+        cookie_name=context.cookie_name,
+    )
+
+
+def make_routes(context: ApiContext) -> FastAPI:
+    """The routes, without the gate."""
+    application = FastAPI(
+        title="Masklet",
+        version=version("masklet"),
+        description=_DESCRIPTION,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    application.include_router(health_router(context))
+    describe = application.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if ProblemModel.__name__ not in schemas:
+            schemas.update(problem_schemas())
+        return document
+
+    application.openapi = openapi  # type: ignore[method-assign]
+    for kind in (ProblemError, HTTPException, RequestValidationError, MaskletError, Exception):
+        application.add_exception_handler(kind, _on_error)
+    return application
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    """The answer to a request that was refused or went wrong.
+
+    A mistake of ours is told here in a sentence; Starlette raises it on, and the gate logs it.
+    """
+    problem = problem_of(error, request)
+    if request.scope["type"] == "websocket":
+        raise problem  # the gate refuses the handshake
+    return problem.response(request.scope.get("raw_path", b"").decode("ascii", "replace"))
+
+
+def problem_of(error: Exception, connection: HTTPConnection) -> ProblemError:
+    """What an error is to the client."""
+    match error:
+        case ProblemError():
+            return error
+        case HTTPException():
+            return _of_http_exception(error, connection)
+        case RequestValidationError():
+            return _of_invalid(error, connection)
+        case ConfigError():
+            return ProblemError(422, str(error), "invalid_settings")
+        case ControlError():
+            return ProblemError(409, str(error), "refused")
+    return internal_error()
+
+
+def _of_http_exception(error: HTTPException, connection: HTTPConnection) -> ProblemError:
+    """What Starlette and FastAPI refuse by themselves."""
+    headers = dict(error.headers or {})
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = "there is nothing at this path; /openapi.json lists what there is"
+    elif error.status_code == 405:
+        allowed = ", ".join(_allowed_methods(connection))
+        headers["Allow"] = allowed
+        detail = f"not with this method; allowed: {allowed}"
+    return ProblemError(error.status_code, detail, headers=headers)
+
+
+def _of_invalid(error: RequestValidationError, connection: HTTPConnection) -> ProblemError:
+    """A path, query, header or body that does not fit the route; never says what was sent."""
+    content_type = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    of_body = any(each["loc"][:1] == ("body",) for each in error.errors())
+    if of_body and content_type != "application/json" and not content_type.endswith("+json"):
+        sent = f"a body of type {content_type!r}" if content_type else "a body without a type"
+        return ProblemError(415, f"{sent}; send Content-Type: application/json")
+    errors = [
+        InvalidField(_location(each["loc"]), str(each["msg"])) for each in error.errors()[:32]
+    ]
+    told = "; ".join(f"{each.location}: {each.detail}" for each in errors[:3])
+    return ProblemError(422, told, "invalid_request", errors=errors)
+
+
+def _allowed_methods(connection: HTTPConnection) -> list[str]:
+    """The methods of every route at this path, not of the first that matched."""
+    routes = connection.app.routes
+    methods = [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**connection.scope, "method": method})[0] is Match.FULL
+            for route in routes
+        )
+    ]
+    if "GET" in methods:
+        methods.append("HEAD")
+    return sorted(methods)
+
+
+def _location(parts: tuple[int | str, ...]) -> str:
+    """Where an invalid value stands: a JSON pointer into the body, or ``query NAME``."""
+    place, *rest = parts
+    if place == "body":
+        return "/".join(["", *(str(part).replace("~", "~0").replace("/", "~1") for part in rest)])
+    return " ".join(str(part) for part in parts)

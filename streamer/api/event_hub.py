@@ -1,0 +1,119 @@
+"""Events for those who come over HTTP: a bounded store, and waiting for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from streamer.types import Published, StreamEvent
+
+# Bound: the oldest event goes when another comes; who asks for it later is told what is missing.
+EVENTS_KEPT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event with its place in the sequence of this daemon's life."""
+
+    number: int
+    event: StreamEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Events that a reader did not get and cannot get any more; None: it is not known how many."""
+
+    count: int | None
+
+
+class EventHub:
+    """A sink that keeps the newest ``EVENTS_KEPT`` events, for any number of readers.
+
+    A reader has a place in the store and no queue of its own: one that is slow falls behind in
+    the store and is told what it missed. Event ids are ``EPOCH-NUMBER``; the epoch is new with
+    every start of the daemon, so that an id of an earlier one is not mistaken.
+    """
+
+    name = "events"
+
+    def __init__(self) -> None:
+        self.epoch = secrets.token_hex(4)
+        self._stored: deque[StoredEvent] = deque(maxlen=EVENTS_KEPT)
+        self._next_number = 1
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    def wants(self, item: Published) -> bool:
+        """Events only."""
+        return isinstance(item, StreamEvent)
+
+    async def publish(self, item: Published) -> None:
+        """Store an event and wake who waits."""
+        if isinstance(item, StreamEvent):
+            self._stored.append(StoredEvent(self._next_number, item))
+            self._next_number += 1
+            self._wake()
+
+    async def close(self) -> None:
+        """End every reader."""
+        self.end_readers()
+
+    def end_readers(self) -> None:
+        """Let every ``read`` end once it has given what is stored."""
+        self._closed = True
+        self._wake()
+
+    def id_of(self, stored: StoredEvent) -> str:
+        """What a reader gives as Last-Event-ID to go on after this event."""
+        return f"{self.epoch}-{stored.number}"
+
+    def start_of(self, last_event_id: str | None, last: int) -> tuple[int, Missed | None]:
+        """The number of the first event to send, and what is missing before it.
+
+        Without an id: after the ``last`` newest events. An id of an earlier daemon, or none that
+        could be, starts at the oldest event there is.
+        """
+        oldest = self._next_number - len(self._stored)
+        if last_event_id is None:
+            return max(oldest, self._next_number - last), None
+        epoch, _, number_text = last_event_id.partition("-")
+        is_number = number_text.isascii() and number_text.isdigit() and len(number_text) < 19
+        if epoch != self.epoch or not is_number or int(number_text) >= self._next_number:
+            return oldest, Missed(None)
+        wanted = int(number_text) + 1
+        return max(wanted, oldest), Missed(oldest - wanted) if wanted < oldest else None
+
+    async def read(
+        self, start: int, stream_id: str | None, idle_s: float
+    ) -> AsyncIterator[StoredEvent | Missed | None]:
+        """Events from number ``start`` on, of one stream or all; None after ``idle_s`` of none."""
+        wanted = start
+        while True:
+            oldest = self._next_number - len(self._stored)
+            if wanted < oldest:
+                yield Missed(oldest - wanted)
+                wanted = oldest
+                continue
+            if wanted < self._next_number:
+                stored = self._stored[wanted - oldest]
+                wanted += 1
+                if stream_id in (None, stored.event.stream_id):
+                    yield stored
+                continue
+            if self._closed:
+                return
+            try:
+                async with asyncio.timeout(idle_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                yield None
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
