@@ -24,6 +24,9 @@ track: the step; publish: result to sink |
 | ``sink_errors_total`` | items a sink failed to send |
 | ``zmq_messages_sent_total``, ``zmq_messages_dropped_total`` | ZeroMQ messages by kind |
 | ``zmq_subscribers`` | subscriptions held by consumers |
+| ``picture_seconds`` | time to draw, and to encode (vp8, h264, jpeg), one picture |
+| ``picture_frames_dropped_total`` | pictures not encoded in time (encoder_busy), or not sent to \
+one viewer (viewer_behind) |
 | ``source_threads_detached`` | threads of stopped streams still blocked in a read |
 | ``build_info`` | version, model, device |
 
@@ -44,6 +47,7 @@ LATENCY_BUCKETS_S = (
     0.005, 0.01, 0.02, 0.033, 0.05, 0.067, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5,
 )  # fmt: skip
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
+PICTURE_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.2)
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 
 
@@ -112,6 +116,12 @@ class Metrics:
             "zmq_messages_dropped_total", "ZeroMQ messages that could not be sent", "kind"
         )
         self.zmq_subscribers = self._gauge("zmq_subscribers", "Subscriptions held by consumers")
+        self.picture_seconds = self._histogram(
+            "picture_seconds", "Time to draw and to encode one picture", PICTURE_BUCKETS_S, "step"
+        )
+        self.picture_frames_dropped = self._counter(
+            "picture_frames_dropped_total", "Pictures that were not shown", "stream", "reason"
+        )
         self.source_threads_detached = self._gauge(
             "source_threads_detached", "Threads of stopped streams still blocked in a read"
         )
