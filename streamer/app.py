@@ -29,13 +29,26 @@ from streamer.config import MaskletConfig, StreamConfig
 from streamer.config_checks import validate
 from streamer.config_values import build
 from streamer.control_server import ControlServer
-from streamer.errors import ConfigError, ControlError, MaskletError
+from streamer.errors import (
+    ConfigError,
+    ControlError,
+    MaskletError,
+    StreamExistsError,
+    UnknownObjectError,
+    UnknownStreamError,
+)
 from streamer.fanout import Fanout
 from streamer.frame_slot import FrameSlot
 from streamer.inference import SHUTDOWN, Inference
 from streamer.metrics import Metrics
 from streamer.metrics_server import MetricsServer
-from streamer.prompts import PromptOutcome, PromptRequest, configured_prompts
+from streamer.object_ids import ObjectIds
+from streamer.prompts import (
+    PromptOutcome,
+    PromptRequest,
+    configured_prompts,
+    new_request_id,
+)
 from streamer.scheduler import Scheduler
 from streamer.sinks.base import Sink
 from streamer.sinks.zeromq import ZeroMQSink
@@ -45,7 +58,7 @@ from streamer.stream_counts import StreamCounts
 from streamer.stream_settings import changed_stream
 from streamer.threads import start_thread
 from streamer.timing import Clock, SystemClock, seconds_to_ns
-from streamer.types import StreamState, StreamStatus
+from streamer.types import FrameMoment, ObjectSummary, StreamState, StreamStatus
 from tracker import Prompt, Tracker, TrackerOptions
 
 MAXIMUM_STREAMS = 64
@@ -74,6 +87,7 @@ class _Running:
     stream: Stream
     slot: FrameSlot
     counts: StreamCounts
+    object_ids: ObjectIds
     task: asyncio.Task[None]
 
 
@@ -283,41 +297,109 @@ class App:
         """How every stream does."""
         return [running.stream.status() for running in self._streams.values()]
 
-    async def prompt(
-        self, stream_id: str, prompt: Prompt, label: str | None = None, *, timeout_s: float = 10.0
-    ) -> PromptOutcome:
-        """Apply a prompt on the stream's next frame.
+    def objects(self, stream_id: str) -> list[ObjectSummary]:
+        """The objects of a stream as its newest frame had them. Raises ``UnknownStreamError``."""
+        self._known(stream_id)
+        return self._inference.objects(stream_id)
 
-        The outcome says whether it was applied, with the object's track on that frame, or why
-        not; a prompt that found no frame within ``timeout_s`` is withdrawn. Raises
-        ``ControlError`` for an unknown stream or when too many commands wait.
+    def next_object_id(self, stream_id: str) -> int:
+        """The smallest id, from 1 on, that no object of this stream ever had.
+
+        It is taken by ``prompt``, at once when that is called. Raises ``UnknownStreamError``.
         """
-        stream = self._known(stream_id).stream
-        request = PromptRequest(stream_id, prompt, label)
+        return self._known(stream_id).object_ids.next_unused()
+
+    async def prompt(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        label: str | None = None,
+        *,
+        colour: str | None = None,
+        moment: FrameMoment | None = None,
+        correct: bool = False,
+        request_id: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> PromptOutcome:
+        """Apply a prompt on the stream's next frame, or on the frame of ``moment``.
+
+        ``correct`` refines an object that is followed where it was found on that frame (without
+        a moment: the newest); otherwise the object starts there, anew if it was followed. The
+        outcome says whether it was applied, with the object's track on that frame and on the
+        newest, or why not; a prompt that was not begun within ``timeout_s`` is withdrawn.
+        The events ``prompt_applied`` and ``prompt_rejected`` carry ``request_id``. Raises
+        ``UnknownStreamError``, and ``BusyError`` when too many commands wait.
+        """
+        self._known(stream_id).object_ids.use(prompt.object_id)
+        request = PromptRequest(
+            stream_id,
+            prompt,
+            label,
+            colour=colour,
+            moment=moment,
+            correct=correct,
+            request_id=request_id or new_request_id(),
+        )
+        return await self._outcome(request, timeout_s)
+
+    async def preview(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        *,
+        moment: FrameMoment | None = None,
+        correct: bool = False,
+        timeout_s: float = 10.0,
+    ) -> PromptOutcome:
+        """What ``prompt`` would find on that frame (without a moment: the newest).
+
+        Changes and publishes nothing. The frame is kept for half a minute, so that the
+        prompt can be confirmed with the outcome's ``frame_index``; the next preview on another
+        frame lets it go. Raises as ``prompt`` does.
+        """
+        self._known(stream_id)
+        request = PromptRequest(stream_id, prompt, moment=moment, correct=correct, preview=True)
+        return await self._outcome(request, timeout_s)
+
+    async def _outcome(self, request: PromptRequest, timeout_s: float) -> PromptOutcome:
         self._inference.prompt(request)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(request.outcome)
         except TimeoutError:
-            return PromptOutcome(
-                request_id=request.request_id,
-                stream_id=stream_id,
-                object_id=prompt.object_id,
-                applied=False,
-                reason=f"no frame came within {timeout_s:g} s; the stream is {stream.state}",
-            )
+            running = self._streams.get(request.stream_id)
+            state = StreamState.STOPPED if running is None else running.stream.state
+            if not request.outcome.cancelled():
+                reason = f"it is not done after {timeout_s:g} s; an event will tell"
+            elif request.is_for_past:
+                reason = f"the tracker had no time for it within {timeout_s:g} s"
+            else:
+                reason = f"no frame came within {timeout_s:g} s; the stream is {state}"
+            return request.refusal(reason)
+
+    async def rename_object(
+        self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
+    ) -> None:
+        """Name or colour an object anew; None leaves what it has, "" takes it away.
+
+        Raises ``UnknownStreamError`` or ``UnknownObjectError``.
+        """
+        self._known(stream_id)
+        renamed = self._inference.rename_object(stream_id, object_id, label, colour)
+        if not await asyncio.wrap_future(renamed):
+            raise unknown_object(stream_id, object_id)
 
     async def remove_object(self, stream_id: str, object_id: int) -> None:
-        """Stop following an object. Raises ``ControlError`` if there is none."""
+        """Stop following an object. Raises ``UnknownStreamError`` or ``UnknownObjectError``."""
         self._known(stream_id)
         if not await asyncio.wrap_future(self._inference.remove_object(stream_id, object_id)):
-            raise ControlError(f"stream {stream_id} has no object {object_id}")
+            raise unknown_object(stream_id, object_id)
 
     async def add_stream(self, stream_id: str, stream_config: StreamConfig) -> None:
         """Begin another stream. Raises ``ConfigError`` or ``ControlError``; nothing is changed."""
         async with self._changing_streams:
             if stream_id in self._streams:
-                raise ControlError(f"there is a stream {stream_id} already; remove it first")
+                raise StreamExistsError(f"there is a stream {stream_id} already; remove it first")
             streams = {name: running.config for name, running in self._streams.items()}
             streams[stream_id] = stream_config
             validate(dataclasses.replace(self.config, streams=streams))
@@ -379,6 +461,9 @@ class App:
             raise ControlError(f"{MAXIMUM_STREAMS} streams run already; remove one first")
         requests = configured_prompts(stream_id, config.objects)
         self._make_source(stream_id, config)  # opens nothing, but refuses what cannot work
+        object_ids = ObjectIds()
+        for request in requests:
+            object_ids.use(request.prompt.object_id)
         counts = StreamCounts(stream_id, self.metrics)
         slot = FrameSlot(stream_id, on_filled=self._inference.wake, on_dropped=counts.dropped)
         stream = Stream(
@@ -396,13 +481,13 @@ class App:
             self._inference.add_stream(slot, counts, config.max_objects, requests)
         )
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
-        self._streams[stream_id] = _Running(config, stream, slot, counts, task)
+        self._streams[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
 
     def _known(self, stream_id: str) -> _Running:
         running = self._streams.get(stream_id)
         if running is None:
             known = ", ".join(self._streams) or "none"
-            raise ControlError(f"there is no stream {stream_id!r}; streams here: {known}")
+            raise UnknownStreamError(f"there is no stream {stream_id!r}; streams here: {known}")
         return running
 
     def _live_streams(self) -> int:
@@ -434,6 +519,11 @@ class App:
                     reasons = ", ".join(f"{reason} {count}" for reason, count in news.items())
                     _log.info("%s: frames dropped in %.0f s: %s", stream_id, DROP_REPORT_S, reasons)
             before = now
+
+
+def unknown_object(stream_id: str, object_id: int) -> UnknownObjectError:
+    """The error for an object that a stream does not follow."""
+    return UnknownObjectError(f"stream {stream_id} has no object {object_id}")
 
 
 def make_tracker(config: MaskletConfig) -> Tracker:

@@ -7,6 +7,10 @@
     │   └── WireVersionError   a message of an unknown major version
     ├── SecurityError      a bind, key or credential that is refused
     └── ControlError       a command that could not be carried out
+        ├── UnknownStreamError   there is no such stream
+        ├── UnknownObjectError   the stream follows no such object
+        ├── StreamExistsError    the stream's name is taken
+        └── BusyError            too much waits already, or the daemon is stopping: try again later
 
 Messages never hold a password: what comes from a library passes ``security.redact`` first.
 """
@@ -61,3 +65,19 @@ class SecurityError(MaskletError):
 
 class ControlError(MaskletError):
     """A command could not be carried out; nothing was changed."""
+
+
+class UnknownStreamError(ControlError):
+    """There is no stream of this name."""
+
+
+class UnknownObjectError(ControlError):
+    """The stream follows no object of this id."""
+
+
+class StreamExistsError(ControlError):
+    """There is a stream of this name already."""
+
+
+class BusyError(ControlError):
+    """Nothing more is taken now; the same command may be sent again later."""

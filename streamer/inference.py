@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from streamer.errors import ControlError
+from streamer.errors import BusyError, ControlError
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle
 from streamer.metrics import Metrics
@@ -21,7 +21,7 @@ from streamer.scheduler import Scheduler, Wait
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
 from streamer.tracked_stream import TrackedStream
-from streamer.types import Frame, Published
+from streamer.types import Frame, ObjectSummary, Published
 from tracker import Tracker
 from tracker.errors import CapacityError, PromptError, TrackerError
 from tracker.types import Track
@@ -51,7 +51,7 @@ class Inference:
 
     ``run`` is the thread. The other methods may be called from any thread; what they ask for
     is done by the thread, in their order, between two steps. Bound: ``COMMANDS_WAITING``
-    commands wait; a further one raises ``ControlError``.
+    commands wait; a further one raises ``BusyError``.
     """
 
     def __init__(
@@ -159,10 +159,28 @@ class Inference:
             stream = self._streams.get(request.stream_id)
             if stream is None:
                 request.rejected(f"there is no stream {request.stream_id!r}")
+            elif request.is_for_past:
+                stream.reject(request, "only the next frame can be prompted")
             else:
                 stream.queue(request)
 
         self._command(queue)
+
+    def objects(self, stream_id: str) -> list[ObjectSummary]:
+        """The objects of a stream as its newest frame had them; none for an unknown stream."""
+        stream = self._streams.get(stream_id)
+        return [] if stream is None else stream.objects()
+
+    def rename_object(
+        self, stream_id: str, object_id: int, label: str | None, colour: str | None
+    ) -> Future[bool]:
+        """Name or colour an object anew; the future says whether there was one."""
+
+        def rename() -> bool:
+            stream = self._streams.get(stream_id)
+            return stream is not None and stream.rename(object_id, label, colour)
+
+        return self._command(rename)
 
     def remove_object(self, stream_id: str, object_id: int) -> Future[bool]:
         """Stop following an object; the future says whether there was one."""
@@ -186,9 +204,9 @@ class Inference:
 
         with self._commands_lock:
             if self._stopping:
-                raise ControlError("the daemon is stopping")
+                raise BusyError("the daemon is stopping")
             if len(self._commands) >= COMMANDS_WAITING:
-                raise ControlError(
+                raise BusyError(
                     f"{COMMANDS_WAITING} commands wait for the tracker already; try again later"
                 )
             self._commands.append(carry_out)

@@ -112,6 +112,7 @@ class ObjectHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     score: float
     object_score: float
     label: str | None = None
+    colour: str | None = None
     mask: MaskHeader | None = None
 
 

@@ -12,12 +12,17 @@ from PIL import Image
 
 from streamer.config import ObjectConfig
 from streamer.errors import ConfigError
+from streamer.types import FrameMoment
 from tracker.types import MaskArray, Prompt, Track
 
 
 @dataclass(frozen=True, slots=True)
 class PromptOutcome:
-    """What became of a prompt: applied on a frame, with the object's track there, or why not."""
+    """What became of a prompt: applied on a frame, with the object's track there, or why not.
+
+    ``latest_track`` is the object on the newest frame, ``latest_frame_index``, once what followed
+    the prompted frame was caught up; that may be the same frame. A preview has none.
+    """
 
     request_id: str
     stream_id: str
@@ -26,6 +31,8 @@ class PromptOutcome:
     reason: str | None = None
     frame_index: int | None = None
     track: Track | None = None
+    latest_frame_index: int | None = None
+    latest_track: Track | None = None
 
 
 def new_request_id() -> str:
@@ -37,6 +44,9 @@ def new_request_id() -> str:
 class PromptRequest:
     """A prompt for the next frame of a stream, or its first from index ``at_frame`` on.
 
+    With a ``moment``, or to ``correct`` (refine the object where it was found, instead of
+    starting it there), it is for a frame that was tracked already: see ``is_for_past``.
+    A ``preview`` says what the prompt would do, and changes nothing.
     ``outcome`` is set by the inference thread; cancelling it withdraws a request that is not
     applied yet.
     """
@@ -45,41 +55,58 @@ class PromptRequest:
     prompt: Prompt
     label: str | None = None
     at_frame: int = 0
+    colour: str | None = None
+    moment: FrameMoment | None = None
+    correct: bool = False
+    preview: bool = False
     request_id: str = field(default_factory=new_request_id)
     outcome: Future[PromptOutcome] = field(default_factory=Future)
+
+    @property
+    def is_for_past(self) -> bool:
+        """Whether it is for a frame that was tracked already, not for the next one."""
+        return self.moment is not None or self.correct or self.preview
 
     def begin(self) -> bool:
         """Whether it is to be applied still; from then on it cannot be withdrawn."""
         return self.outcome.running() or self.outcome.set_running_or_notify_cancel()
 
-    def applied(self, frame_index: int, track: Track | None) -> None:
-        """Tell who waits that the tracker took it."""
-        self._settle(applied=True, frame_index=frame_index, track=track)
-
-    def rejected(self, reason: str) -> None:
-        """Tell who waits that it was refused; nothing was changed by it."""
-        self._settle(applied=False, reason=reason)
-
-    def _settle(
+    def applied(
         self,
-        *,
-        applied: bool,
-        reason: str | None = None,
-        frame_index: int | None = None,
-        track: Track | None = None,
+        frame_index: int,
+        track: Track | None,
+        latest_frame_index: int | None = None,
+        latest_track: Track | None = None,
     ) -> None:
+        """Tell who waits that the tracker took it."""
         if self.begin():
             self.outcome.set_result(
                 PromptOutcome(
                     request_id=self.request_id,
                     stream_id=self.stream_id,
                     object_id=self.prompt.object_id,
-                    applied=applied,
-                    reason=reason,
+                    applied=True,
                     frame_index=frame_index,
                     track=track,
+                    latest_frame_index=latest_frame_index,
+                    latest_track=latest_track,
                 )
             )
+
+    def rejected(self, reason: str) -> None:
+        """Tell who waits that it was refused; nothing was changed by it."""
+        if self.begin():
+            self.outcome.set_result(self.refusal(reason))
+
+    def refusal(self, reason: str) -> PromptOutcome:
+        """The outcome of a prompt that was not applied."""
+        return PromptOutcome(
+            request_id=self.request_id,
+            stream_id=self.stream_id,
+            object_id=self.prompt.object_id,
+            applied=False,
+            reason=reason,
+        )
 
 
 def configured_prompts(stream_id: str, objects: Sequence[ObjectConfig]) -> list[PromptRequest]:

@@ -19,6 +19,7 @@ from streamer.types import (
     Frame,
     FrameResult,
     ObjectResult,
+    ObjectSummary,
     Published,
     StreamEvent,
 )
@@ -32,8 +33,8 @@ _logger = logging.getLogger(__name__)
 class TrackedStream:
     """Turns tracks into results and events for one stream; used by the inference thread only.
 
-    Bounds: ``PROMPTS_WAITING`` prompts wait for a frame (a further one is rejected); labels and
-    lives exist for live objects only.
+    Bounds: ``PROMPTS_WAITING`` prompts wait for a frame (a further one is rejected); labels,
+    colours and lives exist for live objects only.
     """
 
     def __init__(
@@ -58,6 +59,9 @@ class TrackedStream:
         self._clock = clock
         self._waiting: deque[PromptRequest] = deque()
         self._labels: dict[int, str] = {}
+        self._colours: dict[int, str] = {}
+        self._newest_frame_index = -1
+        self._newest: tuple[ObjectResult, ...] = ()
         self._connection: str | None = None
         self._failing = False
 
@@ -87,6 +91,36 @@ class TrackedStream:
         """Keep requests that were due for the next frame, before all others."""
         self._waiting.extendleft(reversed(requests))
 
+    def objects(self) -> list[ObjectSummary]:
+        """The objects as the newest frame had them. May be called from any thread."""
+        frame_index = self._newest_frame_index
+        return [
+            ObjectSummary(
+                object_id=each.track.object_id,
+                label=each.label,
+                colour=each.colour,
+                state=each.track.state,
+                box_xyxy=each.track.box_xyxy,
+                area=each.track.area,
+                predicted_iou=each.track.predicted_iou,
+                object_score=each.track.object_score,
+                frame_index=frame_index,
+            )
+            for each in self._newest
+        ]
+
+    def rename(self, object_id: int, label: str | None, colour: str | None) -> bool:
+        """Name or colour an object; None leaves what it has, "" takes it away; False if unknown."""
+        if object_id not in self.session.object_ids:
+            return False
+        for given, kept in ((label, self._labels), (colour, self._colours)):
+            if given:
+                kept[object_id] = given
+            elif given is not None:
+                kept.pop(object_id, None)
+        self._newest = tuple(self._named(each.track) for each in self._newest)
+        return True
+
     def reject(self, request: PromptRequest, reason: str) -> None:
         """Refuse a prompt and say why."""
         request.rejected(reason)
@@ -107,20 +141,19 @@ class TrackedStream:
             self._lifecycle.resume(time_ns)
         self._connection = frame.session_id
         for request in applied:
-            if request.label is not None:
-                self._labels[request.prompt.object_id] = request.label
+            self._name(request)
         judged, changes = self._lifecycle.observe(tracks, time_ns)
         for change in changes:
             self._event(change.kind, object_id=change.object_id, frame_index=frame.index)
         if applied:
             self._tell_applied(applied, frame.index, judged)
-        labels = self._labels
+        self._newest_frame_index, self._newest = frame.index, tuple(map(self._named, judged))
         self._publish(
             FrameResult(
                 frame=frame,
                 started_monotonic_ns=started_ns,
                 tracked_monotonic_ns=tracked_ns,
-                objects=tuple(ObjectResult(track, labels.get(track.object_id)) for track in judged),
+                objects=self._newest,
             )
         )
         self._count(frame, judged, started_ns, tracked_ns)
@@ -168,6 +201,18 @@ class TrackedStream:
         self._lifecycle.forget(object_id)
         self._event(EventKind.REMOVED, object_id=object_id, reason=reason)
         self._labels.pop(object_id, None)
+        self._colours.pop(object_id, None)
+        self._newest = tuple(each for each in self._newest if each.track.object_id != object_id)
+
+    def _name(self, request: PromptRequest) -> None:
+        if request.label is not None:
+            self._labels[request.prompt.object_id] = request.label
+        if request.colour is not None:
+            self._colours[request.prompt.object_id] = request.colour
+
+    def _named(self, track: Track) -> ObjectResult:
+        object_id = track.object_id
+        return ObjectResult(track, self._labels.get(object_id), self._colours.get(object_id))
 
     def _drop_waiting(self, object_id: int | None, reason: str) -> bool:
         dropped = [
@@ -186,7 +231,8 @@ class TrackedStream:
         by_id = {track.object_id: track for track in tracks}
         for request in requests:
             object_id = request.prompt.object_id
-            request.applied(frame_index, by_id.get(object_id))
+            track = by_id.get(object_id)
+            request.applied(frame_index, track, frame_index, track)
             self._metrics.prompts.labels("applied").inc()
             self._log.info("prompt for object %d applied on frame %d", object_id, frame_index)
             self._event(

@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from tracker.types import Track
+from tracker.types import Track, TrackState
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -75,6 +75,19 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameMoment:
+    """Which frame of a stream is meant: one that somebody saw; without any value the newest.
+
+    ``frame_index`` is a ``Frame.index``. ``capture_time_ns`` means the tracked frame nearest to
+    it. ``session_id``, where given, is the connection that the frame must be of.
+    """
+
+    frame_index: int | None = None
+    capture_time_ns: int | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectResult:
     """One object on one frame: the tracker's track, and the name and colour its user gave it.
 
@@ -94,6 +107,21 @@ class FrameResult:
     started_monotonic_ns: int
     tracked_monotonic_ns: int
     objects: tuple[ObjectResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSummary:
+    """One followed object as it was on the newest frame, ``frame_index``; without its mask."""
+
+    object_id: int
+    label: str | None
+    colour: str | None
+    state: TrackState
+    box_xyxy: tuple[int, int, int, int]
+    area: int
+    predicted_iou: float
+    object_score: float
+    frame_index: int
 
 
 class EventKind(StrEnum):

@@ -1,0 +1,36 @@
+"""The ids of a stream's objects: which of them were ever used."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+OUT_OF_ORDER_IDS = 1024
+
+
+class ObjectIds:
+    """Knows the ids that were used, so that a consumer never takes a new object for an old one.
+
+    Bound: beyond ``OUT_OF_ORDER_IDS`` ids that somebody chose out of the order, all up to the
+    lowest of them count as used.
+    """
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._beyond: list[int] = []  # used ids above ``_next``, sorted
+
+    def next_unused(self) -> int:
+        """The smallest id from 1 on that was never used; asking does not use it."""
+        return self._next
+
+    def use(self, object_id: int) -> None:
+        """An object has, or was meant to have, this id."""
+        if object_id > self._next:
+            place = bisect_left(self._beyond, object_id)
+            if place == len(self._beyond) or self._beyond[place] != object_id:
+                insort(self._beyond, object_id)
+            if len(self._beyond) > OUT_OF_ORDER_IDS:
+                self._next = self._beyond.pop(0) + 1
+        elif object_id == self._next:
+            self._next += 1
+        while self._beyond and self._beyond[0] <= self._next:
+            self._next = max(self._next, self._beyond.pop(0) + 1)
