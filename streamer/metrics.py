@@ -125,6 +125,9 @@ class Metrics:
         self.source_threads_detached = self._gauge(
             "source_threads_detached", "Threads of stopped streams still blocked in a read"
         )
+        self.state_writes = self._counter(
+            "state_writes_total", "Times the kept state was written, by result", "result"
+        )
         self.build_info = self._gauge(
             "build_info", "Version, model and device", "version", "model", "device"
         )
@@ -132,6 +135,8 @@ class Metrics:
         # From the start at 0: a rate over a series that appears with its first event misses it.
         for result in ("applied", "rejected"):
             self.prompts.labels(result)
+        for result in ("written", "failed"):
+            self.state_writes.labels(result)
 
     def remove_stream(self, stream_id: str) -> None:
         """Remove every series of a stream that is gone."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,10 @@ from streamer.errors import ConfigError
 AUTO = "auto"
 NONE = "none"
 _LOCK_FILE = "lock"
+
+
+class FolderTakenError(ConfigError):
+    """Another daemon keeps its state in this folder."""
 
 
 def check_state_directory(value: str) -> None:
@@ -45,25 +48,6 @@ def state_folder(
     return base / f"daemon-{hashlib.sha256(control_endpoint.encode()).hexdigest()[:12]}"
 
 
-def make_private_folder(key: str, folder: Path) -> None:
-    """Make ``folder`` with mode 0700; one that is there must be this user's alone.
-
-    Raises ``ConfigError``, which begins with ``key``.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-    except OSError as error:
-        raise ConfigError(
-            f"{key}: {folder} cannot be a folder for it ({error.strerror}); choose another path"
-        ) from error
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise ConfigError(
-            f"{key}: others can enter {folder} (mode {stat.S_IMODE(found.st_mode):04o}, owner "
-            f"{found.st_uid}); run `chmod 700 {folder}` or choose a folder of your own"
-        )
-
-
 class FolderLock:
     """Keeps other daemons out of a folder, from ``acquire`` until ``release`` or our end.
 
@@ -75,21 +59,23 @@ class FolderLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Raises ``ConfigError`` if another process has it, or the folder has no such locks."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Raises ``FolderTakenError`` if another has it, ``ConfigError`` if it cannot be locked."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                raise
         except BlockingIOError:
-            os.close(descriptor)
-            raise ConfigError(
+            raise FolderTakenError(
                 f"state_directory: another daemon keeps its state in {self._path.parent}; stop "
                 "it, or give this one another state_directory (or none)"
             ) from None
         except OSError as error:
-            os.close(descriptor)
             raise ConfigError(
                 f"state_directory: {self._path} cannot be locked ({error.strerror}); choose a "
-                "folder on a local disk"
+                "folder on a local disk, or none"
             ) from error
         self._descriptor = descriptor
 

@@ -12,17 +12,25 @@ from streamer.errors import ConfigError
 
 
 def changed_stream(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
-    """``config`` with ``settings`` laid over it, as they would stand under ``streams.ID``.
+    """A running stream's ``config`` with ``settings`` laid over it.
 
-    ``reconnect`` may be given in part, every other value replaces the one before. Raises
-    ``ConfigError``, which names the setting after ``key``; limits and what excludes one another
-    are ``validate``'s business.
+    Raises ``ConfigError`` as ``laid_over`` does, and for ``objects``.
     """
     if "objects" in settings:
         raise ConfigError(
             f"{key}.objects cannot be changed while the stream runs: prompt, rename or remove the "
             "objects themselves"
         )
+    return laid_over(key, config, settings)
+
+
+def laid_over(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
+    """``config`` with ``settings`` laid over it, as they would stand under ``streams.ID``.
+
+    ``reconnect`` may be given in part, every other value replaces the one before. Raises
+    ``ConfigError``, which names the setting after ``key``; limits and what excludes one another
+    are ``validate``'s business.
+    """
     values = dataclasses.asdict(config)
     for name, value in settings.items():
         before = values.get(name)

@@ -1,0 +1,28 @@
+"""Folders for what only this user may see."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from streamer.errors import ConfigError
+
+
+def make_private_folder(key: str, folder: Path) -> None:
+    """Make ``folder`` with mode 0700; one that is there must be this user's alone.
+
+    Raises ``ConfigError``, which begins with ``key``.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: {folder} cannot be a folder for it ({error.strerror}); choose another path"
+        ) from error
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(
+            f"{key}: others can enter {folder} (mode {stat.S_IMODE(found.st_mode):04o}, owner "
+            f"{found.st_uid}); run `chmod 700 {folder}` or choose a folder of your own"
+        )
