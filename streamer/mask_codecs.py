@@ -74,7 +74,7 @@ def encode_crop(crop: MaskArray, encoding: MaskEncoding) -> bytes:
         case MaskEncoding.BITS:
             return zstandard.compress(np.packbits(crop).tobytes(), ZSTD_LEVEL)
         case MaskEncoding.POLYGON:
-            return msgspec.msgpack.encode(_rings(crop))
+            return msgspec.msgpack.encode(polygon_rings(crop))
         case MaskEncoding.NONE:
             raise WireError("encoding 'none' has no mask part to write")
 
@@ -184,7 +184,8 @@ def _decode_bits(data: bytes, height: int, width: int) -> MaskArray:
     return bits.astype(np.bool_).reshape(height, width)
 
 
-def _rings(crop: MaskArray) -> _PolygonRings:
+def polygon_rings(crop: MaskArray) -> _PolygonRings:
+    """The outlines of a crop as the ``polygon`` encoding holds them."""
     contours, _ = cv2.findContours(crop.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     longest = sorted(contours, key=len, reverse=True)[:POLYGON_MAXIMUM_RINGS]
     return [

@@ -8,7 +8,7 @@ and says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -71,6 +71,7 @@ class _Pen:
     scale: float
     line_px: int
     text_px: int
+    names: list[Box] = field(default_factory=list)
 
     @classmethod
     def for_canvas(cls, canvas: ImageArray, scale: float) -> _Pen:
@@ -95,7 +96,7 @@ class _Pen:
         outlines, _ = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         for line_px, line_colour in ((self.line_px + 2, HALO), (self.line_px, colour)):
             cv2.drawContours(
-                self.canvas, outlines, -1, line_colour, line_px, cv2.LINE_AA, offset=(x0, y0)
+                self.canvas, outlines, -1, line_colour, line_px, cv2.LINE_8, offset=(x0, y0)
             )
 
     def trail(self, points: Sequence[Point], colour: Colour) -> None:
@@ -131,16 +132,28 @@ class _Pen:
                 self._dash((x, y), (x, min(y + dash, y1)), colour)
 
     def name(self, text: str, box: Box, colour: Colour) -> None:
-        """The name above the box, or inside it at the picture's upper edge; never cut off left."""
-        label = label_picture(text, colour, self.text_px)
+        """The name above the box, or where it covers no other: below, inside; never cut off."""
         height, width = self.canvas.shape[:2]
-        label = label[:height, :width]
-        x0, y0, _, _ = self._box(box)
-        top = y0 - label.shape[0] - self.line_px - 1
-        if top < 0:
-            top = min(y0 + self.line_px + 1, height - label.shape[0])
-        left = min(max(0, x0), width - label.shape[1])
-        self.canvas[top : top + label.shape[0], left : left + label.shape[1]] = label
+        label = label_picture(text, colour, self.text_px)[:height, :width]
+        label_height, label_width = label.shape[:2]
+        x0, y0, _, y1 = self._box(box)
+        left = min(max(0, x0), width - label_width)
+        gap = self.line_px + 1
+        tops = [
+            top
+            for top in (y0 - label_height - gap, y1 + gap, y0 + gap)
+            if 0 <= top <= height - label_height
+        ] or [min(max(0, y0), height - label_height)]
+        places = [(left, top, left + label_width, top + label_height) for top in tops]
+        place = next((each for each in places if not self._covers_name(each)), places[0])
+        self.names.append(place)
+        self.canvas[place[1] : place[3], place[0] : place[2]] = label
+
+    def _covers_name(self, place: Box) -> bool:
+        return any(
+            place[0] < right and left < place[2] and place[1] < bottom and top < place[3]
+            for left, top, right, bottom in self.names
+        )
 
     def _dash(self, start: tuple[int, int], end: tuple[int, int], colour: Colour) -> None:
         cv2.line(self.canvas, start, end, HALO, self.line_px + 2)
