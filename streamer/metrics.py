@@ -27,6 +27,7 @@ track: the step; publish: result to sink |
 | ``picture_seconds`` | time to draw, and to encode (vp8, h264, jpeg), one picture |
 | ``picture_frames_dropped_total`` | pictures not encoded in time (encoder_busy), or not sent to \
 one viewer (viewer_behind) |
+| ``webrtc_peers`` | WebRTC connections by kind: publisher, viewer |
 | ``source_threads_detached`` | threads of stopped streams still blocked in a read |
 | ``build_info`` | version, model, device |
 
@@ -128,6 +129,7 @@ class Metrics:
         self.state_writes = self._counter(
             "state_writes_total", "Times the kept state was written, by result", "result"
         )
+        self.webrtc_peers = self._gauge("webrtc_peers", "WebRTC connections", "kind")
         self.build_info = self._gauge(
             "build_info", "Version, model and device", "version", "model", "device"
         )
@@ -135,6 +137,8 @@ class Metrics:
         # From the start at 0: a rate over a series that appears with its first event misses it.
         for result in ("applied", "rejected"):
             self.prompts.labels(result)
+        for kind in ("publisher", "viewer"):
+            self.webrtc_peers.labels(kind)
         for result in ("written", "failed"):
             self.state_writes.labels(result)
 

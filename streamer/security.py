@@ -77,13 +77,14 @@ def credentials(
     Raises ``ConfigError`` naming ``key`` (``streams.gate``) and the setting that is wrong.
     """
     url_username, url_password = _userinfo(url)
-    username, password = url_username, url_password
+    username = url_username
     if username_env is not None:
         username = _from_environment(f"{key}.username_env", username_env, environment)
-    if password_env is not None:
-        password = _from_environment(f"{key}.password_env", password_env, environment)
-    elif password_file is not None:
-        password = _from_file(f"{key}.password_file", password_file)
+    password = secret(
+        key, password_env=password_env, password_file=password_file, environment=environment
+    )
+    if password is None:
+        password = url_password
     if username is None and password is None:
         return None
     if username is None:
@@ -92,6 +93,24 @@ def credentials(
             "into the URL (rtsp://NAME@HOST/…)"
         )
     return Credentials(username=username, password=password or "")
+
+
+def secret(
+    key: str,
+    *,
+    password_env: str | None,
+    password_file: str | None,
+    environment: Mapping[str, str] = os.environ,
+) -> str | None:
+    """A password alone, from the environment or a file; None where neither is named.
+
+    Raises ``ConfigError`` naming ``key`` and the setting that is wrong.
+    """
+    if password_env is not None:
+        return _from_environment(f"{key}.password_env", password_env, environment)
+    if password_file is not None:
+        return _from_file(f"{key}.password_file", password_file)
+    return None
 
 
 def url_with_credentials(url: str, given: Credentials | None) -> str:

@@ -1,0 +1,182 @@
+"""From encoded pictures of a WebRTC peer to decoded frames, in the source's thread.
+
+Every picture is decoded as it comes, because those after it refer to it; which of them is
+tracked is decided by the slot behind. What cannot be decoded makes the peer send a keyframe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from fractions import Fraction
+from typing import cast
+
+import av
+
+from streamer.errors import SourceError, SourceFailure
+from streamer.sources.base import SourceOutput
+from streamer.sources.picture import RgbConverter
+from streamer.sources.presentation_time import DiscontinuityWatch
+from streamer.types import ClockSource, DecodedFrame, DropReason
+from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
+from streamer.webrtc.frame_assembler import EncodedPicture
+from streamer.webrtc.sender_report import VIDEO_CLOCK_HZ, rtp_difference
+
+RTP_TIME_BASE = Fraction(1, VIDEO_CLOCK_HZ)
+# How soon ``stop`` is noticed while nothing comes.
+POLL_S = 0.1
+# As for any other source (see sources.container).
+_MAX_PIXELS = 8192 * 4352
+_DECODERS = {"VP8": "vp8", "H264": "h264"}
+_logger = logging.getLogger(__name__)
+
+
+class EncodedPictureReader:
+    """Reads one feed to its end. One thread."""
+
+    def __init__(self, stream_id: str, feed: EncodedFeed, picture_timeout_s: float) -> None:
+        """A peer from which no picture can be decoded for ``picture_timeout_s`` is given up."""
+        self._stream_id = stream_id
+        self._feed = feed
+        self._picture_timeout_s = picture_timeout_s
+        self._converter = RgbConverter()
+        self._watch = DiscontinuityWatch()
+        self._decoder: av.VideoCodecContext | None = None
+        self._codec_name = ""
+        self._needs_keyframe = True
+        self._last_timestamp: int | None = None
+        self._presentation_time = 0
+        self._last_picture_s = time.monotonic()
+        self._warned_of_clock = False
+
+    def run(self, output: SourceOutput, stop: threading.Event) -> None:
+        """Deliver until ``stop``. Raises ``SourceError`` with the reason when the feed ends."""
+        while not stop.is_set():
+            picture = self._feed.get(POLL_S)
+            self._count_missed(output)
+            if picture is not None:
+                self._take(picture, output)
+            elif self._feed.end is not None:
+                raise self._ended(self._feed.end)
+            self._check_progress()
+
+    def _take(self, picture: EncodedPicture, output: SourceOutput) -> None:
+        if self._needs_keyframe and not picture.is_keyframe:
+            output.dropped(DropReason.NO_KEYFRAME)
+            self._feed.request_keyframe()
+            return
+        self._needs_keyframe = False
+        pts = self._counted_on(picture.timestamp)
+        for frame in self._decode(picture, pts, output):
+            self._deliver(frame, picture, output)
+
+    def _decode(
+        self, picture: EncodedPicture, pts: int, output: SourceOutput
+    ) -> list[av.VideoFrame]:
+        if self._decoder is None or picture.codec_name != self._codec_name:
+            self._codec_name = picture.codec_name
+            self._decoder = _make_decoder(picture.codec_name)
+        packet = cast("av.Packet[av.VideoStream]", av.Packet(picture.data))
+        packet.pts = packet.dts = pts
+        packet.time_base = RTP_TIME_BASE
+        try:
+            frames = self._decoder.decode(packet)
+        except av.FFmpegError:
+            output.dropped(DropReason.DECODE_ERROR)
+            self._start_again()
+            return []
+        whole = [frame for frame in frames if not frame.is_corrupt]
+        if len(whole) < len(frames):
+            output.dropped(DropReason.CORRUPT, len(frames) - len(whole))
+            self._start_again()
+        return whole
+
+    def _deliver(self, frame: av.VideoFrame, picture: EncodedPicture, output: SourceOutput) -> None:
+        pts = self._presentation_time if frame.pts is None else frame.pts
+        problem = self._watch.observe(
+            float(pts * RTP_TIME_BASE), picture.arrival_monotonic_ns / 1e9
+        )
+        if problem is not None:
+            self._feed.clock.forget()
+            output.reset(problem)
+        try:
+            image = self._converter.convert(frame)
+        except av.FFmpegError:
+            output.dropped(DropReason.DECODE_ERROR)
+            return
+        self._warn_of_clock()
+        capture_time_ns = self._feed.clock.capture_time_ns(pts)
+        self._last_picture_s = time.monotonic()
+        output.frame(
+            DecodedFrame(
+                image=image,
+                pts=pts,
+                time_base=RTP_TIME_BASE,
+                capture_time_ns=(
+                    picture.arrival_time_ns if capture_time_ns is None else capture_time_ns
+                ),
+                clock_source=(
+                    ClockSource.ARRIVAL if capture_time_ns is None else ClockSource.RTCP_SR
+                ),
+                arrival_time_ns=picture.arrival_time_ns,
+                arrival_monotonic_ns=picture.arrival_monotonic_ns,
+                decoded_monotonic_ns=time.monotonic_ns(),
+            )
+        )
+
+    def _counted_on(self, timestamp: int) -> int:
+        """RTP's 32 bits, which begin again every 13 hours, as a number that goes on."""
+        if self._last_timestamp is None:
+            self._presentation_time = timestamp
+        else:
+            self._presentation_time += rtp_difference(timestamp, self._last_timestamp)
+        self._last_timestamp = timestamp
+        return self._presentation_time
+
+    def _start_again(self) -> None:
+        """What was decoded so far is no ground for what comes."""
+        self._decoder = None
+        self._needs_keyframe = True
+        self._feed.request_keyframe()
+
+    def _count_missed(self, output: SourceOutput) -> None:
+        without_keyframe, behind = self._feed.take_missed()
+        if without_keyframe:
+            output.dropped(DropReason.NO_KEYFRAME, without_keyframe)
+        if behind:
+            output.dropped(DropReason.BEHIND, behind)
+            self._needs_keyframe = True
+
+    def _check_progress(self) -> None:
+        if time.monotonic() - self._last_picture_s < self._picture_timeout_s:
+            return
+        end = FeedEnd(
+            SourceFailure.GARBAGE,
+            f"the peer sent no picture that could be decoded for {self._picture_timeout_s:.1f} s "
+            "(open_timeout_s)",
+        )
+        self._feed.stop(end)
+        raise self._ended(end)
+
+    def _ended(self, end: FeedEnd) -> SourceError:
+        return SourceError(end.reason, f"{self._stream_id}: {end.message}")
+
+    def _warn_of_clock(self) -> None:
+        """Once a connection: a sender's clock stays wrong until someone sets it."""
+        implausible_by_s = self._feed.clock.implausible_by_s
+        if implausible_by_s is not None and not self._warned_of_clock:
+            self._warned_of_clock = True
+            _logger.warning(
+                "%s: the sender's clock is off by %.0f s and is not used",
+                self._stream_id,
+                implausible_by_s,
+            )
+
+
+def _make_decoder(codec_name: str) -> av.VideoCodecContext:
+    """One thread: more would hold pictures back. FFmpeg's VP8 follows changes of size."""
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create(_DECODERS[codec_name], "r"))
+    decoder.options = {"max_pixels": str(_MAX_PIXELS)}
+    decoder.thread_count = 1
+    return decoder

@@ -1,0 +1,34 @@
+"""A stream that somebody publishes by WHIP: waits for a publisher, and reads what comes."""
+
+from __future__ import annotations
+
+import threading
+
+from streamer.config import ReconnectConfig
+from streamer.sources.base import SourceOutput
+from streamer.sources.encoded_pictures import POLL_S, EncodedPictureReader
+from streamer.webrtc.inlet import Inlet
+
+WHIP_URL = "whip://"
+# There is nothing to spare by waiting: the next attempt only waits for the next publisher.
+WHIP_RECONNECT = ReconnectConfig(initial_s=0.05, maximum_s=0.05, factor=1, jitter=0)
+
+
+class WhipSource:
+    """One publisher's time at a stream. That nobody publishes is no failure."""
+
+    lossless = False
+    redacted_url = WHIP_URL
+
+    def __init__(self, stream_id: str, inlet: Inlet, picture_timeout_s: float) -> None:
+        self._stream_id = stream_id
+        self._inlet = inlet
+        self._picture_timeout_s = picture_timeout_s
+
+    def run(self, output: SourceOutput, stop: threading.Event) -> None:
+        """Deliver one publisher's pictures; raises ``SourceError`` when it is gone."""
+        while not stop.is_set():
+            feed = self._inlet.wait(POLL_S)
+            if feed is not None:
+                reader = EncodedPictureReader(self._stream_id, feed, self._picture_timeout_s)
+                reader.run(output, stop)

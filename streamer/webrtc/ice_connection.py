@@ -1,0 +1,185 @@
+"""The ICE agent (RFC 8445) with what a server needs beyond aioice's own.
+
+A range of UDP ports and an advertised address, for containers and address translation; the
+loopback address where there is no other; and ICE restarts, which aioice does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import aioice
+from aioice import Candidate
+from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import CandidatePair, StunProtocol, server_reflexive_candidate
+from aioice.turn import UDP_SOCKET_BUFFER_SIZE
+from aioice.utils import random_string
+
+_SERVER_TIMEOUT_S = 5
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddressing:
+    """The UDP ports to use (0 and 0: any), and the address to name instead of our own."""
+
+    port_minimum: int = 0
+    port_maximum: int = 0
+    advertised_address: str | None = None
+
+
+class IceConnection(aioice.Connection):
+    """One ICE agent with one component. ``options`` are those of ``aioice.Connection``."""
+
+    def __init__(self, addressing: LocalAddressing, **options: Any) -> None:
+        super().__init__(ice_controlling=False, **options)
+        self._addressing = addressing
+        self._random = Random()
+        # What data goes over while a restart looks for something better.
+        self._before_restart: dict[int, CandidatePair] = {}
+
+    async def get_component_candidates(
+        self, component: int, addresses: list[str], timeout: int = _SERVER_TIMEOUT_S
+    ) -> list[Candidate]:
+        """Bind a socket for each address, then ask the configured servers, if any.
+
+        aioice's own takes ports as they come. Raises ``OSError`` when no socket can be bound.
+        """
+        candidates = []
+        protocols = []
+        for address in addresses or [_LOOPBACK]:
+            protocol = await self._bind(address)
+            if protocol is None:
+                continue
+            protocols.append(protocol)
+            host, port = protocol.transport.get_extra_info("sockname")[:2]
+            protocol.local_candidate = _host_candidate(component, host, port)
+            candidates.append(protocol.local_candidate)
+        self._protocols += protocols
+        if not protocols:
+            lowest, highest = self._addressing.port_minimum, self._addressing.port_maximum
+            raise OSError(f"no UDP port of {lowest}-{highest} is free")
+        if self.stun_server is not None:
+            candidates += await self._server_reflexive(protocols, timeout)
+        advertised = self._addressing.advertised_address
+        if advertised is not None:
+            candidates = _advertised(candidates, advertised)
+        # Without addresses of its own, aioice asks the TURN server only.
+        return candidates + await super().get_component_candidates(component, [], timeout)
+
+    async def _bind(self, address: str) -> StunProtocol | None:
+        """A socket on ``address``; the range is tried from a random port on, each port once."""
+        lowest, highest = self._addressing.port_minimum, self._addressing.port_maximum
+        ports = range(lowest, highest + 1)
+        start = self._random.randrange(len(ports))
+        for port in (*ports[start:], *ports[:start]):
+            try:
+                transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+                    lambda: StunProtocol(self), local_addr=(address, port)
+                )
+            except OSError:
+                continue
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_SOCKET_BUFFER_SIZE
+            )
+            return protocol
+        return None
+
+    async def _server_reflexive(
+        self, protocols: list[StunProtocol], timeout_s: float
+    ) -> list[Candidate]:
+        assert self.stun_server is not None, "there is no server to ask"
+        asked = [
+            asyncio.ensure_future(server_reflexive_candidate(protocol, self.stun_server))
+            for protocol in protocols
+            if ipaddress.ip_address(protocol.local_candidate.host).version == 4
+        ]
+        if not asked:
+            return []
+        answered, silent = await asyncio.wait(asked, timeout=timeout_s)
+        for task in silent:
+            task.cancel()
+        return [task.result()[0] for task in answered if task.exception() is None]
+
+    # ICE restart (RFC 8445, section 9): new credentials and candidates for the same sockets.
+
+    @property
+    def is_established(self) -> bool:
+        """A pair was found, and no search is under way."""
+        return bool(self._nominated)
+
+    async def begin_restart(self, remote_username: str, remote_password: str) -> None:
+        """Forget what was agreed and make new credentials; ``connect`` then searches again.
+
+        Data goes on over the pair that was in use. Only for an established connection.
+        """
+        assert self.is_established, "a restart needs something to restart"
+        if self._query_consent_task is not None:
+            self._query_consent_task.cancel()
+            self._query_consent_task = None
+        tasks = [pair.task for pair in self._check_list if pair.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._before_restart = dict(self._nominated)
+        self._nominated.clear()
+        self._nominating.clear()
+        self._check_list.clear()
+        self._check_list_state = asyncio.Queue()
+        self._check_list_done = False
+        self._early_checks.clear()
+        self._early_checks_done = False
+        self._remote_candidates.clear()
+        self._remote_candidates_end = False
+        self._local_username = random_string(4)
+        self._local_password = random_string(22)
+        self.remote_username = remote_username
+        self.remote_password = remote_password
+
+    def end_restart(self) -> None:
+        """The search found a pair: the old one is not needed any more."""
+        self._before_restart = {}
+
+    async def recvfrom(self) -> tuple[bytes, int]:
+        """The next datagram; during a restart from whatever was connected before."""
+        if self._nominated or not self._before_restart:
+            return await super().recvfrom()
+        received = await self._queue.get()
+        if received is None:
+            raise ConnectionError("connection lost while receiving data")
+        return received
+
+    async def sendto(self, data: bytes, component: int) -> None:
+        """Send a datagram; during a restart over the pair that was in use before."""
+        pair = self._nominated.get(component) or self._before_restart.get(component)
+        if pair is None:
+            raise ConnectionError("cannot send data, not connected")
+        await pair.protocol.send_data(data, pair.remote_addr)
+
+
+def _host_candidate(component: int, host: str, port: int) -> Candidate:
+    return Candidate(
+        foundation=candidate_foundation("host", "udp", host),
+        component=component,
+        transport="udp",
+        priority=candidate_priority(component, "host"),
+        host=host,
+        port=port,
+        type="host",
+    )
+
+
+def _advertised(candidates: list[Candidate], address: str) -> list[Candidate]:
+    """``candidates`` as seen from outside: ``address`` instead of all our own of its kind."""
+    version = ipaddress.ip_address(address).version
+    return [
+        _host_candidate(candidate.component, address, candidate.port)
+        for candidate in candidates
+        if candidate.type == "host" and ipaddress.ip_address(candidate.host).version == version
+    ] + [candidate for candidate in candidates if candidate.type != "host"]

@@ -1,0 +1,31 @@
+"""Where a stream's source finds the publisher of the moment; knows neither of them."""
+
+from __future__ import annotations
+
+import threading
+
+from streamer.webrtc.encoded_feed import EncodedFeed
+
+
+class Inlet:
+    """Holds one feed, the newest. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._feed: EncodedFeed | None = None
+
+    def open(self, feed: EncodedFeed) -> None:
+        """A publisher is connected."""
+        with self._changed:
+            self._feed = feed
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> EncodedFeed | None:
+        """The feed of a publisher that is there; None if nobody came within ``timeout_s``."""
+        with self._changed:
+            if not self._has_live_feed():
+                self._changed.wait(timeout_s)
+            return self._feed if self._has_live_feed() else None
+
+    def _has_live_feed(self) -> bool:
+        return self._feed is not None and self._feed.end is None

@@ -1,0 +1,203 @@
+"""One WebRTC peer connection, as WHIP, the WHEP server and the WHEP client make them.
+
+aiortc does DTLS, SRTP and RTCP; the ICE agent is our own (``IceConnection``). No server is ever
+contacted that is not configured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceCandidate,
+    RTCPeerConnection,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+from aiortc.rtcicetransport import candidate_from_aioice, candidate_to_aioice
+
+from streamer.webrtc.encoded_feed import EncodedFeed
+from streamer.webrtc.frame_assembler import FrameAssembler
+from streamer.webrtc.ice_connection import IceConnection
+from streamer.webrtc.ice_settings import IceSettings
+from streamer.webrtc.offer import BitrateLimits, Offer
+from streamer.webrtc.remote_video import IceCredentials, RemoteVideo, read_remote_video
+from streamer.webrtc.session_description import SdpError, read_description
+from streamer.webrtc.video_reception import take_over_receiver
+
+CONNECT_TIMEOUT_S = 15.0
+_CLOSE_TIMEOUT_S = 3.0
+# What aiortc raises for a description that it cannot use.
+_LIBRARY_ERRORS = (
+    ValueError, AssertionError, InternalError, InvalidAccessError, InvalidStateError,
+    OperationError,
+)  # fmt: skip
+_logger = logging.getLogger(__name__)
+
+
+class PeerError(Exception):
+    """A connection could not be set up here; the message is for the operator."""
+
+
+class Peer:
+    """A connection with one video, in one direction. Used on one event loop.
+
+    ``connected`` is set once media can flow, ``ended`` once they cannot any more. Closing is
+    bounded and may be repeated. Bound on background tasks: one for each candidate.
+    """
+
+    def __init__(self, settings: IceSettings, video: str | MediaStreamTrack, direction: str):
+        """``video`` is a track to send, or ``"video"``; ``direction`` as in SDP."""
+        self.connected = asyncio.Event()
+        self.ended = asyncio.Event()
+        # The list of servers is given to our own agent: aiortc's default would ask a public one.
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._connection.on("connectionstatechange", self._connection_state_changed)
+        self.transceiver: RTCRtpTransceiver = self._connection.addTransceiver(
+            video, direction=direction
+        )
+        self._ice = IceConnection(settings.addressing, **settings.server_options)
+        self._use_own_agent()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._assembler: FrameAssembler | None = None
+
+    @property
+    def state(self) -> str:
+        """``new``, ``connecting``, ``connected``, ``failed`` or ``closed``."""
+        return str(self._connection.connectionState)
+
+    @property
+    def last_media_monotonic_ns(self) -> int | None:
+        """When the last packet of a received video came; None before the first."""
+        return self._assembler.last_media_monotonic_ns if self._assembler else None
+
+    async def answer(self, offer: Offer, bitrate: BitrateLimits | None = None) -> str:
+        """Our answer to ``offer``; candidates in it are tried in the background.
+
+        Raises ``SdpError`` (422) for what aiortc refuses, ``PeerError`` without a UDP port.
+        """
+        await self._set_remote(offer.video, "offer")
+        await self._set_local()
+        self.add_candidates(offer.video.candidates, end=offer.video.end_of_candidates)
+        return offer.answer(self._connection.localDescription.sdp, bitrate)
+
+    async def offer(self) -> str:
+        """Our offer, with all our candidates. Raises ``PeerError`` without a UDP port."""
+        await self._set_local()
+        return str(self._connection.localDescription.sdp)
+
+    async def accept(self, body: bytes) -> RemoteVideo:
+        """Take the answer to ``offer``. Raises ``SdpError`` for one that cannot be used."""
+        description = read_description(body)
+        sections = description.sections
+        if len(sections) != 1 or sections[0].kind != "video" or sections[0].is_rejected:
+            raise SdpError(422, "the answer must have one video section, and take it")
+        remote = read_remote_video(description, sections[0])
+        if remote.direction not in ("sendonly", "sendrecv"):
+            raise SdpError(422, f"the answer is {remote.direction}: no video will be sent")
+        await self._set_remote(remote, "answer")
+        self.add_candidates(remote.candidates, end=remote.end_of_candidates)
+        return remote
+
+    def receive_into(self, feed: EncodedFeed, remote: RemoteVideo) -> None:
+        """Put the received pictures into ``feed``; before the description is applied."""
+        names = {codec.payload_type: codec.name for codec in remote.codecs}
+        self._assembler = FrameAssembler(names, feed.put, feed.count_missed)
+        take_over_receiver(self.transceiver.receiver, self._assembler, feed.clock)
+
+    def request_keyframe(self) -> None:
+        """Ask the sender for a keyframe, and again until it comes."""
+        if self._assembler is not None:
+            self._assembler.request_keyframe()
+
+    def add_candidates(self, candidates: Sequence[RTCIceCandidate], *, end: bool = False) -> None:
+        """Try further addresses of the other side; ``end`` says that there are no more.
+
+        In the background: the name a browser gives instead of its address takes up to a second
+        to be found on the local network.
+        """
+        if self._ice._remote_candidates_end:
+            return
+        for candidate in candidates:
+            self._in_background(self._ice.add_remote_candidate(candidate_to_aioice(candidate)))
+        if end:
+            self._in_background(self._ice.add_remote_candidate(None))
+
+    @property
+    def local_candidates(self) -> list[RTCIceCandidate]:
+        """Our addresses."""
+        return [candidate_from_aioice(each) for each in self._ice.local_candidates]
+
+    async def restart_ice(self, remote: IceCredentials) -> IceCredentials:
+        """Look for a new path (RFC 8445, section 9) while media go on over the old one.
+
+        Our new credentials; the other side's candidates are added as ever. What finds no path
+        within ``CONNECT_TIMEOUT_S`` ends the peer. Raises ``PeerError`` before there is a path.
+        """
+        if not self._ice.is_established or self.ended.is_set():
+            raise PeerError("there is no connection yet that could be restarted")
+        await self._ice.begin_restart(remote.ufrag, remote.password)
+        self._in_background(self._reconnect())
+        return IceCredentials(self._ice.local_username, self._ice.local_password)
+
+    async def close(self) -> None:
+        """End the connection and free its sockets."""
+        self.ended.set()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._connection.close()
+        except TimeoutError:
+            _logger.warning("a peer connection did not close within %.0f s", _CLOSE_TIMEOUT_S)
+        # aiortc closes the agent only if it was started.
+        await self._ice.close()
+
+    def _use_own_agent(self) -> None:
+        transport = self.transceiver.receiver.transport.transport
+        transport.iceGatherer._connection = self._ice
+        transport._connection = self._ice
+        transport._recv = self._ice.recv
+        transport._send = self._ice.send
+
+    async def _set_remote(self, remote: RemoteVideo, kind: str) -> None:
+        try:
+            await self._connection.setRemoteDescription(
+                RTCSessionDescription(remote.description(), kind)
+            )
+        except _LIBRARY_ERRORS as error:
+            raise SdpError(422, f"the {kind} cannot be used: {error}") from error
+
+    async def _set_local(self) -> None:
+        try:
+            await self._connection.setLocalDescription()
+        except OSError as error:
+            raise PeerError(str(error)) from error
+
+    async def _reconnect(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._ice.connect()
+        except (ConnectionError, TimeoutError):
+            self.ended.set()
+            return
+        self._ice.end_restart()
+
+    def _connection_state_changed(self) -> None:
+        if self.state == "connected":
+            self.connected.set()
+        elif self.state in ("failed", "closed"):
+            self.ended.set()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
