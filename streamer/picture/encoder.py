@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TypeAlias, cast
 
 import av
 import cv2
@@ -14,8 +14,7 @@ from av.video.frame import PictureType
 from streamer.picture.rtp_time import VIDEO_CLOCK_HZ, VIDEO_TIME_BASE
 from streamer.types import ImageArray
 
-if TYPE_CHECKING:
-    VideoPacket = av.Packet[av.VideoStream]
+VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 
 
 class VideoCodec(StrEnum):
@@ -131,6 +130,9 @@ def _vp8_options(bitrate_bps: int) -> dict[str, str]:
         "minrate": bitrate,
         "maxrate": bitrate,
         "bufsize": str(bitrate_bps // 2),
+        # A keyframe takes at most 9 times its share, as Chromium limits it: receivers keep 128
+        # packets of a picture (aiortc), and a burst is what a network drops.
+        "max-intra-rate": "900",
         "undershoot-pct": "100",
         "overshoot-pct": "15",
         "static-thresh": "1",

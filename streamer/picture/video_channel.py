@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from streamer.config import PictureConfig
 from streamer.metrics import Metrics
 from streamer.picture.canvas import render
-from streamer.picture.encoder import VideoCodec, VideoEncoder
+from streamer.picture.encoder import VideoCodec, VideoEncoder, VideoPacket
 from streamer.picture.newest import NewestWorker
 from streamer.picture.rtp_time import VIDEO_CLOCK_HZ, video_ticks
 from streamer.picture.view import Scene, View
 from streamer.rate_limit import RateLimit
 from streamer.timing import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
-
-if TYPE_CHECKING:
-    from streamer.picture.encoder import VideoPacket
 
 # A third of a second at 30 Hz: who is further behind than this wants the newest picture.
 PACKETS_PER_VIEWER = 10
@@ -49,7 +45,7 @@ class Viewer:
         self._filled = asyncio.Event()
         self._needs_keyframe = True
         self._reading = False
-        self._closed = False
+        self.closed = asyncio.Event()
         self.dropped = 0
 
     async def read(self) -> VideoPacket | None:
@@ -60,16 +56,16 @@ class Viewer:
         if not self._reading:
             self._reading = True
             self._on_first_read(self)
-        while not self._packets and not self._closed:
+        while not self._packets and not self.closed.is_set():
             if self._needs_keyframe:
                 self._request_keyframe()
             self._filled.clear()
             await self._filled.wait()
-        return None if self._closed else self._packets.popleft()
+        return None if self.closed.is_set() else self._packets.popleft()
 
     def give(self, packet: VideoPacket) -> None:
         """Queue a packet, or drop it as the policy says."""
-        if self._closed:
+        if self.closed.is_set():
             return
         if packet.is_keyframe and not self.is_congested():
             # What waited is older and costs time only.
@@ -92,7 +88,7 @@ class Viewer:
 
     def close(self) -> None:
         """No further packets; a ``read`` that waits returns None."""
-        self._closed = True
+        self.closed.set()
         self._packets.clear()
         self._filled.set()
 
