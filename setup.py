@@ -17,6 +17,6 @@ setup(
         "streamer.configs": ["*.yaml", "*/*.yaml"],
         "tracker.checkpoints": ["*.safetensors", "*.md"],
         "tracker": ["py.typed"],
-        "streamer": ["py.typed", "WIRE.md"],
+        "streamer": ["py.typed", "WIRE.md", "web/*"],
     },
 )

@@ -1,0 +1,149 @@
+// Little live charts: one number now, and how it went in the last minute.
+
+import { element, setText } from "./dom.js";
+
+export const SAMPLES_KEPT = 120;
+export const SAMPLE_MS = 500;
+
+/** The top of a chart's scale: the smallest 1, 2 or 5 times a power of ten that holds `value`. */
+export function niceCeiling(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+}
+
+/** A chart of at most SAMPLES_KEPT samples; the oldest goes. A null sample is a gap. */
+export class Chart {
+  #samples = [];
+
+  constructor({ title, unit, digits = 0, hint = "" }) {
+    this.unit = unit;
+    this.digits = digits;
+    this.value = element("span", { class: "chart-value" }, "–");
+    this.range = element("span", { class: "chart-range" });
+    this.canvas = element("canvas", { class: "chart-canvas", "aria-hidden": "true" });
+    this.root = element("figure", { class: "chart", title: hint },
+      element("figcaption", {},
+        element("span", { class: "chart-title" }, title),
+        element("span", {}, this.value, element("span", { class: "chart-unit" }, ` ${unit}`))),
+      this.canvas, this.range);
+  }
+
+  push(sample) {
+    this.#samples.push(sample);
+    if (this.#samples.length > SAMPLES_KEPT) this.#samples.shift();
+    setText(this.value, sample === null ? "–" : sample.toFixed(this.digits));
+    this.draw();
+  }
+
+  draw() {
+    const { canvas } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    const known = this.#samples.filter((sample) => sample !== null);
+    if (!known.length || !width) return;
+    const ceiling = niceCeiling(Math.max(...known));
+    setText(this.range, `0 – ${ceiling} ${this.unit}, last minute`);
+    const context = canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    // The canvas inherits its colours from the style sheet, light or dark.
+    const { color, borderTopColor } = getComputedStyle(canvas);
+    const across = (index) =>
+      width - ((this.#samples.length - 1 - index) * width) / (SAMPLES_KEPT - 1);
+    const down = (sample) => height - 2 - (sample / ceiling) * (height - 5);
+    context.strokeStyle = borderTopColor;
+    context.beginPath();
+    for (const share of [0, 0.5, 1]) {
+      context.moveTo(0, Math.round(down(share * ceiling)) + 0.5);
+      context.lineTo(width, Math.round(down(share * ceiling)) + 0.5);
+    }
+    context.stroke();
+    context.strokeStyle = color;
+    context.fillStyle = color;
+    context.lineWidth = 1.75;
+    context.lineJoin = "round";
+    for (const [from, to] of stretches(this.#samples)) {
+      context.beginPath();
+      for (let index = from; index < to; index += 1) {
+        context.lineTo(across(index), down(this.#samples[index]));
+      }
+      context.stroke();
+      context.lineTo(across(to - 1), height);
+      context.lineTo(across(from), height);
+      context.globalAlpha = 0.12;
+      context.fill();
+      context.globalAlpha = 1;
+    }
+  }
+}
+
+/** The stretches [from, to) of samples without a gap. */
+function stretches(samples) {
+  const found = [];
+  let from = null;
+  samples.forEach((sample, index) => {
+    if (sample !== null && from === null) from = index;
+    if (sample === null && from !== null) {
+      found.push([from, index]);
+      from = null;
+    }
+  });
+  if (from !== null) found.push([from, samples.length]);
+  return found;
+}
+
+/** The three charts of a stream, sampled from its results. */
+export class StreamCharts {
+  #latencies = [];
+  #frames = 0;
+  #dropped = 0;
+  #sampledAt = performance.now();
+
+  constructor() {
+    this.charts = {
+      latency: new Chart({
+        title: "Latency", unit: "ms",
+        hint: "From the camera to the daemon's result, median of half a second",
+      }),
+      rate: new Chart({ title: "Tracked", unit: "fps", digits: 1, hint: "Frames with results" }),
+      drops: new Chart({
+        title: "Dropped", unit: "fps", digits: 1,
+        hint: "Frames passed over so that the newest is never late",
+      }),
+    };
+    this.root = element("section", { class: "charts", "aria-label": "Latency, rate and drops" },
+      ...Object.values(this.charts).map((chart) => chart.root));
+    this.redraw = () => Object.values(this.charts).forEach((chart) => chart.draw());
+    window.addEventListener("themechange", this.redraw);
+    window.addEventListener("resize", this.redraw);
+    this.timer = setInterval(() => this.#sample(), SAMPLE_MS);
+  }
+
+  /** Take in a result. */
+  add(frame) {
+    if (this.#latencies.length < 1000) this.#latencies.push(frame.latency_ms);
+    this.#frames += 1;
+    this.#dropped += Object.values(frame.dropped_since_last).reduce((sum, each) => sum + each, 0);
+  }
+
+  close() {
+    clearInterval(this.timer);
+    window.removeEventListener("themechange", this.redraw);
+    window.removeEventListener("resize", this.redraw);
+  }
+
+  #sample() {
+    const now = performance.now();
+    const seconds = (now - this.#sampledAt) / 1000;
+    const sorted = this.#latencies.sort((a, b) => a - b);
+    this.charts.latency.push(sorted.length ? sorted[Math.floor(sorted.length / 2)] : null);
+    this.charts.rate.push(this.#frames / seconds);
+    this.charts.drops.push(this.#dropped / seconds);
+    this.#latencies = [];
+    this.#frames = 0;
+    this.#dropped = 0;
+    this.#sampledAt = now;
+  }
+}

@@ -1,0 +1,76 @@
+// The daemon's events as they happen (server-sent), and their wording.
+
+import { Backoff } from "./backoff.js";
+
+const KINDS = [
+  "added", "occluded", "reacquired", "lost", "removed", "prompt_applied", "prompt_rejected",
+  "stream_up", "stream_down", "stream_reset", "degraded",
+];
+
+/**
+ * Events of all streams. `onEvent(event)` for each, `onConnected(boolean)` on change. The browser
+ * connects again after a broken line and names the last event it saw; after a refusal it gives
+ * up, so that then we do.
+ */
+export class EventFeed {
+  #source = null;
+  #backoff = new Backoff();
+  #timer = 0;
+
+  constructor({ onEvent, onConnected }) {
+    this.onEvent = onEvent;
+    this.onConnected = onConnected;
+  }
+
+  start() {
+    this.close();
+    const source = new EventSource("/v1/events");
+    this.#source = source;
+    const take = (message) => this.onEvent(JSON.parse(message.data));
+    source.onmessage = take;
+    for (const kind of KINDS) source.addEventListener(kind, take);
+    source.onopen = () => {
+      this.#backoff.reset();
+      this.onConnected(true);
+    };
+    source.onerror = () => {
+      this.onConnected(false);
+      if (source.readyState !== EventSource.CLOSED || source !== this.#source) return;
+      this.#timer = setTimeout(() => this.start(), this.#backoff.delay());
+    };
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+  }
+}
+
+/** An event in words, without its stream: "Player 1 is hidden". */
+export function describeEvent(event) {
+  const object = event.label || (event.object_id ? `Object ${event.object_id}` : "An object");
+  const because = event.reason ? `: ${event.reason.replaceAll("_", " ")}` : "";
+  switch (event.kind) {
+    case "added": return `${object} is tracked`;
+    case "occluded": return `${object} is hidden`;
+    case "reacquired": return `${object} is seen again`;
+    case "lost": return `${object} is lost`;
+    case "removed": return `${object} was removed`;
+    case "prompt_applied": return `${object}: prompt applied`;
+    case "prompt_rejected": return `${object}: prompt not applied${because}`;
+    case "stream_up": return "Stream is up";
+    case "stream_down": return `Stream is down${because}`;
+    case "stream_reset": return `Stream began anew${because}`;
+    case "degraded": return `Degraded${because}`;
+    default: return `${event.kind.replaceAll("_", " ")}${because}`;
+  }
+}
+
+/** How much an event matters to who watches: "good", "warning", "bad" or "plain". */
+export function eventTone(event) {
+  if (["lost", "prompt_rejected", "stream_down"].includes(event.kind)) return "bad";
+  if (["occluded", "degraded", "stream_reset"].includes(event.kind)) return "warning";
+  if (["added", "reacquired", "stream_up"].includes(event.kind)) return "good";
+  return "plain";
+}

@@ -1,0 +1,186 @@
+// The page: who is asked, which view is shown, and what lies around it. Read first.
+
+import { AddStreamDialog } from "./add-stream.js";
+import { Announcer } from "./announcer.js";
+import { Api } from "./api.js";
+import { Backoff } from "./backoff.js";
+import { CameraDialog, CameraPublisher } from "./camera.js";
+import { fill, icon } from "./dom.js";
+import { EventFeed, describeEvent, eventTone } from "./events.js";
+import { Help } from "./help.js";
+import { LoginView } from "./login.js";
+import { StreamView } from "./stream-view.js";
+import { setUpTheme } from "./theme.js";
+import { WallView } from "./wall.js";
+
+const TOLD = ["lost", "reacquired", "prompt_rejected", "stream_down", "stream_up", "degraded"];
+
+class Page {
+  #view = null;
+  #info = null;
+  #isFirstView = true;
+  #backoff = new Backoff();
+
+  constructor() {
+    this.holder = document.getElementById("view");
+    this.banner = document.getElementById("banner");
+    this.announcer = new Announcer(document.getElementById("notes"));
+    this.api = new Api({ onUnauthorised: () => this.#showLogin() });
+    this.help = new Help();
+    this.addStream = new AddStreamDialog(this.api, { onAdded: openStream });
+    this.camera = new CameraPublisher({ onState: (state) => this.#showCamera(state) });
+    this.cameraDialog = new CameraDialog(this.camera, { onStarted: openStream });
+    this.events = new EventFeed({
+      onEvent: (event) => this.#onEvent(event),
+      onConnected: (isConnected) => this.#onConnected(isConnected),
+    });
+    this.#setUpHeader();
+    window.addEventListener("hashchange", () => this.#info && this.#route());
+    document.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** Ask the daemon who it is and who we are, as often as it takes, then show the view. */
+  async start() {
+    try {
+      this.#info = await this.api.info();
+    } catch (error) {
+      if (error.status === 401) return; // the login is shown
+      if (error.status === 403) this.#showLogin("This token may not look at anything here.");
+      else this.#tryAgain();
+      return;
+    }
+    this.#backoff.reset();
+    this.#showInfo();
+    this.events.start();
+    this.#route();
+  }
+
+  #tryAgain() {
+    this.#onConnected(false);
+    setTimeout(() => this.start(), this.#backoff.delay());
+  }
+
+  #may(scope) {
+    return this.#info.scopes.includes(scope);
+  }
+
+  #route() {
+    const stream = /^#\/streams\/(.+)$/.exec(location.hash);
+    const common = {
+      api: this.api, announcer: this.announcer, mayControl: this.#may("control"),
+    };
+    if (stream) {
+      this.#show(new StreamView(decodeURIComponent(stream[1]), {
+        ...common,
+        onGone: (text) => {
+          this.announcer.say(text, "warning");
+          location.hash = "#/";
+        },
+      }));
+    } else {
+      // Whoever comes to a daemon with one stream wants to see that one.
+      const onFirstList = this.#isFirstView && location.hash === "" ? (streams) => {
+        if (streams.length === 1) openStream(streams[0].id, { replace: true });
+      } : null;
+      this.#show(new WallView({ ...common, onFirstList, onAddStream: () => this.addStream.open() }));
+    }
+    this.#isFirstView = false;
+  }
+
+  #show(view) {
+    this.#view?.close();
+    this.#view = view;
+    fill(this.holder, view.root);
+    view.focus();
+  }
+
+  #showLogin(why = "") {
+    if (why) this.announcer.say(why, "bad");
+    if (this.#view instanceof LoginView) return;
+    this.events.close();
+    this.#info = null;
+    this.#onConnected(true);
+    this.#show(new LoginView(this.api, { onLogin: () => this.start() }));
+  }
+
+  #onConnected(isConnected) {
+    const isBack = isConnected && !this.banner.hidden;
+    this.banner.hidden = isConnected;
+    // A daemon that comes back may be another version, or want another token.
+    if (isBack && this.#info !== null) this.#askAgain();
+  }
+
+  async #askAgain() {
+    try {
+      this.#info = await this.api.info();
+      this.#showInfo();
+    } catch {
+      // A 401 has shown the login; everything else comes up again where it matters.
+    }
+  }
+
+  #onEvent(event) {
+    this.#view?.onEvent?.(event);
+    if (!TOLD.includes(event.kind)) return;
+    this.announcer.say(`${event.stream_id}: ${describeEvent(event)}`, eventTone(event));
+  }
+
+  // The header.
+
+  #setUpHeader() {
+    document.getElementById("skip").addEventListener("click", () => this.#view?.focus());
+    const button = (id, iconName) => {
+      const found = document.getElementById(id);
+      found.prepend(icon(iconName));
+      return found;
+    };
+    setUpTheme(button("theme", "theme"));
+    button("help", "help").addEventListener("click", () => this.help.open());
+    this.cameraButton = button("camera", "camera");
+    this.cameraButton.addEventListener("click", () => {
+      if (this.camera.streamId !== null) this.camera.stop();
+      else this.cameraDialog.open();
+    });
+    this.logout = button("logout", "logout");
+    this.logout.addEventListener("click", async () => {
+      await this.api.logout();
+      this.#showLogin();
+    });
+  }
+
+  #showInfo() {
+    const { model, device, version } = this.#info;
+    document.getElementById("about").textContent = [version, model, device].filter(Boolean).join(" · ");
+    this.logout.hidden = this.#info.open !== false;
+    this.cameraButton.hidden = !this.#may("publish");
+  }
+
+  #showCamera({ state, streamId, message }) {
+    const words = {
+      idle: "Use this device's camera",
+      connecting: `Camera: connecting (${streamId})`,
+      live: `Camera is on the air (${streamId}): stop`,
+    };
+    this.cameraButton.classList.toggle("on-air", state !== "idle");
+    this.cameraButton.querySelector("span").textContent = words[state];
+    this.cameraButton.title = words[state];
+    if (message) this.announcer.say(message, "bad");
+  }
+
+  #key(event) {
+    const isTyping = event.target.closest("input:not([type=checkbox]), select, textarea");
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "?") this.help.open();
+    else if (event.key.toLowerCase() === "w" && !document.querySelector("dialog[open]")) {
+      location.hash = "#/";
+    }
+  }
+}
+
+function openStream(streamId, { replace = false } = {}) {
+  const target = `#/streams/${encodeURIComponent(streamId)}`;
+  if (replace) location.replace(target);
+  else location.hash = target;
+}
+
+new Page().start();

@@ -1,0 +1,46 @@
+// The one exchange that WHIP (RFC 9725) and WHEP share: an offer out, an answer and a session back.
+
+import { refusal, send } from "./api.js";
+
+const GATHERING_MS = 1500;
+
+/**
+ * Offer `peer`'s tracks at `url` and take the answer. Returns `{session, headers}`: the session's
+ * URL, for DELETE, and the answer's headers. Throws ApiError when the daemon refuses.
+ */
+export async function exchangeOffer(peer, url) {
+  await peer.setLocalDescription(await peer.createOffer());
+  await gathered(peer);
+  const response = await send(url, {
+    method: "POST",
+    headers: { "Content-Type": "application/sdp", Accept: "application/sdp" },
+    body: peer.localDescription.sdp,
+  });
+  if (!response.ok) throw await refusal(response);
+  const session = new URL(response.headers.get("Location"), new URL(url, location.href)).href;
+  try {
+    await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
+  } catch (error) {
+    endSession(session); // closed meanwhile, or an answer this browser cannot use
+    throw error;
+  }
+  return { session, headers: response.headers };
+}
+
+/** End a session. Works while the page goes away; a daemon that is gone needs no telling. */
+export function endSession(session) {
+  fetch(session, { method: "DELETE", credentials: "same-origin", keepalive: true }).catch(() => {});
+}
+
+/** All of this machine's candidates in one offer: no server is asked, so it takes milliseconds. */
+function gathered(peer) {
+  if (peer.iceGatheringState === "complete") return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, GATHERING_MS);
+    peer.addEventListener("icegatheringstatechange", () => {
+      if (peer.iceGatheringState !== "complete") return;
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,332 @@
+// One stream, large: the picture, its objects, charts and timeline, and what can be done to it.
+
+import { StreamCharts } from "./charts.js";
+import { element, fill, icon, setText } from "./dom.js";
+import { GroundPlaneForm } from "./ground-plane.js";
+import { homographyOf } from "./homography.js";
+import { ObjectList } from "./objects.js";
+import { Prompting } from "./prompting.js";
+import { Results } from "./results.js";
+import { remember, remembered } from "./settings.js";
+import { Stage } from "./stage.js";
+import { streamState } from "./stream-state.js";
+import { Timeline } from "./timeline.js";
+
+const STATUS_EVERY_MS = 5000;
+const LIST_EVERY_MS = 200;
+const SHOWN = [["masks", "Masks", "m"], ["boxes", "Boxes", "x"], ["trails", "Trails", "t"],
+  ["speeds", "Speeds", "v"]];
+
+/** A view of one stream; `focus()` after it was put on the page, `close()` before it goes. */
+export class StreamView {
+  #listedAt = 0;
+  #stream = null;
+
+  constructor(streamId, { api, announcer, mayControl, onGone }) {
+    Object.assign(this, { streamId, api, announcer, mayControl, onGone });
+    this.stage = new Stage(streamId, {
+      onGesture: (gesture, objects) => this.#gesture(gesture, objects),
+      isHidden: (id) => this.objects.isRemoved(id),
+      onMode: (mode) => this.#showMode(mode),
+    });
+    this.objects = new ObjectList({
+      onSelect: (id) => this.#select(id),
+      onChange: (id, change) => this.#try(() => api.changeObject(streamId, id, change)),
+      onRemove: (id) =>
+        this.#try(() => api.removeObject(streamId, id, { keepalive: document.hidden })),
+      offer: (...what) => announcer.offer(...what),
+    });
+    this.objects.isReadOnly = !mayControl;
+    this.prompting = new Prompting(api, streamId, {
+      onTrack: (answer, isNew) => this.#showTrack(answer, isNew),
+      onPreview: () => this.#showPreview(),
+      onSelect: (id) => this.#select(id),
+      onPending: (points, isWaiting) => this.stage.setPending(points, isWaiting),
+      onMessage: (text, isError) => announcer.say(text, isError ? "bad" : "warning"),
+    });
+    this.prompting.previewFirst = remembered("previewFirst", false);
+    Object.assign(this.stage.show, remembered("show", {}));
+    this.charts = new StreamCharts();
+    this.timeline = new Timeline();
+    this.ground = new GroundPlaneForm({
+      onSave: (pairs) => this.#saveGroundPlane(pairs),
+      onChange: () => {
+        this.stage.markers = this.ground.isOpen ? this.ground.points : [];
+        this.stage.redraw();
+      },
+    });
+    this.root = this.#build();
+    this.results = new Results(streamId, {
+      onFrame: (frame) => this.#onFrame(frame),
+      onStatus: (status) => this.#onStatus({ ...this.#stream, ...status }),
+      onConnected: (isConnected) => {
+        this.stage.root.classList.toggle("stale", !isConnected);
+        if (isConnected) this.#refresh();
+      },
+    });
+    this.stage.start();
+    this.results.start();
+    this.timer = setInterval(() => this.#refresh(), STATUS_EVERY_MS);
+    this.keys = (event) => this.#key(event);
+    document.addEventListener("keydown", this.keys);
+    this.leaving = () => this.objects.finishRemoving();
+    window.addEventListener("pagehide", this.leaving);
+    this.#refresh();
+    this.#loadObjects();
+    this.#select(null);
+  }
+
+  focus() {
+    this.stage.root.focus({ preventScroll: true, focusVisible: false });
+  }
+
+  close() {
+    this.objects.finishRemoving();
+    clearInterval(this.timer);
+    document.removeEventListener("keydown", this.keys);
+    window.removeEventListener("pagehide", this.leaving);
+    this.results.close();
+    this.stage.close();
+    this.charts.close();
+    this.timeline.close();
+  }
+
+  /** An event of any stream. */
+  onEvent(event) {
+    if (event.stream_id !== this.streamId) return;
+    this.timeline.addEvent(event);
+    if (event.kind.startsWith("stream_")) this.#refresh();
+    if (event.kind === "removed" && this.prompting.selectedId === event.object_id) {
+      this.#select(null);
+    }
+  }
+
+  // The page's parts.
+
+  #build() {
+    this.target = element("span", { class: "target", role: "status" });
+    this.newButton = element("button", {
+      type: "button", class: "small", onclick: () => this.#select(null),
+    }, icon("add"), "New object");
+    const preview = element("input", {
+      type: "checkbox", role: "switch", id: "preview-first",
+      onchange: () => this.#setPreviewFirst(preview.checked),
+    });
+    preview.checked = this.prompting.previewFirst;
+    this.previewSwitch = preview;
+    this.toggles = new Map(SHOWN.map(([name, title, key]) => [name, element("button", {
+      type: "button", class: "small toggle", "aria-pressed": String(this.stage.show[name]),
+      title: `${title} (${key.toUpperCase()})`, onclick: () => this.#toggle(name),
+    }, title)]));
+    this.state = element("span", { class: "state" });
+    this.facts = element("span", { class: "quiet" });
+    this.pauseButton = element("button", {
+      type: "button", class: "small", disabled: !this.mayControl, onclick: () => this.#pause(),
+    });
+    const pointingTools = this.mayControl ? element("div", { class: "tool-group" },
+      this.target, this.newButton,
+      element("label", { class: "switch" }, preview, element("span", {}, "Preview first"))) : null;
+    const streamTools = this.mayControl ? element("div", { class: "tool-group" },
+      this.pauseButton,
+      element("button", {
+        type: "button", class: "small", title: "Speeds in metres a second",
+        onclick: () => this.#openGround(),
+      }, icon("ruler"), "Metres"),
+      element("button", {
+        type: "button", class: "small danger", onclick: () => this.#removeStream(),
+      }, icon("remove"), "Remove stream")) : null;
+    return element("main", { class: "stream-view", tabindex: "-1" },
+      element("header", { class: "view-header" },
+        element("a", { href: "#/", class: "back" }, icon("back"), "All streams"),
+        element("h1", {}, this.streamId), this.state, this.facts,
+        element("span", { class: "spacer" }), streamTools),
+      element("div", { class: "stream-grid" },
+        element("div", { class: "stream-main" },
+          this.stage.root,
+          element("div", { class: "toolbar", role: "toolbar", "aria-label": "Picture" },
+            pointingTools,
+            element("div", { class: "tool-group", role: "group", "aria-label": "Show" },
+              ...this.toggles.values())),
+          this.ground.root,
+          this.charts.root),
+        element("div", { class: "stream-side" }, this.objects.root, this.timeline.root)));
+  }
+
+  // What comes from the daemon.
+
+  #onFrame(frame) {
+    this.stage.addFrame(frame);
+    this.charts.add(frame);
+    this.timeline.addFrame(frame);
+    const now = performance.now();
+    if (now - this.#listedAt < LIST_EVERY_MS) return;
+    this.#listedAt = now;
+    this.objects.update(frame.objects, this.stage.speeds);
+  }
+
+  #onStatus(stream) {
+    this.#stream = stream;
+    const { name, text, iconName } = streamState(stream);
+    this.state.className = `state state-${name}`;
+    fill(this.state, icon(iconName), text);
+    const size = stream.width ? `${stream.width} × ${stream.height}` : "";
+    setText(this.facts, size);
+    const isLive = name === "live";
+    this.stage.root.classList.toggle("not-live", !isLive);
+    this.stage.say(isLive ? "" : [text, stream.detail || stream.reason].filter(Boolean).join(": "));
+    fill(this.pauseButton, icon(stream.paused ? "resume" : "paused"),
+      stream.paused ? "Resume" : "Pause");
+    this.stage.homography = homographyOf(stream.ground_plane ?? []);
+  }
+
+  async #refresh() {
+    try {
+      this.#onStatus(await this.api.stream(this.streamId));
+    } catch (error) {
+      if (error.status === 404) this.onGone(`There is no stream ${this.streamId} (any more).`);
+    }
+  }
+
+  /** What is tracked already; a paused stream sends no results that would tell. */
+  async #loadObjects() {
+    try {
+      const objects = await this.api.objects(this.streamId);
+      if (!this.#listedAt) {
+        this.objects.update(objects.map((object) => ({ id: object.object_id, ...object })));
+      }
+    } catch {
+      // The results will tell.
+    }
+  }
+
+  #showMode(mode) {
+    const words = { connecting: "connecting", webrtc: "WebRTC", mjpeg: "JPEG" };
+    const hint = mode === "mjpeg" ? "WebRTC does not pass here; pictures come over HTTP" : "";
+    fill(this.stage.corner, element("span", { class: "badge", title: hint }, words[mode]));
+  }
+
+  // What somebody does.
+
+  #gesture(gesture, objects) {
+    if (!this.mayControl) {
+      this.announcer.say("Your token may look, not change anything.", "warning");
+    } else if (this.ground.isOpen) {
+      if (gesture.points) this.ground.addPoint(gesture.points[0]);
+    } else {
+      this.prompting.gesture(gesture, objects);
+    }
+  }
+
+  #showTrack(answer, isNew) {
+    this.stage.showAnswer(answer, null);
+    const name = answer.label || `Object ${answer.object_id}`;
+    this.announcer.say(isNew ? `${name} is tracked.` : `${name} was corrected.`, "good");
+  }
+
+  #showPreview() {
+    const { prompting, stage } = this;
+    if (prompting.isPreviewing && !stage.isFrozen) stage.freeze();
+    if (!prompting.isPreviewing && stage.isFrozen) stage.unfreeze();
+    stage.preview = prompting.preview;
+    stage.previewPoints = prompting.points;
+    if (prompting.isPreviewing) {
+      stage.setBar(
+        element("span", {}, prompting.preview
+          ? "Preview of this moment. Click more to refine." : "Looking …"),
+        element("button", {
+          type: "button", class: "primary", disabled: !prompting.preview,
+          onclick: () => prompting.keep(),
+        }, icon("check"), "Keep"),
+        element("button", { type: "button", onclick: () => prompting.cancel() }, "Cancel"));
+    } else {
+      stage.setBar();
+    }
+    stage.redraw();
+  }
+
+  #select(id) {
+    this.prompting.selectedId = id;
+    this.stage.selectedId = id;
+    this.objects.select(id);
+    if (this.target) {
+      setText(this.target, id === null ? "Click tracks a new object" : `Click corrects object ${id}`);
+      this.newButton.hidden = id === null;
+    }
+    this.stage.redraw();
+  }
+
+  #setPreviewFirst(isOn) {
+    this.prompting.previewFirst = isOn;
+    this.previewSwitch.checked = isOn;
+    remember("previewFirst", isOn);
+  }
+
+  #toggle(name) {
+    const { show } = this.stage;
+    show[name] = !show[name];
+    this.toggles.get(name).setAttribute("aria-pressed", String(show[name]));
+    remember("show", show);
+    this.stage.redraw();
+  }
+
+  async #pause() {
+    const isPaused = this.#stream?.paused;
+    await this.#try(() =>
+      (isPaused ? this.api.resume(this.streamId) : this.api.pause(this.streamId)));
+    await this.#refresh();
+  }
+
+  #openGround() {
+    this.prompting.cancel();
+    this.ground.open(this.#stream?.ground_plane ?? []);
+  }
+
+  async #saveGroundPlane(pairs) {
+    await this.api.changeStream(this.streamId, { ground_plane: pairs });
+    await this.#refresh();
+    this.announcer.say(pairs.length ? "Speeds are told in m/s now." : "Speeds are told in px/s now.");
+  }
+
+  #removeStream() {
+    if (!window.confirm(`Remove the stream ${this.streamId} and its objects?`)) return;
+    this.#try(async () => {
+      await this.api.removeStream(this.streamId);
+      this.onGone(`The stream ${this.streamId} was removed.`);
+    });
+  }
+
+  async #try(action) {
+    try {
+      await action();
+    } catch (error) {
+      this.announcer.say(error.message, "bad");
+    }
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) {
+      return;
+    }
+    if (event.key === "Escape") {
+      if (!this.prompting.cancel() && !this.stage.pointing.cancel()) this.#select(null);
+      return;
+    }
+    const isTyping = event.target.closest("input:not([type=checkbox]), select, textarea");
+    if (isTyping) return;
+    if (event.key === "Enter" && this.prompting.preview && !event.target.closest("button, a")) {
+      this.prompting.keep();
+      return;
+    }
+    const key = event.key.toLowerCase();
+    const shown = SHOWN.find(([, , letter]) => letter === key);
+    const id = this.prompting.selectedId;
+    if (shown) this.#toggle(shown[0]);
+    else if (key === "n") this.#select(null);
+    else if (key === "p" && this.mayControl) this.#setPreviewFirst(!this.prompting.previewFirst);
+    else if (key === "r" && id !== null && this.mayControl) this.objects.rename(id);
+    else if (key === "delete" && id !== null) this.objects.remove(id);
+    else if (/^[1-9]$/.test(key) && this.objects.ids.includes(Number(key))) this.#select(Number(key));
+    else return;
+    event.preventDefault();
+  }
+}

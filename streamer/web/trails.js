@@ -1,0 +1,88 @@
+// Where objects were in the last seconds, and how fast they go.
+
+import { toGround } from "./homography.js";
+
+export const TRAIL_MS = 10_000;
+// At most these many places an object and objects a stream are kept, the oldest go.
+const PLACES_KEPT = 600;
+const OBJECTS_KEPT = 64;
+const SPEED_OVER_MS = 800;
+const PLACES_FOR_SPEED = 4;
+
+/** The ways of a stream's objects by capture time. Bounds: TRAIL_MS, PLACES_KEPT, OBJECTS_KEPT. */
+export class Trails {
+  #places = new Map(); // id -> [{time, x, y, isStart}], oldest first
+
+  /** Take in a result. An object that is not seen leaves a gap in its trail. */
+  add(frame) {
+    const time = frame.capture_time_ms;
+    for (const object of frame.objects) {
+      if (!(object.area > 0)) continue;
+      const places = this.#places.get(object.id) ?? [];
+      const last = places.at(-1);
+      if (last && time <= last.time) continue; // a repeated or older frame
+      const [x0, , x1, y1] = object.bbox;
+      // The middle of the lower edge: where a standing person touches the ground.
+      places.push({ time, x: (x0 + x1) / 2, y: y1, isStart: !last || time - last.time > 500 });
+      while (places.length > PLACES_KEPT || time - places[0].time > TRAIL_MS) places.shift();
+      this.#places.delete(object.id);
+      this.#places.set(object.id, places);
+    }
+    while (this.#places.size > OBJECTS_KEPT) {
+      this.#places.delete(this.#places.keys().next().value);
+    }
+  }
+
+  /** The places of an object up to `time` (ms), not older than `duration` before it. */
+  upTo(id, time, duration = TRAIL_MS) {
+    const places = this.#places.get(id) ?? [];
+    return places.filter((place) => place.time <= time && place.time >= time - duration);
+  }
+
+  /**
+   * How fast an object moves at `time`: {value, unit}, in metres a second when `homography` is
+   * given, else in pixels a second. Null when it was not seen often enough to tell.
+   */
+  speed(id, time, homography = null) {
+    let places = this.upTo(id, time, SPEED_OVER_MS);
+    const start = places.findLastIndex((place) => place.isStart);
+    if (start > 0) places = places.slice(start);
+    const last = places.at(-1);
+    if (places.length < PLACES_FOR_SPEED || time - last.time > 300) return null;
+    const points = places.map((place) => {
+      const ground = homography ? toGround(homography, place.x, place.y) : place;
+      return ground && { time: place.time, x: ground.x, y: ground.y };
+    });
+    if (points.includes(null)) return null;
+    const value = Math.hypot(slope(points, "x"), slope(points, "y")) * 1000;
+    return { value, unit: homography ? "m/s" : "px/s" };
+  }
+
+  forget(id) {
+    this.#places.delete(id);
+  }
+
+  clear() {
+    this.#places.clear();
+  }
+}
+
+/** A speed in words that keep their length: "3.2 m/s", "140 px/s". */
+export function speedText(speed) {
+  if (!speed) return "";
+  return `${speed.value.toFixed(speed.unit === "m/s" ? 1 : 0)} ${speed.unit}`;
+}
+
+/** The slope of a coordinate over time by least squares: edges of masks tremble by some pixels. */
+function slope(points, coordinate) {
+  const count = points.length;
+  const meanTime = points.reduce((sum, point) => sum + point.time, 0) / count;
+  const mean = points.reduce((sum, point) => sum + point[coordinate], 0) / count;
+  let product = 0;
+  let square = 0;
+  for (const point of points) {
+    product += (point.time - meanTime) * (point[coordinate] - mean);
+    square += (point.time - meanTime) ** 2;
+  }
+  return square > 0 ? product / square : 0;
+}

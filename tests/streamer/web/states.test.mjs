@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { cameraObstacle } from "../../../streamer/web/camera.js";
+import { niceCeiling } from "../../../streamer/web/charts.js";
+import { describeEvent, eventTone } from "../../../streamer/web/events.js";
+import { inkOn, objectColour } from "../../../streamer/web/palette.js";
+import { streamState } from "../../../streamer/web/stream-state.js";
+import { StateHistory, WINDOW_MS } from "../../../streamer/web/timeline.js";
+
+test("the states of objects are kept as stretches inside a window", () => {
+  const history = new StateHistory();
+  const add = (time, state) =>
+    history.add({ capture_time_ms: time, objects: [{ id: 1, state, label: null, colour: null }] });
+  for (const [time, state] of [[0, "visible"], [500, "visible"], [900, "occluded"], [5000, "occluded"]]) {
+    add(time, state);
+  }
+  // The pause of four seconds is not drawn as if something had been seen.
+  assert.deepEqual(history.lanes.get(1).stretches, [
+    { state: "visible", from: 0, to: 500 }, { state: "occluded", from: 900, to: 900 },
+    { state: "occluded", from: 5000, to: 5000 },
+  ]);
+  add(WINDOW_MS + 2000, "lost");
+  assert.deepEqual(history.lanes.get(1).stretches.map(({ from }) => from), [5000, WINDOW_MS + 2000]);
+});
+
+test("a page over plain HTTP is told how to get its camera", () => {
+  const obstacle = cameraObstacle(false, false, { host: "10.0.0.5:8080" });
+  assert.match(obstacle, /api\.self_signed=true/);
+  assert.match(obstacle, /https:\/\/10\.0\.0\.5:8080\//);
+  assert.match(cameraObstacle(true, false, { host: "" }), /no camera/);
+  assert.equal(cameraObstacle(true, true, { host: "" }), null);
+});
+
+test("events are told in words, also those of later daemons", () => {
+  assert.equal(describeEvent({ kind: "lost", label: "keeper", object_id: 1 }), "keeper is lost");
+  assert.equal(describeEvent({ kind: "stream_down", reason: "no_media" }), "Stream is down: no media");
+  assert.equal(describeEvent({ kind: "brand_new", reason: "x" }), "brand new: x");
+  assert.equal(eventTone({ kind: "occluded" }), "warning");
+  assert.equal(eventTone({ kind: "brand_new" }), "plain");
+});
+
+test("a stream that waits for its publisher says so", () => {
+  assert.equal(streamState({ state: "retrying", whip: true }).text, "waiting for a publisher");
+  assert.equal(streamState({ state: "live", paused: true }).text, "paused");
+  assert.equal(streamState({ state: "brand_new" }).text, "brand_new");
+});
+
+test("colours are the palette's by id unless one was chosen, with legible names on them", () => {
+  assert.equal(objectColour(1), objectColour(8));
+  assert.notEqual(objectColour(1), objectColour(2));
+  assert.match(objectColour(0), /^#[0-9a-f]{6}$/);
+  assert.equal(objectColour(1, "#ABCDEF"), "#abcdef");
+  assert.equal(objectColour(1, "red;x"), objectColour(1));
+  assert.equal(inkOn("#f0e442"), "#000000");
+  assert.equal(inkOn("#0072b2"), "#ffffff");
+});
+
+test("charts end at round numbers", () => {
+  assert.deepEqual([0, 0.3, 1, 83, 100, 101].map(niceCeiling), [1, 0.5, 1, 100, 100, 200]);
+});
