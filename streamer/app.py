@@ -53,12 +53,24 @@ from streamer.scheduler import Scheduler
 from streamer.sinks.base import Sink
 from streamer.sinks.zeromq import ZeroMQSink
 from streamer.sources import make_source
+from streamer.sources.whip import WHIP_URL
+from streamer.state import StreamRecord, objects_to_prompt
+from streamer.state_folder import state_folder
+from streamer.state_keeper import StateKeeper, TakenUp
 from streamer.stream import MakeSource, Stream
 from streamer.stream_counts import StreamCounts
 from streamer.stream_settings import changed_stream
 from streamer.threads import start_thread
 from streamer.timing import Clock, SystemClock, seconds_to_ns
-from streamer.types import FrameMoment, ObjectSummary, StreamState, StreamStatus
+from streamer.types import (
+    FrameMoment,
+    ObjectSummary,
+    RememberedObject,
+    StreamState,
+    StreamStatus,
+)
+from streamer.webrtc.publishers import Publishers
+from streamer.webrtc.whip import Whip
 from tracker import Prompt, Tracker, TrackerOptions
 
 MAXIMUM_STREAMS = 64
@@ -105,10 +117,12 @@ class App:
         further_sinks: Sequence[Sink] = (),
         make_source: MakeSource = make_source,
         clock: Clock | None = None,
+        fresh: bool = False,
     ) -> None:
         """Build everything; nothing listens or runs yet.
 
-        ``further_sinks`` receive what the ZeroMQ publisher does. Raises ``ConfigError`` for a
+        ``further_sinks`` receive what the ZeroMQ publisher does. ``fresh`` sets aside what was
+        kept of an earlier run. Raises ``ConfigError`` for a
         configuration that cannot work and ``CheckpointError`` for a model that does not load.
         """
         validate(config)
@@ -116,7 +130,6 @@ class App:
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._clock = clock or SystemClock()
-        self._make_source = make_source
         self._random = Random()
         self._streams: dict[str, _Running] = {}
         self._changing_streams = asyncio.Lock()
@@ -125,6 +138,15 @@ class App:
         self._inference_ended: asyncio.Future[None] | None = None
 
         self.metrics = Metrics()
+        self._publishers = Publishers(config.webrtc, self.metrics)
+        self._make_source = self._publishers.among(make_source)
+        self.whip = Whip(
+            self._publishers,
+            stream_config=lambda stream_id: (
+                self._streams[stream_id].config if stream_id in self._streams else None
+            ),
+            begin_stream=self._begin_published_stream if config.webrtc.create_streams else None,
+        )
         self._tracker = tracker or make_tracker(config)
         self.metrics.build_info.labels(
             version("masklet"), self._tracker.config.name, str(self._tracker.device)
@@ -138,7 +160,14 @@ class App:
             status_s=config.status_s,
         )
         self._events = EventHub()
-        self._sinks: tuple[Sink, ...] = (self._zeromq, self._events, *further_sinks)
+        self._fresh = fresh
+        self._state = self._make_state_keeper()
+        self._sinks: tuple[Sink, ...] = (
+            self._zeromq,
+            self._events,
+            *([self._state] if self._state else []),
+            *further_sinks,
+        )
         self._fanout = Fanout(
             self._sinks, self.metrics, self._clock, on_frame_taken=lambda: self._inference.wake()
         )
@@ -189,6 +218,9 @@ class App:
         return 0
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
+        taken_up = TakenUp(self.config.streams)
+        if self._state is not None:
+            taken_up = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         if self._metrics_server is not None:
             await self._metrics_server.start()
         if self._api is not None:
@@ -199,8 +231,10 @@ class App:
         await self._control.start()
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         self._in_background(self._inference_ended_by_itself(self._inference_ended))
-        for stream_id, stream_config in self.config.streams.items():
-            await self._begin_stream(stream_id, stream_config)
+        for stream_id in taken_up.streams:
+            await self._begin_as_kept(stream_id, taken_up)
+        if self._state is not None:
+            tasks.create_task(self._state.run(), name="state")
         self._in_background(self._control.run(tasks))
         if self._api is not None:
             self._api.start()
@@ -235,8 +269,11 @@ class App:
             running.stream.request_stop(SHUTDOWN)
         if self._streams:
             await asyncio.wait({running.task for running in self._streams.values()})
+        await asyncio.wait({asyncio.ensure_future(self._publishers.close())}, timeout=share_s)
         for running in self._streams.values():
             running.slot.close()
+        if self._state is not None and self.started.is_set():
+            await self._state.finish(share_s)
         self._inference.stop()
         if self._inference_ended is not None:
             await asyncio.wait({self._inference_ended}, timeout=share_s)
@@ -388,6 +425,8 @@ class App:
         renamed = self._inference.rename_object(stream_id, object_id, label, colour)
         if not await asyncio.wrap_future(renamed):
             raise unknown_object(stream_id, object_id)
+        if self._state is not None:
+            self._state.objects_changed(stream_id)
 
     async def remove_object(self, stream_id: str, object_id: int) -> None:
         """Stop following an object. Raises ``UnknownStreamError`` or ``UnknownObjectError``."""
@@ -404,6 +443,7 @@ class App:
             streams[stream_id] = stream_config
             validate(dataclasses.replace(self.config, streams=streams))
             await self._begin_stream(stream_id, stream_config)
+        self._streams_changed()
 
     async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         """``add_stream`` with what stands under ``streams.ID`` in a file."""
@@ -432,7 +472,10 @@ class App:
                     self._inference.set_max_objects(stream_id, changed.max_objects)
                 )
             running.stream.change(changed)
+            if changed.url != running.config.url:
+                await self._publishers.end_stream(stream_id)
             self._streams[stream_id] = dataclasses.replace(running, config=changed)
+        self._streams_changed()
 
     async def pause(self, stream_id: str) -> None:
         """Stop tracking a stream; its camera stays connected. Raises ``ControlError``."""
@@ -452,18 +495,77 @@ class App:
             await asyncio.wrap_future(self._inference.remove_stream(stream_id, STREAM_REMOVED))
             running.counts.close()
             del self._streams[stream_id]
+            await self._publishers.end_stream(stream_id)
+        self._streams_changed()
 
     # Inside.
 
-    async def _begin_stream(self, stream_id: str, config: StreamConfig) -> None:
+    async def _begin_published_stream(self, stream_id: str) -> None:
+        await self.add_stream_from(stream_id, {"url": WHIP_URL})
+
+    def _make_state_keeper(self) -> StateKeeper | None:
+        folder = state_folder(self.config.state_directory, self.config.control.endpoint)
+        if folder is None:
+            return None
+        return StateKeeper(
+            folder,
+            streams=lambda: {name: running.config for name, running in self._streams.items()},
+            export=self._remembered,
+            metrics=self.metrics,
+        )
+
+    def _streams_changed(self) -> None:
+        if self._state is not None:
+            self._state.streams_changed()
+
+    async def _begin_as_kept(self, stream_id: str, taken_up: TakenUp) -> None:
+        """Begin a stream as it was left; as the file has it, where that does not work any more."""
+        record = taken_up.records.get(stream_id)
+        kept = taken_up.objects.get(stream_id, ())
+        try:
+            await self._begin_stream(stream_id, taken_up.streams[stream_id], record, kept)
+        except MaskletError as error:
+            if record is None or self._state is None:
+                raise
+            _log.warning("what was kept of stream %s is not used: %s", stream_id, error)
+            self._state.not_used(stream_id, record)
+            if stream_id in self.config.streams:
+                await self._begin_stream(stream_id, self.config.streams[stream_id])
+
+    async def _remembered(self, stream_id: str) -> list[RememberedObject]:
+        return await asyncio.wrap_future(self._inference.remembered_objects(stream_id))
+
+    async def _take_up(self, stream_id: str, kept: Sequence[RememberedObject]) -> set[int]:
+        """Go on with kept objects; the ids of those that the tracker knows again."""
+        known = set()
+        for each in kept:
+            try:
+                await asyncio.wrap_future(self._inference.take_up(stream_id, each))
+            except ControlError as error:
+                name = each.object_id if each.label is None else f"{each.object_id} ({each.label})"
+                _log.warning("%s: object %s has to be shown anew: %s", stream_id, name, error)
+            else:
+                known.add(each.object_id)
+        return known
+
+    async def _begin_stream(
+        self,
+        stream_id: str,
+        config: StreamConfig,
+        record: StreamRecord | None = None,
+        kept: Sequence[RememberedObject] = (),
+    ) -> None:
+        """Begin a stream; ``record`` and ``kept`` are what an earlier run left of it."""
         assert self._tasks is not None, "the daemon was not started"
         if len(self._streams) >= MAXIMUM_STREAMS:
             raise ControlError(f"{MAXIMUM_STREAMS} streams run already; remove one first")
         requests = configured_prompts(stream_id, config.objects)
         self._make_source(stream_id, config)  # opens nothing, but refuses what cannot work
         object_ids = ObjectIds()
-        for request in requests:
-            object_ids.use(request.prompt.object_id)
+        for object_id in (each.prompt.object_id for each in requests):
+            object_ids.use(object_id)
+        for object_id in (each.object_id for each in kept):
+            object_ids.use(object_id)
         counts = StreamCounts(stream_id, self.metrics)
         slot = FrameSlot(stream_id, on_filled=self._inference.wake, on_dropped=counts.dropped)
         stream = Stream(
@@ -477,9 +579,12 @@ class App:
             clock=self._clock,
             random=self._random,
         )
-        await asyncio.wrap_future(
-            self._inference.add_stream(slot, counts, config.max_objects, requests)
-        )
+        await asyncio.wrap_future(self._inference.add_stream(slot, counts, config.max_objects, ()))
+        known = await self._take_up(stream_id, kept)
+        wanted = {each.id for each in objects_to_prompt(config, record, known)}
+        for request in requests:
+            if request.prompt.object_id in wanted:
+                self._inference.prompt(request)
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
         self._streams[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
 

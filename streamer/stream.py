@@ -24,6 +24,7 @@ from streamer.metrics import Metrics
 from streamer.rate_limit import RateLimit
 from streamer.security import redact
 from streamer.sources.base import Source
+from streamer.sources.whip import reconnect_config
 from streamer.stream_counts import StreamCounts
 from streamer.threads import start_thread
 from streamer.timing import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
@@ -89,7 +90,7 @@ class Stream:
         self._clock = clock
         self._log = stream_logger(_logger, stream_id)
         self._random = random
-        self._backoff = Backoff(config.reconnect, random)
+        self._backoff = Backoff(reconnect_config(config), random)
         self._interrupted = asyncio.Event()  # what runs or waits now is to end: stop, or change
         self._stopping = False
         self._stop_reason = ""
@@ -149,8 +150,8 @@ class Stream:
         before, self._config = self._config, config
         if config.max_rate_hz != before.max_rate_hz:
             self.rate_limit = _rate_limit(config)
-        if config.reconnect != before.reconnect:
-            self._backoff = Backoff(config.reconnect, self._random)
+        if reconnect_config(config) != reconnect_config(before):
+            self._backoff = Backoff(reconnect_config(config), self._random)
         if config.paused:
             self.resumed.clear()
         else:

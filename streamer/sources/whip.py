@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from streamer.config import ReconnectConfig
+from streamer.config import ReconnectConfig, StreamConfig
 from streamer.sources.base import SourceOutput
 from streamer.sources.encoded_pictures import POLL_S, EncodedPictureReader
 from streamer.webrtc.inlet import Inlet
@@ -12,6 +12,16 @@ from streamer.webrtc.inlet import Inlet
 WHIP_URL = "whip://"
 # There is nothing to spare by waiting: the next attempt only waits for the next publisher.
 WHIP_RECONNECT = ReconnectConfig(initial_s=0.05, maximum_s=0.05, factor=1, jitter=0)
+
+
+def is_published(config: StreamConfig) -> bool:
+    """Whether a publisher sends this stream here, instead of us fetching it."""
+    return config.url.strip().lower() == WHIP_URL
+
+
+def reconnect_config(config: StreamConfig) -> ReconnectConfig:
+    """How long to wait between attempts."""
+    return WHIP_RECONNECT if is_published(config) else config.reconnect
 
 
 class WhipSource:

@@ -14,7 +14,9 @@ from weakref import WeakValueDictionary
 from streamer.config import StreamConfig, WebRTCConfig
 from streamer.errors import SourceFailure
 from streamer.metrics import Metrics
-from streamer.sources.whip import WhipSource
+from streamer.sources.base import Source
+from streamer.sources.whip import WhipSource, is_published
+from streamer.stream import MakeSource
 from streamer.webrtc.encoded_feed import FeedEnd
 from streamer.webrtc.ice_settings import ice_settings
 from streamer.webrtc.inlet import Inlet
@@ -57,6 +59,18 @@ class Publishers:
     def source(self, stream_id: str, config: StreamConfig) -> WhipSource:
         """The source for one attempt of a ``whip://`` stream."""
         return WhipSource(stream_id, self._inlet(stream_id), config.open_timeout_s)
+
+    def among(
+        self, make_source: Callable[[str, StreamConfig], Source]
+    ) -> Callable[[str, StreamConfig], Source]:
+        """``make_source``, but for ``whip://``, which has its sources here."""
+
+        def make(stream_id: str, config: StreamConfig) -> Source:
+            if is_published(config):
+                return self.source(stream_id, config)
+            return make_source(stream_id, config)
+
+        return make
 
     def session(self, session_id: str) -> PublishingSession | None:
         """The session of this id, while it lives."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from streamer.config import STREAM_ID, STREAM_ID_RULE, StreamConfig
 from streamer.errors import ConfigError, ControlError, SourceFailure, StreamExistsError
-from streamer.sources.whip import WHIP_URL
+from streamer.sources.whip import WHIP_URL, is_published
 from streamer.webrtc.encoded_feed import FeedEnd
 from streamer.webrtc.http_answer import (
     SDP,
@@ -109,7 +109,7 @@ class Whip:
         """Why nobody can publish to this stream; begins it if it may be begun."""
         known = self._stream_config(stream_id)
         if known is not None:
-            if known.url.strip().lower() == WHIP_URL:
+            if is_published(known):
                 return None
             return refusal(
                 409,
