@@ -60,9 +60,7 @@ class Publishers:
         """The source for one attempt of a ``whip://`` stream."""
         return WhipSource(stream_id, self._inlet(stream_id), config.open_timeout_s)
 
-    def among(
-        self, make_source: Callable[[str, StreamConfig], Source]
-    ) -> Callable[[str, StreamConfig], Source]:
+    def among(self, make_source: MakeSource) -> MakeSource:
         """``make_source``, but for ``whip://``, which has its sources here."""
 
         def make(stream_id: str, config: StreamConfig) -> Source:
