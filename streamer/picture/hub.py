@@ -106,6 +106,11 @@ class PictureHub:
         finally:
             stream.leave(viewer)
 
+    def check_jpegs(self, stream_id: str, view: View, width: int | None = None) -> None:
+        """Raises ``PictureBusyError`` if ``jpegs`` would."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            stream.check_jpegs(view, self._jpeg_width(width))
+
     @contextmanager
     def jpegs(self, stream_id: str, view: View, width: int | None = None) -> Iterator[JpegReader]:
         """JPEGs of the live picture until the end of the block, or of the stream.
@@ -113,7 +118,7 @@ class PictureHub:
         Raises ``PictureBusyError``.
         """
         stream = self._stream(stream_id)
-        reader = stream.jpeg_reader(view, min(width or self.config.width, self.config.width))
+        reader = stream.jpeg_reader(view, self._jpeg_width(width))
         try:
             yield reader
         finally:
@@ -133,6 +138,9 @@ class PictureHub:
         """Whether anything of this stream is encoded now."""
         stream = self._streams.get(stream_id)
         return stream is not None and stream.is_encoding
+
+    def _jpeg_width(self, width: int | None) -> int:
+        return min(width or self.config.width, self.config.width)
 
     def _stream(self, stream_id: str) -> _WatchedStream:
         stream = self._streams.get(stream_id)
@@ -193,15 +201,18 @@ class _WatchedStream:
             if not channel.viewers:
                 self._end_video(key)
 
+    def check_jpegs(self, view: View, width: int) -> None:
+        if (view, width) not in self._jpeg and len(self._jpeg) >= JPEG_CHANNELS_PER_STREAM:
+            raise PictureBusyError(
+                f"stream {self._stream_id} is sent as JPEG in {JPEG_CHANNELS_PER_STREAM} "
+                "sizes and views already; ask for one of them"
+            )
+
     def jpeg_reader(self, view: View, width: int) -> JpegReader:
         key = (view, width)
         channel = self._jpeg.get(key)
         if channel is None:
-            if len(self._jpeg) >= JPEG_CHANNELS_PER_STREAM:
-                raise PictureBusyError(
-                    f"stream {self._stream_id} is sent as JPEG in {JPEG_CHANNELS_PER_STREAM} "
-                    "sizes already; ask for one of them or without a width"
-                )
+            self.check_jpegs(view, width)
             channel = self._jpeg[key] = JpegChannel(
                 self._stream_id,
                 view,

@@ -143,6 +143,7 @@ class ResultsReader:
     def __init__(self, stream_id: str, masks: JsonMasks, metrics: Metrics) -> None:
         self.stream_id = stream_id
         self.masks = masks
+        self.stream_is_gone = False
         self.dropped = 0
         self._dropped_frames = metrics.sink_items_dropped.labels("websocket", "frame")
         self._dropped_others = metrics.sink_items_dropped.labels("websocket", "event")
@@ -216,14 +217,19 @@ class ResultsHub:
             reader.give(text, is_frame=False)
         if isinstance(item, StreamStatus) and item.state is StreamState.STOPPED:
             for reader in readers:
+                reader.stream_is_gone = True
                 reader.close()
 
     async def close(self) -> None:
         """End every reader."""
+        self.end_readers()
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+
+    def end_readers(self) -> None:
+        """Let every reader end once it has given what waits; the daemon stops."""
         for readers in self._readers.values():
             for reader in readers:
                 reader.close()
-        self._encoder.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def read(self, stream_id: str, masks: JsonMasks) -> Iterator[ResultsReader]:
