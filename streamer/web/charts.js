@@ -4,6 +4,8 @@ import { element, setText } from "./dom.js";
 
 export const SAMPLES_KEPT = 120;
 export const SAMPLE_MS = 500;
+// Rates are of the last two seconds: in half a second there are five frames one time, six the next.
+const RATE_SAMPLES = 4;
 
 /** The top of a chart's scale: the smallest 1, 2 or 5 times a power of ten that holds `value`. */
 export function niceCeiling(value) {
@@ -99,7 +101,7 @@ export class StreamCharts {
   #latencies = [];
   #frames = 0;
   #dropped = 0;
-  #sampledAt = performance.now();
+  #counted = [{ time: performance.now(), frames: 0, dropped: 0 }]; // bound: RATE_SAMPLES + 1
 
   constructor() {
     this.charts = {
@@ -135,15 +137,15 @@ export class StreamCharts {
   }
 
   #sample() {
-    const now = performance.now();
-    const seconds = (now - this.#sampledAt) / 1000;
+    const now = { time: performance.now(), frames: this.#frames, dropped: this.#dropped };
+    const before = this.#counted[0];
+    const seconds = (now.time - before.time) / 1000;
     const sorted = this.#latencies.sort((a, b) => a - b);
     this.charts.latency.push(sorted.length ? sorted[Math.floor(sorted.length / 2)] : null);
-    this.charts.rate.push(this.#frames / seconds);
-    this.charts.drops.push(this.#dropped / seconds);
+    this.charts.rate.push((now.frames - before.frames) / seconds);
+    this.charts.drops.push((now.dropped - before.dropped) / seconds);
     this.#latencies = [];
-    this.#frames = 0;
-    this.#dropped = 0;
-    this.#sampledAt = now;
+    this.#counted.push(now);
+    if (this.#counted.length > RATE_SAMPLES) this.#counted.shift();
   }
 }

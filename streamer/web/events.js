@@ -7,30 +7,39 @@ const KINDS = [
   "stream_up", "stream_down", "stream_reset", "degraded",
 ];
 
+export const EVENTS_KEPT = 200;
+const PAST_MS = 1000;
+
 /**
- * Events of all streams. `onEvent(event)` for each, `onConnected(boolean)` on change. The browser
- * connects again after a broken line and names the last event it saw; after a refusal it gives
- * up, so that then we do.
+ * Events of all streams, those of the past first. `onEvent(event, isPast)` for each, `onMissed`
+ * when some are gone, `onConnected(boolean)` on change. The browser connects again after a broken
+ * line and names the last event it saw; after a refusal it gives up, so that then we do.
  */
 export class EventFeed {
+  #epoch = null;
+  #number = 0;
+  #isPast = true; // until a moment after the first connection
   #source = null;
   #backoff = new Backoff();
   #timer = 0;
 
-  constructor({ onEvent, onConnected }) {
+  constructor({ onEvent, onMissed, onConnected }) {
     this.onEvent = onEvent;
+    this.onMissed = onMissed;
     this.onConnected = onConnected;
   }
 
   start() {
     this.close();
-    const source = new EventSource("/v1/events");
+    const source = new EventSource(`/v1/events?last=${EVENTS_KEPT}`);
     this.#source = source;
-    const take = (message) => this.onEvent(JSON.parse(message.data));
-    source.onmessage = take;
-    for (const kind of KINDS) source.addEventListener(kind, take);
+    for (const kind of KINDS) source.addEventListener(kind, (message) => this.#take(message));
+    source.addEventListener("missed", () => this.onMissed());
     source.onopen = () => {
       this.#backoff.reset();
+      setTimeout(() => {
+        this.#isPast = false;
+      }, PAST_MS);
       this.onConnected(true);
     };
     source.onerror = () => {
@@ -44,6 +53,15 @@ export class EventFeed {
     clearTimeout(this.#timer);
     this.#source?.close();
     this.#source = null;
+  }
+
+  /** Ids are EPOCH-NUMBER, new with every start of the daemon: none is told twice. */
+  #take(message) {
+    const [epoch, number] = message.lastEventId.split("-");
+    if (epoch === this.#epoch && Number(number) <= this.#number) return;
+    this.#epoch = epoch;
+    this.#number = Number(number);
+    this.onEvent(JSON.parse(message.data), this.#isPast);
   }
 }
 

@@ -68,7 +68,8 @@ export class GroundPlaneForm {
     if (this.#points.length >= POINTS) return;
     this.#points.push({ x: Math.round(x * 10) / 10, y: Math.round(y * 10) / 10 });
     this.#update();
-    this.fields[this.#points.length - 1].across.focus();
+    // Not after each one: the next click is in the picture again.
+    if (this.#points.length === POINTS) this.fields[0].across.focus();
   }
 
   #makeRow(index) {

@@ -6,7 +6,7 @@ import { Api } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { CameraDialog, CameraPublisher } from "./camera.js";
 import { fill, icon } from "./dom.js";
-import { EventFeed, describeEvent, eventTone } from "./events.js";
+import { EVENTS_KEPT, EventFeed, describeEvent, eventTone } from "./events.js";
 import { Help } from "./help.js";
 import { LoginView } from "./login.js";
 import { StreamView } from "./stream-view.js";
@@ -19,6 +19,7 @@ class Page {
   #view = null;
   #info = null;
   #isFirstView = true;
+  #past = []; // events for views that are opened later; bound: EVENTS_KEPT, the oldest goes
   #backoff = new Backoff();
 
   constructor() {
@@ -31,7 +32,8 @@ class Page {
     this.camera = new CameraPublisher({ onState: (state) => this.#showCamera(state) });
     this.cameraDialog = new CameraDialog(this.camera, { onStarted: openStream });
     this.events = new EventFeed({
-      onEvent: (event) => this.#onEvent(event),
+      onEvent: (event, isPast) => this.#onEvent(event, isPast),
+      onMissed: () => this.announcer.say("Some events were missed.", "warning"),
       onConnected: (isConnected) => this.#onConnected(isConnected),
     });
     this.#setUpHeader();
@@ -72,6 +74,7 @@ class Page {
     if (stream) {
       this.#show(new StreamView(decodeURIComponent(stream[1]), {
         ...common,
+        past: this.#past,
         onGone: (text) => {
           this.announcer.say(text, "warning");
           location.hash = "#/";
@@ -119,9 +122,11 @@ class Page {
     }
   }
 
-  #onEvent(event) {
+  #onEvent(event, isPast) {
+    this.#past.push(event);
+    if (this.#past.length > EVENTS_KEPT) this.#past.shift();
     this.#view?.onEvent?.(event);
-    if (!TOLD.includes(event.kind)) return;
+    if (isPast || !TOLD.includes(event.kind)) return;
     this.announcer.say(`${event.stream_id}: ${describeEvent(event)}`, eventTone(event));
   }
 

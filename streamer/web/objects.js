@@ -123,6 +123,7 @@ class ObjectRow {
         if (event.key !== "Enter" && event.key !== "Escape") return;
         if (event.key === "Escape") this.input.value = this.#object.label ?? "";
         this.button.focus(); // leaves the field, which applies it
+        event.preventDefault(); // else the same key presses the button
         event.stopPropagation();
       },
     });

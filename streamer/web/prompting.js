@@ -81,7 +81,8 @@ export class Prompting {
     const draft = this.#draft;
     this.on.onPreview();
     try {
-      const answer = await this.api.preview(this.streamId, body(draft));
+      const target = draft.objectId === null ? {} : { object_id: draft.objectId, correct: true };
+      const answer = await this.api.preview(this.streamId, { ...body(draft), ...target });
       if (asked !== this.#asked || draft !== this.#draft) return;
       this.preview = { track: answer.track, objectId: draft.objectId };
       this.on.onPreview();
@@ -117,12 +118,11 @@ export class Prompting {
   }
 }
 
-function body({ points, box, frame, objectId }) {
+function body({ points, box, frame }) {
   const prompt = {};
   if (points.length) prompt.points = points;
   if (box) prompt.box = box;
   if (frame) prompt.frame = frame;
-  if (objectId !== null) Object.assign(prompt, { object_id: objectId, correct: true });
   return prompt;
 }
 

@@ -22,7 +22,8 @@ export class StreamView {
   #listedAt = 0;
   #stream = null;
 
-  constructor(streamId, { api, announcer, mayControl, onGone }) {
+  /** `past` are events from before; `onGone(text)` when there is no such stream. */
+  constructor(streamId, { api, announcer, mayControl, past, onGone }) {
     Object.assign(this, { streamId, api, announcer, mayControl, onGone });
     this.stage = new Stage(streamId, {
       onGesture: (gesture, objects) => this.#gesture(gesture, objects),
@@ -71,6 +72,7 @@ export class StreamView {
     document.addEventListener("keydown", this.keys);
     this.leaving = () => this.objects.finishRemoving();
     window.addEventListener("pagehide", this.leaving);
+    for (const event of past) if (event.stream_id === streamId) this.timeline.addEvent(event);
     this.#refresh();
     this.#loadObjects();
     this.#select(null);
@@ -147,9 +149,8 @@ export class StreamView {
             pointingTools,
             element("div", { class: "tool-group", role: "group", "aria-label": "Show" },
               ...this.toggles.values())),
-          this.ground.root,
           this.charts.root),
-        element("div", { class: "stream-side" }, this.objects.root, this.timeline.root)));
+        element("div", { class: "stream-side" }, this.ground.root, this.objects.root, this.timeline.root)));
   }
 
   // What comes from the daemon.
@@ -192,7 +193,7 @@ export class StreamView {
     try {
       const objects = await this.api.objects(this.streamId);
       if (!this.#listedAt) {
-        this.objects.update(objects.map((object) => ({ id: object.object_id, ...object })));
+        this.objects.update(objects);
       }
     } catch {
       // The results will tell.

@@ -1,11 +1,10 @@
 // How the objects of a stream did in the last two minutes, and what happened when.
 
-import { element, fill } from "./dom.js";
-import { describeEvent, eventTone } from "./events.js";
+import { element } from "./dom.js";
+import { EVENTS_KEPT, describeEvent, eventTone } from "./events.js";
 import { objectColour } from "./palette.js";
 
 export const WINDOW_MS = 120_000;
-export const EVENTS_KEPT = 200;
 const LANES_KEPT = 64;
 const DRAW_MS = 250;
 const LANE_HEIGHT = 22;
@@ -73,13 +72,6 @@ export class Timeline {
     while (this.list.children.length > EVENTS_KEPT) this.list.lastChild.remove();
     this.#marks.push({ time: event.time_ms, id: event.object_id });
     if (this.#marks.length > EVENTS_KEPT) this.#marks.shift();
-  }
-
-  clear() {
-    fill(this.list);
-    this.#marks = [];
-    this.#history = new StateHistory();
-    this.empty.hidden = false;
   }
 
   close() {

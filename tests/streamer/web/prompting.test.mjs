@@ -51,9 +51,11 @@ test("with an object selected a click corrects it", async () => {
   const { prompting, calls } = made();
   prompting.selectedId = 3;
   await prompting.gesture(click(50, 60, false), [COVERED]);
-  const [name, id, prompt] = calls[0];
-  assert.deepEqual([name, id, prompt.correct], ["correct", 3, true]);
-  assert.equal(prompt.points[0].positive, false);
+  const prompt = { points: [{ x: 50, y: 60, positive: false }], frame: MOMENT };
+  assert.deepEqual(calls, [["correct", 3, prompt]]);
+  prompting.previewFirst = true;
+  await prompting.gesture(click(50, 60, false), [COVERED]);
+  assert.deepEqual(calls[1], ["preview", { ...prompt, object_id: 3, correct: true }]);
 });
 
 test("taking away needs an object, selected or under the pointer", async () => {
