@@ -13,10 +13,12 @@ from tracker.config import PRESETS, ModelConfig, TrunkConfig
 from tracker.errors import (
     CapacityError,
     CheckpointError,
+    ObjectMemoryError,
     PromptError,
     SessionError,
     TrackerError,
 )
+from tracker.object_memory import ModelIdentity, ObjectMemory
 from tracker.options import TrackerOptions
 from tracker.types import Prompt, Track, TrackState
 
@@ -29,6 +31,9 @@ __all__ = [
     "CapacityError",
     "CheckpointError",
     "ModelConfig",
+    "ModelIdentity",
+    "ObjectMemory",
+    "ObjectMemoryError",
     "Prompt",
     "PromptError",
     "Session",
@@ -41,7 +46,10 @@ __all__ = [
     "TrunkConfig",
 ]
 
-_NEED_TORCH = {"Tracker": "tracker.tracker", "Session": "tracker.session"}
+_NEED_TORCH = {
+    "Session": "tracker.session",
+    "Tracker": "tracker.tracker",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -27,35 +27,59 @@ def admit(
 
     Raises PromptError, CapacityError, SessionError, or ValueError for an array that is no image.
     """
-    new_objects = 0
-    prepared: list[dict[int, PreparedPrompt]] = []
     if len({id(session) for session, _, _ in batch}) < len(batch):
         raise SessionError("a session appears twice in one step; give it one frame a step")
+    prepared: list[dict[int, PreparedPrompt]] = []
     for session, image, prompts in batch:
-        session.ensure_open()
-        if session not in sessions:
-            raise SessionError("this session belongs to another tracker")
+        ensure_own(session, sessions)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(
                 f"an image is RGB uint8 (height, width, 3), got {image.dtype} {image.shape}"
             )
         height, width = image.shape[:2]
-        own: dict[int, PreparedPrompt] = {}
-        for prompt in prompts:
-            if prompt.object_id in own:
-                raise PromptError(f"object {prompt.object_id} is prompted twice in one step")
-            own[prompt.object_id] = prepare(prompt, height, width, image_size)
-        new = len(own.keys() - set(session.object_ids))
-        if len(session.object_ids) + new > session.max_objects:
-            raise CapacityError(
-                f"this session holds {len(session.object_ids)} of at most "
-                f"{session.max_objects} objects; {new} more do not fit"
-            )
-        new_objects += new
-        prepared.append(own)
+        prepared.append(admit_prompts(session, prompts, height, width, image_size))
+    ensure_free(
+        sum(
+            len(own.keys() - set(session.object_ids))
+            for (session, _, _), own in zip(batch, prepared, strict=True)
+        ),
+        bank,
+    )
+    return prepared
+
+
+def ensure_own(session: Session, sessions: Collection[Session]) -> None:
+    """Raise SessionError for a session that is closed or of another tracker."""
+    session.ensure_open()
+    if session not in sessions:
+        raise SessionError("this session belongs to another tracker")
+
+
+def admit_prompts(
+    session: Session, prompts: Sequence[Prompt], height: int, width: int, image_size: int
+) -> dict[int, PreparedPrompt]:
+    """Check prompts against a frame and a session -> prompts by object.
+
+    Raises PromptError, or CapacityError for more objects than the session may hold.
+    """
+    own: dict[int, PreparedPrompt] = {}
+    for prompt in prompts:
+        if prompt.object_id in own:
+            raise PromptError(f"object {prompt.object_id} is prompted twice in one step")
+        own[prompt.object_id] = prepare(prompt, height, width, image_size)
+    new = len(own.keys() - set(session.object_ids))
+    if len(session.object_ids) + new > session.max_objects:
+        raise CapacityError(
+            f"this session holds {len(session.object_ids)} of at most "
+            f"{session.max_objects} objects; {new} more do not fit"
+        )
+    return own
+
+
+def ensure_free(new_objects: int, bank: MemoryBank) -> None:
+    """Raise CapacityError if so many new objects find no slots."""
     if new_objects > bank.free_slots:
         raise CapacityError(
             f"{new_objects} new objects but only {bank.free_slots} of "
             f"{bank.capacity} slots are free; remove objects or raise max_objects"
         )
-    return prepared

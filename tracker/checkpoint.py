@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -21,6 +22,7 @@ from tracker.model import Sam2
 from tracker.official_checkpoints import OFFICIAL_CHECKPOINTS, checkpoint_directory
 
 StateDict = dict[str, Tensor]
+_FINGERPRINT_VALUES = 64  # of each tensor
 
 
 def bundled_directories() -> tuple[Path, ...]:
@@ -93,6 +95,19 @@ def read_state(path: Path) -> tuple[StateDict, ModelConfig | None]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(f"{path} is no SAM 2 checkpoint: {name!r} is no named tensor")
     return state, None
+
+
+def fingerprint(model: Sam2) -> str:
+    """What tells one set of weights from another: 64 hexadecimal digits.
+
+    It takes each tensor's name, shape and first values, which differ after any training, and so
+    costs milliseconds. Take it before the weights are stored in another dtype.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten()[:_FINGERPRINT_VALUES].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def recognise(state: StateDict, path: Path) -> ModelConfig:

@@ -4,6 +4,7 @@ TrackerError
 ├── CheckpointError   a checkpoint that is missing, damaged or of another model
 ├── PromptError       a prompt that cannot be applied (the message names object and value)
 ├── CapacityError     no free slot; nothing was changed
+├── ObjectMemoryError a stored memory that this tracker cannot go on with
 └── SessionError      a session used after it was closed, or given twice to one step
 """
 
@@ -22,6 +23,10 @@ class PromptError(TrackerError, ValueError):
 
 class CapacityError(TrackerError):
     """Every object slot is taken; the step was refused before it changed anything."""
+
+
+class ObjectMemoryError(TrackerError, ValueError):
+    """A stored object memory is of another model, or not what one looks like."""
 
 
 class SessionError(TrackerError, RuntimeError):

@@ -22,7 +22,7 @@ from tracker.errors import CapacityError
 from tracker.host_arrays import on_device
 
 IntArray = npt.NDArray[np.int64]
-EMPTY = -1
+EMPTY = -(1 << 62)  # a frame number that no session reaches, and no age overflows with
 
 # A conditioning pointer grows older without end, far beyond any clip of the training. From here
 # on it counts as this old; the sine code of older ages carries no order the network has seen.
@@ -45,11 +45,29 @@ class Recollection(NamedTuple):
     pointer_valid_NP: Tensor | None
 
 
+class SlotCopy(NamedTuple):
+    """One slot as it was: which frames lay where, and what they left."""
+
+    spatial_frame_F: IntArray
+    pointer_frame_P: IntArray
+    spatial_FLc: Tensor
+    pointer_PC: Tensor
+
+
+class ConditioningMemories(NamedTuple):
+    """The frames somebody pointed at, ``frame_F``, and what they left; on the host."""
+
+    frame_F: IntArray
+    spatial_FLc: npt.NDArray[np.float32]
+    pointer_FC: npt.NDArray[np.float32]
+
+
 class MemoryBank:
     """Preallocated memories of up to ``capacity`` objects; nothing grows afterwards.
 
     Bound per object: ``max_conditioning_memories`` + ``num_maskmem`` spatial memories (one more
-    than the window of 6, so that a frame just tracked can be corrected without losing the oldest)
+    than the window of 6, so that a frame just tracked can be corrected without losing the oldest;
+    of an earlier frame that is corrected, those are missing that were overwritten meanwhile)
     and ``max_conditioning_memories`` + ``max_object_pointers`` pointers. At 1024² in bfloat16
     that is 5.5 MiB. Policy: a recent memory is overwritten when its frame leaves the window; a
     full set of conditioning memories loses its oldest but the first.
@@ -108,6 +126,62 @@ class MemoryBank:
         """Frames the slot remembers as conditioning frames, oldest first."""
         frames = self._spatial_frame[slot, : self._conditioning]
         return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))
+
+    def forget_recent_after(self, slot: int, frame: int) -> None:
+        """Drop the recent memories of frames after ``frame``: they are to be made again.
+
+        Conditioning memories stay: they hold what somebody said, not what followed from it.
+        """
+        recent = self._spatial_frame[slot, self._conditioning :]
+        recent[recent > frame] = EMPTY
+        recent = self._pointer_frame[slot, self._conditioning :]
+        recent[recent > frame] = EMPTY
+
+    def copy(self, slot: int) -> SlotCopy:
+        """Everything a slot holds, apart from the bank."""
+        return SlotCopy(
+            self._spatial_frame[slot].copy(),
+            self._pointer_frame[slot].copy(),
+            self._spatial_KFLc[slot].clone(),
+            self._pointer_KPC[slot].clone(),
+        )
+
+    def restore(self, slot: int, copy: SlotCopy) -> None:
+        """Let a slot hold again what it held when it was copied."""
+        self._spatial_KFLc[slot] = copy.spatial_FLc
+        self._pointer_KPC[slot] = copy.pointer_PC
+        self._spatial_frame[slot] = copy.spatial_frame_F
+        self._pointer_frame[slot] = copy.pointer_frame_P
+
+    def conditioning(self, slot: int) -> ConditioningMemories:
+        """The conditioning memories of a slot, oldest first, on the host."""
+        frames = self._spatial_frame[slot, : self._conditioning]
+        column_F = np.argsort(frames, kind="stable")[np.count_nonzero(frames == EMPTY) :]
+        column = self._tensor(column_F)
+        return ConditioningMemories(
+            frames[column_F],
+            self._spatial_KFLc[slot, column].float().cpu().numpy(),
+            self._pointer_KPC[slot, column].cpu().numpy(),
+        )
+
+    def condition(self, slot: int, memories: ConditioningMemories) -> None:
+        """Let an empty slot begin with conditioning memories, of this bank's sizes."""
+        count = len(memories.frame_F)
+        self._spatial_KFLc[slot, :count] = self._tensor(memories.spatial_FLc).to(
+            self._spatial_KFLc.dtype
+        )
+        self._pointer_KPC[slot, :count] = self._tensor(memories.pointer_FC)
+        self._spatial_frame[slot, :count] = memories.frame_F
+        self._pointer_frame[slot, :count] = memories.frame_F
+
+    def conditioning_shapes(self, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of ``count`` conditioning memories and of their pointers.
+
+        Raises ValueError for more, or fewer, than a slot can hold.
+        """
+        if not 1 <= count <= self._conditioning:
+            raise ValueError(f"an object has 1 to {self._conditioning} of them, not {count}")
+        return (count, *self._spatial_KFLc.shape[2:]), (count, self._pointer_KPC.shape[2])
 
     def read(self, slot_N: IntArray, frame_N: IntArray) -> Recollection:
         """Recall what lies before ``frame_N``: every conditioning memory and both windows."""

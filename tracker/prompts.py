@@ -35,6 +35,12 @@ class PreparedPrompt:
     mask_1SS: Tensor | None = None
     replace_points: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of its arrays."""
+        mask = 0 if self.mask_1SS is None else self.mask_1SS.nbytes
+        return self.points_K2.nbytes + self.labels_K.nbytes + mask
+
     def after(self, earlier: PreparedPrompt | None) -> PreparedPrompt:
         """This prompt added to what was clicked before on the same frame."""
         if earlier is None or self.mask_1SS is not None or self.replace_points:

@@ -2,59 +2,37 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
-from tracker.errors import SessionError
-from tracker.memory_bank import MemoryBank
+from tracker.errors import CapacityError, ObjectMemoryError, SessionError
+from tracker.history import FrameHistory, TrackedFrame
+from tracker.memory_bank import ConditioningMemories, MemoryBank
 from tracker.model import ImageFeatures
-from tracker.prompts import PreparedPrompt
-
-
-@dataclass(slots=True)
-class TrackedFrame:
-    """A frame that can still be corrected.
-
-    ``features`` is None until the frame is encoded (a stream without objects is not).
-    ``logits`` holds each object's low-resolution mask (1, h, w) as published;
-    ``clicks`` the prompts given on this frame; ``unconditioned`` the objects that were decided
-    without looking at the memory, because this frame was prompted before it was tracked.
-    """
-
-    index: int
-    image: npt.NDArray[np.uint8]
-    features: ImageFeatures | None = None
-    logits: dict[int, Tensor] = field(default_factory=dict)
-    clicks: dict[int, PreparedPrompt] = field(default_factory=dict)
-    unconditioned: set[int] = field(default_factory=set)
-
-
-# Frames that stay correctable. The bank keeps one memory more than its window for each of them.
-HISTORY_FRAMES = 1
+from tracker.object_memory import ModelIdentity, ObjectMemory
 
 
 class Session:
     """One stream. Made by ``Tracker.open_session``; not shared between threads.
 
-    At most ``HISTORY_FRAMES`` frames stay correctable, older ones are let go.
+    The frames of its history stay correctable, older ones are let go.
     """
 
     def __init__(
         self,
         bank: MemoryBank,
         max_objects: int,
+        history: FrameHistory,
+        model: ModelIdentity,
         on_close: Callable[[Session], None],
     ) -> None:
         self.max_objects = max_objects
         self.frames_seen = 0
         self._bank = bank
         self._slots: dict[int, int] = {}
-        self._history: deque[TrackedFrame] = deque(maxlen=HISTORY_FRAMES)
+        self._history = history
+        self._model = model
         self._on_close = on_close
         self._closed = False
 
@@ -71,7 +49,57 @@ class Session:
     @property
     def last_frame(self) -> TrackedFrame | None:
         """The frame just tracked."""
-        return self._history[-1] if self._history else None
+        return self._history.newest
+
+    @property
+    def history(self) -> tuple[int, ...]:
+        """The frames that can be corrected, oldest first; frames count from 0."""
+        return self._history.indexes
+
+    @property
+    def oldest_frame(self) -> int | None:
+        """The oldest frame of the history, a held one left out; None before the first frame."""
+        return self._history.oldest_index
+
+    @property
+    def history_bytes(self) -> int:
+        """Memory of the history, on the host and on the device."""
+        return self._history.bytes
+
+    def hold(self, frame_index: int) -> None:
+        """Keep a frame of the history correctable until it is let go, or another is held.
+
+        Raises PromptError if the frame is not in the history.
+        """
+        self._history.hold(frame_index)
+
+    def let_go(self) -> None:
+        """Hold no frame any more."""
+        self._history.let_go()
+
+    def forget_before(self, frame_index: int) -> None:
+        """Let the frames before ``frame_index`` go; the newest and the held one stay."""
+        self._history.forget_before(frame_index)
+
+    def frame(self, frame_index: int | None) -> TrackedFrame:
+        """A frame of the history, by default the newest. Raises PromptError."""
+        return self._history.find(frame_index)
+
+    def frames_after(self, frame_index: int) -> list[TrackedFrame]:
+        """The frames of the history that followed, oldest first."""
+        return self._history.after(frame_index)
+
+    def encoded(self, frame: TrackedFrame, features: ImageFeatures) -> None:
+        """Keep the features of a frame of the history, as far as its bounds allow."""
+        self._history.encoded(frame, features)
+
+    def has_left(self, frame: TrackedFrame) -> bool:
+        """Whether a frame is only held, and the frames that came next are gone."""
+        return self._history.has_left(frame)
+
+    def count_history(self) -> None:
+        """Keep the history within its bounds after frames of it were encoded or prompted."""
+        self._history.count_again()
 
     def slot_of(self, object_id: int) -> int:
         """The bank slot of an object."""
@@ -82,7 +110,7 @@ class Session:
         self._slots[object_id] = self._bank.allocate()
 
     def remember(self, frame: TrackedFrame) -> None:
-        """Append a processed frame; the oldest of the history is let go."""
+        """Append a processed frame; what passes the bounds of the history is let go."""
         self._history.append(frame)
         self.frames_seen = frame.index + 1
 
@@ -91,10 +119,57 @@ class Session:
         if object_id not in self._slots:
             raise KeyError(f"no object {object_id} in this session; it has {self.object_ids}")
         self._bank.release(self._slots.pop(object_id))
-        for frame in self._history:
-            frame.logits.pop(object_id, None)
-            frame.clicks.pop(object_id, None)
-            frame.unconditioned.discard(object_id)
+        self._history.forget_object(object_id)
+
+    def export_object(self, object_id: int) -> ObjectMemory:
+        """What is needed to go on with an object after a restart. Raises KeyError if unknown."""
+        frame_F, spatial_FLc, pointer_FC = self._bank.conditioning(self._slots[object_id])
+        return ObjectMemory(self._model, self.frames_seen - frame_F, spatial_FLc, pointer_FC)
+
+    def import_object(self, object_id: int, memory: ObjectMemory) -> None:
+        """Go on with an object from the next frame on: it is looked for where it may be.
+
+        Raises ObjectMemoryError for a memory of another model, CapacityError or SessionError;
+        then nothing is changed.
+        """
+        self.ensure_open()
+        if object_id in self._slots:
+            raise SessionError(f"object {object_id} is tracked already; remove it first")
+        if len(self._slots) >= self.max_objects:
+            raise CapacityError(f"this session holds {self.max_objects} objects already")
+        if memory.model != self._model:
+            raise ObjectMemoryError(
+                f"object {object_id} was remembered by {memory.model.name} "
+                f"({memory.model.fingerprint[:12]}), this is {self._model.name} "
+                f"({self._model.fingerprint[:12]})"
+            )
+        self._check_shapes(object_id, memory)
+        frame_F = self.frames_seen - memory.age_F
+        self.add(object_id)
+        try:
+            self._bank.condition(
+                self._slots[object_id],
+                ConditioningMemories(frame_F, memory.spatial_FLc, memory.pointer_FC),
+            )
+        except BaseException:
+            self.remove(object_id)
+            raise
+
+    def _check_shapes(self, object_id: int, memory: ObjectMemory) -> None:
+        name = f"the memory of object {object_id}"
+        ages = memory.age_F
+        if ages.ndim != 1 or ages.dtype != np.int64 or (ages < 1).any() or (ages > 1 << 48).any():
+            raise ObjectMemoryError(f"{name} is damaged: ages are whole frames from 1 on")
+        try:
+            spatial, pointer = self._bank.conditioning_shapes(len(ages))
+        except ValueError as error:
+            raise ObjectMemoryError(f"{name} is damaged: {error}") from error
+        for array, shape in ((memory.spatial_FLc, spatial), (memory.pointer_FC, pointer)):
+            if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ObjectMemoryError(
+                    f"{name} is damaged: expected finite float32 {shape}, got {array.dtype} "
+                    f"{array.shape}"
+                )
 
     def close(self) -> None:
         """Free every slot. Closing twice is no error."""

@@ -22,20 +22,22 @@ import torch
 from torch import Tensor, nn
 
 from tracker import transforms
-from tracker.admission import StepInput, admit
-from tracker.checkpoint import load_checkpoint, resolve_device
+from tracker.admission import StepInput, admit, admit_prompts, ensure_free, ensure_own
+from tracker.checkpoint import fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
+from tracker.correction import Correction, unchanged_on_error
 from tracker.decision import Decision, decide, decide_mask_prompt
-from tracker.errors import PromptError
+from tracker.history import FrameHistory, TrackedFrame
 from tracker.host_arrays import on_device
 from tracker.masks import fill_holes
 from tracker.memory_bank import MemoryBank
 from tracker.model import ImageFeatures, Sam2
 from tracker.model.layers import tokens_from_grid
+from tracker.object_memory import ModelIdentity
 from tracker.options import TrackerOptions
 from tracker.prompts import PreparedPrompt
 from tracker.results import FrameMasks, tracks_of
-from tracker.session import Session, TrackedFrame
+from tracker.session import Session
 from tracker.types import Prompt, Track
 
 # Previous logits fed back with a correction are held within this, as the network was trained.
@@ -78,6 +80,7 @@ class Tracker:
         self.device = device
         self.config: ModelConfig = model.config
         self._dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
+        self._identity = ModelIdentity(model.config.name, fingerprint(model))
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)
         _store_as_computed(self._model, self._dtype)
         model.fix_constants()
@@ -124,12 +127,22 @@ class Tracker:
         """Objects that still fit, over all sessions."""
         return self._bank.free_slots
 
-    def open_session(self, max_objects: int | None = None) -> Session:
-        """Begin a stream. ``max_objects`` bounds this stream (default: the whole bank)."""
+    def open_session(
+        self,
+        max_objects: int | None = None,
+        history_frames: int = 1,
+        history_bytes: int | None = None,
+    ) -> Session:
+        """Begin a stream. ``max_objects`` bounds this stream (default: the whole bank).
+
+        Its newest ``history_frames`` stay correctable, fewer if they take more than
+        ``history_bytes`` on host and device together; the very newest always does.
+        """
         limit = self._bank.capacity if max_objects is None else max_objects
         if limit < 1:
             raise ValueError(f"max_objects must be at least 1, got {limit}")
-        session = Session(self._bank, limit, self._sessions.discard)
+        history = FrameHistory(history_frames, history_bytes)
+        session = Session(self._bank, limit, history, self._identity, self._sessions.discard)
         self._sessions.add(session)
         return session
 
@@ -137,14 +150,14 @@ class Tracker:
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
         """Track one new frame of each of several streams -> tracks per stream, in batch order.
 
-        Images are RGB uint8 (H, W, 3) of any size; they are kept until the stream's next frame
-        and must not be written to. Prompts start objects or prompt live ones anew on this frame.
-        Raises PromptError, CapacityError, SessionError or, for an array that is no image,
-        ValueError before anything is changed; whatever else is raised changes nothing either,
-        and the frame may be given again.
+        Images are RGB uint8 (H, W, 3) of any size; they may be kept while their frame is in the
+        stream's history, and must not be written to. Prompts start objects or prompt live ones
+        anew on this frame. Raises PromptError, CapacityError, SessionError or, for an array that
+        is no image, ValueError before anything is changed; whatever else is raised changes
+        nothing either, and the frame may be given again.
         """
         prepared = self._admit(batch)
-        frames = [TrackedFrame(session.frames_seen, image) for session, image, _ in batch]
+        frames = [TrackedFrame.of(session.frames_seen, image) for session, image, _ in batch]
         results: list[list[Track]] = [[] for _ in batch]
         with self._added(
             [
@@ -162,7 +175,10 @@ class Tracker:
                 for object_id in batch[place][0].object_ids
             ]
             if rows:
-                tracks = self._track(rows, self._encode([frames[place] for place in needed]))
+                encoded = [frames[place] for place in needed]
+                features = self._encode(encoded)
+                self._keep_features(encoded, features)
+                tracks = self._track(rows, features)
                 for place, own in zip(needed, tracks, strict=True):
                     results[place] = own
         for (session, _, _), frame in zip(batch, frames, strict=True):
@@ -170,32 +186,114 @@ class Tracker:
         return results
 
     @torch.inference_mode()
-    def correct(self, session: Session, prompts: Sequence[Prompt]) -> list[Track]:
-        """Apply clicks to the frame just tracked -> the tracks of the prompted objects.
+    def correct(
+        self,
+        session: Session,
+        prompts: Sequence[Prompt],
+        frame_index: int | None = None,
+        *,
+        anew: bool = False,
+    ) -> Correction:
+        """Apply clicks to a frame of the history, by default the newest, and catch up from there.
 
         For an object already on that frame, its mask there is fed back as a prompt and its
-        memory of the frame is replaced; an unknown object starts on it.
-        Raises PromptError, CapacityError or SessionError before anything is changed.
+        memory of the frame is replaced; with ``anew`` it starts there again, as an unknown
+        object does. Then the prompted objects are tracked through the frames of the history that
+        followed. Where they were themselves prompted on one of these, that prompt stands.
+        The newest frame is corrected exactly as if no history were kept. Of an earlier one, recent
+        memories are missing that were overwritten meanwhile: as many of its window as frames
+        followed it. Once a whole window has been caught up, all memories are there again.
+        Raises PromptError (also for a frame that is not in the history), CapacityError or
+        SessionError before anything is changed; whatever else is raised changes nothing either.
         """
-        session.ensure_open()
-        frame = session.last_frame
-        if frame is None:
-            raise PromptError("nothing to correct: no frame of this session was tracked yet")
-        (prepared,) = self._admit([(session, frame.image, prompts)])
-        accumulated = {
-            object_id: prompt.after(frame.clicks.get(object_id))
+        rows = self._rows_at(session, prompts, frame_index, anew)
+        if not rows:
+            return Correction([], [])
+        frame = rows[0].frame
+        following = session.frames_after(frame.index)
+        object_ids = [row.object_id for row in rows]
+        try:
+            with (
+                unchanged_on_error(self._bank, session, object_ids, [frame, *following]),
+                self._added([(session, object_id) for object_id in object_ids]),
+            ):
+                (tracks,) = self._track(rows, self._features(session, frame))
+                if not following:
+                    return Correction(tracks, tracks)
+                for object_id in object_ids:
+                    self._bank.forget_recent_after(session.slot_of(object_id), frame.index)
+                for later in following:
+                    self._catch_up(session, object_ids, later)
+                newest = following[-1].tracks
+                return Correction(tracks, [newest[object_id] for object_id in object_ids])
+        finally:
+            session.count_history()
+
+    @torch.inference_mode()
+    def preview(
+        self,
+        session: Session,
+        prompt: Prompt,
+        frame_index: int | None = None,
+        *,
+        anew: bool = False,
+    ) -> Track:
+        """What ``correct`` would find on that frame. No object, mask or memory is changed.
+
+        Raises what ``correct`` raises.
+        """
+        rows = self._rows_at(session, [prompt], frame_index, anew)
+        features = self._features(session, rows[0].frame)
+        with self._autocast():
+            decision = self._decide_all(rows, features)
+        masks = self._frame_masks(rows, self._filled(decision))
+        ((track,),) = tracks_of(
+            [masks], decision.predicted_iou_N, decision.object_score_logit_N, self.options
+        )
+        return track
+
+    def _rows_at(
+        self, session: Session, prompts: Sequence[Prompt], frame_index: int | None, anew: bool
+    ) -> list[_Row]:
+        """Prompts on a frame of the history, added to what was clicked there unless ``anew``."""
+        ensure_own(session, self._sessions)
+        frame = session.frame(frame_index)
+        size = self.config.image_size
+        prepared = admit_prompts(session, prompts, frame.height, frame.width, size)
+        ensure_free(len(prepared.keys() - set(session.object_ids)), self._bank)
+        return [
+            _Row(session, object_id, 0, frame, prompt)
+            if anew
+            else _Row(
+                session,
+                object_id,
+                0,
+                frame,
+                prompt.after(frame.clicks.get(object_id)),
+                object_id in frame.logits,
+            )
             for object_id, prompt in prepared.items()
-        }
-        if not accumulated:
-            return []
-        with self._added([(session, object_id) for object_id in accumulated]):
-            rows = [
-                _Row(session, object_id, 0, frame, prompt, object_id in frame.logits)
-                for object_id, prompt in accumulated.items()
-            ]
-            features = frame.features if frame.features is not None else self._encode([frame])
-            (tracks,) = self._track(rows, features)
-        return tracks
+        ]
+
+    def _catch_up(self, session: Session, object_ids: Sequence[int], frame: TrackedFrame) -> None:
+        """Track some objects on an earlier frame once more, with what they remember now.
+
+        Where an object was started on this frame, nothing that it remembers decided it: it stays.
+        """
+        rows = [
+            _Row(session, each, 0, frame, frame.clicks.get(each), each in frame.clicks)
+            for each in object_ids
+            if each not in frame.unconditioned
+        ]
+        if rows:
+            self._track(rows, self._features(session, frame))
+
+    def _features(self, session: Session, frame: TrackedFrame) -> ImageFeatures:
+        if frame.features is not None:
+            return frame.features
+        features = self._encode([frame])
+        session.encoded(frame, features)
+        return features
 
     def _admit(self, batch: Sequence[StepInput]) -> list[dict[int, PreparedPrompt]]:
         return admit(batch, self._sessions, self._bank, self.config.image_size)
@@ -216,18 +314,19 @@ class Tracker:
             raise
 
     def _encode(self, frames: list[TrackedFrame]) -> ImageFeatures:
-        """Encode the images of some frames as one batch, and keep each with its frame."""
-        size = self.config.image_size
-        image_B3SS = transforms.images_to_tensor(
-            [frame.image for frame in frames], size, self.device
-        )
+        """Encode the images of some frames as one batch."""
+        images = [frame.image for frame in frames if frame.image is not None]
+        image_B3SS = transforms.images_to_tensor(images, self.config.image_size, self.device)
         with self._autocast():
-            features = self._model.encode_image(image_B3SS)
+            return self._model.encode_image(image_B3SS)
+
+    @staticmethod
+    def _keep_features(frames: list[TrackedFrame], features: ImageFeatures) -> None:
+        """Keep each frame's features with it."""
         for row, frame in enumerate(frames):
             own = ImageFeatures(*(level[row : row + 1] for level in features))
             # A view would keep the whole batch for as long as the slowest of its streams stands.
-            frame.features = own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own))
-        return features
+            frame.encoded(own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own)))
 
     def _track(self, rows: list[_Row], features: ImageFeatures) -> list[list[Track]]:
         """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
@@ -236,7 +335,7 @@ class Tracker:
         """
         with self._autocast():
             decision = self._decide_all(rows, features)
-        logits = fill_holes(decision.logits_N1hw, self.options.fill_hole_area)
+        logits = self._filled(decision)
         # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
         # shown; a tracked one as it was decided.
         prompted = decision.prompted_N.view(-1, 1, 1, 1)
@@ -256,9 +355,10 @@ class Tracker:
             masks, decision.predicted_iou_N, decision.object_score_logit_N, self.options
         )
         self._remember(rows, spatial_NLc, decision.pointer_NC)
-        for own, own_logits in zip(by_frame, logits_by_frame, strict=True):
-            for row, logits_1hw in zip(own, own_logits.unbind(), strict=True):
+        for own, own_logits, own_tracks in zip(by_frame, logits_by_frame, tracks, strict=True):
+            for row, logits_1hw, track in zip(own, own_logits.unbind(), own_tracks, strict=True):
                 row.frame.logits[row.object_id] = logits_1hw
+                row.frame.tracks[row.object_id] = track
                 if row.prompt is not None:
                     row.frame.clicks[row.object_id] = row.prompt
                     if not row.corrects:
@@ -267,11 +367,13 @@ class Tracker:
 
     def _frame_masks(self, rows: list[_Row], logits_n1hw: Tensor) -> FrameMasks:
         frame = rows[0].frame
-        height, width = frame.image.shape[:2]
         object_ids = [row.object_id for row in rows]
         return FrameMasks.at_source_size(
-            object_ids, logits_n1hw, frame.logits, height, width, self.options
+            object_ids, logits_n1hw, frame.logits, frame.height, frame.width, self.options
         )
+
+    def _filled(self, decision: Decision) -> Tensor:
+        return fill_holes(decision.logits_N1hw, self.options.fill_hole_area)
 
     def _decide_all(self, rows: list[_Row], features: ImageFeatures) -> Decision:
         """Rows of one kind go through the decoder together; the result is in the order given."""
@@ -362,10 +464,15 @@ class Tracker:
         self._bank.write(slot_N, frame_N, conditioning_N, spatial_NLc, pointer_NC)
 
     def _conditions(self, row: _Row) -> bool:
-        """Whether the frame is kept for ever: prompted before it was tracked, or by option."""
+        """Whether the frame is kept for ever: prompted before it was tracked, or by option.
+
+        So is a held frame: what came next is gone, and would hand nothing on.
+        """
         if row.prompt is None:
             return False
         if not row.corrects or self.options.corrections_condition:
+            return True
+        if row.session.has_left(row.frame):
             return True
         return self._bank.is_conditioning(row.session.slot_of(row.object_id), row.frame.index)
 

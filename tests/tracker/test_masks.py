@@ -109,7 +109,7 @@ def test_corrected_object_takes_no_pixel_of_a_stronger_one() -> None:
     session = tracker.open_session()
     tracks = step(tracker, session, little_picture(0), left, right)
     for prompt in (right, left):
-        (again,) = tracker.correct(session, [prompt])
+        (again,) = tracker.correct(session, [prompt]).tracks
         np.testing.assert_array_equal(again.mask, tracks[prompt.object_id].mask)
 
 

@@ -120,7 +120,7 @@ def test_object_added_again_under_its_id_is_a_new_one() -> None:
     tracker.correct(session, [click(1, 50, 50)])
     session.remove(1)
     prompt = replace(PROMPTS[4], object_id=1)
-    (again,) = tracker.correct(session, [prompt])
+    (again,) = tracker.correct(session, [prompt]).tracks
     assert_same(again, step(fresh, other, little_picture(2), prompt)[1])
     for index in range(3, 6):
         assert_same(
@@ -138,7 +138,7 @@ def test_corrections_reach_only_the_corrected_object() -> None:
         tracks = step(tracker, session, little_picture(index))
         assert_same(tracks[2], alone[index][2])
         if index % 3 == 0:
-            corrected = tracker.correct(session, [click(1, 5, 60)])
+            corrected = tracker.correct(session, [click(1, 5, 60)]).tracks
             assert [track.object_id for track in corrected] == [1]
 
 

@@ -63,7 +63,7 @@ def test_object_may_start_on_the_last_frame_of_an_empty_stream(encoded: list[int
     tracker = little_tracker()
     late, direct = tracker.open_session(), tracker.open_session()
     step(tracker, late, little_picture(0))
-    (started,) = tracker.correct(late, [click(1)])
+    (started,) = tracker.correct(late, [click(1)]).tracks
     assert encoded == [1]
     assert_same(started, step(tracker, direct, little_picture(0), click(1))[1])
     for index in (1, 2):
@@ -77,7 +77,7 @@ def test_correction_without_prompts_does_nothing(encoded: list[int]) -> None:
     tracker = little_tracker()
     session = tracker.open_session()
     step(tracker, session, little_picture(0))
-    assert tracker.correct(session, []) == []
+    assert tracker.correct(session, []) == ([], [])
     assert encoded == []
 
 
@@ -133,7 +133,7 @@ def test_size_may_change_while_an_object_is_tracked() -> None:
         track = step(tracker, session, little_picture(1, height, width))[1]
         assert track.mask.shape == (height, width)
         # A correction is in the pixels of the frame just tracked.
-        (corrected,) = tracker.correct(session, [click(1, width - 1, height - 1)])
+        (corrected,) = tracker.correct(session, [click(1, width - 1, height - 1)]).tracks
         assert corrected.mask.shape == (height, width)
         with pytest.raises(PromptError, match=f"outside the {width}×{height} frame"):
             tracker.correct(session, [click(1, width, 0)])

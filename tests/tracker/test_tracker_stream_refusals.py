@@ -216,7 +216,7 @@ def test_second_box_on_a_frame_is_refused_unless_it_replaces() -> None:
     with pytest.raises(PromptError, match="already has a box"):
         tracker.correct(session, [Prompt(1, box_xyxy=(6, 6, 40, 40))])
     replaced = Prompt(1, box_xyxy=(6, 6, 40, 40), replace_points=True)
-    assert len(tracker.correct(session, [replaced])) == 1
+    assert len(tracker.correct(session, [replaced]).tracks) == 1
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def run_ours(tracker: ObservedTracker, script: Iterable[Frame]) -> Iterator[Outp
         (tracks,) = tracker.step([(session, frame.image, frame.prompts)])
         yield _checked(tracks, tracker.decided)
         for prompts in frame.corrections:
-            tracks = tracker.correct(session, prompts)
+            tracks = tracker.correct(session, prompts).tracks
             yield _checked(tracks, tracker.decided)
         for object_id in frame.removals:
             session.remove(object_id)

@@ -36,7 +36,7 @@ def run(
     tracks: list[Track] = []
     for index in range(5):
         tracks += tracker.step([(session, picture(index), prompts if index == 0 else [])])[0]
-    return tracks + tracker.correct(session, [Prompt(1, ((10, 10),), (0,))])
+    return tracks + tracker.correct(session, [Prompt(1, ((10, 10),), (0,))]).tracks
 
 
 def test_places_of_clicks_are_not_rounded() -> None:
