@@ -21,11 +21,25 @@ from streamer.api.problems import (
     InvalidField,
     ProblemError,
     ProblemModel,
+    busy,
     internal_error,
     problem_schemas,
 )
+from streamer.api.routes_events import events_router
 from streamer.api.routes_health import health_router
-from streamer.errors import ConfigError, ControlError, MaskletError
+from streamer.api.routes_objects import objects_router
+from streamer.api.routes_session import session_router
+from streamer.api.routes_streams import streams_router
+from streamer.api.url_rules import UrlRules
+from streamer.errors import (
+    BusyError,
+    ConfigError,
+    ControlError,
+    MaskletError,
+    StreamExistsError,
+    UnknownObjectError,
+    UnknownStreamError,
+)
 from streamer.timing import Clock
 
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
@@ -62,7 +76,12 @@ def make_routes(context: ApiContext) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    api = context.config.api
     application.include_router(health_router(context))
+    application.include_router(session_router(context))
+    application.include_router(streams_router(context, UrlRules(api.url_schemes, api.url_hosts)))
+    application.include_router(objects_router(context))
+    application.include_router(events_router(context))
     describe = application.openapi
 
     def openapi() -> dict[str, Any]:
@@ -100,6 +119,14 @@ def problem_of(error: Exception, connection: HTTPConnection) -> ProblemError:
             return _of_invalid(error, connection)
         case ConfigError():
             return ProblemError(422, str(error), "invalid_settings")
+        case UnknownStreamError():
+            return ProblemError(404, str(error), "unknown_stream")
+        case UnknownObjectError():
+            return ProblemError(404, str(error), "unknown_object")
+        case StreamExistsError():
+            return ProblemError(409, str(error), "stream_exists")
+        case BusyError():
+            return busy(str(error))
         case ControlError():
             return ProblemError(409, str(error), "refused")
     return internal_error()
@@ -125,6 +152,9 @@ def _of_invalid(error: RequestValidationError, connection: HTTPConnection) -> Pr
     if of_body and content_type != "application/json" and not content_type.endswith("+json"):
         sent = f"a body of type {content_type!r}" if content_type else "a body without a type"
         return ProblemError(415, f"{sent}; send Content-Type: application/json")
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return ProblemError(400, f"the body is no JSON, from byte {first['loc'][-1]} on")
     errors = [
         InvalidField(_location(each["loc"]), str(each["msg"])) for each in error.errors()[:32]
     ]

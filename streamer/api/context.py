@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamer.api.authorisation import Authorisation
 from streamer.api.event_hub import EventHub
 from streamer.api.limits import OpenStreams
-from streamer.config import MaskletConfig
+from streamer.config import MaskletConfig, StreamConfig
 from streamer.metrics import Metrics
-from streamer.types import StreamStatus
+from streamer.prompts import PromptOutcome
+from streamer.types import FrameMoment, ObjectSummary, StreamStatus
+from tracker.types import Prompt
 
 
 class Commands(Protocol):
@@ -29,11 +31,60 @@ class Commands(Protocol):
     def device_name(self) -> str:
         """Where it runs."""
 
+    def stream_config(self, stream_id: str) -> StreamConfig:
+        """The settings a stream runs with."""
+
     async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         """Begin another stream."""
 
+    async def change_stream(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        """Change some settings of a stream; its objects stay."""
+
+    async def pause(self, stream_id: str) -> None:
+        """Stop tracking a stream; its camera stays connected."""
+
+    async def resume(self, stream_id: str) -> None:
+        """Track a paused stream again."""
+
     async def remove_stream(self, stream_id: str) -> None:
         """End a stream."""
+
+    def objects(self, stream_id: str) -> Sequence[ObjectSummary]:
+        """The objects of a stream, as on its newest frame."""
+
+    def next_object_id(self, stream_id: str) -> int:
+        """The smallest id that was never used in this stream."""
+
+    async def prompt(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        label: str | None = None,
+        *,
+        colour: str | None = None,
+        moment: FrameMoment | None = None,
+        correct: bool = False,
+        request_id: str | None = None,
+    ) -> PromptOutcome:
+        """Apply a prompt, on the frame that is meant or the next one."""
+
+    async def preview(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        *,
+        moment: FrameMoment | None = None,
+        correct: bool = False,
+    ) -> PromptOutcome:
+        """What a prompt would do; changes nothing."""
+
+    async def rename_object(
+        self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
+    ) -> None:
+        """Give an object another name or colour; None leaves what there is."""
+
+    async def remove_object(self, stream_id: str, object_id: int) -> None:
+        """Stop following an object."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,48 @@
-"""What goes over the API as JSON: requests and answers, with their limits and examples."""
+"""What goes over the API as JSON: what all requests and answers share, and what the daemon is.
+
+Numbers that are none (NaN, Infinity) and values out of proportion end here; what is possible
+with a certain stream is the daemon's to say.
+"""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+ObjectId = Annotated[int, Field(ge=0, lt=2**31, examples=[1])]
+Label = Annotated[
+    str,
+    Field(
+        # Like ``config.LABEL_PATTERN``; halves of surrogate pairs are no text to begin with.
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,128}$",
+        description="1 to 128 characters, none of them a control character",
+        examples=["keeper"],
+    ),
+]
+Pixel = Annotated[float, Field(ge=-65_536, le=65_536, allow_inf_nan=False)]
+
+
+def _is_box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise ValueError("a box is x0, y0, x1, y1 with x0 < x1 and y0 < y1")
+    return box
+
+
+Box = Annotated[
+    tuple[Pixel, Pixel, Pixel, Pixel],
+    AfterValidator(_is_box),
+    Field(
+        description="half-open x0, y0, x1, y1; what lies outside of the picture is cut off",
+        examples=[[100, 80, 180, 260]],
+    ),
+]
+
+
+class Request(BaseModel):
+    """Base of requests: an unknown key is an error, and true is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=False)
 
 
 class Answer(BaseModel):
@@ -41,3 +81,10 @@ class Info(Answer):
     scopes: list[str] = Field(description="what this client may do", examples=[["control", "read"]])
     url_schemes: list[str] = Field(description="what an added stream's URL may begin with")
     limits: Limits
+
+
+class Login(Answer):
+    """Who is logged in."""
+
+    name: str = Field(description="the token's name", examples=["operator"])
+    scopes: list[str] = Field(examples=[["control", "read"]])
