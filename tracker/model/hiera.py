@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tracker.config import TrunkConfig
-from tracker.model.layers import Mlp, join_heads, split_heads
+from tracker.model.layers import Mlp, attend, join_heads, split_heads
 
 
 def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
@@ -54,7 +54,7 @@ class WindowAttention(nn.Module):
         if self.pooled:
             query = halve(query)
         height, width = query.shape[1:3]
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             split_heads(query.flatten(1, 2), self.heads),
             split_heads(key.flatten(1, 2), self.heads),
             split_heads(value.flatten(1, 2), self.heads),

@@ -58,6 +58,19 @@ class Mlp(nn.Module):
         return x.sigmoid() if self.sigmoid_output else x
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention, (..., L, C) and (..., S, C) twice -> (..., L, C).
+
+    Training on a processor takes three plain products: the fused kernel's backward pass there
+    is written for long sequences, and is up to ten times slower on the windows of the trunk.
+    """
+    if query.device.type == "cpu" and mask is None and torch.is_grad_enabled():
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        attended: Tensor = scores.softmax(dim=-1) @ value
+        return attended
+    return F.scaled_dot_product_attention(query, key, value, mask)
+
+
 def tokens_from_grid(x_BCHW: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, H*W, C), row by row."""
     return x_BCHW.flatten(2).transpose(1, 2)

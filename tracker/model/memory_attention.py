@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tracker.config import ModelConfig
+from tracker.model.layers import attend
 from tracker.model.position_encoding import rotate
 
 
@@ -59,7 +60,7 @@ class RotaryAttention(nn.Module):
         turned = rotate(key[:, :spatial].unflatten(1, (frames, -1)), rotation).flatten(1, 2)
         key = torch.cat((turned, key[:, spatial:]), dim=1) if plain_keys else turned
         mask = None if valid_NS is None else valid_NS[:, None, None, :]
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             query.unsqueeze(1), key.unsqueeze(1), self.v_proj(value_NSc).unsqueeze(1), mask
         ).squeeze(1)
         out: Tensor = self.out_proj(attended)

@@ -6,9 +6,8 @@ Dimensions: N objects, T tokens, L image tokens, C channels. (arXiv 2304.02643, 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from tracker.model.layers import Mlp, join_heads, split_heads
+from tracker.model.layers import Mlp, attend, join_heads, split_heads
 
 
 class Attention(nn.Module):
@@ -24,7 +23,7 @@ class Attention(nn.Module):
 
     def forward(self, query_NTC: Tensor, key_NLC: Tensor, value_NLC: Tensor) -> Tensor:
         """(N, T, C), (N, L, C), (N, L, C) -> (N, T, C)."""
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             split_heads(self.q_proj(query_NTC), self.heads),
             split_heads(self.k_proj(key_NLC), self.heads),
             split_heads(self.v_proj(value_NLC), self.heads),

@@ -49,6 +49,7 @@ class ComposedClips:
                     phase.image_size,
                     self.full_size,
                     motion,
+                    phase.absence_share,
                 )
             )
         if count > matches:

@@ -23,7 +23,7 @@ from tracker.model.sam2 import Sam2
 from tracker.training import history
 from tracker.training.data import ClipSource, step_generator
 from tracker.training.initialise import place_memory, place_prompts
-from tracker.training.optimise import Average, Optimiser, share_gradients
+from tracker.training.optimise import Average, Optimiser, share_gradients, share_weights
 from tracker.training.recipe import Phase, Recipe
 from tracker.training.unroll import ClipResult, Sampling, Unroll, normalise
 
@@ -143,13 +143,17 @@ class Trainer:
             result = Unroll(self.model, self.recipe.losses).run(batch, sampling, generator)
             loss = result.total()
         loss.backward()
-        stopping = share_gradients(self.model, self._stop)
+        alone = self.recipe.share_every > 1
+        stopping = False if alone else share_gradients(self.model, self._stop)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         rate = self._learning_rate(phase, in_phase)
         if bool(torch.isfinite(norm)):
             self.optimiser.step(rate)
         self.model.zero_grad(set_to_none=True)
         self.step += 1
+        last = self.step == self.recipe.steps
+        if alone and (last or self.step % self.recipe.share_every == 0):
+            stopping = share_weights(self.model, self._stop)
         self.average.update(self.model, self.step)
         step_s = time.monotonic() - started
         tally.add(result, float(loss.detach()), rate, data_s, float(norm), step_s)

@@ -2,7 +2,8 @@
 
 Rendering is slower than training on a processor, so a pool is rendered once (seeds below
 ``EVALUATION_SEED_START`` only) and kept in two memory-mapped files; a clip is a random scene,
-start, stride, window, mirror and colour. Dimensions: B clips, T frames, K objects, S image side.
+times, window, mirror and colour. Dimensions: R scenes, F frames of a scene, B clips, T frames,
+K objects, S image side.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from tracker.training.procedural import uniform
 POOL_WIDTH, POOL_HEIGHT = 384, 256
 _SCENE_FRAMES = 48
 _RENDER_WIDTH, _RENDER_HEIGHT = 640, 360
+_RATES_HZ = (25.0, 12.5, 12.5)
 _WINDOW_TRIES = 4
-_WHOLE_AREA_PIXELS = 250.0
+_ABSENCE_TRIES = 40
+_UNEVEN_SHARE = 0.3
+_WHOLE_AREA_PIXELS = 90.0
+_ABSENT_PIXELS, _PRESENT_PIXELS = 2, 60
 
 Array8 = npt.NDArray[np.uint8]
 
@@ -38,6 +43,7 @@ class MatchPool:
     def __init__(self, images: Array8, owners: Array8) -> None:
         self.images = images
         self.owners = owners
+        self.areas_RFI = _areas(owners)
 
     @property
     def scenes(self) -> int:
@@ -50,7 +56,7 @@ class MatchPool:
 
         ``report`` is called with the number of scenes done after each.
         """
-        description = {"scenes": scenes, "seed": seed, "frames": _SCENE_FRAMES}
+        description = {"scenes": scenes, "seed": seed, "frames": _SCENE_FRAMES, "version": 2}
         marker = folder / "pool.json"
         if not marker.exists() or json.loads(marker.read_text()) != description:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,11 +88,14 @@ class MatchPool:
         size: int,
         full_size: int,
         motion: float,
+        absence_share: float = 0.0,
     ) -> ClipBatch:
         """A batch. ``full_size`` is the model's image side: where ``size`` is smaller, a window
-        of the scene is shown at the same scale."""
+        of the scene is shown at the same scale. In ``absence_share`` of the clips an object is
+        hidden completely and returns."""
         made = [
-            self._clip(generator, frames, objects, size, full_size, motion) for _ in range(clips)
+            self._clip(generator, frames, objects, size, full_size, motion, absence_share)
+            for _ in range(clips)
         ]
         images = torch.stack([images for images, _ in made])
         masks = torch.stack([masks for _, masks in made])
@@ -100,16 +109,14 @@ class MatchPool:
         size: int,
         full_size: int,
         motion: float,
+        absence_share: float,
     ) -> tuple[Tensor, Tensor]:
         """(T, 3, S, S) and (T, K, S, S). Of a few tries the first with enough objects in sight."""
         device = generator.device
+        wants_absence = frames > 2 and float(uniform(generator)) < absence_share
         for _ in range(_WINDOW_TRIES):
-            scene = _integer(generator, self.scenes)
-            longest = max(1, (self.images.shape[1] - 1) // max(1, frames - 1))
-            stride = 1 + _integer(generator, min(longest, 1 + round(5 * motion)))
-            start = _integer(generator, self.images.shape[1] - stride * (frames - 1))
-            rows = slice(start, start + stride * (frames - 1) + 1, stride)
-            grid = _window(generator, size, full_size)
+            scene, rows = self._moments(generator, frames, motion, wants_absence)
+            grid = _window(generator, size, full_size, 0.0 if wants_absence else 1.0)
             owner = torch.from_numpy(np.array(self.owners[scene, rows])).to(device)
             seen = F.grid_sample(
                 owner.float().unsqueeze(1),
@@ -133,6 +140,32 @@ class MatchPool:
         )
         return shown, masks
 
+    def _moments(
+        self, generator: torch.Generator, frames: int, motion: float, wants_absence: bool
+    ) -> tuple[int, list[int]]:
+        """A scene and the frames of a clip; where wanted, such that somebody is gone and returns.
+
+        Mostly at even distances, as a camera gives them, else with gaps, as drops leave them.
+        """
+        last = self.images.shape[1] - 1
+        longest = max(1, last // max(1, frames - 1))
+        scene, rows = 0, [0]
+        for _ in range(_ABSENCE_TRIES if wants_absence else 1):
+            scene = _integer(generator, self.scenes)
+            widest = longest if wants_absence else min(longest, 1 + round(5 * motion))
+            stride = 1 + _integer(generator, widest)
+            start = _integer(generator, last + 1 - stride * (frames - 1))
+            rows = list(range(start, start + stride * (frames - 1) + 1, stride))
+            if frames > 2 and float(uniform(generator)) < _UNEVEN_SHARE:
+                span = rows[-1] - start - 1
+                order = torch.randperm(max(span, 1), generator=generator, device=generator.device)
+                if span >= frames - 2:
+                    inner = sorted(int(i) for i in order[: frames - 2])
+                    rows = [start, *(start + 1 + i for i in inner), rows[-1]]
+            if wants_absence and _returns(self.areas_RFI[scene, rows]).any():
+                break
+        return scene, rows
+
 
 def _record(images: Array8, owners: Array8, seed: int) -> None:
     """Render one scene of a random kind into its rows of the pool."""
@@ -143,12 +176,13 @@ def _record(images: Array8, owners: Array8, seed: int) -> None:
         seed,
         _RENDER_WIDTH,
         _RENDER_HEIGHT,
+        float(draw.choice(_RATES_HZ)),
         players=int(draw.integers(4, 12)),
         occluders=int(draw.integers(0, 3)),
         pan=float(draw.choice([0.0, 0.0, 0.1, 0.2])),
         look_alikes=bool(draw.random() < 0.35),
-        ball_diameter=float(draw.uniform(0.035, 0.07)),
-        pace=float(draw.uniform(0.8, 1.4)),
+        ball_diameter=float(draw.uniform(0.032, 0.07)),
+        pace=float(draw.uniform(0.35, 1.5)),
         noise=float(draw.uniform(0, 5)),
         lighting=float(draw.uniform(0, 0.15)),
     )
@@ -163,12 +197,31 @@ def _record(images: Array8, owners: Array8, seed: int) -> None:
         owners[index] = cv2.resize(owner, size, interpolation=cv2.INTER_NEAREST)
 
 
-def _window(generator: torch.Generator, size: int, full_size: int) -> Tensor:
+def _areas(owners: Array8) -> npt.NDArray[np.int32]:
+    """Pixels of every object on every frame, (R, F, 16); column 0 is nobody's."""
+    most = 16
+    counts = [
+        [np.bincount(frame.ravel(), minlength=256)[:most] for frame in scene] for scene in owners
+    ]
+    return np.asarray(counts, dtype=np.int32)
+
+
+def _returns(areas_TI: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Objects that are seen on the first frame, gone on a later one, and seen again after it."""
+    gone = np.logical_or.accumulate(areas_TI <= _ABSENT_PIXELS, axis=0)
+    back = (gone & (areas_TI > _PRESENT_PIXELS)).any(axis=0)
+    back &= areas_TI[0] > _PRESENT_PIXELS
+    back[0] = False
+    return np.asarray(back)
+
+
+def _window(generator: torch.Generator, size: int, full_size: int, variety: float) -> Tensor:
     """A sampling grid (1, S, S, 2): part of the scene, squashed as the tracker squashes frames.
 
-    A whole 16:9 frame becomes a square; here the squash varies a little, the zoom more.
+    A whole 16:9 frame becomes a square; here the squash varies a little, the zoom more (by
+    ``variety``, 0..1).
     """
-    zoom = float(uniform(generator, low=-0.45, high=0.08).exp())
+    zoom = float((variety * uniform(generator, low=-0.45, high=0.08)).exp())
     squash = float(uniform(generator, low=-0.25, high=0.1).exp())
     share = size / full_size
     half_x, half_y = min(1.0, zoom * squash) * share, min(1.0, zoom) * share
@@ -189,6 +242,7 @@ def _choose_objects(generator: torch.Generator, seen_TSS: Tensor, objects: int) 
         [torch.bincount(frame.flatten().long(), minlength=256) for frame in seen_TSS]
     ).float()
     hidden = 1 - areas.amin(dim=0) / areas.amax(dim=0).clamp(min=1)
+    hidden += torch.from_numpy(_returns(areas.numpy(force=True).astype(np.int32))).to(hidden)
     # Slivers at the rim of the picture are many and teach little.
     whole = (first[candidates].float() / _WHOLE_AREA_PIXELS).clamp(max=1)
     weight = (0.4 + hidden[candidates]) * whole

@@ -1,12 +1,64 @@
-"""The optimiser, the average of the weights over time, and gradients shared by processes."""
+"""The optimiser, the average of the weights over time, and what processes share."""
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
 from tracker.training.recipe import Recipe
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+class BatchedMuon(torch.optim.Muon):
+    """Muon with the RMS of AdamW's steps, all matrices of one shape orthogonalised at once.
+
+    PyTorch takes them one by one: for a network of many small matrices that is half a dozen
+    times slower, a tenth of a whole step. Takes no closure.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        """Apply the gradients."""
+        del closure
+        for group in self.param_groups:
+            by_shape: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[parameter.shape].append(parameter)
+            for shape, matrices in by_shape.items():
+                update = orthogonalise(
+                    torch.stack([self._direction(each, group["momentum"]) for each in matrices])
+                )
+                rate = group["lr"] * 0.2 * max(shape) ** 0.5
+                for matrix, change in zip(matrices, update, strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                    matrix.add_(change, alpha=-rate)
+
+    def _direction(self, matrix: Tensor, momentum: float) -> Tensor:
+        """Nesterov's look ahead from the gradient and its running mean."""
+        assert matrix.grad is not None
+        state = self.state[matrix]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        mean: Tensor = state["momentum_buffer"]
+        mean.lerp_(matrix.grad, 1 - momentum)
+        return matrix.grad.lerp(mean, momentum)
+
+
+def orthogonalise(matrix_nAB: Tensor, iterations: int = 5) -> Tensor:
+    """Singular values moved near 1 by Newton and Schulz's iteration, in bfloat16."""
+    tall = matrix_nAB.shape[1] > matrix_nAB.shape[2]
+    x = (matrix_nAB.mT if tall else matrix_nAB).bfloat16()
+    x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
+    a, b, c = _NEWTON_SCHULZ
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class Optimiser:
@@ -31,12 +83,11 @@ class Optimiser:
         ]
         if matrices:
             self.parts.append(
-                torch.optim.Muon(
+                BatchedMuon(
                     matrices,
                     lr=1e-3,
                     weight_decay=recipe.weight_decay,
                     momentum=0.95,
-                    adjust_lr_fn="match_rms_adamw",
                 )
             )
 
@@ -93,4 +144,26 @@ def share_gradients(model: nn.Module, stop: bool) -> bool:
         piece: Tensor = flat[offset : offset + parameter.numel()]
         parameter.grad = piece.view_as(parameter).clone()
         offset += parameter.numel()
+    return wants_stop
+
+
+def share_weights(model: nn.Module, stop: bool) -> bool:
+    """Average the weights over the processes; True when any of them wants to stop.
+
+    Between two such meetings each process takes steps of its own ("local SGD"): nobody waits for
+    a slower one at every step, which on a machine with other work costs more than it gains.
+    """
+    if not dist.is_initialized():
+        return stop
+    parameters = list(model.parameters())
+    flag = torch.tensor([float(stop)], device=parameters[0].device)
+    flat = torch.cat([parameter.detach().flatten() for parameter in parameters] + [flag])
+    dist.all_reduce(flat)
+    wants_stop = bool(flat[-1] > 0)
+    flat /= dist.get_world_size()
+    offset = 0
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(flat[offset : offset + parameter.numel()].view_as(parameter))
+            offset += parameter.numel()
     return wants_stop

@@ -27,9 +27,10 @@ class Phase:
     ``motion`` scales speeds; ``teacher_forcing`` is the probability that a memory is written
     from the true mask; ``match_share`` of the clips come from the rendered match (the rest from
     cut-outs); ``box_share`` and ``point_share`` of the objects are prompted that way, the
-    others with a mask. ``correction_share`` of the steps add a correcting click. ``place_memory``
-    prepares the memory's weights when the phase begins (``initialise.py``). Parameters whose
-    names begin with one of ``frozen`` stay as they are.
+    others with a mask. ``absence_share`` of the match's clips show an object that is hidden
+    completely and comes back. ``correction_share`` of the steps add a correcting click.
+    ``place_memory`` prepares the memory's weights when the phase begins (``initialise.py``).
+    Parameters whose names begin with one of ``frozen`` stay as they are.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Phase:
     motion: tuple[float, float] = (1.0, 1.0)
     teacher_forcing: tuple[float, float] = (0.0, 0.0)
     match_share: float = 0.5
+    absence_share: float = 0.0
     box_share: float = 0.25
     point_share: float = 0.25
     correction_share: float = 0.2
@@ -82,7 +84,11 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole run."""
+    """A whole run.
+
+    With several processes gradients are shared in every step, or, where ``share_every`` is
+    above 1, the weights every so many steps.
+    """
 
     phases: tuple[Phase, ...]
     preset: str = "nano"
@@ -95,6 +101,7 @@ class Recipe:
     structured_initialisation: bool = True
     bfloat16: bool = False
     threads: int = 2
+    share_every: int = 1
     log_every: int = 10
     checkpoint_every: int = 100
     plot_every: int = 500

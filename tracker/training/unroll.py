@@ -16,18 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tracker.memory_bank import LARGEST_POINTER_AGE
 from tracker.model.mask_decoder import DecoderOutput
 from tracker.model.memory_attention import MemoryTokens
 from tracker.model.prompt_encoder import PADDING
 from tracker.model.sam2 import ImageFeatures, Sam2
 from tracker.training.clip import ClipBatch
-from tracker.training.losses import FrameLoss, frame_loss
+from tracker.training.losses import FrameLoss, frame_loss, shrink
 from tracker.training.prompts import boxes, clicks, corrections
 from tracker.training.recipe import LossWeights
 
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 _LOGIT_LIMIT = 32.0
+_FAR_PROMPT_SHARE = 0.6
+_GAPS_SHARE = 0.4
+_LARGEST_GAP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +63,31 @@ class ClipResult:
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered of the frames so far; index 0 is the prompted frame."""
+    """What is remembered of the frames so far; index 0 is the prompted frame.
 
+    ``times`` are the numbers that the tracker would have given to the clip's frames.
+    """
+
+    times: list[int]
     spatial_NLc: list[Tensor] = field(default_factory=list)
     pointer_NC: list[Tensor] = field(default_factory=list)
 
     def tokens(self, model: Sam2, kept: list[int]) -> MemoryTokens:
         """Tokens for the next frame; ``kept`` are the unprompted frames to look at."""
-        now, config = len(self.spatial_NLc), model.config
+        config = model.config
+        now = self.times[len(self.spatial_NLc)]
+        age = [now - time for time in self.times]
         grid_code = model.memory_position().flatten(1).T
         time_code = model.maskmem_tpos_enc.flatten(1)
-        frames = [0, *(f for f in kept if now - f <= config.recent_memories)]
+        frames = [0, *(f for f in kept if age[f] <= config.recent_memories)]
         codes = [
-            grid_code + time_code[config.recent_memories if f == 0 else now - f - 1] for f in frames
+            grid_code + time_code[config.recent_memories if f == 0 else age[f] - 1] for f in frames
         ]
         count = self.spatial_NLc[0].shape[0]
-        pointers = [0, *(f for f in kept if now - f <= config.recent_pointers)]
-        ages = torch.tensor([[float(now - f) for f in pointers]], device=grid_code.device)
+        pointers = [0, *(f for f in kept if age[f] <= config.recent_pointers)]
+        ages = torch.tensor(
+            [[float(min(age[f], LARGEST_POINTER_AGE)) for f in pointers]], device=grid_code.device
+        )
         pieces = config.pointer_tokens
         pointer_code = model.pointer_time_code(ages).repeat_interleave(pieces, dim=1)
         pointer_NPC = torch.stack([self.pointer_NC[f] for f in pointers], dim=1)
@@ -114,16 +126,17 @@ class Unroll:
             return encoded.select(rows[image_of_object])
 
         first = frame_features(0)
-        output, single, loss = self._prompted(first, batch, sampling, counted, generator)
+        output, single, given_N, loss = self._prompted(first, batch, sampling, counted, generator)
         result = ClipResult(loss)
         if sampling.correction and loss is not None:
             again = self._corrected(
                 first, None, output, single, batch.masks_of_frame(0), counted, generator
             )
             result.corrected.append(again)
-        memory = _Memory()
+        memory = _Memory(frame_times(frames, generator))
         if frames > 1:
-            self._remember(memory, first, output, single, batch.masks_of_frame(0), True)
+            shown = self._shown(output, single, given_N, batch.masks_of_frame(0))
+            self._remember(memory, first, output, single, shown, True)
         corrected_frame = _integer(generator, 1, frames) if frames > 1 else 0
         for frame in range(1, frames):
             features = frame_features(frame)
@@ -154,11 +167,11 @@ class Unroll:
         sampling: Sampling,
         counted: Tensor,
         generator: torch.Generator,
-    ) -> tuple[DecoderOutput, Tensor, FrameLoss | None]:
+    ) -> tuple[DecoderOutput, Tensor, Tensor, FrameLoss | None]:
         """Decode the first frame, each object with its own kind of prompt.
 
-        Returns output, which objects were prompted clearly, and the loss (of the objects whose
-        prompt was not a mask: a mask prompt is its own answer).
+        Returns output, which objects were prompted clearly, which with a mask, and the loss (of
+        the others: a mask prompt is its own answer).
         """
         model = self.model
         masks = batch.masks_of_frame(0)
@@ -191,9 +204,21 @@ class Unroll:
         joined = DecoderOutput(*(torch.cat(parts)[back] for parts in zip(*outputs, strict=True)))
         single = ~is_point
         if bool(is_mask.all()):
-            return joined, single, None
+            return joined, single, is_mask, None
         loss = frame_loss(joined, masks, counted & ~is_mask, single, self.weights)
-        return joined, single, loss
+        return joined, single, is_mask, loss
+
+    @staticmethod
+    @torch.no_grad()
+    def _shown(output: DecoderOutput, single: Tensor, given_N: Tensor, masks_NSS: Tensor) -> Tensor:
+        """The binary mask of the prompted frame that the tracker goes on with, (N, S, S) bool.
+
+        Its own answer to a click or box; a mask that was given, as it survives the mask grid.
+        """
+        logits = choose(output, single)[0].float()
+        exact = shrink(masks_NSS, logits.shape[-1]).unsqueeze(1) - 0.5
+        kept = torch.where(given_N.view(-1, 1, 1, 1), exact, logits)
+        return enlarge(kept, masks_NSS.shape[-1]).squeeze(1) > 0
 
     def _corrected(
         self,
@@ -257,6 +282,21 @@ def choose(output: DecoderOutput, single_N: Tensor) -> tuple[Tensor, Tensor]:
 def enlarge(logits_N1hw: Tensor, side: int) -> Tensor:
     """Mask logits at another side, bilinear."""
     return F.interpolate(logits_N1hw, (side, side), mode="bilinear", align_corners=False)
+
+
+def frame_times(frames: int, generator: torch.Generator) -> list[int]:
+    """Numbers for a clip's frames, as if it were cut from a long stream.
+
+    The prompt may lie far back, and of the frames since then some may be left out: so ages of
+    memories and pointers are learnt that a clip of a few frames does not have.
+    """
+    far, gaps = _number(generator) < _FAR_PROMPT_SHARE, _number(generator) < _GAPS_SHARE
+    distance = LARGEST_POINTER_AGE ** _number(generator) if far else 1.0
+    times = [0]
+    for frame in range(1, frames):
+        step = 1 + int(_LARGEST_GAP * _number(generator)) if gaps else 1
+        times.append(times[-1] + (max(1, int(distance)) if frame == 1 else step))
+    return times
 
 
 def _number(generator: torch.Generator) -> float:
