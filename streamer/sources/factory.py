@@ -8,19 +8,32 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from streamer.config import StreamConfig
 from streamer.errors import ConfigError
-from streamer.security import Credentials, credentials, redact_url, url_with_credentials
+from streamer.security import (
+    Credentials,
+    credentials,
+    redact_url,
+    secret,
+    url_with_credentials,
+)
 from streamer.sources.base import Source
 from streamer.sources.file import FileSource
 from streamer.sources.live import LiveSource
 from streamer.sources.opening import ContainerSettings
 from streamer.sources.rtsp import rtsp_settings
 from streamer.sources.synthetic import SyntheticSource, scene_settings
+from streamer.sources.whep import (
+    WhepSettings,
+    WhepSource,
+    authorisation_field,
+    check_options,
+    tls_context,
+)
 
 _NETWORK_SCHEMES = ("http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp")
 _ALLOWED = (
     "rtsp://HOST/PATH, rtsps://, "
     + ", ".join(f"{scheme}://" for scheme in _NETWORK_SCHEMES)
-    + ", file:///PATH, a path, /dev/videoN or synthetic://match"
+    + ", whep://HOST/PATH, wheps://, file:///PATH, a path, /dev/videoN or synthetic://match"
 )
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:(?P<port>\d*))?")
 # These may wait for a sender on an address of this machine: udp://:1234.
@@ -49,9 +62,11 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
         if _DEVICE.fullmatch(path):
             return LiveSource(_device_settings(stream_id, config, path))
         return _file(f"{key}.url", stream_id, config, path)
-    if scheme not in ("rtsp", "rtsps", *_NETWORK_SCHEMES):
+    if scheme not in ("rtsp", "rtsps", "whep", "wheps", *_NETWORK_SCHEMES):
         raise ConfigError(f"{key}.url must be {_ALLOWED}, got one that begins with {scheme}://")
     _check_network_url(f"{key}.url", url, rest)
+    if scheme in ("whep", "wheps"):
+        return WhepSource(_whep_settings(key, stream_id, config, url))
     given = credentials(
         key,
         url,
@@ -121,6 +136,38 @@ def _network_settings(
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         options=dict(config.options),
+    )
+
+
+def _whep_settings(key: str, stream_id: str, config: StreamConfig, url: str) -> WhepSettings:
+    """A media server; a password without a user is a bearer token."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    has_user = config.username_env is not None or "@" in authority
+    if has_user:
+        given = credentials(
+            key,
+            url,
+            username_env=config.username_env,
+            password_env=config.password_env,
+            password_file=config.password_file,
+        )
+        authorisation = authorisation_field(given.username, given.password) if given else None
+    else:
+        token = secret(key, password_env=config.password_env, password_file=config.password_file)
+        authorisation = authorisation_field(None, token)
+    is_secure = scheme.lower() == "wheps"
+    check_options(key, config.options, is_secure=is_secure)
+    host = authority.rpartition("@")[2]
+    return WhepSettings(
+        stream_id=stream_id,
+        url=f"{'https' if is_secure else 'http'}://{host}{rest[len(authority) :]}",
+        redacted_url=redact_url(url),
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        clock_tolerance_s=config.clock_tolerance_s,
+        authorisation=authorisation,
+        tls=tls_context(key, config.options) if is_secure else None,
     )
 
 

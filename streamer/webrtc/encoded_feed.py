@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -29,20 +30,22 @@ class EncodedFeed:
     """A bounded queue of encoded pictures, emptied as a whole when it is full.
 
     Encoded pictures refer to those before them, so none can be skipped: a reader that is too
-    slow loses all that wait, and gets a keyframe. ``request_keyframe`` and ``stop`` may be
-    called from any thread and reach the peer on its event loop.
+    slow loses all that wait, and gets a keyframe. ``loop`` is the peer's; there the reader's
+    wishes are told to ``request_keyframe`` and ``stop``.
     """
 
     def __init__(
         self,
         clock: RtpCaptureClock,
+        loop: asyncio.AbstractEventLoop,
         *,
         request_keyframe: Callable[[], None],
         stop: Callable[[FeedEnd], None],
     ) -> None:
         self.clock = clock
-        self.request_keyframe = request_keyframe
-        self.stop = stop
+        self._loop = loop
+        self._request_keyframe = request_keyframe
+        self._stop = stop
         self._changed = threading.Condition()
         self._pictures: deque[EncodedPicture] = deque()
         self._bytes = 0
@@ -59,6 +62,14 @@ class EncodedFeed:
     def waiting(self) -> int:
         """Pictures that wait to be read."""
         return len(self._pictures)
+
+    def request_keyframe(self) -> None:
+        """Let the peer send one; from any thread."""
+        self._in_loop(self._request_keyframe)
+
+    def stop(self, end: FeedEnd) -> None:
+        """Give this peer up, for a reason of the reader's; from any thread."""
+        self._in_loop(lambda: self._stop(end))
 
     def put(self, picture: EncodedPicture) -> None:
         """Add a picture; called on the event loop, never blocks."""
@@ -105,3 +116,9 @@ class EncodedFeed:
             missed = self._missed_before_keyframe, self._missed_behind
             self._missed_before_keyframe = self._missed_behind = 0
             return missed
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            return  # the loop is closed, and the peer with it

@@ -92,8 +92,11 @@ class Peer:
         await self._set_local()
         return str(self._connection.localDescription.sdp)
 
-    async def accept(self, body: bytes) -> RemoteVideo:
-        """Take the answer to ``offer``. Raises ``SdpError`` for one that cannot be used."""
+    async def accept(self, body: bytes, feed: EncodedFeed) -> None:
+        """Take the answer to ``offer``; the video goes into ``feed``.
+
+        Raises ``SdpError`` for an answer that cannot be used.
+        """
         description = read_description(body)
         sections = description.sections
         if len(sections) != 1 or sections[0].kind != "video" or sections[0].is_rejected:
@@ -101,9 +104,11 @@ class Peer:
         remote = read_remote_video(description, sections[0])
         if remote.direction not in ("sendonly", "sendrecv"):
             raise SdpError(422, f"the answer is {remote.direction}: no video will be sent")
+        if remote.setup == "actpass":
+            raise SdpError(422, "the answer must choose a=setup:active or a=setup:passive")
+        self.receive_into(feed, remote)
         await self._set_remote(remote, "answer")
         self.add_candidates(remote.candidates, end=remote.end_of_candidates)
-        return remote
 
     def receive_into(self, feed: EncodedFeed, remote: RemoteVideo) -> None:
         """Put the received pictures into ``feed``; before the description is applied."""

@@ -1,0 +1,209 @@
+"""The HTTP of a WHEP client (draft-ietf-wish-whep): POST an offer, DELETE the session.
+
+With the standard library's client, blocking, in the source's thread. What fails is told as the
+stream's typed reasons, without a word that could hold a password.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from streamer.errors import SourceError, SourceFailure
+from streamer.webrtc.http_answer import SDP, media_type
+from streamer.webrtc.session_description import MAXIMUM_BYTES
+
+_MAXIMUM_REDIRECTS = 5
+_DELETE_TIMEOUT_S = 2.0
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_REFUSALS = {
+    401: (
+        SourceFailure.UNAUTHORISED,
+        "refused the credentials (401); set password_env or password_file for a bearer token, "
+        "and username_env too for a user",
+    ),
+    403: (SourceFailure.UNAUTHORISED, "forbids access (403); check what this user may watch"),
+    404: (
+        SourceFailure.NOT_FOUND,
+        "has no such stream (404); check the path, and whether somebody publishes there",
+    ),
+    406: (SourceFailure.REFUSED, "does not take our offer as it is (406)"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class WhepSignalling:
+    """One session at a media server. To be used with ``post`` and then ``delete``, one thread."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        authorisation: str | None,
+        tls: ssl.SSLContext | None,
+        timeout_s: float,
+    ) -> None:
+        """``url`` is http or https, ``name`` goes before messages: stream and redacted URL."""
+        self._url = url
+        self._name = name
+        self._authorisation = authorisation
+        self._tls = tls
+        self._timeout_s = timeout_s
+        self._session_url: str | None = None
+
+    def post(self, offer: str) -> bytes:
+        """The answer to ``offer``. Raises ``SourceError``."""
+        deadline_s = time.monotonic() + self._timeout_s
+        url = self._url
+        for _ in range(_MAXIMUM_REDIRECTS + 1):
+            response = self._request("POST", url, offer.encode(), deadline_s)
+            if response.status not in (307, 308):
+                return self._answer(url, response)
+            url = self._redirected(url, response)
+        raise self._failure(
+            SourceFailure.REFUSED, f"redirects more than {_MAXIMUM_REDIRECTS} times"
+        )
+
+    def delete(self) -> None:
+        """End the session. A server that does not take it notices by itself."""
+        if self._session_url is None:
+            return
+        url, self._session_url = self._session_url, None
+        try:
+            self._request("DELETE", url, None, time.monotonic() + _DELETE_TIMEOUT_S)
+        except SourceError:
+            return
+
+    def _answer(self, url: str, response: _Response) -> bytes:
+        if response.status != 201:
+            reason, explanation = _REFUSALS.get(
+                response.status,
+                (SourceFailure.REFUSED, f"answered {response.status} instead of 201"),
+            )
+            raise self._failure(reason, explanation)
+        location = response.headers.get("location")
+        if location is not None:
+            self._session_url = self._resolved(url, location)
+        if media_type(response.headers.get("content-type")) != SDP:
+            raise self._failure(SourceFailure.GARBAGE, f"answered with something else than {SDP}")
+        return response.body
+
+    def _redirected(self, url: str, response: _Response) -> str:
+        location = response.headers.get("location")
+        target = None if location is None else self._resolved(url, location)
+        if target is None:
+            raise self._failure(SourceFailure.REFUSED, "redirects to no address that can be used")
+        return target
+
+    def _resolved(self, url: str, location: str) -> str | None:
+        """``location`` as an absolute URL; never from https down to http."""
+        try:
+            target = urljoin(url, location)
+            parts = urlsplit(target)
+            is_usable = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return None
+        allowed = ("https",) if url.startswith("https:") else ("http", "https")
+        if parts.scheme not in allowed or not is_usable or not target.isascii():
+            return None
+        return target
+
+    def _request(self, method: str, url: str, body: bytes | None, deadline_s: float) -> _Response:
+        parts = urlsplit(url)
+        headers = {"Accept": SDP, "User-Agent": "masklet"}
+        if body is not None:
+            headers["Content-Type"] = SDP
+        if self._authorisation is not None and _origin(parts) == _origin(urlsplit(self._url)):
+            headers["Authorization"] = self._authorisation
+        try:
+            connection = self._connection(parts, self._remaining_s(deadline_s))
+            try:
+                target = parts.path or "/"
+                connection.request(
+                    method, f"{target}?{parts.query}" if parts.query else target, body, headers
+                )
+                response = connection.getresponse()
+                return _Response(
+                    response.status,
+                    {name.lower(): value for name, value in response.getheaders()},
+                    self._read(response, connection, deadline_s),
+                )
+            finally:
+                connection.close()
+        except TimeoutError as error:
+            raise self._failure(SourceFailure.TIMEOUT, "did not answer in time") from error
+        except ConnectionRefusedError as error:
+            raise self._failure(
+                SourceFailure.REFUSED,
+                "refused the connection; is the port right and the server running?",
+            ) from error
+        except ssl.SSLCertVerificationError as error:
+            raise self._failure(
+                SourceFailure.REFUSED,
+                "has a certificate that is not trusted; name its authority with "
+                "options: {ca_file: /PATH.pem}",
+            ) from error
+        except socket.gaierror as error:
+            raise self._failure(
+                SourceFailure.UNREACHABLE, "cannot be reached; does the host name resolve?"
+            ) from error
+        except (http.client.HTTPException, ssl.SSLError, ValueError) as error:
+            raise self._failure(
+                SourceFailure.GARBAGE, "does not speak HTTP as expected; check scheme and port"
+            ) from error
+        except OSError as error:
+            raise self._failure(
+                SourceFailure.UNREACHABLE, f"cannot be reached ({error.strerror})"
+            ) from error
+
+    def _connection(self, parts: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+        host = parts.hostname or ""
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        if parts.scheme == "https":
+            return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
+
+    def _read(
+        self,
+        response: http.client.HTTPResponse,
+        connection: http.client.HTTPConnection,
+        deadline_s: float,
+    ) -> bytes:
+        """The body, within its bound and the deadline even if it comes byte by byte."""
+        body = b""
+        while chunk := response.read1(MAXIMUM_BYTES):
+            body += chunk
+            if len(body) > MAXIMUM_BYTES:
+                raise self._failure(
+                    SourceFailure.GARBAGE, f"answers with more than {MAXIMUM_BYTES} bytes"
+                )
+            if connection.sock is not None:
+                connection.sock.settimeout(self._remaining_s(deadline_s))
+            else:
+                self._remaining_s(deadline_s)
+        return body
+
+    def _remaining_s(self, deadline_s: float) -> float:
+        remaining_s = deadline_s - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        return remaining_s
+
+    def _failure(self, reason: SourceFailure, explanation: str) -> SourceError:
+        return SourceError(reason, f"{self._name} {explanation}")
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
