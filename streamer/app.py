@@ -24,7 +24,7 @@ from random import Random
 from typing import Any
 
 from streamer.api.api import Api
-from streamer.api.event_hub import EventHub
+from streamer.api.context import LiveParts
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.config_checks import validate
 from streamer.config_values import build
@@ -43,6 +43,8 @@ from streamer.inference import SHUTDOWN, Inference
 from streamer.metrics import Metrics
 from streamer.metrics_server import MetricsServer
 from streamer.object_ids import ObjectIds
+from streamer.picture.hub import PictureHub
+from streamer.picture.whep_server import WhepServer
 from streamer.prompts import (
     PromptOutcome,
     PromptRequest,
@@ -51,10 +53,11 @@ from streamer.prompts import (
 )
 from streamer.scheduler import Scheduler
 from streamer.sinks.base import Sink
+from streamer.sinks.json_results import ResultsHub
 from streamer.sinks.zeromq import ZeroMQSink
 from streamer.sources import make_source
 from streamer.sources.whip import WHIP_URL
-from streamer.state import StreamRecord, objects_to_prompt
+from streamer.state import StreamRecord, ids_of, objects_to_prompt
 from streamer.state_folder import state_folder
 from streamer.state_keeper import StateKeeper, TakenUp
 from streamer.stream import MakeSource, Stream
@@ -151,6 +154,19 @@ class App:
         self.metrics.build_info.labels(
             version("masklet"), self._tracker.config.name, str(self._tracker.device)
         ).set(1)
+        self._api = (
+            Api(
+                self,
+                config,
+                whip=self.whip,
+                ice_settings=self._publishers.ice_settings,
+                metrics=self.metrics,
+                maximum_streams=MAXIMUM_STREAMS,
+                clock=self._clock,
+            )
+            if config.api.enabled
+            else None
+        )
         self._zeromq = ZeroMQSink(
             config.zeromq,
             publisher_id=socket.gethostname(),
@@ -159,12 +175,11 @@ class App:
             heartbeat_s=config.heartbeat_s,
             status_s=config.status_s,
         )
-        self._events = EventHub()
         self._fresh = fresh
         self._state = self._make_state_keeper()
         self._sinks: tuple[Sink, ...] = (
             self._zeromq,
-            self._events,
+            *(self._api.sinks if self._api else ()),
             *([self._state] if self._state else []),
             *further_sinks,
         )
@@ -188,18 +203,6 @@ class App:
             if config.metrics.enabled
             else None
         )
-        self._api = (
-            Api(
-                self,
-                config,
-                metrics=self.metrics,
-                events=self._events,
-                maximum_streams=MAXIMUM_STREAMS,
-                clock=self._clock,
-            )
-            if config.api.enabled
-            else None
-        )
 
     # The three phases.
 
@@ -218,9 +221,6 @@ class App:
         return 0
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
-        taken_up = TakenUp(self.config.streams)
-        if self._state is not None:
-            taken_up = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         if self._metrics_server is not None:
             await self._metrics_server.start()
         if self._api is not None:
@@ -229,6 +229,9 @@ class App:
             await sink.start()
         self._fanout.start(tasks)
         await self._control.start()
+        taken_up = TakenUp(self.config.streams)
+        if self._state is not None:
+            taken_up = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         self._in_background(self._inference_ended_by_itself(self._inference_ended))
         for stream_id in taken_up.streams:
@@ -510,6 +513,7 @@ class App:
         return StateKeeper(
             folder,
             streams=lambda: {name: running.config for name, running in self._streams.items()},
+            object_ids=lambda stream_id: self._streams[stream_id].object_ids,
             export=self._remembered,
             metrics=self.metrics,
         )
@@ -548,6 +552,18 @@ class App:
                 known.add(each.object_id)
         return known
 
+    def _make_live_parts(self) -> LiveParts:
+        picture = PictureHub(self.config.picture, self.metrics, self._clock)
+        whep = WhepServer(
+            picture,
+            self._publishers.ice_settings,
+            maximum_viewers=self.config.webrtc.viewers,
+            has_stream=lambda stream_id: stream_id in self._streams,
+            metrics=self.metrics,
+            clock=self._clock,
+        )
+        return LiveParts(picture, ResultsHub(self.metrics, self._clock), whep, self.whip)
+
     async def _begin_stream(
         self,
         stream_id: str,
@@ -561,7 +577,7 @@ class App:
             raise ControlError(f"{MAXIMUM_STREAMS} streams run already; remove one first")
         requests = configured_prompts(stream_id, config.objects)
         self._make_source(stream_id, config)  # opens nothing, but refuses what cannot work
-        object_ids = ObjectIds()
+        object_ids = ids_of(record)
         for object_id in (each.prompt.object_id for each in requests):
             object_ids.use(object_id)
         for object_id in (each.object_id for each in kept):

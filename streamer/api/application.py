@@ -27,7 +27,9 @@ from streamer.api.problems import (
 )
 from streamer.api.routes_events import events_router
 from streamer.api.routes_health import health_router
+from streamer.api.routes_live import live_router
 from streamer.api.routes_objects import objects_router
+from streamer.api.routes_page import page_router
 from streamer.api.routes_session import session_router
 from streamer.api.routes_streams import streams_router
 from streamer.api.url_rules import UrlRules
@@ -82,6 +84,8 @@ def make_routes(context: ApiContext) -> FastAPI:
     application.include_router(streams_router(context, UrlRules(api.url_schemes, api.url_hosts)))
     application.include_router(objects_router(context))
     application.include_router(events_router(context))
+    application.include_router(live_router(context))
+    application.include_router(page_router())
     describe = application.openapi
 
     def openapi() -> dict[str, Any]:

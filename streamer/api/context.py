@@ -11,8 +11,12 @@ from streamer.api.event_hub import EventHub
 from streamer.api.limits import OpenStreams
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.metrics import Metrics
+from streamer.picture.hub import PictureHub
+from streamer.picture.whep_server import WhepServer
 from streamer.prompts import PromptOutcome
+from streamer.sinks.json_results import ResultsHub
 from streamer.types import FrameMoment, ObjectSummary, StreamStatus
+from streamer.webrtc.whip import Whip
 from tracker.types import Prompt
 
 
@@ -81,10 +85,20 @@ class Commands(Protocol):
     async def rename_object(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
     ) -> None:
-        """Give an object another name or colour; None leaves what there is."""
+        """Give an object another name or colour; None leaves it, "" takes it away."""
 
     async def remove_object(self, stream_id: str, object_id: int) -> None:
         """Stop following an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveParts:
+    """What sends pictures and results as they come, and takes cameras in."""
+
+    picture: PictureHub
+    results: ResultsHub
+    whep: WhepServer
+    whip: Whip
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,10 @@ class ApiContext:
     metrics: Metrics
     authorisation: Authorisation
     events: EventHub
+    results: ResultsHub
+    picture: PictureHub
+    whep: WhepServer
+    whip: Whip
     open_streams: OpenStreams
     maximum_streams: int
     secure: bool

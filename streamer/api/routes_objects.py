@@ -107,7 +107,12 @@ def objects_router(context: ApiContext) -> APIRouter:
         stream_id: str, object_id: ObjectPath, change: ObjectChange
     ) -> ObjectAnswer:
         """Give an object another name or colour."""
-        await commands.rename_object(stream_id, object_id, label=change.label, colour=change.colour)
+        await commands.rename_object(
+            stream_id,
+            object_id,
+            label=_changed(change, "label", change.label),
+            colour=_changed(change, "colour", change.colour),
+        )
         for summary in commands.objects(stream_id):
             if summary.object_id == object_id:
                 return object_answer(summary)
@@ -145,6 +150,11 @@ async def _mask(commands: Commands, stream_id: str, given: MaskInput | None) -> 
         return await asyncio.to_thread(decode_crop, counts, MaskEncoding.RLE, height, width)
     except WireError as error:
         raise _invalid("/mask/counts", str(error).removeprefix("rle mask: ")) from error
+
+
+def _changed(change: ObjectChange, name: str, value: str | None) -> str | None:
+    """What the daemon is told: None leaves what there is, "" (JSON's null) takes it away."""
+    return (value or "") if name in change.model_fields_set else None
 
 
 def _invalid(location: str, detail: str) -> ProblemError:

@@ -102,7 +102,7 @@ class NewObject(PromptBody):
 
 
 class ObjectChange(Request):
-    """A new name or colour; what is not given stays as it is."""
+    """A new name or colour; what is not given stays as it is, null takes it away."""
 
     label: Label | None = None
     colour: Colour | None = None

@@ -73,11 +73,6 @@ class ApiServer:
             host = socket.gethostname()
         return f"{'https' if self._secure else 'http'}://{host}:{self.port}"
 
-    @property
-    def is_listening(self) -> bool:
-        """Whether connections are taken."""
-        return self._acceptor is not None and bool(self._listeners)
-
     def start(self, application: ASGIApp, tls: ssl.SSLContext | None = None) -> None:
         """Prepare to serve; ``run`` takes the connections."""
         self._secure = tls is not None
