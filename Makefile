@@ -9,7 +9,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-DURATION_S ?= 30
+# Empty: longer in a terminal, where somebody may want to try the page.
+DURATION_S ?=
 OUTPUT_DIR ?= demo-output
 PYTEST_ARGS ?=
 NODE_EXAMPLE := deploy/examples/node
@@ -26,7 +27,7 @@ help: ## this list
 
 .PHONY: demo
 demo: $(VENV)/.installed ## the synthetic match, tracked live: make demo DURATION_S=20
-	@$(BIN)/masklet demo --duration-s $(DURATION_S) --output-dir $(OUTPUT_DIR)
+	@$(BIN)/masklet demo $(if $(DURATION_S),--duration-s $(DURATION_S)) --output-dir $(OUTPUT_DIR)
 
 .PHONY: install
 install: $(VENV)/.installed ## the environment and the masklet command in .venv/bin

@@ -153,7 +153,15 @@ def _add_demo(commands: Subparsers) -> None:
         handlers.demo,
     )
     parser.add_argument(
-        "--duration-s", type=positive, default=30.0, metavar="S", help="then end (30)"
+        "--duration-s",
+        type=positive,
+        metavar="S",
+        help="then end (120 in a terminal, otherwise 30)",
+    )
+    parser.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="do not open the page (done only in a terminal on a machine with a display)",
     )
     parser.add_argument(
         "--output-dir",

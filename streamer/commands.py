@@ -23,6 +23,7 @@ def demo(arguments: Namespace) -> int:
         output_directory=arguments.output_dir,
         model=arguments.model,
         device=arguments.device,
+        open_browser=not arguments.no_browser,
     )
 
 
@@ -31,7 +32,8 @@ def run(arguments: Namespace) -> int:
     from streamer.config_loading import load_config
     from streamer.daemon import run_daemon
 
-    return run_daemon(load_config(arguments.config, arguments.overrides, arguments.stream))
+    config = load_config(arguments.config, arguments.overrides, arguments.stream)
+    return run_daemon(config, fresh=arguments.fresh)
 
 
 def watch(arguments: Namespace) -> int:

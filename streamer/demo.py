@@ -2,6 +2,8 @@
 
 The daemon runs as a process of its own, as it would in earnest; this process is a subscriber like
 any other. Because the match is rendered, what the daemon found can be compared with the truth.
+Some players are left to visitors of the page, who track them with a click; only what the demo
+prompted itself is compared.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import RenderableType
 from rich.live import Live
 
+from streamer.browser import can_open_page, is_watched, open_page
 from streamer.client import Subscriber
 from streamer.config import MaskletConfig, ModelSection, default_control_endpoint
 from streamer.control import ControlClient
@@ -43,7 +47,9 @@ DEFAULT_RESULTS_PORT = 5555
 # players at a time; faster matches and columns to hide behind are beyond nano.
 SEED, PLAYERS, OCCLUDERS, PACE = 10_007, 4, 0, 0.35
 WIDTH, HEIGHT, RATE_HZ = 640, 360, 10
-PLAYERS_FOLLOWED = PLAYERS
+PLAYERS_FOLLOWED = 2  # the others are for visitors to click on
+DURATION_S = 30.0
+DURATION_WATCHED_S = 120.0  # with a person at the terminal, who may want to try the page
 START_TIMEOUT_S = 180.0  # the first import of torch on a small, cold machine takes its time
 END_TIMEOUT_S = 15.0
 RESULTS_KEPT = 180 * RATE_HZ  # three minutes; the film and the figures are about these
@@ -85,13 +91,20 @@ class Recording:
 
 
 def run_demo(
-    duration_s: float, output_directory: Path, model: str = "nano", device: str = "auto"
+    duration_s: float | None,
+    output_directory: Path,
+    model: str = "nano",
+    device: str = "auto",
+    open_browser: bool = True,
 ) -> int:
     """Run for ``duration_s`` after the first result, then write the film; the exit code, 0.
 
-    Ctrl-C ends it earlier, with a film of what there is. Raises ``MaskletError`` when the daemon
-    does not start or nothing comes out of it.
+    Without a duration it is longer where a person watches. Ctrl-C ends it earlier, with a film of
+    what there is. Raises ``MaskletError`` when the daemon does not start or nothing comes out.
     """
+    if duration_s is None:
+        duration_s = DURATION_WATCHED_S if is_watched(sys.stdout) else DURATION_S
+    open_browser = open_browser and can_open_page(sys.stdout)
     console = Terminal(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     # A SIGTERM ends the demo as Ctrl-C does: the daemon must not be left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -103,19 +116,20 @@ def run_demo(
         config_file.write_text(yaml.safe_dump(settings, sort_keys=False))
         log_file = output_directory / "daemon.log"
         with _daemon(config_file, log_file, settings["control"]["endpoint"]) as process:
-            recording = _follow(settings, duration_s, console, process, log_file)
+            recording = _follow(settings, duration_s, console, process, log_file, open_browser)
     if not recording.frames:
         raise MaskletError(f"no result arrived before the end; the daemon's log is {log_file}")
     _print_figures(recording, console)
     console.print("comparing with the truth, writing the film …")
-    film = make_film(scene, list(recording.results), RATE_HZ, output_directory)
+    prompted = [int(str(each["id"])) for each in starting_boxes(scene)]
+    film = make_film(scene, list(recording.results), RATE_HZ, output_directory, prompted)
     _print_film(film, log_file, console)
     return 0
 
 
 def demo_settings(
     scene: Match, model: str, device: str, folder: Path, console: Terminal
-) -> dict[str, dict[str, object]]:
+) -> dict[str, Any]:
     """The daemon's configuration: the match, a box around some players, listeners that are free.
 
     ``folder`` is for a control socket where the usual one is taken. What differs from the
@@ -124,7 +138,7 @@ def demo_settings(
     defaults = MaskletConfig()
     results_port = _free_port(DEFAULT_RESULTS_PORT, "results", console)
     metrics_port = _free_port(defaults.metrics.port, "metrics", console)
-    page_port = _free_port(defaults.api.port, "page", console)
+    page_port = _free_port(defaults.api.port, "the page", console)
     control = default_control_endpoint()
     if _is_served(control):
         control = f"ipc://{folder}/control.sock"
@@ -141,6 +155,7 @@ def demo_settings(
         "metrics": {"port": metrics_port},
         "api": {"port": page_port},
         "control": {"endpoint": control},
+        "state_directory": "none",  # what a visitor does ends with the demo
     }
 
 
@@ -200,20 +215,23 @@ def _end(process: subprocess.Popen[bytes], control: str) -> int:
 
 
 def _follow(
-    settings: dict[str, dict[str, object]],
+    settings: dict[str, Any],
     duration_s: float,
     console: Terminal,
     process: subprocess.Popen[bytes],
     log_file: Path,
+    open_browser: bool,
 ) -> Recording:
     """Show the table and keep the results, until the time is over, Ctrl-C, or the daemon's end."""
     endpoint = str(settings["zeromq"]["endpoint"])
-    console.print(f"results  {endpoint}   (masklet watch {endpoint}, in another terminal)")
-    console.print(f"metrics  http://127.0.0.1:{settings['metrics']['port']}/metrics")
-    console.print(f"log      {log_file}")
+    page = f"http://127.0.0.1:{settings['api']['port']}/"
     recording = Recording()
     started_s = time.monotonic()
-    with ExitStack() as stack:
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        console.print(f"page     {page}   (open it and click on a player)", style="bold")
+        console.print(f"results  {endpoint}   (masklet watch {endpoint}, in another terminal)")
+        console.print(f"metrics  http://127.0.0.1:{settings['metrics']['port']}/metrics")
+        console.print(f"log      {log_file}")
         subscriber = stack.enter_context(
             Subscriber(endpoint, topics=("frame", "event", "status", "heartbeat"))
         )
@@ -224,22 +242,23 @@ def _follow(
             live = stack.enter_context(Live(console=console, auto_refresh=False))
             show, period_s = partial(live.update, refresh=True), TABLE_PERIOD_S
         shown_s = started_s
-        with suppress(KeyboardInterrupt):
-            while not recording.frames or time.monotonic() < recording.first_s + duration_s:
-                message = subscriber.receive(timeout_s=0.1)
-                now_s = time.monotonic()
-                if message is not None:
-                    view.observe(message, now_s, time.time_ns())
-                if isinstance(message, FrameMessage) and not message.header.replayed:
-                    recording.add(message, now_s, time.time_ns())
-                if now_s - shown_s >= period_s:
-                    shown_s = now_s
-                    waited_s = now_s - started_s
-                    show(view.render(subscriber.lost, subscriber.silent_for_s, waited_s, now_s))
-                if process.poll() is not None or (
-                    not recording.frames and now_s - started_s > START_TIMEOUT_S
-                ):
-                    break
+        while not recording.frames or time.monotonic() < recording.first_s + duration_s:
+            message = subscriber.receive(timeout_s=0.1)
+            now_s = time.monotonic()
+            if message is not None:
+                view.observe(message, now_s, time.time_ns())
+            if isinstance(message, FrameMessage) and not message.header.replayed:
+                if open_browser and not recording.frames:
+                    open_page(page)
+                recording.add(message, now_s, time.time_ns())
+            if now_s - shown_s >= period_s:
+                shown_s = now_s
+                waited_s = now_s - started_s
+                show(view.render(subscriber.lost, subscriber.silent_for_s, waited_s, now_s))
+            if process.poll() is not None or (
+                not recording.frames and now_s - started_s > START_TIMEOUT_S
+            ):
+                break
     return recording
 
 

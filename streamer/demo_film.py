@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -40,10 +40,18 @@ class Film:
         return sum(self.iou_by_object.values()) / max(1, len(self.iou_by_object))
 
 
-def make_film(scene: Match, results: Sequence[FrameMessage], rate_hz: int, directory: Path) -> Film:
+def make_film(
+    scene: Match,
+    results: Sequence[FrameMessage],
+    rate_hz: int,
+    directory: Path,
+    prompted: Collection[int],
+) -> Film:
     """Write ``match.mp4`` (the last ``FILM_S`` seconds) and ``match.png`` into ``directory``.
 
-    ``results`` are of one stream that shows ``scene``, in order, at least one.
+    ``results`` are of one stream that shows ``scene``, in order, at least one. Objects
+    ``prompted`` have the scene's ids and are compared with it; others are only drawn, because
+    nobody knows what a visitor meant by them.
     """
     video, picture = directory / "match.mp4", directory / "match.png"
     last = scene_index(results[-1], rate_hz)
@@ -52,7 +60,7 @@ def make_film(scene: Match, results: Sequence[FrameMessage], rate_hz: int, direc
     _write_video(scene, filmed, rate_hz, video)
     Image.fromarray(draw(scene.render(scene_index(shown, rate_hz)).image, shown)).save(picture)
     sample = results[:: max(1, len(results) // FRAMES_SCORED)]
-    return Film(video, picture, len(sample), _overlap(scene, sample, rate_hz))
+    return Film(video, picture, len(sample), _overlap(scene, sample, rate_hz, prompted))
 
 
 def scene_index(message: FrameMessage, rate_hz: int) -> int:
@@ -108,7 +116,9 @@ def _write_video(scene: Match, results: Sequence[FrameMessage], rate_hz: int, pa
         container.mux(stream.encode())
 
 
-def _overlap(scene: Match, results: Sequence[FrameMessage], rate_hz: int) -> dict[str, float]:
+def _overlap(
+    scene: Match, results: Sequence[FrameMessage], rate_hz: int, prompted: Collection[int]
+) -> dict[str, float]:
     """Mean IoU of every object with its true mask; 1 where it is rightly not seen."""
     from tracker.evaluation.measures import jaccard
 
@@ -116,7 +126,9 @@ def _overlap(scene: Match, results: Sequence[FrameMessage], rate_hz: int) -> dic
     for message in results:
         truth: SceneFrame = scene.render(scene_index(message, rate_hz))
         for entry in message.objects:
-            name = f"{entry.id} {entry.label or ''}".strip()
+            if entry.id not in prompted:
+                continue
+            name = f"{entry.id} {scene.labels[entry.id]}"  # a visitor may have renamed it
             found.setdefault(name, []).append(jaccard(message.mask(entry), truth.masks[entry.id]))
     return {name: sum(values) / len(values) for name, values in sorted(found.items())}
 

@@ -64,10 +64,15 @@ def result(index: int, masks: dict[int, Any]) -> FrameMessage:
     return FrameMessage(Topic(TopicKind.FRAME, "match"), header, tuple(parts))
 
 
+def name(object_id: int) -> str:
+    """What the figures call an object: the scene's name, whatever a visitor made of it."""
+    return f"{object_id} {SCENE.labels[object_id]}"
+
+
 def test_players_are_boxed_as_they_stand_on_the_first_frame() -> None:
     first = SCENE.render(0)
     boxes = starting_boxes(SCENE)
-    assert len(boxes) == 4
+    assert len(boxes) == 2
     for target in boxes:
         object_id = int(str(target["id"]))
         assert target["box"] == list(first.boxes[object_id])
@@ -80,8 +85,8 @@ def test_film_of_perfect_results_overlaps_fully(tmp_path: Path) -> None:
     indices = [0, 1, 3, 4, 9]  # some frames were dropped
     truths = {index: SCENE.render(index).masks for index in indices}
     results = [result(i, {each: truths[i][each] for each in (1, 2)}) for i in indices]
-    film = make_film(SCENE, results, RATE_HZ, tmp_path)
-    assert film.iou_by_object == {"1 player 1": 1.0, "2 player 2": 1.0}
+    film = make_film(SCENE, results, RATE_HZ, tmp_path, prompted=[1, 2])
+    assert film.iou_by_object == {name(1): 1.0, name(2): 1.0}
     assert film.mean_iou == 1.0
     assert film.frames_scored == len(indices)
     with av.open(str(film.video)) as container:
@@ -101,9 +106,19 @@ def test_film_of_perfect_results_overlaps_fully(tmp_path: Path) -> None:
 
 def test_film_of_wrong_results_says_so(tmp_path: Path) -> None:
     nothing = np.zeros((360, 640), dtype=np.bool_)
-    film = make_film(SCENE, [result(0, {1: nothing, 2: ~nothing})], RATE_HZ, tmp_path)
-    assert film.iou_by_object["1 player 1"] == 0.0
-    assert film.iou_by_object["2 player 2"] < 0.1
+    found = result(0, {1: nothing, 2: ~nothing})
+    film = make_film(SCENE, [found], RATE_HZ, tmp_path, prompted=[1, 2])
+    assert film.iou_by_object[name(1)] == 0.0
+    assert film.iou_by_object[name(2)] < 0.1
+
+
+def test_what_visitors_track_is_drawn_and_not_compared(tmp_path: Path) -> None:
+    truth = SCENE.render(0).masks
+    everything = np.ones((360, 640), dtype=np.bool_)
+    found = result(0, {1: truth[1], 3: everything, 900: everything})
+    film = make_film(SCENE, [found], RATE_HZ, tmp_path, prompted=[1, 2])
+    assert film.iou_by_object == {name(1): 1.0}
+    assert film.mean_iou == 1.0
 
 
 def test_drawing_changes_what_the_masks_cover_and_leaves_the_picture_alone() -> None:
@@ -149,6 +164,7 @@ def test_taken_listeners_are_replaced_and_named(
     assert settings["zeromq"]["endpoint"] != f"tcp://127.0.0.1:{taken}"
     assert f"port {taken} is taken: results at" in said.getvalue()
     assert "another masklet runs here" in said.getvalue()
+    assert settings["state_directory"] == "none"  # the next demo begins anew
 
 
 def test_demo_runs_and_leaves_a_film(random_nano: Path, tmp_path: Path) -> None:
@@ -158,6 +174,7 @@ def test_demo_runs_and_leaves_a_film(random_nano: Path, tmp_path: Path) -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert re.search(r"\d+ frames tracked at [\d.]+ a second", finished.stdout)
     assert "overlap with the truth (mean IoU" in finished.stdout
+    assert re.search(r"page     http://127\.0\.0\.1:\d+/", finished.stdout)
     for name in ("match.mp4", "match.png", "daemon.log"):
         assert f"out/{name}" in finished.stdout
         assert (tmp_path / "out" / name).stat().st_size > 0
