@@ -32,8 +32,7 @@ def run(arguments: Namespace) -> int:
     from streamer.config_loading import load_config
     from streamer.daemon import run_daemon
 
-    config = load_config(arguments.config, arguments.overrides, arguments.stream)
-    return run_daemon(config, fresh=arguments.fresh)
+    return run_daemon(load_config(arguments.config, arguments.overrides, arguments.stream))
 
 
 def watch(arguments: Namespace) -> int:
