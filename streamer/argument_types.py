@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 
 
 def positive(text: str) -> float:
@@ -28,6 +29,20 @@ def object_id(text: str) -> int:
             f"must be a whole number between 0 and {2**31 - 1}, got {text!r}"
         )
     return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number of at least zero."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def colour(text: str) -> str:
+    """``#rrggbb``."""
+    if not re.fullmatch("#[0-9a-fA-F]{6}", text):
+        raise argparse.ArgumentTypeError(f"must be #RRGGBB such as '#ff8800', got {text!r}")
+    return text
 
 
 def point(text: str) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from streamer import commands as handlers
 from streamer.argument_types import box, object_id, point, positive, positive_whole
+from streamer.ctl_arguments import add_ctl
 from streamer.errors import ConfigError, MaskletError, SecurityError
 from streamer.security import redact
 from streamer.shipped_configs import config_groups
@@ -123,6 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_watch(commands)
     _add_prompt(commands)
     _add_small_commands(commands)
+    add_ctl(commands)
     _add_checkpoints(commands)
     return parser
 
@@ -186,6 +188,11 @@ def _add_run(commands: Subparsers) -> None:
         RUN_EXAMPLES.replace("{groups}", groups),
     )
     _add_configuration(parser)
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="set aside what earlier runs left: streams, names, what objects look like",
+    )
 
 
 def _add_configuration(parser: argparse.ArgumentParser) -> None:

@@ -32,7 +32,8 @@ def run(arguments: Namespace) -> int:
     from streamer.config_loading import load_config
     from streamer.daemon import run_daemon
 
-    return run_daemon(load_config(arguments.config, arguments.overrides, arguments.stream))
+    config = load_config(arguments.config, arguments.overrides, arguments.stream)
+    return run_daemon(config, fresh=arguments.fresh)
 
 
 def watch(arguments: Namespace) -> int:

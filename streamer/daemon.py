@@ -21,13 +21,16 @@ _MAY_BE_LEFT = (SOURCE_THREAD_PREFIX, INFERENCE_THREAD)
 _log = logging.getLogger(__name__)
 
 
-def run_daemon(config: MaskletConfig) -> int:
-    """Run until SIGINT or SIGTERM; the exit code: 0 asked to stop, 1 failed, 2 cannot start."""
+def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
+    """Run until SIGINT or SIGTERM; the exit code: 0 asked to stop, 1 failed, 2 cannot start.
+
+    ``fresh`` sets aside what was kept of an earlier run.
+    """
     configure_logging(config.log)
     for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
         signal.signal(name, lambda *_: sys.exit(0))
     try:
-        app = App(config)
+        app = App(config, fresh=fresh)
     except (MaskletError, TrackerError) as error:
         _log.error("%s", error)
         return 2

@@ -21,7 +21,7 @@ from streamer.scheduler import Scheduler, Wait
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
 from streamer.tracked_stream import TrackedStream
-from streamer.types import Frame, ObjectSummary, Published
+from streamer.types import Frame, ObjectSummary, Published, RememberedObject
 from tracker import Tracker
 from tracker.errors import CapacityError, PromptError, TrackerError
 from tracker.types import Track
@@ -151,6 +151,23 @@ class Inference:
             stream.session.max_objects = max_objects
 
         return self._command(change)
+
+    def remembered_objects(self, stream_id: str) -> Future[list[RememberedObject]]:
+        """A stream's objects as they can be gone on with after a restart."""
+
+        def export() -> list[RememberedObject]:
+            stream = self._streams.get(stream_id)
+            return [] if stream is None else stream.remembered()
+
+        return self._command(export)
+
+    def take_up(self, stream_id: str, remembered: RememberedObject) -> Future[None]:
+        """Go on with an object of an earlier run, from the stream's next frame on."""
+
+        def take_up() -> None:
+            self._streams[stream_id].take_up(remembered)
+
+        return self._command(take_up)
 
     def prompt(self, request: PromptRequest) -> None:
         """Apply a prompt on the stream's next frame; ``request.outcome`` tells."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 
 OUT_OF_ORDER_IDS = 1024
 
@@ -14,13 +15,19 @@ class ObjectIds:
     lowest of them count as used.
     """
 
-    def __init__(self) -> None:
-        self._next = 1
-        self._beyond: list[int] = []  # used ids above ``_next``, sorted
+    def __init__(self, first: int = 1, beyond: Sequence[int] = ()) -> None:
+        """``first`` and ``beyond`` are what another knew (its properties), for an earlier run."""
+        self._next = first
+        self._beyond = sorted(beyond)  # used ids above ``_next``
 
     def next_unused(self) -> int:
         """The smallest id from 1 on that was never used; asking does not use it."""
         return self._next
+
+    @property
+    def beyond(self) -> tuple[int, ...]:
+        """Used ids above the next unused one."""
+        return tuple(self._beyond)
 
     def use(self, object_id: int) -> None:
         """An object has, or was meant to have, this id."""

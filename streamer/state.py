@@ -22,11 +22,12 @@ from streamer.config import LABEL_PATTERN, MaskletConfig, ObjectConfig, StreamCo
 from streamer.config_checks import validate
 from streamer.config_values import build
 from streamer.errors import ConfigError
+from streamer.object_ids import OUT_OF_ORDER_IDS, ObjectIds
 from streamer.stream_settings import laid_over, settings_of, settings_that_differ
 
 MAXIMUM_UNUSED = 64
 Label = Annotated[str, Meta(pattern=rf"\A{LABEL_PATTERN}\Z")]
-Colour = Annotated[str, Meta(pattern=r"\A#[0-9a-f]{6}\Z")]
+Colour = Annotated[str, Meta(pattern=r"\A#[0-9a-fA-F]{6}\Z")]
 ObjectId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
@@ -51,20 +52,27 @@ class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     ``settings`` are all that an ``added`` stream needs, and of a ``configured`` one those that
     were changed. ``removed_objects`` are configured objects that are not wanted any more, with
-    the fingerprints of their entries.
+    the fingerprints of their entries. Objects had every id below ``next_object_id``, and those
+    in ``later_ids`` (see ``object_ids``).
     """
 
     origin: Literal["added", "configured", "removed"]
     settings: dict[str, Any] = {}
     objects: list[ObjectRecord] = []
     removed_objects: dict[ObjectId, str] = {}
+    next_object_id: Annotated[int, Meta(ge=1, le=2**31)] = 1
+    later_ids: Annotated[list[ObjectId], Meta(max_length=OUT_OF_ORDER_IDS)] = []
     memory: MemoryFile | None = None
 
     @property
     def says_something(self) -> bool:
         """Whether the next start would differ without it."""
         return self.origin != "configured" or bool(
-            self.settings or self.objects or self.removed_objects
+            self.settings
+            or self.objects
+            or self.removed_objects
+            or self.later_ids
+            or self.next_object_id > 1
         )
 
 
@@ -151,6 +159,7 @@ def record_of(
     config: StreamConfig,
     objects: Sequence[ObjectRecord],
     removed_objects: Collection[int],
+    ids: ObjectIds,
 ) -> StreamRecord:
     """What was done to a stream that runs with ``config``; ``base`` is what the file says of it."""
     entries = _entries(config)
@@ -166,7 +175,14 @@ def record_of(
             for object_id in sorted(removed_objects)
             if object_id in entries
         },
+        next_object_id=ids.next_unused(),
+        later_ids=list(ids.beyond),
     )
+
+
+def ids_of(record: StreamRecord | None) -> ObjectIds:
+    """The ids that objects of a stream had."""
+    return ObjectIds() if record is None else ObjectIds(record.next_object_id, record.later_ids)
 
 
 def fingerprint(target: ObjectConfig) -> str:

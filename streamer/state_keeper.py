@@ -12,6 +12,7 @@ from pathlib import Path
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.errors import ConfigError, ControlError
 from streamer.metrics import Metrics
+from streamer.object_ids import ObjectIds
 from streamer.private_folder import make_private_folder
 from streamer.state import (
     LaidOver,
@@ -22,8 +23,8 @@ from streamer.state import (
     record_of,
 )
 from streamer.state_folder import AUTO, FolderLock, FolderTakenError
-from streamer.state_store import Memories, StateStore, StoredMemory
-from streamer.types import EventKind, Published, StreamEvent
+from streamer.state_store import Memories, StateStore
+from streamer.types import EventKind, Published, RememberedObject, StreamEvent
 
 SETTLE_S = 0.5
 RETRY_S = 30.0
@@ -32,20 +33,12 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class KeptObject:
-    """An object that is followed: its names and what it looks like."""
-
-    record: ObjectRecord
-    memory: StoredMemory
-
-
-@dataclass(frozen=True, slots=True)
 class TakenUp:
     """What the daemon starts with: its streams, and the objects that go on, by stream."""
 
     streams: dict[str, StreamConfig]
     records: dict[str, StreamRecord] = field(default_factory=dict)
-    objects: dict[str, list[KeptObject]] = field(default_factory=dict)
+    objects: dict[str, list[RememberedObject]] = field(default_factory=dict)
 
 
 class StateKeeper:
@@ -64,14 +57,18 @@ class StateKeeper:
         folder: Path,
         *,
         streams: Callable[[], Mapping[str, StreamConfig]],
-        export: Callable[[str], Awaitable[list[KeptObject]]],
+        object_ids: Callable[[str], ObjectIds],
+        export: Callable[[str], Awaitable[list[RememberedObject]]],
         metrics: Metrics,
         settle_s: float = SETTLE_S,
         retry_s: float = RETRY_S,
     ) -> None:
-        """``streams`` are the streams as they run, ``export`` gives the live objects of one."""
+        """``streams`` are the streams as they run; ``export`` gives the live objects of one,
+        ``object_ids`` the ids that were ever used.
+        """
         self.folder = folder
         self._streams = streams
+        self._object_ids = object_ids
         self._export = export
         self._metrics = metrics
         self._settle_s = settle_s
@@ -121,18 +118,18 @@ class StateKeeper:
             if stream_id in laid.streams:
                 kept = self._kept_objects(stream_id, laid.streams[stream_id], record)
                 taken_up.objects[stream_id] = kept
-                self._objects[stream_id] = [each.record for each in kept]
+                self._objects[stream_id] = [_record(each) for each in kept]
                 self._removed_objects[stream_id] = set(record.removed_objects)
         self._tell(laid, taken_up)
         return taken_up
 
     def _kept_objects(
         self, stream_id: str, config: StreamConfig, record: StreamRecord
-    ) -> list[KeptObject]:
+    ) -> list[RememberedObject]:
         wanted = objects_to_take_up(config, record)
         memories = self._store.memories(stream_id) if wanted else {}
         return [
-            KeptObject(each, memories[each.object_id])
+            RememberedObject(each.object_id, each.label, each.colour, memories[each.object_id])
             for each in wanted
             if each.object_id in memories
         ]
@@ -141,9 +138,7 @@ class StateKeeper:
         for warning in laid.warnings:
             _log.warning("%s", warning)
         objects = [
-            f"{stream_id}: {_listed(each.record for each in kept)}"
-            for stream_id, kept in taken_up.objects.items()
-            if kept
+            f"{stream_id}: {_listed(kept)}" for stream_id, kept in taken_up.objects.items() if kept
         ]
         what = [*laid.taken_up, *objects]
         if what:
@@ -231,23 +226,23 @@ class StateKeeper:
             exported = await self._export_objects()
             records = self._records()
             memories = {
-                stream_id: {each.record.object_id: each.memory for each in kept}
+                stream_id: {each.object_id: each.memory for each in kept}
                 for stream_id, kept in exported.items()
             }
             self._write = asyncio.create_task(self._written(records, memories))
             await asyncio.shield(self._write)
 
-    async def _export_objects(self) -> dict[str, list[KeptObject]]:
+    async def _export_objects(self) -> dict[str, list[RememberedObject]]:
         wanted = self._objects_changed.intersection(self._streams())
         self._objects_changed = set()
-        exported: dict[str, list[KeptObject]] = {}
+        exported: dict[str, list[RememberedObject]] = {}
         for stream_id in sorted(wanted):
             try:
                 exported[stream_id] = await self._export(stream_id)
             except ControlError:  # the tracker is busy: with the next write
                 self.objects_changed(stream_id)
             else:
-                self._objects[stream_id] = [each.record for each in exported[stream_id]]
+                self._objects[stream_id] = [_record(each) for each in exported[stream_id]]
         return exported
 
     def _records(self) -> dict[str, StreamRecord]:
@@ -265,6 +260,7 @@ class StateKeeper:
                 config,
                 self._objects.get(stream_id, ()),
                 self._removed_objects.get(stream_id, ()),
+                self._object_ids(stream_id),
             )
             if record.says_something:
                 records[stream_id] = record
@@ -294,7 +290,11 @@ class StateKeeper:
                 _log.info("the state is written again")
 
 
-def _listed(objects: Iterable[ObjectRecord]) -> str:
+def _record(remembered: RememberedObject) -> ObjectRecord:
+    return ObjectRecord(remembered.object_id, remembered.label, remembered.colour)
+
+
+def _listed(objects: Iterable[RememberedObject]) -> str:
     names = [
         str(each.object_id) if each.label is None else f"{each.object_id} ({each.label})"
         for each in objects

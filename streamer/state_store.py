@@ -13,18 +13,15 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
 
+from streamer.object_memories import encode_memories, read_memories
 from streamer.state import MemoryFile, StreamRecord
+from tracker.object_memory import ObjectMemory
 
 FORMAT = "masklet-state"
 VERSION = 1
@@ -32,20 +29,11 @@ INDEX = "state.json"
 MAXIMUM_INDEX_BYTES = 16 << 20
 MAXIMUM_MEMORY_BYTES = 1 << 30
 SET_ASIDE_KEPT = 5
-_MEMORIES = "masklet-memories-1"
 _TEMPORARY = ".writing"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMemory:
-    """What an object looked like: named arrays, and what else there is to know as JSON."""
-
-    arrays: dict[str, npt.NDArray[Any]]
-    attributes: dict[str, Any]
-
-
-Memories = Mapping[int, StoredMemory]  # by object id
+Memories = Mapping[int, ObjectMemory]  # by object id
 
 
 class _Index(Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,7 +79,7 @@ class StateStore:
         }
         return index.streams
 
-    def memories(self, stream_id: str) -> dict[int, StoredMemory]:
+    def memories(self, stream_id: str) -> dict[int, ObjectMemory]:
         """What the stream's objects looked like; empty where there is nothing to be read."""
         kept = self._memory_files.get(stream_id)
         if kept is None:
@@ -102,7 +90,7 @@ class StateStore:
                 raise ValueError(f"larger than {MAXIMUM_MEMORY_BYTES >> 20} MiB")
             if hashlib.sha256(path.read_bytes()).hexdigest() != kept.sha256:
                 raise ValueError("not what was written: its sha256 differs")
-            return _read_memories(path)
+            return read_memories(path)
         except FileNotFoundError:
             _log.warning("%s is missing: the objects of %s are not known again", path, stream_id)
         except (OSError, ValueError, LookupError, SafetensorError, msgspec.MsgspecError) as error:
@@ -174,18 +162,7 @@ class StateStore:
         return target
 
     def _write_memories(self, stream_id: str, objects: Memories) -> MemoryFile:
-        attributes = {each: memory.attributes for each, memory in objects.items()}
-        content = save(
-            {
-                f"{object_id}/{name}": np.ascontiguousarray(array)
-                for object_id, memory in objects.items()
-                for name, array in memory.arrays.items()
-            },
-            metadata={
-                "format": _MEMORIES,
-                "objects": msgspec.json.encode(attributes).decode(),
-            },
-        )
+        content = encode_memories(objects)
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"memory-{stream_id}-{time.time_ns()}.safetensors"
         self._write(name, content)
@@ -226,16 +203,3 @@ def _decode(content: bytes) -> _Index:
     if head.version != VERSION:
         raise ValueError(f"its version is {head.version}, this masklet reads {VERSION}")
     return msgspec.json.decode(content, type=_Index)
-
-
-def _read_memories(path: Path) -> dict[int, StoredMemory]:
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != _MEMORIES:
-            raise ValueError("not memories of this version")
-        attributes = msgspec.json.decode(metadata["objects"], type=dict[int, dict[str, Any]])
-        memories = {each: StoredMemory({}, attributes[each]) for each in attributes}
-        for key in file.keys():  # noqa: SIM118 - not a mapping
-            object_id, _, name = key.partition("/")
-            memories[int(object_id)].arrays[name] = file.get_tensor(key)
-    return memories

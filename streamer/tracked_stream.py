@@ -21,6 +21,7 @@ from streamer.types import (
     ObjectResult,
     ObjectSummary,
     Published,
+    RememberedObject,
     StreamEvent,
 )
 from tracker import Session
@@ -120,6 +121,28 @@ class TrackedStream:
                 kept.pop(object_id, None)
         self._newest = tuple(self._named(each.track) for each in self._newest)
         return True
+
+    def remembered(self) -> list[RememberedObject]:
+        """The objects as they can be gone on with after a restart."""
+        return [
+            RememberedObject(
+                object_id,
+                self._labels.get(object_id),
+                self._colours.get(object_id),
+                self.session.export_object(object_id),
+            )
+            for object_id in self.session.object_ids
+        ]
+
+    def take_up(self, remembered: RememberedObject) -> None:
+        """Go on with an object of an earlier run. Raises ``TrackerError``; nothing is changed."""
+        object_id = remembered.object_id
+        self.session.import_object(object_id, remembered.memory)
+        self._counts.follows(self.session.object_ids)
+        if remembered.label is not None:
+            self._labels[object_id] = remembered.label
+        if remembered.colour is not None:
+            self._colours[object_id] = remembered.colour
 
     def reject(self, request: PromptRequest, reason: str) -> None:
         """Refuse a prompt and say why."""

@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from tracker.object_memory import ObjectMemory
 from tracker.types import Track, TrackState
 
 ImageArray = npt.NDArray[np.uint8]
@@ -97,6 +98,16 @@ class ObjectResult:
     track: Track
     label: str | None = None
     colour: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedObject:
+    """An object as it can be gone on with after a restart."""
+
+    object_id: int
+    label: str | None
+    colour: str | None
+    memory: ObjectMemory
 
 
 @dataclass(frozen=True, slots=True)

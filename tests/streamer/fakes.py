@@ -14,10 +14,22 @@ from streamer.config import StreamConfig
 from streamer.sources.base import Source, SourceOutput
 from streamer.timing import seconds_to_ns
 from streamer.types import ClockSource, DecodedFrame, FrameResult, Published, StreamEvent
-from tracker import CapacityError, ModelConfig, Prompt, PromptError, Track, TrackState
+from tracker import (
+    CapacityError,
+    ModelConfig,
+    ModelIdentity,
+    ObjectMemory,
+    ObjectMemoryError,
+    Prompt,
+    PromptError,
+    Track,
+    TrackState,
+)
+from tracker.correction import Correction
 
 FAILS = (255, 0, 0)
 HIDES = (0, 255, 0)
+FAKE_MODEL = ModelIdentity("fake", "0" * 64)
 
 
 class FakeClock:
@@ -66,11 +78,25 @@ def picture(
     )
 
 
-class FakeSession:
-    """Keeps ids, nothing else."""
+def object_memory(value: float, model: ModelIdentity = FAKE_MODEL) -> ObjectMemory:
+    """A memory of the right form, two frames of it, in which everything is ``value``."""
+    return ObjectMemory(
+        model,
+        np.array([1, 7], dtype=np.int64),
+        np.full((2, 4, 3), value, dtype=np.float32),
+        np.full((2, 5), value, dtype=np.float32),
+    )
 
-    def __init__(self, max_objects: int) -> None:
+
+class FakeSession:
+    """Keeps ids and the images of its history, nothing else."""
+
+    def __init__(self, max_objects: int, history_frames: int = 1) -> None:
         self.max_objects = max_objects
+        self.history_frames = history_frames
+        self.frames_seen = 0
+        self.images: dict[int, np.ndarray] = {}
+        self.held: dict[int, np.ndarray] = {}
         self.object_ids: tuple[int, ...] = ()
         self.closed = False
 
@@ -78,6 +104,43 @@ class FakeSession:
         if object_id not in self.object_ids:
             raise KeyError(object_id)
         self.object_ids = tuple(each for each in self.object_ids if each != object_id)
+
+    def export_object(self, object_id: int) -> ObjectMemory:
+        if object_id not in self.object_ids:
+            raise KeyError(object_id)
+        return object_memory(object_id)
+
+    def import_object(self, object_id: int, memory: ObjectMemory) -> None:
+        if memory.model != FAKE_MODEL:
+            raise ObjectMemoryError(f"object {object_id} was remembered by {memory.model.name}")
+        if len(self.object_ids) >= self.max_objects:
+            raise CapacityError("full")
+        self.object_ids = (*self.object_ids, object_id)
+
+    @property
+    def oldest_frame(self) -> int | None:
+        return min(self.images, default=None)
+
+    def remember(self, image: np.ndarray) -> None:
+        self.images[self.frames_seen] = image
+        self.frames_seen += 1
+        self.forget_before(self.frames_seen - self.history_frames)
+
+    def forget_before(self, frame_index: int) -> None:
+        for index in [index for index in self.images if index < frame_index]:
+            del self.images[index]
+
+    def hold(self, frame_index: int) -> None:
+        self.held = {frame_index: self.image(frame_index)}
+
+    def let_go(self) -> None:
+        self.held = {}
+
+    def image(self, frame_index: int) -> np.ndarray:
+        known = self.held | self.images
+        if frame_index not in known:
+            raise PromptError(f"frame {frame_index} is not in the history")
+        return known[frame_index]
 
     def close(self) -> None:
         self.object_ids = ()
@@ -97,12 +160,18 @@ class FakeTracker:
         self.memory_bank_bytes = 4096
         self.batch_sizes: list[int] = []
         self.sessions: list[FakeSession] = []
+        self.corrections: list[tuple[tuple[int, ...], int, bool]] = []
         self.fatal: BaseException | None = None
         self.held = threading.Event()
         self.held.set()
 
-    def open_session(self, max_objects: int | None = None) -> FakeSession:
-        self.sessions.append(FakeSession(max_objects or 64))
+    def open_session(
+        self,
+        max_objects: int | None = None,
+        history_frames: int = 1,
+        history_bytes: int | None = None,
+    ) -> FakeSession:
+        self.sessions.append(FakeSession(max_objects or 64, history_frames))
         return self.sessions[-1]
 
     def step(
@@ -112,12 +181,7 @@ class FakeTracker:
             raise self.fatal
         self.held.wait(20.0)
         for session, _, prompts in batch:
-            for prompt in prompts:
-                if prompt.object_id > 900:
-                    raise PromptError(f"object {prompt.object_id} is refused")
-            new = {prompt.object_id for prompt in prompts} - set(session.object_ids)
-            if len(session.object_ids) + len(new) > session.max_objects:
-                raise CapacityError("full")
+            self._admit(session, prompts)
         self.batch_sizes.append(len(batch))
         results = []
         for session, image, prompts in batch:
@@ -127,7 +191,44 @@ class FakeTracker:
                 raise RuntimeError("this picture cannot be tracked")
             hidden = tuple(image[0, 0]) == HIDES
             results.append([track(object_id, image, hidden) for object_id in session.object_ids])
+            session.remember(image)
         return results
+
+    def correct(
+        self, session: FakeSession, prompts: Sequence[Prompt], frame_index: int, *, anew: bool
+    ) -> Correction:
+        self.held.wait(20.0)
+        if self.fatal is not None:
+            raise self.fatal
+        image = session.image(frame_index)
+        self._admit(session, prompts)
+        if tuple(image[0, 0]) == FAILS:
+            raise RuntimeError("this picture cannot be tracked")
+        object_ids = tuple(prompt.object_id for prompt in prompts)
+        self.corrections.append((object_ids, frame_index, anew))
+        new = [object_id for object_id in object_ids if object_id not in session.object_ids]
+        session.object_ids += tuple(new)
+        newest = session.images[session.frames_seen - 1]
+        on_frame, latest = (
+            [track(each, shown, tuple(shown[0, 0]) == HIDES) for each in object_ids]
+            for shown in (image, newest)
+        )
+        return Correction(on_frame, latest)
+
+    def preview(
+        self, session: FakeSession, prompt: Prompt, frame_index: int, *, anew: bool
+    ) -> Track:
+        self._admit(session, [prompt])
+        return track(prompt.object_id, session.image(frame_index))
+
+    @staticmethod
+    def _admit(session: FakeSession, prompts: Sequence[Prompt]) -> None:
+        for prompt in prompts:
+            if prompt.object_id > 900:
+                raise PromptError(f"object {prompt.object_id} is refused")
+        new = {prompt.object_id for prompt in prompts} - set(session.object_ids)
+        if len(session.object_ids) + len(new) > session.max_objects:
+            raise CapacityError("full")
 
 
 def track(object_id: int, image: np.ndarray, hidden: bool = False) -> Track:

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.config import MaskletConfig, ObjectConfig, StreamConfig
+from streamer.object_ids import ObjectIds
 from streamer.state import (
     MAXIMUM_UNUSED,
     ObjectRecord,
     StreamRecord,
     fingerprint,
+    ids_of,
     lay_over,
     objects_to_prompt,
     objects_to_take_up,
@@ -38,7 +40,7 @@ def test_nothing_kept_changes_nothing() -> None:
 
 def test_added_stream_comes_back_as_it_was() -> None:
     yard = StreamConfig("rtsp://camera/2", max_rate_hz=5.0, paused=True, objects=[DOOR])
-    record = record_of(None, yard, [], [])
+    record = record_of(None, yard, [], [], ObjectIds())
     assert record.origin == "added"
     assert laid({"gate": GATE}, yard=record) == {"gate": GATE, "yard": yard}
 
@@ -52,7 +54,7 @@ def test_removed_stream_stays_away_until_the_file_loses_it_too() -> None:
 
 def test_changed_settings_win_over_the_file_and_only_they() -> None:
     changed = dataclasses.replace(GATE, max_rate_hz=5.0, ground_plane=[])
-    record = record_of(GATE, changed, [], [])
+    record = record_of(GATE, changed, [], [], ObjectIds())
     assert record.settings == {"max_rate_hz": 5.0}
     edited = StreamConfig("rtsp://camera/9", max_rate_hz=25.0)
     found = lay_over(MaskletConfig(streams={"gate": edited}), {"gate": record})
@@ -61,7 +63,7 @@ def test_changed_settings_win_over_the_file_and_only_they() -> None:
 
 
 def test_added_stream_that_the_file_has_by_now_is_laid_over_it() -> None:
-    record = record_of(None, StreamConfig("rtsp://camera/2", max_rate_hz=5.0), [], [])
+    record = record_of(None, StreamConfig("rtsp://camera/2", max_rate_hz=5.0), [], [], ObjectIds())
     edited = StreamConfig("rtsp://camera/9", max_objects=3)
     assert laid({"yard": edited}, yard=record)["yard"] == StreamConfig(
         "rtsp://camera/2", max_rate_hz=5.0, max_objects=3
@@ -100,7 +102,7 @@ def test_records_of_streams_that_are_not_configured_now_wait_for_them() -> None:
 
 def test_objects_go_on_unless_their_entry_in_the_file_was_edited() -> None:
     objects = [ObjectRecord(1, "Tor", "#ff8800"), ObjectRecord(2, "ball"), ObjectRecord(7)]
-    record = record_of(GATE, GATE, objects, [])
+    record = record_of(GATE, GATE, objects, [], ObjectIds())
     assert [each.object_id for each in objects_to_take_up(GATE, record)] == [1, 2, 7]
     assert objects_to_take_up(GATE, record)[0].label == "Tor"
     moved = dataclasses.replace(GATE, objects=[DOOR, dataclasses.replace(BALL, points=[[5, 5]])])
@@ -109,7 +111,7 @@ def test_objects_go_on_unless_their_entry_in_the_file_was_edited() -> None:
 
 
 def test_removed_object_is_not_prompted_again_unless_its_entry_was_edited() -> None:
-    record = record_of(GATE, GATE, [], [1, 99])
+    record = record_of(GATE, GATE, [], [1, 99], ObjectIds())
     assert record.removed_objects == {1: fingerprint(DOOR)}
     assert [each.id for each in objects_to_prompt(GATE, record, [])] == [2]
     edited = dataclasses.replace(GATE, objects=[dataclasses.replace(DOOR, label="gate"), BALL])
@@ -118,9 +120,9 @@ def test_removed_object_is_not_prompted_again_unless_its_entry_was_edited() -> N
 
 
 def test_unchanged_stream_needs_no_record() -> None:
-    assert not record_of(GATE, GATE, [], []).says_something
-    assert record_of(GATE, GATE, [], [1]).says_something
-    assert record_of(None, GATE, [], []).says_something
+    assert not record_of(GATE, GATE, [], [], ObjectIds()).says_something
+    assert record_of(GATE, GATE, [], [1], ObjectIds()).says_something
+    assert record_of(None, GATE, [], [], ObjectIds()).says_something
 
 
 rates = st.one_of(st.none(), st.floats(0.01, 1000))
@@ -140,8 +142,10 @@ streams = st.builds(
 def test_every_record_makes_the_same_stream_again_after_json(
     config: StreamConfig, base: StreamConfig | None
 ) -> None:
-    record = record_of(base, config, [ObjectRecord(3, "é", "#00ff00")], [1])
+    ids = ObjectIds(4, [9, 12])
+    record = record_of(base, config, [ObjectRecord(3, "é", "#00ff00")], [1], ids)
     read = msgspec.json.decode(msgspec.json.encode(record), type=StreamRecord)
     assert read == record
+    assert (ids_of(read).next_unused(), ids_of(read).beyond) == (4, (9, 12))
     configured = {} if base is None else {"gate": base}
     assert laid(configured, gate=read) == {"gate": config}

@@ -10,25 +10,25 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from streamer.config import MaskletConfig, ObjectConfig, StreamConfig
 from streamer.errors import ConfigError, ControlError
 from streamer.metrics import Metrics
+from streamer.object_ids import ObjectIds
 from streamer.state import ObjectRecord
-from streamer.state_keeper import KeptObject, StateKeeper, TakenUp
-from streamer.state_store import INDEX, StateStore, StoredMemory
-from streamer.types import EventKind, StreamEvent
+from streamer.state_keeper import StateKeeper, TakenUp
+from streamer.state_store import INDEX, StateStore
+from streamer.types import EventKind, RememberedObject, StreamEvent
+from tests.streamer.fakes import object_memory
 
 DOOR = ObjectConfig(1, "door", box=[0, 0, 9, 9])
 GATE = StreamConfig("rtsp://camera/1", objects=[DOOR])
 YARD = StreamConfig("rtsp://camera/2")
 
 
-def kept(object_id: int, label: str | None = None, value: float = 1.0) -> KeptObject:
-    memory = StoredMemory({"spatial": np.full(4, value, dtype=np.float32)}, {"model": "nano"})
-    return KeptObject(ObjectRecord(object_id, label), memory)
+def kept(object_id: int, label: str | None = None, value: float = 1.0) -> RememberedObject:
+    return RememberedObject(object_id, label, None, object_memory(value))
 
 
 def event(kind: EventKind, object_id: int, reason: str | None = None) -> StreamEvent:
@@ -41,20 +41,22 @@ class Daemon:
     def __init__(self, folder: Path, **base: StreamConfig) -> None:
         self.config = MaskletConfig(streams=base, state_directory=str(folder / "state"))
         self.streams = dict(base)
-        self.objects: dict[str, list[KeptObject]] = {}
+        self.objects: dict[str, list[RememberedObject]] = {}
+        self.ids: dict[str, ObjectIds] = {}
         self.exports = 0
         self.busy = False
         self.metrics = Metrics()
         self.keeper = StateKeeper(
             folder / "state",
             streams=lambda: self.streams,
+            object_ids=lambda stream_id: self.ids.setdefault(stream_id, ObjectIds()),
             export=self.export,
             metrics=self.metrics,
             settle_s=0.02,
             retry_s=0.05,
         )
 
-    async def export(self, stream_id: str) -> list[KeptObject]:
+    async def export(self, stream_id: str) -> list[RememberedObject]:
         self.exports += 1
         if self.busy:
             raise ControlError("256 commands wait for the tracker already; try again later")
@@ -109,8 +111,8 @@ async def test_change_is_on_the_disk_soon_without_a_shutdown(tmp_path: Path) -> 
     async with second.running() as taken_up:
         assert taken_up.streams == {"gate": GATE, "yard": YARD}
         one, eight = taken_up.objects["gate"]
-        assert (one.record.object_id, one.record.label) == (1, "Tür")
-        assert eight.memory.arrays["spatial"].tolist() == [8.0] * 4
+        assert (one.object_id, one.label) == (1, "Tür")
+        assert eight.memory.pointer_FC[0, 0] == 8.0
 
 
 async def test_changes_at_once_are_one_write(tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ async def test_disk_that_takes_nothing_is_a_warning_and_nothing_is_lost(
         assert StateStore(folder).load()["gate"].objects == [ObjectRecord(8)]
     again = Daemon(tmp_path, gate=GATE)
     async with again.running() as taken_up:
-        assert taken_up.objects["gate"][0].memory.arrays["spatial"].tolist() == [8.0] * 4
+        assert taken_up.objects["gate"][0].memory.pointer_FC[0, 0] == 8.0
 
 
 async def test_busy_tracker_is_asked_again(tmp_path: Path) -> None:
@@ -245,7 +247,7 @@ async def test_start_says_what_is_taken_up(
     assert "kept for streams that are not here now: door" in caplog.text
     third = Daemon(tmp_path, gate=GATE, door=YARD)
     async with third.running() as taken_up:
-        assert [each.record.object_id for each in taken_up.objects["door"]] == [2]
+        assert [each.object_id for each in taken_up.objects["door"]] == [2]
 
 
 async def test_folder_that_cannot_be_had_is_refused_if_it_was_chosen(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,26 +19,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from streamer.errors import ConfigError
+from streamer.object_memories import encode_memories, read_memories
 from streamer.private_folder import make_private_folder
 from streamer.state import ObjectRecord, StreamRecord
 from streamer.state_folder import FolderLock, FolderTakenError
-from streamer.state_store import INDEX, SET_ASIDE_KEPT, StateStore, StoredMemory
+from streamer.state_store import INDEX, SET_ASIDE_KEPT, StateStore
 from tests.conftest import eventually
+from tests.streamer.fakes import object_memory
+from tracker import ModelIdentity, ObjectMemory
 
 GATE = StreamRecord("configured", objects=[ObjectRecord(1, "Tür", "#0088ff"), ObjectRecord(2)])
 YARD = StreamRecord("added", {"url": "rtsp://u:hunter2@camera/2"})
 
 
-def memory(value: float, size: int = 6) -> StoredMemory:
-    return StoredMemory(
-        {
-            "spatial": np.full((2, size), value, dtype=np.float32),
-            "frames": np.array([3, int(value)], dtype=np.int64),
-        },
-        {"model": "nano", "seen": 3},
-    )
+def assert_same(first: ObjectMemory, second: ObjectMemory) -> None:
+    assert first.model == second.model
+    np.testing.assert_array_equal(first.age_F, second.age_F)
+    for one, other in (
+        (first.spatial_FLc, second.spatial_FLc),
+        (first.pointer_FC, second.pointer_FC),
+    ):
+        assert one.dtype == other.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.fixture
@@ -51,32 +60,35 @@ def files(folder: Path) -> list[str]:
 
 
 def test_what_is_saved_is_read_again(folder: Path) -> None:
-    StateStore(folder).save({"gate": GATE, "yard": YARD}, {"gate": {1: memory(1), 2: memory(2)}})
+    StateStore(folder).save(
+        {"gate": GATE, "yard": YARD}, {"gate": {1: object_memory(1), 2: object_memory(2)}}
+    )
     store = StateStore(folder)
     records = store.load()
     assert records["gate"].objects == GATE.objects
     assert records["yard"] == YARD
     read = store.memories("gate")
     assert list(read) == [1, 2]
-    np.testing.assert_array_equal(read[2].arrays["spatial"], memory(2).arrays["spatial"])
-    np.testing.assert_array_equal(read[2].arrays["frames"], [3, 2])
-    assert read[1].attributes == {"model": "nano", "seen": 3}
+    assert_same(read[1], object_memory(1))
+    assert_same(read[2], object_memory(2))
     assert store.memories("yard") == {}
 
 
 def test_nobody_else_can_read_it(folder: Path) -> None:
-    StateStore(folder).save({"gate": GATE}, {"gate": {1: memory(1)}})
+    StateStore(folder).save({"gate": GATE}, {"gate": {1: object_memory(1)}})
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
 def test_memories_that_did_not_change_stay_and_old_ones_go(folder: Path) -> None:
     store = StateStore(folder)
-    store.save({"gate": GATE, "yard": YARD}, {"gate": {1: memory(1)}, "yard": {5: memory(5)}})
+    store.save(
+        {"gate": GATE, "yard": YARD}, {"gate": {1: object_memory(1)}, "yard": {5: object_memory(5)}}
+    )
     before = files(folder)
     store.save({"gate": GATE, "yard": YARD}, {})
     assert files(folder) == before
-    store.save({"gate": GATE, "yard": YARD}, {"gate": {1: memory(3)}})
+    store.save({"gate": GATE, "yard": YARD}, {"gate": {1: object_memory(3)}})
     assert len(files(folder)) == 3
     store.save({"gate": GATE}, {"gate": {}})
     assert files(folder) == [INDEX]
@@ -87,11 +99,11 @@ def test_memories_that_did_not_change_stay_and_old_ones_go(folder: Path) -> None
 
 def test_stream_ids_that_differ_in_case_have_files_of_their_own(folder: Path) -> None:
     both = {"gate": GATE, "GATE": GATE}
-    StateStore(folder).save(both, {"gate": {1: memory(1)}, "GATE": {1: memory(2)}})
+    StateStore(folder).save(both, {"gate": {1: object_memory(1)}, "GATE": {1: object_memory(2)}})
     store = StateStore(folder)
     store.load()
-    assert store.memories("gate")[1].arrays["spatial"][0, 0] == 1
-    assert store.memories("GATE")[1].arrays["spatial"][0, 0] == 2
+    assert store.memories("gate")[1].pointer_FC[0, 0] == 1
+    assert store.memories("GATE")[1].pointer_FC[0, 0] == 2
 
 
 UNREADABLE = {
@@ -117,7 +129,7 @@ UNREADABLE = {
 def test_index_that_cannot_be_read_is_set_aside_and_a_new_one_begins(
     kind: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    StateStore(folder).save({"gate": GATE}, {"gate": {1: memory(1)}})
+    StateStore(folder).save({"gate": GATE}, {"gate": {1: object_memory(1)}})
     (folder / INDEX).write_bytes(UNREADABLE[kind])
     store = StateStore(folder)
     assert store.load() == {}
@@ -149,7 +161,7 @@ def test_damaged_memories_are_set_aside_and_the_rest_is_used(
     kind: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     StateStore(folder).save(
-        {"gate": GATE, "yard": YARD}, {"gate": {1: memory(1)}, "yard": {5: memory(5)}}
+        {"gate": GATE, "yard": YARD}, {"gate": {1: object_memory(1)}, "yard": {5: object_memory(5)}}
     )
     (path,) = folder.glob("memory-gate-*")
     if kind == "gone":
@@ -170,7 +182,7 @@ def test_damaged_memories_are_set_aside_and_the_rest_is_used(
 def test_memories_with_a_right_checksum_and_wrong_content_are_set_aside(folder: Path) -> None:
     import hashlib
 
-    StateStore(folder).save({"gate": GATE}, {"gate": {1: memory(1)}})
+    StateStore(folder).save({"gate": GATE}, {"gate": {1: object_memory(1)}})
     (path,) = folder.glob("memory-gate-*")
     content = path.read_bytes().replace(b"masklet-memories-1", b"masklet-memories-9")
     path.write_bytes(content)
@@ -210,25 +222,25 @@ def full_disk(bytes_left: int) -> Iterator[None]:
 @pytest.mark.parametrize("bytes_left", [0, 300, 1500])
 def test_full_disk_leaves_the_state_before(bytes_left: int, folder: Path) -> None:
     store = StateStore(folder)
-    store.save({"gate": GATE}, {"gate": {1: memory(1)}})
+    store.save({"gate": GATE}, {"gate": {1: object_memory(1)}})
     before = files(folder)
     big = {f"s{number}": YARD for number in range(50)}
     with full_disk(bytes_left), pytest.raises(OSError, match="File too large"):
-        store.save(big, {"s1": {1: memory(7, size=20)}})
+        store.save(big, {"s1": {1: object_memory(7)}})
     assert files(folder) == before
     again = StateStore(folder)
     assert list(again.load()) == ["gate"]
-    assert again.memories("gate")[1].arrays["frames"][1] == 1
-    store.save(big, {"s1": {1: memory(7)}})
+    assert again.memories("gate")[1].pointer_FC[0, 0] == 1
+    store.save(big, {"s1": {1: object_memory(7)}})
     assert len(StateStore(folder).load()) == 50
 
 
 WRITER = """
     import sys
     from pathlib import Path
-    import numpy as np
     from streamer.state import ObjectRecord, StreamRecord
-    from streamer.state_store import StateStore, StoredMemory
+    from streamer.state_store import StateStore
+    from tests.streamer.fakes import object_memory
 
     store = StateStore(Path(sys.argv[1]))
     number = 0
@@ -241,7 +253,7 @@ WRITER = """
             for name in names
         }
         store.save(records, {
-            name: {number: StoredMemory({"spatial": np.full(5000, number)}, {})} for name in names
+            name: {number: object_memory(number)} for name in names
         })
         if number == 3:
             print("writing", flush=True)
@@ -276,7 +288,7 @@ def test_kill_in_the_middle_of_a_write_leaves_one_whole_state(seed: int, folder:
     for stream_id in records:
         (read,) = store.memories(stream_id).items()
         assert read[0] == number
-        assert set(read[1].arrays["spatial"].tolist()) == {number}
+        assert set(read[1].spatial_FLc.flat) == {number}
     assert not list(folder.glob("aside-*"))
     store.save(records, {})
     assert len(files(folder)) == 1 + len(records)  # nothing half-written is left
@@ -324,3 +336,33 @@ def test_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with pytest.raises(ConfigError, match=f"others can enter {tmp_path} .*chmod 700 {tmp_path}"):
         make_private_folder("state_directory", tmp_path)
+
+
+@given(
+    hnp.arrays(np.uint32, (3, 2, 4), elements=st.integers(0, 2**32 - 1)),
+    st.booleans(),
+)
+def test_memories_come_back_bit_by_bit(bits: np.ndarray, bfloat16: bool) -> None:
+    values = (bits & (0xFFFF0000 if bfloat16 else 0xFFFFFFFF)).astype(np.uint32)
+    memory = ObjectMemory(
+        ModelIdentity("nano", "f" * 64),
+        np.array([1, 2, 900], dtype=np.int64),
+        values.view(np.float32),
+        values[:, 0].view(np.float32),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "memory.safetensors"
+        path.write_bytes(encode_memories({5: memory}))
+        (read,) = read_memories(path).values()
+    assert read.spatial_FLc.tobytes() == memory.spatial_FLc.tobytes()
+    assert read.pointer_FC.tobytes() == memory.pointer_FC.tobytes()
+    assert read.age_F.tolist() == [1, 2, 900]
+    assert read.model == memory.model
+
+
+def test_memories_that_were_bfloat16_take_half_the_bytes() -> None:
+    halves = object_memory(0.5)
+    whole = dataclasses.replace(halves, spatial_FLc=halves.spatial_FLc + np.float32(1e-7))
+    assert len(encode_memories({1: whole})) - len(encode_memories({1: halves})) == pytest.approx(
+        halves.spatial_FLc.nbytes / 2, abs=16
+    )
