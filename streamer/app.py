@@ -24,7 +24,6 @@ from random import Random
 from typing import Any
 
 from streamer.api.api import Api
-from streamer.api.context import LiveParts
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.config_checks import validate
 from streamer.config_values import build
@@ -43,8 +42,6 @@ from streamer.inference import SHUTDOWN, Inference
 from streamer.metrics import Metrics
 from streamer.metrics_server import MetricsServer
 from streamer.object_ids import ObjectIds
-from streamer.picture.hub import PictureHub
-from streamer.picture.whep_server import WhepServer
 from streamer.prompts import (
     PromptOutcome,
     PromptRequest,
@@ -53,7 +50,6 @@ from streamer.prompts import (
 )
 from streamer.scheduler import Scheduler
 from streamer.sinks.base import Sink
-from streamer.sinks.json_results import ResultsHub
 from streamer.sinks.zeromq import ZeroMQSink
 from streamer.sources import make_source
 from streamer.sources.whip import WHIP_URL
@@ -551,18 +547,6 @@ class App:
             else:
                 known.add(each.object_id)
         return known
-
-    def _make_live_parts(self) -> LiveParts:
-        picture = PictureHub(self.config.picture, self.metrics, self._clock)
-        whep = WhepServer(
-            picture,
-            self._publishers.ice_settings,
-            maximum_viewers=self.config.webrtc.viewers,
-            has_stream=lambda stream_id: stream_id in self._streams,
-            metrics=self.metrics,
-            clock=self._clock,
-        )
-        return LiveParts(picture, ResultsHub(self.metrics, self._clock), whep, self.whip)
 
     async def _begin_stream(
         self,

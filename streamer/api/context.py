@@ -92,16 +92,6 @@ class Commands(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LiveParts:
-    """What sends pictures and results as they come, and takes cameras in."""
-
-    picture: PictureHub
-    results: ResultsHub
-    whep: WhepServer
-    whip: Whip
-
-
-@dataclass(frozen=True, slots=True)
 class ApiContext:
     """Collaborators of the routes; ``secure`` says that the server speaks TLS."""
 
