@@ -83,7 +83,8 @@ class MaskDecoder(nn.Module):
         image = image_NLC.transpose(1, 2).unflatten(2, (height, columns))
         upscale8, norm8, activation, upscale4, _ = self.output_upscaling
         image = activation(norm8(upscale8(image) + stride8_NcHW))
-        image = activation(upscale4(image) + stride4_NcHW)
+        # Laid out as the product below wants it: GELU's gradient is slow where layouts differ.
+        image = activation((upscale4(image) + stride4_NcHW).contiguous())
         weights_N4c = torch.stack(
             [mlp(mask_tokens[:, m]) for m, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
