@@ -191,6 +191,8 @@ class App:
             metrics=self.metrics,
             clock=self._clock,
             occluded_to_lost_s=config.tracking.occluded_to_lost_s,
+            history_s=config.history.duration_s,
+            history_bytes=round(config.history.mib * 2**20),
             threads=config.model.threads,
         )
         self._control = ControlServer(config.control.endpoint, self)

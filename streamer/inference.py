@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,11 +17,13 @@ from streamer.errors import BusyError, ControlError
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle
 from streamer.metrics import Metrics
+from streamer.past_prompts import PastPrompts
 from streamer.prompts import PromptRequest
+from streamer.recent_frames import RecentFrames
 from streamer.scheduler import Scheduler, Wait
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
-from streamer.tracked_stream import TrackedStream
+from streamer.tracked_stream import STEP_ERRORS, TrackedStream
 from streamer.types import Frame, ObjectSummary, Published, RememberedObject
 from tracker import Tracker
 from tracker.errors import CapacityError, PromptError, TrackerError
@@ -28,11 +31,9 @@ from tracker.types import Track
 
 T = TypeVar("T")
 COMMANDS_WAITING = 256
+FASTEST_STREAM_HZ = 120  # how many frames a second of history may have, at most
 SHUTDOWN = "shutdown"  # the ``reason`` when the daemon ends
 _GAUGES_EVERY_S = 1.0
-# What a step may raise because of what it was given. Others are mistakes of ours, or a device
-# that is gone: they end the daemon, and its supervisor starts it anew.
-_STEP_ERRORS = (TrackerError, RuntimeError, ValueError, ArithmeticError, LookupError)
 _log = logging.getLogger(__name__)
 
 
@@ -65,9 +66,14 @@ class Inference:
         metrics: Metrics,
         clock: Clock,
         occluded_to_lost_s: float,
+        history_s: float,
+        history_bytes: int,
         threads: int,
     ) -> None:
         """``threads`` is the number of CPU threads of a step; 0 leaves it to torch.
+
+        Frames of the last ``history_s`` can be prompted, as far as they fit ``history_bytes`` a
+        stream.
 
         ``is_unpublished`` says whether a stream's last result waits for some sink still: a
         lossless stream is not stepped before it was taken. ``wake`` tells when that changed.
@@ -80,8 +86,12 @@ class Inference:
         self._metrics = metrics
         self._clock = clock
         self._occluded_to_lost_ns = seconds_to_ns(occluded_to_lost_s)
+        self._history_ns = seconds_to_ns(history_s)
+        self._history_frames = 1 + math.ceil(history_s * FASTEST_STREAM_HZ)
+        self._history_bytes = history_bytes
         self._threads = threads
         self._streams: dict[str, TrackedStream] = {}
+        self._past_prompts = PastPrompts(tracker, self._streams)
         self._commands: deque[Callable[[], None]] = deque()
         self._commands_lock = threading.Lock()
         self._awake = threading.Event()
@@ -110,10 +120,15 @@ class Inference:
 
         def add() -> None:
             stream = TrackedStream(
-                self._tracker.open_session(max_objects=max_objects),
+                self._tracker.open_session(
+                    max_objects=max_objects,
+                    history_frames=self._history_frames,
+                    history_bytes=self._history_bytes,
+                ),
                 slot,
                 counts,
                 ObjectLifecycle(self._occluded_to_lost_ns),
+                RecentFrames(self._history_ns),
                 publish=self._publish,
                 metrics=self._metrics,
                 clock=self._clock,
@@ -128,6 +143,10 @@ class Inference:
         """Remove a stream with its objects; unknown ones are gone already."""
 
         def remove() -> None:
+            self._past_prompts.withdraw(
+                lambda request: request.stream_id == stream_id,
+                f"the stream was removed ({reason})",
+            )
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
                 stream.close(reason)
@@ -170,14 +189,14 @@ class Inference:
         return self._command(take_up)
 
     def prompt(self, request: PromptRequest) -> None:
-        """Apply a prompt on the stream's next frame; ``request.outcome`` tells."""
+        """Apply a prompt on the frame it is for; ``request.outcome`` tells."""
 
         def queue() -> None:
             stream = self._streams.get(request.stream_id)
             if stream is None:
                 request.rejected(f"there is no stream {request.stream_id!r}")
             elif request.is_for_past:
-                stream.reject(request, "only the next frame can be prompted")
+                self._past_prompts.queue(request)
             else:
                 stream.queue(request)
 
@@ -204,7 +223,13 @@ class Inference:
 
         def remove() -> bool:
             stream = self._streams.get(stream_id)
-            return stream is not None and stream.remove(object_id)
+            withdrawn = self._past_prompts.withdraw(
+                lambda request: (
+                    (request.stream_id, request.prompt.object_id) == (stream_id, object_id)
+                ),
+                "the object was removed",
+            )
+            return (stream is not None and stream.remove(object_id)) or withdrawn
 
         return self._command(remove)
 
@@ -242,12 +267,15 @@ class Inference:
                 if self._stopping:
                     return
                 self._carry_out_commands()
+                if self._past_prompts.carry_out_next():
+                    self._awake.set()  # more of them wait: do not wait for a frame
                 self._set_gauges()
                 self._next_batch()
         finally:
             with self._commands_lock:
                 self._stopping = True
             self._carry_out_commands()
+            self._past_prompts.withdraw(lambda _: True, f"the stream was removed ({SHUTDOWN})")
             for stream in self._streams.values():
                 stream.close(SHUTDOWN)
 
@@ -289,7 +317,7 @@ class Inference:
             tracks_per_stream = self._step(work)
         except torch.AcceleratorError:
             raise  # the device is gone for this process
-        except _STEP_ERRORS:
+        except STEP_ERRORS:
             for each in work:
                 self._track_alone(each)
             return
@@ -319,7 +347,7 @@ class Inference:
                 half = len(requests) // 2
                 stream.put_back(requests[half:] if half else ())
                 requests = requests[:half]
-            except _STEP_ERRORS as error:
+            except STEP_ERRORS as error:
                 stream.failed(work.frame, error, work.known_objects)
                 for request in requests:
                     stream.reject(request, f"the step failed: {error}")

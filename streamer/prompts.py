@@ -69,7 +69,8 @@ class PromptRequest:
 
     def begin(self) -> bool:
         """Whether it is to be applied still; from then on it cannot be withdrawn."""
-        return self.outcome.running() or self.outcome.set_running_or_notify_cancel()
+        outcome = self.outcome
+        return outcome.running() or (not outcome.done() and outcome.set_running_or_notify_cancel())
 
     def applied(
         self,

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle
 from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.prompts import PromptRequest
+from streamer.recent_frames import RecentFrame, RecentFrames
 from streamer.stream_counts import StreamCounts
-from streamer.timing import Clock, ns_to_seconds
+from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
 from streamer.types import (
     ClockSource,
     EventKind,
     Frame,
+    FrameMoment,
     FrameResult,
     ObjectResult,
     ObjectSummary,
@@ -25,17 +28,31 @@ from streamer.types import (
     StreamEvent,
 )
 from tracker import Session
+from tracker.correction import Correction
+from tracker.errors import TrackerError
 from tracker.types import Track, TrackState
 
 PROMPTS_WAITING = 64
+HELD_FOR_S = 30.0
+# What a step may raise because of what it was given. Others are mistakes of ours, or a device
+# that is gone: they end the daemon, and its supervisor starts it anew.
+STEP_ERRORS = (TrackerError, RuntimeError, ValueError, ArithmeticError, LookupError)
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The objects on the newest frame."""
+
+    frame_index: int
+    objects: tuple[ObjectResult, ...]
 
 
 class TrackedStream:
     """Turns tracks into results and events for one stream; used by the inference thread only.
 
     Bounds: ``PROMPTS_WAITING`` prompts wait for a frame (a further one is rejected); labels,
-    colours and lives exist for live objects only.
+    colours and lives exist for live objects only; one frame is held, for ``HELD_FOR_S``.
     """
 
     def __init__(
@@ -44,6 +61,7 @@ class TrackedStream:
         slot: FrameSlot,
         counts: StreamCounts,
         lifecycle: ObjectLifecycle,
+        frames: RecentFrames,
         *,
         publish: Callable[[Published], None],
         metrics: Metrics,
@@ -52,6 +70,7 @@ class TrackedStream:
         self.stream_id = slot.stream_id
         self.session = session
         self.slot = slot
+        self._frames = frames
         self._counts = counts
         self._lifecycle = lifecycle
         self._log = stream_logger(_logger, self.stream_id)
@@ -61,8 +80,8 @@ class TrackedStream:
         self._waiting: deque[PromptRequest] = deque()
         self._labels: dict[int, str] = {}
         self._colours: dict[int, str] = {}
-        self._newest_frame_index = -1
-        self._newest: tuple[ObjectResult, ...] = ()
+        self._newest = _Newest(-1, ())  # replaced, never changed: other threads read it
+        self._held_until_ns: int | None = None
         self._connection: str | None = None
         self._failing = False
 
@@ -94,7 +113,7 @@ class TrackedStream:
 
     def objects(self) -> list[ObjectSummary]:
         """The objects as the newest frame had them. May be called from any thread."""
-        frame_index = self._newest_frame_index
+        newest = self._newest
         return [
             ObjectSummary(
                 object_id=each.track.object_id,
@@ -105,9 +124,9 @@ class TrackedStream:
                 area=each.track.area,
                 predicted_iou=each.track.predicted_iou,
                 object_score=each.track.object_score,
-                frame_index=frame_index,
+                frame_index=newest.frame_index,
             )
-            for each in self._newest
+            for each in newest.objects
         ]
 
     def rename(self, object_id: int, label: str | None, colour: str | None) -> bool:
@@ -119,7 +138,7 @@ class TrackedStream:
                 kept[object_id] = given
             elif given is not None:
                 kept.pop(object_id, None)
-        self._newest = tuple(self._named(each.track) for each in self._newest)
+        self._show([each.track for each in self._newest.objects])
         return True
 
     def remembered(self) -> list[RememberedObject]:
@@ -146,8 +165,8 @@ class TrackedStream:
 
     def reject(self, request: PromptRequest, reason: str) -> None:
         """Refuse a prompt and say why."""
-        request.rejected(reason)
         self._tell_rejected(request, reason)
+        request.rejected(reason)
 
     def tracked(
         self,
@@ -160,6 +179,7 @@ class TrackedStream:
         """Publish the events and the result of a frame, in this order."""
         self._failing = False
         time_ns = _lifecycle_time_ns(frame)
+        self._remember(frame, time_ns)
         if self._connection not in (None, frame.session_id):
             self._lifecycle.resume(time_ns)
         self._connection = frame.session_id
@@ -168,18 +188,73 @@ class TrackedStream:
         judged, changes = self._lifecycle.observe(tracks, time_ns)
         for change in changes:
             self._event(change.kind, object_id=change.object_id, frame_index=frame.index)
-        if applied:
-            self._tell_applied(applied, frame.index, judged)
-        self._newest_frame_index, self._newest = frame.index, tuple(map(self._named, judged))
+        by_id = {track.object_id: track for track in judged} if applied else {}
+        for request in applied:
+            track = by_id.get(request.prompt.object_id)
+            self._tell_applied(request, frame.index)
+            request.applied(frame.index, track, frame.index, track)
+        self._newest = _Newest(frame.index, tuple(map(self._named, judged)))
         self._publish(
             FrameResult(
                 frame=frame,
                 started_monotonic_ns=started_ns,
                 tracked_monotonic_ns=tracked_ns,
-                objects=self._newest,
+                objects=self._newest.objects,
             )
         )
         self._count(frame, judged, started_ns, tracked_ns)
+
+    def _remember(self, frame: Frame, time_ns: int) -> None:
+        """Know the frame as one that can be prompted; forget with the session's history."""
+        session = self.session
+        recent = RecentFrame(
+            index=frame.index,
+            tracker_index=session.frames_seen - 1,
+            session_id=frame.session_id,
+            capture_time_ns=frame.picture.capture_time_ns,
+            time_ns=time_ns,
+        )
+        session.forget_before(self._frames.add(recent))
+        self._forget_what_is_gone()
+
+    def _forget_what_is_gone(self) -> None:
+        oldest = self.session.oldest_frame
+        if oldest is not None:
+            self._frames.forget_before(oldest)
+        if self._held_until_ns is not None and self._clock.monotonic_ns() >= self._held_until_ns:
+            self._held_until_ns = None
+            self._frames.hold(None)
+            self.session.let_go()
+
+    def frame_of(self, moment: FrameMoment | None) -> RecentFrame:
+        """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
+        self._forget_what_is_gone()
+        return self._frames.find(moment)
+
+    def hold(self, frame: RecentFrame) -> None:
+        """Keep a frame promptable for ``HELD_FOR_S``; the one held before is let go."""
+        self.session.hold(frame.tracker_index)
+        self._frames.hold(frame)
+        self._held_until_ns = self._clock.monotonic_ns() + seconds_to_ns(HELD_FOR_S)
+
+    def corrected(
+        self, frame: RecentFrame, correction: Correction, applied: Sequence[PromptRequest]
+    ) -> None:
+        """Tell of prompts that were applied on an earlier frame and caught up from there."""
+        newest = self._frames.newest
+        assert newest is not None, "a frame was corrected before one was tracked"
+        for request in applied:
+            self._name(request)
+        judged, changes = self._lifecycle.observe(correction.latest, newest.time_ns)
+        for change in changes:
+            self._event(change.kind, object_id=change.object_id, frame_index=newest.index)
+        tracks = {each.track.object_id: each.track for each in self._newest.objects}
+        tracks |= {track.object_id: track for track in judged}
+        self._show(list(tracks.values()))
+        self._counts.follows(self.session.object_ids)
+        for request, track, latest in zip(applied, correction.tracks, judged, strict=True):
+            self._tell_applied(request, frame.index)
+            request.applied(frame.index, track, newest.index, latest)
 
     def failed(self, frame: Frame, error: Exception, known_objects: Sequence[int]) -> None:
         """Count a frame whose step failed; tell it once until a step succeeds again.
@@ -225,7 +300,12 @@ class TrackedStream:
         self._event(EventKind.REMOVED, object_id=object_id, reason=reason)
         self._labels.pop(object_id, None)
         self._colours.pop(object_id, None)
-        self._newest = tuple(each for each in self._newest if each.track.object_id != object_id)
+        left = [each.track for each in self._newest.objects if each.track.object_id != object_id]
+        self._show(left)
+
+    def _show(self, tracks: Sequence[Track]) -> None:
+        """Let ``objects`` say something else of the newest frame."""
+        self._newest = _Newest(self._newest.frame_index, tuple(map(self._named, tracks)))
 
     def _name(self, request: PromptRequest) -> None:
         if request.label is not None:
@@ -248,22 +328,16 @@ class TrackedStream:
             self.reject(request, reason)
         return bool(dropped)
 
-    def _tell_applied(
-        self, requests: Sequence[PromptRequest], frame_index: int, tracks: Sequence[Track]
-    ) -> None:
-        by_id = {track.object_id: track for track in tracks}
-        for request in requests:
-            object_id = request.prompt.object_id
-            track = by_id.get(object_id)
-            request.applied(frame_index, track, frame_index, track)
-            self._metrics.prompts.labels("applied").inc()
-            self._log.info("prompt for object %d applied on frame %d", object_id, frame_index)
-            self._event(
-                EventKind.PROMPT_APPLIED,
-                object_id=object_id,
-                request_id=request.request_id,
-                frame_index=frame_index,
-            )
+    def _tell_applied(self, request: PromptRequest, frame_index: int) -> None:
+        object_id = request.prompt.object_id
+        self._metrics.prompts.labels("applied").inc()
+        self._log.info("prompt for object %d applied on frame %d", object_id, frame_index)
+        self._event(
+            EventKind.PROMPT_APPLIED,
+            object_id=object_id,
+            request_id=request.request_id,
+            frame_index=frame_index,
+        )
 
     def _tell_rejected(self, request: PromptRequest, reason: str) -> None:
         self._metrics.prompts.labels("rejected").inc()

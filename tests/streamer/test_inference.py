@@ -3,109 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 from streamer.errors import ControlError
 from streamer.frame_slot import FrameSlot
-from streamer.inference import COMMANDS_WAITING, Inference
-from streamer.metrics import Metrics
-from streamer.prompts import PromptOutcome, PromptRequest
-from streamer.scheduler import Scheduler
+from streamer.inference import COMMANDS_WAITING
+from streamer.prompts import PromptRequest
 from streamer.stream_counts import StreamCounts
-from streamer.timing import SystemClock
 from streamer.tracked_stream import PROMPTS_WAITING
-from streamer.types import FrameResult
 from tests.conftest import eventually
-from tests.streamer.fakes import FAILS, HIDES, FakeTracker, Journal, picture
-from tracker import Prompt, TrackState
-
-
-class Rig:
-    """An inference thread around a fake tracker, with as many streams as a test wants."""
-
-    def __init__(self) -> None:
-        self.tracker = FakeTracker()
-        self.metrics = Metrics()
-        self.published = Journal()
-        self.slots: dict[str, FrameSlot] = {}
-        self.session_ids: dict[str, str] = {}
-        self.error: BaseException | None = None
-        self.unpublished: set[str] = set()
-        self.inference = Inference(
-            self.tracker,  # type: ignore[arg-type]
-            Scheduler(max_batch_wait_ns=2_000_000, max_batch_size=8),
-            publish=self.published,
-            is_unpublished=self.unpublished.__contains__,
-            live_streams=lambda: len(self.slots),
-            metrics=self.metrics,
-            clock=SystemClock(),
-            occluded_to_lost_s=5.0,
-            threads=0,
-        )
-        self.thread = threading.Thread(target=self._run, name="inference")
-
-    def _run(self) -> None:
-        try:
-            self.inference.run()
-        except BaseException as error:
-            self.error = error
-
-    def stream(self, stream_id: str, *requests: PromptRequest, max_objects: int = 16) -> FrameSlot:
-        counts = StreamCounts(stream_id, self.metrics)
-        slot = FrameSlot(stream_id, self.inference.wake, counts.dropped)
-        added = self.inference.add_stream(slot, counts, max_objects, requests)
-        added.result(timeout=20)
-        self.slots[stream_id] = slot
-        return slot
-
-    def frame(self, stream_id: str, number: int = 0, **look: object) -> FrameResult | None:
-        """Put one picture and wait for its result; None if it was dropped as failed."""
-        before = len(self.published.results(stream_id))
-        failed = self.failed(stream_id)
-        session_id = self.session_ids.get(stream_id, "session")
-        self.slots[stream_id].put(picture(number, **look), session_id, 0)  # type: ignore[arg-type]
-        eventually(
-            lambda: (
-                len(self.published.results(stream_id)) > before or self.failed(stream_id) > failed
-            )
-        )
-        results = self.published.results(stream_id)
-        return results[-1] if len(results) > before else None
-
-    def failed(self, stream_id: str) -> float:
-        labels = {"stream": stream_id, "stage": "inference", "reason": "failed"}
-        return self.value("frames_dropped_total", **labels)
-
-    def prompt(self, stream_id: str, object_id: int, label: str | None = None) -> PromptRequest:
-        request = PromptRequest(stream_id, click(object_id), label)
-        self.inference.prompt(request)
-        return request
-
-    def value(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(f"masklet_{name}", labels) or 0.0
-
-
-def click(object_id: int) -> Prompt:
-    return Prompt(object_id, points_xy=((1.0, 1.0),), point_labels=(1,))
-
-
-def outcome(request: PromptRequest) -> PromptOutcome:
-    return request.outcome.result(timeout=20)
-
-
-@pytest.fixture
-def rig() -> Iterator[Rig]:
-    """A running inference thread, stopped after the test."""
-    made = Rig()
-    made.thread.start()
-    yield made
-    made.tracker.held.set()
-    made.inference.stop()
-    made.thread.join(20)
-    assert not made.thread.is_alive()
+from tests.streamer.fakes import FAILS, HIDES, picture
+from tests.streamer.inference_rig import Rig, click, outcome
+from tracker import TrackState
 
 
 def test_frame_without_objects_gives_an_empty_result(rig: Rig) -> None:
