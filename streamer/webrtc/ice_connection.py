@@ -106,6 +106,21 @@ class IceConnection(aioice.Connection):
             task.cancel()
         return [task.result()[0] for task in answered if task.exception() is None]
 
+    async def learn_candidate(self, candidate: Candidate | None) -> None:
+        """Add a candidate of the other side, None after its last one; later ones are ignored."""
+        if not self._remote_candidates_end:
+            await self.add_remote_candidate(candidate)
+
+    async def connect(self) -> None:
+        """Search for a pair; raises ``ConnectionError`` if there is none.
+
+        Closed at the moment of success, aioice would ask for consent for ever.
+        """
+        await super().connect()
+        if self._closing and self._query_consent_task is not None:
+            self._query_consent_task.cancel()
+            raise ConnectionError("closed while connecting")
+
     # ICE restart (RFC 8445, section 9): new credentials and candidates for the same sockets.
 
     @property

@@ -53,7 +53,7 @@ class Offer:
             elif offered.mid in carried:
                 answered += _inactive(offered, section[0].split()[1], transport)
             else:
-                answered += _rejected(offered)
+                answered += _rejected(offered, transport)
         session = [line for line in session if not line.startswith("a=group:")]
         group = f"a=group:BUNDLE {' '.join(carried)}"
         return "\r\n".join([*session, group, *answered]) + "\r\n"
@@ -141,11 +141,19 @@ def _inactive(offered: Section, port: str, transport: list[str]) -> list[str]:
     ]
 
 
-def _rejected(offered: Section) -> list[str]:
-    """RFC 3264, section 6: port 0 says that the section is not taken."""
-    return [
+def _rejected(offered: Section, transport: list[str]) -> list[str]:
+    """RFC 3264, section 6: port 0 says that the section is not taken.
+
+    What else it says means nothing, but aiortc, as a publisher, refuses an answer in which a
+    section has no transport.
+    """
+    lines = [
         f"m={offered.kind} 0 {offered.protocol} {' '.join(offered.formats)}",
         "c=IN IP4 0.0.0.0",
         "a=inactive",
         f"a=mid:{offered.mid}",
+        *(line for line in transport if line.startswith(("a=ice-", "a=fingerprint:", "a=setup:"))),
     ]
+    if offered.kind in ("audio", "video"):
+        lines += ["a=rtcp-mux", *codec_lines(offered, offered.formats[0])]
+    return lines

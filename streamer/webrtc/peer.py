@@ -127,12 +127,10 @@ class Peer:
         In the background: the name a browser gives instead of its address takes up to a second
         to be found on the local network.
         """
-        if self._ice._remote_candidates_end:
-            return
         for candidate in candidates:
-            self._in_background(self._ice.add_remote_candidate(candidate_to_aioice(candidate)))
+            self._in_background(self._ice.learn_candidate(candidate_to_aioice(candidate)))
         if end:
-            self._in_background(self._ice.add_remote_candidate(None))
+            self._in_background(self._ice.learn_candidate(None))
 
     @property
     def local_candidates(self) -> list[RTCIceCandidate]:

@@ -21,7 +21,7 @@ from streamer.webrtc.encoded_feed import FeedEnd
 from streamer.webrtc.ice_settings import ice_settings
 from streamer.webrtc.inlet import Inlet
 from streamer.webrtc.offer import BitrateLimits, Offer
-from streamer.webrtc.peer import Peer
+from streamer.webrtc.peer import CONNECT_TIMEOUT_S, Peer
 from streamer.webrtc.publishing_session import PublishingSession
 
 # A publisher that sent nothing for this long has probably gone without saying so. Whoever comes
@@ -134,6 +134,7 @@ class Publishers:
                 offer,
                 self._inlet(stream_id),
                 clock_tolerance_s=clock_tolerance_s,
+                connect_timeout_s=CONNECT_TIMEOUT_S,
                 media_timeout_s=self._config.media_timeout_s,
             )
             answer = await peer.answer(

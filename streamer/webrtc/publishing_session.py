@@ -11,7 +11,7 @@ from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
 from streamer.webrtc.inlet import Inlet
 from streamer.webrtc.media_watch import MediaWatch
 from streamer.webrtc.offer import Offer
-from streamer.webrtc.peer import CONNECT_TIMEOUT_S, Peer
+from streamer.webrtc.peer import Peer
 from streamer.webrtc.peer_session import PeerSession
 from streamer.webrtc.sender_report import RtpCaptureClock
 
@@ -33,8 +33,8 @@ class PublishingSession(PeerSession):
         inlet: Inlet,
         *,
         clock_tolerance_s: float,
+        connect_timeout_s: float,
         media_timeout_s: float,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         super().__init__(stream_id, peer, offer.video)
         self._inlet = inlet

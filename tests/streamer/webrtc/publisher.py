@@ -82,8 +82,13 @@ class Publisher:
         """POST, and take the answer, which must be 201."""
         answer = await self.post()
         assert answer.status == 201, answer
+        return await self.accept_posted()
+
+    async def accept_posted(self) -> Self:
+        """Take the answer to the POST."""
+        assert self.posted is not None
         await self.connection.setRemoteDescription(
-            RTCSessionDescription(answer.body.decode(), "answer")
+            RTCSessionDescription(self.posted.body.decode(), "answer")
         )
         return self
 
