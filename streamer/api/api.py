@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from streamer.api.application import make_application
 from streamer.api.authorisation import Authorisation
@@ -10,19 +11,24 @@ from streamer.api.context import ApiContext, Commands
 from streamer.api.event_hub import EventHub
 from streamer.api.limits import OpenStreams
 from streamer.api.server import ApiServer
+from streamer.api.tls import Certificate, make_certificate
 from streamer.config import MaskletConfig
 from streamer.errors import UnknownStreamError
 from streamer.metrics import Metrics
+from streamer.network_checks import is_loopback
 from streamer.picture.hub import PictureHub
 from streamer.picture.whep_server import WhepServer
 from streamer.sinks.base import Sink
 from streamer.sinks.json_results import ResultsHub
+from streamer.state_folder import state_folder
 from streamer.timing import Clock
 from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.whip import Whip
 
 # A browser keeps cookies by host, not by port: two daemons on one machine need two names.
 _COOKIE_PREFIX = "masklet_login"
+CERTIFICATE_CHECK_S = 600.0
+_log = logging.getLogger(__name__)
 
 
 class Api:
@@ -63,12 +69,29 @@ class Api:
             clock=clock,
         )
         self.sinks: tuple[Sink, ...] = (self._events, self._results, self._picture)
+        self._certificate: Certificate | None = None
         self._server = ApiServer(
             config.api.host, config.api.port, connections=config.api.limits.connections
         )
 
     def bind(self) -> None:
-        """Take the port. Raises ``ConfigError`` when it cannot be had."""
+        """Take the port and the certificate. Raises ``ConfigError`` when that is impossible."""
+        config = self._config
+        further_names = [config.api.host]
+        if config.webrtc.advertised_address is not None:
+            further_names.append(config.webrtc.advertised_address)
+        self._certificate = make_certificate(
+            config.api,
+            state_folder(config.state_directory, config.control.endpoint),
+            further_names,
+            self._clock,
+        )
+        if self._certificate is None and not is_loopback(config.api.host):
+            _log.warning(
+                "tokens and pictures pass unencrypted at %s: set api.self_signed=true, or "
+                "api.tls_certificate and api.tls_key",
+                config.api.host,
+            )
         self._server.bind()
 
     def start(self) -> None:
@@ -85,10 +108,11 @@ class Api:
             whip=self._whip,
             open_streams=OpenStreams(self._config.api.limits.open_streams),
             maximum_streams=self._maximum_streams,
-            secure=False,
+            secure=self._certificate is not None,
             cookie_name=f"{_COOKIE_PREFIX}_{self._server.port}",
         )
-        self._server.start(make_application(context, self._clock))
+        tls = None if self._certificate is None else self._certificate.context
+        self._server.start(make_application(context, self._clock), tls)
 
     @property
     def endpoint(self) -> str:
@@ -97,7 +121,10 @@ class Api:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        await self._server.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._server.run())
+            if self._certificate is not None:
+                tasks.create_task(self._refresh(self._certificate))
 
     async def close(self, timeout_s: float) -> None:
         """End what is open, within ``timeout_s``."""
@@ -107,6 +134,11 @@ class Api:
         await asyncio.gather(
             self._server.close(timeout_s), asyncio.wait({viewers}, timeout=timeout_s)
         )
+
+    async def _refresh(self, certificate: Certificate) -> None:
+        while True:
+            await asyncio.sleep(CERTIFICATE_CHECK_S)
+            await asyncio.to_thread(certificate.refresh)
 
     def _has_stream(self, stream_id: str) -> bool:
         try:

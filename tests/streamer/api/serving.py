@@ -1,0 +1,244 @@
+"""An API that runs on a free port, over commands that do what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from streamer.api.api import Api
+from streamer.config import ApiConfig, ControlConfig, MaskletConfig, StreamConfig, TokenConfig
+from streamer.config_values import build
+from streamer.errors import StreamExistsError, UnknownObjectError, UnknownStreamError
+from streamer.metrics import Metrics
+from streamer.prompts import PromptOutcome
+from streamer.stream_settings import changed_stream
+from streamer.timing import Clock, SystemClock
+from streamer.types import FrameMoment, ObjectSummary, StreamState, StreamStatus
+from streamer.webrtc.publishers import Publishers
+from streamer.webrtc.whip import Whip
+from tests.streamer.fakes import track
+from tracker.types import Prompt, TrackState
+
+WAIT_S = 20.0
+WIDTH, HEIGHT = 32, 24
+READ, CONTROL, PUBLISH = "read-" + "r" * 30, "control-" + "c" * 30, "publish-" + "p" * 30
+
+
+class FakeCommands:
+    """Streams in a dict; prompts are applied at once, or refused with ``refuses``."""
+
+    def __init__(self, *stream_ids: str) -> None:
+        self.configs = {each: StreamConfig("synthetic://match") for each in stream_ids}
+        self.prompts: list[tuple[Prompt, dict[str, Any]]] = []
+        self.followed: dict[tuple[str, int], ObjectSummary] = {}
+        self.missing: list[str] = []
+        self.refuses: str | None = None
+        self.error: BaseException | None = None
+
+    def statuses(self) -> list[StreamStatus]:
+        return [
+            StreamStatus(
+                stream_id=stream_id,
+                state=StreamState.LIVE,
+                time_ns=1,
+                url="synthetic://match",
+                width=WIDTH,
+                height=HEIGHT,
+                paused=config.paused,
+            )
+            for stream_id, config in self.configs.items()
+        ]
+
+    def not_ready(self) -> list[str]:
+        return self.missing
+
+    def model_name(self) -> str:
+        return "fake"
+
+    def device_name(self) -> str:
+        return "cpu"
+
+    def stream_config(self, stream_id: str) -> StreamConfig:
+        if self.error is not None:
+            raise self.error
+        if stream_id not in self.configs:
+            raise UnknownStreamError(f"there is no stream {stream_id!r}")
+        return self.configs[stream_id]
+
+    async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        if stream_id in self.configs:
+            raise StreamExistsError(f"there is a stream {stream_id} already")
+        self.configs[stream_id] = build(StreamConfig, settings, f"streams.{stream_id}")
+
+    async def change_stream(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        before = self.stream_config(stream_id)
+        self.configs[stream_id] = changed_stream(f"streams.{stream_id}", before, settings)
+
+    async def pause(self, stream_id: str) -> None:
+        await self.change_stream(stream_id, {"paused": True})
+
+    async def resume(self, stream_id: str) -> None:
+        await self.change_stream(stream_id, {"paused": False})
+
+    async def remove_stream(self, stream_id: str) -> None:
+        self.stream_config(stream_id)
+        del self.configs[stream_id]
+
+    def objects(self, stream_id: str) -> list[ObjectSummary]:
+        self.stream_config(stream_id)
+        return [each for (stream, _), each in self.followed.items() if stream == stream_id]
+
+    def next_object_id(self, stream_id: str) -> int:
+        self.stream_config(stream_id)
+        return len(self.followed) + 1
+
+    async def prompt(
+        self, stream_id: str, prompt: Prompt, label: str | None = None, **further: Any
+    ) -> PromptOutcome:
+        outcome = await self.preview(stream_id, prompt, label=label, **further)
+        if outcome.applied:
+            self.followed[stream_id, prompt.object_id] = ObjectSummary(
+                object_id=prompt.object_id,
+                label=label,
+                colour=further.get("colour"),
+                state=TrackState.VISIBLE,
+                box_xyxy=(0, 0, 4, 3),
+                area=12,
+                predicted_iou=0.9,
+                object_score=1.0,
+                frame_index=7,
+            )
+        return outcome
+
+    async def preview(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        *,
+        moment: FrameMoment | None = None,
+        correct: bool = False,
+        **further: Any,
+    ) -> PromptOutcome:
+        self.stream_config(stream_id)
+        self.prompts.append((prompt, {"moment": moment, "correct": correct, **further}))
+        request_id = further.get("request_id") or "made"
+        if self.refuses is not None:
+            return PromptOutcome(
+                request_id, stream_id, prompt.object_id, applied=False, reason=self.refuses
+            )
+        found = track(prompt.object_id, np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+        return PromptOutcome(
+            request_id=request_id,
+            stream_id=stream_id,
+            object_id=prompt.object_id,
+            applied=True,
+            frame_index=7,
+            track=found,
+            latest_frame_index=9,
+            latest_track=found,
+        )
+
+    async def rename_object(
+        self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
+    ) -> None:
+        await self._known(stream_id, object_id)
+        before = self.followed[stream_id, object_id]
+        self.followed[stream_id, object_id] = replace(
+            before,
+            label=before.label if label is None else label or None,
+            colour=before.colour if colour is None else colour or None,
+        )
+
+    async def remove_object(self, stream_id: str, object_id: int) -> None:
+        await self._known(stream_id, object_id)
+        del self.followed[stream_id, object_id]
+
+    async def _known(self, stream_id: str, object_id: int) -> None:
+        self.stream_config(stream_id)
+        if (stream_id, object_id) not in self.followed:
+            raise UnknownObjectError(f"stream {stream_id} has no object {object_id}")
+
+
+def with_tokens(monkeypatch: Any, **further: Any) -> ApiConfig:
+    """A configuration with one token for every scope."""
+    monkeypatch.setenv("READ_TOKEN", READ)
+    monkeypatch.setenv("CONTROL_TOKEN", CONTROL)
+    monkeypatch.setenv("PUBLISH_TOKEN", PUBLISH)
+    return ApiConfig(
+        port=0,
+        tokens=[
+            TokenConfig("viewer", scopes=["read"], token_env="READ_TOKEN"),
+            TokenConfig("operator", scopes=["control"], token_env="CONTROL_TOKEN"),
+            TokenConfig("camera", scopes=["publish"], token_env="PUBLISH_TOKEN"),
+        ],
+        **further,
+    )
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that carries a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def make_api(
+    commands: FakeCommands,
+    api: ApiConfig | None = None,
+    *,
+    folder: Path | None = None,
+    clock: Clock | None = None,
+) -> Api:
+    """An API that does not listen yet."""
+    config = MaskletConfig(
+        api=api or ApiConfig(port=0),
+        control=ControlConfig(endpoint=f"ipc://{folder}/control.sock"),
+        state_directory="none" if folder is None else str(folder / "state"),
+    )
+    metrics = Metrics()
+    publishers = Publishers(config.webrtc, metrics)
+    whip = Whip(publishers, stream_config=commands.configs.get, begin_stream=None)
+    return Api(
+        commands,
+        config,
+        whip=whip,
+        ice_settings=publishers.ice_settings,
+        metrics=metrics,
+        maximum_streams=4,
+        clock=clock or SystemClock(),
+    )
+
+
+@asynccontextmanager
+async def serving(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    """``api``, served until the end of the block, and a client of it."""
+    api.bind()
+    api.start()
+    run = asyncio.create_task(api.run())
+    try:
+        async with httpx.AsyncClient(base_url=api.endpoint, timeout=WAIT_S, verify=False) as client:
+            yield client
+    finally:
+        run.cancel()
+        async with asyncio.timeout(WAIT_S):
+            await api.close(2.0)
+            await asyncio.wait({run})
+            for sink in api.sinks:
+                await sink.close()
+
+
+def problem(response: httpx.Response, status: int, kind: str | None = None) -> dict[str, Any]:
+    """The problem document of a refusal; checks its form."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert {"type", "title", "status", "detail"} <= set(document)
+    assert document["status"] == status
+    expected = "about:blank" if kind is None else f"urn:masklet:problem:{kind}"
+    assert document["type"] == expected, document
+    return document
