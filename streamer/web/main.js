@@ -13,7 +13,7 @@ import { StreamView } from "./stream-view.js";
 import { setUpTheme } from "./theme.js";
 import { WallView } from "./wall.js";
 
-const TOLD = ["lost", "reacquired", "prompt_rejected", "stream_down", "stream_up", "degraded"];
+const TOLD = ["lost", "reacquired", "stream_down", "stream_up", "degraded"];
 
 class Page {
   #view = null;
@@ -39,6 +39,11 @@ class Page {
     this.#setUpHeader();
     window.addEventListener("hashchange", () => this.#info && this.#route());
     document.addEventListener("keydown", (event) => this.#key(event));
+    // The daemon is told who goes; a page that the browser kept begins anew.
+    window.addEventListener("pagehide", () => this.#view?.close());
+    window.addEventListener("pageshow", (event) => {
+      if (event.persisted) location.reload();
+    });
   }
 
   /** Ask the daemon who it is and who we are, as often as it takes, then show the view. */
@@ -72,9 +77,11 @@ class Page {
       api: this.api, announcer: this.announcer, mayControl: this.#may("control"),
     };
     if (stream) {
-      this.#show(new StreamView(decodeURIComponent(stream[1]), {
+      const streamId = decodeURIComponent(stream[1]);
+      this.#show(new StreamView(streamId, {
         ...common,
         past: this.#past,
+        isOwn: () => this.camera.streamId === streamId,
         onGone: (text) => {
           this.announcer.say(text, "warning");
           location.hash = "#/";

@@ -22,7 +22,7 @@ export class ObjectList {
     this.count = element("span", { class: "count" });
     this.list = element("ul", { class: "object-list" });
     this.empty = element("div", { class: "quiet empty" },
-      element("p", {}, "Nobody is tracked yet."),
+      element("p", {}, "Nothing is tracked yet."),
       element("p", {}, "Click on something in the picture."));
     this.root = element("section", { class: "panel objects", "aria-label": "Objects" },
       element("header", {}, element("h2", {}, "Objects ", this.count)), this.empty, this.list);

@@ -14,6 +14,8 @@ import { Timeline } from "./timeline.js";
 
 const STATUS_EVERY_MS = 5000;
 const LIST_EVERY_MS = 200;
+// A daemon that starts anew may have its streams a moment later.
+const MISSING_TWICE = 2;
 const SHOWN = [["masks", "Masks", "m"], ["boxes", "Boxes", "x"], ["trails", "Trails", "t"],
   ["speeds", "Speeds", "v"]];
 
@@ -21,10 +23,14 @@ const SHOWN = [["masks", "Masks", "m"], ["boxes", "Boxes", "x"], ["trails", "Tra
 export class StreamView {
   #listedAt = 0;
   #stream = null;
+  #missing = 0;
 
-  /** `past` are events from before; `onGone(text)` when there is no such stream. */
-  constructor(streamId, { api, announcer, mayControl, past, onGone }) {
-    Object.assign(this, { streamId, api, announcer, mayControl, onGone });
+  /**
+   * `past` are events from before; `isOwn()` says whether this page publishes the stream, and so
+   * will bring it back; `onGone(text)` when there is no such stream.
+   */
+  constructor(streamId, { api, announcer, mayControl, past, isOwn, onGone }) {
+    Object.assign(this, { streamId, api, announcer, mayControl, isOwn, onGone });
     this.stage = new Stage(streamId, {
       onGesture: (gesture, objects) => this.#gesture(gesture, objects),
       isHidden: (id) => this.objects.isRemoved(id),
@@ -34,7 +40,7 @@ export class StreamView {
       onSelect: (id) => this.#select(id),
       onChange: (id, change) => this.#try(() => api.changeObject(streamId, id, change)),
       onRemove: (id) =>
-        this.#try(() => api.removeObject(streamId, id, { keepalive: document.hidden })),
+        this.#try(() => api.removeObject(streamId, id, { keepalive: true })),
       offer: (...what) => announcer.offer(...what),
     });
     this.objects.isReadOnly = !mayControl;
@@ -70,8 +76,6 @@ export class StreamView {
     this.timer = setInterval(() => this.#refresh(), STATUS_EVERY_MS);
     this.keys = (event) => this.#key(event);
     document.addEventListener("keydown", this.keys);
-    this.leaving = () => this.objects.finishRemoving();
-    window.addEventListener("pagehide", this.leaving);
     for (const event of past) if (event.stream_id === streamId) this.timeline.addEvent(event);
     this.#refresh();
     this.#loadObjects();
@@ -86,7 +90,6 @@ export class StreamView {
     this.objects.finishRemoving();
     clearInterval(this.timer);
     document.removeEventListener("keydown", this.keys);
-    window.removeEventListener("pagehide", this.leaving);
     this.results.close();
     this.stage.close();
     this.charts.close();
@@ -183,8 +186,13 @@ export class StreamView {
   async #refresh() {
     try {
       this.#onStatus(await this.api.stream(this.streamId));
+      this.#missing = 0;
     } catch (error) {
-      if (error.status === 404) this.onGone(`There is no stream ${this.streamId} (any more).`);
+      if (error.status !== 404) return;
+      this.#missing += 1;
+      const text = `There is no stream ${this.streamId}.`;
+      this.stage.say(text);
+      if (this.#missing >= MISSING_TWICE && !this.isOwn()) this.onGone(text);
     }
   }
 
