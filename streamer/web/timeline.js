@@ -6,6 +6,7 @@ import { objectColour } from "./palette.js";
 
 export const WINDOW_MS = 120_000;
 const LANES_KEPT = 64;
+const PAUSE_MS = 2000;
 const DRAW_MS = 250;
 const LANE_HEIGHT = 22;
 
@@ -18,9 +19,10 @@ export class StateHistory {
     for (const { id, state, label, colour } of frame.objects) {
       const lane = this.lanes.get(id) ?? { stretches: [] };
       Object.assign(lane, { label, colour });
+      if (now < lane.stretches.at(-1)?.to - PAUSE_MS) lane.stretches = []; // the clock was set back
       const last = lane.stretches.at(-1);
       // A pause in the results is drawn as one, not as the state before it.
-      if (last && last.state === state && now - last.to < 2000) last.to = Math.max(last.to, now);
+      if (last && last.state === state && now - last.to < PAUSE_MS) last.to = Math.max(last.to, now);
       else lane.stretches.push({ state, from: now, to: now });
       this.lanes.set(id, lane);
     }

@@ -6,16 +6,23 @@ export const TRAIL_MS = 10_000;
 // At most these many places an object and objects a stream are kept, the oldest go.
 const PLACES_KEPT = 600;
 const OBJECTS_KEPT = 64;
+// A speed is that of the last 0.8 s, or of the last four places where results come more seldom.
 const SPEED_OVER_MS = 800;
+const SPEED_OVER_AT_MOST_MS = 2500;
 const PLACES_FOR_SPEED = 4;
+const LONGEST_GAP_MS = 2000;
 
 /** The ways of a stream's objects by capture time. Bounds: TRAIL_MS, PLACES_KEPT, OBJECTS_KEPT. */
 export class Trails {
   #places = new Map(); // id -> [{time, x, y, isStart}], oldest first
+  #newestTime = 0;
 
   /** Take in a result. An object that is not seen leaves a gap in its trail. */
   add(frame) {
     const time = frame.capture_time_ms;
+    const before = this.#newestTime;
+    this.#newestTime = time;
+    if (time < before - LONGEST_GAP_MS) this.#places.clear(); // the camera's clock was set back
     for (const object of frame.objects) {
       if (!(object.area > 0)) continue;
       const places = this.#places.get(object.id) ?? [];
@@ -23,7 +30,8 @@ export class Trails {
       if (last && time <= last.time) continue; // a repeated or older frame
       const [x0, , x1, y1] = object.bbox;
       // The middle of the lower edge: where a standing person touches the ground.
-      places.push({ time, x: (x0 + x1) / 2, y: y1, isStart: !last || time - last.time > 500 });
+      const isStart = last?.time !== before || time - last.time > LONGEST_GAP_MS;
+      places.push({ time, x: (x0 + x1) / 2, y: y1, isStart });
       while (places.length > PLACES_KEPT || time - places[0].time > TRAIL_MS) places.shift();
       this.#places.delete(object.id);
       this.#places.set(object.id, places);
@@ -44,11 +52,12 @@ export class Trails {
    * given, else in pixels a second. Null when it was not seen often enough to tell.
    */
   speed(id, time, homography = null) {
-    let places = this.upTo(id, time, SPEED_OVER_MS);
-    const start = places.findLastIndex((place) => place.isStart);
-    if (start > 0) places = places.slice(start);
-    const last = places.at(-1);
-    if (places.length < PLACES_FOR_SPEED || time - last.time > 300) return null;
+    let places = this.upTo(id, time, SPEED_OVER_AT_MOST_MS);
+    if (places.at(-1)?.time !== time) return null; // not seen on this frame
+    places = places.slice(Math.max(0, places.findLastIndex((place) => place.isStart)));
+    const recent = places.filter((place) => place.time >= time - SPEED_OVER_MS);
+    places = recent.length > PLACES_FOR_SPEED ? recent : places.slice(-PLACES_FOR_SPEED);
+    if (places.length < PLACES_FOR_SPEED) return null;
     const points = places.map((place) => {
       const ground = homography ? toGround(homography, place.x, place.y) : place;
       return ground && { time: place.time, x: ground.x, y: ground.y };
@@ -56,14 +65,6 @@ export class Trails {
     if (points.includes(null)) return null;
     const value = Math.hypot(slope(points, "x"), slope(points, "y")) * 1000;
     return { value, unit: homography ? "m/s" : "px/s" };
-  }
-
-  forget(id) {
-    this.#places.delete(id);
-  }
-
-  clear() {
-    this.#places.clear();
   }
 }
 

@@ -49,10 +49,19 @@ test("no speed is told of what was not seen just now or too seldom", () => {
   assert.equal(trails.speed(9, 2000), null);
 });
 
+test("results that come seldom tell a speed too", () => {
+  const trails = new Trails();
+  for (let time = 0; time <= 2000; time += 500) {
+    trails.add(frame(time, [{ id: 1, area: 9, bbox: [time / 10, 0, 20 + time / 10, 40] }]));
+  }
+  assert.ok(Math.abs(trails.speed(1, 2000).value - 100) < 1e-6);
+});
+
 test("a trail is cut where its object was not seen, and ends with the time that is shown", () => {
   const trails = moving(400);
-  trails.add(frame(2000, [{ id: 1, area: 9, bbox: [300, 50, 320, 90] }]));
-  assert.equal(trails.upTo(1, 2000).at(-1).isStart, true);
+  trails.add(frame(440, [{ id: 1, area: 0, bbox: [0, 0, 0, 0] }]));
+  trails.add(frame(480, [{ id: 1, area: 9, bbox: [300, 50, 320, 90] }]));
+  assert.equal(trails.upTo(1, 480).at(-1).isStart, true);
   assert.equal(trails.upTo(1, 200).at(-1).time, 200);
   assert.equal(trails.upTo(1, 400, 100).length, 3);
 });
