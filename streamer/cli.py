@@ -58,6 +58,7 @@ examples (pixels of the camera's picture):
   masklet prompt gate --object 1 --label dog --box 120,80,260,300
   masklet prompt gate --object 2 --point 300,210
   masklet prompt gate --object 2 --point 300,210 --not-point 320,260   point anew
+  masklet prompt gate --object 2 --not-point 340,255 --correct         its mask has too much
   masklet prompt gate --object 3 --mask door.png
 """
 WATCH_EXAMPLES = """\
@@ -243,6 +244,11 @@ def _add_prompt(commands: Subparsers) -> None:
     parser.add_argument("--mask", metavar="FILE", help="a picture; what is not black is the object")
     parser.add_argument(
         "--replace-points", action="store_true", help="forget the points given before"
+    )
+    parser.add_argument(
+        "--correct",
+        action="store_true",
+        help="refine the object where it was found on the newest frame, do not start it anew",
     )
     _add_control(parser)
 

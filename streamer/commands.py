@@ -69,7 +69,7 @@ def prompt(arguments: Namespace) -> int:
         replace_points=arguments.replace_points,
     )
     with ControlClient(arguments.control) as client:
-        found = client.prompt(arguments.stream, wanted, arguments.label)
+        found = client.prompt(arguments.stream, wanted, arguments.label, correct=arguments.correct)
     x0, y0, x1, y1 = found.box
     where = f"box {x0},{y0},{x1},{y1}, {found.area} px" if found.visible else "not seen"
     _print(

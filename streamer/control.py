@@ -62,9 +62,14 @@ class ControlClient:
                 "control.endpoint, ipc:///PATH"
             ) from error
 
-    def prompt(self, stream_id: str, prompt: Prompt, label: str | None = None) -> PromptApplied:
-        """Apply ``prompt`` on the stream's next frame and return the object as found there."""
-        command = command_of(stream_id, prompt, label, self._timeout_s)
+    def prompt(
+        self, stream_id: str, prompt: Prompt, label: str | None = None, *, correct: bool = False
+    ) -> PromptApplied:
+        """Apply ``prompt`` on the stream's next frame and return the object as found there.
+
+        ``correct`` refines an object that is followed, on the newest frame that was tracked.
+        """
+        command = command_of(stream_id, prompt, label, self._timeout_s, correct=correct)
         result = self._ask(command).result
         if not isinstance(result, PromptApplied):
             raise ControlError(f"the daemon answered a prompt with {type(result).__name__}")

@@ -36,7 +36,10 @@ class PackedMask(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PromptCommand(Struct, frozen=True, tag="prompt", forbid_unknown_fields=True):
-    """Apply a prompt on the stream's next frame, within ``timeout_s``."""
+    """Apply a prompt on the stream's next frame, within ``timeout_s``.
+
+    ``correct`` refines a followed object on the newest frame that was tracked, instead.
+    """
 
     stream_id: Name
     object_id: ObjectId
@@ -46,6 +49,7 @@ class PromptCommand(Struct, frozen=True, tag="prompt", forbid_unknown_fields=Tru
     mask: PackedMask | None = None
     label: Label | None = None
     replace_points: bool = False
+    correct: bool = False
     timeout_s: Annotated[float, Meta(gt=0, le=MAXIMUM_WAIT_S)] = 10.0
 
 
@@ -170,7 +174,7 @@ def request_id_of(payload: bytes) -> str:
 
 
 def command_of(
-    stream_id: str, prompt: Prompt, label: str | None, timeout_s: float
+    stream_id: str, prompt: Prompt, label: str | None, timeout_s: float, *, correct: bool = False
 ) -> PromptCommand:
     """The command that carries ``prompt``."""
     mask = None
@@ -186,6 +190,7 @@ def command_of(
         mask=mask,
         label=label,
         replace_points=prompt.replace_points,
+        correct=correct,
         timeout_s=timeout_s,
     )
 

@@ -46,9 +46,15 @@ class Commands(Protocol):
     """What can be asked of the daemon; the methods raise ``MaskletError`` to refuse."""
 
     async def prompt(
-        self, stream_id: str, prompt: Prompt, label: str | None = None, *, timeout_s: float = 10.0
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        label: str | None = None,
+        *,
+        correct: bool = False,
+        timeout_s: float = 10.0,
     ) -> PromptOutcome:
-        """Apply a prompt on the stream's next frame."""
+        """Apply a prompt on the stream's next frame, or to ``correct`` on its newest."""
 
     async def remove_object(self, stream_id: str, object_id: int) -> None:
         """Stop following an object."""
@@ -155,6 +161,7 @@ class ControlServer:
                         command.stream_id,
                         prompt_of(command),
                         command.label,
+                        correct=command.correct,
                         timeout_s=command.timeout_s,
                     )
                 )

@@ -50,9 +50,15 @@ class FakeDaemon:
         self.may_go_on.set()
 
     async def prompt(
-        self, stream_id: str, prompt: Prompt, label: str | None = None, *, timeout_s: float = 10.0
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        label: str | None = None,
+        *,
+        correct: bool = False,
+        timeout_s: float = 10.0,
     ) -> PromptOutcome:
-        self.calls.append(("prompt", stream_id, timeout_s))
+        self.calls.append(("prompt", stream_id, timeout_s, *(["correct"] if correct else [])))
         await self.may_go_on.wait()
         self.prompts.append((stream_id, prompt, label))
         if prompt.object_id == 404:
@@ -126,6 +132,22 @@ async def test_prompt_arrives_whole_and_its_result_comes_back(tmp_path: Path) ->
         (first, second) = served.daemon.prompts
         assert first == ("gate", clicked, "ball")
         assert np.array_equal(second[1].mask, mask)
+
+
+async def test_correction_is_told_from_a_new_prompt(tmp_path: Path) -> None:
+    click = Prompt(3, ((1.5, 2.0),), (0,))
+    async with serving(tmp_path) as served:
+
+        def correct() -> None:
+            with ControlClient(served.endpoint) as client:
+                client.prompt("gate", click, correct=True)
+                client.prompt("gate", click)
+
+        await asyncio.to_thread(correct)
+        assert served.daemon.calls == [
+            ("prompt", "gate", 10.0, "correct"),
+            ("prompt", "gate", 10.0),
+        ]
 
 
 async def test_refusal_is_an_error_in_the_daemons_words(tmp_path: Path) -> None:
