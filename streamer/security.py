@@ -22,7 +22,7 @@ _PASSWORD_FILE_LIMIT_BYTES = 4096
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)([^\s'\"<>]*)")
 _WHOLE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(.*)", re.DOTALL)
 _SECRET_PARAMETER = re.compile(
-    r"([?&;][\w.\-]*(?:pass|pwd|token|secret|key|sig|auth|credential)[\w.\-]*=)[^&;\s'\"<>#]*",
+    r"([?&;][\w.\-]*(?:pass|pwd|token|secret|key|sig|auth|credential|jwt)[\w.\-]*=)[^&;\s'\"<>#]*",
     re.IGNORECASE,
 )
 _AUTHORIZATION = re.compile(r"(authorization\s*:\s*)[^\r\n]+", re.IGNORECASE)

@@ -134,12 +134,13 @@ class WhepSignalling:
                 connection.request(
                     method, f"{target}?{parts.query}" if parts.query else target, body, headers
                 )
-                response = connection.getresponse()
-                return _Response(
-                    response.status,
-                    {name.lower(): value for name, value in response.getheaders()},
-                    self._read(response, connection, deadline_s),
-                )
+                opened = connection.sock  # which the response may take over
+                with connection.getresponse() as response:
+                    return _Response(
+                        response.status,
+                        {name.lower(): value for name, value in response.getheaders()},
+                        self._read(response, opened, deadline_s),
+                    )
             finally:
                 connection.close()
         except TimeoutError as error:
@@ -178,7 +179,7 @@ class WhepSignalling:
     def _read(
         self,
         response: http.client.HTTPResponse,
-        connection: http.client.HTTPConnection,
+        opened: socket.socket,
         deadline_s: float,
     ) -> bytes:
         """The body, within its bound and the deadline even if it comes byte by byte."""
@@ -189,10 +190,7 @@ class WhepSignalling:
                 raise self._failure(
                     SourceFailure.GARBAGE, f"answers with more than {MAXIMUM_BYTES} bytes"
                 )
-            if connection.sock is not None:
-                connection.sock.settimeout(self._remaining_s(deadline_s))
-            else:
-                self._remaining_s(deadline_s)
+            opened.settimeout(self._remaining_s(deadline_s))
         return body
 
     def _remaining_s(self, deadline_s: float) -> float:
