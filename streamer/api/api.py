@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class Api:
     """Control API, live pictures and page at ``api.host:api.port``.
 
-    ``bind`` takes the port, ``start`` and ``run`` serve, ``close`` ends within a time. ``sinks``
+    ``bind`` takes the port, ``start`` serves, ``close`` ends within a time. ``sinks``
     are to be given what the daemon publishes.
     """
 
@@ -95,7 +95,7 @@ class Api:
         self._server.bind()
 
     def start(self) -> None:
-        """Put the routes together; the daemon can be asked from ``run`` on."""
+        """Put the routes together and serve them."""
         context = ApiContext(
             commands=self._commands,
             config=self._config,
@@ -120,7 +120,7 @@ class Api:
         return self._server.endpoint
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """What has to be done again and again while serving, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._server.run())
             if self._certificate is not None:
@@ -130,6 +130,7 @@ class Api:
         """End what is open, within ``timeout_s``."""
         self._events.end_readers()
         self._results.end_readers()
+        self._picture.end_watching()
         viewers = asyncio.ensure_future(self._whep.close())
         await asyncio.gather(
             self._server.close(timeout_s), asyncio.wait({viewers}, timeout=timeout_s)

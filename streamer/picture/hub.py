@@ -91,6 +91,11 @@ class PictureHub:
         await asyncio.gather(*(stream.ended(_CLOSE_TIMEOUT_S) for stream in streams))
         self._snapshots.shutdown(wait=False, cancel_futures=True)
 
+    def end_watching(self) -> None:
+        """End all viewers and readers; the daemon stops."""
+        for stream in self._streams.values():
+            stream.end_watching()
+
     # For those who watch.
 
     @contextmanager
@@ -255,11 +260,14 @@ class _WatchedStream:
             self._snapshots.popitem(last=False)
         return await asyncio.shield(known[1])
 
-    def close(self) -> None:
+    def end_watching(self) -> None:
         for video_key in list(self._video):
             self._end_video(video_key)
         for jpeg_key in list(self._jpeg):
             self._end_jpeg(jpeg_key)
+
+    def close(self) -> None:
+        self.end_watching()
         self._newest = None
 
     async def ended(self, timeout_s: float) -> None:
