@@ -185,10 +185,10 @@ class ApiClient:
             sent["Content-Type"] = "application/json"
         try:
             connection.request(method, target, encoded, sent)
-            answer = connection.getresponse()
-            if answer.status >= 300:
-                raise self._refused(answer)
-            yield answer
+            with connection.getresponse() as answer:
+                if answer.status >= 300:
+                    raise self._refused(answer)
+                yield answer
         except ssl.SSLCertVerificationError as error:
             raise ApiError(
                 f"the certificate of {self._access.url} is not trusted ({error.verify_message}); "

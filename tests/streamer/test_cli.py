@@ -14,7 +14,7 @@ from streamer.shipped_configs import config_groups
 
 COMMANDS = (
     "demo", "run", "watch", "prompt", "add", "remove", "streams", "stop", "keys", "doctor",
-    "version", "checkpoints",
+    "version", "checkpoints", "ctl",
 )  # fmt: skip
 
 
