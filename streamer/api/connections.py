@@ -94,6 +94,8 @@ class HttpProtocol(H11Protocol):
         super().handle_events()
         if self.conn.their_state is not h11.IDLE:
             self._head_came()
+        elif self._head_deadline is None and self.conn.trailing_data[0]:
+            self._expect_head()  # it began together with the request before
 
     def send_400_response(self, msg: str) -> None:
         """The bytes are no HTTP request."""
@@ -149,15 +151,23 @@ class Acceptor:
         self._client_limit = max(1, int(limit * CLIENT_SHARE))
         self._of_client: Counter[str] = Counter()
         self._serving: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._serving)
+    def start(self) -> None:
+        """Take connections from now on."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.add_reader(listener, self._accept, listener)
 
-    async def run(self) -> None:
-        """Accept until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for listener in self._listeners:
-                tasks.create_task(self._accept(listener))
+    def stop(self) -> None:
+        """Take no more, and close the sockets; connections go on."""
+        loop = asyncio.get_running_loop()
+        if self._retry is not None:
+            self._retry.cancel()
+        for listener in self._listeners:
+            loop.remove_reader(listener)
+            listener.close()
+        self._listeners = ()
 
     async def close(self, timeout_s: float) -> None:
         """Cut every connection that is left; returns once they are gone, or the time is over."""
@@ -168,23 +178,26 @@ class Acceptor:
         if waiting := {*self._serving, *self._state.tasks}:
             await asyncio.wait(waiting, timeout=timeout_s)
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError as error:  # out of file descriptors, or the peer has left already
-                _log.warning("a connection was not accepted: %s", error)
-                await asyncio.sleep(_ACCEPT_RETRY_S)
-                continue
-            client = client_of(str(address[0]))
-            refusal = self._refusal(client)
-            if len(self._serving) >= self._limit + TOLD_ABOVE_LIMIT:
-                connection.close()
-                continue
-            task = loop.create_task(self._serve(connection, client, refusal))
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
+        try:
+            connection, address = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # the peer has left already
+        except OSError as error:  # out of file descriptors: wait, for it would be called at once
+            _log.warning("a connection was not accepted: %s", error)
+            loop.remove_reader(listener)
+            self._retry = loop.call_later(_ACCEPT_RETRY_S, self.start)
+            return
+        client = client_of(str(address[0]))
+        refusal = self._refusal(client)
+        if len(self._serving) >= self._limit + TOLD_ABOVE_LIMIT:
+            connection.close()
+            return
+        connection.setblocking(False)
+        task = loop.create_task(self._serve(connection, client, refusal))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     def _refusal(self, client: str) -> ProblemError | None:
         if len(self._serving) >= self._limit:

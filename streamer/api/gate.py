@@ -8,6 +8,7 @@ one sentence.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +21,9 @@ from streamer.api.limits import HEAD_ONLY, ClientRates, OpenStreams
 from streamer.api.origins import SAFE_METHODS, Origins
 from streamer.api.problems import ProblemError, busy, internal_error
 
+# What still comes of a body that is refused is thrown away for so long.
+LINGER_S = 2.0
+LONGEST_TARGET = 8192
 BODY_TIMEOUT_S = 30.0
 # Bodies that are being received, of all clients together; who comes on top is told to wait.
 BODIES_BYTES = 64 * 1024 * 1024
@@ -95,6 +99,7 @@ class Gate:
             await self._preflight(scope, receive, outgoing, headers)
             return
         body, taken = await self._body(scope, receive, headers)
+        outgoing.request_ended = True
         try:
             await self._application(scope, _Replayed(body, receive), outgoing.send)
         finally:
@@ -116,6 +121,8 @@ class Gate:
     def _admit(self, scope: Scope, *, is_websocket: bool) -> None:
         """Host, rate, origin and credential. Raises ``ProblemError``."""
         connection = HTTPConnection(scope)
+        if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
+            raise ProblemError(414, f"the URL is longer than {LONGEST_TARGET} bytes")
         if self._authorisation.is_open:
             self._origins.check_host(connection.headers)
         if connection.client is not None:
@@ -200,6 +207,8 @@ class _Outgoing:
         self._origins = origins
         self._accepted = False
         self.status: int | None = None
+        # Whether the whole request was read; what comes after it is the next one.
+        self.request_ended = not _has_body(scope)
 
     async def send(self, message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
@@ -213,6 +222,8 @@ class _Outgoing:
             if origin is not None and self._origins.may_read(origin):
                 self._origins.allow(origin, headers)
                 del headers["Cross-Origin-Resource-Policy"]
+            if not self.request_ended:
+                headers["Connection"] = "close"  # the rest of the body is not waited for
             message["headers"] = headers.raw
         elif message["type"] == "websocket.accept":
             self._accepted = True
@@ -223,19 +234,37 @@ class _Outgoing:
         if self._scope["type"] == "websocket" and self._accepted:
             await self._send({"type": "websocket.close", "code": 1011})
         elif self.status is None:
-            await problem.response(_path(self._scope))(self._scope, receive, self.send)
+            response = problem.response(_path(self._scope))
+            if self.request_ended:
+                await response(self._scope, receive, self.send)
+            else:
+                await self._refuse_body(response, receive)
+
+    async def _refuse_body(self, response: Response, receive: Receive) -> None:
+        """Answer while the body still comes.
+
+        Closing at once would reset the connection, and the client might never see the answer.
+        """
+        start = {"status": response.status_code, "headers": response.raw_headers}
+        await self.send({"type": "http.response.start", **start})
+        await self.send({"type": "http.response.body", "body": response.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await receive()).get("more_body", False):
+                    pass
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _path(scope: Scope) -> str:
     """The path as it was sent: percent-encoded, so that it holds no control characters."""
-    raw: bytes = scope.get("raw_path", b"")
-    return raw.decode("ascii", "replace")
+    raw: bytes = scope["raw_path"]
+    return raw[:LONGEST_TARGET].decode("ascii", "replace")
 
 
 def _too_large(limit: int) -> ProblemError:
-    # The rest of the body is not read: the connection cannot be used again.
-    return ProblemError(
-        413,
-        f"the body is larger than {limit} bytes (api.limits.body_bytes)",
-        headers={"Connection": "close"},
-    )
+    return ProblemError(413, f"the body is larger than {limit} bytes (api.limits.body_bytes)")
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers

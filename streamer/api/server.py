@@ -45,9 +45,9 @@ class ApiServer:
         unusable: OSError | None = None
         for family, address in _addresses(self._host, self._port):
             # One port for all addresses of a name: with port 0 the first one chooses.
-            port = self.port if self._listeners else self._port
             try:
-                self._listeners.append(_listener(family, address, port))
+                self._listeners.append(_listener(family, address, self._port))
+                self._port = int(self._listeners[0].getsockname()[1])
             except OSError as error:
                 unusable = error
                 if error.errno not in _NO_SUCH_ADDRESS:  # a machine without IPv6 has localhost too
@@ -63,7 +63,7 @@ class ApiServer:
     @property
     def port(self) -> int:
         """The port that is really used; once bound."""
-        return int(self._listeners[0].getsockname()[1])
+        return self._port
 
     @property
     def endpoint(self) -> str:
@@ -74,7 +74,7 @@ class ApiServer:
         return f"{'https' if self._secure else 'http'}://{host}:{self.port}"
 
     def start(self, application: ASGIApp, tls: ssl.SSLContext | None = None) -> None:
-        """Prepare to serve; ``run`` takes the connections."""
+        """Take connections and answer their requests."""
         self._secure = tls is not None
         config = Config(
             application,
@@ -100,20 +100,19 @@ class ApiServer:
             tls=tls,
             limit=self._connections,
         )
+        self._acceptor.start()
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        assert self._acceptor is not None, "the server was not started"
+        """Keep the Date header, until cancelled."""
         assert self._uvicorn is not None, "the server was not started"
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._acceptor.run())
-            tasks.create_task(self._uvicorn.main_loop())  # keeps the Date header
+        await self._uvicorn.main_loop()
 
     async def close(self, timeout_s: float) -> None:
         """Take nothing more; let answers end, then cut what is left, within ``timeout_s``."""
-        self._close_listeners()
         if self._acceptor is None or self._uvicorn is None:
+            self._close_listeners()
             return
+        self._acceptor.stop()
         state = self._uvicorn.server_state
         for connection in tuple(state.connections):
             connection.shutdown()
