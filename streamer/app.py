@@ -505,7 +505,11 @@ class App:
         await self.add_stream_from(stream_id, {"url": WHIP_URL})
 
     def _make_state_keeper(self) -> StateKeeper | None:
-        folder = state_folder(self.config.state_directory, self.config.control.endpoint)
+        try:
+            folder = state_folder(self.config.state_directory, self.config.control.endpoint)
+        except ConfigError as error:
+            _log.warning("nothing is kept for the next start: %s", error)
+            return None
         if folder is None:
             return None
         return StateKeeper(

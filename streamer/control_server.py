@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from streamer.control_messages import (
     request_id_of,
 )
 from streamer.errors import ConfigError, ControlError, MaskletError
+from streamer.private_folder import make_private_folder
 from streamer.prompts import PromptOutcome
 from streamer.socket_path import check_socket_path
 from streamer.types import StreamStatus
@@ -91,7 +91,7 @@ class ControlServer:
     async def start(self) -> None:
         """Bind. Raises ``ConfigError`` if the path is taken, or open to others."""
         path = Path(self.endpoint.removeprefix("ipc://"))
-        _make_private(path.parent)
+        make_private_folder("control.endpoint", path.parent)
         check_socket_path(f"control.endpoint {self.endpoint}", path)
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -209,20 +209,3 @@ def _summary(status: StreamStatus) -> StreamSummary:
         connect_failures=status.connect_failures,
         object_ids=status.object_ids,
     )
-
-
-def _make_private(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-    except OSError as error:
-        raise ConfigError(
-            f"control.endpoint: {folder} cannot be a folder for it ({error.strerror}); choose "
-            "another path"
-        ) from error
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise ConfigError(
-            f"control.endpoint: others can enter {folder} (mode "
-            f"{stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}); "
-            f"run `chmod 700 {folder}` or choose a folder of your own"
-        )

@@ -20,6 +20,10 @@ from rich.console import Console
 from rich.text import Text
 
 from streamer.config import MaskletConfig
+from streamer.errors import ConfigError
+from streamer.private_folder import is_open_to_others
+from streamer.state_folder import AUTO, state_folder
+from streamer.state_store import INDEX
 from tracker.errors import CheckpointError
 from tracker.official_checkpoints import OFFICIAL_CHECKPOINTS, checkpoint_directory
 
@@ -196,6 +200,8 @@ def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
         yield _port("results", endpoint.hostname or "", endpoint.port or 0, "zeromq.endpoint")
     if config.metrics.enabled:
         yield _port("metrics", config.metrics.host, config.metrics.port, "metrics.port")
+    if config.api.enabled:
+        yield _port("page", config.api.host, config.api.port, "api.port")
     control = Path(config.control.endpoint.removeprefix("ipc://"))
     folder = next(parent for parent in control.parents if parent.exists())
     writable = os.access(folder, os.W_OK)
@@ -205,6 +211,29 @@ def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
         str(control),
         "" if writable else f"{folder} cannot be written; set control.endpoint",
     )
+
+
+def check_state(config: MaskletConfig) -> Iterator[Finding]:
+    """Where what was changed while running is kept, and whether it can be."""
+    try:
+        folder = state_folder(config.state_directory, config.control.endpoint)
+    except ConfigError as error:
+        yield Finding(Level.NOTE, "state", str(error))
+        return
+    if folder is None:
+        yield Finding(Level.OK, "state", "nothing is kept for the next start, as configured")
+        return
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    # One that was found by itself is done without, one that was chosen ends the start.
+    level = Level.NOTE if config.state_directory == AUTO else Level.MISSING
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        advice = f"{there} cannot be written; set state_directory"
+        yield Finding(level, "state", str(folder), advice)
+    elif there == folder and is_open_to_others(folder):
+        yield Finding(level, "state", str(folder), f"others can enter it: chmod 700 {folder}")
+    else:
+        kept = "" if (folder / INDEX).exists() else ", nothing there yet"
+        yield Finding(Level.OK, "state", f"{folder}{kept}")
 
 
 def check_test_tools(_: MaskletConfig) -> Iterator[Finding]:
@@ -245,5 +274,6 @@ CHECKS: tuple[Check, ...] = (
     check_messaging,
     check_checkpoints,
     check_listeners,
+    check_state,
     check_test_tools,
 )

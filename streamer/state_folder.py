@@ -33,7 +33,8 @@ def state_folder(
     """The folder for a daemon with this ``control.endpoint``; None: nothing is kept.
 
     ``auto`` is a folder of its own for each endpoint in the first of ``$STATE_DIRECTORY`` (set by
-    systemd), ``$XDG_STATE_HOME/masklet`` and ``~/.local/state/masklet``.
+    systemd), ``$XDG_STATE_HOME/masklet`` and ``~/.local/state/masklet``. Raises ``ConfigError``
+    where there is none of them.
     """
     if state_directory == NONE:
         return None
@@ -44,7 +45,13 @@ def state_folder(
     elif home := environment.get("XDG_STATE_HOME"):
         base = Path(home) / "masklet"
     else:
-        base = Path.home() / ".local" / "state" / "masklet"
+        try:
+            base = Path.home() / ".local" / "state" / "masklet"
+        except RuntimeError:
+            raise ConfigError(
+                "state_directory: this user has no home folder; set state_directory to a folder, "
+                "or to none"
+            ) from None
     return base / f"daemon-{hashlib.sha256(control_endpoint.encode()).hexdigest()[:12]}"
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from streamer.cli import main
+from streamer.config_loading import load_config
+from streamer.doctor import check_state
 from streamer.shipped_configs import config_groups
 
 COMMANDS = (
@@ -169,10 +171,13 @@ def test_doctor_reports_and_fails_on_what_is_missing(
         f"model.checkpoint={random_nano}",
         f"zeromq.endpoint=tcp://127.0.0.1:{free_port}",
         "metrics.port=0",
+        "api.port=0",
     )
     assert exit_code("doctor", *wanted) == 0
     said = capsys.readouterr().out
-    for subject in ("python", "torch", "ffmpeg", "decoders", "zeromq", "model", "results"):
+    for subject in (
+        "python", "torch", "ffmpeg", "decoders", "zeromq", "model", "results", "page", "state",
+    ):  # fmt: skip
         assert f"ok      {subject}" in said
     assert said.endswith("ready\n")
     with socket.socket() as taken:
@@ -183,6 +188,42 @@ def test_doctor_reports_and_fails_on_what_is_missing(
     assert "missing model        no checkpoint 'none.pt'" in said
     assert f"127.0.0.1:{free_port} cannot be listened on" in said
     assert said.endswith("2 things are missing\n")
+
+
+def state_finding(*overrides: str) -> str:
+    """What doctor says of the state's folder."""
+    (finding,) = check_state(load_config(None, overrides))
+    return f"{finding.level}: {finding.text} {finding.advice}".strip()
+
+
+def test_doctor_says_where_the_state_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kept"
+    chosen = f"state_directory={folder}"
+    assert state_finding(chosen) == f"ok: {folder}, nothing there yet"
+    folder.mkdir(mode=0o755)
+    assert state_finding(chosen) == (f"missing: {folder} others can enter it: chmod 700 {folder}")
+    folder.chmod(0o700)
+    (folder / "state.json").write_text("{}")
+    assert state_finding(chosen) == f"ok: {folder}"
+    (tmp_path / "file").write_text("")
+    assert state_finding(f"state_directory={tmp_path}/file/kept") == (
+        f"missing: {tmp_path}/file/kept {tmp_path}/file cannot be written; set state_directory"
+    )
+    assert state_finding("state_directory=none").startswith("ok: nothing is kept")
+    monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}/file")
+    assert state_finding().startswith("note: ")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert state_finding() == (
+        "note: state_directory: this user has no home folder; set state_directory to a folder, "
+        "or to none"
+    )
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def test_commands_without_a_model_do_not_load_torch() -> None:
