@@ -48,6 +48,7 @@ DEFAULT_RESULTS_PORT = 5555
 SEED, PLAYERS, OCCLUDERS, PACE = 10_007, 4, 0, 0.35
 WIDTH, HEIGHT, RATE_HZ = 640, 360, 10
 PLAYERS_FOLLOWED = 2  # the others are for visitors to click on
+HISTORY_S = 3.0
 DURATION_S = 30.0
 DURATION_WATCHED_S = 120.0  # with a person at the terminal, who may want to try the page
 START_TIMEOUT_S = 180.0  # the first import of torch on a small, cold machine takes its time
@@ -155,6 +156,8 @@ def demo_settings(
         "metrics": {"port": metrics_port},
         "api": {"port": page_port},
         "control": {"endpoint": control},
+        # A slow machine shows its frames late, and a click on one of them has to find it still.
+        "history": {"duration_s": HISTORY_S},
         "state_directory": "none",  # what a visitor does ends with the demo
     }
 

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { covers, decodeMask, readCounts } from "../../../streamer/web/rle.js";
-import samples from "./samples.json" with { type: "json" };
+
+const samples = JSON.parse(readFileSync(new URL("./samples.json", import.meta.url), "utf8"));
 
 test("masks are those that pycocotools encoded", () => {
   for (const { counts, size: [height, width], rows } of samples.masks) {
