@@ -15,7 +15,7 @@ import numpy as np
 
 from streamer.picture.labels import label_picture, label_text
 from streamer.picture.palette import Colour, colour_of, dimmed
-from streamer.picture.trails import Box, Point, Trail
+from streamer.picture.trails import Box, Point
 from streamer.picture.view import Scene
 from streamer.types import ImageArray, ObjectResult
 from tracker.types import MaskArray, TrackState
@@ -38,25 +38,20 @@ def draw_overlay(canvas: ImageArray, scene: Scene) -> None:
     for entry in scene.result.objects:
         if entry.track.area > 0:
             pen.mask(entry.track.crop, entry.track.box_xyxy, _colour(entry))
-    # Names last: no mask lies over one.
+    # Names last: neither a mask nor a box lies over one.
+    names: list[tuple[str, Box, Colour]] = []
     for entry in scene.result.objects:
-        trail = scene.trails.get(entry.track.object_id)
-        if entry.track.area > 0:
-            _draw_seen(pen, entry)
-        elif entry.track.state is TrackState.OCCLUDED and trail is not None:
-            _draw_hidden(pen, entry, trail)
-
-
-def _draw_seen(pen: _Pen, entry: ObjectResult) -> None:
-    track = entry.track
-    pen.corners(track.box_xyxy, _colour(entry))
-    pen.name(label_text(track.object_id, entry.label), track.box_xyxy, _colour(entry))
-
-
-def _draw_hidden(pen: _Pen, entry: ObjectResult, trail: Trail) -> None:
-    colour = dimmed(_colour(entry))
-    pen.dashed_box(trail.last_box, colour)
-    pen.name(label_text(entry.track.object_id, entry.label, HIDDEN), trail.last_box, colour)
+        track, colour = entry.track, _colour(entry)
+        trail = scene.trails.get(track.object_id)
+        if track.area > 0:
+            pen.corners(track.box_xyxy, colour)
+            names.append((label_text(track.object_id, entry.label), track.box_xyxy, colour))
+        elif track.state is TrackState.OCCLUDED and trail is not None:
+            pen.dashed_box(trail.last_box, dimmed(colour))
+            text = label_text(track.object_id, entry.label, HIDDEN)
+            names.append((text, trail.last_box, dimmed(colour)))
+    for text, box, colour in names:
+        pen.name(text, box, colour)
 
 
 def _colour(entry: ObjectResult) -> Colour:

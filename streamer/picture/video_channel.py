@@ -45,6 +45,7 @@ class Viewer:
         self._filled = asyncio.Event()
         self._needs_keyframe = True
         self._reading = False
+        self._is_waiting = False
         self.closed = asyncio.Event()
         self.dropped = 0
 
@@ -60,7 +61,9 @@ class Viewer:
             if self._needs_keyframe:
                 self._request_keyframe()
             self._filled.clear()
+            self._is_waiting = True
             await self._filled.wait()
+            self._is_waiting = False
         return None if self.closed.is_set() else self._packets.popleft()
 
     def give(self, packet: VideoPacket) -> None:
@@ -73,6 +76,9 @@ class Viewer:
             self._needs_keyframe = False
         elif self._needs_keyframe:
             self._count_dropped(1)
+            if self._is_waiting and not self.is_congested():
+                # Again: the keyframe it asked for may have come while its network was full.
+                self._request_keyframe()
             return
         elif len(self._packets) >= PACKETS_PER_VIEWER or self.is_congested():
             self._drop_waiting()

@@ -202,10 +202,12 @@ async def test_viewer_whose_network_is_full_gets_no_further_frames_until_a_keyfr
         await hub.publish(frame_result(0))
         assert await asyncio.wait_for(reading, TIMEOUT_S)
         congested = True
+        reading = await joined(viewer)
         await hub.publish(frame_result(1))
         await soon(lambda: viewer.dropped == 1)
         congested = False
-        reading = await joined(viewer)
+        await hub.publish(frame_result(2))  # asks for the keyframe
+        await soon(lambda: viewer.dropped == 2)
         await hub.publish(frame_result(40))
         packet = await asyncio.wait_for(reading, TIMEOUT_S)
         assert packet is not None
