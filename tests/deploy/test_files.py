@@ -47,6 +47,10 @@ def test_unit_runs_a_valid_command_and_configuration() -> None:
     runtime = f"/run/{service()['Service']['RuntimeDirectory']}"
     assert config.control.endpoint.startswith(f"ipc://{runtime}/")
     assert config.log.format == "json"
+    # state_directory: auto takes the folder that systemd makes, which nobody else may enter.
+    assert config.state_directory == "auto"
+    assert service()["Service"]["StateDirectory"] == "masklet"
+    assert service()["Service"]["StateDirectoryMode"] == "0700"
     stop_s = int(service()["Service"]["TimeoutStopSec"])
     assert stop_s > config.shutdown_timeout_s
 
