@@ -7,6 +7,7 @@ import { MultipartReader, boundaryOf } from "./multipart.js";
 import { endSession, exchangeOffer } from "./signalling.js";
 
 const CONNECT_MS = 6000;
+const FAILURES = 2;
 const WEBRTC_AGAIN_MS = 60_000;
 // Results that come while the video stands still mean that its packets get lost somewhere.
 const RESULTS_WITHOUT_VIDEO = 25;
@@ -18,7 +19,9 @@ const REFUSED_FOR_GOOD = [401, 403, 404];
  * Shows a stream in `video` or, as JPEG, on `canvas`, and stays with it until `close`.
  *
  * `onFrame({rtpTime, frameIndex})` is told of each picture as it is shown, with what is known of
- * it (else null). `onMode(mode)` is one of "connecting", "webrtc", "mjpeg".
+ * it (else null). `onMode(mode)` is one of "connecting", "webrtc", "mjpeg"; without `allowJpeg`
+ * it is "unavailable" where WebRTC does not pass: a browser has only six connections for
+ * pictures that never end, and everything else, of one daemon.
  */
 export class LiveVideo {
   #isOpen = false;
@@ -33,7 +36,8 @@ export class LiveVideo {
   #resultsSince = 0;
   #webrtcFailures = 0;
 
-  constructor(streamId, { view, video, canvas, onFrame, onMode }) {
+  constructor(streamId, { view, video, canvas, onFrame, onMode, allowJpeg = true }) {
+    this.allowJpeg = allowJpeg;
     this.streamId = streamId;
     this.view = view;
     this.video = video;
@@ -70,8 +74,10 @@ export class LiveVideo {
     this.#setMode("connecting");
     this.#shownAt = performance.now();
     this.#resultsSince = 0;
-    if (this.#webrtcFailures >= 2 || !window.RTCPeerConnection) this.#showJpegs();
-    else this.#showWebrtc();
+    const isPassing = window.RTCPeerConnection && this.#webrtcFailures < FAILURES;
+    if (isPassing) this.#showWebrtc();
+    else if (this.allowJpeg) this.#showJpegs();
+    else this.#setMode("unavailable");
   }
 
   #disconnect() {
@@ -180,7 +186,7 @@ export class LiveVideo {
     const abort = new AbortController();
     this.#abort = abort;
     this.#after(WEBRTC_AGAIN_MS, () => {
-      this.#webrtcFailures = 1; // one more try
+      this.#webrtcFailures = FAILURES - 1; // one more try
       this.#connect();
     });
     try {

@@ -115,7 +115,7 @@ export class WallView {
     let live = 0;
     for (const tile of this.#tiles.values()) {
       if (!tile.isOnScreen || document.hidden) tile.hidePicture();
-      else if (this.isLive && live < LIVE_TILES) {
+      else if (this.isLive && tile.mayBeLive && live < LIVE_TILES) {
         live += 1;
         tile.showLive();
       } else tile.showSnapshot();
@@ -129,6 +129,7 @@ class Tile {
   #asked = 0;
 
   isOnScreen = false;
+  mayBeLive = true;
 
   constructor(streamId) {
     this.streamId = streamId;
@@ -171,7 +172,11 @@ class Tile {
     if (this.#live) return;
     this.snapshot.hidden = true;
     this.#live = new LiveVideo(this.streamId, {
-      view: "overlay", video: this.video, canvas: this.canvas, onFrame: () => {}, onMode: () => {},
+      view: "overlay", video: this.video, canvas: this.canvas, allowJpeg: false,
+      onFrame: () => {},
+      onMode: (mode) => {
+        if (mode === "unavailable") this.mayBeLive = false; // snapshots from the next second on
+      },
     });
     this.#live.start();
   }

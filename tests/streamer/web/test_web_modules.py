@@ -26,7 +26,7 @@ def test_modules_do_what_they_say() -> None:
     tests = sorted(str(each) for each in HERE.glob("*.test.mjs"))
     assert tests
     ran = subprocess.run(
-        [node, "--test", "--no-warnings", *tests],
+        [node, "--test", *tests],
         capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
