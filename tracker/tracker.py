@@ -9,15 +9,12 @@ Dimensions: B images, N objects, K points, S image size, h w mask grid.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from os import PathLike
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +23,8 @@ from tracker.admission import StepInput, admit, admit_prompts, ensure_free, ensu
 from tracker.checkpoint import fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.correction import Correction, unchanged_on_error
-from tracker.decision import Decision, decide, decide_mask_prompt
+from tracker.decision import Decision
 from tracker.history import FrameHistory, TrackedFrame
-from tracker.host_arrays import on_device
 from tracker.masks import fill_holes
 from tracker.memory_bank import MemoryBank
 from tracker.model import ImageFeatures, Sam2
@@ -37,23 +33,9 @@ from tracker.object_memory import ModelIdentity
 from tracker.options import TrackerOptions
 from tracker.prompts import PreparedPrompt
 from tracker.results import FrameMasks, tracks_of
+from tracker.rows import Row, RowDecider, images_of, places_of
 from tracker.session import Session
 from tracker.types import Prompt, Track
-
-# Previous logits fed back with a correction are held within this, as the network was trained.
-PREVIOUS_LOGIT_LIMIT = 32.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One object on one frame of this batch."""
-
-    session: Session
-    object_id: int
-    image: int
-    frame: TrackedFrame
-    prompt: PreparedPrompt | None = None
-    corrects: bool = False
 
 
 def _store_as_computed(model: Sam2, dtype: torch.dtype) -> None:
@@ -85,6 +67,7 @@ class Tracker:
         _store_as_computed(self._model, self._dtype)
         model.fix_constants()
         self._bank = MemoryBank(model.config, self.options.max_objects, device)
+        self._decider = RowDecider(self._model, self._bank, device)
         self._sessions: set[Session] = set()
 
     @classmethod
@@ -168,7 +151,7 @@ class Tracker:
         ):
             needed = [place for place, (session, _, _) in enumerate(batch) if session.object_ids]
             rows = [
-                _Row(
+                Row(
                     batch[place][0], object_id, image, frames[place], prepared[place].get(object_id)
                 )
                 for image, place in enumerate(needed)
@@ -245,7 +228,7 @@ class Tracker:
         rows = self._rows_at(session, [prompt], frame_index, anew)
         features = self._features(session, rows[0].frame)
         with self._autocast():
-            decision = self._decide_all(rows, features)
+            decision = self._decider.decide(rows, features)
         masks = self._frame_masks(rows, self._filled(decision))
         ((track,),) = tracks_of(
             [masks], decision.predicted_iou_N, decision.object_score_logit_N, self.options
@@ -254,7 +237,7 @@ class Tracker:
 
     def _rows_at(
         self, session: Session, prompts: Sequence[Prompt], frame_index: int | None, anew: bool
-    ) -> list[_Row]:
+    ) -> list[Row]:
         """Prompts on a frame of the history, added to what was clicked there unless ``anew``."""
         ensure_own(session, self._sessions)
         frame = session.frame(frame_index)
@@ -262,9 +245,9 @@ class Tracker:
         prepared = admit_prompts(session, prompts, frame.height, frame.width, size)
         ensure_free(len(prepared.keys() - set(session.object_ids)), self._bank)
         return [
-            _Row(session, object_id, 0, frame, prompt)
+            Row(session, object_id, 0, frame, prompt)
             if anew
-            else _Row(
+            else Row(
                 session,
                 object_id,
                 0,
@@ -281,7 +264,7 @@ class Tracker:
         Where an object was started on this frame, nothing that it remembers decided it: it stays.
         """
         rows = [
-            _Row(session, each, 0, frame, frame.clicks.get(each), each in frame.clicks)
+            Row(session, each, 0, frame, frame.clicks.get(each), each in frame.clicks)
             for each in object_ids
             if each not in frame.unconditioned
         ]
@@ -328,13 +311,13 @@ class Tracker:
             # A view would keep the whole batch for as long as the slowest of its streams stands.
             frame.encoded(own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own)))
 
-    def _track(self, rows: list[_Row], features: ImageFeatures) -> list[list[Track]]:
+    def _track(self, rows: list[Row], features: ImageFeatures) -> list[list[Track]]:
         """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
 
         All that may fail comes before anything is kept, so that a step that failed left no trace.
         """
         with self._autocast():
-            decision = self._decide_all(rows, features)
+            decision = self._decider.decide(rows, features)
         logits = self._filled(decision)
         # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
         # shown; a tracked one as it was decided.
@@ -365,7 +348,7 @@ class Tracker:
                         row.frame.unconditioned.add(row.object_id)
         return tracks
 
-    def _frame_masks(self, rows: list[_Row], logits_n1hw: Tensor) -> FrameMasks:
+    def _frame_masks(self, rows: list[Row], logits_n1hw: Tensor) -> FrameMasks:
         frame = rows[0].frame
         object_ids = [row.object_id for row in rows]
         return FrameMasks.at_source_size(
@@ -375,95 +358,23 @@ class Tracker:
     def _filled(self, decision: Decision) -> Tensor:
         return fill_holes(decision.logits_N1hw, self.options.fill_hole_area)
 
-    def _decide_all(self, rows: list[_Row], features: ImageFeatures) -> Decision:
-        """Rows of one kind go through the decoder together; the result is in the order given."""
-        groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for place, row in enumerate(rows):
-            groups[self._kind(row)].append(place)
-        parts = [
-            self._decide(kind, [rows[place] for place in group], features)
-            for (kind, _), group in groups.items()
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        order = np.argsort(np.concatenate(list(groups.values())))
-        order_N = on_device(order, self.device)
-        return Decision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
-
-    def _kind(self, row: _Row) -> tuple[str, int]:
-        """Rows of one kind and point count go through the decoder together.
-
-        Points cannot be padded: a padding token is attended like any other and would change the
-        result. Tracked rows, the steady state, are always one group.
-        """
-        if row.prompt is None:
-            return "tracked", 0
-        if row.prompt.mask_1SS is not None:
-            return "mask", 0
-        count = len(row.prompt.labels_K)
-        if not row.corrects:
-            return "clicked", count
-        first = row.object_id in row.frame.unconditioned
-        return ("refined" if first else "corrected"), count
-
-    def _decide(self, kind: str, rows: list[_Row], features: ImageFeatures) -> Decision:
-        model = self._model
-        image_N = self._images(rows)
-        own = features.select(image_N)
-        if kind == "mask":
-            return self._decide_masks(rows, own)
-        if kind in ("tracked", "corrected"):
-            slot_N, frame_N = self._places(rows)
-            memory = model.memory_tokens(*self._bank.read(slot_N, frame_N))
-            conditioned = model.attend(features.stride16_BCHW, memory, image_N)
-        else:
-            conditioned = model.attend(own.stride16_BCHW, None)
-        if kind == "tracked":
-            prompt = model.no_prompt(len(rows), self.device)
-            return decide(model, model.decode(conditioned, own, prompt), True, False)
-
-        points = np.stack([row.prompt.points_K2 for row in rows if row.prompt])
-        labels = np.stack([row.prompt.labels_K for row in rows if row.prompt])
-        previous = None
-        if kind != "clicked":
-            previous = torch.stack([row.frame.logits[row.object_id] for row in rows])
-            previous = previous.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-        prompt = model.encode_prompts(
-            on_device(points, self.device),
-            on_device(labels, self.device),
-            previous,
-        )
-        ambiguous = labels.shape[1] <= 1
-        return decide(model, model.decode(conditioned, own, prompt), ambiguous, True)
-
-    def _decide_masks(self, rows: list[_Row], own: ImageFeatures) -> Decision:
-        model = self._model
-        masks_1SS = [row.prompt.mask_1SS for row in rows if row.prompt is not None]
-        mask_N1SS = torch.stack([mask for mask in masks_1SS if mask is not None]).to(self.device)
-        nothing = torch.zeros(len(rows), 1, 2, device=self.device)
-        labels = torch.full((len(rows), 1), -1, device=self.device)
-        prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))
-        # Raw features: neither a memory nor the constant that stands for none.
-        output = model.decode(own.stride16_BCHW, own, prompt)
-        return decide_mask_prompt(model, output, mask_N1SS)
-
     def _encode_memories(
-        self, rows: list[_Row], decision: Decision, features: ImageFeatures
+        self, rows: list[Row], decision: Decision, features: ImageFeatures
     ) -> Tensor:
         spatial_NcHW = self._model.encode_memory(
             features.stride16_BCHW,
             decision.memory_mask(self.config.image_size),
             decision.visible_N,
-            self._images(rows),
+            images_of(rows, self.device),
         )
         return tokens_from_grid(spatial_NcHW)
 
-    def _remember(self, rows: list[_Row], spatial_NLc: Tensor, pointer_NC: Tensor) -> None:
-        slot_N, frame_N = self._places(rows)
+    def _remember(self, rows: list[Row], spatial_NLc: Tensor, pointer_NC: Tensor) -> None:
+        slot_N, frame_N = places_of(rows)
         conditioning_N = np.array([self._conditions(row) for row in rows])
         self._bank.write(slot_N, frame_N, conditioning_N, spatial_NLc, pointer_NC)
 
-    def _conditions(self, row: _Row) -> bool:
+    def _conditions(self, row: Row) -> bool:
         """Whether the frame is kept for ever: prompted before it was tracked, or by option.
 
         So is a held frame: what came next is gone, and would hand nothing on.
@@ -475,14 +386,6 @@ class Tracker:
         if row.session.has_left(row.frame):
             return True
         return self._bank.is_conditioning(row.session.slot_of(row.object_id), row.frame.index)
-
-    @staticmethod
-    def _places(rows: list[_Row]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        slots = np.array([row.session.slot_of(row.object_id) for row in rows], dtype=np.int64)
-        return slots, np.array([row.frame.index for row in rows], dtype=np.int64)
-
-    def _images(self, rows: list[_Row]) -> Tensor:
-        return on_device(np.array([row.image for row in rows]), self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)

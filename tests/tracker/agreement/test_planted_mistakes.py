@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tracker.decision
-import tracker.tracker
+import tracker.rows
 from tracker import Prompt, transforms
 from tracker.model.layers import LayerNorm2d
 from tracker.model.memory_attention import MemoryAttention
@@ -218,7 +218,7 @@ def clicked_frames_remembered_as_soft_masks(
 ) -> None:
     decide = tracker.decision.decide
     monkeypatch.setattr(
-        tracker.tracker,
+        tracker.rows,
         "decide",
         lambda model, output, ambiguous, _prompted: decide(model, output, ambiguous, False),
     )
@@ -230,7 +230,7 @@ def a_box_answered_by_the_best_of_three(
 ) -> None:
     decide = tracker.decision.decide
     monkeypatch.setattr(
-        tracker.tracker,
+        tracker.rows,
         "decide",
         lambda model, output, _ambiguous, prompted: decide(model, output, True, prompted),
     )

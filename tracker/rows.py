@@ -1,0 +1,129 @@
+"""Rows of a batch, each one object on one frame, and how they are decided together.
+
+Dimensions: B images, N objects, K points, S image size, h w mask grid.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tracker.decision import Decision, decide, decide_mask_prompt
+from tracker.history import TrackedFrame
+from tracker.host_arrays import on_device
+from tracker.memory_bank import MemoryBank
+from tracker.model import ImageFeatures, Sam2
+from tracker.prompts import PreparedPrompt
+from tracker.session import Session
+
+# Previous logits fed back with a correction are held within this, as the network was trained.
+PREVIOUS_LOGIT_LIMIT = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object on one frame of this batch."""
+
+    session: Session
+    object_id: int
+    image: int
+    frame: TrackedFrame
+    prompt: PreparedPrompt | None = None
+    corrects: bool = False
+
+
+class RowDecider:
+    """Takes rows through memory attention and mask decoder; changes nothing that is kept."""
+
+    def __init__(self, model: Sam2, bank: MemoryBank, device: torch.device) -> None:
+        self._model = model
+        self._bank = bank
+        self._device = device
+
+    def decide(self, rows: list[Row], features: ImageFeatures) -> Decision:
+        """Rows of one kind go through the decoder together; the result is in the order given."""
+        groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            groups[self._kind(row)].append(place)
+        parts = [
+            self._decide_kind(kind, [rows[place] for place in group], features)
+            for (kind, _), group in groups.items()
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate(list(groups.values())))
+        order_N = on_device(order, self._device)
+        return Decision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
+
+    def _kind(self, row: Row) -> tuple[str, int]:
+        """Rows of one kind and point count go through the decoder together.
+
+        Points cannot be padded: a padding token is attended like any other and would change the
+        result. Tracked rows, the steady state, are always one group.
+        """
+        if row.prompt is None:
+            return "tracked", 0
+        if row.prompt.mask_1SS is not None:
+            return "mask", 0
+        count = len(row.prompt.labels_K)
+        if not row.corrects:
+            return "clicked", count
+        first = row.object_id in row.frame.unconditioned
+        return ("refined" if first else "corrected"), count
+
+    def _decide_kind(self, kind: str, rows: list[Row], features: ImageFeatures) -> Decision:
+        model = self._model
+        image_N = images_of(rows, self._device)
+        own = features.select(image_N)
+        if kind == "mask":
+            return self._decide_masks(rows, own)
+        if kind in ("tracked", "corrected"):
+            slot_N, frame_N = places_of(rows)
+            memory = model.memory_tokens(*self._bank.read(slot_N, frame_N))
+            conditioned = model.attend(features.stride16_BCHW, memory, image_N)
+        else:
+            conditioned = model.attend(own.stride16_BCHW, None)
+        if kind == "tracked":
+            prompt = model.no_prompt(len(rows), self._device)
+            return decide(model, model.decode(conditioned, own, prompt), True, False)
+
+        points = np.stack([row.prompt.points_K2 for row in rows if row.prompt])
+        labels = np.stack([row.prompt.labels_K for row in rows if row.prompt])
+        previous = None
+        if kind != "clicked":
+            previous = torch.stack([row.frame.logits[row.object_id] for row in rows])
+            previous = previous.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+        prompt = model.encode_prompts(
+            on_device(points, self._device),
+            on_device(labels, self._device),
+            previous,
+        )
+        ambiguous = labels.shape[1] <= 1
+        return decide(model, model.decode(conditioned, own, prompt), ambiguous, True)
+
+    def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
+        model = self._model
+        masks_1SS = [row.prompt.mask_1SS for row in rows if row.prompt is not None]
+        mask_N1SS = torch.stack([mask for mask in masks_1SS if mask is not None]).to(self._device)
+        nothing = torch.zeros(len(rows), 1, 2, device=self._device)
+        labels = torch.full((len(rows), 1), -1, device=self._device)
+        prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))
+        # Raw features: neither a memory nor the constant that stands for none.
+        output = model.decode(own.stride16_BCHW, own, prompt)
+        return decide_mask_prompt(model, output, mask_N1SS)
+
+
+def places_of(rows: list[Row]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The bank slot and the frame number of each row."""
+    slots = np.array([row.session.slot_of(row.object_id) for row in rows], dtype=np.int64)
+    return slots, np.array([row.frame.index for row in rows], dtype=np.int64)
+
+
+def images_of(rows: list[Row], device: torch.device) -> Tensor:
+    """Which image of the batch each row is of."""
+    return on_device(np.array([row.image for row in rows]), device)
