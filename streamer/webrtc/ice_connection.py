@@ -106,11 +106,6 @@ class IceConnection(aioice.Connection):
             task.cancel()
         return [task.result()[0] for task in answered if task.exception() is None]
 
-    async def learn_candidate(self, candidate: Candidate | None) -> None:
-        """Add a candidate of the other side, None after its last one; later ones are ignored."""
-        if not self._remote_candidates_end:
-            await self.add_remote_candidate(candidate)
-
     async def connect(self) -> None:
         """Search for a pair; raises ``ConnectionError`` if there is none.
 
@@ -151,7 +146,6 @@ class IceConnection(aioice.Connection):
         self._early_checks.clear()
         self._early_checks_done = False
         self._remote_candidates.clear()
-        self._remote_candidates_end = False
         self._local_username = random_string(4)
         self._local_password = random_string(22)
         self.remote_username = remote_username

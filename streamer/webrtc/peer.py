@@ -84,7 +84,7 @@ class Peer:
         """
         await self._set_remote(offer.video, "offer")
         await self._set_local()
-        self.add_candidates(offer.video.candidates, end=offer.video.end_of_candidates)
+        self.add_candidates(offer.video.candidates)
         return offer.answer(self._connection.localDescription.sdp, bitrate)
 
     async def offer(self) -> str:
@@ -108,7 +108,7 @@ class Peer:
             raise SdpError(422, "the answer must choose a=setup:active or a=setup:passive")
         self.receive_into(feed, remote)
         await self._set_remote(remote, "answer")
-        self.add_candidates(remote.candidates, end=remote.end_of_candidates)
+        self.add_candidates(remote.candidates)
 
     def receive_into(self, feed: EncodedFeed, remote: RemoteVideo) -> None:
         """Put the received pictures into ``feed``; before the description is applied."""
@@ -121,16 +121,15 @@ class Peer:
         if self._assembler is not None:
             self._assembler.request_keyframe()
 
-    def add_candidates(self, candidates: Sequence[RTCIceCandidate], *, end: bool = False) -> None:
-        """Try further addresses of the other side; ``end`` says that there are no more.
+    def add_candidates(self, candidates: Sequence[RTCIceCandidate]) -> None:
+        """Try further addresses of the other side.
 
         In the background: the name a browser gives instead of its address takes up to a second
-        to be found on the local network.
+        to be found on the local network. That these are all is not told to our agent: it would
+        give up, although the other side may reach us from an address that it did not name.
         """
         for candidate in candidates:
-            self._in_background(self._ice.learn_candidate(candidate_to_aioice(candidate)))
-        if end:
-            self._in_background(self._ice.learn_candidate(None))
+            self._in_background(self._ice.add_remote_candidate(candidate_to_aioice(candidate)))
 
     @property
     def local_candidates(self) -> list[RTCIceCandidate]:

@@ -107,7 +107,7 @@ class PeerSession:
 
     def _take_candidates(self, fragment: SdpFragment) -> None:
         self._candidates += fragment.candidate_lines
-        self.peer.add_candidates(fragment.candidates, end=fragment.end_of_candidates)
+        self.peer.add_candidates(fragment.candidates)
 
     def _matches(self, if_match: str) -> bool:
         """Strong comparison (RFC 9110, section 13.1.1); ``*`` stands for any."""

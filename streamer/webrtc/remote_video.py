@@ -68,7 +68,6 @@ class RemoteVideo:
     extensions: tuple[tuple[int, str], ...]
     ssrcs: tuple[int, ...]
     candidates: tuple[RTCIceCandidate, ...]
-    end_of_candidates: bool
 
     def description(self) -> str:
         """A description with this section alone, without its candidates, for aiortc."""
@@ -130,7 +129,6 @@ def read_remote_video(
     setup = next(iter(_with_session(description, transport, "setup")), "")
     if setup not in ("actpass", "active", "passive"):
         raise SdpError(422, "the video section has no a=setup of actpass, active or passive")
-    candidates, end_of_candidates = _candidates(section, transport)
     return RemoteVideo(
         mid=section.mid,
         direction=section.direction,
@@ -144,8 +142,7 @@ def read_remote_video(
         codecs=_codecs(section, is_sent_to_peer=is_sent_to_peer),
         extensions=_extensions(section.attributes),
         ssrcs=_ssrcs(section.attributes),
-        candidates=candidates,
-        end_of_candidates=end_of_candidates,
+        candidates=_candidates(section, transport),
     )
 
 
@@ -181,16 +178,13 @@ def _with_session(description: Description, transport: Attributes, name: str) ->
     return transport.values(name) or description.attributes.values(name)
 
 
-def _candidates(
-    section: Section, transport: Attributes
-) -> tuple[tuple[RTCIceCandidate, ...], bool]:
-    own = section.attributes
-    texts = dict.fromkeys(transport.values("candidate") + own.values("candidate"))
+def _candidates(section: Section, transport: Attributes) -> tuple[RTCIceCandidate, ...]:
+    own = section.attributes.values("candidate")
+    texts = dict.fromkeys(transport.values("candidate") + own)
     if len(texts) > MAXIMUM_CANDIDATES:
         raise SdpError(422, f"the offer has more than {MAXIMUM_CANDIDATES} candidates")
     candidates = [read_candidate(text, section.mid) for text in texts]
-    ended = own.has("end-of-candidates") or transport.has("end-of-candidates")
-    return tuple(each for each in candidates if each is not None), ended
+    return tuple(each for each in candidates if each is not None)
 
 
 def _codecs(section: Section, *, is_sent_to_peer: bool) -> tuple[VideoCodec, ...]:

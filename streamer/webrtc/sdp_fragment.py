@@ -14,12 +14,11 @@ from streamer.webrtc.session_description import Attributes, SdpError, read_lines
 
 @dataclass(frozen=True, slots=True)
 class SdpFragment:
-    """What one PATCH brought: whose ICE session, its candidates, and whether they are all."""
+    """What one PATCH brought: whose ICE session it is for, and its candidates."""
 
     credentials: IceCredentials | None
     candidates: tuple[RTCIceCandidate, ...]
     candidate_lines: int
-    end_of_candidates: bool
 
 
 def read_fragment(body: bytes, mid: str) -> SdpFragment:
@@ -49,7 +48,6 @@ def read_fragment(body: bytes, mid: str) -> SdpFragment:
         credentials=credentials,
         candidates=tuple(candidates),
         candidate_lines=len(texts),
-        end_of_candidates=attributes.has("end-of-candidates"),
     )
 
 

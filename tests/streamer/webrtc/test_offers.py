@@ -255,4 +255,3 @@ def test_fragments_are_read_as_they_are_written() -> None:
     fragment = read_fragment(write_fragment("0", written, [candidate]), "0")
     assert fragment.credentials == written
     assert fragment.candidates == (candidate,)
-    assert fragment.end_of_candidates
