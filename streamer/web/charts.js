@@ -6,6 +6,7 @@ export const SAMPLES_KEPT = 120;
 export const SAMPLE_MS = 500;
 // Rates are of the last two seconds: in half a second there are five frames one time, six the next.
 const RATE_SAMPLES = 4;
+const LATENCIES_KEPT = 500;
 
 /** The top of a chart's scale: the smallest 1, 2 or 5 times a power of ten that holds `value`. */
 export function niceCeiling(value) {
@@ -65,12 +66,13 @@ export class Chart {
     context.strokeStyle = color;
     context.fillStyle = color;
     context.lineWidth = 1.75;
-    context.lineJoin = "round";
+    context.lineJoin = context.lineCap = "round";
     for (const [from, to] of stretches(this.#samples)) {
       context.beginPath();
       for (let index = from; index < to; index += 1) {
         context.lineTo(across(index), down(this.#samples[index]));
       }
+      context.lineTo(across(to - 1), down(this.#samples[to - 1])); // one alone is a dot
       context.stroke();
       context.lineTo(across(to - 1), height);
       context.lineTo(across(from), height);
@@ -107,7 +109,7 @@ export class StreamCharts {
     this.charts = {
       latency: new Chart({
         title: "Latency", unit: "ms",
-        hint: "From the camera to the daemon's result, median of half a second",
+        hint: "From the camera to the daemon's result, median of two seconds",
       }),
       rate: new Chart({ title: "Tracked", unit: "fps", digits: 1, hint: "Frames with results" }),
       drops: new Chart({
@@ -125,7 +127,8 @@ export class StreamCharts {
 
   /** Take in a result. */
   add(frame) {
-    if (this.#latencies.length < 1000) this.#latencies.push(frame.latency_ms);
+    this.#latencies.push({ time: performance.now(), value: frame.latency_ms });
+    if (this.#latencies.length > LATENCIES_KEPT) this.#latencies.shift();
     this.#frames += 1;
     this.#dropped += Object.values(frame.dropped_since_last).reduce((sum, each) => sum + each, 0);
   }
@@ -140,11 +143,11 @@ export class StreamCharts {
     const now = { time: performance.now(), frames: this.#frames, dropped: this.#dropped };
     const before = this.#counted[0];
     const seconds = (now.time - before.time) / 1000;
-    const sorted = this.#latencies.sort((a, b) => a - b);
+    this.#latencies = this.#latencies.filter(({ time }) => time >= before.time);
+    const sorted = this.#latencies.map(({ value }) => value).sort((a, b) => a - b);
     this.charts.latency.push(sorted.length ? sorted[Math.floor(sorted.length / 2)] : null);
     this.charts.rate.push((now.frames - before.frames) / seconds);
     this.charts.drops.push((now.dropped - before.dropped) / seconds);
-    this.#latencies = [];
     this.#counted.push(now);
     if (this.#counted.length > RATE_SAMPLES) this.#counted.shift();
   }

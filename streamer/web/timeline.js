@@ -6,7 +6,7 @@ import { objectColour } from "./palette.js";
 
 export const WINDOW_MS = 120_000;
 const LANES_KEPT = 64;
-const PAUSE_MS = 2000;
+const PAUSE_MS = 5000; // longer than between the results of a slow machine
 const DRAW_MS = 250;
 const LANE_HEIGHT = 22;
 

@@ -12,16 +12,16 @@ test("the states of objects are kept as stretches inside a window", () => {
   const history = new StateHistory();
   const add = (time, state) =>
     history.add({ capture_time_ms: time, objects: [{ id: 1, state, label: null, colour: null }] });
-  for (const [time, state] of [[0, "visible"], [500, "visible"], [900, "occluded"], [5000, "occluded"]]) {
+  for (const [time, state] of [[0, "visible"], [500, "visible"], [900, "occluded"], [8000, "occluded"]]) {
     add(time, state);
   }
-  // The pause of four seconds is not drawn as if something had been seen.
+  // The pause of seven seconds is not drawn as if something had been seen.
   assert.deepEqual(history.lanes.get(1).stretches, [
     { state: "visible", from: 0, to: 500 }, { state: "occluded", from: 900, to: 900 },
-    { state: "occluded", from: 5000, to: 5000 },
+    { state: "occluded", from: 8000, to: 8000 },
   ]);
   add(WINDOW_MS + 2000, "lost");
-  assert.deepEqual(history.lanes.get(1).stretches.map(({ from }) => from), [5000, WINDOW_MS + 2000]);
+  assert.deepEqual(history.lanes.get(1).stretches.map(({ from }) => from), [8000, WINDOW_MS + 2000]);
 });
 
 test("a page over plain HTTP is told how to get its camera", () => {
