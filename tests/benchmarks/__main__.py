@@ -16,13 +16,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from rich.console import Console
 
-from tests.benchmarks import latency, memory_growth, step_against_transformers
+from tests.benchmarks import (
+    latency,
+    memory_growth,
+    step_against_transformers,
+    viewer_cost,
+    webrtc_latency,
+    webrtc_memory,
+)
 from tests.benchmarks.cells import Cell, Cells
 from tests.tracker.agreement.scripts import shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import PRESETS
 
-PARTS = ("step", "memory", "latency")
+PARTS = ("step", "memory", "latency", "webrtc")
 MODEL = "sam2.1_hiera_tiny"
 
 
@@ -61,6 +68,8 @@ def main() -> int:
                     )
                 )
         sections.append(("From the camera to the socket", latency.report(done)))
+    if "webrtc" in options.part:
+        sections += _webrtc(cells, options, console)
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections)
     (options.output / "report.md").write_text(text + "\n")
     sys.stdout.write(text + "\n")
@@ -83,6 +92,42 @@ def _step(cells: Cells, objects: int, options: argparse.Namespace, say: object) 
     return cells.measure(f"step-{options.image_size}-{objects}", measure)
 
 
+def _webrtc(cells: Cells, options: argparse.Namespace, console: Console) -> list[tuple[str, str]]:
+    """Latency, what viewers cost, and (only with ``--memory-minutes``) memory."""
+    with console.status("latency over WebRTC"):
+        latency_cell = cells.measure(
+            f"webrtc-latency-{Path(options.checkpoint).stem}",
+            lambda: webrtc_latency.measure(options.duration_s, options.checkpoint),
+        )
+    costs = []
+    for width, height in ((640, 360), (1280, 720)):
+        for view in ("clean", "overlay"):
+            with console.status(f"viewers of {width}x{height}, {view}"):
+                costs.append(
+                    cells.measure(
+                        f"webrtc-viewers-{width}-{view}",
+                        lambda width=width, height=height, view=view: viewer_cost.measure(
+                            width, height, view, options.duration_s / 2
+                        ),
+                    )
+                )
+    sections = [
+        (
+            "WebRTC: from the camera to a subscriber and a screen",
+            webrtc_latency.report([latency_cell]),
+        ),
+        ("WebRTC: what viewers cost", viewer_cost.report(costs)),
+    ]
+    if options.memory_minutes:
+        with console.status(f"memory over WebRTC, {options.memory_minutes:g} minutes"):
+            memory_cell = cells.measure(
+                f"webrtc-memory-{options.memory_minutes:g}",
+                lambda: webrtc_memory.measure(60 * options.memory_minutes),
+            )
+        sections.append(("WebRTC: memory", webrtc_memory.report([memory_cell])))
+    return sections
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
@@ -92,8 +137,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="step")
     parser.add_argument("--frames", type=int, default=300, help="memory")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="latency")
-    parser.add_argument("--duration-s", type=float, default=40.0, help="latency")
-    parser.add_argument("--checkpoint", default="nano", help="latency")
+    parser.add_argument("--duration-s", type=float, default=40.0, help="latency, webrtc")
+    parser.add_argument("--checkpoint", default="nano", help="latency, webrtc")
+    parser.add_argument(
+        "--memory-minutes", type=float, default=0.0, help="webrtc: 30 takes half an hour, 0 none"
+    )
     options = parser.parse_args()
     options.output = options.output.resolve()
     return options

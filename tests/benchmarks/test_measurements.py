@@ -8,6 +8,7 @@ import pytest
 
 from tests.benchmarks import latency, memory_growth, step_against_transformers
 from tests.benchmarks.cells import Cell, Cells
+from tests.benchmarks.webrtc_latency import CaptureTimes
 from tests.tracker.agreement.scripts import SMALL, small_weights
 
 
@@ -65,6 +66,15 @@ def test_pictures_are_paired_with_their_pushes_by_media_time() -> None:
     found = latency.latencies_ms(passages, pushes)
     assert len(found) == 49
     assert sorted(set(found)) == [7.0, 95.0]
+
+
+def test_a_picture_is_as_old_as_its_last_capture() -> None:
+    # Numbers come again with every turn of the clip; an illegible picture has none.
+    capture = CaptureTimes([(0, 1000.0), (1, 1040.0), (None, 1080.0), (0, 9000.0), (1, 9040.0)])
+    assert capture.before(1, 1100.0) == 1040.0
+    assert capture.before(1, 9100.0) == 9040.0
+    assert capture.before(1, 1030.0) is None
+    assert capture.ages_ms([(0, 1050.0), (1, 9050.0), (7, 9050.0)]) == [50.0, 10.0]
 
 
 def test_a_match_is_encoded_as_a_camera_would(

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    sync_playwright,
+)
 
 EXECUTABLE = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 REPOSITORY = Path(__file__).parents[3]
@@ -67,12 +75,13 @@ class Visit:
     def __init__(self, context: BrowserContext, origin: str) -> None:
         self.context = context
         self.origin = origin
-        self.requested: list[str] = []
+        self.requested: list[Request] = []
         self.complaints: list[str] = []
+        self._killed = False
         context.set_default_timeout(30_000)
         context.add_init_script(path=_FRAME_COUNTER)
         context.add_init_script(path=_INSTRUMENTS)
-        context.on("request", lambda request: self.requested.append(request.url))
+        context.on("request", lambda request: self.requested.append(request))
         context.on("console", self._said)
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
         self.page: Page = context.new_page()
@@ -86,14 +95,36 @@ class Visit:
         own = urlsplit(self.origin).netloc
         return [
             url
-            for url in self.requested
+            for url in (request.url for request in self.requested)
             if urlsplit(url).scheme not in {"data", "blob"} and urlsplit(url).netloc != own
         ]
 
     def ice_servers(self) -> list[str]:
         """The STUN and TURN servers that the page would ask; they appear in no request."""
+        if self._killed:
+            return []
         found: list[str] = self.page.evaluate("instruments.iceServers()")
         return found
+
+    def kill(self) -> None:
+        """Kill the page's process, as if the device had lost its power: nobody is told anything.
+
+        All pages of the browser die with it: which process is whose cannot be known.
+        """
+        browser = self.context.browser
+        assert browser is not None
+        processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
+        with self.page.expect_event("crash"):
+            for process in processes["processInfo"]:
+                if process["type"] == "renderer":
+                    os.kill(process["id"], signal.SIGKILL)
+        self._killed = True
+
+    def assert_at_peace(self) -> None:
+        """Nothing went wrong in the page, and nobody but its own server was asked for anything."""
+        assert self.complaints == []
+        assert self.foreign_requests() == []
+        assert self.ice_servers() == []
 
     def screenshot(self, name: str) -> Path:
         """A picture of the page among the artefacts of this run."""

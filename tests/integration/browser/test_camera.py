@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
-from tests.integration.browser.chromium import chromium, visit
-from tests.integration.browser.scene import Scene
+from playwright.sync_api import Browser
+
+from tests.integration.browser.chromium import visit
+from tests.integration.browser.conftest import SCENE
 
 
-def test_camera_shows_the_scene_and_its_numbers_are_read_in_the_page(tmp_path: Path) -> None:
-    scene = Scene(turn=10)
-    with (
-        chromium(scene.write(tmp_path / "scene.y4m")) as browser,
-        visit(browser, "http://localhost") as visitor,
-    ):
+def test_camera_shows_the_scene_and_its_numbers_are_read_in_the_page(browser: Browser) -> None:
+    with visit(browser, "http://localhost") as visitor:
         visitor.context.route(
             "http://localhost/",
             lambda route: route.fulfill(
@@ -36,8 +33,8 @@ def test_camera_shows_the_scene_and_its_numbers_are_read_in_the_page(tmp_path: P
             visitor.page.evaluate("shown.map((each) => each[0])"),
             visitor.page.evaluate("instruments.captured.map((each) => each[0])"),
         ):
-            assert set(numbers) <= set(range(scene.length))
-            steps = [(b - a) % scene.length for a, b in pairwise(numbers)]
+            assert set(numbers) <= set(range(SCENE.length))
+            steps = [(b - a) % SCENE.length for a, b in pairwise(numbers)]
             assert steps.count(1) >= 10, numbers
         assert visitor.page.evaluate("[video.videoWidth, video.videoHeight]") == [640, 360]
         assert visitor.complaints == []

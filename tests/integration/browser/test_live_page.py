@@ -1,0 +1,190 @@
+"""The live page in a real browser, with a real daemon and nano: seen, pointed at, compared."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import fmean
+
+from playwright.sync_api import expect
+
+from tests.conftest import eventually
+from tests.integration.browser.conftest import SCENE, Served, Visiting
+from tests.integration.browser.live_page import WAIT_S
+from tests.integration.webrtc.results import Recording, agreement, matching_player
+
+PLAYER = 3
+
+
+def test_a_visitor_publishes_his_camera_and_follows_a_player_with_one_click(
+    served: Served, visiting: Visiting
+) -> None:
+    with Recording(served.daemon.endpoint) as recording, visiting() as page:
+        page.open()
+        page.publish("mine")
+        expect(page.page).to_have_url(f"{served.http.origin}/#/streams/mine")
+        page.wait_for_picture()
+        page.click(PLAYER)
+        expect(page.rows).to_have_count(1)
+        expect(page.notes).to_contain_text("is tracked")
+        (row,) = recording.wait_for_frames("mine")[-1].objects
+        before = len(recording.frames("mine"))
+
+        # The mask is drawn over him, in step with the picture, and over nobody else.
+        eventually(lambda: page.covered(PLAYER) > 0.3, WAIT_S, "the mask over the player")
+        others = [each for each in range(1, 5) if each != PLAYER]
+        assert page.covered(PLAYER) > max(page.covered(other) for other in others)
+        page.visitor.screenshot("one click")
+
+        # What ZeroMQ says of those same pictures agrees with the true masks of the scene.
+        def scores() -> list[float]:
+            found = agreement(
+                SCENE, recording.frames("mine")[before:], page.numbers_by_frame(), row.id, PLAYER
+            )
+            return found if len(found) >= 20 else []
+
+        assert fmean(eventually(scores, WAIT_S, "20 results whose pictures were seen")) > 0.4
+        known = page.numbers_by_frame()
+        compared = [each for each in recording.frames("mine") if each.header.frame_index in known]
+        last = compared[-1]
+        assert matching_player(SCENE, last, known[last.header.frame_index], row.id) == PLAYER
+
+        # The video moves: its pictures count on.
+        numbers = [number for number, _ in page.shown()]
+        steps = [(later - earlier) % SCENE.length for earlier, later in pairwise(numbers)]
+        assert len(set(numbers)) >= 20
+        # On a busy machine pictures are skipped, but none comes again or late.
+        assert all(1 <= step < SCENE.length // 2 for step in steps), numbers
+
+
+def test_preview_first_then_rename_recolour_and_remove(
+    served: Served, visiting: Visiting, no_objects: str
+) -> None:
+    with Recording(served.daemon.endpoint) as recording, visiting() as page:
+        page.open(no_objects)
+        page.wait_for_picture()
+        page.page.get_by_label("Preview first").check()
+        page.click(PLAYER)
+        bar = page.stage.locator(".stage-bar")
+        expect(bar).to_contain_text("Preview of this moment")
+        assert served.http.stream(no_objects)["object_ids"] == []
+        page.visitor.screenshot("preview")
+        bar.get_by_role("button", name="Cancel").click()
+        expect(bar).to_be_hidden()
+        page.click(PLAYER)
+        bar.get_by_role("button", name="Keep").click()
+        expect(page.rows).to_have_count(1)
+        expect(bar).to_be_hidden()
+
+        page.rows.get_by_role("button").first.click()
+        page.rows.get_by_label("Name of object").fill("Nora")
+        page.rows.get_by_label("Name of object").press("Enter")
+        expect(page.rows.locator(".object-name")).to_have_text("Nora")
+        page.rows.get_by_role("button", name="Colour").nth(4).click()
+        chosen = page.rows.get_by_role("button", name="Colour").nth(4)
+        expect(chosen).to_have_attribute("aria-pressed", "true")
+        colour = chosen.get_attribute("data-colour")
+
+        def told() -> bool:
+            (entry,) = recording.frames(no_objects)[-1].objects
+            return (entry.label, entry.colour) == ("Nora", colour)
+
+        eventually(told, WAIT_S, "the new name and colour in the results")
+        page.visitor.screenshot("renamed")
+
+        page.rows.get_by_role("button", name="Remove").click()
+        expect(page.rows).to_have_count(0)
+        page.notes.get_by_role("button", name="Undo").click()
+        expect(page.rows).to_have_count(1)
+        page.rows.get_by_role("button").first.click()
+        page.rows.get_by_role("button", name="Remove").click()
+        eventually(lambda: served.http.stream(no_objects)["object_ids"] == [], WAIT_S)
+
+
+def test_a_player_is_followed_with_the_keyboard_alone(
+    served: Served, visiting: Visiting, no_objects: str
+) -> None:
+    with Recording(served.daemon.endpoint) as recording, visiting() as page:
+        page.open(no_objects)
+        page.wait_for_picture()
+        keyboard = page.page.keyboard
+        expect(page.stage).to_be_focused()
+        page.point_with_keyboard(PLAYER)
+        keyboard.press("Enter")
+        expect(page.rows).to_have_count(1)
+        assert page.followed(recording, no_objects) == PLAYER
+        keyboard.press("Shift+Tab")  # anywhere: the letters work on the whole page
+        (entry,) = recording.frames(no_objects)[-1].objects
+        keyboard.press(str(entry.id))
+        keyboard.press("r")
+        keyboard.type("Nora")
+        keyboard.press("Enter")
+        expect(page.rows.locator(".object-name")).to_have_text("Nora")
+        keyboard.press("Delete")
+        expect(page.rows).to_have_count(0)
+        eventually(lambda: served.http.stream(no_objects)["object_ids"] == [], WAIT_S)
+
+
+def test_a_player_is_followed_by_touch_on_a_small_screen(
+    served: Served, visiting: Visiting, no_objects: str
+) -> None:
+    phone = {"has_touch": True, "is_mobile": True, "viewport": {"width": 390, "height": 780}}
+    with Recording(served.daemon.endpoint) as recording, visiting(**phone) as page:
+        page.open(no_objects)
+        page.wait_for_picture()
+        page.page.touchscreen.tap(*page.place_of(PLAYER))
+        expect(page.rows).to_have_count(1)
+        assert page.followed(recording, no_objects) == PLAYER
+        width, content = page.page.evaluate(
+            "[document.documentElement.clientWidth, document.documentElement.scrollWidth]"
+        )
+        assert content <= width, "the page is wider than the screen"
+        page.visitor.screenshot("phone")
+
+
+def test_dark_where_the_system_is_dark(visiting: Visiting, no_objects: str) -> None:
+    brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3)"
+    with visiting(color_scheme="dark") as page:
+        page.open(no_objects)
+        page.wait_for_picture()
+        assert max(map(int, page.page.evaluate(brightness))) < 80
+        page.visitor.screenshot("dark")
+        page.page.get_by_role("button", name="Colours: as the system").click()
+        expect(page.page.get_by_role("button", name="Colours: light")).to_be_visible()
+        assert min(map(int, page.page.evaluate(brightness))) > 175
+
+
+def test_pictures_come_as_jpeg_where_there_is_no_webrtc(
+    visiting: Visiting, no_objects: str
+) -> None:
+    with visiting() as page:
+        page.visitor.context.add_init_script("delete window.RTCPeerConnection")
+        page.open(no_objects)
+        expect(page.stage.locator(".badge")).to_have_text("JPEG")
+        read = "frameCounter.read(document.querySelector('#stage canvas.stage-picture'))"
+        seen: set[int] = set()
+
+        def moves() -> bool:
+            number = page.page.evaluate(read)
+            seen.update([] if number is None else [number])
+            return len(seen) >= 5
+
+        eventually(moves, WAIT_S, "different pictures")
+
+
+def test_the_wall_shows_every_stream_and_leads_to_each(
+    served: Served, visiting: Visiting, no_objects: str
+) -> None:
+    made = {"id": "second", "url": "synthetic://match?width=320&height=180&rate_hz=5"}
+    assert served.http.call("POST", "/v1/streams", made).status == 201
+    with visiting() as page:
+        page.open()
+        tile = page.page.locator(f"[data-stream-id={no_objects}]")
+        expect(page.page.get_by_role("link").filter(has_text="second")).to_be_visible()
+        page.watch(tile.locator("video"))
+        page.visitor.screenshot("wall")
+        eventually(
+            lambda: len({number for number, _ in page.shown()}) >= 3, WAIT_S, "a tile that moves"
+        )
+        tile.get_by_role("link").click()
+        expect(page.stage).to_be_visible()
+    assert served.http.call("DELETE", "/v1/streams/second").status in {200, 204}
