@@ -165,7 +165,9 @@ def _read_counts(data: bytes) -> Counts:
 
 
 def _decode_counts(counts: Counts, height: int, width: int) -> MaskArray:
-    if counts.min() < 0 or counts.sum() != height * width:
+    pixels = height * width
+    # Each run first: a sum that is right only after 64 bits overflowed crashes numpy's repeat.
+    if counts.min() < 0 or counts.max() > pixels or counts.sum() != pixels:
         raise WireError(f"rle mask: the runs do not add up to {width} x {height} pixels")
     values = np.arange(counts.size) % 2 == 1
     return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)

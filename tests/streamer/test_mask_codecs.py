@@ -142,3 +142,42 @@ def test_random_bytes_give_a_mask_or_a_wire_error(data: bytes, encoding: str) ->
     except WireError:
         return
     assert decoded.shape == (9, 7)
+
+
+def test_runs_that_add_up_only_after_an_overflow_are_refused() -> None:
+    """Half a megabyte that once crashed the process: numpy's ``repeat`` trusts the sum."""
+    pixels = 24 * 32
+    data, runs = runs_of_sum(2**64 + pixels)
+    assert int(np.array(runs, dtype=np.int64).sum()) == pixels
+    with pytest.raises(WireError, match="do not add up"):
+        decode_crop(data, "rle", 24, 32)
+
+
+def runs_of_sum(total: int) -> tuple[bytes, list[int]]:
+    """COCO counts with this sum: every second run grows, then shrinks, as far as seven bytes go."""
+    step = 2**33
+    runs: list[int] = []
+    run, rest = 0, total
+    while rest:
+        for candidate in (run + step, run, max(0, run - step)):
+            steps_down = candidate // step
+            needed = candidate + steps_down * candidate - step * steps_down * (steps_down + 1) // 2
+            if needed <= rest and (candidate or not run):
+                break
+        run = rest if rest <= run + step <= 2 * step else candidate
+        runs += [0, run]
+        rest -= run
+    written = [run - runs[place - 2] if place > 2 else run for place, run in enumerate(runs)]
+    return b"".join(coco_number(each) for each in written), runs
+
+
+def coco_number(number: int) -> bytes:
+    """A number as COCO's counts hold it."""
+    characters = []
+    while True:
+        bits = number & 31
+        number >>= 5
+        more = number != (-1 if bits & 16 else 0)
+        characters.append((bits | 32 if more else bits) + 48)
+        if not more:
+            return bytes(characters)
