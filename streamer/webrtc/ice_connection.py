@@ -146,6 +146,7 @@ class IceConnection(aioice.Connection):
         self._early_checks.clear()
         self._early_checks_done = False
         self._remote_candidates.clear()
+        self._remote_candidates_end = False
         self._local_username = random_string(4)
         self._local_password = random_string(22)
         self.remote_username = remote_username
