@@ -44,6 +44,7 @@ from streamer.errors import (
 )
 from streamer.timing import Clock
 
+ERRORS_TOLD = 32
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 _DESCRIPTION = """\
 Live video in, masks out: the streams, their objects, prompts, events and pictures of one daemon.
@@ -87,18 +88,26 @@ def make_routes(context: ApiContext) -> FastAPI:
     application.include_router(live_router(context))
     application.include_router(page_router())
     describe = application.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = describe()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        if ProblemModel.__name__ not in schemas:
-            schemas.update(problem_schemas())
-        return document
-
-    application.openapi = openapi  # type: ignore[method-assign]
+    application.openapi = lambda: _completed(describe())  # type: ignore[method-assign]
     for kind in (ProblemError, HTTPException, RequestValidationError, MaskletError, Exception):
         application.add_exception_handler(kind, _on_error)
     return application
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document with our problems in place of FastAPI's own errors."""
+    schemas = document["components"]["schemas"]
+    if ProblemModel.__name__ in schemas:  # FastAPI keeps the document
+        return document
+    schemas.update(problem_schemas())
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            invalid = operation["responses"].get("422", {}).get("content", {})
+            if "application/json" in invalid:  # of a parameter that takes any text
+                del operation["responses"]["422"]
+    return document
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -160,9 +169,10 @@ def _of_invalid(error: RequestValidationError, connection: HTTPConnection) -> Pr
     if first["type"] == "json_invalid":
         return ProblemError(400, f"the body is no JSON, from byte {first['loc'][-1]} on")
     errors = [
-        InvalidField(_location(each["loc"]), str(each["msg"])) for each in error.errors()[:32]
+        InvalidField(_location(each["loc"]), str(each["msg"]).removeprefix("Value error, "))
+        for each in error.errors()[:ERRORS_TOLD]
     ]
-    told = "; ".join(f"{each.location}: {each.detail}" for each in errors[:3])
+    told = "; ".join(f"{each.location or 'the body'}: {each.detail}" for each in errors[:3])
     return ProblemError(422, told, "invalid_request", errors=errors)
 
 

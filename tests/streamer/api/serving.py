@@ -103,11 +103,12 @@ class FakeCommands:
         self, stream_id: str, prompt: Prompt, label: str | None = None, **further: Any
     ) -> PromptOutcome:
         outcome = await self.preview(stream_id, prompt, label=label, **further)
+        before = self.followed.get((stream_id, prompt.object_id))
         if outcome.applied:
             self.followed[stream_id, prompt.object_id] = ObjectSummary(
                 object_id=prompt.object_id,
-                label=label,
-                colour=further.get("colour"),
+                label=label or (before.label if before else None),
+                colour=further.get("colour") or (before.colour if before else None),
                 state=TrackState.VISIBLE,
                 box_xyxy=(0, 0, 4, 3),
                 area=12,
