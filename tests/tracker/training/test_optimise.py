@@ -1,0 +1,55 @@
+"""Optimising: matrices of one shape at once as one by one, and attention's two ways agree."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from tracker.model.layers import attend
+from tracker.training.optimise import BatchedMuon
+from tracker.training.unroll import frame_times
+
+
+def test_matrices_taken_at_once_move_as_those_taken_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def matrices() -> list[nn.Parameter]:
+        draw = torch.Generator().manual_seed(1)
+        shapes = [(8, 24), (8, 24), (24, 8), (16, 16), (8, 24)]
+        return [nn.Parameter(torch.randn(shape, generator=draw)) for shape in shapes]
+
+    ours, theirs = matrices(), matrices()
+    settings = {"lr": 1e-2, "weight_decay": 0.02, "momentum": 0.95}
+    batched = BatchedMuon(ours, **settings)
+    plain = torch.optim.Muon(theirs, **settings, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        batched.step()
+        plain.step()
+    for one, other in zip(ours, theirs, strict=True):
+        # Both orthogonalise in bfloat16; the products may be summed in another order.
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+def test_attention_is_the_same_with_and_without_gradients() -> None:
+    draw = torch.Generator().manual_seed(2)
+    query, key, value = (torch.randn(2, 3, n, 8, generator=draw) for n in (5, 7, 7))
+    trained: Tensor = attend(query, key, value)
+    with torch.no_grad():
+        frozen = attend(query, key, value)
+    torch.testing.assert_close(trained, frozen)
+
+
+def test_a_clip_s_frames_get_the_numbers_of_a_long_stream() -> None:
+    generator = torch.Generator().manual_seed(3)
+    drawn = [frame_times(5, generator) for _ in range(200)]
+    assert all(times[0] == 0 for times in drawn)
+    assert all(1 <= b - a <= 3 for times in drawn for a, b in itertools.pairwise(times[1:]))
+    first = [times[1] for times in drawn]
+    assert min(first) == 1
+    assert 100 < max(first) <= 256
+    assert [0, 1, 2, 3, 4] in drawn
