@@ -375,6 +375,9 @@ class Inference:
             return
         self._gauges_due_ns = now_ns + seconds_to_ns(_GAUGES_EVERY_S)
         self._metrics.memory_bank_bytes.set(self._tracker.memory_bank_bytes)
+        self._metrics.history_bytes.set(
+            sum(stream.session.history_bytes for stream in self._streams.values())
+        )
         on_gpu = self._tracker.device.type == "cuda"
         allocated = torch.cuda.memory_allocated(self._tracker.device) if on_gpu else 0
         reserved = torch.cuda.memory_reserved(self._tracker.device) if on_gpu else 0

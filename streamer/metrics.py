@@ -19,6 +19,7 @@ track: the step; publish: result to sink |
 | ``track_events_total`` | events of objects and streams, by kind |
 | ``prompts_total`` | prompts by result: applied, rejected |
 | ``memory_bank_bytes`` | the tracker's memory bank |
+| ``history_bytes`` | frames that can still be prompted, of all streams, on host and device |
 | ``gpu_memory_bytes`` | device memory: allocated, reserved (0 without a GPU) |
 | ``sink_items_dropped_total`` | what a sink was too slow for, by kind |
 | ``sink_errors_total`` | items a sink failed to send |
@@ -105,6 +106,7 @@ class Metrics:
         )
         self.prompts = self._counter("prompts_total", "Prompts by result", "result")
         self.memory_bank_bytes = self._gauge("memory_bank_bytes", "The tracker's memory bank")
+        self.history_bytes = self._gauge("history_bytes", "Frames that can still be prompted")
         self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "Device memory", "kind")
         self.sink_items_dropped = self._counter(
             "sink_items_dropped_total", "What a sink was too slow for", "sink", "kind"

@@ -88,7 +88,9 @@ class PastPrompts:
             return False
         object_id = request.prompt.object_id
         if request.correct and object_id not in stream.session.object_ids:
-            self._reject(request, f"object {object_id} is not followed: nothing to correct")
+            self._reject(
+                request, f"object {object_id}: it is not followed, so there is nothing to correct"
+            )
             return False
         return True
 

@@ -121,6 +121,10 @@ class FakeSession:
     def oldest_frame(self) -> int | None:
         return min(self.images, default=None)
 
+    @property
+    def history_bytes(self) -> int:
+        return sum(image.nbytes for image in self.images.values())
+
     def remember(self, image: np.ndarray) -> None:
         self.images[self.frames_seen] = image
         self.frames_seen += 1

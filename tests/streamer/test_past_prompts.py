@@ -69,7 +69,7 @@ def test_correction_refines_a_followed_object_and_refuses_another(rig: Rig) -> N
     assert outcome(rig.prompt("gate", 7, correct=True, moment=at(1))).frame_index == 1
     assert rig.tracker.corrections == [((7,), 2, False), ((7,), 1, False)]
     refused = outcome(rig.prompt("gate", 8, correct=True))
-    assert refused.reason == "object 8 is not followed: nothing to correct"
+    assert refused.reason == "object 8: it is not followed, so there is nothing to correct"
 
 
 @pytest.mark.parametrize(
@@ -255,6 +255,21 @@ def test_objects_are_renamed_and_coloured(rig: Rig) -> None:
     rig.inference.remove_object("gate", 7).result(20)
     assert rig.inference.objects("gate") == []
     assert rig.inference.objects("yard") == []
+
+
+def test_memory_of_the_history_is_measured() -> None:
+    clock = FakeClock()
+    rig = Rig(clock)
+    rig.thread.start()
+    try:
+        rig.stream("gate")
+        run_frames(rig, 3)
+        clock.advance(2.0)
+        rig.inference.wake()
+        eventually(lambda: rig.value("history_bytes") == 3 * 32 * 24 * 3)
+    finally:
+        rig.inference.stop()
+        rig.thread.join(20)
 
 
 def test_request_for_the_past_is_told_from_one_for_the_next_frame() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -139,6 +140,24 @@ def test_the_golden_frame_says_when_where_and_what() -> None:
     assert (first.id, first.label, first.state) == (1, "ball", "visible")
     assert (first.bbox, first.area, first.score) == ((10, 20, 15, 26), 18, 0.875)
     assert (second.id, second.label, second.mask) == (2, None, None)
+
+
+def test_colour_travels_and_is_left_out_where_there_is_none() -> None:
+    """So that what was published before objects had colours is the same, byte for byte."""
+    plain = samples.result()
+    first, second = plain.objects
+    coloured = replace(plain, objects=(replace(first, colour="#e69f00"), second))
+    parts = encode_frame(
+        coloured,
+        origin=samples.ORIGIN,
+        seq=0,
+        published_clock_ns=samples.published_clock_ns,
+    )
+    message = decode(parts)
+    assert isinstance(message, FrameMessage)
+    assert [each.colour for each in message.objects] == ["#e69f00", None]
+    keys = [set(each) for each in msgspec.msgpack.decode(parts[1])["objects"]]
+    assert keys[0] - keys[1] >= {"colour"}
 
 
 def test_boxes_and_encoding_none_carry_no_masks() -> None:

@@ -90,6 +90,21 @@ def test_small_images_outlast_their_features() -> None:
     assert tracker.correct(session, [click(1, 3, 3)], kept[0].index).latest
 
 
+def test_history_changes_no_bit_of_a_step() -> None:
+    tracker = little_tracker()
+    with_history, without = tracker.open_session(history_frames=30), tracker.open_session()
+    for index in range(20):
+        prompts = [click(1), click(2, 9, 9)] if index == 0 else []
+        ours, theirs = (
+            tracker.step([(session, little_picture(index), prompts)])[0]
+            for session in (with_history, without)
+        )
+        for own, other in zip(ours, theirs, strict=True):
+            assert own.logits is not None
+            assert other.logits is not None
+            np.testing.assert_array_equal(own.logits, other.logits)
+
+
 def test_newest_frame_stays_however_large_it_is() -> None:
     tracker = little_tracker()
     session = tracker.open_session(history_frames=9, history_bytes=0)
