@@ -55,8 +55,8 @@ class EncodedPicture:
 class FrameAssembler:
     """Implements what aiortc's receiver asks of its jitter buffer: ``add``.
 
-    ``deliver`` takes whole pictures; ``lost`` is told how many were dropped for want of a
-    keyframe. Bound: ``CAPACITY_PACKETS``.
+    ``deliver`` takes whole pictures; ``lost`` is called for each that was not whole, or came
+    before the keyframe it needs. Bound: ``CAPACITY_PACKETS``.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from streamer.sources.base import Source
 from streamer.sources.file import FileSource
 from streamer.sources.live import LiveSource
 from streamer.sources.synthetic import SyntheticSource
+from streamer.sources.whep import WhepSource
 
 
 def source(url: str, **settings: object) -> Source:
@@ -25,6 +26,8 @@ def source(url: str, **settings: object) -> Source:
         ("http://cam:8080/stream.mjpg", LiveSource, False),
         ("srt://cam:9000?mode=caller", LiveSource, False),
         ("udp://:1234", LiveSource, False),
+        ("whep://server:8889/live/whep", WhepSource, False),
+        ("WHEPS://server/live?view=1", WhepSource, False),
         ("rtsp://[2001:db8::1]:554/live", LiveSource, False),
         ("/dev/video0", LiveSource, False),
         ("clips/dog.mp4", FileSource, False),
