@@ -142,6 +142,9 @@ def test_server_that_speaks_another_language_is_garbage() -> None:
         def greet() -> None:
             connection, _ = listener.accept()
             connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):  # closing with something unread would be a reset
+                pass
             connection.close()
 
         thread = threading.Thread(target=greet)
