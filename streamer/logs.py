@@ -27,6 +27,9 @@ def configure_logging(config: LogConfig, stream: TextIO | None = None) -> loggin
     handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
     handler.addFilter(RateLimitFilter())
     logging.basicConfig(handlers=[handler], level=config.level.upper(), force=True)
+    if config.level == "info":
+        # Every address that a WebRTC peer tries is "info" to it, and a detail to an operator.
+        logging.getLogger("aioice").setLevel(logging.WARNING)
     return handler
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
 import cv2
 
@@ -29,12 +30,20 @@ def encode_jpeg(scene: Scene, view: View, width: int, quality: int) -> bytes:
     return data.tobytes()
 
 
-def multipart(jpeg: bytes) -> bytes:
-    """One part of a ``multipart/x-mixed-replace`` body."""
+class Jpeg(NamedTuple):
+    """An encoded picture and the frame it shows."""
+
+    data: bytes
+    frame_index: int
+
+
+def multipart(jpeg: Jpeg) -> bytes:
+    """One part of a ``multipart/x-mixed-replace`` body, which says which frame it shows."""
     head = (
-        f"--{MULTIPART_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+        f"--{MULTIPART_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
+        f"Content-Length: {len(jpeg.data)}\r\nMasklet-Frame-Index: {jpeg.frame_index}\r\n\r\n"
     )
-    return head.encode() + jpeg + b"\r\n"
+    return head.encode() + jpeg.data + b"\r\n"
 
 
 class JpegReader:
@@ -46,12 +55,12 @@ class JpegReader:
 
     def __init__(self, on_dropped: Callable[[], None]) -> None:
         self._on_dropped = on_dropped
-        self._waiting: bytes | None = None
+        self._waiting: Jpeg | None = None
         self._filled = asyncio.Event()
         self._closed = False
         self.dropped = 0
 
-    def give(self, jpeg: bytes) -> None:
+    def give(self, jpeg: Jpeg) -> None:
         """Let ``jpeg`` be the next."""
         if self._waiting is not None:
             self.dropped += 1
@@ -64,10 +73,10 @@ class JpegReader:
         self._closed = True
         self._filled.set()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[Jpeg]:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> Jpeg:
         while self._waiting is None and not self._closed:
             self._filled.clear()
             await self._filled.wait()
@@ -124,10 +133,11 @@ class JpegChannel:
 
     def _encode(self, scene: Scene) -> None:
         started_ns = self._clock.monotonic_ns()
-        jpeg = encode_jpeg(scene, self._view, self._width, self._quality)
+        data = encode_jpeg(scene, self._view, self._width, self._quality)
+        jpeg = Jpeg(data, scene.result.frame.index)
         self._seconds.observe(ns_to_seconds(self._clock.monotonic_ns() - started_ns))
         self._loop.call_soon_threadsafe(self._fan_out, jpeg)
 
-    def _fan_out(self, jpeg: bytes) -> None:
+    def _fan_out(self, jpeg: Jpeg) -> None:
         for reader in self.readers:
             reader.give(jpeg)

@@ -114,8 +114,8 @@ async def test_pictures_of_an_unknown_stream_or_size_are_refused(path: str) -> N
 # MJPEG.
 
 
-async def parts(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """The pictures of a multipart answer, read as RFC 2046 has it."""
+async def parts(answer: httpx.Response) -> AsyncIterator[tuple[int, bytes]]:
+    """Frame indexes and pictures of a multipart answer, read as RFC 2046 has it."""
     waiting = b""
     chunks = answer.aiter_bytes()
     while True:
@@ -128,7 +128,7 @@ async def parts(answer: httpx.Response) -> AsyncIterator[bytes]:
             length = int(fields[b"Content-Length"])
             if len(rest) >= length + 2:
                 assert rest[length : length + 2] == b"\r\n"
-                yield rest[:length]
+                yield int(fields[b"Masklet-Frame-Index"]), rest[:length]
                 waiting = rest[length + 2 :]
                 continue
         waiting += await anext(chunks)
@@ -146,7 +146,8 @@ async def test_mjpeg_is_one_jpeg_after_another_and_ends_with_its_reader() -> Non
             pictures = parts(answer)
             for index in range(5):
                 await publish(api, frame_result(index))
-                assert number(await asyncio.wait_for(anext(pictures), WAIT_S)) == index
+                frame_index, picture = await asyncio.wait_for(anext(pictures), WAIT_S)
+                assert number(picture) == frame_index == index
         await soon(lambda: not hub.is_encoding("gate"))
 
 

@@ -364,11 +364,12 @@ async def test_jpeg_readers_share_one_encoding_and_a_slow_one_gets_the_newest(
     ):
         for index in range(10):
             await hub.publish(frame_result(index))
-            with Image.open(io.BytesIO(await asyncio.wait_for(anext(quick), TIMEOUT_S))) as image:
-                assert read(np.asarray(image)) == index
+            jpeg = await asyncio.wait_for(anext(quick), TIMEOUT_S)
+            with Image.open(io.BytesIO(jpeg.data)) as image:
+                assert read(np.asarray(image)) == jpeg.frame_index == index
         assert len(encodes.jpeg) == 10
         assert slow.dropped == 9
-        with Image.open(io.BytesIO(await anext(slow))) as image:
+        with Image.open(io.BytesIO((await anext(slow)).data)) as image:
             assert read(np.asarray(image)) == 9
     assert not hub.is_encoding("gate")
 
