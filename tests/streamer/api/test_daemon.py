@@ -1,0 +1,91 @@
+"""The API as a part of the whole daemon: its start, its endpoint, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from streamer.app import App
+from streamer.config import ApiConfig, StreamConfig, TokenConfig
+from streamer.errors import ConfigError
+from tests.integration.test_live_path import running, settings
+from tests.streamer.api.serving import WAIT_S, problem
+from tests.streamer.fakes import FakeTracker
+
+SMALL = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
+
+
+def daemon(folder: Path, api: ApiConfig | None = None) -> App:
+    config = settings(folder, gate=StreamConfig(url=SMALL))
+    if api is not None:
+        config.api = api
+    return App(config, tracker=FakeTracker())  # type: ignore[arg-type]
+
+
+async def test_log_says_where_the_page_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(daemon(tmp_path)) as app:
+        endpoint = app.endpoints.api
+        assert endpoint is not None
+        assert f"page and API at {endpoint}" in caplog.text
+        async with httpx.AsyncClient(base_url=endpoint, timeout=WAIT_S) as client:
+            assert (await client.get("/readyz")).json() == {"status": "ready"}
+            assert (await client.get("/v1/info")).json()["model"] == "fake"
+            assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_daemon_does_without(tmp_path: Path) -> None:
+    async with running(daemon(tmp_path, ApiConfig(enabled=False))) as app:
+        assert app.endpoints.api is None
+
+
+async def test_port_that_is_taken_ends_the_start_with_its_key(tmp_path: Path) -> None:
+    async with running(daemon(tmp_path)) as app:
+        port = httpx.URL(str(app.endpoints.api)).port
+        (tmp_path / "other").mkdir(mode=0o700)
+        with pytest.raises(ExceptionGroup) as raised:
+            await daemon(tmp_path / "other", ApiConfig(port=port or 0)).run()
+        assert raised.group_contains(ConfigError, match=r"api\.port")
+
+
+async def test_token_that_is_missing_ends_the_start_with_its_key(tmp_path: Path) -> None:
+    tokens = [TokenConfig("me", scopes=["read"], token_file=str(tmp_path / "none"))]
+    with pytest.raises(ConfigError, match=r"api\.tokens\[0\]\.token_file"):
+        daemon(tmp_path, ApiConfig(port=0, tokens=tokens))
+
+
+async def test_daemon_ends_in_time_with_everything_open(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(running(daemon(tmp_path)))
+        endpoint = str(app.endpoints.api)
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=endpoint, timeout=WAIT_S)
+        )
+        live = []
+        for path in ("/v1/events", "/v1/streams/gate/video.mjpeg"):
+            live.append(await stack.enter_async_context(client.stream("GET", path)))
+            assert live[-1].status_code == 200
+        url = endpoint.replace("http", "ws", 1) + "/v1/streams/gate/results"
+        socket = await stack.enter_async_context(connect(url))
+        await socket.recv()
+        app.request_stop()
+        async with asyncio.timeout(WAIT_S):
+            await socket.wait_closed()
+
+
+async def test_thread_that_ended_is_told_before_the_daemon_ends(tmp_path: Path) -> None:
+    async with (
+        running(daemon(tmp_path)) as app,
+        httpx.AsyncClient(base_url=str(app.endpoints.api), timeout=WAIT_S) as client,
+    ):
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended.set_result(None)
+        alive, app._inference_ended = app._inference_ended, ended
+        assert "inference" in problem(await client.get("/readyz"), 503, "not_ready")["detail"]
+        app._inference_ended = alive
