@@ -103,7 +103,9 @@ class Session:
             assert isinstance(picture, av.VideoFrame)
             assert picture.pts is not None
             number = read(picture.to_ndarray(format="rgb24"))
-            rtp_time = picture.pts % RTP_MODULUS
+            # aiortc counts from the first picture, and has no name for where it began.
+            origin = receiver._RTCRtpReceiver__timestamp_mapper._origin  # type: ignore[attr-defined]
+            rtp_time = (picture.pts + origin) % RTP_MODULUS
             yield Seen(number, rtp_time, picture.width, picture.height, time.time_ns())
 
 

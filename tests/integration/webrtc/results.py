@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -93,10 +94,12 @@ class ResultsSocket:
         self.frames: list[dict[str, Any]] = []
         self._url = f"{http.origin.replace('http', 'ws', 1)}/v1/streams/{stream_id}/results"
         self._masks = masks
+        self._open = ExitStack()
         self._thread = threading.Thread(target=self._run, name="results")
 
     def __enter__(self) -> Self:
-        self._socket = connect(f"{self._url}?masks={self._masks}")
+        opened = connect(f"{self._url}?masks={self._masks}")
+        self._socket = self._open.enter_context(opened)
         self._thread.start()
         return self
 
@@ -106,7 +109,7 @@ class ResultsSocket:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._socket.close()
+        self._open.close()
         self._thread.join()
 
     def _run(self) -> None:
