@@ -30,8 +30,8 @@ HEAD_TIMEOUT_S = 10.0
 TLS_TIMEOUT_S = 10.0
 # What was sent and is not taken by then ends the connection (tcp(7), TCP_USER_TIMEOUT).
 UNREAD_TIMEOUT_S = 30.0
-# Above the limit so many more are told so (503); the others are closed without a word.
-TOLD_ABOVE_LIMIT = 16
+# Above the limits so many more are told so (503); the others are closed without a word.
+REFUSED_AT_ONCE = 16
 # One client may hold this share of all connections.
 CLIENT_SHARE = 0.5
 _ACCEPT_RETRY_S = 0.5
@@ -130,8 +130,8 @@ class HttpProtocol(H11Protocol):
 class Acceptor:
     """Takes connections on sockets that listen, and serves each with uvicorn.
 
-    Bounds: ``limit`` connections at once, of one client ``CLIENT_SHARE`` of them; the next
-    ``TOLD_ABOVE_LIMIT`` are told so, all others are closed at once.
+    Bounds: ``limit`` connections at once, of one client ``CLIENT_SHARE`` of them; of the others
+    ``REFUSED_AT_ONCE`` are told so, and all further ones closed at once.
     """
 
     def __init__(
@@ -150,7 +150,8 @@ class Acceptor:
         self._limit = limit
         self._client_limit = max(1, int(limit * CLIENT_SHARE))
         self._of_client: Counter[str] = Counter()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._admitted: set[asyncio.Task[None]] = set()
+        self._refused: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -173,9 +174,10 @@ class Acceptor:
         """Cut every connection that is left; returns once they are gone, or the time is over."""
         for connection in tuple(self._state.connections):
             connection.transport.abort()
-        for task in tuple(self._serving):
+        connections = {*self._admitted, *self._refused}
+        for task in connections:
             task.cancel()
-        if waiting := {*self._serving, *self._state.tasks}:
+        if waiting := {*connections, *self._state.tasks}:
             await asyncio.wait(waiting, timeout=timeout_s)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -191,16 +193,17 @@ class Acceptor:
             return
         client = client_of(str(address[0]))
         refusal = self._refusal(client)
-        if len(self._serving) >= self._limit + TOLD_ABOVE_LIMIT:
+        group = self._admitted if refusal is None else self._refused
+        if refusal is not None and len(group) >= REFUSED_AT_ONCE:
             connection.close()
             return
         connection.setblocking(False)
         task = loop.create_task(self._serve(connection, client, refusal))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        group.add(task)
+        task.add_done_callback(group.discard)
 
     def _refusal(self, client: str) -> ProblemError | None:
-        if len(self._serving) >= self._limit:
+        if len(self._admitted) >= self._limit:
             return busy(f"{self._limit} connections are open already (api.limits.connections)", 5)
         if self._of_client[client] >= self._client_limit:
             return busy(f"{client} holds {self._client_limit} connections already", 5)
@@ -222,7 +225,8 @@ class Acceptor:
                 app_state={},
             )
 
-        self._of_client[client] += 1
+        if refusal is None:
+            self._of_client[client] += 1
         try:
             _cut_what_is_not_read(connection)
             await loop.connect_accepted_socket(
@@ -235,9 +239,13 @@ class Acceptor:
         except OSError:  # the peer's own trouble: no TLS, or gone
             connection.close()
         finally:
-            self._of_client[client] -= 1
-            if not self._of_client[client]:
-                del self._of_client[client]
+            if refusal is None:
+                self._left(client)
+
+    def _left(self, client: str) -> None:
+        self._of_client[client] -= 1
+        if not self._of_client[client]:
+            del self._of_client[client]
 
 
 def _cut_what_is_not_read(connection: socket.socket) -> None:

@@ -30,6 +30,8 @@ BODIES_BYTES = 64 * 1024 * 1024
 # Their credential is in the request itself.
 WITHOUT_CREDENTIAL = frozenset({"/v1/login", "/v1/logout"})
 _LARGEST_BODY_WITHOUT_CREDENTIAL = 1024
+# Far more than a request has. A million small mistakes would stop the event loop for seconds.
+JSON_VALUES = 8192
 _CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -100,6 +102,9 @@ class Gate:
             return
         body, taken = await self._body(scope, receive, headers)
         outgoing.request_ended = True
+        if body.count(b",") > JSON_VALUES and "json" in headers.get("content-type", ""):
+            self._receiving_bytes -= taken
+            raise ProblemError(413, f"the body holds more than {JSON_VALUES} values")
         try:
             await self._application(scope, _Replayed(body, receive), outgoing.send)
         finally:
@@ -227,6 +232,9 @@ class _Outgoing:
             message["headers"] = headers.raw
         elif message["type"] == "websocket.accept":
             self._accepted = True
+        elif message["type"] == "websocket.close" and not self._accepted:
+            # The router's way of saying that there is no WebSocket at this path.
+            raise ProblemError(404, "there is no WebSocket at this path")
         await self._send(message)
 
     async def refuse(self, problem: ProblemError, receive: Receive) -> None:

@@ -101,6 +101,17 @@ async def test_connections_above_the_limit_are_told_so() -> None:
                 break
 
 
+async def test_client_that_opens_ever_more_keeps_nobody_else_out() -> None:
+    async with serving(limited(connections=8)) as client:
+        port = client.base_url.port
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+        other = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        await Raw(*other).say(REQUEST)
+        assert (await Raw(*other).answer())[0] == 200
+        for _, writer in (*held, other):
+            writer.transport.abort()
+
+
 async def test_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.1)
     async with serving(limited()) as client:
@@ -191,6 +202,16 @@ async def test_body_is_limited_before_it_is_read() -> None:
                 b"Content-Length: 99999999999999999999\r\n\r\n"
             )
             await promising.refusal(413)
+
+
+async def test_values_of_a_body_are_limited() -> None:
+    """Small ones too: a message for each of a million stops the event loop for seconds."""
+    async with serving(limited()) as client:
+        many = {f"k{number}": 1 for number in range(20_000)}
+        assert "8192 values" in problem(await client.post("/v1/streams", json=many), 413)["detail"]
+        some = {f"k{number}": 1 for number in range(2000)}
+        refused = await client.post("/v1/streams", json=some)
+        assert len(problem(refused, 422, "invalid_request")["errors"]) == 32
 
 
 async def test_stranger_may_not_send_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
