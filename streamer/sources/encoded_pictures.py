@@ -47,7 +47,7 @@ class EncodedPictureReader:
         self._needs_keyframe = True
         self._last_timestamp: int | None = None
         self._presentation_time = 0
-        self._last_picture_s = time.monotonic()
+        self._undecoded_since_s: float | None = None
         self._warned_of_clock = False
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
@@ -62,6 +62,7 @@ class EncodedPictureReader:
             self._check_progress()
 
     def _take(self, picture: EncodedPicture, output: SourceOutput) -> None:
+        self._something_came()
         if self._needs_keyframe and not picture.is_keyframe:
             output.dropped(DropReason.NO_KEYFRAME)
             self._feed.request_keyframe()
@@ -107,7 +108,7 @@ class EncodedPictureReader:
             return
         self._warn_of_clock()
         capture_time_ns = self._feed.clock.capture_time_ns(pts)
-        self._last_picture_s = time.monotonic()
+        self._undecoded_since_s = None
         output.frame(
             DecodedFrame(
                 image=image,
@@ -142,14 +143,22 @@ class EncodedPictureReader:
 
     def _count_missed(self, output: SourceOutput) -> None:
         without_keyframe, behind = self._feed.take_missed()
+        if without_keyframe or behind:
+            self._something_came()
         if without_keyframe:
             output.dropped(DropReason.NO_KEYFRAME, without_keyframe)
         if behind:
             output.dropped(DropReason.BEHIND, behind)
             self._needs_keyframe = True
 
+    def _something_came(self) -> None:
+        if self._undecoded_since_s is None:
+            self._undecoded_since_s = time.monotonic()
+
     def _check_progress(self) -> None:
-        if time.monotonic() - self._last_picture_s < self._picture_timeout_s:
+        """Give up a peer that sends, but no pictures; that it sends at all is watched elsewhere."""
+        since_s = self._undecoded_since_s
+        if since_s is None or time.monotonic() - since_s < self._picture_timeout_s:
             return
         end = FeedEnd(
             SourceFailure.GARBAGE,
