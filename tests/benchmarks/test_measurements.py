@@ -69,8 +69,10 @@ def test_pictures_are_paired_with_their_pushes_by_media_time() -> None:
 
 
 def test_a_picture_is_as_old_as_its_last_capture() -> None:
-    # Numbers come again with every turn of the clip; an illegible picture has none.
-    capture = CaptureTimes([(0, 1000.0), (1, 1040.0), (None, 1080.0), (0, 9000.0), (1, 9040.0)])
+    # Numbers come again with every turn of the clip; an illegible picture has none. The page read
+    # the second picture 30 ms late.
+    first_turn = [(0, 0.0, 1000.0), (1, 40.0, 1070.0), (None, 80.0, 1080.0)]
+    capture = CaptureTimes([*first_turn, (0, 8000.0, 9000.0), (1, 8040.0, 9040.0)])
     assert capture.before(1, 1100.0) == 1040.0
     assert capture.before(1, 9100.0) == 9040.0
     assert capture.before(1, 1030.0) is None

@@ -1,6 +1,7 @@
 // What the tests need to know of a page and cannot see from outside; nothing of the page is changed.
 //
-// - instruments.captured: [number, Unix time in ms] of every picture the camera gave the page
+// - instruments.captured: [number, media time, Unix time in ms when it was read] of every picture of
+//   the camera. A busy page reads late: media time, also in ms, is what the camera itself counted
 // - instruments.iceServers(): servers that the page's peer connections were told to ask
 // - instruments.watch(video): from now on [number, RTP time, Unix time in ms] of every picture shown
 
@@ -19,7 +20,7 @@ window.instruments = (() => {
       const { value: frame, done } = await reader.read();
       if (done) return;
       const time = performance.timeOrigin + performance.now();
-      keep(captured, [frameCounter.read(frame), time]);
+      keep(captured, [frameCounter.read(frame), frame.timestamp / 1000, time]);
       frame.close();
     }
   }
