@@ -21,6 +21,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.exceptions import InvalidState
 
 from streamer.api.limits import client_of
 from streamer.api.problems import ProblemError, busy
@@ -42,6 +43,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which tells when its connection is gone."""
 
     on_lost: Callable[[], None] | None = None
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        try:
+            super().shutdown()
+        except InvalidState:  # the peer, or the route, said goodbye a moment ago
+            self.transport.close()
+
+    async def send(self, message: Any) -> None:
+        """Pass on what the application says."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True  # uvicorn logs an error for every refusal without it
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""

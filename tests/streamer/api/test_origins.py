@@ -146,12 +146,13 @@ async def test_websocket_needs_a_credential(monkeypatch: pytest.MonkeyPatch) -> 
             pass
 
 
-async def test_websocket_where_none_is_is_told() -> None:
+async def test_websocket_where_none_is_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(make_api(FakeCommands("gate"))) as client:
         for path in ("/v1/streams", "/nope", "/v1/streams/nope/results"):
             url = results_url(client).replace("/v1/streams/gate/results", path)
             status, document = await refused_socket(url)
             assert (status, document["status"]) == (404, 404)
+    assert not caplog.records  # strangers cannot fill the log
 
 
 async def test_websockets_count_as_open_streams_and_end_with_the_server() -> None:
