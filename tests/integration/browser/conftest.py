@@ -31,12 +31,16 @@ class Served:
 
 @contextmanager
 def serving(
-    folder: Path, *settings: str, scheme: str = "http", token: str | None = None
+    folder: Path,
+    *settings: str,
+    scheme: str = "http",
+    token: str | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Served]:
-    """``masklet run`` with nano, no streams and an API port of its own."""
+    """``masklet run`` with nano, no streams and an API port of its own; ``token`` is for us."""
     port = find_free_port()
     http = HttpClient(f"{scheme}://localhost:{port}", token)
-    with Masklet(folder).daemon(
+    with Masklet(folder, environment=environment or {}).daemon(
         f"api.port={port}",
         "state_directory=none",
         f"webrtc.media_timeout_s={MEDIA_TIMEOUT_S}",

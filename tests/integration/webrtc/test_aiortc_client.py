@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from statistics import fmean
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.conftest import eventually, find_free_port
+from tests.integration.browser.frame_counter import ImageArray, read
 from tests.integration.browser.scene import Scene, middle
 from tests.integration.webrtc.http_client import HttpClient
 from tests.integration.webrtc.peers import Camera, Seen, Session, pictures_of, publishing, watching
@@ -41,6 +44,34 @@ async def keep(session: Session, seen: list[Seen]) -> None:
     """Read a viewer's pictures until it ends."""
     async for picture in session.pictures():  # a comprehension would fill the list at the end
         seen.append(picture)  # noqa: PERF401
+
+
+def snapshot(http: HttpClient, stream_id: str, view: str) -> ImageArray:
+    """The newest picture, (H, W, 3)."""
+    answer = http.call("GET", f"/v1/streams/{stream_id}/snapshot.jpg?view={view}")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "image/jpeg")
+    return np.asarray(cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR))
+
+
+def compare_snapshots(http: HttpClient, stream_id: str, player: int) -> None:
+    """On the same picture, the overlay is drawn over the player and over nobody else."""
+    assert http.call("POST", f"/v1/streams/{stream_id}/pause").status in {200, 204}
+
+    def same_picture() -> list[ImageArray]:
+        # A frame that was in the model when the stream was paused may still come in between.
+        before, overlay, after = (
+            snapshot(http, stream_id, view) for view in ("clean", "overlay", "clean")
+        )
+        return [before, overlay] if np.array_equal(before, after) else []
+
+    clean, overlay = eventually(same_picture, WAIT_S, "one picture in both views")
+    number = read(clean)
+    assert number is not None
+    changed = np.abs(overlay.astype(int) - clean).max(axis=2) > 24
+    share = {each: changed[SCENE.mask(number, each)].mean() for each in range(1, 5)}
+    assert share[player] > 0.5, share
+    assert max(value for each, value in share.items() if each != player) < 0.1, share
+    assert http.call("POST", f"/v1/streams/{stream_id}/resume").status in {200, 204}
 
 
 @pytest.mark.parametrize("codec", ["video/VP8", "video/H264"])
@@ -91,6 +122,7 @@ async def test_a_clicked_player_is_followed_and_both_ways_out_agree(
                 scores = agreement(SCENE, messages, known(), object_id, PLAYER)
                 assert len(scores) >= 10
                 assert fmean(scores) > 0.4, scores
+                await asyncio.to_thread(compare_snapshots, http, "camera", PLAYER)
                 removal = f"/v1/streams/camera/objects/{object_id}"
                 assert (await asyncio.to_thread(http.call, "DELETE", removal)).status in {200, 204}
                 assert await viewer.delete() in {200, 204}
