@@ -18,6 +18,7 @@ from typing import Protocol
 from streamer.api.self_signed import SelfSignedCertificate, empty_tls_context
 from streamer.config import ApiConfig
 from streamer.errors import ConfigError
+from streamer.private_folder import make_private_folder
 from streamer.timing import Clock
 
 FOLDER = "tls"
@@ -103,7 +104,11 @@ def make_certificate(
         return UserCertificate(Path(api.tls_certificate), Path(api.tls_key))
     if not api.self_signed:
         return None
-    folder = None if state_folder is None else state_folder / FOLDER
+    folder = None
+    if state_folder is not None:
+        # Before what is in it: the parents of a folder are made for everybody to enter.
+        make_private_folder("state_directory", state_folder)
+        folder = state_folder / FOLDER
     certificate = SelfSignedCertificate(folder, further_names, clock)
     _log.info(
         "browsers will warn of the daemon's own certificate; its SHA-256 is %s",

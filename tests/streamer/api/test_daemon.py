@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from tests.streamer.fakes import FakeTracker
 SMALL = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
 
 
-def daemon(folder: Path, api: ApiConfig | None = None) -> App:
+def daemon(folder: Path, api: ApiConfig | None = None, *, state: Path | None = None) -> App:
     config = settings(folder, gate=StreamConfig(url=SMALL))
+    if state is not None:
+        config.state_directory = str(state)
     if api is not None:
         config.api = api
     return App(config, tracker=FakeTracker())  # type: ignore[arg-type]
@@ -38,6 +41,18 @@ async def test_log_says_where_the_page_is(tmp_path: Path, caplog: pytest.LogCapt
             assert (await client.get("/readyz")).json() == {"status": "ready"}
             assert (await client.get("/v1/info")).json()["model"] == "fake"
             assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_own_certificate_lies_with_the_state(tmp_path: Path) -> None:
+    for _ in range(2):
+        app = daemon(tmp_path, ApiConfig(port=0, self_signed=True), state=tmp_path / "state")
+        async with running(app):
+            assert str(app.endpoints.api).startswith("https://")
+            trusted = ssl.create_default_context(cafile=tmp_path / "state/tls/certificate.pem")
+            async with httpx.AsyncClient(verify=trusted, timeout=WAIT_S) as client:
+                answer = await client.get(f"{app.endpoints.api}/readyz")
+            assert answer.json() == {"status": "ready"}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
 async def test_daemon_does_without(tmp_path: Path) -> None:
