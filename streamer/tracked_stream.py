@@ -33,6 +33,7 @@ from tracker.errors import TrackerError
 from tracker.types import Track, TrackState
 
 PROMPTS_WAITING = 64
+WITHDRAWN = "withdrawn: not applied in time"
 HELD_FOR_S = 30.0
 # What a step may raise because of what it was given. Others are mistakes of ours, or a device
 # that is gone: they end the daemon, and its supervisor starts it anew.
@@ -86,11 +87,23 @@ class TrackedStream:
         self._failing = False
 
     def queue(self, request: PromptRequest) -> None:
-        """Keep a prompt for its frame; too many are rejected."""
+        """Keep a prompt for its frame; too many are rejected, those withdrawn give their place."""
+        if len(self._waiting) >= PROMPTS_WAITING:
+            self._drop_withdrawn()
         if len(self._waiting) < PROMPTS_WAITING:
             self._waiting.append(request)
         else:
             self.reject(request, f"{PROMPTS_WAITING} prompts wait for a frame already")
+
+    def _drop_withdrawn(self) -> None:
+        """On a stream without frames nobody else looks at what waits."""
+        kept: deque[PromptRequest] = deque()
+        for request in self._waiting:
+            if request.outcome.cancelled():
+                self._tell_rejected(request, WITHDRAWN)
+            else:
+                kept.append(request)
+        self._waiting = kept
 
     def due_requests(self, frame_index: int) -> list[PromptRequest]:
         """Take the prompts for this frame: at most one an object, in their order."""
@@ -103,7 +116,7 @@ class TrackedStream:
             elif request.begin():
                 due[object_id] = request
             else:
-                self._tell_rejected(request, "withdrawn: not applied in time")
+                self._tell_rejected(request, WITHDRAWN)
         self._waiting = later
         return list(due.values())
 

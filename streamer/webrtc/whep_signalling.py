@@ -105,6 +105,12 @@ class WhepSignalling:
         target = None if location is None else self._resolved(url, location)
         if target is None:
             raise self._failure(SourceFailure.REFUSED, "redirects to no address that can be used")
+        host = urlsplit(target).hostname
+        # A server that may be asked must not send us on to one that may not (api.url_hosts).
+        if host != urlsplit(self._url).hostname:
+            raise self._failure(
+                SourceFailure.REFUSED, f"redirects to {host}; give that server's address instead"
+            )
         return target
 
     def _resolved(self, url: str, location: str) -> str | None:

@@ -226,6 +226,15 @@ def test_prompts_beyond_the_bound_are_rejected_at_once(rig: Rig) -> None:
     assert not requests[0].outcome.done()
 
 
+def test_withdrawn_prompts_give_their_places_while_no_frame_comes(rig: Rig) -> None:
+    rig.stream("gate")
+    withdrawn = [rig.prompt("gate", number) for number in range(PROMPTS_WAITING)]
+    assert all(request.outcome.cancel() for request in withdrawn)
+    wanted = rig.prompt("gate", 500)
+    rig.frame("gate")
+    assert outcome(wanted).applied
+
+
 def test_commands_beyond_the_bound_are_refused(rig: Rig) -> None:
     rig.stream("gate")
     rig.tracker.held.clear()

@@ -233,6 +233,13 @@ def test_redirects_to_nowhere_are_refused(target: str) -> None:
         assert failure(server.port).reason is SourceFailure.REFUSED
 
 
+def test_redirects_to_another_host_are_refused_by_its_name() -> None:
+    with WhepServer(script=redirects(307, "http://localhost:9/whep")) as server:
+        error = failure(server.port)
+        assert error.reason is SourceFailure.REFUSED
+        assert "redirects to localhost; give that server's address instead" in str(error)
+
+
 def test_token_goes_to_the_server_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s3cret\n")
