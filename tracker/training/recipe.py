@@ -1,7 +1,8 @@
 """What a training run does: its phases, losses and sampling, as data.
 
-A recipe is plain numbers. ``NANO`` is the one that made the embedded checkpoint, ``FINE_TUNE``
-the one for the user's own masks; a TOML file given with ``--config`` replaces single values.
+A recipe is plain numbers. ``NANO`` is the one that made the embedded checkpoint's first version
+(``checkpoints/nano-second-run.toml`` went on from it), ``FINE_TUNE`` the one for the user's own
+masks; a TOML file given with ``--config`` replaces single values.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tracker.training.clip import ClipBatch
 from tracker.training.data import ComposedClips
 from tracker.training.folder_clips import find_sequences
 from tracker.training.loop import Run, Tally, Trainer
-from tracker.training.recipe import Phase, Recipe, RecipeError, load_recipe
+from tracker.training.recipe import FINE_TUNE, Phase, Recipe, RecipeError, load_recipe
 
 
 def trainer(config: ModelConfig, recipe: Recipe, out: Path) -> Trainer:
@@ -185,3 +185,10 @@ def test_a_bad_recipe_is_refused_with_the_reason(
     path.write_text(text)
     with pytest.raises(RecipeError, match=message):
         load_recipe(path, tiny_recipe)
+
+
+def test_the_second_run_s_file_is_a_recipe() -> None:
+    path = Path(__file__).parents[3] / "checkpoints" / "nano-second-run.toml"
+    recipe = load_recipe(path, FINE_TUNE)
+    assert recipe.phases[0].name == "again"
+    assert recipe.bfloat16
