@@ -79,6 +79,7 @@ def measure(duration_s: float, checkpoint: str) -> Cell:
     settings = [
         f"api.port={port}",
         "state_directory=none",
+        "history.duration_s=5",  # for the click; nothing else comes late
         f"model.{kind}={checkpoint}",
         "model.threads=0",  # as many as torch likes: the default, which other tests do without
     ]

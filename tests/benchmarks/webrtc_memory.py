@@ -28,7 +28,7 @@ from tests.integration.webrtc.slow_daemon import slow_masklet
 RATE_HZ = 30
 STEP_S = 2.0
 # The history of frames, jitter buffers and allocators fill before what is counted.
-SETTLED_AFTER_S = 15.0
+SETTLED_AFTER_S = 10.0
 SAMPLE_S = 1.0
 MEBIBYTE = 1 << 20
 STREAMS = ("slow", "paused")

@@ -78,7 +78,7 @@ class Visit:
         self.requested: list[Request] = []
         self.complaints: list[str] = []
         self._killed = False
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         context.add_init_script(path=_FRAME_COUNTER)
         context.add_init_script(path=_INSTRUMENTS)
         context.on("request", lambda request: self.requested.append(request))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.conftest import find_free_port
 from tests.integration.browser.chromium import chromium, visit
@@ -16,6 +16,9 @@ from tests.integration.browser.live_page import LivePage
 from tests.integration.browser.scene import Scene
 from tests.integration.webrtc.http_client import HttpClient
 from tests.masklet_process import Daemon, Masklet
+
+# Only used up by a test that fails, as in ``eventually``.
+expect.set_options(timeout=60_000)
 
 SCENE = Scene(turn=90)
 MEDIA_TIMEOUT_S = 2
@@ -44,6 +47,8 @@ def serving(
         f"api.port={port}",
         "state_directory=none",
         f"webrtc.media_timeout_s={MEDIA_TIMEOUT_S}",
+        # A click on a busy machine takes a while; what it hits must not depend on that.
+        "history.duration_s=10",
         *settings,
     ) as daemon:
         http.wait_until_ready(daemon)

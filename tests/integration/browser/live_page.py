@@ -75,7 +75,7 @@ class LivePage:
     def wait_for_picture(self) -> None:
         """Wait until the live video moves, with results in step."""
         self.watch(self.video)
-        expect(self.stage).to_have_attribute("data-in-step", "true", timeout=WAIT_S * 1000)
+        expect(self.stage).to_have_attribute("data-in-step", "true")
         eventually(lambda: len(self.shown()) >= 3, WAIT_S, "pictures with numbers on the page")
 
     def watch(self, video: Locator) -> None:
