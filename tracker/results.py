@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tracker.masks import boxes_of, without_overlap
 from tracker.options import TrackerOptions
+from tracker.positive_region import MaskRegion, positive_region
 from tracker.transforms import resize_logits
 from tracker.types import MaskArray, Track, TrackState
 
@@ -22,12 +23,15 @@ from tracker.types import MaskArray, Track, TrackState
 class FrameMasks:
     """The masks of one frame's objects, still on the device.
 
-    ``mask_nHW`` bool, and of these ``box_n4`` (half-open) and ``area_n``, both int64.
+    ``regions``: of each object a part of the frame outside which its mask is empty.
+    ``box_n4`` (half-open) and ``area_n``, both int64, are of the mask in the whole frame.
     """
 
     object_ids: list[int]
     logits_n1hw: Tensor
-    mask_nHW: Tensor
+    height: int
+    width: int
+    regions: list[MaskRegion]
     box_n4: Tensor
     area_n: Tensor
 
@@ -41,6 +45,17 @@ class FrameMasks:
         options: TrackerOptions,
     ) -> FrameMasks:
         """Upsample. ``before``: logits that the frame's objects had until now, for ownership."""
+        if logits_n1hw.device.type == "cpu" and not options.non_overlap:
+            regions = [positive_region(logits[0], height, width) for logits in logits_n1hw]
+            return FrameMasks(
+                object_ids,
+                logits_n1hw,
+                height,
+                width,
+                regions,
+                torch.cat([region.box_14() for region in regions]),
+                torch.tensor([region.area() for region in regions]),
+            )
         if options.non_overlap:
             # In the frame's order, so that a tie goes to the same object in every correction.
             everyone = before | dict(zip(object_ids, logits_n1hw.unbind(), strict=True))
@@ -53,7 +68,13 @@ class FrameMasks:
             full = resize_logits(logits_n1hw, height, width)
         mask_nHW = full[:, 0] > 0
         return FrameMasks(
-            object_ids, logits_n1hw, mask_nHW, boxes_of(mask_nHW), mask_nHW.flatten(1).sum(dim=1)
+            object_ids,
+            logits_n1hw,
+            height,
+            width,
+            [MaskRegion(0, 0, mask_HW) for mask_HW in mask_nHW],
+            boxes_of(mask_nHW),
+            mask_nHW.flatten(1).sum(dim=1),
         )
 
 
@@ -79,11 +100,10 @@ def tracks_of(
     )
     host_numbers = numbers.tolist()
     boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1, *_ in host_numbers]
-    crops = _crops([mask_HW for frame in frames for mask_HW in frame.mask_nHW], boxes)
+    crops = _crops([region for frame in frames for region in frame.regions], boxes)
     rows = iter(zip(boxes, crops, host_numbers, strict=True))
     tracks_by_frame = []
     for frame in frames:
-        height, width = frame.mask_nHW.shape[1:]
         logits = frame.logits_n1hw[:, 0].cpu().numpy() if options.return_logits else None
         tracks = []
         for place, object_id in enumerate(frame.object_ids):
@@ -97,8 +117,8 @@ def tracks_of(
                     area=int(area),
                     predicted_iou=predicted_iou,
                     object_score=object_score,
-                    frame_height=height,
-                    frame_width=width,
+                    frame_height=frame.height,
+                    frame_width=frame.width,
                     logits=None if logits is None else logits[place].copy(),
                 )
             )
@@ -106,9 +126,9 @@ def tracks_of(
     return tracks_by_frame
 
 
-def _crops(masks_HW: list[Tensor], boxes: list[tuple[int, int, int, int]]) -> list[MaskArray]:
+def _crops(regions: list[MaskRegion], boxes: list[tuple[int, int, int, int]]) -> list[MaskArray]:
     """Every mask inside its box, each in memory of its own: a track may be kept alone."""
-    cuts = [mask[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(masks_HW, boxes, strict=True)]
+    cuts = [region.cut(box) for region, box in zip(regions, boxes, strict=True)]
     flat = torch.cat([cut.flatten() for cut in cuts]).cpu().numpy()
     ends = np.cumsum([cut.numel() for cut in cuts])
     return [
