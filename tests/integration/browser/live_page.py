@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,6 +165,16 @@ class LivePage:
     def click(self, player: int) -> None:
         """Click on a player where he is now."""
         self.page.mouse.click(*self.place_of(player))
+
+    @contextmanager
+    def long_press(self, player: int) -> Iterator[None]:
+        """Keep a finger on a player for as long as the block."""
+        x, y = self.place_of(player)
+        touch = self.visitor.context.new_cdp_session(self.page)
+        event = {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+        touch.send("Input.dispatchTouchEvent", event)
+        yield
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def point_with_keyboard(self, player: int) -> None:
         """Move the crosshair from the middle of the picture onto a player, by the arrow keys."""

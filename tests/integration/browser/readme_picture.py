@@ -86,7 +86,7 @@ def main() -> None:
         taken = visitor.screenshot("readme")
     # A palette is enough for what is mostly flat, and keeps the repository small.
     with Image.open(taken) as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+        picture.convert("RGB").quantize(144, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
     size = PICTURE.stat().st_size
     sys.stdout.write(f"{PICTURE}: {size} bytes\n")
     if size > LARGEST_BYTES:

@@ -133,6 +133,8 @@ def test_a_player_is_followed_by_touch_on_a_small_screen(
         page.page.touchscreen.tap(*page.place_of(PLAYER))
         expect(page.rows).to_have_count(1)
         assert page.followed(recording, no_objects) == PLAYER
+        with page.long_press(PLAYER):  # a negative point: not this part of him
+            expect(page.notes).to_contain_text("was corrected")
         width, content = page.page.evaluate(
             "[document.documentElement.clientWidth, document.documentElement.scrollWidth]"
         )
