@@ -33,7 +33,7 @@ demo: $(VENV)/.installed ## the synthetic match, tracked live: make demo DURATIO
 install: $(VENV)/.installed ## the environment and the masklet command in .venv/bin
 
 .PHONY: test
-test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages ## everything, with a real RTSP server
+test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages ## everything, with a real RTSP server and a real browser
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -52,7 +52,7 @@ wheel: $(VENV)/.installed-dev ## dist/masklet-*.whl
 
 .PHONY: clean
 clean: ## remove what was built, the environment too
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache $(OUTPUT_DIR)
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache $(OUTPUT_DIR) artefacts
 	@rm -rf $(NODE_EXAMPLE)/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
