@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,8 +42,21 @@ _LINGER_MS = 200
 _log = logging.getLogger(__name__)
 
 
-class Commands(Protocol):
-    """What can be asked of the daemon; the methods raise ``MaskletError`` to refuse."""
+class StreamCommands(Protocol):
+    """What can be asked of the streams; the methods raise ``MaskletError`` to refuse."""
+
+    def statuses(self) -> Iterable[StreamStatus]:
+        """How every stream does."""
+
+    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        """Begin another stream."""
+
+    async def remove(self, stream_id: str) -> None:
+        """End a stream."""
+
+
+class ObjectCommands(Protocol):
+    """What can be asked of the objects; the methods raise ``MaskletError`` to refuse."""
 
     async def prompt(
         self,
@@ -56,20 +69,8 @@ class Commands(Protocol):
     ) -> PromptOutcome:
         """Apply a prompt on the stream's next frame, or to ``correct`` on its newest."""
 
-    async def remove_object(self, stream_id: str, object_id: int) -> None:
+    async def remove(self, stream_id: str, object_id: int) -> None:
         """Stop following an object."""
-
-    async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
-        """Begin another stream."""
-
-    async def remove_stream(self, stream_id: str) -> None:
-        """End a stream."""
-
-    def statuses(self) -> Iterable[StreamStatus]:
-        """How every stream does."""
-
-    def request_stop(self) -> None:
-        """End the daemon."""
 
 
 class ControlServer:
@@ -80,9 +81,18 @@ class ControlServer:
     mode 0600 in a folder with mode 0700: whoever can open it, may command.
     """
 
-    def __init__(self, endpoint: str, commands: Commands) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        streams: StreamCommands,
+        objects: ObjectCommands,
+        request_stop: Callable[[], None],
+    ) -> None:
+        """``request_stop`` ends the daemon."""
         self.endpoint = endpoint
-        self._commands = commands
+        self._streams = streams
+        self._objects = objects
+        self._request_stop = request_stop
         self._context: zmq.asyncio.Context | None = None
         self._socket: zmq.asyncio.Socket | None = None
         self._bound: Path | None = None
@@ -153,11 +163,10 @@ class ControlServer:
             await self._socket.send_multipart([*envelope, encode(reply)])
 
     async def _carry_out(self, command: Command) -> PromptApplied | StreamList | None:
-        commands = self._commands
         match command:
             case PromptCommand():
                 return _applied(
-                    await commands.prompt(
+                    await self._objects.prompt(
                         command.stream_id,
                         prompt_of(command),
                         command.label,
@@ -166,16 +175,16 @@ class ControlServer:
                     )
                 )
             case RemoveObjectCommand():
-                await commands.remove_object(command.stream_id, command.object_id)
+                await self._objects.remove(command.stream_id, command.object_id)
             case ListStreamsCommand():
-                return StreamList([_summary(status) for status in commands.statuses()])
+                return StreamList([_summary(status) for status in self._streams.statuses()])
             case AddStreamCommand():
-                await commands.add_stream_from(command.stream_id, command.settings)
+                await self._streams.add_from(command.stream_id, command.settings)
             case RemoveStreamCommand():
-                await commands.remove_stream(command.stream_id)
+                await self._streams.remove(command.stream_id)
             case StopCommand():
                 _log.info("asked to stop over the control socket")
-                commands.request_stop()
+                self._request_stop()
         return None
 
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+from collections.abc import Callable
 
 from streamer.api.application import make_application
 from streamer.api.authorisation import Authorisation
-from streamer.api.context import ApiContext, Commands
+from streamer.api.context import ApiContext, ObjectCommands, StreamCommands
 from streamer.api.event_hub import EventHub
 from streamer.api.limits import OpenStreams
 from streamer.api.server import ApiServer
 from streamer.api.tls import Certificate, make_certificate
 from streamer.config import MaskletConfig
-from streamer.errors import UnknownStreamError
 from streamer.metrics import Metrics
 from streamer.network_checks import is_loopback
 from streamer.picture.hub import PictureHub
 from streamer.picture.whep_server import WhepServer
-from streamer.sinks.base import Sink
 from streamer.sinks.json_results import ResultsHub
 from streamer.state_folder import state_folder
 from streamer.timing import Clock
-from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.whip import Whip
 
 # A browser keeps cookies by host, not by port: two daemons on one machine need two names.
@@ -34,41 +33,49 @@ _log = logging.getLogger(__name__)
 class Api:
     """Control API, live pictures and page at ``api.host:api.port``.
 
-    ``bind`` takes the port, ``start`` serves, ``close`` ends within a time. ``sinks``
-    are to be given what the daemon publishes.
+    ``bind`` takes the port, ``start`` serves, ``close`` ends within a time.
     """
 
     def __init__(
         self,
-        commands: Commands,
         config: MaskletConfig,
         *,
+        streams: StreamCommands,
+        objects: ObjectCommands,
+        events: EventHub,
+        results: ResultsHub,
+        picture: PictureHub,
+        whep: WhepServer,
         whip: Whip,
-        ice_settings: IceSettings,
-        metrics: Metrics,
+        model_name: str,
+        device_name: str,
+        not_ready: Callable[[], list[str]],
         maximum_streams: int,
+        metrics: Metrics,
         clock: Clock,
     ) -> None:
         """Read the tokens. Raises ``ConfigError`` for one that cannot be used."""
-        self._commands = commands
         self._config = config
-        self._whip = whip
-        self._metrics = metrics
-        self._maximum_streams = maximum_streams
         self._clock = clock
-        self._authorisation = Authorisation(config.api.tokens, clock)
-        self._events = EventHub()
-        self._results = ResultsHub(metrics, clock)
-        self._picture = PictureHub(config.picture, metrics, clock)
-        self._whep = WhepServer(
-            self._picture,
-            ice_settings,
-            maximum_viewers=config.webrtc.viewers,
-            has_stream=self._has_stream,
+        self._context = ApiContext(
+            config=config,
+            streams=streams,
+            objects=objects,
+            events=events,
+            results=results,
+            picture=picture,
+            whep=whep,
+            whip=whip,
+            model_name=model_name,
+            device_name=device_name,
+            not_ready=not_ready,
+            maximum_streams=maximum_streams,
             metrics=metrics,
-            clock=clock,
+            authorisation=Authorisation(config.api.tokens, clock),
+            open_streams=OpenStreams(config.api.limits.open_streams),
+            secure=False,
+            cookie_name=_COOKIE_PREFIX,
         )
-        self.sinks: tuple[Sink, ...] = (self._events, self._results, self._picture)
         self._certificate: Certificate | None = None
         self._server = ApiServer(
             config.api.host, config.api.port, connections=config.api.limits.connections
@@ -96,18 +103,8 @@ class Api:
 
     def start(self) -> None:
         """Put the routes together and serve them."""
-        context = ApiContext(
-            commands=self._commands,
-            config=self._config,
-            metrics=self._metrics,
-            authorisation=self._authorisation,
-            events=self._events,
-            results=self._results,
-            picture=self._picture,
-            whep=self._whep,
-            whip=self._whip,
-            open_streams=OpenStreams(self._config.api.limits.open_streams),
-            maximum_streams=self._maximum_streams,
+        context = dataclasses.replace(
+            self._context,
             secure=self._certificate is not None,
             cookie_name=f"{_COOKIE_PREFIX}_{self._server.port}",
         )
@@ -128,10 +125,10 @@ class Api:
 
     async def close(self, timeout_s: float) -> None:
         """End what is open, within ``timeout_s``."""
-        self._events.end_readers()
-        self._results.end_readers()
-        self._picture.end_watching()
-        viewers = asyncio.ensure_future(self._whep.close())
+        self._context.events.end_readers()
+        self._context.results.end_readers()
+        self._context.picture.end_watching()
+        viewers = asyncio.ensure_future(self._context.whep.close())
         await asyncio.gather(
             self._server.close(timeout_s), asyncio.wait({viewers}, timeout=timeout_s)
         )
@@ -140,10 +137,3 @@ class Api:
         while True:
             await asyncio.sleep(CERTIFICATE_CHECK_S)
             await asyncio.to_thread(certificate.refresh)
-
-    def _has_stream(self, stream_id: str) -> bool:
-        try:
-            self._commands.stream_config(stream_id)
-        except UnknownStreamError:
-            return False
-        return True

@@ -1,8 +1,8 @@
-"""What the routes are given: the daemon's commands, and the parts they serve."""
+"""What the routes are given: the daemon's streams and objects, and the parts they serve."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,28 +20,19 @@ from streamer.webrtc.whip import Whip
 from tracker.types import Prompt
 
 
-class Commands(Protocol):
-    """What can be asked of the daemon; the methods raise ``MaskletError`` to refuse."""
+class StreamCommands(Protocol):
+    """What can be asked of the streams; the methods raise ``MaskletError`` to refuse."""
 
     def statuses(self) -> Iterable[StreamStatus]:
         """How every stream does."""
 
-    def not_ready(self) -> list[str]:
-        """The parts without which no result is made or sent, and that do not run."""
-
-    def model_name(self) -> str:
-        """The network's name."""
-
-    def device_name(self) -> str:
-        """Where it runs."""
-
-    def stream_config(self, stream_id: str) -> StreamConfig:
+    def config(self, stream_id: str) -> StreamConfig:
         """The settings a stream runs with."""
 
-    async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         """Begin another stream."""
 
-    async def change_stream(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         """Change some settings of a stream; its objects stay."""
 
     async def pause(self, stream_id: str) -> None:
@@ -50,13 +41,17 @@ class Commands(Protocol):
     async def resume(self, stream_id: str) -> None:
         """Track a paused stream again."""
 
-    async def remove_stream(self, stream_id: str) -> None:
+    async def remove(self, stream_id: str) -> None:
         """End a stream."""
 
-    def objects(self, stream_id: str) -> Sequence[ObjectSummary]:
+
+class ObjectCommands(Protocol):
+    """What can be asked of the objects; the methods raise ``MaskletError`` to refuse."""
+
+    def of(self, stream_id: str) -> Sequence[ObjectSummary]:
         """The objects of a stream, as on its newest frame."""
 
-    def next_object_id(self, stream_id: str) -> int:
+    def next_id(self, stream_id: str) -> int:
         """The smallest id that was never used in this stream."""
 
     async def prompt(
@@ -82,20 +77,25 @@ class Commands(Protocol):
     ) -> PromptOutcome:
         """What a prompt would do; changes nothing."""
 
-    async def rename_object(
+    async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
     ) -> None:
         """Give an object another name or colour; None leaves it, "" takes it away."""
 
-    async def remove_object(self, stream_id: str, object_id: int) -> None:
+    async def remove(self, stream_id: str, object_id: int) -> None:
         """Stop following an object."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """Collaborators of the routes; ``secure`` says that the server speaks TLS."""
+    """Collaborators of the routes.
 
-    commands: Commands
+    ``not_ready`` lists the parts without which no result is made or sent, and that do not run;
+    ``secure`` says that the server speaks TLS.
+    """
+
+    streams: StreamCommands
+    objects: ObjectCommands
     config: MaskletConfig
     metrics: Metrics
     authorisation: Authorisation
@@ -105,6 +105,9 @@ class ApiContext:
     whep: WhepServer
     whip: Whip
     open_streams: OpenStreams
+    model_name: str
+    device_name: str
+    not_ready: Callable[[], list[str]]
     maximum_streams: int
     secure: bool
     cookie_name: str

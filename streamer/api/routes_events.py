@@ -49,7 +49,7 @@ def events_router(context: ApiContext) -> APIRouter:
         how many: the daemon was started anew, or the reader was away for too long.
         """
         if stream is not None:
-            context.commands.stream_config(stream)  # refuses a name that is none
+            context.streams.config(stream)  # refuses a name that is none
         start, missed = context.events.start_of(last_event_id, last)
         return LiveResponse(
             _lines(context.events, start, missed, stream),

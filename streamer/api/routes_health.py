@@ -29,7 +29,7 @@ def health_router(context: ApiContext) -> APIRouter:
 
         Needs no token; says no more than which part is missing.
         """
-        if missing := context.commands.not_ready():
+        if missing := context.not_ready():
             raise ProblemError(503, f"not running: {', '.join(missing)}", "not_ready")
         return Health(status="ready")
 
@@ -50,8 +50,8 @@ def health_router(context: ApiContext) -> APIRouter:
         limits = context.config.api.limits
         return Info(
             version=version("masklet"),
-            model=context.commands.model_name(),
-            device=context.commands.device_name(),
+            model=context.model_name,
+            device=context.device_name,
             epoch=context.events.epoch,
             secure=context.secure,
             open=context.authorisation.is_open,

@@ -62,7 +62,7 @@ def _pictures(context: ApiContext) -> APIRouter:
         stream_id: str, view: _View = View.OVERLAY, width: _Width = None
     ) -> Response:
         """The newest tracked frame as JPEG; 503 with `Retry-After` before there is one."""
-        context.commands.stream_config(stream_id)
+        context.streams.config(stream_id)
         try:
             jpeg = await picture.snapshot(stream_id, view, width)
         except NoPictureError as error:
@@ -81,7 +81,7 @@ def _pictures(context: ApiContext) -> APIRouter:
 
         `width` is limited by `picture.width`. An `img` element shows it.
         """
-        context.commands.stream_config(stream_id)
+        context.streams.config(stream_id)
         try:
             picture.check_jpegs(stream_id, view, width)
         except PictureBusyError as error:
@@ -110,7 +110,7 @@ def _results(context: ApiContext) -> APIRouter:
     @router.websocket("/v1/streams/{stream_id}/results", dependencies=[reads_websocket])
     async def results(websocket: WebSocket, stream_id: str) -> None:
         """One JSON text a frame, event or state; ``masks`` is rle, polygon or none."""
-        context.commands.stream_config(stream_id)
+        context.streams.config(stream_id)
         masks = _masks(websocket.query_params.get("masks", JsonMasks.RLE))
         with context.results.read(stream_id, masks) as reader:
             await websocket.accept()

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from streamer.api.authorisation import controls, reads
-from streamer.api.context import ApiContext, Commands
+from streamer.api.context import ApiContext, StreamCommands
 from streamer.api.problems import InvalidField, ProblemError, problems
 from streamer.api.schemas_objects import (
     MaskInput,
@@ -33,13 +33,13 @@ ObjectPath = Annotated[int, Path(ge=0, lt=2**31)]
 def objects_router(context: ApiContext) -> APIRouter:
     """``/v1/streams/{stream_id}/objects`` and ``…/preview``."""
     router = APIRouter(prefix="/v1/streams/{stream_id}", tags=["objects"])
-    commands = context.commands
+    objects = context.objects
     changes = problems(401, 403, 404, 409, 415, 422)
 
     @router.get("/objects", dependencies=[reads], responses=problems(401, 403, 404))
     async def list_objects(stream_id: str) -> ObjectsAnswer:
         """Every object of a stream, as on its newest frame."""
-        return objects_answer(commands.objects(stream_id))
+        return objects_answer(objects.of(stream_id))
 
     @router.post("/objects", dependencies=[controls], status_code=201, responses=changes)
     async def start_object(stream_id: str, body: NewObject, response: Response) -> PromptAnswer:
@@ -48,12 +48,12 @@ def objects_router(context: ApiContext) -> APIRouter:
         The answer has its mask on that frame, and on the newest one after what followed was
         caught up. A frame that is no longer held is refused (`prompt_rejected`).
         """
-        mask = await _mask(commands, stream_id, body.mask)
+        mask = await _mask(context.streams, stream_id, body.mask)
         # Nothing is awaited between asking for the id and the prompt that uses it.
         object_id = body.object_id
         if object_id is None:
-            object_id = commands.next_object_id(stream_id)
-        outcome = await commands.prompt(
+            object_id = objects.next_id(stream_id)
+        outcome = await objects.prompt(
             stream_id,
             body.prompt(object_id, mask),
             body.label,
@@ -70,9 +70,9 @@ def objects_router(context: ApiContext) -> APIRouter:
         stream_id: str, object_id: ObjectPath, body: PromptBody
     ) -> PromptAnswer:
         """Prompt an object again: `correct` refines it, without it the object starts anew."""
-        mask = await _mask(commands, stream_id, body.mask)
+        mask = await _mask(context.streams, stream_id, body.mask)
         return _applied(
-            await commands.prompt(
+            await objects.prompt(
                 stream_id,
                 body.prompt(object_id, mask),
                 body.label,
@@ -89,12 +89,12 @@ def objects_router(context: ApiContext) -> APIRouter:
 
         The frame is held for a while, so that the same prompt can be confirmed on it.
         """
-        mask = await _mask(commands, stream_id, body.mask)
+        mask = await _mask(context.streams, stream_id, body.mask)
         object_id = body.object_id
         if object_id is None:
-            object_id = commands.next_object_id(stream_id)
+            object_id = objects.next_id(stream_id)
         return _applied(
-            await commands.preview(
+            await objects.preview(
                 stream_id,
                 body.prompt(object_id, mask),
                 moment=body.moment(),
@@ -107,13 +107,13 @@ def objects_router(context: ApiContext) -> APIRouter:
         stream_id: str, object_id: ObjectPath, change: ObjectChange
     ) -> ObjectAnswer:
         """Give an object another name or colour."""
-        await commands.rename_object(
+        await objects.rename(
             stream_id,
             object_id,
             label=_changed(change, "label", change.label),
             colour=_changed(change, "colour", change.colour),
         )
-        for summary in commands.objects(stream_id):
+        for summary in objects.of(stream_id):
             if summary.object_id == object_id:
                 return object_answer(summary)
         raise UnknownObjectError(f"stream {stream_id} has no object {object_id}")
@@ -126,20 +126,22 @@ def objects_router(context: ApiContext) -> APIRouter:
     )
     async def remove_object(stream_id: str, object_id: ObjectPath) -> None:
         """Stop following an object."""
-        await commands.remove_object(stream_id, object_id)
+        await objects.remove(stream_id, object_id)
 
     return router
 
 
-async def _mask(commands: Commands, stream_id: str, given: MaskInput | None) -> MaskArray | None:
+async def _mask(
+    streams: StreamCommands, stream_id: str, given: MaskInput | None
+) -> MaskArray | None:
     """The mask that was sent. Raises ``ProblemError``.
 
     Its size is the picture's before anything is unpacked: a few bytes cannot fill the memory.
     """
     if given is None:
         return None
-    commands.stream_config(stream_id)  # refuses a name that is none
-    (status,) = (each for each in commands.statuses() if each.stream_id == stream_id)
+    streams.config(stream_id)  # refuses a name that is none
+    (status,) = (each for each in streams.statuses() if each.stream_id == stream_id)
     height, width = given.size
     if (width, height) != (status.width, status.height):
         size = f"{status.height}, {status.width}" if status.width else "not known yet"

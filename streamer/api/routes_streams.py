@@ -22,11 +22,11 @@ from streamer.errors import UnknownStreamError
 def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     """``/v1/streams`` and what is under it, but for objects and pictures."""
     router = APIRouter(prefix="/v1/streams", tags=["streams"])
-    commands = context.commands
+    streams = context.streams
 
     def described(stream_id: str) -> StreamAnswer:
-        config = commands.stream_config(stream_id)
-        for status in commands.statuses():
+        config = streams.config(stream_id)
+        for status in streams.statuses():
             if status.stream_id == stream_id:
                 return stream_answer(status, config)
         raise UnknownStreamError(f"the stream {stream_id!r} was removed")
@@ -36,8 +36,8 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         """How every stream does."""
         return StreamsAnswer(
             streams=[
-                stream_answer(status, commands.stream_config(status.stream_id))
-                for status in commands.statuses()
+                stream_answer(status, streams.config(status.stream_id))
+                for status in streams.statuses()
             ]
         )
 
@@ -51,13 +51,13 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         """
         settings = settings_in(new)
         await url_rules.check_new(settings)
-        if len(list(commands.statuses())) >= context.maximum_streams:
+        if len(list(streams.statuses())) >= context.maximum_streams:
             raise ProblemError(
                 409,
                 f"{context.maximum_streams} streams run already; remove one first",
                 "limit_reached",
             )
-        await commands.add_stream_from(new.id, settings)
+        await streams.add_from(new.id, settings)
         response.headers["Location"] = f"/v1/streams/{new.id}"
         return described(new.id)
 
@@ -77,8 +77,8 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         The camera is connected anew only where the change concerns the connection.
         """
         settings = settings_in(change)
-        await url_rules.check_change(commands.stream_config(stream_id), settings)
-        await commands.change_stream(stream_id, settings)
+        await url_rules.check_change(streams.config(stream_id), settings)
+        await streams.change(stream_id, settings)
         return described(stream_id)
 
     @router.delete(
@@ -89,14 +89,14 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     )
     async def remove_stream(stream_id: str) -> None:
         """End a stream and remove its objects."""
-        await commands.remove_stream(stream_id)
+        await streams.remove(stream_id)
 
     @router.post(
         "/{stream_id}/pause", dependencies=[controls], responses=problems(401, 403, 404, 409)
     )
     async def pause(stream_id: str) -> StreamAnswer:
         """Stop tracking; the camera stays connected and the objects stay."""
-        await commands.pause(stream_id)
+        await streams.pause(stream_id)
         return described(stream_id)
 
     @router.post(
@@ -104,7 +104,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     )
     async def resume(stream_id: str) -> StreamAnswer:
         """Track again."""
-        await commands.resume(stream_id)
+        await streams.resume(stream_id)
         return described(stream_id)
 
     return router

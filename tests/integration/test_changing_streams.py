@@ -25,40 +25,40 @@ def app_with(folder: Path, **streams: StreamConfig) -> App:
 async def test_changed_url_keeps_the_objects(tmp_path: Path) -> None:
     gate = StreamConfig(SMALL, objects=[ObjectConfig(7, "ball", box=BOX)])
     async with running(app_with(tmp_path, gate=gate)) as app:
-        await until(lambda: app.statuses()[0].object_ids == (7,))
-        (before,) = app.statuses()
-        await app.change_stream("gate", {"url": SMALL.replace("seed=3", "seed=4")})
-        await until(lambda: app.statuses()[0].session_id != before.session_id)
-        await until(lambda: app.statuses()[0].frames_tracked > before.frames_tracked + 2)
-        (after,) = app.statuses()
+        await until(lambda: app.streams.statuses()[0].object_ids == (7,))
+        (before,) = app.streams.statuses()
+        await app.streams.change("gate", {"url": SMALL.replace("seed=3", "seed=4")})
+        await until(lambda: app.streams.statuses()[0].session_id != before.session_id)
+        await until(lambda: app.streams.statuses()[0].frames_tracked > before.frames_tracked + 2)
+        (after,) = app.streams.statuses()
         assert after.object_ids == (7,)
         assert after.url.endswith("seed=4&width=160&height=96&rate_hz=10")
-        assert app.stream_config("gate").url == SMALL.replace("seed=3", "seed=4")
-        assert app.stream_config("gate").objects == gate.objects
+        assert app.streams.config("gate").url == SMALL.replace("seed=3", "seed=4")
+        assert app.streams.config("gate").objects == gate.objects
 
 
 async def test_change_of_another_setting_keeps_the_connection(tmp_path: Path) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
-        await until(lambda: app.statuses()[0].frames_tracked)
-        (before,) = app.statuses()
-        await app.change_stream("gate", {"max_rate_hz": 5, "reconnect": {"maximum_s": 9}})
-        await until(lambda: app.statuses()[0].frames_dropped.get("rate_limit"))
-        assert app.statuses()[0].session_id == before.session_id
-        assert app.stream_config("gate").reconnect.initial_s == 0.05
+        await until(lambda: app.streams.statuses()[0].frames_tracked)
+        (before,) = app.streams.statuses()
+        await app.streams.change("gate", {"max_rate_hz": 5, "reconnect": {"maximum_s": 9}})
+        await until(lambda: app.streams.statuses()[0].frames_dropped.get("rate_limit"))
+        assert app.streams.statuses()[0].session_id == before.session_id
+        assert app.streams.config("gate").reconnect.initial_s == 0.05
 
 
 async def test_paused_stream_is_not_tracked_until_resumed(tmp_path: Path) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
-        await until(lambda: app.statuses()[0].frames_tracked)
-        await app.pause("gate")
-        await app.pause("gate")  # twice is no error
-        await until(lambda: app.statuses()[0].frames_dropped.get("paused", 0) > 2)
-        (paused,) = app.statuses()
+        await until(lambda: app.streams.statuses()[0].frames_tracked)
+        await app.streams.pause("gate")
+        await app.streams.pause("gate")  # twice is no error
+        await until(lambda: app.streams.statuses()[0].frames_dropped.get("paused", 0) > 2)
+        (paused,) = app.streams.statuses()
         assert paused.paused
         assert paused.state is StreamState.LIVE
-        await app.resume("gate")
-        await until(lambda: app.statuses()[0].frames_tracked > paused.frames_tracked + 1)
-        (resumed,) = app.statuses()
+        await app.streams.resume("gate")
+        await until(lambda: app.streams.statuses()[0].frames_tracked > paused.frames_tracked + 1)
+        (resumed,) = app.streams.statuses()
         assert not resumed.paused
         assert resumed.session_id == paused.session_id
 
@@ -66,20 +66,20 @@ async def test_paused_stream_is_not_tracked_until_resumed(tmp_path: Path) -> Non
 async def test_fewer_objects_than_are_followed_are_refused(tmp_path: Path) -> None:
     gate = StreamConfig(SMALL, objects=[ObjectConfig(1, box=BOX), ObjectConfig(2, box=BOX)])
     async with running(app_with(tmp_path, gate=gate)) as app:
-        await until(lambda: app.statuses()[0].object_ids == (1, 2))
-        await app.remove_object("gate", 1)
+        await until(lambda: app.streams.statuses()[0].object_ids == (1, 2))
+        await app.objects.remove("gate", 1)
         with pytest.raises(ConfigError, match=r"gate\.objects holds 2 objects, .*allows 1"):
-            await app.change_stream("gate", {"max_objects": 1})
-        await app.change_stream("gate", {"max_objects": 3})
+            await app.streams.change("gate", {"max_objects": 1})
+        await app.streams.change("gate", {"max_objects": 3})
         for object_id in (3, 4):
-            outcome = await app.prompt("gate", Prompt(object_id, box_xyxy=(0, 0, 9, 9)))
+            outcome = await app.objects.prompt("gate", Prompt(object_id, box_xyxy=(0, 0, 9, 9)))
             assert outcome.applied, outcome.reason
-        outcome = await app.prompt("gate", Prompt(5, box_xyxy=(0, 0, 9, 9)))
+        outcome = await app.objects.prompt("gate", Prompt(5, box_xyxy=(0, 0, 9, 9)))
         assert outcome.reason == "full"
         with pytest.raises(ControlError, match="gate follows 3 objects: max_objects 2 is too few"):
-            await app.change_stream("gate", {"max_objects": 2, "url": "rtsp://other/1"})
-        assert app.stream_config("gate").max_objects == 3
-        assert app.stream_config("gate").url == SMALL
+            await app.streams.change("gate", {"max_objects": 2, "url": "rtsp://other/1"})
+        assert app.streams.config("gate").max_objects == 3
+        assert app.streams.config("gate").url == SMALL
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ async def test_wrong_change_changes_nothing(
     settings: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
-        before = app.stream_config("gate")
+        before = app.streams.config("gate")
         with pytest.raises(ConfigError, match=message):
-            await app.change_stream("gate", settings)
-        assert app.stream_config("gate") == before
+            await app.streams.change("gate", settings)
+        assert app.streams.config("gate") == before
 
 
 async def test_unknown_stream_cannot_be_changed(tmp_path: Path) -> None:
     async with running(app_with(tmp_path)) as app:
         for change in (
-            app.change_stream("gate", {"max_rate_hz": 5}),
-            app.pause("gate"),
-            app.resume("gate"),
+            app.streams.change("gate", {"max_rate_hz": 5}),
+            app.streams.pause("gate"),
+            app.streams.resume("gate"),
         ):
             with pytest.raises(ControlError, match="there is no stream 'gate'"):
                 await change

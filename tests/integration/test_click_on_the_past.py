@@ -102,9 +102,9 @@ async def test_click_on_an_earlier_frame_hits_and_on_the_newest_misses(
         for player in FAST_PLAYERS:
             click = click_on(match, player, CLICKED, player)
             assert not truth(match, player, NEWEST)[tuple(map(int, click.points_xy[0][::-1]))]
-            late = await app.preview("gate", click)
+            late = await app.objects.preview("gate", click)
             assert late.frame_index == NEWEST
-            told = await app.prompt("gate", click, moment=FrameMoment(frame_index=CLICKED))
+            told = await app.objects.prompt("gate", click, moment=FrameMoment(frame_index=CLICKED))
             assert (told.frame_index, told.latest_frame_index) == (CLICKED, NEWEST)
             too_late.append(iou(late.track, truth(match, player, NEWEST)))
             at_click.append(iou(told.track, truth(match, player, CLICKED)))
@@ -113,8 +113,8 @@ async def test_click_on_an_earlier_frame_hits_and_on_the_newest_misses(
         assert np.mean(caught_up) > 0.4
         assert np.mean(too_late) < 0.2
 
-        assert {each.object_id for each in app.objects("gate")} == set(FAST_PLAYERS)
-        assert app.next_object_id("gate") == 1
+        assert {each.object_id for each in app.objects.of("gate")} == set(FAST_PLAYERS)
+        assert app.objects.next_id("gate") == 1
         camera.let(LAST - NEWEST)
         await until(lambda: len(sink.published.results("gate")) == LAST + 1)
         result = sink.published.results("gate")[-1]
@@ -138,7 +138,7 @@ async def test_click_on_a_frame_that_is_gone_is_rejected_and_changes_nothing(
         camera.let(NEWEST + 1)
         await until(lambda: len(sink.published.results("gate")) == NEWEST + 1)
         click = click_on(match, 2, CLICKED, 2)
-        told = await app.prompt(
+        told = await app.objects.prompt(
             "gate", click, moment=FrameMoment(frame_index=CLICKED), request_id="mine"
         )
         assert not told.applied
@@ -149,7 +149,7 @@ async def test_click_on_a_frame_that_is_gone_is_rejected_and_changes_nothing(
         await until(lambda: "prompt_rejected" in sink.published.event_kinds())
         (event,) = (each for each in sink.published.events() if each.kind == "prompt_rejected")
         assert (event.request_id, event.reason) == ("mine", told.reason)
-        assert app.objects("gate") == []
+        assert app.objects.of("gate") == []
 
 
 def test_followed_player_goes_on_in_another_tracker(match: Match, tracker: Tracker) -> None:

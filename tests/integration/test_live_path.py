@@ -177,7 +177,7 @@ async def test_stream_that_fails_is_alone_in_its_failure(tmp_path: Path, nano: T
                     == {*config.streams}
                 ),
             )
-        states = {status.stream_id: status for status in app.statuses()}
+        states = {status.stream_id: status for status in app.streams.statuses()}
         assert states["good"].state is StreamState.LIVE
         assert states["refused"].state is StreamState.RETRYING
         assert states["refused"].reason == SourceFailure.REFUSED
@@ -218,9 +218,9 @@ async def test_file_played_as_fast_as_possible_reaches_every_sink_whole(tmp_path
         make_source=sources(plays, lossless=True),
     )
     async with running(app):
-        await until(lambda: app.statuses()[0].frames_tracked >= 1)
+        await until(lambda: app.streams.statuses()[0].frames_tracked >= 1)
         sink.gate.set()
-        await until(lambda: app.statuses()[0].state is StreamState.ENDED)
+        await until(lambda: app.streams.statuses()[0].state is StreamState.ENDED)
     assert [result.frame.picture.pts for result in sink.published.results()] == list(range(total))
 
 
@@ -251,14 +251,14 @@ async def test_overload_drops_frames_counts_them_and_holds_no_memory(tmp_path: P
     )
     async with running(app):
         await until(finished.is_set)
-        await until(lambda: app.statuses()[0].frames_tracked > 0)
+        await until(lambda: app.streams.statuses()[0].frames_tracked > 0)
         await until(lambda: _accounted(app) == total)
         assert max(resident) - resident[1] < 100e6
-        assert app.statuses()[0].frames_dropped.keys() <= {"superseded"}
+        assert app.streams.statuses()[0].frames_dropped.keys() <= {"superseded"}
 
 
 def _accounted(app: App) -> int:
-    status = app.statuses()[0]
+    status = app.streams.statuses()[0]
     return status.frames_tracked + sum(status.frames_dropped.values())
 
 
@@ -301,24 +301,26 @@ async def test_camera_that_returns_goes_on_with_its_objects(tmp_path: Path) -> N
 async def test_prompts_from_python_while_running(tmp_path: Path, nano: Tracker) -> None:
     config = settings(tmp_path, gate=StreamConfig(url=SMALL, max_objects=2))
     async with running(App(config, tracker=nano)) as app:
-        outcome = await app.prompt("gate", Prompt(3, box_xyxy=(10, 10, 60, 60)), "ball")
+        outcome = await app.objects.prompt("gate", Prompt(3, box_xyxy=(10, 10, 60, 60)), "ball")
         assert outcome.applied
         assert outcome.track is not None
         assert outcome.track.object_id == 3
-        outside = await app.prompt("gate", Prompt(4, points_xy=((9999, 1),), point_labels=(1,)))
+        outside = await app.objects.prompt(
+            "gate", Prompt(4, points_xy=((9999, 1),), point_labels=(1,))
+        )
         assert not outside.applied
         assert outside.reason
         both = await asyncio.gather(
-            app.prompt("gate", Prompt(5, box_xyxy=(10, 10, 60, 60))),
-            app.prompt("gate", Prompt(6, box_xyxy=(10, 10, 60, 60))),
+            app.objects.prompt("gate", Prompt(5, box_xyxy=(10, 10, 60, 60))),
+            app.objects.prompt("gate", Prompt(6, box_xyxy=(10, 10, 60, 60))),
         )
         assert sorted(outcome.applied for outcome in both) == [False, True]
         with pytest.raises(ControlError, match="no stream 'yard'; streams here: gate"):
-            await app.prompt("yard", Prompt(1, box_xyxy=(1, 1, 9, 9)))
-        await app.remove_object("gate", 3)
-        await until(lambda: len(app.statuses()[0].object_ids) == 1)
+            await app.objects.prompt("yard", Prompt(1, box_xyxy=(1, 1, 9, 9)))
+        await app.objects.remove("gate", 3)
+        await until(lambda: len(app.streams.statuses()[0].object_ids) == 1)
         with pytest.raises(ControlError, match="has no object 3"):
-            await app.remove_object("gate", 3)
+            await app.objects.remove("gate", 3)
 
 
 async def test_prompt_without_a_frame_is_withdrawn_in_time(tmp_path: Path) -> None:
@@ -331,7 +333,7 @@ async def test_prompt_without_a_frame_is_withdrawn_in_time(tmp_path: Path) -> No
         make_source=sources(silent),
     )
     async with running(app):
-        outcome = await app.prompt("gate", Prompt(1, box_xyxy=(0, 0, 5, 5)), timeout_s=0.1)
+        outcome = await app.objects.prompt("gate", Prompt(1, box_xyxy=(0, 0, 5, 5)), timeout_s=0.1)
     assert not outcome.applied
     assert "no frame came within 0.1 s; the stream is connecting" in str(outcome.reason)
 
@@ -358,21 +360,21 @@ async def test_streams_are_added_and_removed_without_touching_others(tmp_path: P
     async with running(app):
         for round_number in range(3):
             yard = StreamConfig(url=SMALL, objects=[ObjectConfig(1, box=LEFT_HALF)])
-            await app.add_stream("yard", yard)
+            await app.streams.add("yard", yard)
             await until(lambda: sink.published.results("yard"))
-            await app.remove_stream("yard")
+            await app.streams.remove("yard")
             assert sink.published.event_kinds("yard")[-2:] == ["stream_down", "removed"]
             sink.published.items.clear()
-            assert [status.stream_id for status in app.statuses()] == ["gate"], round_number
+            assert [status.stream_id for status in app.streams.statuses()] == ["gate"], round_number
             assert "yard" not in await page(app)
         with pytest.raises(ControlError, match="already"):
-            await app.add_stream("gate", StreamConfig(url=SMALL))
+            await app.streams.add("gate", StreamConfig(url=SMALL))
         with pytest.raises(ConfigError, match=r"streams\.bad\.url"):
-            await app.add_stream("bad", StreamConfig(url="ftp://x"))
-        await app.add_stream("blocked", StreamConfig(url="synthetic://match"))
+            await app.streams.add("bad", StreamConfig(url="ftp://x"))
+        await app.streams.add("blocked", StreamConfig(url="synthetic://match"))
         await until(reading.is_set)
         began = time.monotonic()
-        await app.remove_stream("blocked")
+        await app.streams.remove("blocked")
         assert time.monotonic() - began < 3.0  # 0.8 s on an idle machine
         assert "masklet_source_threads_detached 1.0" in await page(app)
         blocked.set()

@@ -47,10 +47,10 @@ async def test_camera_that_dies_and_returns_goes_on_with_its_objects(
                 await until(
                     lambda: (
                         len({r.frame.session_id for r in sink.published.results()}) == round_number  # noqa: B023
-                        and app.statuses()[0].state is StreamState.LIVE
+                        and app.streams.statuses()[0].state is StreamState.LIVE
                     )
                 )
-            await until(lambda: app.statuses()[0].state is StreamState.RETRYING)
+            await until(lambda: app.streams.statuses()[0].state is StreamState.RETRYING)
     for result in sink.published.results():
         assert [each.track.object_id for each in result.objects] == [4]
     kinds = sink.published.event_kinds()
@@ -87,7 +87,7 @@ async def test_four_cameras_of_which_one_sends_garbage(tmp_path: Path, clip: Pat
         async with running(app):
             await until(lambda: all(len(sink.published.results(f"cam{n}")) >= 8 for n in range(3)))
             await until(lambda: "stream_down" in sink.published.event_kinds("garbage"))
-            states = {status.stream_id: status for status in app.statuses()}
+            states = {status.stream_id: status for status in app.streams.statuses()}
             assert [states[f"cam{n}"].state for n in range(3)] == [StreamState.LIVE] * 3
             assert states["garbage"].state is StreamState.RETRYING
             assert states["garbage"].reason in ("garbage", "timeout")

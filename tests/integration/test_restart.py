@@ -36,7 +36,7 @@ def saved(config: MaskletConfig) -> dict[str, Any]:
 
 
 def labels(app: App, stream_id: str) -> dict[int, tuple[str | None, str | None]]:
-    return {each.object_id: (each.label, each.colour) for each in app.objects(stream_id)}
+    return {each.object_id: (each.label, each.colour) for each in app.objects.of(stream_id)}
 
 
 async def test_streams_names_and_objects_survive(
@@ -45,25 +45,25 @@ async def test_streams_names_and_objects_survive(
     caplog.set_level(logging.INFO)
     gate = StreamConfig(SMALL, objects=[DOOR, BALL])
     async with running(app_with(tmp_path, gate=gate, old=StreamConfig(SMALL))) as app:
-        await until(lambda: app.statuses()[0].object_ids == (1, 2))
-        await app.add_stream_from("yard", {"url": SMALL, "max_rate_hz": 5})
-        await app.change_stream("gate", {"max_objects": 9})
-        await app.pause("yard")
-        await app.remove_stream("old")
-        await app.rename_object("gate", 1, label="Tür", colour="#ff8800")
-        await app.remove_object("gate", 2)
-        outcome = await app.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
+        await until(lambda: app.streams.statuses()[0].object_ids == (1, 2))
+        await app.streams.add_from("yard", {"url": SMALL, "max_rate_hz": 5})
+        await app.streams.change("gate", {"max_objects": 9})
+        await app.streams.pause("yard")
+        await app.streams.remove("old")
+        await app.objects.rename("gate", 1, label="Tür", colour="#ff8800")
+        await app.objects.remove("gate", 2)
+        outcome = await app.objects.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
         assert outcome.applied
     caplog.clear()
     async with running(app_with(tmp_path, gate=gate, old=StreamConfig(SMALL))) as app:
         await until(lambda: len(labels(app, "gate")) == 2)
         assert labels(app, "gate") == {1: ("Tür", "#ff8800"), 7: ("dog", None)}
-        assert [each.stream_id for each in app.statuses()] == ["gate", "yard"]
-        assert app.stream_config("gate").max_objects == 9
-        assert app.stream_config("yard").paused
-        assert app.stream_config("yard").max_rate_hz == 5
-        assert app.next_object_id("gate") == 3
-        assert app.next_object_id("yard") == 1
+        assert [each.stream_id for each in app.streams.statuses()] == ["gate", "yard"]
+        assert app.streams.config("gate").max_objects == 9
+        assert app.streams.config("yard").paused
+        assert app.streams.config("yard").max_rate_hz == 5
+        assert app.objects.next_id("gate") == 3
+        assert app.objects.next_id("yard") == 1
     assert "old stays removed; gate (changed: max_objects); yard (added)" in caplog.text.replace(
         "yard (added); gate (changed: max_objects)", "gate (changed: max_objects); yard (added)"
     )
@@ -73,11 +73,11 @@ async def test_streams_names_and_objects_survive(
 async def test_fresh_start_is_the_file_alone(tmp_path: Path) -> None:
     gate = StreamConfig(SMALL, objects=[DOOR])
     async with running(app_with(tmp_path, gate=gate)) as app:
-        await app.add_stream_from("yard", {"url": SMALL})
+        await app.streams.add_from("yard", {"url": SMALL})
     async with running(app_with(tmp_path, fresh=True, gate=gate)) as app:
-        assert [each.stream_id for each in app.statuses()] == ["gate"]
+        assert [each.stream_id for each in app.streams.statuses()] == ["gate"]
     async with running(app_with(tmp_path, gate=gate)) as app:
-        assert [each.stream_id for each in app.statuses()] == ["gate"]
+        assert [each.stream_id for each in app.streams.statuses()] == ["gate"]
 
 
 async def test_nothing_is_kept_where_that_is_wished(tmp_path: Path) -> None:
@@ -85,33 +85,33 @@ async def test_nothing_is_kept_where_that_is_wished(tmp_path: Path) -> None:
         config = settings(tmp_path, gate=StreamConfig(SMALL))
         config.state_directory = "none"
         async with running(App(config, tracker=FakeTracker())) as app:  # type: ignore[arg-type]
-            assert [each.stream_id for each in app.statuses()] == ["gate"]
-            await app.add_stream_from("yard", {"url": SMALL})
+            assert [each.stream_id for each in app.streams.statuses()] == ["gate"]
+            await app.streams.add_from("yard", {"url": SMALL})
 
 
 async def test_change_is_saved_while_running(tmp_path: Path) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
-        await app.add_stream_from("yard", {"url": SMALL})
+        await app.streams.add_from("yard", {"url": SMALL})
         await until(lambda: "yard" in saved(app.config))
-        await app.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
+        await app.objects.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
         await until(lambda: saved(app.config).get("gate", {}).get("objects"))
-        await app.rename_object("gate", 7, label="Hund", colour=None)
+        await app.objects.rename("gate", 7, label="Hund", colour=None)
         await until(lambda: saved(app.config)["gate"]["objects"][0].get("label") == "Hund")
-        await app.remove_object("gate", 7)
+        await app.objects.remove("gate", 7)
         await until(lambda: "objects" not in saved(app.config)["gate"])
-        await app.remove_stream("yard")
+        await app.streams.remove("yard")
         await until(lambda: "yard" not in saved(app.config))
 
 
 async def test_id_of_an_object_that_is_gone_is_not_given_again(tmp_path: Path) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
         for object_id in (1, 2, 4):
-            await app.prompt("gate", Prompt(object_id, box_xyxy=(0, 0, 9, 9)))
-            await app.remove_object("gate", object_id)
+            await app.objects.prompt("gate", Prompt(object_id, box_xyxy=(0, 0, 9, 9)))
+            await app.objects.remove("gate", object_id)
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
-        assert app.next_object_id("gate") == 3
-        await app.prompt("gate", Prompt(3, box_xyxy=(0, 0, 9, 9)))
-        assert app.next_object_id("gate") == 5
+        assert app.objects.next_id("gate") == 3
+        await app.objects.prompt("gate", Prompt(3, box_xyxy=(0, 0, 9, 9)))
+        assert app.objects.next_id("gate") == 5
 
 
 async def test_objects_of_another_model_are_told_and_the_file_counts_again(
@@ -119,11 +119,11 @@ async def test_objects_of_another_model_are_told_and_the_file_counts_again(
 ) -> None:
     gate = StreamConfig(SMALL, objects=[DOOR])
     async with running(app_with(tmp_path, gate=gate)) as app:
-        await until(lambda: app.statuses()[0].object_ids == (1,))
-        await app.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
+        await until(lambda: app.streams.statuses()[0].object_ids == (1,))
+        await app.objects.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
     monkeypatch.setattr("tests.streamer.fakes.FAKE_MODEL", ModelIdentity("other", "1" * 64))
     async with running(app_with(tmp_path, gate=gate)) as app:
-        await until(lambda: app.statuses()[0].object_ids == (1,))
+        await until(lambda: app.streams.statuses()[0].object_ids == (1,))
         assert labels(app, "gate") == {1: ("door", None)}
     assert "gate: object 7 (dog) has to be shown anew: object 7 was remembered by" in caplog.text
 
@@ -134,7 +134,7 @@ async def test_added_stream_that_does_not_work_any_more_is_a_warning(
     clip = tmp_path / "mask.png"
     clip.write_bytes(b"")
     async with running(app_with(tmp_path)) as app:
-        await app.add_stream_from("yard", {"url": SMALL})
+        await app.streams.add_from("yard", {"url": SMALL})
         await until(lambda: "yard" in saved(app.config))
     folder = state_folder(app.config.state_directory, app.config.control.endpoint)
     assert folder is not None
@@ -142,14 +142,14 @@ async def test_added_stream_that_does_not_work_any_more_is_a_warning(
     index["streams"]["yard"]["settings"]["objects"] = [{"id": 1, "mask_file": str(clip)}]
     (folder / INDEX).write_text(json.dumps(index))
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
-        assert [each.stream_id for each in app.statuses()] == ["gate"]
+        assert [each.stream_id for each in app.streams.statuses()] == ["gate"]
         assert "what was kept of stream yard is not used" in caplog.text
     assert "yard" in saved(app.config)
 
 
 async def test_start_that_fails_leaves_the_state_as_it_was(tmp_path: Path) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
-        await app.add_stream_from("yard", {"url": SMALL})
+        await app.streams.add_from("yard", {"url": SMALL})
     before = saved(app.config)
     broken = StreamConfig(SMALL, objects=[ObjectConfig(1, mask_file="none.png")])
     with pytest.raises(ExceptionGroup):

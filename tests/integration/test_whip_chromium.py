@@ -93,11 +93,11 @@ async def test_chromium_publishes_and_restarts_ice(
                 "a sender report",
                 60,
             )
-            before = app.statuses()[0].session_id
+            before = app.streams.statuses()[0].session_id
             assert await page.evaluate("() => restartIce()") == 200
             count = frames()
             await until(lambda: frames() > count + 30, "frames after the restart", 60)
-            status = app.statuses()[0]
+            status = app.streams.statuses()[0]
             assert status.state is StreamState.LIVE
             assert status.session_id == before
         finally:

@@ -50,7 +50,7 @@ async def run(app: App, sink: RecordingSink, script: Path, *arguments: str) -> N
     seen = numbers(sink)
     assert len(seen) >= 20
     assert seen == sorted(seen)
-    await until(lambda: app.statuses()[0].reason == "ended")
+    await until(lambda: app.streams.statuses()[0].reason == "ended")
 
 
 async def test_example_with_aiortc_publishes_a_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def daemon(folder: Path, sink: RecordingSink, **streams: StreamConfig) -> App:
 
 
 def state(app: App, stream_id: str = "cam1") -> StreamState:
-    return next(each.state for each in app.statuses() if each.stream_id == stream_id)
+    return next(each.state for each in app.streams.statuses() if each.stream_id == stream_id)
 
 
 async def test_next_publisher_takes_the_stream_and_its_objects_up_again(tmp_path: Path) -> None:
@@ -42,11 +42,11 @@ async def test_next_publisher_takes_the_stream_and_its_objects_up_again(tmp_path
                 await publisher.publish()
                 await until(lambda: state(app) is StreamState.LIVE)
                 if not number:
-                    outcome = await app.prompt(
+                    outcome = await app.objects.prompt(
                         "cam1", Prompt(1, box_xyxy=(10, 10, 60, 60)), "player"
                     )
                     assert outcome.applied
-                (status,) = app.statuses()
+                (status,) = app.streams.statuses()
                 sessions.add(status.session_id)
 
                 def frames_now(session_id: str | None = status.session_id) -> int:
@@ -76,11 +76,11 @@ async def test_publisher_begins_a_stream_that_can_be_removed(tmp_path: Path) -> 
     app = daemon(tmp_path, RecordingSink())
     async with running(app), Publisher(app.whip, "phone") as publisher:
         await publisher.publish()
-        await until(lambda: app.statuses() and state(app, "phone") is StreamState.LIVE)
-        assert app.stream_config("phone").url == "whip://"
-        await app.remove_stream("phone")
+        await until(lambda: app.streams.statuses() and state(app, "phone") is StreamState.LIVE)
+        assert app.streams.config("phone").url == "whip://"
+        await app.streams.remove("phone")
         assert (await app.whip.delete(publisher.session_id)).status == 404
-        assert not app.statuses()
+        assert not app.streams.statuses()
 
 
 async def test_stream_that_gets_another_source_ends_its_publisher(tmp_path: Path) -> None:
@@ -88,9 +88,11 @@ async def test_stream_that_gets_another_source_ends_its_publisher(tmp_path: Path
     async with running(app), Publisher(app.whip) as publisher:
         await publisher.publish()
         await until(lambda: state(app) is StreamState.LIVE)
-        await app.change_stream("cam1", {"url": "synthetic://match?width=160&height=96&rate_hz=10"})
+        await app.streams.change(
+            "cam1", {"url": "synthetic://match?width=160&height=96&rate_hz=10"}
+        )
         assert (await app.whip.delete(publisher.session_id)).status == 404
-        await until(lambda: app.statuses()[0].width == 160)
+        await until(lambda: app.streams.statuses()[0].width == 160)
 
 
 async def test_daemon_stops_while_somebody_publishes(tmp_path: Path) -> None:

@@ -40,12 +40,30 @@ STATUS = StreamStatus(
 )
 
 
-class FakeDaemon:
-    """Does what a daemon does with commands, but remembers only."""
+class FakeStreams:
+    """Does what a daemon does with commands for streams, but remembers only."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: list[tuple[object, ...]]) -> None:
+        self.calls = calls
+
+    def statuses(self) -> Iterable[StreamStatus]:
+        return [STATUS]
+
+    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        if "url" not in settings:
+            raise ConfigError(f"streams.{stream_id}.url is missing")
+        self.calls.append(("add_stream", stream_id, settings))
+
+    async def remove(self, stream_id: str) -> None:
+        self.calls.append(("remove_stream", stream_id))
+
+
+class FakeObjects:
+    """Does what a daemon does with commands for objects, but remembers only."""
+
+    def __init__(self, calls: list[tuple[object, ...]]) -> None:
+        self.calls = calls
         self.prompts: list[tuple[str, Prompt, str | None]] = []
-        self.calls: list[tuple[object, ...]] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
@@ -70,24 +88,27 @@ class FakeDaemon:
             "r", stream_id, prompt.object_id, applied=True, frame_index=12, track=found
         )
 
-    async def remove_object(self, stream_id: str, object_id: int) -> None:
+    async def remove(self, stream_id: str, object_id: int) -> None:
         if object_id == 404:
             raise ControlError(f"stream {stream_id} has no object 404")
         self.calls.append(("remove_object", stream_id, object_id))
 
-    async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
-        if "url" not in settings:
-            raise ConfigError(f"streams.{stream_id}.url is missing")
-        self.calls.append(("add_stream", stream_id, settings))
 
-    async def remove_stream(self, stream_id: str) -> None:
-        self.calls.append(("remove_stream", stream_id))
+class FakeDaemon:
+    """What commands are for; ``calls`` are those that came."""
 
-    def statuses(self) -> Iterable[StreamStatus]:
-        return [STATUS]
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.streams = FakeStreams(self.calls)
+        self.objects = FakeObjects(self.calls)
 
     def request_stop(self) -> None:
         self.calls.append(("stop",))
+
+    def control_server(self, folder: Path) -> ControlServer:
+        """One that listens in ``folder``, once started."""
+        endpoint = f"ipc://{folder}/control.sock"
+        return ControlServer(endpoint, self.streams, self.objects, self.request_stop)
 
 
 class Served:
@@ -110,7 +131,7 @@ class Served:
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Served]:
     daemon = FakeDaemon()
-    server = ControlServer(f"ipc://{folder}/control.sock", daemon)
+    server = daemon.control_server(folder)
     await server.start()
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(server.run(tasks))
@@ -129,7 +150,7 @@ async def test_prompt_arrives_whole_and_its_result_comes_back(tmp_path: Path) ->
         assert found.box == (0, 0, 4, 3)
         assert found.visible
         await served.ask("prompt", "gate", Prompt(4, mask=mask))
-        (first, second) = served.daemon.prompts
+        (first, second) = served.daemon.objects.prompts
         assert first == ("gate", clicked, "ball")
         assert np.array_equal(second[1].mask, mask)
 
@@ -191,18 +212,18 @@ async def test_folder_that_others_can_enter_is_refused_with_the_command_that_men
 ) -> None:
     tmp_path.chmod(0o755)
     with pytest.raises(ConfigError, match=f"chmod 700 {tmp_path}"):
-        await ControlServer(f"ipc://{tmp_path}/control.sock", FakeDaemon()).start()
+        await FakeDaemon().control_server(tmp_path).start()
 
 
 async def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=f"control.endpoint: {tmp_path}/file/sub cannot be"):
-        await ControlServer(f"ipc://{tmp_path}/file/sub/control.sock", FakeDaemon()).start()
+        await FakeDaemon().control_server(tmp_path / "file" / "sub").start()
 
 
 async def test_second_daemon_does_not_take_the_socket_of_the_first(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        second = ControlServer(served.endpoint, FakeDaemon())
+        second = FakeDaemon().control_server(tmp_path)
         with pytest.raises(ConfigError, match="another process listens there"):
             await second.start()
         await second.close()
@@ -211,7 +232,7 @@ async def test_second_daemon_does_not_take_the_socket_of_the_first(tmp_path: Pat
 
 async def test_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "control.sock").write_text("keep me")
-    server = ControlServer(f"ipc://{tmp_path}/control.sock", FakeDaemon())
+    server = FakeDaemon().control_server(tmp_path)
     with pytest.raises(ConfigError, match="something else than a socket"):
         await server.start()
     await server.close()
@@ -322,7 +343,7 @@ async def test_message_that_is_too_large_ends_only_its_own_connection(tmp_path: 
 
 async def test_commands_beyond_the_bound_are_told_that_the_daemon_is_busy(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        served.daemon.may_go_on.clear()
+        served.daemon.objects.may_go_on.clear()
         context = zmq.asyncio.Context()
         socket = context.socket(zmq.DEALER)
         socket.linger = 0
@@ -333,7 +354,7 @@ async def test_commands_beyond_the_bound_are_told_that_the_daemon_is_busy(tmp_pa
         async with asyncio.timeout(20):
             first = msgspec.msgpack.decode(await socket.recv(), type=Reply)
         assert "64 commands are under way" in str(first.error)
-        served.daemon.may_go_on.set()
+        served.daemon.objects.may_go_on.set()
         async with asyncio.timeout(20):
             for _ in range(COMMANDS_AT_ONCE):
                 assert msgspec.msgpack.decode(await socket.recv(), type=Reply).error is None
@@ -343,7 +364,7 @@ async def test_commands_beyond_the_bound_are_told_that_the_daemon_is_busy(tmp_pa
 
 async def test_command_under_way_at_the_end_is_told_that_the_daemon_stops(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        served.daemon.may_go_on.clear()
+        served.daemon.objects.may_go_on.clear()
         box = Prompt(1, box_xyxy=(0, 0, 5, 5))
         waiting = asyncio.create_task(served.ask("prompt", "gate", box))
         async with asyncio.timeout(20):
@@ -355,10 +376,10 @@ async def test_command_under_way_at_the_end_is_told_that_the_daemon_stops(tmp_pa
 
 async def test_slow_command_does_not_hold_up_the_next(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        served.daemon.may_go_on.clear()
+        served.daemon.objects.may_go_on.clear()
         slow = asyncio.create_task(served.ask("prompt", "gate", Prompt(1, box_xyxy=(0, 0, 5, 5))))
         assert await served.ask("streams")
-        served.daemon.may_go_on.set()
+        served.daemon.objects.may_go_on.set()
         assert (await slow).object_id == 1
 
 

@@ -83,7 +83,7 @@ async def daemon(
     change(config)
     app = App(config, tracker=FakeTracker())  # type: ignore[arg-type]
     async with running(app):
-        await until(lambda: app.statuses()[0].frames_tracked)
+        await until(lambda: app.streams.statuses()[0].frames_tracked)
         yield Rig(app)
 
 
@@ -106,14 +106,14 @@ async def test_streams_are_listed_added_changed_paused_and_removed(tmp_path: Pat
             "streams", "add", f"yard={SMALL}", "max_rate_hz=5", "reconnect.maximum_s=9"
         )
         assert added.startswith("yard: ")
-        config = ctl.app.stream_config("yard")
+        config = ctl.app.streams.config("yard")
         assert (config.url, config.max_rate_hz) == (SMALL, 5.0)
         assert (config.reconnect.initial_s, config.reconnect.maximum_s) == (1.0, 9.0)
         await ctl.said("streams", "change", "yard", "max_objects=3", "max_rate_hz=null")
-        assert ctl.app.stream_config("yard").max_objects == 3
-        assert ctl.app.stream_config("yard").max_rate_hz is None
+        assert ctl.app.streams.config("yard").max_objects == 3
+        assert ctl.app.streams.config("yard").max_rate_hz is None
         assert ", paused," in await ctl.said("streams", "pause", "gate")
-        assert ctl.app.stream_config("gate").paused
+        assert ctl.app.streams.config("gate").paused
         assert "paused" in await ctl.said("streams", "list")
         assert "paused" not in await ctl.said("streams", "resume", "gate")
         assert await ctl.said("streams", "remove", "yard") == ""
@@ -125,7 +125,7 @@ async def test_ground_plane_is_given_as_yaml(tmp_path: Path) -> None:
         plane = [[0, 90, 0, 0], [150, 90, 20, 0], [110, 20, 20, 30], [50, 20, 0, 30]]
         (answer,) = await ctl.json("streams", "change", "gate", f"ground_plane={plane}")
         assert answer["ground_plane"] == plane
-        assert ctl.app.stream_config("gate").ground_plane == plane
+        assert ctl.app.streams.config("gate").ground_plane == plane
         line = [[0, 0, 0, 0], [10, 0, 1, 0], [20, 0, 2, 0], [0, 5, 0, 1]]
         refused = await ctl.refused("streams", "change", "gate", f"ground_plane={line}")
         assert "points 0, 1, 2 lie in a line on the picture" in refused
@@ -179,7 +179,7 @@ async def test_objects_are_prompted_listed_renamed_and_removed(tmp_path: Path) -
             "objects", "prompt", "gate", "--object", "7", "--point", "3,4", "--not-point", "8,9",
             "--colour", "#ff8800",
         )  # fmt: skip
-        await until(lambda: len(ctl.app.objects("gate")) == 2)
+        await until(lambda: len(ctl.app.objects.of("gate")) == 2)
         listed = await ctl.json("objects", "list", "gate")
         assert [(each["id"], each["label"], each["colour"]) for each in listed] == [
             (1, "Tür", None),
@@ -190,7 +190,7 @@ async def test_objects_are_prompted_listed_renamed_and_removed(tmp_path: Path) -
         said = await ctl.said("objects", "rename", "gate", "7", "--label", "dog")
         assert said == "gate: object 7 dog, #ff8800\n"
         assert await ctl.said("objects", "remove", "gate", "1") == ""
-        await until(lambda: [each.object_id for each in ctl.app.objects("gate")] == [7])
+        await until(lambda: [each.object_id for each in ctl.app.objects.of("gate")] == [7])
 
 
 async def test_mask_file_is_sent_in_the_picture_s_size(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_events_are_printed_as_they_come(tmp_path: Path) -> None:
         events = asyncio.create_task(
             ctl("events", "--stream", "gate", "--last", "9", "--count", "3")
         )
-        await ctl.app.prompt("gate", Prompt(1, box_xyxy=(0, 0, 9, 9)), "dog")
+        await ctl.app.objects.prompt("gate", Prompt(1, box_xyxy=(0, 0, 9, 9)), "dog")
         result = await events
         up, added, applied = result.out.splitlines()
         assert up.split()[1:] == ["gate", "stream_up", "160x96"]

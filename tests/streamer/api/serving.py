@@ -1,4 +1,4 @@
-"""An API that runs on a free port, over commands that do what a test says."""
+"""An API that runs on a free port, over a daemon that does what a test says."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import httpx
 import numpy as np
 
 from streamer.api.api import Api
+from streamer.api.event_hub import EventHub
 from streamer.config import ApiConfig, ControlConfig, MaskletConfig, StreamConfig, TokenConfig
 from streamer.config_values import build
 from streamer.errors import StreamExistsError, UnknownObjectError, UnknownStreamError
 from streamer.metrics import Metrics
+from streamer.picture.hub import PictureHub
+from streamer.picture.whep_server import WhepServer
 from streamer.prompts import PromptOutcome
+from streamer.sinks.base import Sink
+from streamer.sinks.json_results import ResultsHub
 from streamer.stream_settings import changed_stream
 from streamer.timing import Clock, SystemClock
 from streamer.types import FrameMoment, ObjectSummary, StreamState, StreamStatus
@@ -31,15 +36,11 @@ WIDTH, HEIGHT = 32, 24
 READ, CONTROL, PUBLISH = "read-" + "r" * 30, "control-" + "c" * 30, "publish-" + "p" * 30
 
 
-class FakeCommands:
-    """Streams in a dict; prompts are applied at once, or refused with ``refuses``."""
+class FakeStreams:
+    """Streams in a dict; ``error`` is raised by who asks for a configuration."""
 
     def __init__(self, *stream_ids: str) -> None:
         self.configs = {each: StreamConfig("synthetic://match") for each in stream_ids}
-        self.prompts: list[tuple[Prompt, dict[str, Any]]] = []
-        self.followed: dict[tuple[str, int], ObjectSummary] = {}
-        self.missing: list[str] = []
-        self.refuses: str | None = None
         self.error: BaseException | None = None
 
     def statuses(self) -> list[StreamStatus]:
@@ -56,47 +57,48 @@ class FakeCommands:
             for stream_id, config in self.configs.items()
         ]
 
-    def not_ready(self) -> list[str]:
-        return self.missing
-
-    def model_name(self) -> str:
-        return "fake"
-
-    def device_name(self) -> str:
-        return "cpu"
-
-    def stream_config(self, stream_id: str) -> StreamConfig:
+    def config(self, stream_id: str) -> StreamConfig:
         if self.error is not None:
             raise self.error
         if stream_id not in self.configs:
             raise UnknownStreamError(f"there is no stream {stream_id!r}")
         return self.configs[stream_id]
 
-    async def add_stream_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         if stream_id in self.configs:
             raise StreamExistsError(f"there is a stream {stream_id} already")
         self.configs[stream_id] = build(StreamConfig, settings, f"streams.{stream_id}")
 
-    async def change_stream(self, stream_id: str, settings: Mapping[str, Any]) -> None:
-        before = self.stream_config(stream_id)
+    async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        before = self.config(stream_id)
         self.configs[stream_id] = changed_stream(f"streams.{stream_id}", before, settings)
 
     async def pause(self, stream_id: str) -> None:
-        await self.change_stream(stream_id, {"paused": True})
+        await self.change(stream_id, {"paused": True})
 
     async def resume(self, stream_id: str) -> None:
-        await self.change_stream(stream_id, {"paused": False})
+        await self.change(stream_id, {"paused": False})
 
-    async def remove_stream(self, stream_id: str) -> None:
-        self.stream_config(stream_id)
+    async def remove(self, stream_id: str) -> None:
+        self.config(stream_id)
         del self.configs[stream_id]
 
-    def objects(self, stream_id: str) -> list[ObjectSummary]:
-        self.stream_config(stream_id)
+
+class FakeObjects:
+    """Prompts are applied at once, or refused with ``refuses``."""
+
+    def __init__(self, streams: FakeStreams) -> None:
+        self.streams = streams
+        self.prompts: list[tuple[Prompt, dict[str, Any]]] = []
+        self.followed: dict[tuple[str, int], ObjectSummary] = {}
+        self.refuses: str | None = None
+
+    def of(self, stream_id: str) -> list[ObjectSummary]:
+        self.streams.config(stream_id)
         return [each for (stream, _), each in self.followed.items() if stream == stream_id]
 
-    def next_object_id(self, stream_id: str) -> int:
-        self.stream_config(stream_id)
+    def next_id(self, stream_id: str) -> int:
+        self.streams.config(stream_id)
         return len(self.followed) + 1
 
     async def prompt(
@@ -127,7 +129,7 @@ class FakeCommands:
         correct: bool = False,
         **further: Any,
     ) -> PromptOutcome:
-        self.stream_config(stream_id)
+        self.streams.config(stream_id)
         self.prompts.append((prompt, {"moment": moment, "correct": correct, **further}))
         request_id = further.get("request_id") or "made"
         if self.refuses is not None:
@@ -146,10 +148,10 @@ class FakeCommands:
             latest_track=found,
         )
 
-    async def rename_object(
+    async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
     ) -> None:
-        await self._known(stream_id, object_id)
+        self._known(stream_id, object_id)
         before = self.followed[stream_id, object_id]
         self.followed[stream_id, object_id] = replace(
             before,
@@ -157,14 +159,23 @@ class FakeCommands:
             colour=before.colour if colour is None else colour or None,
         )
 
-    async def remove_object(self, stream_id: str, object_id: int) -> None:
-        await self._known(stream_id, object_id)
+    async def remove(self, stream_id: str, object_id: int) -> None:
+        self._known(stream_id, object_id)
         del self.followed[stream_id, object_id]
 
-    async def _known(self, stream_id: str, object_id: int) -> None:
-        self.stream_config(stream_id)
+    def _known(self, stream_id: str, object_id: int) -> None:
+        self.streams.config(stream_id)
         if (stream_id, object_id) not in self.followed:
             raise UnknownObjectError(f"stream {stream_id} has no object {object_id}")
+
+
+class FakeDaemon:
+    """What an API serves; ``missing`` are the parts that do not run."""
+
+    def __init__(self, *stream_ids: str) -> None:
+        self.streams = FakeStreams(*stream_ids)
+        self.objects = FakeObjects(self.streams)
+        self.missing: list[str] = []
 
 
 def with_tokens(monkeypatch: Any, **further: Any) -> ApiConfig:
@@ -189,7 +200,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def make_api(
-    commands: FakeCommands,
+    daemon: FakeDaemon,
     api: ApiConfig | None = None,
     *,
     folder: Path | None = None,
@@ -202,17 +213,37 @@ def make_api(
         state_directory="none" if folder is None else str(folder / "state"),
     )
     metrics = Metrics()
+    clock = clock or SystemClock()
     publishers = Publishers(config.webrtc, metrics)
-    whip = Whip(publishers, stream_config=commands.configs.get, begin_stream=None)
+    picture = PictureHub(config.picture, metrics, clock)
     return Api(
-        commands,
         config,
-        whip=whip,
-        ice_settings=publishers.ice_settings,
-        metrics=metrics,
+        streams=daemon.streams,
+        objects=daemon.objects,
+        events=EventHub(),
+        results=ResultsHub(metrics, clock),
+        picture=picture,
+        whep=WhepServer(
+            picture,
+            publishers.ice_settings,
+            maximum_viewers=config.webrtc.viewers,
+            has_stream=daemon.streams.configs.__contains__,
+            metrics=metrics,
+            clock=clock,
+        ),
+        whip=Whip(publishers, stream_config=daemon.streams.configs.get, begin_stream=None),
+        model_name="fake",
+        device_name="cpu",
+        not_ready=lambda: daemon.missing,
         maximum_streams=4,
-        clock=clock or SystemClock(),
+        metrics=metrics,
+        clock=clock,
     )
+
+
+def sinks_of(api: Api) -> tuple[Sink, ...]:
+    """What is to be given what the daemon publishes."""
+    return api._context.events, api._context.results, api._context.picture
 
 
 @asynccontextmanager
@@ -229,7 +260,7 @@ async def serving(api: Api) -> AsyncIterator[httpx.AsyncClient]:
         async with asyncio.timeout(WAIT_S):
             await api.close(2.0)
             await asyncio.wait({run})
-            for sink in api.sinks:
+            for sink in sinks_of(api):
                 await sink.close()
 
 

@@ -14,7 +14,7 @@ from tests.streamer.api.serving import (
     CONTROL,
     PUBLISH,
     READ,
-    FakeCommands,
+    FakeDaemon,
     bearer,
     make_api,
     problem,
@@ -28,7 +28,7 @@ STREAM = {"id": "yard", "url": "synthetic://match"}
 
 
 async def test_without_tokens_everything_is_open() -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         assert (await client.get("/v1/streams")).status_code == 200
         assert (await client.delete("/v1/streams/gate")).status_code == 204
         info = (await client.get("/v1/info")).json()
@@ -38,7 +38,7 @@ async def test_without_tokens_everything_is_open() -> None:
 
 @pytest.mark.parametrize("path", OPEN)
 async def test_health_and_page_need_no_token(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         assert (await client.get(path)).status_code == 200
         # An ended login must not keep anybody from the page.
         cookie = {"Cookie": "masklet_login_0=ended"}
@@ -47,7 +47,7 @@ async def test_health_and_page_need_no_token(path: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/info", "/v1/streams", "/v1/events"])
 async def test_everything_else_needs_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         refused = await client.get(path)
         problem(refused, 401, "unauthenticated")
         assert refused.headers["www-authenticate"] == 'Bearer realm="masklet"'
@@ -67,7 +67,7 @@ async def test_everything_else_needs_one(path: str, monkeypatch: pytest.MonkeyPa
 async def test_wrong_credential_is_told(
     authorization: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         refused = await client.get("/v1/streams", headers={"Authorization": authorization})
         problem(refused, 401, "unauthenticated")
         assert 'error="inv' in refused.headers["www-authenticate"]
@@ -75,13 +75,13 @@ async def test_wrong_credential_is_told(
 
 
 async def test_scheme_may_be_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         given = {"Authorization": f"bearer {READ}"}
         assert (await client.get("/v1/streams", headers=given)).status_code == 200
 
 
 async def test_two_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         twice = [("Authorization", f"Bearer {READ}"), ("Authorization", f"Bearer {CONTROL}")]
         problem(await client.get("/v1/streams", headers=twice), 401, "unauthenticated")
 
@@ -93,7 +93,7 @@ async def test_two_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_scopes(
     token: str, reads: int, controls: int, publishes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         client.headers.update(bearer(token))
         assert (await client.get("/v1/streams")).status_code == reads
         added = await client.post("/v1/streams", json=STREAM)
@@ -107,7 +107,7 @@ async def test_scopes(
 async def test_login_gives_a_cookie_that_scripts_cannot_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         problem(await client.post("/v1/login"), 401, "unauthenticated")
         logged_in = await client.post("/v1/login", headers=bearer(READ))
         assert logged_in.json() == {"name": "viewer", "scopes": ["read"]}
@@ -129,7 +129,7 @@ async def test_login_gives_a_cookie_that_scripts_cannot_read(
 
 
 async def test_cookie_cannot_be_used_by_other_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         await client.post("/v1/login", headers=bearer(CONTROL))
         foreign = {"Origin": "https://evil.example"}
         problem(

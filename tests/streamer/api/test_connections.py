@@ -18,7 +18,7 @@ from streamer.config import ApiConfig, ApiLimitsConfig
 from streamer.errors import ConfigError
 from tests.streamer.api.serving import (
     WAIT_S,
-    FakeCommands,
+    FakeDaemon,
     make_api,
     problem,
     serving,
@@ -78,7 +78,7 @@ async def raw(client: httpx.AsyncClient) -> AsyncIterator[Raw]:
 
 
 def limited(**limits: Any) -> Api:
-    return make_api(FakeCommands("gate"), ApiConfig(port=0, limits=ApiLimitsConfig(**limits)))
+    return make_api(FakeDaemon("gate"), ApiConfig(port=0, limits=ApiLimitsConfig(**limits)))
 
 
 async def test_connections_above_the_limit_are_told_so() -> None:
@@ -215,7 +215,7 @@ async def test_values_of_a_body_are_limited() -> None:
 
 
 async def test_stranger_may_not_send_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands(), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon(), with_tokens(monkeypatch))) as client:
         refused = await client.post("/v1/streams", json={"id": "x" * 2000})
         assert "larger than 1024 bytes" in problem(refused, 413)["detail"]
 
@@ -295,7 +295,7 @@ async def test_port_that_is_taken_is_told_by_its_key(free_port: int) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", free_port))
         other.listen()
-        api = make_api(FakeCommands(), ApiConfig(port=free_port))
+        api = make_api(FakeDaemon(), ApiConfig(port=free_port))
         with pytest.raises(ConfigError, match=rf"api\.port.*127\.0\.0\.1:{free_port}.*in use"):
             api.bind()
 
@@ -303,11 +303,11 @@ async def test_port_that_is_taken_is_told_by_its_key(free_port: int) -> None:
 async def test_address_of_another_machine_is_told_by_its_key() -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
         with pytest.raises(ConfigError, match=r"api\.host"):
-            make_api(FakeCommands(), ApiConfig(host=host, port=0)).bind()
+            make_api(FakeDaemon(), ApiConfig(host=host, port=0)).bind()
 
 
 async def test_localhost_listens_where_the_name_leads() -> None:
-    async with serving(make_api(FakeCommands(), ApiConfig(host="localhost", port=0))) as client:
+    async with serving(make_api(FakeDaemon(), ApiConfig(host="localhost", port=0))) as client:
         assert (await client.get("/healthz")).status_code == 200
 
 

@@ -31,11 +31,12 @@ from tests.streamer.api.serving import (
     PUBLISH,
     READ,
     WAIT_S,
-    FakeCommands,
+    FakeDaemon,
     bearer,
     make_api,
     problem,
     serving,
+    sinks_of,
     with_tokens,
 )
 from tests.streamer.picture.scenes import frame_result, seen
@@ -47,13 +48,13 @@ MJPEG = "/v1/streams/gate/video.mjpeg"
 
 
 async def publish(api: Api, item: Published) -> None:
-    for sink in api.sinks:
+    for sink in sinks_of(api):
         if sink.wants(item):
             await sink.publish(item)
 
 
 def sink_of(api: Api, kind: type) -> object:
-    return next(sink for sink in api.sinks if isinstance(sink, kind))
+    return next(sink for sink in sinks_of(api) if isinstance(sink, kind))
 
 
 async def soon(condition: Callable[[], bool]) -> None:
@@ -82,7 +83,7 @@ async def results(
 
 
 async def test_snapshot_shows_the_newest_frame() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     async with serving(api) as client:
         await publish(api, frame_result(41))
         await publish(api, frame_result(42))
@@ -96,7 +97,7 @@ async def test_snapshot_shows_the_newest_frame() -> None:
 
 
 async def test_snapshot_before_the_first_frame_says_when_to_ask_again() -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         answer = await client.get(SNAPSHOT)
         assert "no picture yet" in problem(answer, 503, "busy")["detail"]
         assert int(answer.headers["retry-after"]) >= 1
@@ -104,7 +105,7 @@ async def test_snapshot_before_the_first_frame_says_when_to_ask_again() -> None:
 
 @pytest.mark.parametrize("path", ["snapshot.jpg", "video.mjpeg"])
 async def test_pictures_of_an_unknown_stream_or_size_are_refused(path: str) -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         problem(await client.get(f"/v1/streams/yard/{path}"), 404, "unknown_stream")
         for query in ("width=0", "width=15", "width=3841", "width=x", "view=upside_down"):
             refused = await client.get(f"/v1/streams/gate/{path}?{query}")
@@ -135,7 +136,7 @@ async def parts(answer: httpx.Response) -> AsyncIterator[tuple[int, bytes]]:
 
 
 async def test_mjpeg_is_one_jpeg_after_another_and_ends_with_its_reader() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     hub = sink_of(api, PictureHub)
     assert isinstance(hub, PictureHub)
     async with serving(api) as client:
@@ -152,7 +153,7 @@ async def test_mjpeg_is_one_jpeg_after_another_and_ends_with_its_reader() -> Non
 
 
 async def test_mjpeg_ends_when_its_stream_is_removed() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     async with serving(api) as client, client.stream("GET", MJPEG) as answer:
         await publish(api, frame_result(0))
         pictures = parts(answer)
@@ -165,7 +166,7 @@ async def test_mjpeg_ends_when_its_stream_is_removed() -> None:
 
 async def test_only_so_many_answers_go_on_at_once() -> None:
     limits = ApiLimitsConfig(open_streams=1)
-    api = make_api(FakeCommands("gate"), ApiConfig(port=0, limits=limits))
+    api = make_api(FakeDaemon("gate"), ApiConfig(port=0, limits=limits))
     async with serving(api) as client, client.stream("GET", MJPEG):
         problem(await client.get(MJPEG), 503, "busy")
 
@@ -174,7 +175,7 @@ async def test_only_so_many_answers_go_on_at_once() -> None:
 
 
 async def test_results_come_with_the_state_first() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     async with serving(api) as client:
         await publish(api, status())
         async with results(client, "masks=rle") as websocket:
@@ -188,7 +189,7 @@ async def test_results_come_with_the_state_first() -> None:
 
 
 async def test_results_are_refused_before_the_handshake() -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         with pytest.raises(websockets.InvalidStatus) as wrong_masks:
             async with results(client, "masks=bits"):
                 pass
@@ -203,7 +204,7 @@ async def test_results_are_refused_before_the_handshake() -> None:
 
 
 async def test_removed_stream_closes_its_sockets_with_a_code_that_says_so() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     async with serving(api) as client, results(client) as websocket:
         await publish(api, status(state=StreamState.STOPPED))
         assert json.loads(await asyncio.wait_for(websocket.recv(), WAIT_S))["state"] == "stopped"
@@ -213,7 +214,7 @@ async def test_removed_stream_closes_its_sockets_with_a_code_that_says_so() -> N
 
 
 async def test_daemon_that_stops_closes_sockets_as_going_away() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     async with serving(api) as client, results(client) as websocket:
         hub = sink_of(api, ResultsHub)
         assert isinstance(hub, ResultsHub)
@@ -224,7 +225,7 @@ async def test_daemon_that_stops_closes_sockets_as_going_away() -> None:
 
 
 async def test_what_a_socket_says_is_ignored_and_its_end_is_noticed() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     hub = sink_of(api, ResultsHub)
     assert isinstance(hub, ResultsHub)
     async with serving(api) as client:
@@ -237,7 +238,7 @@ async def test_what_a_socket_says_is_ignored_and_its_end_is_noticed() -> None:
 
 
 async def test_socket_that_never_reads_is_bounded_and_delays_nobody() -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     hub = sink_of(api, ResultsHub)
     assert isinstance(hub, ResultsHub)
     async with serving(api) as client:
@@ -284,7 +285,7 @@ async def never_reads(client: httpx.AsyncClient) -> socket.socket:
 
 
 async def test_every_route_wants_its_scope(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = make_api(FakeCommands("gate"), with_tokens(monkeypatch))
+    api = make_api(FakeDaemon("gate"), with_tokens(monkeypatch))
     reading = [
         ("GET", SNAPSHOT),
         ("GET", MJPEG),
@@ -323,7 +324,7 @@ async def test_every_route_wants_its_scope(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_viewer_watches_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     viewer = WebViewer()
     async with serving(api) as client:
         try:
@@ -357,7 +358,7 @@ async def test_viewer_watches_over_http(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("kind", ["whep", "whip"])
 async def test_misuse_of_webrtc_is_a_problem_document(kind: str) -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         path = f"/v1/streams/gate/{kind}"
         problem(await client.post(path, content=b"v=0"), 415)
         sdp = {"Content-Type": "application/sdp"}
@@ -369,7 +370,7 @@ async def test_misuse_of_webrtc_is_a_problem_document(kind: str) -> None:
 
 
 async def test_options_say_what_a_publisher_may_post() -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         answer = await client.options("/v1/streams/gate/whip")
         assert answer.status_code == 204
         assert answer.headers["accept-post"] == "application/sdp"

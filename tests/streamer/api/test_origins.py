@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from streamer.config import ApiConfig
 from tests.streamer.api.serving import (
     READ,
-    FakeCommands,
+    FakeDaemon,
     bearer,
     make_api,
     problem,
@@ -28,7 +28,7 @@ PAGE = "https://page.example"
     "host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.8.8", "[::1]:9"]
 )
 async def test_own_names_are_answered_to(host: str) -> None:
-    async with serving(make_api(FakeCommands())) as client:
+    async with serving(make_api(FakeDaemon())) as client:
         assert (await client.get("/healthz", headers={"Host": host})).status_code == 200
 
 
@@ -37,21 +37,21 @@ async def test_own_names_are_answered_to(host: str) -> None:
     ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "192.0.2.1", "[::1", "0"],
 )
 async def test_name_that_was_made_to_point_here_is_refused(host: str) -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         for method, path in (("GET", "/v1/streams"), ("DELETE", "/v1/streams/gate"), ("GET", "/")):
             refused = await client.request(method, path, headers={"Host": host})
             problem(refused, 421, "host_not_allowed")
 
 
 async def test_with_tokens_every_name_is_answered_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands(), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon(), with_tokens(monkeypatch))) as client:
         headers = {"Host": "masklet.example.org"} | bearer(READ)
         assert (await client.get("/v1/streams", headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize("origin", [PAGE, "null", "http://localhost:1", "", "http://[", "file://"])
 async def test_page_of_another_origin_changes_nothing(origin: str) -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         headers = {"Origin": origin}
         for method in ("POST", "DELETE", "PATCH"):
             refused = await client.request(method, "/v1/streams/gate", headers=headers)
@@ -62,7 +62,7 @@ async def test_page_of_another_origin_changes_nothing(origin: str) -> None:
 
 
 async def test_own_page_and_programs_change_what_they_like() -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         own = {"Origin": str(client.base_url).rstrip("/")}
         assert (await client.post("/v1/streams", json=STREAM, headers=own)).status_code == 201
         assert (await client.delete("/v1/streams/yard")).status_code == 204
@@ -79,7 +79,7 @@ def test_origin_and_host_may_name_default_ports() -> None:
 
 
 async def test_cors_is_closed_by_default() -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
         refused = await client.options("/v1/streams", headers=headers)
         problem(refused, 403, "origin_not_allowed")
@@ -87,7 +87,7 @@ async def test_cors_is_closed_by_default() -> None:
 
 async def test_cors_lets_listed_pages_call(monkeypatch: pytest.MonkeyPatch) -> None:
     config = with_tokens(monkeypatch, cors_origins=[PAGE])
-    async with serving(make_api(FakeCommands("gate"), config)) as client:
+    async with serving(make_api(FakeDaemon("gate"), config)) as client:
         asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
         preflight = await client.options("/v1/streams", headers=asked)
         assert preflight.status_code == 204
@@ -120,7 +120,7 @@ async def refused_socket(url: str, **headers: str) -> tuple[int, dict[str, objec
 
 
 async def test_websocket_of_another_origin_is_refused() -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         status, document = await refused_socket(results_url(client), Origin=PAGE)
         assert status == 403
         assert str(document["type"]).endswith("origin_not_allowed")
@@ -130,7 +130,7 @@ async def test_websocket_of_another_origin_is_refused() -> None:
 
 
 async def test_websocket_needs_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeCommands("gate"), with_tokens(monkeypatch))) as client:
+    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         url = results_url(client)
         status, document = await refused_socket(url)
         assert (status, document["status"]) == (401, 401)
@@ -147,7 +147,7 @@ async def test_websocket_needs_a_credential(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_websocket_where_none_is_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(make_api(FakeCommands("gate"))) as client:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
         for path in ("/v1/streams", "/nope", "/v1/streams/nope/results"):
             url = results_url(client).replace("/v1/streams/gate/results", path)
             status, document = await refused_socket(url)
@@ -158,7 +158,7 @@ async def test_websocket_where_none_is_is_told(caplog: pytest.LogCaptureFixture)
 async def test_websockets_count_as_open_streams_and_end_with_the_server() -> None:
     config = ApiConfig(port=0)
     config.limits.open_streams = 1
-    api = make_api(FakeCommands("gate"), config)
+    api = make_api(FakeDaemon("gate"), config)
     async with serving(api) as client, connect(results_url(client)) as held:
         status, document = await refused_socket(results_url(client))
         assert status == 503

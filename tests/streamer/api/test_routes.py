@@ -26,10 +26,11 @@ from tests.streamer.api.serving import (
     HEIGHT,
     WAIT_S,
     WIDTH,
-    FakeCommands,
+    FakeDaemon,
     make_api,
     problem,
     serving,
+    sinks_of,
 )
 
 BOX = {"box": [1, 2, 20, 22]}
@@ -37,13 +38,13 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def commands() -> FakeCommands:
-    return FakeCommands("gate")
+def daemon() -> FakeDaemon:
+    return FakeDaemon("gate")
 
 
 @pytest.fixture
-async def client(commands: FakeCommands) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(make_api(commands)) as made:
+async def client(daemon: FakeDaemon) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(make_api(daemon)) as made:
         yield made
 
 
@@ -52,12 +53,10 @@ def rle(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": counts}
 
 
-async def test_health_says_what_is_missing(
-    client: httpx.AsyncClient, commands: FakeCommands
-) -> None:
+async def test_health_says_what_is_missing(client: httpx.AsyncClient, daemon: FakeDaemon) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}
-    commands.missing = ["inference"]
+    daemon.missing = ["inference"]
     assert problem(await client.get("/readyz"), 503, "not_ready")["detail"].endswith("inference")
     assert (await client.get("/healthz")).status_code == 200
     metrics = await client.get("/metrics")
@@ -115,7 +114,7 @@ async def test_password_is_in_no_answer(client: httpx.AsyncClient) -> None:
             assert "hunter2" not in refused.text
 
 
-async def test_object_from_first_to_last(client: httpx.AsyncClient, commands: FakeCommands) -> None:
+async def test_object_from_first_to_last(client: httpx.AsyncClient, daemon: FakeDaemon) -> None:
     body = BOX | {"label": "keeper", "colour": "#ff0000", "request_id": "click-1"}
     body |= {"points": [{"x": 3.5, "y": 4}, {"x": 1, "y": 1, "positive": False}]}
     body |= {"frame": {"frame_index": 7, "session_id": "s"}}
@@ -128,7 +127,7 @@ async def test_object_from_first_to_last(client: httpx.AsyncClient, commands: Fa
     assert answer["track"]["bbox"] == [0, 0, 4, 3]
     mask = answer["track"]["mask"]
     assert (mask["encoding"], mask["offset"], mask["size"]) == ("rle", [0, 0], [3, 4])
-    prompt, further = commands.prompts[0]
+    prompt, further = daemon.objects.prompts[0]
     assert prompt.points_xy == ((3.5, 4.0), (1.0, 1.0))
     assert prompt.point_labels == (1, 0)
     assert prompt.box_xyxy == (1.0, 2.0, 20.0, 22.0)
@@ -140,10 +139,10 @@ async def test_object_from_first_to_last(client: httpx.AsyncClient, commands: Fa
     url = "/v1/streams/gate/objects/1"
     corrected = await client.post(f"{url}/prompts", json=BOX | {"correct": True})
     assert corrected.status_code == 200
-    assert commands.prompts[1][1]["correct"] is True
+    assert daemon.objects.prompts[1][1]["correct"] is True
     previewed = await client.post("/v1/streams/gate/preview", json=BOX)
     assert previewed.json()["object_id"] == 2
-    assert len(commands.followed) == 1
+    assert len(daemon.objects.followed) == 1
     assert (await client.patch(url, json={"label": "goalie"})).json()["colour"] == "#ff0000"
     assert (await client.patch(url, json={"colour": None})).json()["colour"] is None
     assert (await client.patch(url, json={})).json()["label"] == "goalie"
@@ -153,13 +152,13 @@ async def test_object_from_first_to_last(client: httpx.AsyncClient, commands: Fa
 
 
 async def test_prompt_that_was_not_applied_is_a_problem(
-    client: httpx.AsyncClient, commands: FakeCommands
+    client: httpx.AsyncClient, daemon: FakeDaemon
 ) -> None:
-    commands.refuses = "frame 3 is 2.1 s old; the history holds 1.0 s"
+    daemon.objects.refuses = "frame 3 is 2.1 s old; the history holds 1.0 s"
     refused = await client.post("/v1/streams/gate/objects", json=BOX | {"request_id": "r"})
     document = problem(refused, 422, "prompt_rejected")
-    assert (document["reason"], document["request_id"]) == (commands.refuses, "r")
-    assert not commands.followed
+    assert (document["reason"], document["request_id"]) == (daemon.objects.refuses, "r")
+    assert not daemon.objects.followed
 
 
 IMPOSSIBLE_PROMPTS: list[tuple[dict[str, Any], str]] = [
@@ -200,14 +199,14 @@ IMPOSSIBLE_PROMPTS: list[tuple[dict[str, Any], str]] = [
 
 
 async def test_prompt_that_cannot_be_is_refused_where_it_is_wrong(
-    client: httpx.AsyncClient, commands: FakeCommands
+    client: httpx.AsyncClient, daemon: FakeDaemon
 ) -> None:
     for body, location in IMPOSSIBLE_PROMPTS:
         content = json.dumps(body)  # which can write halves of surrogate pairs
         refused = await client.post("/v1/streams/gate/objects", content=content, headers=JSON)
         document = problem(refused, 422, "invalid_request")
         assert document["errors"][0]["location"] == location, document
-        assert not commands.prompts
+        assert not daemon.objects.prompts
 
 
 NO_NUMBERS = [
@@ -223,12 +222,12 @@ NO_NUMBERS = [
 
 
 async def test_numbers_that_are_none_are_refused(
-    client: httpx.AsyncClient, commands: FakeCommands
+    client: httpx.AsyncClient, daemon: FakeDaemon
 ) -> None:
     for content in NO_NUMBERS:
         refused = await client.post("/v1/streams/gate/objects", content=content, headers=JSON)
         problem(refused, 422, "invalid_request")
-        assert not commands.prompts
+        assert not daemon.objects.prompts
 
 
 NO_JSON = [
@@ -246,12 +245,12 @@ NO_JSON = [
 
 
 async def test_body_that_is_no_json_is_refused(
-    client: httpx.AsyncClient, commands: FakeCommands
+    client: httpx.AsyncClient, daemon: FakeDaemon
 ) -> None:
     for content in NO_JSON:
         refused = await client.post("/v1/streams/gate/objects", content=content, headers=JSON)
         problem(refused, 400 if content else 422, None if content else "invalid_request")
-        assert not commands.prompts
+        assert not daemon.objects.prompts
 
 
 async def test_body_of_another_type_is_refused(client: httpx.AsyncClient) -> None:
@@ -263,13 +262,13 @@ async def test_body_of_another_type_is_refused(client: httpx.AsyncClient) -> Non
 
 
 async def test_mask_of_the_whole_picture_is_a_prompt(
-    client: httpx.AsyncClient, commands: FakeCommands
+    client: httpx.AsyncClient, daemon: FakeDaemon
 ) -> None:
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.bool_)
     mask[3:9, 5:20] = True
     answer = await client.post("/v1/streams/gate/objects", json={"mask": rle(mask)})
     assert answer.status_code == 201
-    sent = commands.prompts[0][0].mask
+    sent = daemon.objects.prompts[0][0].mask
     assert sent is not None
     np.testing.assert_array_equal(sent, mask)
 
@@ -313,24 +312,24 @@ async def test_unknown_stream_is_told_everywhere(client: httpx.AsyncClient) -> N
 
 
 async def test_busy_daemon_says_when_to_come_again(
-    client: httpx.AsyncClient, commands: FakeCommands
+    client: httpx.AsyncClient, daemon: FakeDaemon
 ) -> None:
-    commands.error = BusyError("64 prompts wait already")
+    daemon.streams.error = BusyError("64 prompts wait already")
     refused = await client.get("/v1/streams/gate")
     assert problem(refused, 503, "busy")["detail"] == "64 prompts wait already"
     assert refused.headers["retry-after"] == "1"
 
 
 async def test_mistake_of_ours_is_logged_and_told_in_a_sentence(
-    client: httpx.AsyncClient, commands: FakeCommands, caplog: pytest.LogCaptureFixture
+    client: httpx.AsyncClient, daemon: FakeDaemon, caplog: pytest.LogCaptureFixture
 ) -> None:
-    commands.error = ZeroDivisionError("secret detail")
+    daemon.streams.error = ZeroDivisionError("secret detail")
     refused = await client.get("/v1/streams/gate")
     assert "secret" not in refused.text
     problem(refused, 500, "internal")
     assert "ZeroDivisionError" in caplog.text
     assert "secret detail" in caplog.text
-    commands.error = None
+    daemon.streams.error = None
     assert (await client.get("/v1/streams/gate")).status_code == 200
 
 
@@ -401,7 +400,7 @@ def event(number: int, stream_id: str = "gate") -> StreamEvent:
 
 
 def hub_of(api: Api) -> EventHub:
-    (hub,) = (sink for sink in api.sinks if isinstance(sink, EventHub))
+    (hub,) = (sink for sink in sinks_of(api) if isinstance(sink, EventHub))
     return hub
 
 
@@ -425,7 +424,7 @@ async def sse(response: httpx.Response, count: int) -> list[dict[str, str]]:
 
 
 async def test_events_come_as_they_happen_and_go_on_after_a_break() -> None:
-    api = make_api(FakeCommands("gate", "yard"))
+    api = make_api(FakeDaemon("gate", "yard"))
     hub = hub_of(api)
     async with serving(api) as client:
         await hub.publish(event(1))
@@ -460,7 +459,7 @@ async def test_events_come_as_they_happen_and_go_on_after_a_break() -> None:
     ],
 )
 async def test_reader_is_told_what_it_missed(last_event_id: str, count: int | None) -> None:
-    api = make_api(FakeCommands("gate"))
+    api = make_api(FakeDaemon("gate"))
     hub = hub_of(api)
     for number in range(1, 2001):
         await hub.publish(event(number))

@@ -25,7 +25,7 @@ from streamer.api.tls import UserCertificate
 from streamer.config import ApiConfig
 from streamer.errors import ConfigError
 from streamer.timing import seconds_to_ns
-from tests.streamer.api.serving import FakeCommands, bearer, make_api, serving, with_tokens
+from tests.streamer.api.serving import FakeDaemon, bearer, make_api, serving, with_tokens
 from tests.streamer.fakes import FakeClock
 
 DAY_S = 86_400
@@ -58,7 +58,7 @@ async def served_by(client: httpx.AsyncClient) -> bytes:
 async def test_users_certificate_is_served_and_renewed(tmp_path: Path) -> None:
     certificate, key = write_pair(tmp_path, ["localhost", "127.0.0.1"])
     config = ApiConfig(port=0, tls_certificate=str(certificate), tls_key=str(key))
-    api = make_api(FakeCommands("gate"), config, folder=tmp_path)
+    api = make_api(FakeDaemon("gate"), config, folder=tmp_path)
     async with serving(api) as client:
         assert str(client.base_url).startswith("https://127.0.0.1:")
         trusting = ssl.create_default_context(cafile=str(certificate))
@@ -76,7 +76,7 @@ async def test_login_over_tls_makes_a_secure_cookie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = with_tokens(monkeypatch, self_signed=True)
-    async with serving(make_api(FakeCommands(), config, folder=tmp_path)) as client:
+    async with serving(make_api(FakeDaemon(), config, folder=tmp_path)) as client:
         logged_in = await client.post("/v1/login", headers=bearer("read-" + "r" * 30))
         assert "Secure" in logged_in.headers["set-cookie"]
         assert (await client.get("/v1/info")).json()["scopes"] == ["read"]
@@ -86,7 +86,7 @@ async def test_own_certificate_is_kept_privately_and_names_this_machine(tmp_path
     config = ApiConfig(port=0, self_signed=True)
     shown = []
     for _ in range(2):
-        async with serving(make_api(FakeCommands(), config, folder=tmp_path)) as client:
+        async with serving(make_api(FakeDaemon(), config, folder=tmp_path)) as client:
             folder = tmp_path / "state" / "tls"
             trusting = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
             for host in ("localhost", "127.0.0.1"):
@@ -186,7 +186,7 @@ async def test_strangers_on_the_tls_port_are_cut(
 ) -> None:
     monkeypatch.setattr(connections, "TLS_TIMEOUT_S", 0.1)
     config = ApiConfig(port=0, self_signed=True)
-    async with serving(make_api(FakeCommands(), config, folder=tmp_path)) as client:
+    async with serving(make_api(FakeDaemon(), config, folder=tmp_path)) as client:
         for said in (
             b"",
             b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",

@@ -1,0 +1,31 @@
+"""The tracker that a configuration describes."""
+
+from __future__ import annotations
+
+from streamer.config import MaskletConfig
+from streamer.errors import ConfigError
+from tracker import Tracker, TrackerOptions
+
+
+def configured_tracker(config: MaskletConfig) -> Tracker:
+    """Load it, which takes seconds.
+
+    Raises ``CheckpointError`` for a model that does not load, ``ConfigError`` for an option.
+    """
+    tracking = config.tracking
+    try:
+        options = TrackerOptions(
+            max_objects=tracking.max_objects,
+            memory_policy=tracking.memory_policy,
+            fill_hole_area=tracking.fill_hole_area,
+            non_overlap=tracking.non_overlap,
+        )
+    except ValueError as error:
+        raise ConfigError(f"tracking: {error}") from error
+    model = config.model
+    try:
+        return Tracker.from_checkpoint(
+            model.checkpoint or model.name, device=model.device, options=options
+        )
+    except ValueError as error:
+        raise ConfigError(f"model.device: {error}") from error

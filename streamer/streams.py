@@ -1,0 +1,272 @@
+"""The streams that run: begun, changed, paused and removed, or gone on with after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from streamer.config import MaskletConfig, StreamConfig
+from streamer.config_checks import validate
+from streamer.config_values import build
+from streamer.errors import ControlError, MaskletError, StreamExistsError, UnknownStreamError
+from streamer.frame_slot import FrameSlot
+from streamer.inference import Inference
+from streamer.metrics import Metrics
+from streamer.object_ids import ObjectIds
+from streamer.prompts import configured_prompts
+from streamer.state import StreamRecord, ids_of, objects_to_prompt
+from streamer.state_keeper import StateKeeper, TakenUp
+from streamer.stream import MakeSource, Stream
+from streamer.stream_counts import StreamCounts
+from streamer.stream_settings import changed_stream
+from streamer.timing import Clock
+from streamer.types import Published, RememberedObject, StreamState, StreamStatus
+
+STREAM_REMOVED = "stream_removed"  # a ``reason`` of events and of the last status
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """One stream's parts."""
+
+    config: StreamConfig
+    stream: Stream
+    slot: FrameSlot
+    counts: StreamCounts
+    object_ids: ObjectIds
+    task: asyncio.Task[None]
+
+
+class Streams:
+    """All streams of the daemon, at most ``maximum``. Used on the event loop.
+
+    They are changed one after the other, and what is refused changes nothing. Every method
+    that is given the id of a stream raises ``UnknownStreamError`` when there is none.
+    """
+
+    def __init__(
+        self,
+        config: MaskletConfig,
+        *,
+        maximum: int,
+        make_source: MakeSource,
+        end_publishing: Callable[[str], Awaitable[None]],
+        inference: Inference,
+        publish: Callable[[Published], None],
+        state: StateKeeper | None,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """``config`` is what a further stream has to go with; ``end_publishing`` sends away who
+        publishes to a stream, ``state`` is told what to keep.
+        """
+        self._config = config
+        self._maximum = maximum
+        self._make_source = make_source
+        self._end_publishing = end_publishing
+        self._inference = inference
+        self._publish = publish
+        self._state = state
+        self._metrics = metrics
+        self._clock = clock
+        self._random = Random()
+        self._running: dict[str, _Running] = {}
+        self._changing = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # What they are.
+
+    def statuses(self) -> list[StreamStatus]:
+        """How every stream does."""
+        return [running.stream.status() for running in self._running.values()]
+
+    def configs(self) -> dict[str, StreamConfig]:
+        """The settings of every stream, by id."""
+        return {stream_id: running.config for stream_id, running in self._running.items()}
+
+    def config(self, stream_id: str) -> StreamConfig:
+        """The settings a stream runs with."""
+        return self._known(stream_id).config
+
+    def state(self, stream_id: str) -> StreamState:
+        """Where a stream stands."""
+        return self._known(stream_id).stream.state
+
+    def object_ids(self, stream_id: str) -> ObjectIds:
+        """The ids that a stream's objects ever had."""
+        return self._known(stream_id).object_ids
+
+    def live(self) -> int:
+        """How many streams give the tracker frames. May be called from any thread."""
+        return sum(
+            running.stream.state is StreamState.LIVE and not running.config.paused
+            for running in tuple(self._running.values())
+        )
+
+    # What can be done with them.
+
+    async def add(self, stream_id: str, config: StreamConfig) -> None:
+        """Begin another stream. Raises ``ConfigError``, ``StreamExistsError``, ``ControlError``."""
+        async with self._changing:
+            if stream_id in self._running:
+                raise StreamExistsError(f"there is a stream {stream_id} already; remove it first")
+            self._check_with(stream_id, config)
+            await self._begin(stream_id, config)
+        self._changed()
+
+    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        """``add`` with what stands under ``streams.ID`` in a file."""
+        await self.add(stream_id, build(StreamConfig, settings, f"streams.{stream_id}"))
+
+    async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        """Change some settings of a stream, given as under ``streams.ID``; its objects stay.
+
+        The camera is connected anew only where the change concerns it. Raises ``ConfigError``,
+        and ``ControlError`` for a ``max_objects`` below the objects followed.
+        """
+        async with self._changing:
+            running = self._known(stream_id)
+            changed = changed_stream(f"streams.{stream_id}", running.config, settings)
+            self._check_with(stream_id, changed)
+            self._make_source(stream_id, changed)  # opens nothing, but refuses what cannot work
+            if changed.max_objects != running.config.max_objects:
+                await asyncio.wrap_future(
+                    self._inference.set_max_objects(stream_id, changed.max_objects)
+                )
+            running.stream.change(changed)
+            if changed.url != running.config.url:
+                await self._end_publishing(stream_id)
+            self._running[stream_id] = dataclasses.replace(running, config=changed)
+        self._changed()
+
+    async def pause(self, stream_id: str) -> None:
+        """Stop tracking a stream; its camera stays connected."""
+        await self.change(stream_id, {"paused": True})
+
+    async def resume(self, stream_id: str) -> None:
+        """Track a paused stream again."""
+        await self.change(stream_id, {"paused": False})
+
+    async def remove(self, stream_id: str) -> None:
+        """End a stream and remove its objects and its metrics."""
+        async with self._changing:
+            running = self._known(stream_id)
+            running.stream.request_stop(STREAM_REMOVED)
+            await asyncio.wait({running.task})
+            running.slot.close()
+            await asyncio.wrap_future(self._inference.remove_stream(stream_id, STREAM_REMOVED))
+            running.counts.close()
+            del self._running[stream_id]
+            await self._end_publishing(stream_id)
+        self._changed()
+
+    # With the daemon.
+
+    async def start(self, tasks: asyncio.TaskGroup, taken_up: TakenUp) -> None:
+        """Begin the streams that the daemon starts with, as tasks of ``tasks``.
+
+        Raises ``MaskletError`` for one of the configuration that cannot work.
+        """
+        self._tasks = tasks
+        for stream_id in taken_up.streams:
+            await self._begin_as_kept(stream_id, taken_up)
+
+    async def stop(self, reason: str) -> None:
+        """End all streams, within a second. What they were can still be asked for."""
+        for running in self._running.values():
+            running.stream.request_stop(reason)
+        if self._running:
+            await asyncio.wait({running.task for running in self._running.values()})
+        for running in self._running.values():
+            running.slot.close()
+
+    # Inside.
+
+    def _known(self, stream_id: str) -> _Running:
+        running = self._running.get(stream_id)
+        if running is None:
+            known = ", ".join(self._running) or "none"
+            raise UnknownStreamError(f"there is no stream {stream_id!r}; streams here: {known}")
+        return running
+
+    def _check_with(self, stream_id: str, config: StreamConfig) -> None:
+        """Raise ``ConfigError`` for settings that cannot work beside those of the others."""
+        streams = {**self.configs(), stream_id: config}
+        validate(dataclasses.replace(self._config, streams=streams))
+
+    def _changed(self) -> None:
+        if self._state is not None:
+            self._state.streams_changed()
+
+    async def _begin_as_kept(self, stream_id: str, taken_up: TakenUp) -> None:
+        """Begin a stream as it was left; as the file has it, where that does not work any more."""
+        record = taken_up.records.get(stream_id)
+        kept = taken_up.objects.get(stream_id, ())
+        try:
+            await self._begin(stream_id, taken_up.streams[stream_id], record, kept)
+        except MaskletError as error:
+            if record is None or self._state is None:
+                raise
+            _log.warning("what was kept of stream %s is not used: %s", stream_id, error)
+            self._state.not_used(stream_id, record)
+            if stream_id in self._config.streams:
+                await self._begin(stream_id, self._config.streams[stream_id])
+
+    async def _begin(
+        self,
+        stream_id: str,
+        config: StreamConfig,
+        record: StreamRecord | None = None,
+        kept: Sequence[RememberedObject] = (),
+    ) -> None:
+        """Begin a stream; ``record`` and ``kept`` are what an earlier run left of it."""
+        assert self._tasks is not None, "the daemon was not started"
+        if len(self._running) >= self._maximum:
+            raise ControlError(f"{self._maximum} streams run already; remove one first")
+        requests = configured_prompts(stream_id, config.objects)
+        self._make_source(stream_id, config)  # opens nothing, but refuses what cannot work
+        object_ids = ids_of(record)
+        for object_id in (each.prompt.object_id for each in requests):
+            object_ids.use(object_id)
+        for object_id in (each.object_id for each in kept):
+            object_ids.use(object_id)
+        counts = StreamCounts(stream_id, self._metrics)
+        slot = FrameSlot(stream_id, on_filled=self._inference.wake, on_dropped=counts.dropped)
+        stream = Stream(
+            stream_id,
+            config,
+            make_source=self._make_source,
+            slot=slot,
+            counts=counts,
+            publish=self._publish,
+            metrics=self._metrics,
+            clock=self._clock,
+            random=self._random,
+        )
+        await asyncio.wrap_future(self._inference.add_stream(slot, counts, config.max_objects, ()))
+        known = await self._take_up(stream_id, kept)
+        wanted = {each.id for each in objects_to_prompt(config, record, known)}
+        for request in requests:
+            if request.prompt.object_id in wanted:
+                self._inference.prompt(request)
+        task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
+        self._running[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
+
+    async def _take_up(self, stream_id: str, kept: Sequence[RememberedObject]) -> set[int]:
+        """Go on with kept objects; the ids of those that the tracker knows again."""
+        known = set()
+        for each in kept:
+            try:
+                await asyncio.wrap_future(self._inference.take_up(stream_id, each))
+            except ControlError as error:
+                name = each.object_id if each.label is None else f"{each.object_id} ({each.label})"
+                _log.warning("%s: object %s has to be shown anew: %s", stream_id, name, error)
+            else:
+                known.add(each.object_id)
+        return known
