@@ -7,21 +7,33 @@ loopback address where there is no other; and ICE restarts, which aioice does no
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
+import struct
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import aioice
-from aioice import Candidate
+from aioice import Candidate, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol, server_reflexive_candidate
 from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 from aioice.utils import random_string
 
+# Of DTLS and SRTP nothing is longer. libsrtp takes no more, and aiortc ends the connection over
+# what is longer than that, or empty, although anybody can send it.
+LONGEST_DATAGRAM_BYTES = 1500
+# Bound: what waits for DTLS, which reads nothing before there is a pair; policy: what comes then
+# is dropped, as a network would.
+WAITING_DATAGRAMS = 1024
+# Bound on addresses of the peer, which it can also name by sending from them: far more than it
+# may signal; policy: a further one is not taken.
+REMOTE_CANDIDATES = 128
 _SERVER_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+_PORT_TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +64,21 @@ class IceConnection(aioice.Connection):
         """
         candidates = []
         protocols = []
+        unusable: OSError | None = None
         for address in addresses or [_LOOPBACK]:
-            protocol = await self._bind(address)
-            if protocol is None:
+            try:
+                protocol = await self._bind(address)
+            except OSError as error:
+                unusable = error
                 continue
-            protocols.append(protocol)
             host, port = protocol.transport.get_extra_info("sockname")[:2]
             protocol.local_candidate = _host_candidate(component, host, port)
+            # At once: whoever is cancelled at the next address closes what is known here.
+            self._protocols.append(protocol)
+            protocols.append(protocol)
             candidates.append(protocol.local_candidate)
-        self._protocols += protocols
-        if not protocols:
-            lowest, highest = self._addressing.port_minimum, self._addressing.port_maximum
-            raise OSError(f"no UDP port of {lowest}-{highest} is free")
+        if unusable is not None and not protocols:
+            raise unusable
         if self.stun_server is not None:
             candidates += await self._server_reflexive(protocols, timeout)
         advertised = self._addressing.advertised_address
@@ -72,23 +87,28 @@ class IceConnection(aioice.Connection):
         # Without addresses of its own, aioice asks the TURN server only.
         return candidates + await super().get_component_candidates(component, [], timeout)
 
-    async def _bind(self, address: str) -> StunProtocol | None:
-        """A socket on ``address``; the range is tried from a random port on, each port once."""
+    async def _bind(self, address: str) -> StunProtocol:
+        """A socket on ``address``; the range is tried from a random port on, each port once.
+
+        Raises ``OSError`` when all are taken, and at once for what no other port would change.
+        """
         lowest, highest = self._addressing.port_minimum, self._addressing.port_maximum
         ports = range(lowest, highest + 1)
         start = self._random.randrange(len(ports))
         for port in (*ports[start:], *ports[:start]):
             try:
                 transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-                    lambda: StunProtocol(self), local_addr=(address, port)
+                    lambda: _GuardedStunProtocol(self), local_addr=(address, port)
                 )
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno in _PORT_TAKEN:
+                    continue
+                raise
             transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_SOCKET_BUFFER_SIZE
             )
             return protocol
-        return None
+        raise OSError(f"no UDP port of {lowest}-{highest} is free")
 
     async def _server_reflexive(
         self, protocols: list[StunProtocol], timeout_s: float
@@ -116,12 +136,29 @@ class IceConnection(aioice.Connection):
             self._query_consent_task.cancel()
             raise ConnectionError("closed while connecting")
 
+    def data_received(self, data: bytes, component: int) -> None:
+        """Keep a datagram that is no STUN, from whoever it came, until DTLS reads it."""
+        if _has_usable_length(data) and self._queue.qsize() < WAITING_DATAGRAMS:
+            super().data_received(data, component)
+
+    def check_incoming(
+        self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol
+    ) -> None:
+        """Take a check of the peer, and the address it came from if that is new."""
+        is_known = any(
+            candidate._network_host == addr[0] and candidate.port == addr[1]
+            for candidate in self._remote_candidates
+        )
+        has_room = len(self._remote_candidates) < REMOTE_CANDIDATES
+        if "PRIORITY" in message.attributes and (is_known or has_room):
+            super().check_incoming(message, addr, protocol)
+
     # ICE restart (RFC 8445, section 9): new credentials and candidates for the same sockets.
 
     @property
     def is_established(self) -> bool:
         """A pair was found, and no search is under way."""
-        return bool(self._nominated)
+        return bool(self._nominated) and not self._before_restart
 
     async def begin_restart(self, remote_username: str, remote_password: str) -> None:
         """Forget what was agreed and make new credentials; ``connect`` then searches again.
@@ -129,6 +166,7 @@ class IceConnection(aioice.Connection):
         Data goes on over the pair that was in use. Only for an established connection.
         """
         assert self.is_established, "a restart needs something to restart"
+        self._before_restart = dict(self._nominated)
         if self._query_consent_task is not None:
             self._query_consent_task.cancel()
             self._query_consent_task = None
@@ -137,7 +175,6 @@ class IceConnection(aioice.Connection):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        self._before_restart = dict(self._nominated)
         self._nominated.clear()
         self._nominating.clear()
         self._check_list.clear()
@@ -171,6 +208,23 @@ class IceConnection(aioice.Connection):
         if pair is None:
             raise ConnectionError("cannot send data, not connected")
         await pair.protocol.send_data(data, pair.remote_addr)
+
+
+class _GuardedStunProtocol(StunProtocol):
+    """A socket that survives what strangers send to it."""
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Take a datagram; what is neither STUN nor of a usable length is dropped."""
+        if not _has_usable_length(data):
+            return
+        try:
+            super().datagram_received(data, addr)
+        except struct.error:  # aioice, of an attribute that is too short or too long
+            return
+
+
+def _has_usable_length(data: bytes | str) -> bool:
+    return 0 < len(data) <= LONGEST_DATAGRAM_BYTES
 
 
 def _host_candidate(component: int, host: str, port: int) -> Candidate:
