@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from aiortc import (
@@ -64,6 +64,7 @@ class Peer:
         )
         self._ice = IceConnection(settings.addressing, **settings.server_options)
         self._use_own_agent()
+        self._begin_no_media_after_the_end()
         self._tasks: set[asyncio.Task[None]] = set()
         self._assembler: FrameAssembler | None = None
 
@@ -129,7 +130,7 @@ class Peer:
         give up, although the other side may reach us from an address that it did not name.
         """
         for candidate in candidates:
-            self._in_background(self._ice.add_remote_candidate(candidate_to_aioice(candidate)))
+            self._in_background(self._add_candidate(candidate))
 
     @property
     def local_candidates(self) -> list[RTCIceCandidate]:
@@ -155,13 +156,15 @@ class Peer:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._connection.close()
-        except TimeoutError:
-            _logger.warning("a peer connection did not close within %.0f s", _CLOSE_TIMEOUT_S)
         # aiortc closes the agent only if it was started.
-        await self._ice.close()
+        for part in (self._connection, self._ice):
+            try:
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S / 2):
+                    await part.close()
+            except TimeoutError:  # such as a TURN server that does not answer any more
+                _logger.warning(
+                    "a peer connection did not close within %.1f s", _CLOSE_TIMEOUT_S / 2
+                )
 
     def _use_own_agent(self) -> None:
         transport = self.transceiver.receiver.transport.transport
@@ -169,6 +172,26 @@ class Peer:
         transport._connection = self._ice
         transport._recv = self._ice.recv
         transport._send = self._ice.send
+
+    def _begin_no_media_after_the_end(self) -> None:
+        """Closed during its handshake, aiortc would begin media then, which nobody would stop."""
+
+        def unless_ended(begin: Callable[[Any], Coroutine[Any, Any, None]]) -> Any:
+            async def begin_unless_ended(parameters: Any) -> None:
+                if not self.ended.is_set():
+                    await begin(parameters)
+
+            return begin_unless_ended
+
+        receiver, sender = self.transceiver.receiver, self.transceiver.sender
+        receiver.receive = unless_ended(receiver.receive)  # type: ignore[method-assign]
+        sender.send = unless_ended(sender.send)  # type: ignore[method-assign]
+
+    async def _add_candidate(self, candidate: RTCIceCandidate) -> None:
+        try:
+            await self._ice.add_remote_candidate(candidate_to_aioice(candidate))
+        except OSError as error:  # a name, and no multicast on this machine
+            _logger.info("an address of a peer is not looked up: %s", error)
 
     async def _set_remote(self, remote: RemoteVideo, kind: str) -> None:
         try:
