@@ -75,6 +75,7 @@ class FrameAssembler:
         self.ssrc: int | None = None  # the source that is listened to
         self._packets: dict[int, VideoPacket] = {}  # by sequence number, counted on past 65535
         self._next = 0
+        self._looked_at = 0  # up to here, all packets are of the picture that begins at _next
         self._highest = 0
         self._gap_since_ns: int | None = None
         self._needs_keyframe = True
@@ -117,7 +118,7 @@ class FrameAssembler:
 
     def _start_at(self, packet: VideoPacket) -> None:
         self._packets.clear()
-        self._next = self._highest = packet.sequence_number
+        self._next = self._looked_at = self._highest = packet.sequence_number
         self._gap_since_ns = None
         self._needs_keyframe = True
 
@@ -137,16 +138,17 @@ class FrameAssembler:
 
     def _end_of_picture(self) -> int | None:
         """One past the last packet of the first picture, if all its packets are there."""
-        sequence = self._next
-        first = self._packets.get(sequence)
-        packet = first
-        while packet is not None and first is not None:
+        first = self._packets.get(self._next)
+        if first is None:
+            return None
+        sequence = max(self._next, self._looked_at)
+        while (packet := self._packets.get(sequence)) is not None:
             if packet.timestamp != first.timestamp:
                 return sequence
             sequence += 1
             if packet.marker or not packet._data:
                 return sequence
-            packet = self._packets.get(sequence)
+        self._looked_at = sequence
         return None
 
     def _picture(self, parts: list[VideoPacket], now_ns: int) -> None:

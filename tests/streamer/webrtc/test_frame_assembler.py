@@ -160,6 +160,21 @@ def test_long_silence_in_the_numbers_begins_anew(assembly: Assembly) -> None:
     assert assembly.timestamps == [0, 3000, 6000, 0, 3000, 6000]
 
 
+def test_picture_that_never_ends_is_not_searched_again_and_again(assembly: Assembly) -> None:
+    looked_at = 0
+
+    class CountedPacket(Packet):
+        def __getattribute__(self, name: str) -> object:
+            nonlocal looked_at
+            looked_at += name == "marker"
+            return super().__getattribute__(name)
+
+    for number in range(CAPACITY_PACKETS - 1):
+        assembly.assembler.add(CountedPacket(number, 0, KEY))
+    assert looked_at <= 2 * CAPACITY_PACKETS
+    assert not assembly.pictures
+
+
 def test_padding_is_no_picture(assembly: Assembly) -> None:
     made = packets(1)
     assembly.feed(*made)
