@@ -228,6 +228,7 @@ def _named_formats(section: Section) -> list[VideoCodec]:
             parameters.setdefault(int(match[1]), _parameters(match[2]))
     numbers = [int(each) for each in section.formats if each.isdecimal() and len(each) <= 3]
     usable = [each for each in numbers if each in names and each in _DYNAMIC_PAYLOAD_TYPES]
+    feedback = frozenset(attributes.values("rtcp-fb"))  # once: there may be thousands of lines
     retransmissions = {
         parameters.get(number, {}).get("apt"): number for number in usable if names[number] == "RTX"
     }
@@ -239,8 +240,7 @@ def _named_formats(section: Section) -> list[VideoCodec]:
             feedback=tuple(
                 each
                 for each in _FEEDBACK
-                if f"{number} {each}" in attributes.values("rtcp-fb")
-                or f"* {each}" in attributes.values("rtcp-fb")
+                if f"{number} {each}" in feedback or f"* {each}" in feedback
             ),
             retransmission=retransmissions.get(str(number)),
         )

@@ -17,7 +17,7 @@ from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.offer import BitrateLimits, Offer, read_published_offer, read_viewing_offer
 from streamer.webrtc.peer import Peer
 from streamer.webrtc.sdp_fragment import read_fragment, write_fragment
-from streamer.webrtc.session_description import SdpError
+from streamer.webrtc.session_description import Attributes, SdpError
 from tests.streamer.webrtc.conftest import MakeIngest
 
 FOLDER = Path(__file__).parent / "offers"
@@ -104,6 +104,27 @@ def test_viewer_is_offered_no_profile_that_is_not_encoded() -> None:
     (h264,) = [codec for codec in offer.video.codecs if codec.name == "H264"]
     assert h264.parameters["profile-level-id"].startswith("42")
     assert h264.parameters["packetization-mode"] == "1"
+
+
+def test_offer_of_many_formats_is_not_searched_for_each_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searches = 0
+    values = Attributes.values
+
+    def counted(self: Attributes, name: str) -> list[str]:
+        nonlocal searches
+        searches += 1
+        return values(self, name)
+
+    monkeypatch.setattr(Attributes, "values", counted)
+    read_published_offer(OFFERS["chromium_video"])
+    usual = searches
+    offer = OFFERS["chromium_video"].decode()
+    formats = " ".join(["96"] * 100)
+    many = re.sub(r"(?m)^(m=video \d+ \S+ .*)$", rf"\1 {formats}", offer.replace("\r", ""))
+    read_published_offer(many.encode())
+    assert searches == 2 * usual
 
 
 def mutations(seed: int) -> bytes:
