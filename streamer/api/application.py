@@ -27,11 +27,13 @@ from streamer.api.problems import (
 )
 from streamer.api.routes_events import events_router
 from streamer.api.routes_health import health_router
-from streamer.api.routes_live import live_router
 from streamer.api.routes_objects import objects_router
 from streamer.api.routes_page import page_router
+from streamer.api.routes_pictures import pictures_router
+from streamer.api.routes_results import results_router
 from streamer.api.routes_session import session_router
 from streamer.api.routes_streams import streams_router
+from streamer.api.routes_webrtc import webrtc_router
 from streamer.api.url_rules import UrlRules
 from streamer.errors import (
     BusyError,
@@ -85,7 +87,9 @@ def make_routes(context: ApiContext) -> FastAPI:
     application.include_router(streams_router(context, UrlRules(api.url_schemes, api.url_hosts)))
     application.include_router(objects_router(context))
     application.include_router(events_router(context))
-    application.include_router(live_router(context))
+    application.include_router(pictures_router(context))
+    application.include_router(results_router(context))
+    application.include_router(webrtc_router(context))
     application.include_router(page_router())
     describe = application.openapi
     application.openapi = lambda: _completed(describe())  # type: ignore[method-assign]

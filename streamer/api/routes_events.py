@@ -13,7 +13,7 @@ from streamer.api.context import ApiContext
 from streamer.api.event_hub import EVENTS_KEPT, EventHub, Missed
 from streamer.api.limits import LiveResponse
 from streamer.api.problems import documented, problems
-from streamer.types import StreamEvent
+from streamer.sinks.json_messages import json_event, json_text
 
 # A comment after so long without an event: proxies and clients see that the line lives.
 IDLE_S = 15.0
@@ -73,27 +73,10 @@ async def _lines(
         elif isinstance(item, Missed):
             yield _missed(item)
         else:
-            data = json.dumps(event_document(item.event))
+            data = json_text(json_event(item.event))
             text = f"id: {events.id_of(item)}\nevent: {item.event.kind}\ndata: {data}\n\n"
-            yield text.encode("ascii")
+            yield text.encode()
 
 
 def _missed(missed: Missed) -> bytes:
     return f"event: missed\ndata: {json.dumps({'count': missed.count})}\n\n".encode("ascii")
-
-
-def event_document(event: StreamEvent) -> dict[str, object]:
-    """An event as JSON."""
-    return {
-        "type": "event",
-        "kind": event.kind.value,
-        "stream_id": event.stream_id,
-        "time_ns": event.time_ns,
-        "time_ms": event.time_ns / 1e6,
-        "reason": event.reason,
-        "object_id": event.object_id,
-        "label": event.label,
-        "request_id": event.request_id,
-        "frame_index": event.frame_index,
-        "detail": event.detail,
-    }

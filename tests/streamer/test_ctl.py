@@ -23,7 +23,7 @@ from streamer.api_client import Access, ApiClient, ApiError, _parse_events, read
 from streamer.app import App
 from streamer.cli import main
 from streamer.config import StreamConfig, TokenConfig
-from streamer.ctl import settings_of
+from streamer.ctl_requests import settings_of
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import SMALL, running, settings, until
 from tests.streamer.fakes import FakeTracker

@@ -11,12 +11,8 @@ import numpy as np
 import pytest
 
 from streamer.metrics import Metrics
-from streamer.sinks.json_results import (
-    FRAMES_PER_READER,
-    OTHERS_PER_READER,
-    JsonMasks,
-    ResultsHub,
-)
+from streamer.sinks.json_messages import JsonMasks
+from streamer.sinks.json_results import FRAMES_PER_READER, OTHERS_PER_READER, ResultsHub
 from streamer.types import FrameResult, StreamState
 from streamer.wire import FrameMessage, MaskEncoding, decode, encode_frame
 from tests.streamer.fakes import FakeClock
@@ -131,9 +127,9 @@ async def test_readers_of_one_kind_share_one_encoding(
     import streamer.sinks.json_results as module
 
     encoded = []
-    original = module.encode_frame
+    original = module.json_frame
     monkeypatch.setattr(
-        module, "encode_frame", lambda *parts: encoded.append(parts[1]) or original(*parts)
+        module, "json_frame", lambda *parts: encoded.append(parts[1]) or original(*parts)
     )
     with (
         hub.read("gate", JsonMasks.RLE) as first,

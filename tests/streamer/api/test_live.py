@@ -19,7 +19,7 @@ import websockets
 from PIL import Image
 
 from streamer.api.api import Api
-from streamer.api.routes_live import STREAM_GONE
+from streamer.api.routes_results import STREAM_GONE
 from streamer.config import ApiConfig, ApiLimitsConfig
 from streamer.picture.hub import PictureHub
 from streamer.picture.jpeg import MULTIPART_BOUNDARY

@@ -10,17 +10,14 @@ from contextlib import aclosing
 from typing import Any
 
 import httpx
-import msgspec
 import numpy as np
 import pytest
 
 from streamer.api.api import Api
 from streamer.api.event_hub import EVENTS_KEPT, EventHub
-from streamer.api.routes_events import event_document
 from streamer.api.routes_page import WEB_FOLDER
 from streamer.errors import BusyError
 from streamer.mask_codecs import MaskEncoding, encode_crop
-from streamer.sinks.json_results import JsonEvent
 from streamer.types import EventKind, FrameMoment, StreamEvent
 from tests.streamer.api.serving import (
     HEIGHT,
@@ -470,8 +467,3 @@ async def test_reader_is_told_what_it_missed(last_event_id: str, count: int | No
     assert missed["event"] == "missed"
     assert json.loads(missed["data"]) == {"count": count}
     assert json.loads(oldest["data"])["object_id"] == 2001 - EVENTS_KEPT
-
-
-def test_events_read_as_those_of_the_websocket() -> None:
-    fields = {field.name for field in msgspec.structs.fields(JsonEvent)}
-    assert set(event_document(event(1))) == {"type", *fields}

@@ -18,7 +18,8 @@ from streamer.picture.hub import PictureHub
 from streamer.picture.rtp_sender import ViewerTrack
 from streamer.picture.view import View
 from streamer.picture.whep_server import WhepServer
-from streamer.sinks.json_results import JsonMasks, ResultsHub
+from streamer.sinks.json_messages import JsonMasks
+from streamer.sinks.json_results import ResultsHub
 from streamer.timing import SystemClock
 from streamer.types import StreamState
 from streamer.webrtc.http_answer import SDP

@@ -1,0 +1,227 @@
+"""Results as JSON messages, for a page that reads them without a library.
+
+They say the same as the ZeroMQ interface (``WIRE.md``).
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+import msgspec
+
+from streamer.mask_codecs import MaskEncoding, encode_crop, polygon_rings
+from streamer.messages import StageTimes
+from streamer.picture.rtp_time import rtp_time
+from streamer.timing import Clock
+from streamer.types import FrameResult, StreamEvent, StreamStatus
+from tracker.types import Track
+
+_NANOSECONDS_PER_MILLISECOND = 1e6
+
+
+class JsonMasks(StrEnum):
+    """How masks are written: COCO's compressed counts, outlines (lossy), or not at all."""
+
+    RLE = "rle"
+    POLYGON = "polygon"
+    NONE = "none"
+
+
+class RleMask(msgspec.Struct, frozen=True, tag_field="encoding", tag="rle"):
+    """``counts``: COCO's compressed RLE of the crop. ``offset`` [x, y], ``size`` [h, w]."""
+
+    offset: tuple[int, int]
+    size: tuple[int, int]
+    counts: str
+
+
+class PolygonMask(msgspec.Struct, frozen=True, tag_field="encoding", tag="polygon"):
+    """``polygons``: rings x0, y0, x1, y1 … of pixel centres in the crop, even-odd rule."""
+
+    offset: tuple[int, int]
+    size: tuple[int, int]
+    polygons: list[list[int]]
+
+
+class JsonObject(msgspec.Struct, frozen=True):
+    """One object. ``bbox`` is x0, y0, x1, y1 in source pixels, half-open; zeros if not seen."""
+
+    id: int
+    label: str | None
+    colour: str | None
+    state: str
+    bbox: tuple[int, int, int, int]
+    area: int
+    score: float
+    object_score: float
+    mask: RleMask | PolygonMask | None
+
+
+class JsonFrame(msgspec.Struct, frozen=True, tag_field="type", tag="frame"):
+    """All objects on one frame.
+
+    ``rtp_time`` is the 90 kHz time of the frame in the live video, less the offset that the
+    viewer was told (``Masklet-RTP-Offset``). ``capture_time_ns`` exceeds what a double holds
+    exactly: pages read ``capture_time_ms``. ``latency_ms`` is capture to here; ``stage_times_ns``
+    counts from the frame's arrival.
+    """
+
+    stream_id: str
+    session_id: str
+    frame_index: int
+    pts: int | None
+    time_base: tuple[int, int]
+    capture_time_ns: int
+    capture_time_ms: float
+    clock_source: str
+    width: int
+    height: int
+    rtp_time: int
+    latency_ms: float
+    stage_times_ns: StageTimes
+    dropped_since_last: dict[str, int]
+    objects: list[JsonObject]
+
+
+class JsonEvent(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
+    """Something that happened to an object or the stream."""
+
+    kind: str
+    stream_id: str
+    time_ns: int
+    time_ms: float
+    reason: str | None
+    object_id: int | None
+    label: str | None
+    request_id: str | None
+    frame_index: int | None
+    detail: str | None
+
+
+class JsonStatus(msgspec.Struct, frozen=True, tag_field="type", tag="status"):
+    """Where the stream stands; sent first to every reader, and at every change."""
+
+    stream_id: str
+    state: str
+    time_ns: int
+    time_ms: float
+    url: str
+    reason: str | None
+    detail: str | None
+    session_id: str | None
+    width: int
+    height: int
+    frames_decoded: int
+    frames_tracked: int
+    frames_dropped: dict[str, int]
+    connect_failures: int
+    object_ids: list[int]
+    paused: bool
+
+
+def json_text(message: JsonFrame | JsonEvent | JsonStatus) -> str:
+    """A message as it is sent."""
+    return msgspec.json.encode(message).decode()
+
+
+def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame:
+    """A result as it is written."""
+    objects = [
+        JsonObject(
+            id=entry.track.object_id,
+            label=entry.label,
+            colour=entry.colour,
+            state=entry.track.state.value,
+            bbox=_box(entry.track),
+            area=int(entry.track.area),
+            score=_finite(entry.track.predicted_iou),
+            object_score=_finite(entry.track.object_score),
+            mask=json_mask(entry.track, masks),
+        )
+        for entry in result.objects
+    ]
+    frame = result.frame
+    picture = frame.picture
+    arrival = picture.arrival_monotonic_ns
+    return JsonFrame(
+        stream_id=frame.stream_id,
+        session_id=frame.session_id,
+        frame_index=frame.index,
+        pts=picture.pts,
+        time_base=(picture.time_base.numerator, picture.time_base.denominator),
+        capture_time_ns=picture.capture_time_ns,
+        capture_time_ms=picture.capture_time_ns / _NANOSECONDS_PER_MILLISECOND,
+        clock_source=picture.clock_source.value,
+        width=picture.image.shape[1],
+        height=picture.image.shape[0],
+        rtp_time=rtp_time(picture),
+        latency_ms=(clock.unix_ns() - picture.capture_time_ns) / _NANOSECONDS_PER_MILLISECOND,
+        stage_times_ns=StageTimes(
+            decoded=picture.decoded_monotonic_ns - arrival,
+            started=result.started_monotonic_ns - arrival,
+            tracked=result.tracked_monotonic_ns - arrival,
+            published=clock.monotonic_ns() - arrival,
+        ),
+        dropped_since_last=dict(frame.dropped_before),
+        objects=objects,
+    )
+
+
+def json_mask(track: Track, masks: JsonMasks) -> RleMask | PolygonMask | None:
+    """The mask of an object that is seen; None for one that is not, and for ``none``."""
+    if masks is JsonMasks.NONE or track.area == 0:
+        return None
+    x0, y0, x1, y1 = _box(track)
+    offset, size = (x0, y0), (y1 - y0, x1 - x0)
+    if masks is JsonMasks.POLYGON:
+        return PolygonMask(offset, size, polygon_rings(track.crop))
+    return RleMask(offset, size, encode_crop(track.crop, MaskEncoding.RLE).decode("ascii"))
+
+
+def json_event(event: StreamEvent) -> JsonEvent:
+    """An event as it is written."""
+    return JsonEvent(
+        kind=event.kind.value,
+        stream_id=event.stream_id,
+        time_ns=event.time_ns,
+        time_ms=event.time_ns / _NANOSECONDS_PER_MILLISECOND,
+        reason=event.reason,
+        object_id=event.object_id,
+        label=event.label,
+        request_id=event.request_id,
+        frame_index=event.frame_index,
+        detail=event.detail,
+    )
+
+
+def json_status(status: StreamStatus) -> JsonStatus:
+    """A stream's state as it is written."""
+    return JsonStatus(
+        stream_id=status.stream_id,
+        state=status.state.value,
+        time_ns=status.time_ns,
+        time_ms=status.time_ns / _NANOSECONDS_PER_MILLISECOND,
+        url=status.url,
+        reason=status.reason,
+        detail=status.detail,
+        session_id=status.session_id,
+        width=status.width,
+        height=status.height,
+        frames_decoded=status.frames_decoded,
+        frames_tracked=status.frames_tracked,
+        frames_dropped=dict(status.frames_dropped),
+        connect_failures=status.connect_failures,
+        object_ids=list(status.object_ids),
+        paused=status.paused,
+    )
+
+
+def _box(track: Track) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = (int(side) for side in track.box_xyxy)
+    return x0, y0, x1, y1
+
+
+def _finite(score: float) -> float:
+    """JSON has no NaN; a decoder that gives one gives no confidence."""
+    return float(score) if math.isfinite(score) else 0.0
