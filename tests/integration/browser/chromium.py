@@ -125,7 +125,7 @@ class Visit:
 
     def assert_at_peace(self) -> None:
         """Nothing went wrong in the page, and nobody but its own server was asked for anything."""
-        assert self.complaints == []
+        assert not self.complaints, self.complaints
         assert self.foreign_requests() == []
         assert self.ice_servers() == []
 
