@@ -8,11 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 
+from streamer.batch_step import BatchStep, StreamWork
 from streamer.errors import BusyError, ControlError
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle
@@ -23,11 +23,10 @@ from streamer.recent_frames import RecentFrames
 from streamer.scheduler import Scheduler, Wait
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
-from streamer.tracked_stream import STEP_ERRORS, TrackedStream
-from streamer.types import Frame, ObjectSummary, Published, RememberedObject
+from streamer.tracked_stream import TrackedStream
+from streamer.types import ObjectSummary, Published, RememberedObject
 from tracker import Tracker
-from tracker.errors import CapacityError, PromptError, TrackerError
-from tracker.types import Track
+from tracker.errors import CapacityError, TrackerError
 
 T = TypeVar("T")
 COMMANDS_WAITING = 256
@@ -35,16 +34,6 @@ FASTEST_STREAM_HZ = 120  # how many frames a second of history may have, at most
 SHUTDOWN = "shutdown"  # the ``reason`` when the daemon ends
 _GAUGES_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """One stream's part of a batch."""
-
-    stream: TrackedStream
-    frame: Frame
-    requests: list[PromptRequest]
-    known_objects: tuple[int, ...]
 
 
 class Inference:
@@ -91,6 +80,7 @@ class Inference:
         self._history_bytes = history_bytes
         self._threads = threads
         self._streams: dict[str, TrackedStream] = {}
+        self._batch_step = BatchStep(tracker, clock)
         self._past_prompts = PastPrompts(tracker, self._streams)
         self._commands: deque[Callable[[], None]] = deque()
         self._commands_lock = threading.Lock()
@@ -135,7 +125,7 @@ class Inference:
             )
             self._streams[slot.stream_id] = stream
             for request in requests:
-                stream.queue(request)
+                stream.prompts.queue(request)
 
         return self._command(add)
 
@@ -198,7 +188,7 @@ class Inference:
             elif request.is_for_past:
                 self._past_prompts.queue(request)
             else:
-                stream.queue(request)
+                stream.prompts.queue(request)
 
         self._command(queue)
 
@@ -304,70 +294,11 @@ class Inference:
             stream = self._streams[stream_id]
             frame = stream.slot.take()
             if frame is not None:  # None: the slot was closed since it was looked at
-                requests = stream.due_requests(frame.index)
-                work.append(_Work(stream, frame, requests, stream.session.object_ids))
+                requests = stream.prompts.due(frame.index)
+                work.append(StreamWork(stream, frame, requests, stream.session.object_ids))
         if work:
             self._metrics.batch_size.observe(len(work))
-            self._track(work)
-
-    def _track(self, work: list[_Work]) -> None:
-        """Step all streams at once; if that fails, each alone, so that one cannot hurt others."""
-        started_ns = self._clock.monotonic_ns()
-        try:
-            tracks_per_stream = self._step(work)
-        except torch.AcceleratorError:
-            raise  # the device is gone for this process
-        except STEP_ERRORS:
-            for each in work:
-                self._track_alone(each)
-            return
-        tracked_ns = self._clock.monotonic_ns()
-        for each, tracks in zip(work, tracks_per_stream, strict=True):
-            each.stream.tracked(each.frame, tracks, each.requests, started_ns, tracked_ns)
-
-    def _track_alone(self, work: _Work) -> None:
-        """Step one stream. A refused prompt changed nothing: go on without it.
-
-        Which one of several was refused is found by halving; those that are put off in the
-        search are applied on the frames that follow.
-        """
-        stream, requests = work.stream, work.requests
-        started_ns = self._clock.monotonic_ns()
-        while True:
-            try:
-                (tracks,) = self._step([replace(work, requests=requests)])
-            except torch.AcceleratorError:
-                raise
-            except (PromptError, CapacityError) as error:
-                if not requests:
-                    stream.failed(work.frame, error, work.known_objects)
-                    return
-                if len(requests) == 1:
-                    stream.reject(requests[0], str(error))
-                half = len(requests) // 2
-                stream.put_back(requests[half:] if half else ())
-                requests = requests[:half]
-            except STEP_ERRORS as error:
-                stream.failed(work.frame, error, work.known_objects)
-                for request in requests:
-                    stream.reject(request, f"the step failed: {error}")
-                return
-            else:
-                tracked_ns = self._clock.monotonic_ns()
-                stream.tracked(work.frame, tracks, requests, started_ns, tracked_ns)
-                return
-
-    def _step(self, work: Sequence[_Work]) -> list[list[Track]]:
-        return self._tracker.step(
-            [
-                (
-                    each.stream.session,
-                    each.frame.picture.image,
-                    [request.prompt for request in each.requests],
-                )
-                for each in work
-            ]
-        )
+            self._batch_step.track(work)
 
     def _set_gauges(self) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -15,7 +15,8 @@ import torch
 from streamer.errors import ControlError
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrame
-from streamer.tracked_stream import PROMPTS_WAITING, STEP_ERRORS, TrackedStream
+from streamer.tracked_stream import STEP_ERRORS, TrackedStream
+from streamer.waiting_prompts import PROMPTS_WAITING, WITHDRAWN
 from tracker import Tracker
 from tracker.errors import CapacityError, PromptError
 
@@ -84,7 +85,7 @@ class PastPrompts:
             self._reject(request, f"there is no stream {request.stream_id!r}")
             return False
         if not request.begin():
-            self._reject(request, "withdrawn: not applied in time")
+            self._reject(request, WITHDRAWN)
             return False
         object_id = request.prompt.object_id
         if request.correct and object_id not in stream.session.object_ids:

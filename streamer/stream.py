@@ -9,7 +9,6 @@ import asyncio
 import dataclasses
 import logging
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -23,14 +22,13 @@ from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.rate_limit import RateLimit
 from streamer.security import redact
+from streamer.source_attempt import SourceAttempt
 from streamer.sources.base import Source
 from streamer.sources.whip import reconnect_config
 from streamer.stream_counts import StreamCounts
 from streamer.threads import start_thread
-from streamer.timing import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
+from streamer.timing import Clock
 from streamer.types import (
-    DecodedFrame,
-    DropReason,
     EventKind,
     Published,
     StreamEvent,
@@ -41,7 +39,6 @@ from streamer.types import (
 DETACH_TIMEOUT_S = 0.8
 SOURCE_THREAD_PREFIX = "source-"
 SETTINGS_CHANGED = "settings_changed"  # why a stream is down that begins again with new settings
-PAUSE_POLL_S = 0.1
 # What a change of these does not concern is the connection: it stays.
 _NOT_THE_SOURCE = {"max_rate_hz", "paused", "max_objects", "ground_plane", "objects", "reconnect"}
 MakeSource = Callable[[str, StreamConfig], Source]
@@ -178,7 +175,7 @@ class Stream:
             if attempts:
                 self._metrics.stream_reconnects.labels(self.stream_id).inc()
             attempts += 1
-            attempt = _Attempt(self, self._slot, self._counts, self._clock)
+            attempt = SourceAttempt(self, self._slot, self._counts, self._clock)
             failure = await self._one_attempt(attempt)
             if not self._interrupted.is_set():
                 await self._rest(attempt, failure)
@@ -186,7 +183,7 @@ class Stream:
                 self._went_down(StreamState.CONNECTING, SETTINGS_CHANGED)
         self._went_down(StreamState.STOPPED, self._stop_reason)
 
-    async def _rest(self, attempt: _Attempt, failure: _Failure | None) -> None:
+    async def _rest(self, attempt: SourceAttempt, failure: _Failure | None) -> None:
         """Wait until the next attempt is due; after the end of media, until interrupted."""
         if failure is None:
             self._went_down(StreamState.ENDED, SourceFailure.ENDED, "end of media")
@@ -196,7 +193,7 @@ class Stream:
         self._failed(failure, delay_s)
         await self._interrupted_within(delay_s)
 
-    async def _one_attempt(self, attempt: _Attempt) -> _Failure | None:
+    async def _one_attempt(self, attempt: SourceAttempt) -> _Failure | None:
         try:
             source = self._make_source(self.stream_id, self._config)
         except MaskletError as error:
@@ -230,7 +227,7 @@ class Stream:
         self._log.error("the source failed with %s", type(error).__name__, exc_info=error)
         return _Failure(SourceFailure.INTERNAL, redact(f"{type(error).__name__}: {error}"))
 
-    def _detach(self, attempt: _Attempt, ended: asyncio.Future[None]) -> None:
+    def _detach(self, attempt: SourceAttempt, ended: asyncio.Future[None]) -> None:
         attempt.detached = True
         self._metrics.source_threads_detached.inc()
         self._log.warning("the source is blocked in a read; left to its timeout")
@@ -308,87 +305,6 @@ class Stream:
                 detail=detail,
             )
         )
-
-
-class _Attempt:
-    """One connection: what its source delivers to (``SourceOutput``), in the source's thread."""
-
-    def __init__(
-        self,
-        stream: Stream,
-        slot: FrameSlot,
-        counts: StreamCounts,
-        clock: Clock,
-    ) -> None:
-        self.stop = threading.Event()
-        self.detached = False
-        self._stream = stream
-        self._slot = slot
-        self._counts = counts
-        self._clock = clock
-        self._session_id = uuid.uuid4().hex
-        self._lossless = False
-        self._size: tuple[int, int] | None = None
-        self._first_monotonic_ns = 0
-        self._last_monotonic_ns = 0
-
-    @property
-    def delivered_for_s(self) -> float:
-        """From the first picture to the last; 0 if there was none."""
-        return ns_to_seconds(self._last_monotonic_ns - self._first_monotonic_ns)
-
-    def run(self, source: Source) -> None:
-        self._lossless = source.lossless
-        source.run(self, self.stop)
-        if not self.detached:
-            self._slot.wait_until_taken(self.stop)
-
-    def frame(self, picture: DecodedFrame) -> None:
-        if self.detached:
-            return
-        now_ns = self._clock.monotonic_ns()
-        height, width, _ = picture.image.shape
-        if self._size is None:
-            self._first_monotonic_ns = now_ns
-            self._stream.went_live(self._session_id, (width, height))
-        elif self._size != (width, height):
-            self._stream.size_changed((width, height))
-        self._size = (width, height)
-        self._last_monotonic_ns = now_ns
-        self._counts.decoded(picture)
-        rate_limit = self._stream.rate_limit
-        if self._lossless:
-            self._wait_until_resumed()
-        if not self._stream.resumed.is_set():
-            self._slot.refuse(DropReason.PAUSED)
-        elif rate_limit is not None and not rate_limit.allows(self._time_ns(picture)):
-            self._slot.refuse(DropReason.RATE_LIMIT)
-        elif self._lossless:
-            self._slot.put_when_taken(
-                picture, self._session_id, self._clock.monotonic_ns, self.stop
-            )
-        else:
-            self._slot.put(picture, self._session_id, now_ns)
-
-    def dropped(self, reason: DropReason, count: int = 1) -> None:
-        if not self.detached:
-            self._slot.count_lost(reason, count)
-
-    def reset(self, reason: str) -> None:
-        if not self.detached:
-            self._stream.was_reset(reason)
-
-    def _wait_until_resumed(self) -> None:
-        """Hold a source that must lose nothing for as long as its stream is paused."""
-        while not self._stream.resumed.wait(PAUSE_POLL_S):
-            if self.stop.is_set():
-                return
-
-    def _time_ns(self, picture: DecodedFrame) -> int:
-        """The time by which a rate is kept: a file that plays faster has its own."""
-        if self._lossless and picture.pts is not None:
-            return round(picture.pts * picture.time_base * NANOSECONDS_PER_SECOND)
-        return picture.arrival_monotonic_ns
 
 
 def _rate_limit(config: StreamConfig) -> RateLimit | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,13 +26,12 @@ from streamer.types import (
     RememberedObject,
     StreamEvent,
 )
+from streamer.waiting_prompts import WaitingPrompts
 from tracker import Session
 from tracker.correction import Correction
 from tracker.errors import TrackerError
 from tracker.types import Track, TrackState
 
-PROMPTS_WAITING = 64
-WITHDRAWN = "withdrawn: not applied in time"
 HELD_FOR_S = 30.0
 # What a step may raise because of what it was given. Others are mistakes of ours, or a device
 # that is gone: they end the daemon, and its supervisor starts it anew.
@@ -52,8 +50,8 @@ class _Newest:
 class TrackedStream:
     """Turns tracks into results and events for one stream; used by the inference thread only.
 
-    Bounds: ``PROMPTS_WAITING`` prompts wait for a frame (a further one is rejected); labels,
-    colours and lives exist for live objects only; one frame is held, for ``HELD_FOR_S``.
+    ``prompts`` are those that wait for its next frames. Bounds: labels, colours and lives exist
+    for live objects only; one frame is held, for ``HELD_FOR_S``.
     """
 
     def __init__(
@@ -71,6 +69,7 @@ class TrackedStream:
         self.stream_id = slot.stream_id
         self.session = session
         self.slot = slot
+        self.prompts = WaitingPrompts(reject=self.reject)
         self._frames = frames
         self._counts = counts
         self._lifecycle = lifecycle
@@ -78,51 +77,12 @@ class TrackedStream:
         self._publish = publish
         self._metrics = metrics
         self._clock = clock
-        self._waiting: deque[PromptRequest] = deque()
         self._labels: dict[int, str] = {}
         self._colours: dict[int, str] = {}
         self._newest = _Newest(-1, ())  # replaced, never changed: other threads read it
         self._held_until_ns: int | None = None
         self._connection: str | None = None
         self._failing = False
-
-    def queue(self, request: PromptRequest) -> None:
-        """Keep a prompt for its frame; too many are rejected, those withdrawn give their place."""
-        if len(self._waiting) >= PROMPTS_WAITING:
-            self._drop_withdrawn()
-        if len(self._waiting) < PROMPTS_WAITING:
-            self._waiting.append(request)
-        else:
-            self.reject(request, f"{PROMPTS_WAITING} prompts wait for a frame already")
-
-    def _drop_withdrawn(self) -> None:
-        """On a stream without frames nobody else looks at what waits."""
-        kept: deque[PromptRequest] = deque()
-        for request in self._waiting:
-            if request.outcome.cancelled():
-                self._tell_rejected(request, WITHDRAWN)
-            else:
-                kept.append(request)
-        self._waiting = kept
-
-    def due_requests(self, frame_index: int) -> list[PromptRequest]:
-        """Take the prompts for this frame: at most one an object, in their order."""
-        due: dict[int, PromptRequest] = {}
-        later: deque[PromptRequest] = deque()
-        for request in self._waiting:
-            object_id = request.prompt.object_id
-            if request.at_frame > frame_index or object_id in due:
-                later.append(request)
-            elif request.begin():
-                due[object_id] = request
-            else:
-                self._tell_rejected(request, WITHDRAWN)
-        self._waiting = later
-        return list(due.values())
-
-    def put_back(self, requests: Sequence[PromptRequest]) -> None:
-        """Keep requests that were due for the next frame, before all others."""
-        self._waiting.extendleft(reversed(requests))
 
     def objects(self) -> list[ObjectSummary]:
         """The objects as the newest frame had them. May be called from any thread."""
@@ -178,7 +138,15 @@ class TrackedStream:
 
     def reject(self, request: PromptRequest, reason: str) -> None:
         """Refuse a prompt and say why."""
-        self._tell_rejected(request, reason)
+        self._metrics.prompts.labels("rejected").inc()
+        object_id = request.prompt.object_id
+        self._log.warning("prompt for object %d refused: %s", object_id, reason)
+        self._event(
+            EventKind.PROMPT_REJECTED,
+            object_id=object_id,
+            request_id=request.request_id,
+            reason=reason,
+        )
         request.rejected(reason)
 
     def tracked(
@@ -293,7 +261,7 @@ class TrackedStream:
 
     def remove(self, object_id: int) -> bool:
         """Stop following an object, and withdraw its prompts; False if there was neither."""
-        known = self._drop_waiting(object_id, "the object was removed")
+        known = self.prompts.drop(object_id, "the object was removed")
         if object_id in self.session.object_ids:
             self._forget(object_id, "requested")
             known = True
@@ -302,7 +270,7 @@ class TrackedStream:
 
     def close(self, reason: str) -> None:
         """The stream is gone: remove its objects, reject its prompts, give its memory back."""
-        self._drop_waiting(None, f"the stream was removed ({reason})")
+        self.prompts.drop(None, f"the stream was removed ({reason})")
         for object_id in self.session.object_ids:
             self._forget(object_id, reason)
         self.session.close()
@@ -330,17 +298,6 @@ class TrackedStream:
         object_id = track.object_id
         return ObjectResult(track, self._labels.get(object_id), self._colours.get(object_id))
 
-    def _drop_waiting(self, object_id: int | None, reason: str) -> bool:
-        dropped = [
-            request
-            for request in self._waiting
-            if object_id is None or request.prompt.object_id == object_id
-        ]
-        self._waiting = deque(request for request in self._waiting if request not in dropped)
-        for request in dropped:
-            self.reject(request, reason)
-        return bool(dropped)
-
     def _tell_applied(self, request: PromptRequest, frame_index: int) -> None:
         object_id = request.prompt.object_id
         self._metrics.prompts.labels("applied").inc()
@@ -350,17 +307,6 @@ class TrackedStream:
             object_id=object_id,
             request_id=request.request_id,
             frame_index=frame_index,
-        )
-
-    def _tell_rejected(self, request: PromptRequest, reason: str) -> None:
-        self._metrics.prompts.labels("rejected").inc()
-        object_id = request.prompt.object_id
-        self._log.warning("prompt for object %d refused: %s", object_id, reason)
-        self._event(
-            EventKind.PROMPT_REJECTED,
-            object_id=object_id,
-            request_id=request.request_id,
-            reason=reason,
         )
 
     def _event(

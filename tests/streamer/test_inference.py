@@ -12,7 +12,7 @@ from streamer.frame_slot import FrameSlot
 from streamer.inference import COMMANDS_WAITING
 from streamer.prompts import PromptRequest
 from streamer.stream_counts import StreamCounts
-from streamer.tracked_stream import PROMPTS_WAITING
+from streamer.waiting_prompts import PROMPTS_WAITING
 from tests.conftest import eventually
 from tests.streamer.fakes import FAILS, HIDES, picture
 from tests.streamer.inference_rig import Rig, click, outcome

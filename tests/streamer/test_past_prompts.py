@@ -7,8 +7,9 @@ import torch
 
 from streamer.inference import COMMANDS_WAITING
 from streamer.prompts import PromptRequest
-from streamer.tracked_stream import HELD_FOR_S, PROMPTS_WAITING
+from streamer.tracked_stream import HELD_FOR_S
 from streamer.types import FrameMoment
+from streamer.waiting_prompts import PROMPTS_WAITING
 from tests.conftest import eventually
 from tests.streamer.fakes import FAILS, FakeClock, picture
 from tests.streamer.inference_rig import Rig, click, outcome
