@@ -18,6 +18,7 @@ from streamer.picture.hub import PictureHub
 from streamer.picture.rtp_sender import (
     ViewerTrack,
     is_congested,
+    limit_retransmissions,
     on_keyframe_request,
     on_rtcp,
     set_rtp_offset,
@@ -137,6 +138,7 @@ class WhepServer:
             set_rtp_offset(sender, offset)
             on_keyframe_request(sender, viewer.request_keyframe)
             on_rtcp(sender, track.heard_of)
+            limit_retransmissions(sender, self._clock)
             viewer.is_congested = lambda: is_congested(sender)
             try:
                 answer = await peer.answer(offer)
