@@ -2,11 +2,10 @@
 
 The live path, in the order data meets it:
 
-    camera ────────► Stream ──► FrameSlot ──► Inference ───────► Fanout ──► sinks
-    publisher        thread     newest        thread: Scheduler, one queue
-      │   ┌────────► each       frame wins    Tracker; streams   each
-      ▼   │                                   in one batch
-    Whip ► Publishers
+    camera ─────────────────────────► Stream ───► FrameSlot ──► Inference ───► Fanout ──► sinks
+    publisher ─► Whip ─► Publishers ─┘ a thread   newest        one thread:    a queue
+                                       each       frame wins    Scheduler and  each
+                                                                Tracker, all streams at once
 
     sinks:  ZeroMQSink ─────────────────────────────► consumers
             PictureHub ──► WhepServer ──► Api ──────► page, viewers
@@ -100,8 +99,8 @@ class App:
         """Build everything; nothing listens or runs yet.
 
         ``further_sinks`` receive what the ZeroMQ publisher does. ``fresh`` sets aside what was
-        kept of an earlier run. Raises ``ConfigError`` for a
-        configuration that cannot work and ``CheckpointError`` for a model that does not load.
+        kept of an earlier run. Raises ``ConfigError`` for a configuration that cannot work and
+        ``CheckpointError`` for a model that does not load.
         """
         validate(config)
         self.config = config
