@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from tracker.config import ModelConfig
 from tracker.model.layers import attend
-from tracker.model.position_encoding import rotate
+from tracker.model.narrow_values import attend_narrow, pays
+from tracker.model.position_encoding import rotate, rotate_first
 
 
 class MemoryTokens(NamedTuple):
@@ -53,16 +54,14 @@ class RotaryAttention(nn.Module):
     ) -> Tensor:
         """Attend; the last ``plain_keys`` keys are not rotated. -> (N, L, C)."""
         query = rotate(self.q_proj(query_NLC), rotation)
-        key = self.k_proj(key_NSc)
-        spatial = key.shape[1] - plain_keys
-        # The grid's rotations repeat once for every remembered frame.
-        frames = spatial // rotation.shape[0]
-        turned = rotate(key[:, :spatial].unflatten(1, (frames, -1)), rotation).flatten(1, 2)
-        key = torch.cat((turned, key[:, spatial:]), dim=1) if plain_keys else turned
-        mask = None if valid_NS is None else valid_NS[:, None, None, :]
-        attended = attend(
-            query.unsqueeze(1), key.unsqueeze(1), self.v_proj(value_NSc).unsqueeze(1), mask
-        ).squeeze(1)
+        key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
+        if pays(key, value_NSc, valid_NS):
+            attended = self.v_proj(attend_narrow(query, key, value_NSc))
+        else:
+            mask = None if valid_NS is None else valid_NS[:, None, None, :]
+            attended = attend(
+                query.unsqueeze(1), key.unsqueeze(1), self.v_proj(value_NSc).unsqueeze(1), mask
+            ).squeeze(1)
         out: Tensor = self.out_proj(attended)
         return out
 
@@ -88,17 +87,17 @@ class MemoryAttentionLayer(nn.Module):
         return out
 
     def look_at_memory(
-        self, x_NLC: Tensor, key_NSc: Tensor, memory: MemoryTokens, rotation: Tensor
+        self,
+        x_NLC: Tensor,
+        key_NSc: Tensor,
+        value_NSc: Tensor,
+        rotation: Tensor,
+        plain_keys: int,
+        valid_NS: Tensor | None,
     ) -> Tensor:
         """Cross-attention and feed-forward. Positions are in the keys, never in the values."""
-        value_NSc = torch.cat((memory.spatial_NMc, memory.pointer_NPc), dim=1)
         x = x_NLC + self.cross_attn_image(
-            self.norm2(x_NLC),
-            key_NSc,
-            value_NSc,
-            rotation,
-            memory.pointer_NPc.shape[1],
-            memory.valid_NS,
+            self.norm2(x_NLC), key_NSc, value_NSc, rotation, plain_keys, valid_NS
         )
         out: Tensor = x + self.linear2(F.relu(self.linear1(self.norm3(x))))
         return out
@@ -133,12 +132,14 @@ class MemoryAttention(nn.Module):
             ),
             dim=1,
         )
+        value_NSc = torch.cat((memory.spatial_NMc, memory.pointer_NPc), dim=1)
+        plain_keys = memory.pointer_NPc.shape[1]
         x = frame_BLC
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, MemoryAttentionLayer)
             x = layer.look_at_frame(x, rotation)
             if index == 0 and image_of_object_N is not None:
                 x = x[image_of_object_N]
-            x = layer.look_at_memory(x, key_NSc, memory, rotation)
+            x = layer.look_at_memory(x, key_NSc, value_NSc, rotation, plain_keys, memory.valid_NS)
         out: Tensor = self.norm(x)
         return out

@@ -1,0 +1,58 @@
+"""Values before their projection give what projected values give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tracker.model.narrow_values import attend_narrow, pays
+from tracker.model.position_encoding import axial_rotations, rotate, rotate_first
+
+
+@pytest.mark.parametrize("queries", [1, 100, 128, 300])
+def test_projection_after_attention_is_projection_before(queries: int) -> None:
+    generator = torch.Generator().manual_seed(queries)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    query, key, value = random(3, queries, 32), random(3, 70, 32), random(3, 70, 8)
+    projection = nn.Linear(8, 32)
+    with torch.inference_mode():
+        before = F.scaled_dot_product_attention(query, key, projection(value))
+        after = projection(attend_narrow(query, key, value))
+    torch.testing.assert_close(after, before)
+
+
+def test_row_does_not_depend_on_company() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(4, 130, 16, generator=generator) for _ in range(2))
+    value = torch.randn(4, 130, 8, generator=generator)
+    with torch.inference_mode():
+        together = attend_narrow(query, key, value)
+        alone = attend_narrow(query[2:3], key[2:3], value[2:3])
+    assert torch.equal(together[2:3], alone)
+
+
+def test_training_masks_and_half_precision_keep_the_fused_kernel() -> None:
+    key, value = torch.zeros(1, 4, 16), torch.zeros(1, 4, 8)
+    assert not pays(key, value, None)  # gradients are on
+    with torch.inference_mode():
+        assert pays(key, value, None)
+        assert not pays(key, value, torch.ones(1, 4, dtype=torch.bool))
+        assert not pays(key.bfloat16(), value, None)
+        assert not pays(key, key, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("plain", [0, 3])
+def test_keys_turned_in_place_are_those_turned_apart(dtype: torch.dtype, plain: int) -> None:
+    rotation = axial_rotations(16, 4, torch.device("cpu"))
+    tokens = torch.randn(2, 2 * 16 + plain, 16).to(dtype)
+    turned = rotate(tokens[:, :32].unflatten(1, (2, 16)), rotation).flatten(1, 2)
+    expected = torch.cat((turned, tokens[:, 32:]), dim=1)
+    assert torch.equal(rotate_first(tokens.clone(), 32, rotation), expected)
+    with torch.inference_mode():
+        assert torch.equal(rotate_first(tokens.clone(), 32, rotation), expected)
