@@ -74,6 +74,9 @@ class Fuser(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) -> the same."""
         out = x_NCHW
+        if x_NCHW.device.type == "cpu" and not torch.is_grad_enabled():
+            # Norms and pointwise layers want channels last: no copies between them and back.
+            out = x_NCHW.contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             out = layer(out)
         return out

@@ -39,7 +39,10 @@ class ImageFeatures(NamedTuple):
     stride4_BcHW: Tensor
 
     def select(self, image_of_object_N: Tensor) -> ImageFeatures:
-        """The rows of the given images, one for each object."""
+        """The rows of the given images, one for each object; of a single image, views of it."""
+        if self.stride16_BCHW.shape[0] == 1:
+            count = image_of_object_N.shape[0]
+            return ImageFeatures(*(features.expand(count, -1, -1, -1) for features in self))
         return ImageFeatures(*(features[image_of_object_N] for features in self))
 
 
