@@ -28,11 +28,15 @@ LONGEST_DATAGRAM_BYTES = 1500
 # Bound: what waits for DTLS, which reads nothing before there is a pair; policy: what comes then
 # is dropped, as a network would.
 WAITING_DATAGRAMS = 1024
+# Bound: a handshake takes ten of them, more where some are lost. OpenSSL keeps whatever aiortc
+# leaves unread of it, and without data channels nothing follows but a farewell; policy: as above.
+DTLS_DATAGRAMS = 1000
 # Bound on addresses of the peer, which it can also name by sending from them: far more than it
 # may signal; policy: a further one is not taken.
 REMOTE_CANDIDATES = 128
 _SERVER_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+_STUN_FIRST_BYTES = range(4)  # RFC 7983, section 7
 _PORT_TAKEN = (errno.EADDRINUSE, errno.EACCES)
 
 
@@ -54,6 +58,7 @@ class IceConnection(aioice.Connection):
         self._random = Random()
         # What data goes over while a restart looks for something better.
         self._before_restart: dict[int, CandidatePair] = {}
+        self._dtls_datagrams = 0
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = _SERVER_TIMEOUT_S
@@ -137,20 +142,32 @@ class IceConnection(aioice.Connection):
             raise ConnectionError("closed while connecting")
 
     def data_received(self, data: bytes, component: int) -> None:
-        """Keep a datagram that is no STUN, from whoever it came, until DTLS reads it."""
-        if _has_usable_length(data) and self._queue.qsize() < WAITING_DATAGRAMS:
-            super().data_received(data, component)
+        """Keep a datagram that is no STUN until DTLS reads it."""
+        if not _has_usable_length(data) or self._queue.qsize() >= WAITING_DATAGRAMS:
+            return
+        if 20 <= data[0] < 64:  # DTLS (RFC 7983, section 7)
+            self._dtls_datagrams += 1
+            if self._dtls_datagrams > DTLS_DATAGRAMS:
+                return
+        super().data_received(data, component)
+
+    def knows(self, address: tuple[str, int]) -> bool:
+        """Whether the peer was connected from there, named it or showed it by a check."""
+        return any(
+            pair.remote_addr == address
+            for pairs in (self._nominated, self._before_restart)
+            for pair in pairs.values()
+        ) or any(
+            (candidate._network_host, candidate.port) == address
+            for candidate in self._remote_candidates
+        )
 
     def check_incoming(
         self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol
     ) -> None:
         """Take a check of the peer, and the address it came from if that is new."""
-        is_known = any(
-            candidate._network_host == addr[0] and candidate.port == addr[1]
-            for candidate in self._remote_candidates
-        )
         has_room = len(self._remote_candidates) < REMOTE_CANDIDATES
-        if "PRIORITY" in message.attributes and (is_known or has_room):
+        if "PRIORITY" in message.attributes and (has_room or self.knows(addr)):
             super().check_incoming(message, addr, protocol)
 
     # ICE restart (RFC 8445, section 9): new credentials and candidates for the same sockets.
@@ -213,9 +230,13 @@ class IceConnection(aioice.Connection):
 class _GuardedStunProtocol(StunProtocol):
     """A socket that survives what strangers send to it."""
 
+    receiver: IceConnection
+
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Take a datagram; what is neither STUN nor of a usable length is dropped."""
+        """Take STUN from anybody, which proves who it is from, and the rest from the peer."""
         if not _has_usable_length(data):
+            return
+        if data[0] not in _STUN_FIRST_BYTES and not self.receiver.knows((addr[0], addr[1])):
             return
         try:
             super().datagram_received(data, addr)

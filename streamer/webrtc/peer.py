@@ -29,6 +29,7 @@ from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.offer import BitrateLimits, Offer
 from streamer.webrtc.remote_video import IceCredentials, RemoteVideo, read_remote_video
 from streamer.webrtc.session_description import SdpError, read_description
+from streamer.webrtc.source_limit import limit_sources
 from streamer.webrtc.video_reception import take_over_receiver
 
 CONNECT_TIMEOUT_S = 15.0
@@ -65,6 +66,7 @@ class Peer:
         self._ice = IceConnection(settings.addressing, **settings.server_options)
         self._use_own_agent()
         self._begin_no_media_after_the_end()
+        limit_sources(self.transceiver.receiver.transport)
         self._tasks: set[asyncio.Task[None]] = set()
         self._assembler: FrameAssembler | None = None
 

@@ -7,7 +7,6 @@ decoder nothing to do; its handling of RTCP is listened to for sender reports.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -18,12 +17,8 @@ from aiortc.rtp import RTP_HISTORY_SIZE, AnyRtcpPacket, RtcpSrPacket, RtpPacket
 from streamer.webrtc.frame_assembler import FrameAssembler
 from streamer.webrtc.sender_report import RtpCaptureClock
 
-# aiortc remembers each source (SSRC) for ever and reports on all of them in one packet, which has
-# room for 31 (RFC 3550, section 6.4.2). A video has one, its retransmissions another.
-MAXIMUM_SOURCES = 31
 _JITTER_BUFFER = "_RTCRtpReceiver__jitter_buffer"
 _NACK_GENERATOR = "_RTCRtpReceiver__nack_generator"
-_logger = logging.getLogger(__name__)
 
 
 def take_over_receiver(
@@ -34,8 +29,8 @@ def take_over_receiver(
 ) -> None:
     """Let ``receiver`` give its packets to ``assembler`` and its sender reports to ``clock``.
 
-    To be called before media flow. A peer with more than ``MAXIMUM_SOURCES`` is disconnected.
-    Raises ``RuntimeError`` for a version of aiortc that is made differently.
+    To be called before media flow. Raises ``RuntimeError`` for a version of aiortc that is made
+    differently.
     """
     if not hasattr(receiver, _JITTER_BUFFER) or not hasattr(receiver, _NACK_GENERATOR):
         raise RuntimeError(
@@ -43,15 +38,6 @@ def take_over_receiver(
             "pyproject.toml allows"
         )
     handle_rtcp_packet = receiver._handle_rtcp_packet
-    handle_rtp_packet = receiver._handle_rtp_packet
-    sources: set[int] = set()
-
-    async def count_sources(packet: RtpPacket, arrival_time_ms: int) -> None:
-        sources.add(packet.ssrc)
-        if len(sources) > MAXIMUM_SOURCES:
-            _logger.warning("a peer that sends as more than %d sources is left", MAXIMUM_SOURCES)
-            raise ConnectionError("too many sources")  # with which aiortc ends the transport
-        await handle_rtp_packet(packet, arrival_time_ms)
 
     async def observe_rtcp_packet(packet: AnyRtcpPacket) -> None:
         if isinstance(packet, RtcpSrPacket) and packet.ssrc == assembler.ssrc:
@@ -62,7 +48,6 @@ def take_over_receiver(
     setattr(receiver, _JITTER_BUFFER, assembler)
     setattr(receiver, _NACK_GENERATOR, BoundedNackGenerator(assembler))
     receiver._handle_rtcp_packet = observe_rtcp_packet  # type: ignore[method-assign]
-    receiver._handle_rtp_packet = count_sources  # type: ignore[method-assign]
 
 
 class BoundedNackGenerator(NackGenerator):

@@ -13,6 +13,7 @@ from aioice import stun
 
 from streamer.webrtc.http_answer import SDP_FRAGMENT
 from streamer.webrtc.ice_connection import (
+    DTLS_DATAGRAMS,
     REMOTE_CANDIDATES,
     WAITING_DATAGRAMS,
     IceConnection,
@@ -83,6 +84,41 @@ async def test_datagrams_that_nobody_reads_yet_are_bounded(nothing_left: None) -
     assert agent._queue.qsize() == WAITING_DATAGRAMS
     await agent.close()
     assert agent._queue.qsize() == WAITING_DATAGRAMS + 1  # the end is always told
+
+
+async def test_dtls_after_the_handshake_is_bounded(nothing_left: None) -> None:
+    agent = IceConnection(LocalAddressing())
+    for _ in range(DTLS_DATAGRAMS):
+        agent.data_received(b"\x17" * 100, 1)
+        agent._queue.get_nowait()
+    agent.data_received(b"\x17" * 100, 1)
+    assert agent._queue.empty()
+    agent.data_received(b"\x80" * 100, 1)
+    assert agent._queue.qsize() == 1
+    await agent.close()
+
+
+async def test_only_the_peer_itself_is_listened_to(ingest: Ingest) -> None:
+    async with Publisher(ingest.whip) as publisher:
+        await publisher.publish()
+        session = ingest.publishers.session(publisher.session_id)
+        assert session is not None
+        await until(lambda: session.peer.connected.is_set(), "the connection")
+        agent = session.peer._ice
+        with stranger(publisher) as sender:
+            assert agent.knows(agent._nominated[1].remote_addr)
+            assert not agent.knows(sender.getsockname())
+            asked = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+            sender.send(bytes(asked))  # refused, so that what came before was looked at
+            await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sender, 1500), 10)
+        heard = agent._dtls_datagrams
+        assert heard < DTLS_DATAGRAMS
+        with stranger(publisher) as sender:
+            for _ in range(20):
+                sender.send(b"\x16" * 100)
+            sender.send(bytes(asked))
+            await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sender, 1500), 10)
+        assert agent._dtls_datagrams == heard
 
 
 async def test_addresses_that_a_peer_shows_are_bounded(ingest: Ingest) -> None:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 from aiortc.rtp import RTP_HISTORY_SIZE, RtpPacket
 
-from streamer.errors import SourceError
 from streamer.webrtc.frame_assembler import FrameAssembler
-from streamer.webrtc.video_reception import MAXIMUM_SOURCES, BoundedNackGenerator
-from tests.streamer.webrtc.conftest import Ingest
-from tests.streamer.webrtc.publisher import Publisher
-from tests.streamer.webrtc.waiting import until
+from streamer.webrtc.video_reception import BoundedNackGenerator
 
 
 @pytest.fixture
@@ -51,30 +47,3 @@ def test_other_sources_leave_no_gaps(assembler: FrameAssembler) -> None:
     assert not nack.add(packet(10, ssrc=2))
     assert not nack.add(packet(1))
     assert not nack.missing
-
-
-async def test_publisher_with_ever_more_sources_is_disconnected(ingest: Ingest) -> None:
-    with ingest.source() as source:
-        async with Publisher(ingest.whip, codec="VP8") as publisher:
-            await publisher.publish()
-            await until(lambda: source.output.frames, "a frame")
-            session = ingest.publishers.session(publisher.session_id)
-            assert session is not None
-            transport = publisher.connection.getTransceivers()[0].sender.transport
-            (payload_type,) = [
-                number
-                for number, codec in session.peer._assembler._codec_names.items()
-                if codec == "VP8"
-            ]
-            for ssrc in range(1, MAXIMUM_SOURCES + 1):
-                stranger = packet(ssrc, ssrc)
-                stranger.payload_type = payload_type
-                stranger.payload = b"\x10\x00"
-                await transport._send_rtp(stranger.serialize())
-            await until(session.peer.ended.is_set, "the end of the connection")
-            await until(
-                lambda: ingest.publishers.session(publisher.session_id) is None,
-                "the end of the session",
-            )
-            await until(lambda: source.error is not None, "the source's error")
-            assert isinstance(source.error, SourceError)
