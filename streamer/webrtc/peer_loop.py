@@ -21,6 +21,7 @@ class PeerLoop:
         self._stopping = asyncio.Event()
 
     def __enter__(self) -> Self:
+        """Raises ``OSError`` when there can be no further loop."""
         self._thread.start()
         self._loop = self._ready.result()
         return self
@@ -39,7 +40,13 @@ class PeerLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _run(self) -> None:
-        asyncio.run(self._until_stopped())
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._until_stopped())
+        except OSError as error:  # such as no more open files: there is no loop
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
 
     async def _until_stopped(self) -> None:
         self._ready.set_result(asyncio.get_running_loop())

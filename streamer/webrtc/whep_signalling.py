@@ -7,11 +7,13 @@ stream's typed reasons, without a word that could hold a password.
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from streamer.errors import SourceError, SourceFailure
@@ -135,17 +137,22 @@ class WhepSignalling:
             headers["Authorization"] = self._authorisation
         try:
             connection = self._connection(parts, self._remaining_s(deadline_s))
+
+            def response_in_time(opened: socket.socket, **options: Any) -> Any:
+                timed: Any = _TimedSocket(opened, lambda: self._remaining_s(deadline_s))
+                return http.client.HTTPResponse(timed, **options)
+
+            connection.response_class = response_in_time  # type: ignore[assignment]
             try:
                 target = parts.path or "/"
                 connection.request(
                     method, f"{target}?{parts.query}" if parts.query else target, body, headers
                 )
-                opened = connection.sock  # which the response may take over
                 with connection.getresponse() as response:
                     return _Response(
                         response.status,
                         {name.lower(): value for name, value in response.getheaders()},
-                        self._read(response, opened, deadline_s),
+                        self._read(response),
                     )
             finally:
                 connection.close()
@@ -182,13 +189,8 @@ class WhepSignalling:
             return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
-    def _read(
-        self,
-        response: http.client.HTTPResponse,
-        opened: socket.socket,
-        deadline_s: float,
-    ) -> bytes:
-        """The body, within its bound and the deadline even if it comes byte by byte."""
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        """The body, within its bound."""
         body = b""
         while chunk := response.read1(MAXIMUM_BYTES):
             body += chunk
@@ -196,7 +198,6 @@ class WhepSignalling:
                 raise self._failure(
                     SourceFailure.GARBAGE, f"answers with more than {MAXIMUM_BYTES} bytes"
                 )
-            opened.settimeout(self._remaining_s(deadline_s))
         return body
 
     def _remaining_s(self, deadline_s: float) -> float:
@@ -207,6 +208,38 @@ class WhepSignalling:
 
     def _failure(self, reason: SourceFailure, explanation: str) -> SourceError:
         return SourceError(reason, f"{self._name} {explanation}")
+
+
+class _TimedSocket:
+    """What a response reads from: in time as a whole, even if it comes byte by byte."""
+
+    def __init__(self, opened: socket.socket, remaining_s: Callable[[], float]) -> None:
+        self._opened = opened
+        self._remaining_s = remaining_s
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        assert mode == "rb", "responses are only read"
+        return io.BufferedReader(_TimedReader(self._opened, self._remaining_s))
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket; raises ``TimeoutError`` when ``remaining_s`` does, or has passed."""
+
+    def __init__(self, opened: socket.socket, remaining_s: Callable[[], float]) -> None:
+        self._opened = opened
+        self._file = opened.makefile("rb", buffering=0)
+        self._remaining_s = remaining_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        self._opened.settimeout(self._remaining_s())
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:

@@ -159,13 +159,18 @@ def test_silent_server_is_a_timeout() -> None:
         assert error.reason is SourceFailure.TIMEOUT
 
 
-def test_server_that_answers_byte_by_byte_is_a_timeout() -> None:
+@pytest.mark.parametrize(
+    "begin",
+    [b"HTTP/1.1 201 Created\r\nContent-Length: 9999\r\n\r\n", b"HTTP/1.1 201 Created\r\nX: "],
+    ids=["body", "header"],
+)
+def test_server_that_answers_byte_by_byte_is_a_timeout(begin: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stop = threading.Event()
 
         def drip() -> None:
             connection, _ = listener.accept()
-            connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 9999\r\n\r\n")
+            connection.sendall(begin)
             try:
                 while not stop.wait(0.05):
                     connection.sendall(b"v")
