@@ -69,6 +69,7 @@ class WhepServer:
         self._rtcp_silence_s = rtcp_silence_s
         self._sessions: dict[str, _Session] = {}
         self._beginning = 0
+        self._closing = False
 
     async def post(
         self, stream_id: str, body: bytes, content_type: str | None, view: View = View.OVERLAY
@@ -120,7 +121,8 @@ class WhepServer:
         return len(self._sessions)
 
     async def close(self) -> None:
-        """End every session."""
+        """End every session, and begin no further one."""
+        self._closing = True
         tasks = {session.task for session in self._sessions.values()}
         for session in self._sessions.values():
             session.end()
@@ -142,6 +144,8 @@ class WhepServer:
             viewer.is_congested = lambda: is_congested(sender)
             try:
                 answer = await peer.answer(offer)
+                if self._closing:
+                    raise PeerError("the daemon stops")
             except BaseException:
                 await peer.close()
                 raise

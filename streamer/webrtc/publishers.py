@@ -38,6 +38,16 @@ class TooManyPublishersError(Exception):
     """``webrtc.publishers`` are here already."""
 
 
+class StreamGoneError(Exception):
+    """The stream was removed, or the daemon stops, while the connection was set up."""
+
+
+class _Beginning:
+    """A session whose connection is set up; nobody may want it when that is done."""
+
+    is_wanted = True
+
+
 class Publishers:
     """All WHIP sessions. Used on the event loop, but for ``source``.
 
@@ -51,7 +61,7 @@ class Publishers:
         self._config = config
         self._peers = metrics.webrtc_peers.labels("publisher")
         self._sessions: dict[str, PublishingSession] = {}
-        self._by_stream: dict[str, PublishingSession | None] = {}  # None: being set up
+        self._by_stream: dict[str, PublishingSession | _Beginning] = {}
         # An inlet lives as long as its stream's source or a session holds it.
         self._inlets: WeakValueDictionary[str, Inlet] = WeakValueDictionary()
         self._inlets_lock = threading.Lock()
@@ -84,14 +94,18 @@ class Publishers:
     ) -> tuple[PublishingSession, str]:
         """Begin a session: the session and our answer.
 
-        Raises ``StreamTakenError``, ``TooManyPublishersError``, ``SdpError`` or ``PeerError``.
+        Raises ``StreamTakenError``, ``TooManyPublishersError``, ``StreamGoneError``, ``SdpError``
+        or ``PeerError``.
         """
         await self._make_way(stream_id)
         if self.is_full:
             raise TooManyPublishersError
-        self._by_stream[stream_id] = None
+        beginning = self._by_stream[stream_id] = _Beginning()
         try:
             session, answer = await self._begin(stream_id, offer, clock_tolerance_s)
+            if not beginning.is_wanted:
+                await session.peer.close()
+                raise StreamGoneError
         except BaseException:
             del self._by_stream[stream_id]
             raise
@@ -104,11 +118,16 @@ class Publishers:
     async def end_stream(self, stream_id: str) -> None:
         """End the session that publishes to a stream, if any: the stream is removed."""
         session = self._by_stream.get(stream_id)
-        if session is not None:
+        if isinstance(session, _Beginning):
+            session.is_wanted = False
+        elif session is not None:
             await session.end(FeedEnd(SourceFailure.ENDED, "the stream was removed"))
 
     async def close(self) -> None:
         """End every session."""
+        for session in self._by_stream.values():
+            if isinstance(session, _Beginning):
+                session.is_wanted = False
         sessions = tuple(self._sessions.values())
         end = FeedEnd(SourceFailure.ENDED, "the daemon is stopping")
         await asyncio.gather(*(session.end(end) for session in sessions))
@@ -117,7 +136,7 @@ class Publishers:
         """End a session that seems dead; raises ``StreamTakenError`` for one that lives."""
         while stream_id in self._by_stream:
             session = self._by_stream[stream_id]
-            if session is None or session.silent_for_s < TAKEOVER_AFTER_S:
+            if isinstance(session, _Beginning) or session.silent_for_s < TAKEOVER_AFTER_S:
                 raise StreamTakenError
             await session.end(
                 FeedEnd(SourceFailure.ENDED, "a new publisher replaced one that fell silent")

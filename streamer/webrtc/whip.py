@@ -22,7 +22,12 @@ from streamer.webrtc.http_answer import (
 from streamer.webrtc.offer import Offer, read_published_offer
 from streamer.webrtc.peer import PeerError
 from streamer.webrtc.peer_session import ACCEPT_PATCH, SESSION_METHODS
-from streamer.webrtc.publishers import Publishers, StreamTakenError, TooManyPublishersError
+from streamer.webrtc.publishers import (
+    Publishers,
+    StreamGoneError,
+    StreamTakenError,
+    TooManyPublishersError,
+)
 from streamer.webrtc.session_description import MAXIMUM_BYTES, SdpError
 
 _ACCEPT_POST = ("Accept-Post", SDP)
@@ -137,7 +142,7 @@ class Whip:
     async def _publish(self, stream_id: str, offer: Offer) -> HttpAnswer:
         config = self._stream_config(stream_id)
         if config is None:
-            return refusal(404, f"stream {stream_id} was removed just now")
+            return _removed(stream_id)
         try:
             session, answer = await self._publishers.publish(
                 stream_id, offer, config.clock_tolerance_s
@@ -151,6 +156,8 @@ class Whip:
             )
         except TooManyPublishersError:
             return _full()
+        except StreamGoneError:
+            return _removed(stream_id)
         except PeerError as error:
             return later(f"no connection can be offered: {error}", _RETRY_AFTER_S)
         except SdpError as error:
@@ -162,6 +169,10 @@ class Whip:
 
 def _full() -> HttpAnswer:
     return later("as many publish here as may (webrtc.publishers)", _RETRY_AFTER_S)
+
+
+def _removed(stream_id: str) -> HttpAnswer:
+    return refusal(404, f"stream {stream_id} was removed just now")
 
 
 def _unknown_session() -> HttpAnswer:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aioice.ice
 import pytest
@@ -24,6 +25,7 @@ from streamer.timing import SystemClock
 from streamer.types import StreamState
 from streamer.webrtc.http_answer import SDP
 from streamer.webrtc.ice_settings import IceSettings
+from streamer.webrtc.peer import Peer
 from tests.integration.browser.frame_counter import read
 from tests.streamer.picture.scenes import frame_result
 from tests.streamer.picture.viewing import TIMEOUT_S, WebViewer
@@ -285,3 +287,20 @@ async def test_close_ends_every_session() -> None:
         await stage.server.close()
         await watching.wait_for_end()
         assert len(stage.server) == 0
+
+
+async def test_session_that_begins_while_the_server_closes_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = Peer.answer
+    async with staged() as stage, viewer() as watching:
+
+        async def answer_too_late(self: Peer, *arguments: Any) -> str:
+            answered = await answer(self, *arguments)
+            await stage.server.close()
+            return answered
+
+        monkeypatch.setattr(Peer, "answer", answer_too_late)
+        assert (await stage.server.post("gate", await watching.offer(), SDP)).status == 503
+        assert len(stage.server) == 0
+        assert not stage.hub.is_encoding("gate")

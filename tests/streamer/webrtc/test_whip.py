@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from streamer.config import IceServerConfig, StreamConfig, WebRTCConfig
 from streamer.errors import ControlError, StreamExistsError
 from streamer.metrics import Metrics
 from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer
+from streamer.webrtc.peer import Peer
 from streamer.webrtc.publishers import Publishers
 from streamer.webrtc.session_description import MAXIMUM_BYTES
 from streamer.webrtc.whip import Whip
@@ -303,3 +305,21 @@ async def test_post_that_is_cancelled_leaves_nothing(ingest: Ingest) -> None:
         post.cancel()
         await asyncio.wait({post})
         assert (await ingest.whip.post("cam1", offer, SDP)).status == 201
+
+
+@pytest.mark.parametrize("by", ["end_stream", "close"])
+async def test_stream_that_is_removed_while_its_publisher_connects_has_none(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    answer = Peer.answer
+
+    async def answer_too_late(self: Peer, *arguments: Any) -> str:
+        answered = await answer(self, *arguments)
+        await (ingest.publishers.close() if by == "close" else ingest.publishers.end_stream("cam1"))
+        return answered
+
+    monkeypatch.setattr(Peer, "answer", answer_too_late)
+    async with Publisher(ingest.whip) as publisher:
+        assert (await publisher.post()).status == 404
+        monkeypatch.setattr(Peer, "answer", answer)
+        assert (await publisher.post()).status == 201  # and nobody stands in the way
