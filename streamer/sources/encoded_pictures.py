@@ -26,8 +26,9 @@ from streamer.webrtc.sender_report import VIDEO_CLOCK_HZ, rtp_difference
 RTP_TIME_BASE = Fraction(1, VIDEO_CLOCK_HZ)
 # How soon ``stop`` is noticed while nothing comes.
 POLL_S = 0.1
-# As for any other source (see sources.container).
-_MAX_PIXELS = 8192 * 4352
+# 4K, and not the 8K of other sources: anybody who may publish says with 100 bytes how large his
+# pictures are, and each of 8192 × 4352 costs 0.2 s and 100 MB.
+_MAX_PIXELS = 4096 * 2304
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
 _logger = logging.getLogger(__name__)
 

@@ -104,6 +104,25 @@ def test_every_picture_is_decoded_and_its_time_goes_on(feed: Feed, codec: str) -
     assert feed.keyframe_requests == 0
 
 
+def huge(width: int, height: int) -> EncodedPicture:
+    """A VP8 keyframe of a few bytes that claims a size (RFC 6386, section 9.1)."""
+    tag = (1 << 4 | 7 << 5).to_bytes(3, "little")
+    size = width.to_bytes(2, "little") + height.to_bytes(2, "little")
+    return EncodedPicture("VP8", tag + b"\x9d\x01\x2a" + size + bytes(67), 0, True, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "is_taken"),
+    [(3840, 2160, True), (2160, 3840, True), (8192, 4352, False), (16_383, 16_383, False)],
+)
+def test_size_is_limited_however_few_bytes_claim_it(
+    feed: Feed, width: int, height: int, is_taken: bool
+) -> None:
+    output = read(feed, huge(width, height))
+    assert [frame.image.shape for frame in output.frames] == [(height, width, 3)] * is_taken
+    assert output.drops == ({} if is_taken else {DropReason.DECODE_ERROR: 1})
+
+
 def test_pictures_before_a_keyframe_are_dropped_and_one_is_asked_for(feed: Feed) -> None:
     output = read(feed, *encode(8, keyframes=4)[1:])
     assert [read_number(frame.image) for frame in output.frames] == [4, 5, 6, 7]
