@@ -65,9 +65,9 @@ export class CameraPublisher {
 
   #disconnect() {
     clearTimeout(this.#timer);
-    if (this.#session) endSession(this.#session);
+    if (this.#session) endSession(this.#session, this.#peer);
+    else this.#peer?.close();
     this.#session = null;
-    this.#peer?.close();
     this.#peer = null;
   }
 

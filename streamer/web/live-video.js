@@ -85,9 +85,9 @@ export class LiveVideo {
     this.#timers.clear();
     this.#abort?.abort();
     this.#abort = null;
-    if (this.#session) endSession(this.#session);
+    if (this.#session) endSession(this.#session, this.#peer);
+    else this.#peer?.close();
     this.#session = null;
-    this.#peer?.close();
     this.#peer = null;
     this.#rtpOffset = null;
     this.video.srcObject = null;

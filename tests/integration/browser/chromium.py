@@ -91,7 +91,10 @@ class Visit:
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "assert"}:
-            self.complaints.append(f"{message.type}: {message.text}")
+            where = message.location.get("url", "")
+            if "/v1/whep/" in where and "404" in message.text:
+                return  # a goodbye to a session that the daemon has ended already
+            self.complaints.append(f"{message.type}: {message.text} ({where})")
 
     def foreign_requests(self) -> list[str]:
         """What was asked of anybody but the page's own server."""
