@@ -12,17 +12,17 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
 
     Raises ``CheckpointError`` for a model that does not load, ``ConfigError`` for an option.
     """
-    tracking = config.tracking
+    tracking, model = config.tracking, config.model
     try:
         options = TrackerOptions(
             max_objects=tracking.max_objects,
             memory_policy=tracking.memory_policy,
             fill_hole_area=tracking.fill_hole_area,
             non_overlap=tracking.non_overlap,
+            compute_dtype=model.compute_dtype,
         )
     except ValueError as error:
         raise ConfigError(f"tracking: {error}") from error
-    model = config.model
     try:
         return Tracker.from_checkpoint(
             model.checkpoint or model.name, device=model.device, options=options

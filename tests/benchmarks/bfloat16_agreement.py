@@ -1,0 +1,103 @@
+"""How closely bfloat16 follows float32 on the synthetic suite: ``python -m`` this file.
+
+Same memory: before every frame the bfloat16 tracker gets the memories of the float32 one, so
+that a frame's rounding alone is seen. Free running: each keeps its own from the first frame on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+
+from tracker import Tracker, TrackerOptions
+from tracker.evaluation.measures import jaccard
+from tracker.evaluation.prompts import first_frame_prompt
+from tracker.evaluation.synthetic import synthetic_clips
+from tracker.types import MaskArray
+
+KINDS = ("same memory", "free running")
+
+
+def main() -> int:
+    """Print the mean mask IoU of each kind, by category and over all frames."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default="nano")
+    parser.add_argument("--clips", type=int, default=None, help="only the first so many")
+    options = parser.parse_args()
+    exact = _tracker(options.checkpoint, "float32")
+    rounded = {kind: _tracker(options.checkpoint, "bfloat16") for kind in KINDS}
+    agreement: dict[tuple[str, str], list[float]] = {}
+    quality: dict[str, list[float]] = {}
+    for clip in synthetic_clips()[: options.clips]:
+        own = exact.open_session()
+        sessions = {kind: tracker.open_session() for kind, tracker in rounded.items()}
+        for index, frame in enumerate(clip.open()):
+            prompts = [
+                first_frame_prompt(each, frame.truth[each], "mask")
+                for each in clip.object_ids
+                if index == 0
+            ]
+            _copy_memories(exact, rounded["same memory"])
+            (tracks,) = exact.step([(own, frame.image, prompts)])
+            masks = {track.object_id: track.mask for track in tracks}
+            for kind, tracker in rounded.items():
+                (others,) = tracker.step([(sessions[kind], frame.image, prompts)])
+                for track in others:
+                    _note(agreement, kind, clip.category, masks[track.object_id], track.mask)
+                    if kind == "free running" and index:
+                        truth = frame.truth[track.object_id]
+                        quality.setdefault("bfloat16", []).append(jaccard(track.mask, truth))
+                        quality.setdefault("float32", []).append(
+                            jaccard(masks[track.object_id], truth)
+                        )
+        own.close()
+        for session in sessions.values():
+            session.close()
+        _print(agreement, quality)
+    return 0
+
+
+def _tracker(checkpoint: str, dtype: str) -> Tracker:
+    options = TrackerOptions(max_objects=8, compute_dtype=dtype)  # type: ignore[arg-type]
+    return Tracker.from_checkpoint(checkpoint, device="cpu", options=options)
+
+
+def _copy_memories(source: Tracker, target: Tracker) -> None:
+    """Both serve one session with the same objects: their slots are the same."""
+    for name, value in vars(source._bank).items():
+        if isinstance(value, np.ndarray):
+            getattr(target._bank, name)[...] = value
+        elif hasattr(value, "copy_"):
+            getattr(target._bank, name).copy_(value)
+
+
+def _note(
+    agreement: dict[tuple[str, str], list[float]],
+    kind: str,
+    category: str,
+    mask: MaskArray,
+    other: MaskArray,
+) -> None:
+    # Two empty masks agree, but say nothing: they are left out.
+    if mask.any() or other.any():
+        agreement.setdefault((kind, category), []).append(jaccard(mask, other))
+
+
+def _print(agreement: dict[tuple[str, str], list[float]], quality: dict[str, list[float]]) -> None:
+    for kind in KINDS:
+        own = {category: values for (k, category), values in agreement.items() if k == kind}
+        everything = np.concatenate(list(own.values()))
+        by_category = ", ".join(f"{name} {np.mean(values):.4f}" for name, values in own.items())
+        sys.stdout.write(
+            f"{kind}: mean IoU {everything.mean():.4f}, first percentile "
+            f"{np.percentile(everything, 1):.3f}, {len(everything)} masks ({by_category})\n"
+        )
+    scores = ", ".join(f"{name} {np.mean(values):.4f}" for name, values in quality.items())
+    sys.stdout.write(f"J against the truth: {scores}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
