@@ -24,6 +24,7 @@ class Inlet:
         """The feed of a publisher that is there; None if nobody came within ``timeout_s``."""
         with self._changed:
             if not self._has_live_feed():
+                self._feed = None  # the last publisher's, and with it his whole connection
                 self._changed.wait(timeout_s)
             return self._feed if self._has_live_feed() else None
 
