@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tracker.decision import Decision, decide, decide_mask_prompt
+from tracker.decoding import decode
 from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device
 from tracker.memory_bank import MemoryBank
@@ -90,7 +91,7 @@ class RowDecider:
             conditioned = model.attend(own.stride16_BCHW, None)
         if kind == "tracked":
             prompt = model.no_prompt(len(rows), self._device)
-            return decide(model, model.decode(conditioned, own, prompt), True, False)
+            return decide(model, decode(model, conditioned, own, prompt), True, False)
 
         points = np.stack([row.prompt.points_K2 for row in rows if row.prompt])
         labels = np.stack([row.prompt.labels_K for row in rows if row.prompt])
@@ -104,7 +105,7 @@ class RowDecider:
             previous,
         )
         ambiguous = labels.shape[1] <= 1
-        return decide(model, model.decode(conditioned, own, prompt), ambiguous, True)
+        return decide(model, decode(model, conditioned, own, prompt), ambiguous, True)
 
     def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
         model = self._model
@@ -114,7 +115,7 @@ class RowDecider:
         labels = torch.full((len(rows), 1), -1, device=self._device)
         prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))
         # Raw features: neither a memory nor the constant that stands for none.
-        output = model.decode(own.stride16_BCHW, own, prompt)
+        output = decode(model, own.stride16_BCHW, own, prompt)
         return decide_mask_prompt(model, output, mask_N1SS)
 
 

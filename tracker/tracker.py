@@ -16,7 +16,7 @@ from os import PathLike
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracker import transforms
 from tracker.admission import StepInput, admit, admit_prompts, ensure_free, ensure_own
@@ -24,6 +24,7 @@ from tracker.checkpoint import fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.correction import Correction, unchanged_on_error
 from tracker.decision import Decision
+from tracker.decoding import store_as_computed
 from tracker.history import FrameHistory, TrackedFrame
 from tracker.masks import fill_holes
 from tracker.memory_bank import MemoryBank
@@ -36,17 +37,6 @@ from tracker.results import FrameMasks, tracks_of
 from tracker.rows import Row, RowDecider, images_of, places_of
 from tracker.session import Session
 from tracker.types import Prompt, Track
-
-
-def _store_as_computed(model: Sam2, dtype: torch.dtype) -> None:
-    """Weights of products in the dtype of the products; results are the same bit for bit.
-
-    Autocast rounds frozen weights anew in every call: it keeps rounded copies only of those that
-    are trained.
-    """
-    for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            module.to(dtype)
 
 
 class Tracker:
@@ -64,7 +54,7 @@ class Tracker:
         self._dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
         self._identity = ModelIdentity(model.config.name, fingerprint(model))
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)
-        _store_as_computed(self._model, self._dtype)
+        store_as_computed(self._model, self._dtype, device)
         model.fix_constants()
         self._bank = MemoryBank(model.config, self.options.max_objects, device)
         self._decider = RowDecider(self._model, self._bank, device)

@@ -53,7 +53,7 @@ def test_places_of_clicks_are_not_rounded() -> None:
 
 def test_weights_stored_as_computed_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = run("bfloat16", "bfloat16")
-    monkeypatch.setattr("tracker.tracker._store_as_computed", lambda *_: None)
+    monkeypatch.setattr("tracker.tracker.store_as_computed", lambda *_: None)
     for own, other in zip(stored, run("bfloat16", "bfloat16"), strict=True):
         np.testing.assert_array_equal(own.logits, other.logits)
         assert own.predicted_iou == other.predicted_iou
