@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tracker.engine.prepared_image import PreparedImage
 from tracker.errors import CapacityError, PromptError, SessionError
 from tracker.memory_bank import MemoryBank
 from tracker.prompts import PreparedPrompt, prepare
@@ -14,7 +15,7 @@ from tracker.session import Session
 from tracker.types import Prompt
 
 ImageArray = npt.NDArray[np.uint8]
-StepInput = tuple[Session, ImageArray, Sequence[Prompt]]
+StepInput = tuple[Session, ImageArray | PreparedImage, Sequence[Prompt]]
 
 
 def admit(
@@ -32,11 +33,7 @@ def admit(
     prepared: list[dict[int, PreparedPrompt]] = []
     for session, image, prompts in batch:
         ensure_own(session, sessions)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(
-                f"an image is RGB uint8 (height, width, 3), got {image.dtype} {image.shape}"
-            )
-        height, width = image.shape[:2]
+        height, width = size_of(image, image_size)
         prepared.append(admit_prompts(session, prompts, height, width, image_size))
     ensure_free(
         sum(
@@ -46,6 +43,28 @@ def admit(
         bank,
     )
     return prepared
+
+
+def size_of(image: ImageArray | PreparedImage, image_size: int) -> tuple[int, int]:
+    """Height and width of the source. Raises ValueError for what is no image of this tracker."""
+    if isinstance(image, PreparedImage):
+        if image.pixels_13SS.shape[2] != image_size:
+            raise ValueError(
+                f"the image was prepared for a network of {image.pixels_13SS.shape[2]} pixels, "
+                f"this one takes {image_size}; prepare it with this tracker"
+            )
+        return image.height, image.width
+    ensure_image(image)
+    height, width = image.shape[:2]
+    return height, width
+
+
+def ensure_image(image: ImageArray) -> None:
+    """Raise ValueError for an array that is no image."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"an image is RGB uint8 (height, width, 3), got {image.dtype} {image.shape}"
+        )
 
 
 def ensure_own(session: Session, sessions: Collection[Session]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from tracker.engine.prepared_image import PreparedImage
 from tracker.errors import PromptError
 from tracker.model import ImageFeatures
 from tracker.prompts import PreparedPrompt
@@ -30,7 +31,7 @@ class TrackedFrame:
     index: int
     height: int
     width: int
-    image: npt.NDArray[np.uint8] | None
+    image: npt.NDArray[np.uint8] | PreparedImage | None
     features: ImageFeatures | None = None
     logits: dict[int, Tensor] = field(default_factory=dict)
     clicks: dict[int, PreparedPrompt] = field(default_factory=dict)
@@ -38,8 +39,10 @@ class TrackedFrame:
     tracks: dict[int, Track] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, index: int, image: npt.NDArray[np.uint8]) -> TrackedFrame:
+    def of(cls, index: int, image: npt.NDArray[np.uint8] | PreparedImage) -> TrackedFrame:
         """A frame that is not encoded yet."""
+        if isinstance(image, PreparedImage):
+            return cls(index, image.height, image.width, image)
         return cls(index, image.shape[0], image.shape[1], image)
 
     def encoded(self, features: ImageFeatures) -> None:

@@ -19,12 +19,22 @@ import torch
 from torch import Tensor
 
 from tracker import transforms
-from tracker.admission import StepInput, admit, admit_prompts, ensure_free, ensure_own
+from tracker.admission import (
+    ImageArray,
+    StepInput,
+    admit,
+    admit_prompts,
+    ensure_free,
+    ensure_image,
+    ensure_own,
+)
 from tracker.checkpoint import fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.correction import Correction, unchanged_on_error
 from tracker.decision import Decision
 from tracker.decoding import store_as_computed
+from tracker.engine.prepared_image import PreparedImage
+from tracker.engine.warm_up import Progress, warm_up
 from tracker.history import FrameHistory, TrackedFrame
 from tracker.masks import fill_holes
 from tracker.memory_bank import MemoryBank
@@ -120,14 +130,32 @@ class Tracker:
         return session
 
     @torch.inference_mode()
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """Resize an image for the network and bring it to the device; ``step`` takes it instead.
+
+        RGB uint8 (H, W, 3). The results are those of the image itself, bit for bit; the history
+        keeps the prepared one. May be called from any thread, also while a step runs. Raises
+        ValueError for an array that is no image.
+        """
+        ensure_image(image)
+        return transforms.prepare_image(image, self.config.image_size, self.device)
+
+    def warm_up(self, progress: Progress | None = None) -> None:
+        """Make the first steps of a stream as fast as the others; call it before there is one.
+
+        ``progress`` is told the steps done and the steps in all.
+        """
+        warm_up(self, progress)
+
+    @torch.inference_mode()
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
         """Track one new frame of each of several streams -> tracks per stream, in batch order.
 
-        Images are RGB uint8 (H, W, 3) of any size; they may be kept while their frame is in the
-        stream's history, and must not be written to. Prompts start objects or prompt live ones
-        anew on this frame. Raises PromptError, CapacityError, SessionError or, for an array that
-        is no image, ValueError before anything is changed; whatever else is raised changes
-        nothing either, and the frame may be given again.
+        Images are RGB uint8 (H, W, 3) of any size, or prepared ones; arrays may be kept while
+        their frame is in the stream's history, and must not be written to. Prompts start objects
+        or prompt live ones anew on this frame. Raises PromptError, CapacityError, SessionError
+        or, for an array that is no image, ValueError before anything is changed; whatever else is
+        raised changes nothing either, and the frame may be given again.
         """
         prepared = self._admit(batch)
         frames = [TrackedFrame.of(session.frames_seen, image) for session, image, _ in batch]

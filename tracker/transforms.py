@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tracker.engine.prepared_image import PreparedImage
 from tracker.host_arrays import view_of
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -22,24 +23,33 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def images_to_tensor(
-    images: Sequence[npt.NDArray[np.uint8]], size: int, device: torch.device
+    images: Sequence[npt.NDArray[np.uint8] | PreparedImage], size: int, device: torch.device
 ) -> Tensor:
-    """RGB uint8 (H, W, 3), each of any size -> normalised float32 (B, 3, S, S).
+    """RGB uint8 (H, W, 3), each of any size, or prepared -> normalised float32 (B, 3, S, S)."""
+    ready = [
+        image if isinstance(image, PreparedImage) else prepare_image(image, size, device)
+        for image in images
+    ]
+    pixels_B3SS = torch.cat([image.pixels_13SS for image in ready])
+    scale, offset = _normalisation(device)
+    return pixels_B3SS * scale + offset
+
+
+def prepare_image(image: npt.NDArray[np.uint8], size: int, device: torch.device) -> PreparedImage:
+    """RGB uint8 (H, W, 3) of any size, resized and on its way to the device.
 
     Antialiased bicubic on uint8, as Meta's video path resizes. It is done where the frames lie:
     PyTorch has this kernel for the CPU only, and the small images cross the bus sooner.
+    What has the size already is copied, so that nothing depends on its source.
     """
-    pixels = torch.cat([_resized(image, size) for image in images]).to(device, non_blocking=True)
-    scale, offset = _normalisation(device)
-    return pixels * scale + offset
-
-
-def _resized(image: npt.NDArray[np.uint8], size: int) -> Tensor:
     # A (1, 3, H, W) view in channels_last layout: what PyTorch's uint8 kernel is fastest on.
-    pixels = view_of(image).permute(2, 0, 1).unsqueeze(0)
-    if pixels.shape[2:] == (size, size):
-        return pixels
-    return F.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+    pixels_13HW = view_of(image).permute(2, 0, 1).unsqueeze(0)
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        pixels_13HW = pixels_13HW.clone()
+    else:
+        pixels_13HW = F.interpolate(pixels_13HW, (size, size), mode="bicubic", antialias=True)
+    return PreparedImage(pixels_13HW.to(device, non_blocking=True), height, width)
 
 
 @cache
