@@ -10,12 +10,14 @@ C hidden width, c memory width.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from tracker.config import ModelConfig
 from tracker.errors import CapacityError
@@ -173,6 +175,17 @@ class MemoryBank:
         self._pointer_KPC[slot, :count] = self._tensor(memories.pointer_FC)
         self._spatial_frame[slot, :count] = memories.frame_F
         self._pointer_frame[slot, :count] = memories.frame_F
+
+    def pointer_similarity(self, slot_N: IntArray, pointer_NC: Tensor) -> Tensor:
+        """The cosine of each pointer and the nearest conditioning pointer of its slot, (N,).
+
+        NaN for a slot without any.
+        """
+        own = self._pointer_frame[slot_N, : self._conditioning] != EMPTY
+        kept_NFC = self._pointer_KPC[self._tensor(slot_N), : self._conditioning]
+        cosine_NF = cosine_similarity(kept_NFC, pointer_NC.float()[:, None], dim=2)
+        best_N = cosine_NF.masked_fill(~self._tensor(own), -math.inf).amax(dim=1)
+        return best_N.masked_fill(best_N == -math.inf, math.nan)
 
     def conditioning_shapes(self, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The shapes of ``count`` conditioning memories and of their pointers.

@@ -5,6 +5,7 @@ Dimensions: n objects of one frame, N objects of all frames, h w mask grid, H W 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,11 +84,15 @@ def tracks_of(
     predicted_iou_N: Tensor,
     object_score_logit_N: Tensor,
     options: TrackerOptions,
+    pointer_similarity_N: Tensor | None = None,
 ) -> list[list[Track]]:
     """Bring frames to the host, cut to boxes: one transfer of numbers and one of mask pixels.
 
+    ``pointer_similarity_N`` is NaN for an object that there is nothing to compare with.
     An object counts as visible where its occlusion logit is positive and a pixel is set.
     """
+    if pointer_similarity_N is None:
+        pointer_similarity_N = torch.full_like(predicted_iou_N, math.nan)
     numbers = torch.cat(
         (
             torch.cat([frame.box_n4 for frame in frames]).double(),
@@ -95,6 +100,7 @@ def tracks_of(
             predicted_iou_N.double()[:, None],
             object_score_logit_N.sigmoid().double()[:, None],
             (object_score_logit_N > 0).double()[:, None],
+            pointer_similarity_N.double()[:, None],
         ),
         dim=1,
     )
@@ -107,7 +113,7 @@ def tracks_of(
         logits = frame.logits_n1hw[:, 0].cpu().numpy() if options.return_logits else None
         tracks = []
         for place, object_id in enumerate(frame.object_ids):
-            box, crop, (*_, area, predicted_iou, object_score, visible) = next(rows)
+            box, crop, (*_, area, predicted_iou, object_score, visible, similarity) = next(rows)
             tracks.append(
                 Track(
                     object_id=object_id,
@@ -119,6 +125,7 @@ def tracks_of(
                     object_score=object_score,
                     frame_height=frame.height,
                     frame_width=frame.width,
+                    pointer_similarity=None if math.isnan(similarity) else similarity,
                     logits=None if logits is None else logits[place].copy(),
                 )
             )

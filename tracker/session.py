@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -35,11 +35,23 @@ class Session:
         self._model = model
         self._on_close = on_close
         self._closed = False
+        self._left_out: frozenset[int] = frozenset()
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         """Objects being tracked, in the order they were added."""
         return tuple(self._slots)
+
+    def leave_out(self, object_ids: Collection[int]) -> None:
+        """Do not look for these objects on the next frame, which costs nothing then.
+
+        Nothing is told of them on it, and they remember nothing of it. A prompt on it counts.
+        """
+        self._left_out = frozenset(object_ids)
+
+    def due(self, prompted: Collection[int]) -> tuple[int, ...]:
+        """The objects that the next frame is searched for, in the order they were added."""
+        return tuple(each for each in self._slots if each not in self._left_out or each in prompted)
 
     @property
     def closed(self) -> bool:
@@ -113,6 +125,7 @@ class Session:
         """Append a processed frame; what passes the bounds of the history is let go."""
         self._history.append(frame)
         self.frames_seen = frame.index + 1
+        self._left_out = frozenset()
 
     def remove(self, object_id: int) -> None:
         """Stop tracking an object; the others are not touched. Raises KeyError if unknown."""

@@ -167,13 +167,17 @@ class Tracker:
                 for object_id in prompts
             ]
         ):
-            needed = [place for place, (session, _, _) in enumerate(batch) if session.object_ids]
+            due = [
+                session.due(prompts)
+                for (session, _, _), prompts in zip(batch, prepared, strict=True)
+            ]
+            needed = [place for place, object_ids in enumerate(due) if object_ids]
             rows = [
                 Row(
                     batch[place][0], object_id, image, frames[place], prepared[place].get(object_id)
                 )
                 for image, place in enumerate(needed)
-                for object_id in batch[place][0].object_ids
+                for object_id in due[place]
             ]
             if rows:
                 encoded = [frames[place] for place in needed]
@@ -353,7 +357,11 @@ class Tracker:
             for own, own_logits in zip(by_frame, logits_by_frame, strict=True)
         ]
         tracks = tracks_of(
-            masks, decision.predicted_iou_N, decision.object_score_logit_N, self.options
+            masks,
+            decision.predicted_iou_N,
+            decision.object_score_logit_N,
+            self.options,
+            self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC),
         )
         self._remember(rows, spatial_NLc, decision.pointer_NC)
         for own, own_logits, own_tracks in zip(by_frame, logits_by_frame, tracks, strict=True):

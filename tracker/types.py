@@ -45,7 +45,10 @@ class Track:
     ``box_xyxy`` is half-open in source pixels, (0, 0, 0, 0) when no pixel is set; ``crop`` is
     the boolean mask inside that box, (y1 - y0, x1 - x0); ``area`` counts its pixels.
     ``predicted_iou`` is the decoder's own estimate, 0..1; ``object_score`` the probability
-    that the object is in the picture (sigmoid of the occlusion logit).
+    that the object is in the picture (sigmoid of the occlusion logit). ``calibrated_iou`` is the
+    estimate as it turned out on clips with known masks, None for a model without a calibration.
+    ``pointer_similarity``, -1..1: how much the object looks like it did on the frames it was
+    prompted on (the cosine of the object pointers, the best of them); None before there is one.
     ``logits`` (low resolution, float32, 1/4 of the model's image size) only on request.
     """
 
@@ -58,6 +61,8 @@ class Track:
     object_score: float
     frame_height: int
     frame_width: int
+    calibrated_iou: float | None = None
+    pointer_similarity: float | None = None
     logits: npt.NDArray[np.float32] | None = None
 
     @property
