@@ -33,6 +33,21 @@ class MemoryTokens(NamedTuple):
     valid_NS: Tensor | None = None
 
 
+class FrameState(NamedTuple):
+    """How far frames come before anything is remembered: the same for every object on them.
+
+    ``token_BLC`` after the first self-attention, and ``query_BLC``, what they ask of the memory
+    in the first cross-attention.
+    """
+
+    token_BLC: Tensor
+    query_BLC: Tensor
+
+    def select(self, image_of_object_N: Tensor) -> FrameState:
+        """The rows of the given frames, one for each object."""
+        return FrameState(self.token_BLC[image_of_object_N], self.query_BLC[image_of_object_N])
+
+
 class RotaryAttention(nn.Module):
     """One head with axial RoPE on queries and on spatial keys, none on pointer keys."""
 
@@ -43,17 +58,20 @@ class RotaryAttention(nn.Module):
         self.v_proj = nn.Linear(memory_width, width)
         self.out_proj = nn.Linear(width, width)
 
+    def query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
+        """Projected and turned queries, (N, L, C)."""
+        return rotate(self.q_proj(x_NLC), rotation)
+
     def forward(
         self,
-        query_NLC: Tensor,
+        query: Tensor,
         key_NSc: Tensor,
         value_NSc: Tensor,
         rotation: Tensor,
         plain_keys: int = 0,
         valid_NS: Tensor | None = None,
     ) -> Tensor:
-        """Attend; the last ``plain_keys`` keys are not rotated. -> (N, L, C)."""
-        query = rotate(self.q_proj(query_NLC), rotation)
+        """Attend with turned queries; the last ``plain_keys`` keys are not turned. -> (N, L, C)."""
         key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
         if pays(key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
@@ -83,12 +101,18 @@ class MemoryAttentionLayer(nn.Module):
     def look_at_frame(self, x_BLC: Tensor, rotation: Tensor) -> Tensor:
         """The self-attention half, which knows no object."""
         normed = self.norm1(x_BLC)
-        out: Tensor = x_BLC + self.self_attn(normed, normed, normed, rotation)
+        query = self.self_attn.query(normed, rotation)
+        out: Tensor = x_BLC + self.self_attn(query, normed, normed, rotation)
         return out
+
+    def question(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
+        """What the tokens ask of the memory, (N, L, C)."""
+        return self.cross_attn_image.query(self.norm2(x_NLC), rotation)
 
     def look_at_memory(
         self,
         x_NLC: Tensor,
+        query_NLC: Tensor,
         key_NSc: Tensor,
         value_NSc: Tensor,
         rotation: Tensor,
@@ -97,7 +121,7 @@ class MemoryAttentionLayer(nn.Module):
     ) -> Tensor:
         """Cross-attention and feed-forward. Positions are in the keys, never in the values."""
         x = x_NLC + self.cross_attn_image(
-            self.norm2(x_NLC), key_NSc, value_NSc, rotation, plain_keys, valid_NS
+            query_NLC, key_NSc, value_NSc, rotation, plain_keys, valid_NS
         )
         out: Tensor = x + self.linear2(F.relu(self.linear1(self.norm3(x))))
         return out
@@ -113,18 +137,15 @@ class MemoryAttention(nn.Module):
         )
         self.norm = nn.LayerNorm(config.hidden_dim)
 
-    def forward(
-        self,
-        frame_BLC: Tensor,
-        image_of_object_N: Tensor | None,
-        memory: MemoryTokens,
-        rotation: Tensor,
-    ) -> Tensor:
-        """Condition B frames on the memories of N objects -> (N, L, C).
+    def begin(self, frame_BLC: Tensor, rotation: Tensor) -> FrameState:
+        """What depends on the frames alone: it runs once per frame, not once per object."""
+        first = self.layers[0]
+        assert isinstance(first, MemoryAttentionLayer)
+        token_BLC = first.look_at_frame(frame_BLC, rotation)
+        return FrameState(token_BLC, first.question(token_BLC, rotation))
 
-        The first self-attention depends on the frame alone: it runs once per frame, before the
-        rows are repeated for the objects. ``image_of_object_N`` None: one object per image.
-        """
+    def forward(self, frame: FrameState, memory: MemoryTokens, rotation: Tensor) -> Tensor:
+        """Condition N objects' own frames on their memories -> (N, L, C)."""
         key_NSc = torch.cat(
             (
                 memory.spatial_NMc + memory.spatial_code_NMc,
@@ -134,12 +155,14 @@ class MemoryAttention(nn.Module):
         )
         value_NSc = torch.cat((memory.spatial_NMc, memory.pointer_NPc), dim=1)
         plain_keys = memory.pointer_NPc.shape[1]
-        x = frame_BLC
+        x, query = frame
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, MemoryAttentionLayer)
-            x = layer.look_at_frame(x, rotation)
-            if index == 0 and image_of_object_N is not None:
-                x = x[image_of_object_N]
-            x = layer.look_at_memory(x, key_NSc, value_NSc, rotation, plain_keys, memory.valid_NS)
+            if index > 0:
+                x = layer.look_at_frame(x, rotation)
+                query = layer.question(x, rotation)
+            x = layer.look_at_memory(
+                x, query, key_NSc, value_NSc, rotation, plain_keys, memory.valid_NS
+            )
         out: Tensor = self.norm(x)
         return out

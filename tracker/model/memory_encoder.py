@@ -93,15 +93,10 @@ class MemoryEncoder(nn.Module):
         self.fuser = Fuser(width)
         self.out_proj = nn.Conv2d(width, config.memory_dim, kernel_size=1)
 
-    def forward(
-        self, stride16_BCHW: Tensor, image_of_object_N: Tensor | None, mask_N1SS: Tensor
-    ) -> Tensor:
-        """Raw features of B frames and N scaled masks -> (N, c, H, W).
+    def forward(self, projected_NCHW: Tensor, mask_N1SS: Tensor) -> Tensor:
+        """Features of N objects' own frames and N scaled masks -> (N, c, H, W).
 
-        The feature projection knows no object: it runs once per frame.
+        The features come out of ``pix_feat_proj``, which knows no object: it runs once per frame.
         """
-        frame = self.pix_feat_proj(stride16_BCHW)
-        if image_of_object_N is not None:
-            frame = frame[image_of_object_N]
-        out: Tensor = self.out_proj(self.fuser(frame + self.mask_downsampler(mask_N1SS)))
+        out: Tensor = self.out_proj(self.fuser(projected_NCHW + self.mask_downsampler(mask_N1SS)))
         return out

@@ -21,7 +21,7 @@ from tracker.config import ModelConfig
 from tracker.model.image_encoder import ImageEncoder
 from tracker.model.layers import Mlp, grid_from_tokens, tokens_from_grid
 from tracker.model.mask_decoder import DecoderOutput, MaskDecoder
-from tracker.model.memory_attention import MemoryAttention, MemoryTokens
+from tracker.model.memory_attention import FrameState, MemoryAttention, MemoryTokens
 from tracker.model.memory_encoder import MemoryEncoder
 from tracker.model.position_encoding import axial_rotations, sine_grid, sine_time
 from tracker.model.prompt_encoder import PADDING, PromptEmbedding, PromptEncoder
@@ -98,9 +98,20 @@ class Sam2(nn.Module):
         if memory is None:
             raw = stride16_BCHW if image_of_object_N is None else stride16_BCHW[image_of_object_N]
             return raw + self.no_mem_embed.view(1, -1, 1, 1)
-        side = stride16_BCHW.shape[2]
+        frame = self.begin_attention(stride16_BCHW)
+        if image_of_object_N is not None:
+            frame = frame.select(image_of_object_N)
+        return self.attend_memory(frame, memory)
+
+    def begin_attention(self, stride16_BCHW: Tensor) -> FrameState:
+        """The part of ``attend`` that knows no object."""
         frame_BLC = tokens_from_grid(stride16_BCHW) + 0.1 * self.image_position().flatten(1).T
-        conditioned = self.memory_attention(frame_BLC, image_of_object_N, memory, self.rotation())
+        return self.memory_attention.begin(frame_BLC, self.rotation())
+
+    def attend_memory(self, frame: FrameState, memory: MemoryTokens) -> Tensor:
+        """The rest of ``attend``, for N objects' own frames -> (N, C, H, W)."""
+        side = self.config.grid_size
+        conditioned = self.memory_attention(frame, memory, self.rotation())
         return grid_from_tokens(conditioned, side, side)
 
     def memory_tokens(
@@ -188,7 +199,19 @@ class Sam2(nn.Module):
         image_of_object_N: Tensor | None = None,
     ) -> Tensor:
         """Spatial memories (N, c, H, W) from raw features and masks scaled to -10..10."""
-        memory: Tensor = self.memory_encoder(stride16_BCHW, image_of_object_N, mask_N1SS)
+        frame = self.begin_memory(stride16_BCHW)
+        if image_of_object_N is not None:
+            frame = frame[image_of_object_N]
+        return self.finish_memory(frame, mask_N1SS, visible_N)
+
+    def begin_memory(self, stride16_BCHW: Tensor) -> Tensor:
+        """The part of ``encode_memory`` that knows no object: projected features (B, C, H, W)."""
+        projected: Tensor = self.memory_encoder.pix_feat_proj(stride16_BCHW)
+        return projected
+
+    def finish_memory(self, projected_NCHW: Tensor, mask_N1SS: Tensor, visible_N: Tensor) -> Tensor:
+        """The rest of ``encode_memory``, for N objects' own frames."""
+        memory: Tensor = self.memory_encoder(projected_NCHW, mask_N1SS)
         if self.config.generation == "2.0":
             return memory
         absent = self.no_obj_embed_spatial.view(1, -1, 1, 1)

@@ -100,7 +100,8 @@ def place_memory(
         x = layer.look_at_frame(x, model.rotation())
         _compare_content(layer, x, target, channels, generator)
         _carry_mask(layer, x, memory, share_NL, cover)
-        x = layer.look_at_memory(x, key, spatial, model.rotation(), 0, None)
+        query = layer.question(x, model.rotation())
+        x = layer.look_at_memory(x, query, key, spatial, model.rotation(), 0, None)
     _restore_scale(model.memory_attention.norm, x, frame_NLC)
 
 
