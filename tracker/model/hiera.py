@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tracker.config import TrunkConfig
 from tracker.model.layers import Mlp, attend, join_heads, split_heads
+from tracker.model.products import Linear
 
 
 def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
@@ -45,8 +46,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.pooled = pooled
-        self.qkv = nn.Linear(width_in, 3 * width_out)
-        self.proj = nn.Linear(width_out, width_out)
+        self.qkv = Linear(width_in, 3 * width_out)
+        self.proj = Linear(width_out, width_out)
 
     def forward(self, x_VHWC: Tensor) -> Tensor:
         """(V, H, W, C) -> (V, H or H / 2, W or W / 2, width_out)."""
@@ -79,7 +80,7 @@ class HieraBlock(nn.Module):
         self.attn = WindowAttention(width_in, width_out, heads, pooled)
         self.norm2 = nn.LayerNorm(width_out, eps=1e-6)
         self.mlp = Mlp((width_out, 4 * width_out, width_out), nn.GELU)
-        self.proj = nn.Linear(width_in, width_out) if width_in != width_out else None
+        self.proj = Linear(width_in, width_out) if width_in != width_out else None
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """(B, H, W, width_in) -> (B, H or H / 2, W or W / 2, width_out)."""

@@ -16,6 +16,7 @@ from tracker.config import ModelConfig
 from tracker.model.layers import attend
 from tracker.model.narrow_values import attend_narrow, pays
 from tracker.model.position_encoding import rotate, rotate_first
+from tracker.model.products import Linear
 
 
 class MemoryTokens(NamedTuple):
@@ -53,10 +54,10 @@ class RotaryAttention(nn.Module):
 
     def __init__(self, width: int, memory_width: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(memory_width, width)
-        self.v_proj = nn.Linear(memory_width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(memory_width, width)
+        self.v_proj = Linear(memory_width, width)
+        self.out_proj = Linear(width, width)
 
     def query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
         """Projected and turned queries, (N, L, C)."""
@@ -92,8 +93,8 @@ class MemoryAttentionLayer(nn.Module):
         width, feed_forward = config.hidden_dim, config.memory_attention_feed_forward
         self.self_attn = RotaryAttention(width, width)
         self.cross_attn_image = RotaryAttention(width, config.memory_dim)
-        self.linear1 = nn.Linear(width, feed_forward)
-        self.linear2 = nn.Linear(feed_forward, width)
+        self.linear1 = Linear(width, feed_forward)
+        self.linear2 = Linear(feed_forward, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tracker.config import ModelConfig
 from tracker.model.layers import LayerNorm2d
+from tracker.model.products import Linear
 
 
 class MaskDownsampler(nn.Module):
@@ -42,9 +43,9 @@ class ConvNextBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 1e-6))
         self.dwconv = nn.Conv2d(width, width, kernel_size=7, padding=3, groups=width)
         self.norm = LayerNorm2d(width)
-        self.pwconv1 = nn.Linear(width, 4 * width)
+        self.pwconv1 = Linear(width, 4 * width)
         self.act = nn.GELU()
-        self.pwconv2 = nn.Linear(4 * width, width)
+        self.pwconv2 = Linear(4 * width, width)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) -> the same."""

@@ -24,6 +24,7 @@ from tracker.model.mask_decoder import DecoderOutput, MaskDecoder
 from tracker.model.memory_attention import FrameState, MemoryAttention, MemoryTokens
 from tracker.model.memory_encoder import MemoryEncoder
 from tracker.model.position_encoding import axial_rotations, sine_grid, sine_time
+from tracker.model.products import Linear
 from tracker.model.prompt_encoder import PADDING, PromptEmbedding, PromptEncoder
 
 
@@ -60,7 +61,7 @@ class Sam2(nn.Module):
         self.no_obj_ptr = nn.Parameter(torch.zeros(1, width))
         if config.generation == "2.1":
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_width))
-            self.obj_ptr_tpos_proj = nn.Linear(width, memory_width)
+            self.obj_ptr_tpos_proj = Linear(width, memory_width)
         self.image_encoder = ImageEncoder(config)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = MemoryAttention(config)

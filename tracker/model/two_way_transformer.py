@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tracker.model.layers import Mlp, attend, join_heads, split_heads
+from tracker.model.products import Linear
 
 
 class Attention(nn.Module):
@@ -16,10 +17,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, inner_width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj = nn.Linear(width, inner_width)
-        self.k_proj = nn.Linear(width, inner_width)
-        self.v_proj = nn.Linear(width, inner_width)
-        self.out_proj = nn.Linear(inner_width, width)
+        self.q_proj = Linear(width, inner_width)
+        self.k_proj = Linear(width, inner_width)
+        self.v_proj = Linear(width, inner_width)
+        self.out_proj = Linear(inner_width, width)
 
     def forward(self, query_NTC: Tensor, key_NLC: Tensor, value_NLC: Tensor) -> Tensor:
         """(N, T, C), (N, L, C), (N, L, C) -> (N, T, C)."""

@@ -1,0 +1,72 @@
+"""Products and attention by oneDNN are those of PyTorch, to rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tracker.model import piecewise_attention, products
+from tracker.model.layers import attend
+from tracker.model.piecewise_attention import attend_in_pieces
+from tracker.model.products import Activation, Linear
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN whatever this processor does best."""
+    monkeypatch.setattr(products, "_AVAILABLE", True)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("places", [2, 300])  # too little to pay, and enough
+def test_layer_is_that_of_pytorch(places: int, activation: Activation) -> None:
+    layer, x = Linear(64, 96), torch.randn(2, places, 64).transpose(0, 1)
+    expected = F.linear(x, layer.weight, layer.bias)
+    if activation != "none":
+        expected = getattr(F, activation)(expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer.activated(x, activation), expected)
+
+
+@pytest.mark.usefixtures("always")
+def test_gradients_autocast_and_half_precision_keep_pytorchs_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "product", _forbidden)
+    layer, x = Linear(64, 96), torch.randn(300, 64)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    with torch.inference_mode():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16
+        assert layer.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("sizes", [(40, 30), (1, 200), (70, 130), (64, 128)])
+def test_pieces_are_weighed_as_one_softmax(
+    sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(piecewise_attention, "_QUERIES", 32)
+    monkeypatch.setattr(piecewise_attention, "_KEYS", 64)
+    queries, keys = sizes
+    # Scores of some hundreds: rows that look at a single key, and pieces that none looks at.
+    query, key = 8 * torch.randn(3, queries, 16), 8 * torch.randn(3, keys, 16)
+    value = torch.randn(3, keys, 24)
+    with torch.inference_mode():
+        whole = (query * 16**-0.5 @ key.transpose(1, 2)).softmax(dim=2) @ value
+        torch.testing.assert_close(attend_in_pieces(query, key, value), whole)
+
+
+@pytest.mark.usefixtures("always")
+def test_heads_attend_each_to_its_own() -> None:
+    query, key, value = (torch.randn(2, 3, 200, 64) for _ in range(3))
+    expected = F.scaled_dot_product_attention(query, key, value)
+    with torch.inference_mode():
+        torch.testing.assert_close(attend(query, key, value), expected)
+
+
+def _forbidden(*_: Tensor) -> Tensor:
+    raise AssertionError("this product is not for oneDNN")
