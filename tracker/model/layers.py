@@ -72,8 +72,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
         attended: Tensor = scores.softmax(dim=-1) @ value
         return attended
     if mask is None and pays_in_pieces(query, key):
-        attended = attend_in_pieces(*(rows.flatten(0, -3) for rows in (query, key, value)))
-        return attended.unflatten(0, query.shape[:-2])
+        rows = attend_in_pieces(*(heads.flatten(0, -3) for heads in (query, key, value)))
+        return rows.view(*query.shape[:-1], value.shape[-1])
     return F.scaled_dot_product_attention(query, key, value, mask)
 
 
