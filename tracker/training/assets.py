@@ -1,9 +1,10 @@
 """Pictures that clips are made of: cut-outs with an alpha channel, and backgrounds.
 
 Read from folders or tar files: RGBA images are cut-outs; a tar or folder with ``images/`` and
-``instances/`` (PNG value = instance) gives cut-outs and backgrounds; video files give
-backgrounds. Everything is scaled to one small size and held as uint8 tensors, so that a batch
-is gathered with one index. Several views of one object stay together (``views``).
+``instances/`` (PNG value = instance) gives cut-outs, and backgrounds whose own things are known;
+video files give backgrounds that move. Everything is scaled to one small size and held as uint8
+tensors, so that a batch is gathered with one index. Several views of one object stay together
+(``views``), and so do the frames of one video (``videos``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -23,12 +24,14 @@ from torch import Tensor
 
 from tracker.errors import TrackerError
 
-SPRITE_SIZE = 96
-BACKGROUND_SIZE = 256
+SPRITE_SIZE = 128
+BACKGROUND_SIZE = 320
 _IMAGE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
 _VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
 _SMALLEST_INSTANCE_PIXELS = 48 * 48
-_SECONDS_BETWEEN_VIDEO_FRAMES = 0.5
+_SECONDS_BETWEEN_VIDEO_FRAMES = 0.08
+_MOST_VIDEO_FRAMES = 400
+"""Of one file: 120 MB. The rest of a longer video is not read."""
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -39,21 +42,43 @@ class AssetError(TrackerError):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """Cut-outs S x 4 x 96 x 96 and backgrounds P x 3 x 256 x 256, uint8 RGB(A).
+    """Cut-outs S x 4 x 128 x 128 and backgrounds P x 3 x 320 x 320, uint8 RGB(A).
 
     ``views[i]`` is the (first index, count) of the i-th object among the cut-outs; ``groups``
     holds, for each source that was read, the range of its objects, so that a small source can
-    be drawn as often as a large one.
+    be drawn as often as a large one. ``videos`` holds the (first index, count) of each video
+    among the backgrounds. ``instances`` (Q x 320 x 320, uint8, 0 is nobody) are the things in the
+    photographs ``photographs[q]``, indexes of backgrounds.
     """
 
     sprites: Tensor
     views: tuple[tuple[int, int], ...]
     groups: tuple[tuple[int, int], ...]
     backgrounds: Tensor
+    videos: tuple[tuple[int, int], ...] = ()
+    photographs: tuple[int, ...] = ()
+    instances: Tensor = field(
+        default_factory=lambda: _stack([], (BACKGROUND_SIZE, BACKGROUND_SIZE))
+    )
 
     def to(self, device: torch.device) -> Assets:
         """The same pictures on a device."""
-        return Assets(self.sprites.to(device), self.views, self.groups, self.backgrounds.to(device))
+        return replace(
+            self,
+            sprites=self.sprites.to(device),
+            backgrounds=self.backgrounds.to(device),
+            instances=self.instances.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Thing:
+    """One thing of a source: views of a cut-out, or a background with or without its things."""
+
+    name: str
+    cut_outs: tuple[Image8, ...] = ()
+    background: Image8 | None = None
+    instances: Image8 | None = None
 
 
 def load_assets(data: Path | None) -> Assets:
@@ -66,32 +91,47 @@ def load_assets(data: Path | None) -> Assets:
     views: list[tuple[int, int]] = []
     groups: list[tuple[int, int]] = []
     backgrounds: list[Image8] = []
+    videos: list[tuple[int, int]] = []
+    photographs: list[int] = []
+    instances: list[Image8] = []
     if data is not None:
         if not data.is_dir():
             raise AssetError(f"{data} is not a folder; give the folder that holds the pictures")
         for source in _sources(data):
-            first = len(views)
-            for name, cut_outs, photo in _read(source):
-                if cut_outs:
-                    views.append((len(sprites), len(cut_outs)))
-                    sprites.extend(cut_outs)
-                if photo is not None:
-                    backgrounds.append(photo)
-                del name
+            first, first_background = len(views), len(backgrounds)
+            for thing in _read(source):
+                if thing.cut_outs:
+                    views.append((len(sprites), len(thing.cut_outs)))
+                    sprites.extend(thing.cut_outs)
+                if thing.instances is not None:
+                    photographs.append(len(backgrounds))
+                    instances.append(thing.instances)
+                if thing.background is not None:
+                    backgrounds.append(thing.background)
             if len(views) > first:
                 groups.append((first, len(views)))
+            if _is_video(source) and len(backgrounds) > first_background:
+                videos.append((first_background, len(backgrounds) - first_background))
     return Assets(
         _stack(sprites, (4, SPRITE_SIZE, SPRITE_SIZE)),
         tuple(views),
         tuple(groups),
         _stack(backgrounds, (3, BACKGROUND_SIZE, BACKGROUND_SIZE)),
+        tuple(videos),
+        tuple(photographs),
+        _stack(instances, (BACKGROUND_SIZE, BACKGROUND_SIZE)),
     )
 
 
-def _stack(images: list[Image8], shape: tuple[int, int, int]) -> Tensor:
+def _stack(images: list[Image8], shape: tuple[int, ...]) -> Tensor:
     if not images:
         return torch.zeros((0, *shape), dtype=torch.uint8)
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    stacked = torch.from_numpy(np.stack(images))
+    return stacked.permute(0, 3, 1, 2).contiguous() if stacked.ndim == 4 else stacked
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in _VIDEO_SUFFIXES
 
 
 def _sources(data: Path) -> Iterator[Path]:
@@ -106,14 +146,14 @@ def _sources(data: Path) -> Iterator[Path]:
                 (path / "images").is_dir() and (path / "instances").is_dir()
             ):
                 yield path
-        elif path.suffix.lower() == ".tar" or path.suffix.lower() in _VIDEO_SUFFIXES:
+        elif path.suffix.lower() == ".tar" or _is_video(path):
             yield path
 
 
-def _read(source: Path) -> Iterator[tuple[str, list[Image8], Image8 | None]]:
-    """(name, views of one cut-out, background) for every thing in a source."""
-    if source.suffix.lower() in _VIDEO_SUFFIXES:
-        yield from (("", [], frame) for frame in _video_backgrounds(source))
+def _read(source: Path) -> Iterator[_Thing]:
+    """Every thing in a source, in name order."""
+    if _is_video(source):
+        yield from (_Thing("", background=frame) for frame in _video_backgrounds(source))
         return
     files = dict(_files(source))
     turning: dict[str, list[Image8]] = {}
@@ -124,23 +164,25 @@ def _read(source: Path) -> Iterator[tuple[str, list[Image8], Image8 | None]]:
         if "images/" in name:
             photo = np.asarray(image.convert("RGB"))
             stem = Path(name).stem
-            instances = files.get(name.replace("images/", "instances/").rsplit(".", 1)[0] + ".png")
-            if instances is not None:
-                identity = np.asarray(Image.open(io.BytesIO(instances)))
+            content = files.get(name.replace("images/", "instances/").rsplit(".", 1)[0] + ".png")
+            small: Image8 | None = None
+            if content is not None:
+                identity = np.asarray(Image.open(io.BytesIO(content)))
                 for index, cut_out in enumerate(_instances(photo, identity)):
-                    yield f"{stem}-{index}", [cut_out], None
-            yield stem, [], _cover(photo)
+                    yield _Thing(f"{stem}-{index}", (cut_out,))
+                small = _cover(identity.astype(np.uint8), cv2.INTER_NEAREST)
+            yield _Thing(stem, background=_cover(photo), instances=small)
         elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             cut_out = _fit(np.asarray(image.convert("RGBA")))
             folder = str(Path(name).parent)
             if folder == ".":
-                yield name, [cut_out], None
+                yield _Thing(name, (cut_out,))
             else:
                 turning.setdefault(folder, []).append(cut_out)
         else:
-            yield name, [], _cover(np.asarray(image.convert("RGB")))
+            yield _Thing(name, background=_cover(np.asarray(image.convert("RGB"))))
     for folder, cut_outs in turning.items():
-        yield folder, cut_outs, None
+        yield _Thing(folder, tuple(cut_outs))
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
@@ -185,13 +227,13 @@ def _fit(rgba: Image8) -> Image8:
     return canvas
 
 
-def _cover(rgb: Image8) -> Image8:
-    """The centre square of a photograph, at the background size."""
-    height, width = rgb.shape[:2]
+def _cover(picture: Image8, interpolation: int = cv2.INTER_AREA) -> Image8:
+    """The centre square of a photograph or of its instance map, at the background size."""
+    height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = rgb[top : top + side, left : left + side]
-    resized = cv2.resize(square, (BACKGROUND_SIZE, BACKGROUND_SIZE), interpolation=cv2.INTER_AREA)
+    square = np.ascontiguousarray(picture[top : top + side, left : left + side])
+    resized = cv2.resize(square, (BACKGROUND_SIZE, BACKGROUND_SIZE), interpolation=interpolation)
     return np.asarray(resized, dtype=np.uint8)
 
 
@@ -200,7 +242,7 @@ def _video_backgrounds(path: Path) -> Iterator[Image8]:
     rate_hz = capture.get(cv2.CAP_PROP_FPS) or 25.0
     every = max(1, round(rate_hz * _SECONDS_BETWEEN_VIDEO_FRAMES))
     index = 0
-    while capture.grab():
+    while index < every * _MOST_VIDEO_FRAMES and capture.grab():
         if index % every == 0:
             read, bgr = capture.retrieve()
             if read:

@@ -46,6 +46,8 @@ class _Job:
     processes: int
     match_scenes: int
     match_pool: Path
+    minutes: float | None
+    slice_minutes: float | None
 
 
 def main(arguments: list[str]) -> int:
@@ -57,6 +59,9 @@ def main(arguments: list[str]) -> int:
         return 2
     if options.masks is not None and options.finetune is None:
         console.print("--masks needs --finetune CHECKPOINT: which model to go on from")
+        return 2
+    if options.minutes is not None and options.processes > 1:
+        console.print("--minutes counts the time of one process: leave --processes at 1")
         return 2
     try:
         recipe = load_recipe(options.config, NANO if options.finetune is None else FINE_TUNE)
@@ -73,6 +78,8 @@ def main(arguments: list[str]) -> int:
             options.processes,
             options.match_scenes,
             options.match_pool or out / "match-pool",
+            options.minutes,
+            options.slice_minutes,
         )
         if options.data is not None and options.match_scenes:
             _fill_pool(job, console)
@@ -97,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="TOML file with changes to the recipe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--minutes", type=float, help="the whole run takes so long; steps become weights"
+    )
+    parser.add_argument("--slice-minutes", type=float, help="stop after so long; goes on later")
     parser.add_argument("--processes", type=int, default=1, help="share each step among them")
     parser.add_argument("--match-scenes", type=int, default=150, help="0: no rendered match")
     parser.add_argument("--match-pool", type=Path, help="default: OUT/match-pool")
@@ -121,7 +132,7 @@ def _train(rank: int, job: _Job, meeting: Path) -> None:
     device = torch.device(job.device)
     if device.type == "cuda" and job.processes > 1:
         device = torch.device("cuda", rank)
-    run = Run(job.out, job.seed, device, rank, job.processes)
+    run = Run(job.out, job.seed, device, rank, job.processes, job.minutes, job.slice_minutes)
     join_processes(run, meeting)
     config, weights = _start(job)
     columns = (
@@ -132,7 +143,9 @@ def _train(rank: int, job: _Job, meeting: Path) -> None:
     )
     console = Console(stderr=True, quiet=not run.leads)
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=job.recipe.steps)
+        in_seconds = job.minutes is not None
+        total = 60 * (job.minutes or 0) if in_seconds else job.recipe.steps
+        task = progress.add_task("training", total=total)
 
         def report(record: Record) -> None:
             progress.update(
@@ -148,7 +161,9 @@ def _train(rank: int, job: _Job, meeting: Path) -> None:
             run,
             weights,
             report,
-            lambda step: progress.update(task, completed=step),
+            lambda step: progress.update(
+                task, completed=int(trainer.elapsed_s) if in_seconds else step
+            ),
         )
         trainer.resume()
         trainer.train()

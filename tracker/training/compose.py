@@ -1,8 +1,10 @@
 """Clips composed on the fly from cut-outs, procedural blobs and backgrounds, with true masks.
 
-Layers lie over a background; each moves, turns, grows, bends and may leave and come back; some
-are look-alikes of a tracked object, some occluders. A moving camera shifts everything. The whole
-batch is drawn with one ``grid_sample`` a layer on the generator's device.
+Layers lie over a photograph, a video or a texture; each moves, turns, grows, bends, swings its
+lower part like legs, and may leave or vanish and come back; some are look-alikes of a tracked
+object, some occluders. In some clips the things of the photograph are tracked and all layers
+occlude. A moving camera shifts and zooms everything. The whole batch is drawn with one
+``grid_sample`` a layer on the generator's device.
 
 Dimensions: B clips, T frames, K tracked objects, L layers (tracked ones first), S image side.
 """
@@ -10,19 +12,25 @@ Dimensions: B clips, T frames, K tracked objects, L layers (tracked ones first),
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tracker.training.assets import SPRITE_SIZE, Assets
+from tracker.training.backdrop import Camera, backdrop, move_camera, things_tracked
 from tracker.training.clip import ClipBatch
 from tracker.training.degrade import degrade
-from tracker.training.procedural import sprites, textures, uniform
+from tracker.training.procedural import sprites, uniform
 
 _EXTRA_LAYERS = 2
 _SMALLEST_SIDE_PIXELS = 22.0
+_TINY_SIDES_PIXELS = (7.0, 22.0)
+_THIN_SHARE = 0.2
+_SWINGING_SHARE = 0.4
+_JUMP_SHARE = 0.4
+_PHOTO_LAYER_SHARE = 0.4
 _LARGEST_SIDE_SHARE = 1.1
 _PROCEDURAL_SPRITES = 8
 _PROCEDURAL_SHARE = 0.2
@@ -30,8 +38,15 @@ _RETEXTURED_SHARE = 0.2
 _LOOK_ALIKE_SHARE = 0.35
 _CROSSING_SHARE = 0.45
 _LEAVING_SHARE = 0.3
-_PROCEDURAL_BACKGROUNDS = 3
-_PROCEDURAL_BACKGROUND_SHARE = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Shares of what is rare in a plain composition, see ``Phase``."""
+
+    hidden: float = 0.0
+    small: float = 0.0
+    photo: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +69,22 @@ def compose(
     objects: int,
     size: int,
     motion: float,
+    kinds: Kinds | None = None,
 ) -> ClipBatch:
     """One batch; ``motion`` 1 lets things move by up to about a tenth of the picture a frame."""
+    kinds = kinds or Kinds()
     layers = objects + _EXTRA_LAYERS
-    paths = _move(generator, clips, frames, layers, size, motion)
+    paths = _move(generator, clips, frames, layers, size, motion, kinds.small)
     rgba_BTL = _choose_sprites(assets, generator, clips, frames, layers, motion)
-    camera_BT2 = _camera(generator, clips, frames, motion)
-    images = _background(assets, generator, clips, frames, size, camera_BT2)
+    camera = move_camera(generator, clips, frames, motion)
+    behind = backdrop(assets, generator, clips, frames, size, camera, kinds.photo)
+    images = behind.images_BT3SS
     order_BL = uniform(generator, clips, layers).argsort(dim=1)
+    present_BTL, paths = _hide(generator, paths, kinds.hidden)
+    # Over a photograph whose own things are tracked only some layers pass by.
+    few = uniform(generator, clips, 1, layers) < _PHOTO_LAYER_SHARE
+    present_BTL = present_BTL * (few | ~behind.photo_B[:, None, None])
+    paths = _seen_by(camera, paths)
 
     alpha_by_depth: list[Tensor] = []
     clip_index = torch.arange(clips, device=generator.device)
@@ -71,25 +94,36 @@ def compose(
             generator,
             rgba_BTL[clip_index, :, layer_B],
             _Paths(
-                paths.centre_BTL2[clip_index, :, layer_B] + camera_BT2,
+                paths.centre_BTL2[clip_index, :, layer_B],
                 paths.size_BTL2[clip_index, :, layer_B],
                 paths.angle_BTL[clip_index, :, layer_B],
             ),
             size,
             motion,
         )
-        colour, alpha = drawn[:, :, :3], drawn[:, :, 3:]
+        seen_BT = present_BTL[clip_index, :, layer_B]
+        colour, alpha = drawn[:, :, :3], drawn[:, :, 3:] * seen_BT[..., None, None, None]
         images = images * (1 - alpha) + colour * alpha
         alpha_by_depth = [below * (1 - alpha) for below in alpha_by_depth]
         alpha_by_depth.append(alpha)
     visible_BTLSS = torch.cat(alpha_by_depth, dim=2)
     depth_of_layer = order_BL.argsort(dim=1)[:, :objects]
     masks = visible_BTLSS[clip_index[:, None], :, depth_of_layer].transpose(1, 2) > 0.5
+    if bool(behind.photo_B.any()):
+        free_BTSS = visible_BTLSS.sum(dim=2) < 0.5
+        things = things_tracked(behind.things_BTSS, free_BTSS, objects, generator)
+        masks = torch.where(behind.photo_B.view(-1, 1, 1, 1, 1), things, masks)
     return ClipBatch(degrade(images.clamp(0, 1), generator), masks)
 
 
 def _move(
-    generator: torch.Generator, clips: int, frames: int, layers: int, size: int, motion: float
+    generator: torch.Generator,
+    clips: int,
+    frames: int,
+    layers: int,
+    size: int,
+    motion: float,
+    small_share: float,
 ) -> _Paths:
     device = generator.device
     time = torch.arange(frames, device=device, dtype=torch.float32).view(1, frames, 1, 1)
@@ -114,8 +148,20 @@ def _move(
 
     smallest, largest = math.log(_SMALLEST_SIDE_PIXELS / size), math.log(_LARGEST_SIDE_SHARE)
     side = uniform(generator, clips, 1, layers, 1, low=smallest, high=largest).exp()
+    tiny = uniform(
+        generator,
+        clips,
+        1,
+        layers,
+        1,
+        low=math.log(_TINY_SIDES_PIXELS[0] / size),
+        high=math.log(_TINY_SIDES_PIXELS[1] / size),
+    ).exp()
+    side = torch.where(uniform(generator, clips, 1, layers, 1) < small_share, tiny, side)
     growth = torch.randn(clips, 1, layers, 1, generator=generator, device=device)
     aspect = uniform(generator, clips, 1, layers, 1, low=-0.25, high=0.25)
+    thin = uniform(generator, clips, 1, layers, 1) < _THIN_SHARE
+    aspect = torch.where(thin, 3.5 * aspect, aspect)
     breath = 0.06 * motion * torch.sin(rate * time + phase)
     stretch = torch.cat((aspect, -aspect), dim=3) + breath
     half_size = side * (0.04 * motion * growth * time + stretch).clamp(-1, 1).exp()
@@ -180,48 +226,34 @@ def _recolour(colour: Tensor, texture: Tensor, generator: torch.Generator) -> Te
     return torch.where(painted, mixed, colour * gain).clamp(0, 1)
 
 
-def _camera(generator: torch.Generator, clips: int, frames: int, motion: float) -> Tensor:
-    """(B, T, 2) shift of everything: a steady pan plus a hand's tremble, none at frame 0."""
+def _hide(generator: torch.Generator, paths: _Paths, share: float) -> tuple[Tensor, _Paths]:
+    """Which layers are there on which frames (B, T, L), and paths: some return elsewhere.
+
+    A hidden layer is gone for a stretch of frames after the first, as if something unseen stood
+    before it.
+    """
+    clips, frames, layers = paths.angle_BTL.shape
     device = generator.device
-    pan = 0.03 * motion * torch.randn(clips, 1, 2, generator=generator, device=device)
-    still = uniform(generator, clips, 1, 1) < 0.3
-    tremble = 0.008 * motion * torch.randn(clips, frames, 2, generator=generator, device=device)
     time = torch.arange(frames, device=device).view(1, frames, 1)
-    shift = pan * time + tremble
-    return torch.where(still, 0.0, shift - shift[:, :1])
+    hides = uniform(generator, clips, 1, layers) < (share if frames > 2 else 0.0)
+    first = 1 + uniform(generator, clips, 1, layers) * max(0, frames - 2)
+    length = 1 + uniform(generator, clips, 1, layers) * max(1, frames - 3)
+    gone = hides & (time >= first) & (time < first + length)
+    jumps = hides & (time >= first) & (uniform(generator, clips, 1, layers) < _JUMP_SHARE)
+    place = uniform(generator, clips, 1, layers, 2, low=-0.75, high=0.75)
+    moved = paths.centre_BTL2 - paths.centre_BTL2[:, :1] + place
+    centre = torch.where(jumps.unsqueeze(3), moved, paths.centre_BTL2)
+    return (~gone).float(), replace(paths, centre_BTL2=centre)
 
 
-def _background(
-    assets: Assets,
-    generator: torch.Generator,
-    clips: int,
-    frames: int,
-    size: int,
-    camera_BT2: Tensor,
-) -> Tensor:
-    """(B, T, 3, S, S): a window into a photograph or texture that moves with the camera."""
-    device = generator.device
-    side = assets.backgrounds.shape[-1]
-    few = textures(generator, min(clips, _PROCEDURAL_BACKGROUNDS), side)
-    pictures = few[torch.randint(0, len(few), (clips,), generator=generator, device=device)]
-    if len(assets.backgrounds):
-        index = torch.randint(
-            0, len(assets.backgrounds), (clips,), generator=generator, device=device
-        )
-        photos = assets.backgrounds[index].float() / 255
-        made = uniform(generator, clips, 1, 1, 1) < _PROCEDURAL_BACKGROUND_SHARE
-        pictures = torch.where(made, pictures, photos)
-    zoom = uniform(generator, clips, 1, low=0.35, high=0.85)
-    origin = uniform(generator, clips, 1, 2, low=-1, high=1) * (1 - zoom[..., None])
-    centre = origin - camera_BT2 * zoom[..., None]
-    theta = torch.zeros(clips, frames, 2, 3, device=device)
-    theta[..., 0, 0] = theta[..., 1, 1] = zoom
-    theta[..., 2] = centre
-    grid = F.affine_grid(theta.flatten(0, 1), [clips * frames, 3, size, size], align_corners=False)
-    repeated = pictures.repeat_interleave(frames, dim=0)
-    drawn = F.grid_sample(repeated, grid, padding_mode="reflection", align_corners=False)
-    split: Tensor = drawn.unflatten(0, (clips, frames))
-    return split
+def _seen_by(camera: Camera, paths: _Paths) -> _Paths:
+    """Paths in the picture of a camera."""
+    zoom = camera.zoom_BT[:, :, None, None]
+    return _Paths(
+        (paths.centre_BTL2 + camera.shift_BT2.unsqueeze(2)) * zoom,
+        paths.size_BTL2 * zoom,
+        paths.angle_BTL,
+    )
 
 
 def _draw(
@@ -245,6 +277,12 @@ def _draw(
     time = torch.arange(frames, device=device).view(1, frames, 1, 1) * motion
     bent_u = u + depth[0] * torch.sin(pitch[0] * v + phase[0] + time)
     bent_v = v + depth[1] * torch.sin(pitch[1] * u + phase[1] + time)
+    # Swinging: below the middle the two sides move against each other, as legs do.
+    swings = uniform(generator, clips, 1, 1, 1) < _SWINGING_SHARE
+    reach = torch.where(swings, uniform(generator, clips, 1, 1, 1, high=0.35), 0.0)
+    pace = uniform(generator, clips, 1, 1, 1, low=0.8, high=2.5)
+    side = torch.tanh(6 * bent_u)
+    bent_u = bent_u + reach * torch.sin(pace * time) * side * bent_v.clamp(min=0)
     grid = torch.stack((bent_u, bent_v), dim=-1).flatten(0, 1)
     drawn = F.grid_sample(rgba_BT4.flatten(0, 1), grid, align_corners=False)
     split: Tensor = drawn.unflatten(0, (clips, frames))

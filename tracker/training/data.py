@@ -8,8 +8,8 @@ import torch
 
 from tracker.training.assets import Assets
 from tracker.training.clip import ClipBatch, join
-from tracker.training.compose import compose
-from tracker.training.match_clips import MatchPool
+from tracker.training.compose import Kinds, compose
+from tracker.training.match_clips import MatchPool, Shares
 from tracker.training.recipe import Phase
 
 
@@ -49,7 +49,7 @@ class ComposedClips:
                     phase.image_size,
                     self.full_size,
                     motion,
-                    phase.absence_share,
+                    Shares(phase.absence_share, phase.camera_share, phase.covered_share),
                 )
             )
         if count > matches:
@@ -62,6 +62,7 @@ class ComposedClips:
                     phase.objects,
                     phase.image_size,
                     motion,
+                    Kinds(phase.hidden_share, phase.small_share, phase.photo_share),
                 )
             )
         return join(parts)

@@ -1,7 +1,9 @@
 """The training loop: phases, steps, averages, checkpoints. One instance per process.
 
-A step is a pure function of the weights, the optimiser and (seed, step, process): a run that was
-stopped and resumed goes on as if nothing had happened.
+A step is a pure function of the weights, the optimiser, (seed, step, process) and its place in the
+schedule: a run that was stopped and resumed goes on as if nothing had happened. The place is
+counted in steps or, where a run is given minutes, in its own elapsed time: then the learning rate
+has come to its end when time is up, however slow the machine was.
 """
 
 from __future__ import annotations
@@ -32,13 +34,19 @@ _PLACING_CLIPS = 48
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where and how: the folder of results, the seed, and this process among its fellows."""
+    """Where and how: the folder of results, the seed, and this process among its fellows.
+
+    ``minutes``: how long the whole run takes, pauses between slices not counted; None: as many
+    steps as the recipe says. ``slice_minutes``: this slice of it stops after so long.
+    """
 
     out: Path
     seed: int
     device: torch.device
     rank: int = 0
     processes: int = 1
+    minutes: float | None = None
+    slice_minutes: float | None = None
 
     @property
     def leads(self) -> bool:
@@ -68,6 +76,7 @@ class Trainer:
         self.elapsed_s = 0.0
         self.records: list[history.Record] = []
         self._stop = False
+        self._phase = ""
         torch.manual_seed(run.seed)
         self.model = Sam2(config).to(run.device)
         if weights is not None:
@@ -82,6 +91,19 @@ class Trainer:
         """What a stopped run goes on from."""
         return self.run.out / "checkpoint.pt"
 
+    @property
+    def finished(self) -> bool:
+        """Whether the recipe's steps are done, or the run's minutes over."""
+        if self.run.minutes is None:
+            return self.step >= self.recipe.steps
+        return self.elapsed_s >= 60 * self.run.minutes
+
+    def place(self) -> tuple[Phase, float]:
+        """The phase of the next step, and how much of it is over, 0..1."""
+        if self.run.minutes is None:
+            return self.recipe.phase_at(self.step)
+        return self.recipe.phase_after(self.elapsed_s / (60 * self.run.minutes))
+
     def request_stop(self) -> None:
         """End after the running step, with a checkpoint."""
         self._stop = True
@@ -95,6 +117,7 @@ class Trainer:
         self.average.weights = saved["average"]
         self.optimiser.load(saved["optimiser"])
         self.step, self.elapsed_s = saved["step"], saved["elapsed_s"]
+        self._phase = saved["phase"]
         self.records = history.read(self.run.out / "log.jsonl", self.step)
         if self.run.leads:
             history.rewrite(self.run.out / "log.jsonl", self.records)
@@ -106,7 +129,8 @@ class Trainer:
             signal.signal(number, lambda *_: self.request_stop())
         tally = Tally()
         stopping = False
-        while self.step < self.recipe.steps and not stopping:
+        slice_ends_s = self.elapsed_s + 60 * (self.run.slice_minutes or float("inf"))
+        while not self.finished and not stopping and self.elapsed_s < slice_ends_s:
             started = time.monotonic()
             stopping = self.one_step(tally)
             self.elapsed_s += time.monotonic() - started
@@ -118,26 +142,28 @@ class Trainer:
 
     def one_step(self, tally: Tally) -> bool:
         """One optimiser step; True when a process wants to stop."""
-        phase, in_phase = self.recipe.phase_at(self.step)
+        phase, over = self.place()
+        begins, self._phase = phase.name != self._phase, phase.name
         if not phase.image_size:
             phase = replace(phase, image_size=self.config.image_size)
         self._fit_image_size(phase.image_size)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not name.startswith(phase.frozen or ("-",)))
-        if phase.place_memory and in_phase == 0:
+        if phase.place_memory and begins:
             self._place_memory(phase)
         generator = step_generator(self.run.seed, self.step, self.run.rank, self.run.device)
         started = time.monotonic()
         share = -(-phase.clips // self.run.processes)
-        batch = self.source.clips(phase, phase.at(phase.motion, in_phase), share, generator)
+        batch = self.source.clips(phase, phase.at(phase.motion, over), share, generator)
         data_s = time.monotonic() - started
-        correction = torch.rand((), generator=generator, device=generator.device)
+        correction, visible_only = torch.rand(2, generator=generator, device=generator.device)
         sampling = Sampling(
             phase.box_share,
             phase.point_share,
-            phase.at(phase.teacher_forcing, in_phase),
+            phase.at(phase.teacher_forcing, over),
             float(correction) < phase.correction_share,
             phase.memory_drop,
+            float(visible_only) < phase.visible_memory_share,
         )
         with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             result = Unroll(self.model, self.recipe.losses).run(batch, sampling, generator)
@@ -146,7 +172,7 @@ class Trainer:
         alone = self.recipe.share_every > 1
         stopping = False if alone else share_gradients(self.model, self._stop)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        rate = self._learning_rate(phase, in_phase)
+        rate = self._learning_rate(phase, over)
         if bool(torch.isfinite(norm)):
             self.optimiser.step(rate)
         self.model.zero_grad(set_to_none=True)
@@ -174,6 +200,7 @@ class Trainer:
             "optimiser": self.optimiser.state(),
             "step": self.step,
             "elapsed_s": self.elapsed_s,
+            "phase": self._phase,
         }
         temporary = self.checkpoint_path.with_suffix(".part")
         torch.save(state, temporary)
@@ -206,14 +233,13 @@ class Trainer:
         place_memory(self.model, images, batch.masks_of_frame(0), generator)
         self.average = Average(self.model, self.recipe.ema_decay)
 
-    def _learning_rate(self, phase: Phase, in_phase: int) -> float:
+    def _learning_rate(self, phase: Phase, over: float) -> float:
         warm = min(1.0, (self.step + 1) / max(1, self.recipe.warmup_steps))
-        return warm * phase.at(phase.learning_rate, in_phase)
+        return warm * phase.at(phase.learning_rate, over)
 
     def _housekeeping(self, tally: Tally) -> None:
         if self.step % self.recipe.log_every == 0:
-            phase, _ = self.recipe.phase_at(self.step - 1)
-            record = tally.record(self.step, phase.name, self.elapsed_s)
+            record = tally.record(self.step, self._phase, self.elapsed_s)
             self.records.append(record)
             history.append(self.run.out / "log.jsonl", record)
             self.report(record)

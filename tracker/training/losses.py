@@ -86,7 +86,11 @@ def frame_loss(
     counted = counted_N.float()
     seen_count, count = seen.sum().clamp(min=1), counted.sum().clamp(min=1)
     mask = (mask_N * seen).sum() / seen_count
+    # Of an object that is not in sight every mask is wrong: then 0 is the IoU to be predicted.
+    absent = (counted_N & ~visible).float()
+    absent_N = output.predicted_iou_N4[:, 1:].abs().mean(1)
     iou_loss = (iou_loss_N * seen).sum() / seen_count
+    iou_loss = iou_loss + weights.absent_iou * (absent_N * absent).sum() / absent.sum().clamp(min=1)
     score = (score_N * counted).sum() / count
     picked = torch.where(single_N, 0, output.predicted_iou_N4[:, 1:].argmax(1) + 1).unsqueeze(1)
     reached = (iou_N4.gather(1, picked).squeeze(1) * seen).sum() / seen_count

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,19 +23,33 @@ from torch.nn import functional as F
 from tracker.scenes.match import EVALUATION_SEED_START, Match
 from tracker.training.clip import SMALLEST_FIRST_AREA_PIXELS, ClipBatch
 from tracker.training.degrade import degrade
+from tracker.training.disappear import cover, turning_windows
 from tracker.training.procedural import uniform
 
 POOL_WIDTH, POOL_HEIGHT = 384, 256
 _SCENE_FRAMES = 48
 _RENDER_WIDTH, _RENDER_HEIGHT = 640, 360
-_RATES_HZ = (25.0, 12.5, 12.5)
+_RATES_HZ = (25.0, 12.5, 15.0)
+_STRIDES = (1, 1, 2, 4)
+"""Every how manieth frame of a scene is recorded: so scenes span two to sixteen seconds."""
 _WINDOW_TRIES = 4
 _ABSENCE_TRIES = 40
 _UNEVEN_SHARE = 0.3
 _WHOLE_AREA_PIXELS = 50.0
 _ABSENT_PIXELS, _PRESENT_PIXELS = 2, 60
+_SMALL_AREA_SHARE, _SMALL_BONUS = 0.3, 1.5
 
 Array8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Of the clips: those in which somebody is hidden in the scene itself and returns
+    (``absence``), the camera turns (``camera``), something is put over somebody (``covered``)."""
+
+    absence: float = 0.0
+    camera: float = 0.0
+    covered: float = 0.0
 
 
 class MatchPool:
@@ -56,7 +71,7 @@ class MatchPool:
 
         ``report`` is called with the number of scenes done after each.
         """
-        description = {"scenes": scenes, "seed": seed, "frames": _SCENE_FRAMES, "version": 2}
+        description = {"scenes": scenes, "seed": seed, "frames": _SCENE_FRAMES, "version": 3}
         marker = folder / "pool.json"
         if not marker.exists() or json.loads(marker.read_text()) != description:
             folder.mkdir(parents=True, exist_ok=True)
@@ -88,13 +103,12 @@ class MatchPool:
         size: int,
         full_size: int,
         motion: float,
-        absence_share: float = 0.0,
+        shares: Shares | None = None,
     ) -> ClipBatch:
         """A batch. ``full_size`` is the model's image side: where ``size`` is smaller, a window
-        of the scene is shown at the same scale. In ``absence_share`` of the clips an object is
-        hidden completely and returns."""
+        of the scene is shown at the same scale."""
         made = [
-            self._clip(generator, frames, objects, size, full_size, motion, absence_share)
+            self._clip(generator, frames, objects, size, full_size, motion, shares or Shares())
             for _ in range(clips)
         ]
         images = torch.stack([images for images, _ in made])
@@ -109,36 +123,43 @@ class MatchPool:
         size: int,
         full_size: int,
         motion: float,
-        absence_share: float,
+        shares: Shares,
     ) -> tuple[Tensor, Tensor]:
         """(T, 3, S, S) and (T, K, S, S). Of a few tries the first with enough objects in sight."""
         device = generator.device
-        wants_absence = frames > 2 and float(uniform(generator)) < absence_share
+        draw = torch.rand(3, generator=generator, device=device).tolist()
+        wants_absence = frames > 2 and draw[0] < shares.absence
+        turns = frames > 2 and not wants_absence and draw[1] < shares.camera
         for _ in range(_WINDOW_TRIES):
             scene, rows = self._moments(generator, frames, motion, wants_absence)
-            grid = _window(generator, size, full_size, 0.0 if wants_absence else 1.0)
+            if turns:
+                grid = turning_windows(generator, frames, size, full_size)
+            else:
+                grid = _window(generator, size, full_size, 0.0 if wants_absence else 1.0)
+                grid = grid.expand(frames, -1, -1, -1)
             owner = torch.from_numpy(np.array(self.owners[scene, rows])).to(device)
             seen = F.grid_sample(
                 owner.float().unsqueeze(1),
-                grid.expand(frames, -1, -1, -1),
+                grid,
                 mode="nearest",
                 align_corners=False,
             ).squeeze(1)
             chosen = _choose_objects(generator, seen, objects)
             if len(chosen) >= objects:
                 break
-        # Objects that were not found are the id of nobody's: empty masks, counted nowhere.
-        identity = torch.tensor([*chosen, *[254] * objects][:objects], device=device)
-        masks = seen.unsqueeze(1) == identity.view(1, -1, 1, 1)
         image = torch.from_numpy(np.array(self.images[scene, rows])).to(device)
         pictures = image.permute(0, 3, 1, 2).float() / 255
         shown = F.grid_sample(
             pictures,
-            grid.expand(frames, -1, -1, -1),
+            grid,
             padding_mode="reflection",
             align_corners=False,
         )
-        return shown, masks
+        if frames > 2 and chosen and draw[2] < shares.covered:
+            shown, seen = cover(generator, shown, seen, chosen[0])
+        # Objects that were not found are the id of nobody's: empty masks, counted nowhere.
+        identity = torch.tensor([*chosen, *[254] * objects][:objects], device=device)
+        return shown, seen.unsqueeze(1) == identity.view(1, -1, 1, 1)
 
     def _moments(
         self, generator: torch.Generator, frames: int, motion: float, wants_absence: bool
@@ -187,8 +208,9 @@ def _record(images: Array8, owners: Array8, seed: int) -> None:
         lighting=float(draw.uniform(0, 0.15)),
     )
     start = int(draw.integers(0, 4000))
+    stride = int(draw.choice(_STRIDES))
     for index in range(images.shape[0]):
-        frame = match.render(start + index)
+        frame = match.render(start + stride * index)
         owner = np.zeros((_RENDER_HEIGHT, _RENDER_WIDTH), dtype=np.uint8)
         for object_id, mask in frame.masks.items():
             owner[mask] = object_id
@@ -243,6 +265,8 @@ def _choose_objects(generator: torch.Generator, seen_TSS: Tensor, objects: int) 
     ).float()
     hidden = 1 - areas.amin(dim=0) / areas.amax(dim=0).clamp(min=1)
     hidden += torch.from_numpy(_returns(areas.numpy(force=True).astype(np.int32))).to(hidden)
+    # The ball is one of many, and what is lost most: small things are taken more often.
+    hidden += _SMALL_BONUS * (first < _SMALL_AREA_SHARE * first[candidates].float().median())
     # Slivers at the rim of the picture are many and teach little.
     whole = (first[candidates].float() / _WHOLE_AREA_PIXELS).clamp(max=1)
     weight = (0.4 + hidden[candidates]) * whole

@@ -21,7 +21,10 @@ class RecipeError(TrackerError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of the curriculum. Pairs are (first step, last step) and interpolate between.
+    """One stretch of the curriculum. Pairs are (at its start, at its end) and interpolate between.
+
+    ``steps`` is its length, or, in a run that is given minutes instead, its weight among the
+    phases.
 
     ``image_size`` is the side of the training images in pixels, 0 the model's own. Where it is
     smaller, scenes are cropped, not shrunk, so that things keep their size in pixels.
@@ -29,7 +32,12 @@ class Phase:
     from the true mask; ``match_share`` of the clips come from the rendered match (the rest from
     cut-outs); ``box_share`` and ``point_share`` of the objects are prompted that way, the
     others with a mask. ``absence_share`` of the match's clips show an object that is hidden
-    completely and comes back. ``correction_share`` of the steps add a correcting click.
+    completely and comes back; in ``covered_share`` of them something is put over an object, and
+    in ``camera_share`` the camera turns away and back. ``hidden_share`` of composed layers vanish
+    for some frames, ``small_share`` are a few pixels large; in ``photo_share`` of the composed
+    clips the things of a photograph itself are tracked. ``visible_memory_share`` of the steps
+    remember only frames in which an object is seen, as the robust memory policy does.
+    ``correction_share`` of the steps add a correcting click.
     ``place_memory`` prepares the memory's weights when the phase begins (``initialise.py``).
     Parameters whose names begin with one of ``frozen`` stay as they are.
     """
@@ -45,6 +53,12 @@ class Phase:
     teacher_forcing: tuple[float, float] = (0.0, 0.0)
     match_share: float = 0.5
     absence_share: float = 0.0
+    covered_share: float = 0.0
+    camera_share: float = 0.0
+    hidden_share: float = 0.0
+    small_share: float = 0.0
+    photo_share: float = 0.0
+    visible_memory_share: float = 0.0
     box_share: float = 0.25
     point_share: float = 0.25
     correction_share: float = 0.2
@@ -62,9 +76,13 @@ class Phase:
         if self.box_share + self.point_share > 1.0:
             raise RecipeError(f"phase {self.name}: box_share + point_share must be at most 1")
 
-    def at(self, pair: tuple[float, float], step: int) -> float:
-        """The value of a (first, last) pair at a step counted from the phase's start."""
-        share = min(1.0, step / max(1, self.steps - 1))
+    def share_at(self, step: int) -> float:
+        """How much of the phase, 0..1, lies before a step that is counted from its start."""
+        return min(1.0, step / max(1, self.steps - 1))
+
+    @staticmethod
+    def at(pair: tuple[float, float], share: float) -> float:
+        """The value of a (first, last) pair when a share of the phase, 0..1, is over."""
         return pair[0] + (pair[1] - pair[0]) * share
 
 
@@ -73,6 +91,7 @@ class LossWeights:
     """Weights of the paper's losses (20 : 1 : 1 : 1), and of plain cross-entropy beside focal.
 
     ``all_masks`` is the share of the three masks' mean beside the best of the three.
+    ``absent_iou`` asks for a predicted IoU of 0 where the object is not in sight.
     """
 
     focal: float = 20.0
@@ -81,6 +100,7 @@ class LossWeights:
     occlusion: float = 1.0
     cross_entropy: float = 0.0
     all_masks: float = 0.25
+    absent_iou: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +138,22 @@ class Recipe:
         """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
-    def phase_at(self, step: int) -> tuple[Phase, int]:
-        """The phase of a step, and the step counted from its start. Beyond the end: the last."""
+    def phase_at(self, step: int) -> tuple[Phase, float]:
+        """The phase of a step, and how much of it is over, 0..1. Beyond the end: the last."""
         for phase in self.phases:
             if step < phase.steps:
-                return phase, step
+                return phase, phase.share_at(step)
             step -= phase.steps
-        return self.phases[-1], self.phases[-1].steps - 1
+        return self.phases[-1], 1.0
+
+    def phase_after(self, share: float) -> tuple[Phase, float]:
+        """The same when a share of the whole run's time, 0..1, is over; steps are weights."""
+        step = share * self.steps
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase, step / phase.steps
+            step -= phase.steps
+        return self.phases[-1], 1.0
 
 
 _SETTLED = ("memory_encoder.mask_downsampler",)

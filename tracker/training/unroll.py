@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tracker.memory_bank import LARGEST_POINTER_AGE
 from tracker.model.mask_decoder import DecoderOutput
-from tracker.model.memory_attention import MemoryTokens
 from tracker.model.prompt_encoder import PADDING
 from tracker.model.sam2 import ImageFeatures, Sam2
 from tracker.training.clip import ClipBatch
+from tracker.training.clip_memory import ClipMemory, frame_times
 from tracker.training.losses import FrameLoss, frame_loss, shrink
 from tracker.training.prompts import boxes, clicks, corrections
 from tracker.training.recipe import LossWeights
@@ -29,9 +28,6 @@ from tracker.training.recipe import LossWeights
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 _LOGIT_LIMIT = 32.0
-_FAR_PROMPT_SHARE = 0.6
-_GAPS_SHARE = 0.4
-_LARGEST_GAP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +39,7 @@ class Sampling:
     teacher_forcing: float
     correction: bool
     memory_drop: float
+    visible_memory_only: bool = False
 
 
 @dataclass(slots=True)
@@ -59,44 +56,6 @@ class ClipResult:
         if self.first is not None:
             losses.append(self.first)
         return torch.stack([loss.total for loss in losses]).mean()
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What is remembered of the frames so far; index 0 is the prompted frame.
-
-    ``times`` are the numbers that the tracker would have given to the clip's frames.
-    """
-
-    times: list[int]
-    spatial_NLc: list[Tensor] = field(default_factory=list)
-    pointer_NC: list[Tensor] = field(default_factory=list)
-
-    def tokens(self, model: Sam2, kept: list[int]) -> MemoryTokens:
-        """Tokens for the next frame; ``kept`` are the unprompted frames to look at."""
-        config = model.config
-        now = self.times[len(self.spatial_NLc)]
-        age = [now - time for time in self.times]
-        grid_code = model.memory_position().flatten(1).T
-        time_code = model.maskmem_tpos_enc.flatten(1)
-        frames = [0, *(f for f in kept if age[f] <= config.recent_memories)]
-        codes = [
-            grid_code + time_code[config.recent_memories if f == 0 else age[f] - 1] for f in frames
-        ]
-        count = self.spatial_NLc[0].shape[0]
-        pointers = [0, *(f for f in kept if age[f] <= config.recent_pointers)]
-        ages = torch.tensor(
-            [[float(min(age[f], LARGEST_POINTER_AGE)) for f in pointers]], device=grid_code.device
-        )
-        pieces = config.pointer_tokens
-        pointer_code = model.pointer_time_code(ages).repeat_interleave(pieces, dim=1)
-        pointer_NPC = torch.stack([self.pointer_NC[f] for f in pointers], dim=1)
-        return MemoryTokens(
-            torch.cat([self.spatial_NLc[f] for f in frames], dim=1),
-            torch.cat(codes).unsqueeze(0).expand(count, -1, -1),
-            pointer_NPC.unflatten(2, (pieces, -1)).flatten(1, 2),
-            pointer_code.expand(count, -1, -1),
-        )
 
 
 def normalise(images_b3SS: Tensor) -> Tensor:
@@ -117,8 +76,12 @@ class Unroll:
         model = self.model
         clips, frames = batch.clips, batch.frames
         encoded = model.encode_image(normalise(batch.images_BT3SS.flatten(0, 1)))
-        image_of_object = batch.image_of_object()
-        counted = batch.counted()
+        # Objects that count for nothing are not even looked at; one stays, so that there is any.
+        rows_kept = batch.counted().nonzero().squeeze(1)
+        rows_kept = rows_kept if len(rows_kept) else torch.zeros_like(batch.image_of_object()[:1])
+        image_of_object = batch.image_of_object()[rows_kept]
+        counted = batch.counted()[rows_kept]
+        masks_TNSS = [batch.masks_of_frame(frame)[rows_kept] for frame in range(frames)]
         device = counted.device
 
         def frame_features(frame: int) -> ImageFeatures:
@@ -126,27 +89,28 @@ class Unroll:
             return encoded.select(rows[image_of_object])
 
         first = frame_features(0)
-        output, single, given_N, loss = self._prompted(first, batch, sampling, counted, generator)
+        output, single, given_N, loss = self._prompted(
+            first, masks_TNSS[0], sampling, counted, generator
+        )
         result = ClipResult(loss)
         if sampling.correction and loss is not None:
-            again = self._corrected(
-                first, None, output, single, batch.masks_of_frame(0), counted, generator
-            )
+            again = self._corrected(first, None, output, single, masks_TNSS[0], counted, generator)
             result.corrected.append(again)
-        memory = _Memory(frame_times(frames, generator))
+        memory = ClipMemory(frame_times(frames, generator))
         if frames > 1:
-            shown = self._shown(output, single, given_N, batch.masks_of_frame(0))
+            shown = self._shown(output, single, given_N, masks_TNSS[0])
             self._remember(memory, first, output, single, shown, True)
         corrected_frame = _integer(generator, 1, frames) if frames > 1 else 0
         for frame in range(1, frames):
             features = frame_features(frame)
-            masks = batch.masks_of_frame(frame)
+            masks = masks_TNSS[frame]
             kept = [
                 f
                 for f in range(1, frame)
                 if f == frame - 1 or _number(generator) >= sampling.memory_drop
             ]
-            conditioned = model.attend(features.stride16_BCHW, memory.tokens(model, kept))
+            chosen = memory.tokens_in_sight if sampling.visible_memory_only else memory.tokens
+            conditioned = model.attend(features.stride16_BCHW, chosen(model, kept))
             output = model.decode(conditioned, features, model.no_prompt(len(masks), device))
             single = torch.zeros(len(masks), dtype=torch.bool, device=device)
             result.tracked.append(frame_loss(output, masks, counted, single, self.weights))
@@ -163,7 +127,7 @@ class Unroll:
     def _prompted(
         self,
         features: ImageFeatures,
-        batch: ClipBatch,
+        masks: Tensor,
         sampling: Sampling,
         counted: Tensor,
         generator: torch.Generator,
@@ -174,7 +138,6 @@ class Unroll:
         the others: a mask prompt is its own answer).
         """
         model = self.model
-        masks = batch.masks_of_frame(0)
         draw = torch.rand(len(masks), generator=generator, device=generator.device)
         is_box = draw < sampling.box_share
         is_point = ~is_box & (draw < sampling.box_share + sampling.point_share)
@@ -247,7 +210,7 @@ class Unroll:
 
     def _remember(
         self,
-        memory: _Memory,
+        memory: ClipMemory,
         features: ImageFeatures,
         output: DecoderOutput,
         single: Tensor,
@@ -269,6 +232,7 @@ class Unroll:
         spatial = model.encode_memory(features.stride16_BCHW, scaled, visible)
         memory.spatial_NLc.append(spatial.flatten(2).transpose(1, 2))
         memory.pointer_NC.append(model.object_pointer(token, visible))
+        memory.visible_N.append(visible)
 
 
 def choose(output: DecoderOutput, single_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -282,21 +246,6 @@ def choose(output: DecoderOutput, single_N: Tensor) -> tuple[Tensor, Tensor]:
 def enlarge(logits_N1hw: Tensor, side: int) -> Tensor:
     """Mask logits at another side, bilinear."""
     return F.interpolate(logits_N1hw, (side, side), mode="bilinear", align_corners=False)
-
-
-def frame_times(frames: int, generator: torch.Generator) -> list[int]:
-    """Numbers for a clip's frames, as if it were cut from a long stream.
-
-    The prompt may lie far back, and of the frames since then some may be left out: so ages of
-    memories and pointers are learnt that a clip of a few frames does not have.
-    """
-    far, gaps = _number(generator) < _FAR_PROMPT_SHARE, _number(generator) < _GAPS_SHARE
-    distance = LARGEST_POINTER_AGE ** _number(generator) if far else 1.0
-    times = [0]
-    for frame in range(1, frames):
-        step = 1 + int(_LARGEST_GAP * _number(generator)) if gaps else 1
-        times.append(times[-1] + (max(1, int(distance)) if frame == 1 else step))
-    return times
 
 
 def _number(generator: torch.Generator) -> float:

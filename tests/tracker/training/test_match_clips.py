@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tracker.training import match_clips
-from tracker.training.match_clips import MatchPool
+from tracker.training.disappear import cover
+from tracker.training.match_clips import MatchPool, Shares
 
 
 @pytest.fixture
@@ -38,3 +39,32 @@ def test_a_pool_is_rendered_once_and_gives_clips_with_players(tmp_path: Path) ->
 def test_seeds_of_the_evaluation_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="training seeds end below 10000"):
         MatchPool.open(tmp_path, 2, 5000, lambda _: None)
+
+
+@pytest.mark.usefixtures("short_scenes")
+def test_objects_are_hidden_as_often_as_the_shares_ask_for(tmp_path: Path) -> None:
+    pool = MatchPool.open(tmp_path, 2, 0, lambda _: None)
+
+    def absent_share(shares: Shares) -> float:
+        batch = pool.compose(torch.Generator().manual_seed(2), 12, 5, 2, 64, 64, 0.3, shares)
+        seen = batch.masks_BTKSS.flatten(3).any(dim=3).transpose(1, 2).flatten(0, 1)
+        return 1 - float(seen[batch.counted()].float().mean())
+
+    plain = absent_share(Shares())
+    assert absent_share(Shares(covered=1.0)) > plain + 0.1
+    assert absent_share(Shares(camera=1.0)) > plain
+
+
+def test_a_covered_object_has_no_mask_and_the_first_frame_stays() -> None:
+    images = torch.zeros(6, 3, 32, 32)
+    owners = torch.zeros(6, 32, 32)
+    owners[:, 10:16, 10:16], images[:, :, 10:16, 10:16] = 3, 1.0
+    for seed in range(8):
+        shown, left = cover(torch.Generator().manual_seed(seed), images, owners, 3)
+        seen = (left == 3).flatten(1).any(dim=1)
+        assert bool(seen[0])
+        assert not bool(seen.all())
+        assert torch.equal(shown[0], images[0])
+        for frame in range(6):
+            if not seen[frame]:
+                assert not torch.equal(shown[frame], images[frame])

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tracker.model.layers import attend
+from tracker.training.clip_memory import frame_times
 from tracker.training.optimise import BatchedMuon
-from tracker.training.unroll import frame_times
 
 
 def test_matrices_taken_at_once_move_as_those_taken_one_by_one() -> None:

@@ -61,6 +61,38 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
     assert (tmp_path / "stopped" / "curves.png").stat().st_size > 1000
 
 
+def test_a_run_of_minutes_anneals_to_the_end_in_slices(
+    tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = replace(tiny_recipe, phases=(replace(tiny_recipe.phases[0], learning_rate=(1e-3, 0)),))
+
+    def sliced() -> Trainer:
+        source = ComposedClips(load_assets(None), None, tiny_config.image_size)
+        run = Run(tmp_path, 3, torch.device("cpu"), minutes=0.02, slice_minutes=0.012)
+        return Trainer(tiny_config, recipe, source, run)
+
+    first = sliced()
+    first.train()
+    assert not first.finished
+    second = sliced()
+    assert second.resume()
+    assert second.elapsed_s == first.elapsed_s >= 0.72
+    second.train()
+    assert second.finished
+    assert second.step > first.step
+    rates = [record.learning_rate for record in second.records]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.5 * rates[0]
+
+
+def test_phases_share_a_run_s_time_by_their_steps(tiny_recipe: Recipe) -> None:
+    images, clips = tiny_recipe.phases
+    assert tiny_recipe.phase_after(0.0) == (images, 0.0)
+    assert tiny_recipe.phase_after(0.25) == (images, 0.5)
+    assert tiny_recipe.phase_after(0.75) == (clips, 0.5)
+    assert tiny_recipe.phase_after(1.5) == (clips, 1.0)
+
+
 class _OneBatch:
     """A source that always gives the same clips."""
 
@@ -187,8 +219,9 @@ def test_a_bad_recipe_is_refused_with_the_reason(
         load_recipe(path, tiny_recipe)
 
 
-def test_the_second_run_s_file_is_a_recipe() -> None:
-    path = Path(__file__).parents[3] / "checkpoints" / "nano-second-run.toml"
+@pytest.mark.parametrize(("name", "phase"), [("second", "again"), ("third", "absences")])
+def test_the_files_of_nano_s_runs_are_recipes(name: str, phase: str) -> None:
+    path = Path(__file__).parents[3] / "checkpoints" / f"nano-{name}-run.toml"
     recipe = load_recipe(path, FINE_TUNE)
-    assert recipe.phases[0].name == "again"
+    assert recipe.phases[0].name == phase
     assert recipe.bfloat16
