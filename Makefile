@@ -74,6 +74,8 @@ $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml setup.py | $(VENV)/bin/python
 	@echo "installing Masklet with its development tools into $(VENV)"
 	@$(BIN)/python -m pip install $(QUIETLY) --editable '.[dev]'
+	@# Without what it asks for: OpenCV with a display would replace the headless one.
+	@$(BIN)/python -m pip install $(QUIETLY) --no-deps 'trackeval==1.3.0'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.system-packages: deploy/test-packages.txt | $(VENV)/bin/python

@@ -1,4 +1,4 @@
-"""Prompts made from a true mask, for the first frame of a clip."""
+"""Prompts made from what is true, for the first frame that shows an object."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from tracker.evaluation.clips import BoxXyxy
 from tracker.evaluation.measures import dilate
 from tracker.scenes.frame import mask_box
 from tracker.types import MaskArray, Prompt
@@ -29,6 +30,14 @@ def first_frame_prompt(object_id: int, truth: MaskArray, kind: PromptKind) -> Pr
     row, column = innermost_pixel(truth[y0:y1, x0:x1])
     point = (float(x0 + column) + 0.5, float(y0 + row) + 0.5)
     return Prompt(object_id, points_xy=(point,), point_labels=(1,))
+
+
+def box_prompt(object_id: int, box: BoxXyxy, *, as_point: bool = False) -> Prompt:
+    """A prompt for an object of which only a box is known; ``as_point``: its middle."""
+    if not as_point:
+        return Prompt(object_id, box_xyxy=box)
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    return Prompt(object_id, points_xy=(middle,), point_labels=(1,))
 
 
 def innermost_pixel(mask: MaskArray) -> tuple[int, int]:

@@ -1,29 +1,26 @@
 """Follows the objects of a clip with a tracker and scores every frame.
 
-As in the DAVIS toolkit's semi-supervised protocol, the first frame (it was given) and the last
-one are not scored; J and F are averaged over an object's frames, then over all objects of all
-clips.
+J and F are averaged over an object's frames, then over all objects of all clips.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tracker.evaluation.box_measures import box_overlap
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
-from tracker.evaluation.measures import boundary_f, jaccard
-from tracker.evaluation.prompts import PromptKind, first_frame_prompt
+from tracker.evaluation.identity import IdentityRecord
+from tracker.evaluation.measures import jaccard
+from tracker.evaluation.prompts import PromptKind, box_prompt, first_frame_prompt
+from tracker.evaluation.real_time import Pace
+from tracker.evaluation.series import FEWEST_FRAMES, Found, ObjectScore, ObjectSeries
 from tracker.types import MaskArray, Prompt, Track
-
-# Out of sight is who shows less than this share of what was seen on the first frame, for at
-# least so many frames.
-OUT_OF_SIGHT_SHARE = 0.02
-SHORTEST_GAP_FRAMES = 3
 
 
 class EvaluatedSession(Protocol):
@@ -37,7 +34,7 @@ class EvaluatedTracker(Protocol):
     """What is needed of a tracker; ``tracker.Tracker`` is one."""
 
     def open_session(self) -> Any:
-        """A new stream; only handed back to ``step``, and closed."""
+        """A new stream; only handed back to ``step``, told of gaps, and closed."""
 
     def step(
         self, batch: Sequence[tuple[Any, npt.NDArray[np.uint8], Sequence[Prompt]]]
@@ -46,34 +43,19 @@ class EvaluatedTracker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectScore:
-    """Mean scores of one object in one clip, 0..1.
-
-    ``returned`` is the mean of J and F over the frames on which the object was seen again
-    after it had been out of sight altogether; None if that did not happen.
-    """
-
-    clip: str
-    category: str
-    object_id: int
-    jaccard: float
-    boundary_f: float
-    returned: float | None
-
-    @property
-    def mean(self) -> float:
-        """J&F, the mean of the two."""
-        return (self.jaccard + self.boundary_f) / 2
-
-
-@dataclass(frozen=True, slots=True)
 class ClipScore:
-    """The scores of one clip and what a step of the tracker took (median, first one left out)."""
+    """The scores of one clip and what a step of the tracker took (median, first one left out).
+
+    ``tracked_frames`` is below ``frames`` where frames were dropped to keep up with a camera.
+    """
 
     name: str
     category: str
     objects: tuple[ObjectScore, ...]
     seconds_per_frame: float
+    frames: int = 0
+    tracked_frames: int = 0
+    identity: IdentityRecord = field(default_factory=IdentityRecord)
 
 
 FrameObserver = Callable[[EvaluationClip, int, ClipFrame, dict[int, MaskArray]], None]
@@ -84,9 +66,10 @@ def evaluate_suite(
     clips: Iterable[EvaluationClip],
     prompt: PromptKind = "mask",
     on_frame: FrameObserver | None = None,
+    pace: Pace | None = None,
 ) -> list[ClipScore]:
-    """Score every clip; ``on_frame(clip, index, frame, masks)`` is called after every step."""
-    return [evaluate_clip(tracker, clip, prompt, on_frame) for clip in clips]
+    """Score every clip; ``on_frame(clip, index, frame, masks)`` is called after every frame."""
+    return [evaluate_clip(tracker, clip, prompt, on_frame, pace) for clip in clips]
 
 
 def evaluate_clip(
@@ -94,87 +77,121 @@ def evaluate_clip(
     clip: EvaluationClip,
     prompt: PromptKind = "mask",
     on_frame: FrameObserver | None = None,
+    pace: Pace | None = None,
 ) -> ClipScore:
-    """Prompt all objects on the first frame, track to the end, score."""
-    series = {object_id: _Series() for object_id in clip.object_ids}
+    """Prompt each object on the first frame that shows it, track to the end, score.
+
+    With a ``pace``, frames that a camera would have shown while a step ran are not tracked; the
+    result before them is scored in their place. An object that shows too late to be scored is
+    left out; ValueError if that leaves none.
+    """
+    series = {object_id: ObjectSeries(clip, object_id) for object_id in clip.object_ids}
+    identity = IdentityRecord()
+    begun: set[int] = set()
     durations_s: list[float] = []
+    found: dict[int, Found] = {}
+    gap = to_lose = index = 0
     session = tracker.open_session()
     try:
+        if pace is not None:
+            pace.begin(clip.rate_hz)
         for index, frame in enumerate(clip.open()):
-            prompts = (
-                [
-                    first_frame_prompt(object_id, frame.truth[object_id], prompt)
-                    for object_id in clip.object_ids
-                ]
-                if index == 0
-                else []
-            )
-            begun = time.perf_counter()
-            (tracks,) = tracker.step([(session, frame.image, prompts)])
-            durations_s.append(time.perf_counter() - begun)
-            masks = _masks(tracks, clip.object_ids, frame)
-            for object_id, scores in series.items():
-                scores.add(masks[object_id], frame.truth[object_id])
+            gap += frame.missed
+            if to_lose:
+                to_lose -= 1
+                gap += 1
+            else:
+                prompts = _prompts(clip, frame, begun, prompt)
+                _tell_of(session, gap)
+                gap = 0
+                started = time.perf_counter()
+                (tracks,) = tracker.step([(session, frame.image, prompts)])
+                durations_s.append(time.perf_counter() - started)
+                if pace is not None and len(durations_s) > 1:
+                    to_lose = pace.frames_lost(durations_s[-1])
+                begun.update(each.object_id for each in prompts)
+                found = _found(tracks, clip.object_ids, frame)
+            for object_id in begun:
+                series[object_id].add(found[object_id], frame)
+            _note_identities(identity, begun, found, frame)
             if on_frame is not None:
-                on_frame(clip, index, frame, masks)
+                on_frame(clip, index, frame, {key: each.mask for key, each in found.items()})
     finally:
         session.close()
     return ClipScore(
         name=clip.name,
         category=clip.category,
-        objects=tuple(scores.object_score(clip, object_id) for object_id, scores in series.items()),
+        objects=_scores(clip, series.values()),
         seconds_per_frame=float(np.median(durations_s[1:] or durations_s)),
+        frames=index + 1,
+        tracked_frames=len(durations_s),
+        identity=identity,
     )
 
 
-def _masks(
-    tracks: Sequence[Track], object_ids: tuple[int, ...], frame: ClipFrame
-) -> dict[int, MaskArray]:
-    """The tracker's mask of every object, empty for one it gave no track for."""
-    masks = {track.object_id: track.mask for track in tracks}
-    nothing = np.zeros(frame.image.shape[:2], dtype=np.bool_)
-    return {object_id: masks.get(object_id, nothing) for object_id in object_ids}
-
-
-class _Series:
-    """Scores of one object, frame by frame."""
-
-    def __init__(self) -> None:
-        self._jaccard: list[float] = []
-        self._boundary_f: list[float] = []
-        self._areas: list[int] = []
-
-    def add(self, mask: MaskArray, truth: MaskArray) -> None:
-        self._jaccard.append(jaccard(mask, truth))
-        self._boundary_f.append(boundary_f(mask, truth))
-        self._areas.append(int(np.count_nonzero(truth)))
-
-    def object_score(self, clip: EvaluationClip, object_id: int) -> ObjectScore:
-        if len(self._areas) < 3:
-            raise ValueError(
-                f"{clip.name}: {len(self._areas)} frames; at least 3 are needed, because the "
-                "first and the last one are not scored"
-            )
-        scored = slice(1, -1)
-        both = (np.array(self._jaccard) + np.array(self._boundary_f)) / 2
-        areas = np.array(self._areas)
-        back = seen_again(areas > OUT_OF_SIGHT_SHARE * areas[0])[scored]
-        return ObjectScore(
-            clip=clip.name,
-            category=clip.category,
-            object_id=object_id,
-            jaccard=float(np.mean(self._jaccard[scored])),
-            boundary_f=float(np.mean(self._boundary_f[scored])),
-            returned=float(both[scored][back].mean()) if back.any() else None,
+def _scores(clip: EvaluationClip, series: Iterable[ObjectSeries]) -> tuple[ObjectScore, ...]:
+    by_length = sorted(each.annotated for each in series)
+    if not by_length or by_length[-1] < FEWEST_FRAMES:
+        raise ValueError(
+            f"{clip.name}: the truth of an object is known on {by_length[-1] if by_length else 0} "
+            f"frames; at least {FEWEST_FRAMES} are needed, because the prompt's and the last one "
+            "are not scored"
         )
+    return tuple(each.score() for each in series if each.annotated >= FEWEST_FRAMES)
 
 
-def seen_again(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Of the frames on which an object is seen, those after a gap of some length."""
-    result = np.zeros_like(seen)
-    gap, returned = 0, False
-    for index, here in enumerate(seen):
-        returned |= bool(here) and gap >= SHORTEST_GAP_FRAMES
-        gap = 0 if here else gap + 1
-        result[index] = here and returned
+def _prompts(
+    clip: EvaluationClip, frame: ClipFrame, begun: set[int], kind: PromptKind
+) -> list[Prompt]:
+    """Prompts of the objects that show for the first time."""
+    result = []
+    for object_id in clip.object_ids:
+        if object_id in begun:
+            continue
+        box = frame.boxes.get(object_id)
+        if frame.prompt_boxes is not None:
+            if object_id in frame.prompt_boxes:
+                result.append(box_prompt(object_id, frame.prompt_boxes[object_id]))
+        elif object_id in frame.truth and frame.truth[object_id].any():
+            result.append(first_frame_prompt(object_id, frame.truth[object_id], kind))
+        elif box is not None:
+            result.append(box_prompt(object_id, box, as_point=kind == "point"))
     return result
+
+
+def _tell_of(session: EvaluatedSession, gap: int) -> None:
+    """Let the session know of frames that it was not given, if it wants to know."""
+    note_gap: Callable[[int], None] | None = getattr(session, "note_gap", None)
+    if gap and note_gap is not None:
+        note_gap(gap)
+
+
+def _found(
+    tracks: Sequence[Track], object_ids: tuple[int, ...], frame: ClipFrame
+) -> dict[int, Found]:
+    """The tracker's mask of every object, empty for one it gave no track for."""
+    nothing = Found(np.zeros(frame.image.shape[:2], dtype=np.bool_))
+    tracked = {track.object_id: Found(track.mask, track.predicted_iou) for track in tracks}
+    return {object_id: tracked.get(object_id, nothing) for object_id in object_ids}
+
+
+def _note_identities(
+    record: IdentityRecord, begun: set[int], found: dict[int, Found], frame: ClipFrame
+) -> None:
+    """Compare all objects in sight with all that were found, if the frame is annotated."""
+    masks = {key: frame.truth[key] for key in begun if key in frame.truth}
+    boxes = {key: frame.boxes[key] for key in begun - masks.keys() if key in frame.boxes}
+    if not masks and not boxes:
+        return
+    true_masks = {key: mask for key, mask in masks.items() if mask.any()}
+    true_boxes = {key: box for key, box in boxes.items() if box is not None}
+    # An object that is not annotated here may be anywhere: it is no false alarm.
+    shown = [key for key in sorted(masks.keys() | boxes.keys()) if found[key].mask.any()]
+    similarity = np.zeros((len(true_masks) + len(true_boxes), len(shown)))
+    for column, key in enumerate(shown):
+        for row, truth in enumerate(true_masks.values()):
+            similarity[row, column] = jaccard(found[key].mask, truth)
+        box = found[key].box
+        for row, true_box in enumerate(true_boxes.values(), len(true_masks)):
+            similarity[row, column] = 0.0 if box is None else box_overlap(box, true_box)
+    record.add([*true_masks, *true_boxes], shown, similarity)

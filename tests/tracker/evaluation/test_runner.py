@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip, evaluate_suite
-from tracker.evaluation.runner import seen_again
+from tracker.evaluation.absence import seen_again
 from tracker.evaluation.synthetic import Window, open_scene
 
 from .trackers import BlindTracker, FirstMaskTracker, PerfectTracker
@@ -76,5 +76,5 @@ def test_frames_after_a_gap_are_scored_apart() -> None:
 
 def test_a_clip_too_short_to_score_is_refused(clips: list[EvaluationClip]) -> None:
     short = clip_of("crossing", 10_005, (1,), count=2)
-    with pytest.raises(ValueError, match="2 frames; at least 3"):
+    with pytest.raises(ValueError, match="on 2 frames; at least 3"):
         evaluate_clip(BlindTracker(), short)

@@ -1,0 +1,94 @@
+"""What happens while an object is out of sight and when it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+# Out of sight is who shows less than this share of what was seen when it was prompted, for at
+# least so many frames.
+OUT_OF_SIGHT_SHARE = 0.02
+SHORTEST_GAP_FRAMES = 3
+REACQUIRED_JACCARD = 0.5
+PROMPT_FRAMES = 10  # who is found again within so many frames was found at once
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """An object seen again: how long it was gone, and after how many frames it was found.
+
+    ``reacquired_after`` is 0 when the first frame of the return is right, None when the object
+    was not found before the clip ended or the object was gone again. ``watched`` frames followed.
+    """
+
+    gone_frames: int
+    reacquired_after: int | None
+    watched: int
+
+    @property
+    def at_once(self) -> bool | None:
+        """Whether it was found within ``PROMPT_FRAMES``; None if too few frames followed."""
+        if self.reacquired_after is not None:
+            return self.reacquired_after <= PROMPT_FRAMES
+        return None if self.watched <= PROMPT_FRAMES else False
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Masks claimed while the object is out of sight altogether, over ``frames`` such frames.
+
+    ``claimed``: share of these frames with any mask; ``false_area``: mean area of the mask as a
+    share of the object's median area in sight.
+    """
+
+    frames: int
+    claimed: float
+    false_area: float
+
+
+def in_sight(areas: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """On which frames enough of the object shows; the first one is the prompt's."""
+    all_areas = np.asarray(areas)
+    return np.asarray(all_areas > OUT_OF_SIGHT_SHARE * all_areas[0])
+
+
+def seen_again(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Of the frames on which an object is seen, those after a gap of some length."""
+    result = np.zeros_like(seen)
+    gap, returned = 0, False
+    for index, here in enumerate(seen):
+        returned |= bool(here) and gap >= SHORTEST_GAP_FRAMES
+        gap = 0 if here else gap + 1
+        result[index] = here and returned
+    return result
+
+
+def returns(seen: npt.NDArray[np.bool_], jaccards: Sequence[float]) -> list[Return]:
+    """Every return of an object, from whether it is seen and how well it is found, by frame."""
+    found: list[Return] = []
+    gap = 0
+    for index, here in enumerate(seen):
+        if here and gap >= SHORTEST_GAP_FRAMES:
+            gone_again = np.flatnonzero(~seen[index:])
+            stop = index + int(gone_again[0]) if gone_again.size else len(seen)
+            right = np.flatnonzero(np.asarray(jaccards[index:stop]) >= REACQUIRED_JACCARD)
+            found.append(Return(gap, int(right[0]) if right.size else None, stop - index))
+        gap = 0 if here else gap + 1
+    return found
+
+
+def absence(areas: Sequence[int], mask_areas: Sequence[int]) -> Absence | None:
+    """What was claimed on the frames without a true pixel; None if there is no such frame."""
+    true_area, mask_area = np.asarray(areas), np.asarray(mask_areas)
+    gone = true_area == 0
+    if not gone.any():
+        return None
+    usual = float(np.median(true_area[~gone]))
+    return Absence(
+        frames=int(gone.sum()),
+        claimed=float((mask_area[gone] > 0).mean()),
+        false_area=float(mask_area[gone].mean() / usual),
+    )

@@ -1,0 +1,123 @@
+"""Means over the objects of a suite, or of a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from tracker.evaluation.absence import Return
+from tracker.evaluation.calibration import Calibration, calibration
+from tracker.evaluation.identity import identity_score
+from tracker.evaluation.runner import ClipScore
+from tracker.evaluation.series import ObjectScore
+
+LONGEST_OCCLUSION_FRAMES = 100  # of the returns that ``reacquired`` counts
+
+
+class Summary(TypedDict):
+    """Means over objects, each over those on which it can be measured; None if there is none.
+
+    ``returned``: J&F after an object had been out of sight. ``reacquired``: share of the returns
+    after at most 100 frames on which the object was found within 10; ``reacquire_frames``: the
+    median of what it took, over all returns that were found. ``claimed``: share of the frames
+    without the object that show a mask; ``false_area``: its mean area, in sizes of the object.
+    ``switched``: share of objects whose mask went over to another thing. HOTA, MOTA, IDF1 and
+    ``id_switches`` are over all objects together. ``tracked``: share of frames not dropped.
+    """
+
+    objects: int
+    jaccard: float | None
+    boundary_f: float | None
+    mean: float | None
+    returned: float | None
+    returns: int
+    reacquired: float | None
+    reacquire_frames: float | None
+    claimed: float | None
+    false_area: float | None
+    switched: float | None
+    flicker: float | None
+    success_auc: float | None
+    precision: float | None
+    normalised_precision: float | None
+    calibration_error: float | None
+    hota: float | None
+    mota: float | None
+    idf1: float | None
+    id_switches: int | None
+    tracked: float
+
+
+def summarise(scores: Sequence[ClipScore], *, identity: bool = True) -> Summary:
+    """Means over the objects of ``scores``; raises ValueError if there is none.
+
+    ``identity`` False leaves out what TrackEval computes; True raises MissingLibraryError if it
+    is not installed.
+    """
+    objects = [entry for score in scores for entry in score.objects]
+    if not objects:
+        raise ValueError("no object was scored")
+    all_returns = [each for entry in objects for each in entry.returns]
+    taken = [each.reacquired_after for each in all_returns if each.reacquired_after is not None]
+    absences = [entry.absence for entry in objects if entry.absence is not None]
+    boxes = [entry.box for entry in objects if entry.box is not None]
+    reliability = calibration_of(objects)
+    who = identity_score([score.identity for score in scores]) if identity else None
+    frames = sum(score.frames for score in scores)
+    return Summary(
+        objects=len(objects),
+        jaccard=_mean(entry.jaccard for entry in objects),
+        boundary_f=_mean(entry.boundary_f for entry in objects),
+        mean=_mean(entry.mean for entry in objects),
+        returned=_mean(entry.returned for entry in objects),
+        returns=len(all_returns),
+        reacquired=reacquired(all_returns),
+        reacquire_frames=float(np.median(taken)) if taken else None,
+        claimed=_mean(each.claimed for each in absences),
+        false_area=_mean(each.false_area for each in absences),
+        switched=_mean(entry.switched for entry in objects),
+        flicker=_mean(entry.flicker for entry in objects),
+        success_auc=_mean(each.success_auc for each in boxes),
+        precision=_mean(each.precision for each in boxes),
+        normalised_precision=_mean(each.normalised_precision_auc for each in boxes),
+        calibration_error=None if reliability is None else reliability.error,
+        hota=None if who is None else who.hota,
+        mota=None if who is None else who.mota,
+        idf1=None if who is None else who.idf1,
+        id_switches=None if who is None else who.switches,
+        tracked=sum(score.tracked_frames for score in scores) / frames if frames else 1.0,
+    )
+
+
+def by_category(scores: Iterable[ClipScore], *, identity: bool = True) -> dict[str, Summary]:
+    """One summary a category, in the order of their first clips."""
+    groups: dict[str, list[ClipScore]] = {}
+    for score in scores:
+        groups.setdefault(score.category, []).append(score)
+    return {name: summarise(group, identity=identity) for name, group in groups.items()}
+
+
+def calibration_of(objects: Iterable[ObjectScore]) -> Calibration | None:
+    """The reliability of what was predicted for all masks of some objects."""
+    objects = list(objects)
+    return calibration(
+        [each for entry in objects for each in entry.predicted_iou],
+        [each for entry in objects for each in entry.actual_iou],
+    )
+
+
+def reacquired(all_returns: Iterable[Return]) -> float | None:
+    """Share of the decided returns, after at most 100 frames, that were found at once."""
+    decided = [
+        each.at_once
+        for each in all_returns
+        if each.gone_frames <= LONGEST_OCCLUSION_FRAMES and each.at_once is not None
+    ]
+    return _mean(decided)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return float(np.mean(known)) if known else None
