@@ -36,6 +36,7 @@ from streamer.api.api import Api
 from streamer.api.event_hub import EventHub
 from streamer.config import MaskletConfig
 from streamer.config_checks import validate
+from streamer.configured_lifecycle import configured_lifecycle
 from streamer.configured_tracker import configured_tracker
 from streamer.control_server import ControlServer
 from streamer.drop_report import report_drops
@@ -147,7 +148,7 @@ class App:
             live_streams=lambda: self.streams.live(),
             metrics=metrics,
             clock=clock,
-            occluded_to_lost_s=config.tracking.occluded_to_lost_s,
+            lifecycle=configured_lifecycle(config.tracking),
             history_s=config.history.duration_s,
             history_bytes=round(config.history.mib * 2**20),
             threads=config.model.threads,

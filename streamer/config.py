@@ -130,13 +130,28 @@ class ModelSection:
 
 @dataclass(slots=True)
 class TrackingConfig:
-    """How objects are followed. ``max_objects`` is for the whole process: memory is fixed by it."""
+    """How objects are followed. ``max_objects`` is for the whole process: memory is fixed by it.
+
+    What is told of an object's life (``WIRE.md``, Events): ``occluded`` once it was unseen on
+    ``occluded_after_frames`` frames in a row and for ``occluded_after_s``, ``reacquired``
+    likewise; ``lost`` when unseen for ``occluded_to_lost_s``, ``removed`` when for
+    ``lost_to_removed_s`` more (null: never). A lost object is looked for on every
+    ``lost_search_every``-th frame. What comes back must look at least ``reacquire_similarity``
+    like the object did when it was prompted (null: anything counts).
+    """
 
     max_objects: int = ranged(64, 1, 1024)
     memory_policy: Literal["sam2"] = "sam2"
     fill_hole_area: int = ranged(0, 0, 64)
     non_overlap: bool = False
+    occluded_after_frames: int = ranged(2, 1, 1000)
+    occluded_after_s: float = ranged(0.0, 0, 3600)
+    reacquired_after_frames: int = ranged(2, 1, 1000)
+    reacquired_after_s: float = ranged(0.0, 0, 3600)
     occluded_to_lost_s: float = ranged(5.0, 0, 86_400)
+    lost_to_removed_s: float | None = ranged(None, 0, 2_592_000)
+    lost_search_every: int = ranged(1, 1, 1000)
+    reacquire_similarity: float | None = ranged(None, -1, 1)
 
 
 @dataclass(slots=True)

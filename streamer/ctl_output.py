@@ -49,6 +49,8 @@ def print_event(event: ServerEvent, *, as_json: bool) -> None:
         if said["object_id"] is not None:
             words.append(f"object {said['object_id']}")
         words += [str(said[name]) for name in ("label", "reason", "detail") if said[name]]
+        if said.get("absent_s") is not None:
+            words.append(f"unseen for {said['absent_s']:.1f} s")
         if said["frame_index"] is not None:
             words.append(f"frame {said['frame_index']}")
         print_line("  ".join(words))

@@ -15,7 +15,7 @@ import torch
 from streamer.batch_step import BatchStep, StreamWork
 from streamer.errors import BusyError, ControlError
 from streamer.frame_slot import FrameSlot
-from streamer.lifecycle import ObjectLifecycle
+from streamer.lifecycle import LifecycleRules, ObjectLifecycle
 from streamer.metrics import Metrics
 from streamer.past_prompts import PastPrompts
 from streamer.prompts import PromptRequest
@@ -54,7 +54,7 @@ class Inference:
         live_streams: Callable[[], int],
         metrics: Metrics,
         clock: Clock,
-        occluded_to_lost_s: float,
+        lifecycle: LifecycleRules,
         history_s: float,
         history_bytes: int,
         threads: int,
@@ -74,7 +74,7 @@ class Inference:
         self._live_streams = live_streams
         self._metrics = metrics
         self._clock = clock
-        self._occluded_to_lost_ns = seconds_to_ns(occluded_to_lost_s)
+        self._lifecycle = lifecycle
         self._history_ns = seconds_to_ns(history_s)
         self._history_frames = 1 + math.ceil(history_s * FASTEST_STREAM_HZ)
         self._history_bytes = history_bytes
@@ -117,7 +117,7 @@ class Inference:
                 ),
                 slot,
                 counts,
-                ObjectLifecycle(self._occluded_to_lost_ns),
+                ObjectLifecycle(self._lifecycle),
                 RecentFrames(self._history_ns),
                 publish=self._publish,
                 metrics=self._metrics,

@@ -1,79 +1,271 @@
-"""From the tracker's word on one frame to an object's life: added, hidden, back, lost."""
+"""From the tracker's word on one frame to an object's life: added, hidden, lost, back, removed.
+
+Two things are told of an object, and they differ on purpose. Its *state* on a frame is that
+frame's word: ``visible`` exactly if the frame has a mask of it. An *event* is told once the state
+has held for as long as the rules say, so that a flicker of a frame or two is none.
+
+Knows no stream, no clock and no configuration.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
 
 from streamer.types import EventKind
 from tracker.types import Track, TrackState
 
+# A box is at the picture's edge if it comes this near to it, as a share of the picture's side.
+EDGE_SHARE = 0.005
+VISIBLE_SCORE = 0.5
+
+
+class HiddenReason(StrEnum):
+    """Why an object is not seen; the ``reason`` of ``occluded`` and ``lost``."""
+
+    SCORE = "score"  # the model says that it is not in the picture
+    EMPTY_MASK = "empty_mask"  # the model says that it is, and finds no pixel of it
+    FULL_FRAME = "full_frame"  # what was found covers the picture: the model's word for nothing
+    LEFT_PICTURE = "left_picture"  # it was last seen at the picture's edge
+    SCENE_CUT = "scene_cut"  # the scene changed on the frame that it is missing from
+    APPEARANCE = "appearance"  # what was found does not look like it
+
+
+LOST_TOO_LONG = "lost_too_long"  # the ``reason`` of ``removed``
+PROMPTED = "prompted"  # the ``reason`` of ``reacquired``: somebody showed where it is
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleRules:
+    """When an object's life changes.
+
+    ``occluded`` is told once it was unseen on ``occluded_after_frames`` frames in a row and for
+    ``occluded_after_ns``; ``reacquired`` in the same way. ``lost`` follows when it has been
+    unseen for ``occluded_to_lost_ns``, ``removed`` when for ``lost_to_removed_ns`` more (None:
+    never). A lost object is looked for on every ``lost_search_every``-th frame. What comes back
+    must look at least ``least_similarity`` (-1..1; None: anything) like the object did when it
+    was prompted. What covers ``full_frame_share`` of the picture, and more than twice what the
+    object did before, is nothing.
+    """
+
+    occluded_to_lost_ns: int
+    occluded_after_frames: int = 1
+    occluded_after_ns: int = 0
+    reacquired_after_frames: int = 1
+    reacquired_after_ns: int = 0
+    lost_to_removed_ns: int | None = None
+    lost_search_every: int = 1
+    least_similarity: float | None = None
+    full_frame_share: float = 0.95
+
 
 @dataclass(frozen=True, slots=True)
 class LifecycleChange:
-    """An object that changed, and how."""
+    """An object that changed, how and why; ``absent_ns``: for how long it had not been seen."""
 
     object_id: int
     kind: EventKind
+    reason: str | None = None
+    absent_ns: int | None = None
 
 
 @dataclass(slots=True)
 class _Life:
-    state: TrackState
-    hidden_since_ns: int
+    """``told`` is what the events said last; the counts are of frames in a row."""
+
+    told: TrackState = TrackState.VISIBLE
+    seen_frames: int = 0
+    seen_since_ns: int = 0
+    unseen_frames: int = 0
+    hidden_since_ns: int = 0
+    reason: str = HiddenReason.SCORE
+    area: int | None = None  # when it was last seen
+    at_edge: bool = False
+    searched: int = 0  # frames since it was lost
 
 
 class ObjectLifecycle:
     """The states of one stream's objects, and their changes from frame to frame.
 
-    An occluded object is lost after ``occluded_to_lost_ns`` without being seen. The tracker
-    still looks for it: it may be reacquired. Bound: one entry per live object.
+    Bound: one entry of a few numbers per live object.
     """
 
-    def __init__(self, occluded_to_lost_ns: int) -> None:
-        self._occluded_to_lost_ns = occluded_to_lost_ns
+    def __init__(self, rules: LifecycleRules) -> None:
+        self._rules = rules
         self._lives: dict[int, _Life] = {}
 
-    def observe(
-        self, tracks: Sequence[Track], time_ns: int
-    ) -> tuple[list[Track], list[LifecycleChange]]:
-        """The tracks with ``lost`` filled in, and what changed since the frame before.
+    def __len__(self) -> int:
+        return len(self._lives)
 
-        ``time_ns`` is the frame's time by a clock of the caller's choice.
+    def observe(
+        self,
+        tracks: Sequence[Track],
+        time_ns: int,
+        *,
+        prompted: Collection[int] = (),
+        scene_cut: bool = False,
+    ) -> tuple[list[Track], list[LifecycleChange]]:
+        """The tracks as they are shown, and what changed.
+
+        ``time_ns`` is the frame's time by a clock of the caller's choice. Objects of ``prompted``
+        were shown by somebody on this frame: what is found of them is not doubted. A track whose
+        mask is not believed comes back without it; one of an object that is to be removed does
+        not come back, and the caller calls ``forget``.
         """
+        judged: list[Track] = []
         changes: list[LifecycleChange] = []
-        judged = [self._judge(track, time_ns, changes) for track in tracks]
+        for track in tracks:
+            life = self._lives.get(track.object_id)
+            if life is None:
+                life = self._lives[track.object_id] = _Life()
+                changes.append(LifecycleChange(track.object_id, EventKind.ADDED))
+            was_prompted = track.object_id in prompted
+            doubt = None if was_prompted else self._doubt(track, life)
+            shown = track if doubt is None else without_mask(track)
+            if shown.state is TrackState.VISIBLE:
+                change = self._seen(shown, life, time_ns, was_prompted)
+            else:
+                reason = doubt or _why_hidden(track, life, scene_cut)
+                change = self._unseen(track.object_id, life, time_ns, reason)
+            if change is not None:
+                changes.append(change)
+                if change.kind is EventKind.REMOVED:
+                    continue
+            is_lost = shown.state is not TrackState.VISIBLE and life.told is TrackState.LOST
+            judged.append(replace(shown, state=TrackState.LOST) if is_lost else shown)
         return judged, changes
+
+    def idle(self) -> frozenset[int]:
+        """Lost objects that need not be looked for on the next frame.
+
+        They take turns: objects that were lost together are not all looked for on one frame.
+        """
+        every = self._rules.lost_search_every
+        return frozenset(
+            object_id
+            for object_id, life in self._lives.items()
+            if life.told is TrackState.LOST
+            and life.seen_frames == 0
+            and (life.searched + object_id) % every != 0
+        )
 
     def resume(self, time_ns: int) -> None:
         """The stream was away and is back: nothing could be seen, so time hidden starts anew."""
         for life in self._lives.values():
-            life.hidden_since_ns = time_ns
+            life.hidden_since_ns = life.seen_since_ns = time_ns
 
     def forget(self, object_id: int) -> None:
         """The object was removed."""
         self._lives.pop(object_id, None)
 
-    def _judge(self, track: Track, time_ns: int, changes: list[LifecycleChange]) -> Track:
-        life = self._lives.get(track.object_id)
-        if life is None:
-            life = self._lives[track.object_id] = _Life(TrackState.VISIBLE, time_ns)
-            changes.append(LifecycleChange(track.object_id, EventKind.ADDED))
-        state, before = track.state, life.state
-        if state is TrackState.VISIBLE:
-            if before is not TrackState.VISIBLE:
-                changes.append(LifecycleChange(track.object_id, EventKind.REACQUIRED))
-        elif before is TrackState.VISIBLE:
-            life.hidden_since_ns = time_ns
-            changes.append(LifecycleChange(track.object_id, EventKind.OCCLUDED))
-        else:
-            life.hidden_since_ns = min(life.hidden_since_ns, time_ns)  # a clock that went back
-            if (
-                before is TrackState.LOST
-                or time_ns - life.hidden_since_ns >= self._occluded_to_lost_ns
-            ):
-                state = TrackState.LOST
-                if before is not TrackState.LOST:
-                    changes.append(LifecycleChange(track.object_id, EventKind.LOST))
-        life.state = state
-        return track if state is track.state else replace(track, state=state)
+    def _doubt(self, track: Track, life: _Life) -> HiddenReason | None:
+        """Why a mask is not believed; None if it is, or if there is none."""
+        if track.state is not TrackState.VISIBLE:
+            return None
+        frame_area = track.frame_height * track.frame_width
+        if (
+            life.area is not None
+            and track.area >= self._rules.full_frame_share * frame_area
+            and track.area > 2 * life.area
+        ):
+            return HiddenReason.FULL_FRAME
+        least = self._rules.least_similarity
+        if (
+            least is not None
+            and life.told is not TrackState.VISIBLE
+            and track.pointer_similarity is not None
+            and track.pointer_similarity < least
+        ):
+            return HiddenReason.APPEARANCE
+        return None
+
+    def _seen(
+        self, track: Track, life: _Life, time_ns: int, was_prompted: bool
+    ) -> LifecycleChange | None:
+        if life.seen_frames == 0:
+            life.seen_since_ns = time_ns
+        life.seen_since_ns = min(life.seen_since_ns, time_ns)  # a clock that went back
+        life.seen_frames += 1
+        life.unseen_frames = 0
+        life.area = track.area
+        life.at_edge = _at_edge(track)
+        if life.told is TrackState.VISIBLE:
+            return None
+        rules = self._rules
+        held = (
+            life.seen_frames >= rules.reacquired_after_frames
+            and time_ns - life.seen_since_ns >= rules.reacquired_after_ns
+        )
+        if not held and not was_prompted:
+            return None
+        life.told = TrackState.VISIBLE
+        absent_ns = max(0, life.seen_since_ns - life.hidden_since_ns)
+        reason = PROMPTED if was_prompted else None
+        return LifecycleChange(track.object_id, EventKind.REACQUIRED, reason, absent_ns)
+
+    def _unseen(
+        self, object_id: int, life: _Life, time_ns: int, reason: str
+    ) -> LifecycleChange | None:
+        rules = self._rules
+        life.seen_frames = 0
+        if life.told is TrackState.VISIBLE and life.unseen_frames == 0:
+            life.hidden_since_ns, life.reason = time_ns, reason
+        life.hidden_since_ns = min(life.hidden_since_ns, time_ns)  # a clock that went back
+        life.unseen_frames += 1
+        absent_ns = time_ns - life.hidden_since_ns
+        match life.told:
+            case TrackState.VISIBLE:
+                if (
+                    life.unseen_frames >= rules.occluded_after_frames
+                    and absent_ns >= rules.occluded_after_ns
+                ):
+                    life.told = TrackState.OCCLUDED
+                    return LifecycleChange(
+                        object_id, EventKind.OCCLUDED, life.reason, absent_ns or None
+                    )
+            case TrackState.OCCLUDED:
+                if absent_ns >= rules.occluded_to_lost_ns:
+                    life.told, life.searched = TrackState.LOST, 0
+                    return LifecycleChange(object_id, EventKind.LOST, life.reason, absent_ns)
+            case TrackState.LOST:
+                life.searched += 1
+                if (
+                    rules.lost_to_removed_ns is not None
+                    and absent_ns >= rules.occluded_to_lost_ns + rules.lost_to_removed_ns
+                ):
+                    return LifecycleChange(object_id, EventKind.REMOVED, LOST_TOO_LONG, absent_ns)
+        return None
+
+
+def without_mask(track: Track) -> Track:
+    """The track of an object of which nothing is seen."""
+    return replace(
+        track,
+        state=TrackState.OCCLUDED,
+        box_xyxy=(0, 0, 0, 0),
+        crop=np.zeros((0, 0), dtype=np.bool_),
+        area=0,
+    )
+
+
+def _why_hidden(track: Track, life: _Life, scene_cut: bool) -> HiddenReason:
+    if scene_cut:
+        return HiddenReason.SCENE_CUT
+    if life.at_edge:
+        return HiddenReason.LEFT_PICTURE
+    in_picture = track.object_score > VISIBLE_SCORE
+    return HiddenReason.EMPTY_MASK if in_picture else HiddenReason.SCORE
+
+
+def _at_edge(track: Track) -> bool:
+    x0, y0, x1, y1 = track.box_xyxy
+    margin_x, margin_y = EDGE_SHARE * track.frame_width, EDGE_SHARE * track.frame_height
+    return (
+        x0 <= margin_x
+        or y0 <= margin_y
+        or x1 >= track.frame_width - margin_x
+        or y1 >= track.frame_height - margin_y
+    )

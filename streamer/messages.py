@@ -111,6 +111,7 @@ class ObjectHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     area: Count
     score: float
     object_score: float
+    score_calibrated: float | None = None
     label: str | None = None
     colour: str | None = None
     mask: MaskHeader | None = None
@@ -155,6 +156,7 @@ class EventMessage(Header, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str | None = None
     frame_index: int | None = None
     detail: str | None = None
+    absent_s: float | None = None
 
     @property
     def topic(self) -> Topic:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.errors import ConfigError, ControlError
+from streamer.lifecycle import LOST_TOO_LONG
 from streamer.metrics import Metrics
 from streamer.object_ids import ObjectIds
 from streamer.private_folder import make_private_folder
@@ -28,7 +29,9 @@ from streamer.types import EventKind, Published, RememberedObject, StreamEvent
 
 SETTLE_S = 0.5
 RETRY_S = 30.0
-OBJECT_REMOVED = "requested"  # the ``reason`` of an object's end that was wished for
+# The ``reason`` of an object's end that was wished for, or that its life came to: at the next
+# start it is not there again. An object whose stream or daemon ended is.
+OBJECT_REMOVED = frozenset({"requested", LOST_TOO_LONG})
 _log = logging.getLogger(__name__)
 
 
@@ -170,7 +173,7 @@ class StateKeeper:
         """Whether it says that the memories of an object changed."""
         return isinstance(item, StreamEvent) and (
             item.kind is EventKind.PROMPT_APPLIED
-            or (item.kind is EventKind.REMOVED and item.reason == OBJECT_REMOVED)
+            or (item.kind is EventKind.REMOVED and item.reason in OBJECT_REMOVED)
         )
 
     async def publish(self, item: Published) -> None:

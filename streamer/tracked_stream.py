@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamer.frame_slot import FrameSlot
-from streamer.lifecycle import ObjectLifecycle
+from streamer.lifecycle import ObjectLifecycle, without_mask
 from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.prompts import PromptRequest
@@ -166,9 +166,7 @@ class TrackedStream:
         self._connection = frame.session_id
         for request in applied:
             self._name(request)
-        judged, changes = self._lifecycle.observe(tracks, time_ns)
-        for change in changes:
-            self._event(change.kind, object_id=change.object_id, frame_index=frame.index)
+        judged = self._judge(self._with_idle(tracks, frame), frame.index, time_ns, applied)
         by_id = {track.object_id: track for track in judged} if applied else {}
         for request in applied:
             track = by_id.get(request.prompt.object_id)
@@ -184,6 +182,44 @@ class TrackedStream:
             )
         )
         self._count(frame, judged, started_ns, tracked_ns)
+        self.session.leave_out(self._lifecycle.idle())
+
+    def _with_idle(self, tracks: Sequence[Track], frame: Frame) -> list[Track]:
+        """The tracks with those of lost objects that were not looked for on this frame."""
+        if len(tracks) == len(self.session.object_ids):
+            return list(tracks)
+        known = {each.track.object_id: without_mask(each.track) for each in self._newest.objects}
+        height, width = frame.picture.image.shape[:2]
+        for object_id, track in known.items():
+            known[object_id] = replace(track, frame_height=height, frame_width=width)
+        known |= {track.object_id: track for track in tracks}
+        return [known[object_id] for object_id in self.session.object_ids if object_id in known]
+
+    def _judge(
+        self,
+        tracks: Sequence[Track],
+        frame_index: int,
+        time_ns: int,
+        applied: Sequence[PromptRequest],
+    ) -> list[Track]:
+        """The tracks as they are shown; tells what changed, and removes what was lost too long."""
+        judged, changes = self._lifecycle.observe(
+            tracks, time_ns, prompted={request.prompt.object_id for request in applied}
+        )
+        for change in changes:
+            absent_s = None if change.absent_ns is None else ns_to_seconds(change.absent_ns)
+            if change.kind is EventKind.REMOVED:
+                assert change.reason is not None, "what is removed is removed for a reason"
+                self._forget(change.object_id, change.reason, frame_index, absent_s)
+                continue
+            self._event(
+                change.kind,
+                reason=change.reason,
+                object_id=change.object_id,
+                frame_index=frame_index,
+                absent_s=absent_s,
+            )
+        return judged
 
     def _remember(self, frame: Frame, time_ns: int) -> None:
         """Know the frame as one that can be prompted; forget with the session's history."""
@@ -226,9 +262,7 @@ class TrackedStream:
         assert newest is not None, "a frame was corrected before one was tracked"
         for request in applied:
             self._name(request)
-        judged, changes = self._lifecycle.observe(correction.latest, newest.time_ns)
-        for change in changes:
-            self._event(change.kind, object_id=change.object_id, frame_index=newest.index)
+        judged = self._judge(correction.latest, newest.index, newest.time_ns, applied)
         tracks = {each.track.object_id: each.track for each in self._newest.objects}
         tracks |= {track.object_id: track for track in judged}
         self._show(list(tracks.values()))
@@ -275,10 +309,22 @@ class TrackedStream:
             self._forget(object_id, reason)
         self.session.close()
 
-    def _forget(self, object_id: int, reason: str) -> None:
+    def _forget(
+        self,
+        object_id: int,
+        reason: str,
+        frame_index: int | None = None,
+        absent_s: float | None = None,
+    ) -> None:
         self.session.remove(object_id)
         self._lifecycle.forget(object_id)
-        self._event(EventKind.REMOVED, object_id=object_id, reason=reason)
+        self._event(
+            EventKind.REMOVED,
+            object_id=object_id,
+            reason=reason,
+            frame_index=frame_index,
+            absent_s=absent_s,
+        )
         self._labels.pop(object_id, None)
         self._colours.pop(object_id, None)
         left = [each.track for each in self._newest.objects if each.track.object_id != object_id]
@@ -318,6 +364,7 @@ class TrackedStream:
         request_id: str | None = None,
         frame_index: int | None = None,
         detail: str | None = None,
+        absent_s: float | None = None,
     ) -> None:
         self._publish(
             StreamEvent(
@@ -330,6 +377,7 @@ class TrackedStream:
                 request_id=request_id,
                 frame_index=frame_index,
                 detail=detail,
+                absent_s=absent_s,
             )
         )
 

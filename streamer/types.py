@@ -149,11 +149,15 @@ class EventKind(StrEnum):
     STREAM_DOWN = "stream_down"
     STREAM_RESET = "stream_reset"
     DEGRADED = "degraded"
+    SCENE_CUT = "scene_cut"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """Something a consumer must not miss. ``frame_index`` is None outside of a frame."""
+    """Something a consumer must not miss. ``frame_index`` is None outside of a frame.
+
+    ``absent_s``: for how long the object had not been seen, in seconds of the stream.
+    """
 
     stream_id: str
     kind: EventKind
@@ -164,6 +168,7 @@ class StreamEvent:
     request_id: str | None = None
     frame_index: int | None = None
     detail: str | None = None
+    absent_s: float | None = None
 
 
 class StreamState(StrEnum):

@@ -154,6 +154,8 @@ class WatchView:
         if event.object_id is not None:
             words.append(f"object {event.object_id}" + (f" ({event.label})" if event.label else ""))
         words += [word for word in (event.reason, event.detail) if word]
+        if event.absent_s is not None:
+            words.append(f"unseen for {event.absent_s:.1f} s")
         return Text(" ".join(words), style="dim")
 
 

@@ -92,6 +92,7 @@ def encode_frame(
                 area=int(track.area),
                 score=float(track.predicted_iou),
                 object_score=float(track.object_score),
+                score_calibrated=track.calibrated_iou,
                 label=entry.label,
                 colour=entry.colour,
                 mask=mask,
@@ -144,6 +145,7 @@ def encode_event(event: StreamEvent, *, origin: Origin, seq: int) -> list[bytes]
         request_id=event.request_id,
         frame_index=event.frame_index,
         detail=event.detail,
+        absent_s=event.absent_s,
     )
     return [Topic(TopicKind.EVENT, event.stream_id).encode(), msgspec.msgpack.encode(header)]
 

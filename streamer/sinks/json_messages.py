@@ -54,6 +54,7 @@ class JsonObject(msgspec.Struct, frozen=True):
     bbox: tuple[int, int, int, int]
     area: int
     score: float
+    score_calibrated: float | None
     object_score: float
     mask: RleMask | PolygonMask | None
 
@@ -97,6 +98,7 @@ class JsonEvent(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
     request_id: str | None
     frame_index: int | None
     detail: str | None
+    absent_s: float | None
 
 
 class JsonStatus(msgspec.Struct, frozen=True, tag_field="type", tag="status"):
@@ -136,6 +138,7 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
             bbox=_box(entry.track),
             area=int(entry.track.area),
             score=_finite(entry.track.predicted_iou),
+            score_calibrated=entry.track.calibrated_iou,
             object_score=_finite(entry.track.object_score),
             mask=json_mask(entry.track, masks),
         )
@@ -192,6 +195,7 @@ def json_event(event: StreamEvent) -> JsonEvent:
         request_id=event.request_id,
         frame_index=event.frame_index,
         detail=event.detail,
+        absent_s=event.absent_s,
     )
 
 

@@ -4,7 +4,7 @@ import { Backoff } from "./backoff.js";
 
 const KINDS = [
   "added", "occluded", "reacquired", "lost", "removed", "prompt_applied", "prompt_rejected",
-  "stream_up", "stream_down", "stream_reset", "degraded",
+  "stream_up", "stream_down", "stream_reset", "degraded", "scene_cut",
 ];
 
 export const EVENTS_KEPT = 200;
@@ -65,21 +65,41 @@ export class EventFeed {
   }
 }
 
+// Why an object is not seen, where the daemon's word alone does not say it.
+const REASONS = {
+  score: "not in the picture",
+  empty_mask: "nothing of it is found",
+  full_frame: "nothing but the whole picture is found",
+  left_picture: "it was last seen at the edge",
+  scene_cut: "the scene changed",
+  appearance: "what is found looks different",
+  lost_too_long: "lost for too long",
+  prompted: "it was shown",
+};
+
+/** A duration for people: 0.4 s, 12 s, 3 min. */
+function seconds(value) {
+  if (value >= 120) return `${Math.round(value / 60)} min`;
+  return `${value >= 10 ? Math.round(value) : value.toFixed(1)} s`;
+}
+
 /** An event in words, without its stream: "Player 1 is hidden". */
 export function describeEvent(event) {
   const object = event.label || (event.object_id ? `Object ${event.object_id}` : "An object");
-  const because = event.reason ? `: ${event.reason.replaceAll("_", " ")}` : "";
+  const because = event.reason ? `: ${REASONS[event.reason] ?? event.reason.replaceAll("_", " ")}` : "";
+  const after = event.absent_s > 0 ? ` after ${seconds(event.absent_s)}` : "";
   switch (event.kind) {
     case "added": return `${object} is tracked`;
-    case "occluded": return `${object} is hidden`;
-    case "reacquired": return `${object} is seen again`;
-    case "lost": return `${object} is lost`;
-    case "removed": return `${object} was removed`;
+    case "occluded": return `${object} is hidden${because}`;
+    case "reacquired": return `${object} is seen again${after}${because}`;
+    case "lost": return `${object} is lost${because}`;
+    case "removed": return `${object} was removed${event.reason === "requested" ? "" : because}`;
     case "prompt_applied": return `${object}: prompt applied`;
     case "prompt_rejected": return `${object}: prompt not applied${because}`;
     case "stream_up": return "Stream is up";
     case "stream_down": return `Stream is down${because}`;
     case "stream_reset": return `Stream began anew${because}`;
+    case "scene_cut": return "The scene changed";
     case "degraded": return `Degraded${because}`;
     default: return `${event.kind.replaceAll("_", " ")}${because}`;
   }
@@ -88,7 +108,7 @@ export function describeEvent(event) {
 /** How much an event matters to who watches: "good", "warning", "bad" or "plain". */
 export function eventTone(event) {
   if (["lost", "prompt_rejected", "stream_down"].includes(event.kind)) return "bad";
-  if (["occluded", "degraded", "stream_reset"].includes(event.kind)) return "warning";
+  if (["occluded", "degraded", "stream_reset", "scene_cut"].includes(event.kind)) return "warning";
   if (["added", "reacquired", "stream_up"].includes(event.kind)) return "good";
   return "plain";
 }

@@ -6,16 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.streamer.inference_rig import Rig
+from tests.streamer.inference_rig import Rig, running
 
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     """A running inference thread, stopped after the test."""
-    made = Rig()
-    made.thread.start()
-    yield made
-    made.tracker.held.set()
-    made.inference.stop()
-    made.thread.join(20)
-    assert not made.thread.is_alive()
+    with running(Rig()) as made:
+        yield made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -99,6 +100,10 @@ class FakeSession:
         self.held: dict[int, np.ndarray] = {}
         self.object_ids: tuple[int, ...] = ()
         self.closed = False
+        self.left_out: frozenset[int] = frozenset()
+
+    def leave_out(self, object_ids: Collection[int]) -> None:
+        self.left_out = frozenset(object_ids)
 
     def remove(self, object_id: int) -> None:
         if object_id not in self.object_ids:
@@ -163,6 +168,7 @@ class FakeTracker:
         self.config = ModelConfig(name="fake")
         self.memory_bank_bytes = 4096
         self.batch_sizes: list[int] = []
+        self.searched: deque[set[int]] = deque(maxlen=64)  # the objects of the last steps
         self.sessions: list[FakeSession] = []
         self.corrections: list[tuple[tuple[int, ...], int, bool]] = []
         self.fatal: BaseException | None = None
@@ -194,7 +200,15 @@ class FakeTracker:
             if tuple(image[0, 0]) == FAILS:
                 raise RuntimeError("this picture cannot be tracked")
             hidden = tuple(image[0, 0]) == HIDES
-            results.append([track(object_id, image, hidden) for object_id in session.object_ids])
+            prompted = {prompt.object_id for prompt in prompts}
+            self.searched.append(set(session.object_ids) - (session.left_out - prompted))
+            results.append(
+                [
+                    track(object_id, image, hidden)
+                    for object_id in session.object_ids
+                    if object_id in self.searched[-1]
+                ]
+            )
             session.remember(image)
         return results
 

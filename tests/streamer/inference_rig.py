@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 from streamer.frame_slot import FrameSlot
 from streamer.inference import Inference
+from streamer.lifecycle import LifecycleRules
 from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome, PromptRequest
 from streamer.scheduler import Scheduler
 from streamer.stream_counts import StreamCounts
-from streamer.timing import Clock, SystemClock
+from streamer.timing import Clock, SystemClock, seconds_to_ns
 from streamer.types import FrameResult
 from tests.conftest import eventually
 from tests.streamer.fakes import FakeTracker, Journal, picture
@@ -22,7 +23,12 @@ from tracker import Prompt
 class Rig:
     """An inference thread around a fake tracker, with as many streams as a test wants."""
 
-    def __init__(self, clock: Clock | None = None, history_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        history_s: float = 1.0,
+        rules: LifecycleRules | None = None,
+    ) -> None:
         self.tracker = FakeTracker()
         self.metrics = Metrics()
         self.published = Journal()
@@ -38,7 +44,7 @@ class Rig:
             live_streams=lambda: len(self.slots),
             metrics=self.metrics,
             clock=clock or SystemClock(),
-            occluded_to_lost_s=5.0,
+            lifecycle=rules or LifecycleRules(occluded_to_lost_ns=seconds_to_ns(5.0)),
             history_s=history_s,
             history_bytes=1 << 26,
             threads=0,
@@ -95,6 +101,17 @@ class Rig:
 
     def value(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"masklet_{name}", labels) or 0.0
+
+
+@contextmanager
+def running(rig: Rig) -> Iterator[Rig]:
+    """The rig's thread runs meanwhile."""
+    rig.thread.start()
+    yield rig
+    rig.tracker.held.set()
+    rig.inference.stop()
+    rig.thread.join(20)
+    assert not rig.thread.is_alive()
 
 
 def click(object_id: int) -> Prompt:

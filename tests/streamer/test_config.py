@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from streamer.config import MaskletConfig, StreamConfig, default_control_endpoint
+from streamer.config import (
+    MaskletConfig,
+    StreamConfig,
+    TrackingConfig,
+    default_control_endpoint,
+)
 from streamer.config_checks import validate
 from streamer.config_loading import load_config
 from streamer.errors import ConfigError
@@ -36,7 +41,7 @@ BAD_VALUES = {
     ),
     "tracking.max_object=3": (
         "tracking.max_object is not a setting; did you mean max_objects? (known here: "
-        "max_objects, memory_policy, fill_hole_area, non_overlap, occluded_to_lost_s)"
+        f"{', '.join(each.name for each in dataclasses.fields(TrackingConfig))})"
     ),
     "metrics.colour=red": ("metrics.colour is not a setting (known here: enabled, host, port)"),
     "+log.file=x": "log.file is not a setting (known here: format, level)",
@@ -258,6 +263,16 @@ BAD_VALUES = {
         "(put it in quotes)"
     ),
     "tracking.fill_hole_area=65": "tracking.fill_hole_area must be between 0 and 64, got 65",
+    "tracking.occluded_after_frames=0": (
+        "tracking.occluded_after_frames must be between 1 and 1000, got 0"
+    ),
+    "tracking.lost_to_removed_s=-1": (
+        "tracking.lost_to_removed_s must be between 0 and 2592000, got -1"
+    ),
+    "tracking.lost_search_every=0": "tracking.lost_search_every must be between 1 and 1000, got 0",
+    "tracking.reacquire_similarity=2": (
+        "tracking.reacquire_similarity must be between -1 and 1, got 2"
+    ),
     "streams.gate.objects=[{id:1,points:[[1,2]],point_labels:[1,0]}]": (
         "streams.gate.objects[0].point_labels must hold one label a point (1), got 2"
     ),

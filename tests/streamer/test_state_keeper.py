@@ -165,6 +165,7 @@ async def test_objects_that_go_with_their_stream_or_the_daemon_are_no_removal(
     daemon = Daemon(tmp_path, gate=GATE)
     for reason in ("shutdown", "stream_removed"):
         assert not daemon.keeper.wants(event(EventKind.REMOVED, 1, reason=reason))
+    assert daemon.keeper.wants(event(EventKind.REMOVED, 1, reason="lost_too_long"))
     assert not daemon.keeper.wants(event(EventKind.LOST, 1))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamer.errors import WireError, WireVersionError
+from streamer.types import EventKind, StreamEvent
 from streamer.wire import (
     EventMessage,
     FrameMessage,
@@ -85,6 +86,32 @@ def test_frames_are_written_as_the_golden_bytes() -> None:
 def test_headers_of_packed_masks_are_written_as_the_golden_bytes(encoding: str) -> None:
     # The parts come out of zstd and OpenCV, whose versions may write the same mask otherwise.
     assert frame(encoding)[:2] == golden(f"frame_{encoding}")[:2]
+
+
+def test_the_end_of_an_absence_and_a_cut_are_written_as_the_golden_bytes() -> None:
+    back = replace(samples.event(EventKind.REACQUIRED), absent_s=4.25, reason="prompted")
+    assert encode_event(back, origin=samples.ORIGIN, seq=4) == golden("event_reacquired")
+    cut = StreamEvent("gate", EventKind.SCENE_CUT, samples.CAPTURE_NS, frame_index=7)
+    assert encode_event(cut, origin=samples.ORIGIN, seq=5) == golden("event_scene_cut")
+    read = decode(golden("event_reacquired"))
+    assert isinstance(read, EventMessage)
+    assert (read.kind, read.absent_s, read.reason) == ("reacquired", 4.25, "prompted")
+
+
+def test_calibrated_score_travels_and_is_left_out_where_there_is_none() -> None:
+    plain = samples.result()
+    first, second = plain.objects
+    calibrated = replace(first, track=replace(first.track, calibrated_iou=0.75))
+    parts = encode_frame(
+        replace(plain, objects=(calibrated, second)),
+        origin=samples.ORIGIN,
+        seq=41,
+        published_clock_ns=samples.published_clock_ns,
+    )
+    message = decode(parts)
+    assert isinstance(message, FrameMessage)
+    assert [each.score_calibrated for each in message.objects] == [0.75, None]
+    assert message.objects[0].score == 0.875
 
 
 def test_events_states_and_heartbeats_are_written_as_the_golden_bytes() -> None:

@@ -35,6 +35,21 @@ test("a page over plain HTTP is told how to get its camera", () => {
 test("events are told in words, also those of later daemons", () => {
   assert.equal(describeEvent({ kind: "lost", label: "keeper", object_id: 1 }), "keeper is lost");
   assert.equal(describeEvent({ kind: "stream_down", reason: "no_media" }), "Stream is down: no media");
+  const back = { kind: "reacquired", object_id: 3, absent_s: 4.25 };
+  assert.equal(describeEvent(back), "Object 3 is seen again after 4.3 s");
+  assert.equal(describeEvent({ ...back, absent_s: 600 }), "Object 3 is seen again after 10 min");
+  assert.equal(
+    describeEvent({ kind: "occluded", object_id: 3, reason: "left_picture" }),
+    "Object 3 is hidden: it was last seen at the edge",
+  );
+  assert.equal(
+    describeEvent({ kind: "removed", object_id: 3, reason: "requested" }), "Object 3 was removed",
+  );
+  assert.equal(
+    describeEvent({ kind: "removed", object_id: 3, reason: "lost_too_long" }),
+    "Object 3 was removed: lost for too long",
+  );
+  assert.equal(describeEvent({ kind: "scene_cut" }), "The scene changed");
   assert.equal(describeEvent({ kind: "brand_new", reason: "x" }), "brand new: x");
   assert.equal(eventTone({ kind: "occluded" }), "warning");
   assert.equal(eventTone({ kind: "brand_new" }), "plain");
