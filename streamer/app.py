@@ -46,8 +46,10 @@ from streamer.inference import SHUTDOWN, Inference
 from streamer.metrics import Metrics
 from streamer.metrics_server import MetricsServer
 from streamer.objects import Objects
+from streamer.overload import Overload
 from streamer.picture.hub import PictureHub
 from streamer.picture.whep_server import WhepServer
+from streamer.rate_shares import OverloadPolicy
 from streamer.scheduler import Scheduler
 from streamer.sinks.base import Sink
 from streamer.sinks.json_results import ResultsHub
@@ -142,7 +144,18 @@ class App:
         metrics.build_info.labels(version("masklet"), model_name, device_name).set(1)
         self._inference = Inference(
             tracker,
-            Scheduler(seconds_to_ns(config.max_batch_wait_ms / 1000), FRAMES_PER_BATCH),
+            Scheduler(
+                seconds_to_ns(config.max_batch_wait_ms / 1000),
+                FRAMES_PER_BATCH,
+                starving_after_ns=seconds_to_ns(1 / config.overload.floor_hz),
+            ),
+            Overload(
+                OverloadPolicy(config.overload.policy),
+                config.overload.floor_hz,
+                config.overload.begin_after_s,
+                config.overload.end_after_s,
+            ),
+            step_s=config.overload.step_ms / 1000,
             publish=self._fanout.publish,
             is_unpublished=self._fanout.holds_frame_of,
             live_streams=lambda: self.streams.live(),

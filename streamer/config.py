@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from streamer.config_values import one_of_forms, ranged, required_form
+from streamer.starters.settings import BoxesInConfig, StarterConfig
 
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
 Transport = Literal["tcp", "udp"]
@@ -86,9 +87,10 @@ class StreamConfig:
     ``paced`` plays a file in real time (frames that come too fast are dropped as on a camera);
     without it every frame of the file is tracked, as fast as the model allows. A camera's own
     clock is used where it is within ``clock_tolerance_s`` of ours. ``options`` go to FFmpeg as
-    they are. A ``paused`` stream stays connected and is not tracked. ``ground_plane`` is four
+    they are. A ``paused`` stream stays connected and is not tracked. Where the device cannot keep
+    up, streams of a higher ``priority`` are served first (``overload``). ``ground_plane`` is four
     points [x, y, X, Y], pixels of the picture and metres on flat ground, no three in a line: with
-    it, speeds can be told in metres.
+    it, speeds can be told in metres. ``starter`` is this stream's own, instead of the general one.
     """
 
     url: str
@@ -104,8 +106,10 @@ class StreamConfig:
     loop: bool = False
     paused: bool = False
     max_objects: int = ranged(16, 1, 64)
+    priority: int = ranged(5, 0, 9)
     ground_plane: list[list[float]] = field(default_factory=list)
     objects: list[ObjectConfig] = field(default_factory=list)
+    starter: StarterConfig | None = None
     reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
     options: dict[str, str] = field(default_factory=dict)
 
@@ -152,6 +156,23 @@ class TrackingConfig:
     lost_to_removed_s: float | None = ranged(None, 0, 2_592_000)
     lost_search_every: int = ranged(1, 1, 1000)
     reacquire_similarity: float | None = ranged(None, -1, 1)
+
+
+@dataclass(slots=True)
+class OverloadConfig:
+    """What gives way when the device cannot track every frame; ``degraded`` events tell of it.
+
+    ``lower_rate``: all streams go down to one common rate. ``priority_first``: the rate of those
+    of the lowest ``priority`` goes down first. Every stream keeps ``floor_hz``, and is served that
+    often whatever goes before it. It begins after ``begin_after_s`` of overload and ends after
+    ``end_after_s`` of a load that fits. Batches are cut so that a step takes about ``step_ms``.
+    """
+
+    policy: Literal["lower_rate", "priority_first", "smaller_image"] = "lower_rate"
+    floor_hz: float = ranged(1.0, 0.01, 30)
+    begin_after_s: float = ranged(2.0, 1, 600)
+    end_after_s: float = ranged(5.0, 1, 600)
+    step_ms: float = ranged(100.0, 1, 10_000)
 
 
 @dataclass(slots=True)
@@ -320,6 +341,7 @@ class MaskletConfig:
     streams: dict[str, StreamConfig] = field(default_factory=dict)
     model: ModelSection = field(default_factory=ModelSection)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
     zeromq: ZeroMQConfig = field(default_factory=ZeroMQConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
@@ -327,6 +349,8 @@ class MaskletConfig:
     webrtc: WebRTCConfig = field(default_factory=WebRTCConfig)
     picture: PictureConfig = field(default_factory=PictureConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
+    starter: StarterConfig = field(default_factory=StarterConfig)
+    boxes_in: BoxesInConfig = field(default_factory=BoxesInConfig)
     state_directory: str = "auto"
     log: LogConfig = field(default_factory=LogConfig)
     max_batch_wait_ms: float = ranged(2.0, 0, 100)

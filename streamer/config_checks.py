@@ -22,6 +22,7 @@ from streamer.config import (
 from streamer.config_values import check_limits
 from streamer.errors import ConfigError
 from streamer.network_checks import check_api, check_listeners, check_webrtc
+from streamer.starters.checks import check_starter
 from streamer.state_folder import check_state_directory
 from tracker.config import PRESETS
 
@@ -44,6 +45,12 @@ def validate(config: MaskletConfig) -> None:
             f"tracking.max_objects must be at least {starting}, the objects configured in all "
             f"streams, got {config.tracking.max_objects}"
         )
+    if config.overload.policy == "smaller_image":
+        raise ConfigError(
+            "overload.policy smaller_image is not possible: what a tracker remembers is of one "
+            "image size, which cannot change while it runs; choose lower_rate or priority_first"
+        )
+    check_starter("starter", config.starter)
     check_state_directory(config.state_directory)
     check_listeners(config)
     check_api(config.api)
@@ -67,6 +74,8 @@ def _check_stream(key: str, stream_id: str, stream: StreamConfig) -> None:
             f"{key}.objects holds {len(stream.objects)} objects, "
             f"{key}.max_objects allows {stream.max_objects}"
         )
+    if stream.starter is not None:
+        check_starter(f"{key}.starter", stream.starter)
     seen: set[int] = set()
     for index, target in enumerate(stream.objects):
         _check_object(f"{key}.objects[{index}]", target)

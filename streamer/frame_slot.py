@@ -32,6 +32,7 @@ class FrameSlot:
         """
         self.stream_id = stream_id
         self.lossless = False
+        self.frames_put = 0  # pictures that were held here so far, taken or superseded
         self._on_filled = on_filled
         self._on_dropped = on_dropped
         self._changed = threading.Condition()
@@ -144,6 +145,7 @@ class FrameSlot:
             dropped_before=lost,
         )
         self._next_index += 1
+        self.frames_put += 1
 
 
 def _sum(*counts: dict[str, int]) -> dict[str, int]:

@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from contextlib import suppress
 
 import torch
 
 from streamer.batch_step import BatchStep, StreamWork
-from streamer.errors import BusyError, ControlError
+from streamer.command_queue import CommandQueue
 from streamer.frame_slot import FrameSlot
+from streamer.inference_gauges import InferenceGauges
 from streamer.lifecycle import LifecycleRules, ObjectLifecycle
+from streamer.load_control import LoadControl
 from streamer.metrics import Metrics
+from streamer.overload import Overload
 from streamer.past_prompts import PastPrompts
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrames
 from streamer.scheduler import Scheduler, Wait
 from streamer.stream_counts import StreamCounts
-from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
+from streamer.timing import Clock, seconds_to_ns
 from streamer.tracked_stream import TrackedStream
 from streamer.types import ObjectSummary, Published, RememberedObject
 from tracker import Tracker
-from tracker.errors import CapacityError, TrackerError
+from tracker.errors import CapacityError
 
-T = TypeVar("T")
-COMMANDS_WAITING = 256
 FASTEST_STREAM_HZ = 120  # how many frames a second of history may have, at most
 SHUTDOWN = "shutdown"  # the ``reason`` when the daemon ends
-_GAUGES_EVERY_S = 1.0
-_log = logging.getLogger(__name__)
 
 
 class Inference:
     """Runs the tracker for all streams.
 
     ``run`` is the thread. The other methods may be called from any thread; what they ask for
-    is done by the thread, in their order, between two steps. Bound: ``COMMANDS_WAITING``
-    commands wait; a further one raises ``BusyError``.
+    is done by the thread, in their order, between two steps; where too much waits already
+    (``CommandQueue``) they raise ``BusyError``. ``warmed_up`` is done once the tracker is ready
+    for its first frame.
     """
 
     def __init__(
         self,
         tracker: Tracker,
         scheduler: Scheduler,
+        overload: Overload,
         *,
+        step_s: float,
         publish: Callable[[Published], None],
         is_unpublished: Callable[[str], bool],
         live_streams: Callable[[], int],
@@ -58,8 +58,11 @@ class Inference:
         history_s: float,
         history_bytes: int,
         threads: int,
+        warm_up_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """``threads`` is the number of CPU threads of a step; 0 leaves it to torch.
+        """``threads`` is the number of CPU threads of a step; 0 leaves it to torch. Batches are
+        cut to steps of about ``step_s``. ``warm_up_progress`` is told, in the thread, the steps
+        done and the steps in all.
 
         Frames of the last ``history_s`` can be prompted, as far as they fit ``history_bytes`` a
         stream.
@@ -69,6 +72,9 @@ class Inference:
         """
         self._tracker = tracker
         self._scheduler = scheduler
+        self._load = LoadControl(
+            scheduler, overload, step_s=step_s, publish=publish, metrics=metrics, clock=clock
+        )
         self._publish = publish
         self._is_unpublished = is_unpublished
         self._live_streams = live_streams
@@ -82,11 +88,12 @@ class Inference:
         self._streams: dict[str, TrackedStream] = {}
         self._batch_step = BatchStep(tracker, clock)
         self._past_prompts = PastPrompts(tracker, self._streams)
-        self._commands: deque[Callable[[], None]] = deque()
-        self._commands_lock = threading.Lock()
+        self._gauges = InferenceGauges(tracker, metrics, clock)
         self._awake = threading.Event()
+        self._commands = CommandQueue(on_added=self.wake)
+        self._warm_up_progress = warm_up_progress
+        self.warmed_up: Future[None] = Future()
         self._stopping = False
-        self._gauges_due_ns = 0
 
     # Called from any thread.
 
@@ -97,6 +104,7 @@ class Inference:
     def stop(self) -> None:
         """Let ``run`` return after the step it is in."""
         self._stopping = True
+        self._commands.refuse()
         self._awake.set()
 
     def add_stream(
@@ -105,6 +113,7 @@ class Inference:
         counts: StreamCounts,
         max_objects: int,
         requests: Sequence[PromptRequest],
+        priority: int = 0,
     ) -> Future[None]:
         """Track what comes through ``slot``, with ``requests`` waiting for their frames."""
 
@@ -124,10 +133,11 @@ class Inference:
                 clock=self._clock,
             )
             self._streams[slot.stream_id] = stream
+            self._load.prioritise(slot.stream_id, priority)
             for request in requests:
                 stream.prompts.queue(request)
 
-        return self._command(add)
+        return self._commands.add(add)
 
     def remove_stream(self, stream_id: str, reason: str) -> Future[None]:
         """Remove a stream with its objects; unknown ones are gone already."""
@@ -140,9 +150,9 @@ class Inference:
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
                 stream.close(reason)
-                self._scheduler.forget(stream_id)
+                self._load.forget(stream_id)
 
-        return self._command(remove)
+        return self._commands.add(remove)
 
     def set_max_objects(self, stream_id: str, max_objects: int) -> Future[None]:
         """Let a stream follow more objects, or fewer: then no fewer than it follows now."""
@@ -159,7 +169,16 @@ class Inference:
                 )
             stream.session.max_objects = max_objects
 
-        return self._command(change)
+        return self._commands.add(change)
+
+    def set_priority(self, stream_id: str, priority: int) -> Future[None]:
+        """Serve a stream before those of a lower priority, from now on."""
+
+        def change() -> None:
+            if stream_id in self._streams:
+                self._load.prioritise(stream_id, priority)
+
+        return self._commands.add(change)
 
     def remembered_objects(self, stream_id: str) -> Future[list[RememberedObject]]:
         """A stream's objects as they can be gone on with after a restart."""
@@ -168,7 +187,7 @@ class Inference:
             stream = self._streams.get(stream_id)
             return [] if stream is None else stream.remembered()
 
-        return self._command(export)
+        return self._commands.add(export)
 
     def take_up(self, stream_id: str, remembered: RememberedObject) -> Future[None]:
         """Go on with an object of an earlier run, from the stream's next frame on."""
@@ -176,7 +195,7 @@ class Inference:
         def take_up() -> None:
             self._streams[stream_id].take_up(remembered)
 
-        return self._command(take_up)
+        return self._commands.add(take_up)
 
     def prompt(self, request: PromptRequest) -> None:
         """Apply a prompt on the frame it is for; ``request.outcome`` tells."""
@@ -190,7 +209,7 @@ class Inference:
             else:
                 stream.prompts.queue(request)
 
-        self._command(queue)
+        self._commands.add(queue)
 
     def objects(self, stream_id: str) -> list[ObjectSummary]:
         """The objects of a stream as its newest frame had them; none for an unknown stream."""
@@ -206,7 +225,7 @@ class Inference:
             stream = self._streams.get(stream_id)
             return stream is not None and stream.rename(object_id, label, colour)
 
-        return self._command(rename)
+        return self._commands.add(rename)
 
     def remove_object(self, stream_id: str, object_id: int) -> Future[bool]:
         """Stop following an object; the future says whether there was one."""
@@ -221,29 +240,7 @@ class Inference:
             )
             return (stream is not None and stream.remove(object_id)) or withdrawn
 
-        return self._command(remove)
-
-    def _command(self, action: Callable[[], T]) -> Future[T]:
-        done: Future[T] = Future()
-
-        def carry_out() -> None:
-            if not done.set_running_or_notify_cancel():
-                return  # who asked does not wait any more
-            try:
-                done.set_result(action())
-            except TrackerError as error:
-                done.set_exception(ControlError(str(error)))
-
-        with self._commands_lock:
-            if self._stopping:
-                raise BusyError("the daemon is stopping")
-            if len(self._commands) >= COMMANDS_WAITING:
-                raise BusyError(
-                    f"{COMMANDS_WAITING} commands wait for the tracker already; try again later"
-                )
-            self._commands.append(carry_out)
-        self._awake.set()
-        return done
+        return self._commands.add(remove)
 
     # Called by the thread itself.
 
@@ -252,30 +249,34 @@ class Inference:
         if self._threads:
             torch.set_num_threads(self._threads)
         try:
+            self._warm_up()
             while True:
                 self._awake.clear()  # before anything is looked at: what comes later wakes again
                 if self._stopping:
                     return
-                self._carry_out_commands()
+                self._commands.carry_out_all()
                 if self._past_prompts.carry_out_next():
                     self._awake.set()  # more of them wait: do not wait for a frame
-                self._set_gauges()
+                self._gauges.set(self._streams.values())
+                self._load.look(self._streams)
                 self._next_batch()
         finally:
-            with self._commands_lock:
-                self._stopping = True
-            self._carry_out_commands()
+            self._stopping = True
+            self._commands.close()
             self._past_prompts.withdraw(lambda _: True, f"the stream was removed ({SHUTDOWN})")
             for stream in self._streams.values():
                 stream.close(SHUTDOWN)
 
-    def _carry_out_commands(self) -> None:
-        while True:
-            with self._commands_lock:
-                if not self._commands:
-                    return
-                command = self._commands.popleft()
-            command()
+    def _warm_up(self) -> None:
+        def progress(done: int, steps: int) -> None:
+            if self._stopping:
+                raise _StoppedEarlyError
+            if self._warm_up_progress is not None:
+                self._warm_up_progress(done, steps)
+
+        with suppress(_StoppedEarlyError):
+            self._tracker.warm_up(progress)
+        self.warmed_up.set_result(None)
 
     def _next_batch(self) -> None:
         waiting = {
@@ -286,8 +287,7 @@ class Inference:
         }
         decision = self._scheduler.decide(self._clock.monotonic_ns(), waiting, self._live_streams())
         if isinstance(decision, Wait):
-            timeout_s = None if decision.wait_ns is None else ns_to_seconds(decision.wait_ns)
-            self._clock.wait(self._awake, timeout_s)
+            self._load.rest(self._awake, decision.wait_ns)
             return
         work = []
         for stream_id in decision.stream_ids:
@@ -296,21 +296,11 @@ class Inference:
             if frame is not None:  # None: the slot was closed since it was looked at
                 requests = stream.prompts.due(frame.index)
                 work.append(StreamWork(stream, frame, requests, stream.session.object_ids))
+                self._load.tracked(stream_id)
         if work:
             self._metrics.batch_size.observe(len(work))
             self._batch_step.track(work)
 
-    def _set_gauges(self) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if now_ns < self._gauges_due_ns:
-            return
-        self._gauges_due_ns = now_ns + seconds_to_ns(_GAUGES_EVERY_S)
-        self._metrics.memory_bank_bytes.set(self._tracker.memory_bank_bytes)
-        self._metrics.history_bytes.set(
-            sum(stream.session.history_bytes for stream in self._streams.values())
-        )
-        on_gpu = self._tracker.device.type == "cuda"
-        allocated = torch.cuda.memory_allocated(self._tracker.device) if on_gpu else 0
-        reserved = torch.cuda.memory_reserved(self._tracker.device) if on_gpu else 0
-        self._metrics.gpu_memory_bytes.labels("allocated").set(allocated)
-        self._metrics.gpu_memory_bytes.labels("reserved").set(reserved)
+
+class _StoppedEarlyError(Exception):
+    """The daemon is to end before the tracker was ready."""

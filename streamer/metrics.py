@@ -15,9 +15,17 @@
 track: the step; publish: result to sink |
 | ``capture_to_publish_seconds`` | capture to the end of publishing, by the capture clock |
 | ``batch_size`` | frames in one step of the tracker |
+| ``load_ratio`` | frames that live streams ask for, to those that the device could track: above 1 \
+it cannot keep up |
+| ``degraded`` | 1 while the stream is tracked at a lower rate because the device cannot keep up |
 | ``tracked_objects`` | objects of a stream on its last frame, by state |
 | ``track_events_total`` | events of objects and streams, by kind |
 | ``prompts_total`` | prompts by result: applied, rejected |
+| ``starter_looks_total`` | looks of a stream's starter by result: looked, standing_still, failed, \
+timeout |
+| ``starter_look_seconds`` | time of a look |
+| ``starter_detections_total`` | what became of what starters found, by verdict |
+| ``boxes_messages_total`` | messages of detectors elsewhere: accepted, superseded, or why refused |
 | ``memory_bank_bytes`` | the tracker's memory bank |
 | ``history_bytes`` | frames that can still be prompted, of all streams, on host and device |
 | ``gpu_memory_bytes`` | device memory: allocated, reserved (0 without a GPU) |
@@ -98,6 +106,12 @@ class Metrics:
             "clock_source",
         )
         self.batch_size = self._histogram("batch_size", "Frames in one step", BATCH_BUCKETS)
+        self.load_ratio = self._gauge(
+            "load_ratio", "Frames asked for, to those the device could track"
+        )
+        self.degraded = self._gauge(
+            "degraded", "1 while the stream's rate is lowered: the device cannot keep up", "stream"
+        )
         self.tracked_objects = self._gauge(
             "tracked_objects", "Objects of a stream on its last frame", "stream", "state"
         )
@@ -105,6 +119,18 @@ class Metrics:
             "track_events_total", "Events of objects and streams", "stream", "event"
         )
         self.prompts = self._counter("prompts_total", "Prompts by result", "result")
+        self.starter_looks = self._counter(
+            "starter_looks_total", "Looks of a starter by result", "stream", "result"
+        )
+        self.starter_look_seconds = self._histogram(
+            "starter_look_seconds", "Time of a starter's look", LATENCY_BUCKETS_S
+        )
+        self.starter_detections = self._counter(
+            "starter_detections_total", "What became of detections", "stream", "verdict"
+        )
+        self.boxes_messages = self._counter(
+            "boxes_messages_total", "Messages of detectors elsewhere by result", "result"
+        )
         self.memory_bank_bytes = self._gauge("memory_bank_bytes", "The tracker's memory bank")
         self.history_bytes = self._gauge("history_bytes", "Frames that can still be prompted")
         self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "Device memory", "kind")

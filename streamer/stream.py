@@ -40,7 +40,10 @@ DETACH_TIMEOUT_S = 0.8
 SOURCE_THREAD_PREFIX = "source-"
 SETTINGS_CHANGED = "settings_changed"  # why a stream is down that begins again with new settings
 # What a change of these does not concern is the connection: it stays.
-_NOT_THE_SOURCE = {"max_rate_hz", "paused", "max_objects", "ground_plane", "objects", "reconnect"}
+_NOT_THE_SOURCE = {
+    "max_rate_hz", "paused", "max_objects", "priority", "ground_plane", "objects", "reconnect",
+    "starter",
+}  # fmt: skip
 MakeSource = Callable[[str, StreamConfig], Source]
 _logger = logging.getLogger(__name__)
 

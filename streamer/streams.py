@@ -139,6 +139,8 @@ class Streams:
                 await asyncio.wrap_future(
                     self._inference.set_max_objects(stream_id, changed.max_objects)
                 )
+            if changed.priority != running.config.priority:
+                await asyncio.wrap_future(self._inference.set_priority(stream_id, changed.priority))
             running.stream.change(changed)
             if changed.url != running.config.url:
                 await self._end_publishing(stream_id)
@@ -249,7 +251,9 @@ class Streams:
             clock=self._clock,
             random=self._random,
         )
-        await asyncio.wrap_future(self._inference.add_stream(slot, counts, config.max_objects, ()))
+        await asyncio.wrap_future(
+            self._inference.add_stream(slot, counts, config.max_objects, (), config.priority)
+        )
         known = await self._take_up(stream_id, kept)
         wanted = {each.id for each in objects_to_prompt(config, record, known)}
         for request in requests:

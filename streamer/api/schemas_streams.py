@@ -79,6 +79,9 @@ class StreamChange(Request):
     loop: bool = False
     paused: bool = Field(default=False, description="connected, but not tracked")
     max_objects: int = Field(default=16, ge=1, le=64)
+    priority: int = Field(
+        default=5, ge=0, le=9, description="a higher one goes first when the device is overloaded"
+    )
     ground_plane: list[tuple[Pixel, Pixel, Metre, Metre]] = Field(
         default_factory=list,
         max_length=4,
@@ -123,6 +126,7 @@ class StreamAnswer(Answer):
     object_ids: list[int] = Field(examples=[[1, 2]])
     paused: bool
     max_objects: int
+    priority: int
     ground_plane: list[tuple[float, float, float, float]]
     whip: bool = Field(description="whether a publisher sends it here (WHIP)")
 
@@ -151,6 +155,7 @@ def stream_answer(status: StreamStatus, config: StreamConfig) -> StreamAnswer:
         object_ids=list(status.object_ids),
         paused=status.paused,
         max_objects=config.max_objects,
+        priority=config.priority,
         ground_plane=[(x, y, right, forward) for x, y, right, forward in config.ground_plane],
         whip=config.url.lower().startswith("whip://"),
     )

@@ -184,6 +184,10 @@ class FakeTracker:
         self.sessions.append(FakeSession(max_objects or 64, history_frames))
         return self.sessions[-1]
 
+    def warm_up(self, progress: Callable[[int, int], None] | None = None) -> None:
+        if progress is not None:
+            progress(1, 1)
+
     def step(
         self, batch: Sequence[tuple[FakeSession, np.ndarray, Sequence[Prompt]]]
     ) -> list[list[Track]]:

@@ -10,7 +10,9 @@ from streamer.frame_slot import FrameSlot
 from streamer.inference import Inference
 from streamer.lifecycle import LifecycleRules
 from streamer.metrics import Metrics
+from streamer.overload import Overload
 from streamer.prompts import PromptOutcome, PromptRequest
+from streamer.rate_shares import OverloadPolicy
 from streamer.scheduler import Scheduler
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, SystemClock, seconds_to_ns
@@ -39,6 +41,8 @@ class Rig:
         self.inference = Inference(
             self.tracker,  # type: ignore[arg-type]
             Scheduler(max_batch_wait_ns=2_000_000, max_batch_size=8),
+            Overload(OverloadPolicy.LOWER_RATE, floor_hz=1.0, begin_after_s=2.0, end_after_s=5.0),
+            step_s=10.0,
             publish=self.published,
             is_unpublished=self.unpublished.__contains__,
             live_streams=lambda: len(self.slots),

@@ -36,7 +36,7 @@ BAD_VALUES = {
     # unknown keys
     "trackin.max_objects=3": (
         "trackin is not a setting; did you mean tracking? (known here: streams, model, tracking, "
-        "zeromq, metrics, control, api, webrtc, picture, history, state_directory, log, "
+        "overload, zeromq, metrics, control, api, webrtc, picture, history, state_directory, log, "
         "max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
     ),
     "tracking.max_object=3": (
@@ -72,6 +72,16 @@ BAD_VALUES = {
     ),
     # impossible values
     "streams.gate.max_objects=640": "streams.gate.max_objects must be between 1 and 64, got 640",
+    "streams.gate.priority=10": "streams.gate.priority must be between 0 and 9, got 10",
+    "overload.policy=none": (
+        "overload.policy must be one of lower_rate, priority_first, smaller_image, got 'none'"
+    ),
+    "overload.floor_hz=0": "overload.floor_hz must be between 0.01 and 30, got 0",
+    "overload.step_ms=0": "overload.step_ms must be between 1 and 10000, got 0",
+    "overload.policy=smaller_image": (
+        "overload.policy smaller_image is not possible: what a tracker remembers is of one image "
+        "size, which cannot change while it runs; choose lower_rate or priority_first"
+    ),
     "streams.gate.max_objects=0": "streams.gate.max_objects must be between 1 and 64, got 0",
     "streams.gate.transport=pigeon": (
         "streams.gate.transport must be one of tcp, udp, got 'pigeon'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from streamer.inference import COMMANDS_WAITING
+from streamer.command_queue import COMMANDS_WAITING
 from streamer.prompts import PromptRequest
 from streamer.tracked_stream import HELD_FOR_S
 from streamer.types import FrameMoment

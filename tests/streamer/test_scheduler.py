@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.scheduler import Batch, Scheduler, Wait
 
 WAIT_NS = 2_000_000
+SECOND_NS = 1_000_000_000
 stream_ids = st.sampled_from([f"cam{number}" for number in range(9)])
 
 
@@ -93,3 +94,106 @@ def test_forgotten_stream_begins_anew() -> None:
     scheduler.decide(0, {"a": 0}, 1)
     scheduler.forget("a")
     assert scheduler.decide(1, {"a": 0, "b": 1}, 2) == Batch(("a",))
+
+
+def test_higher_priority_goes_first() -> None:
+    scheduler = Scheduler(0, 2)
+    scheduler.prioritise("gate", 9)
+    scheduler.prioritise("yard", 1)
+    waiting = {"hall": 1, "yard": 2, "gate": 3}
+    assert scheduler.decide(4, waiting, 3) == Batch(("gate", "yard"))
+    assert scheduler.decide(5, waiting, 3) == Batch(("gate", "yard"))
+
+
+@settings(max_examples=40)
+@given(
+    priorities=st.lists(st.integers(0, 9), min_size=2, max_size=12),
+    max_batch_size=st.integers(1, 4),
+    step_ms=st.integers(1, 400),
+)
+def test_lowest_priority_is_served_about_once_a_starving_time(
+    priorities: list[int], max_batch_size: int, step_ms: int
+) -> None:
+    scheduler = Scheduler(0, max_batch_size, starving_after_ns=SECOND_NS)
+    names = [f"cam{number}" for number in range(len(priorities))]
+    for name, priority in zip(names, priorities, strict=True):
+        scheduler.prioritise(name, priority)
+    served_ns = dict.fromkeys(names, 0)
+    step_ns = step_ms * 1_000_000
+    round_ns = step_ns * math.ceil(len(names) / max_batch_size)
+    now_ns = 0
+    while now_ns < 5 * SECOND_NS:
+        decision = scheduler.decide(now_ns, dict.fromkeys(names, 0), len(names))
+        assert isinstance(decision, Batch)
+        for name in decision.stream_ids:
+            served_ns[name] = now_ns
+        now_ns += step_ns
+        # Each starving stream waits for those that starve longer: a round of all at most.
+        assert now_ns - min(served_ns.values()) <= SECOND_NS + round_ns + step_ns
+
+
+@settings(max_examples=40)
+@given(
+    rate_hz=st.floats(0.5, 50),
+    frame_rate_hz=st.floats(1, 120),
+    free_hz=st.floats(1, 40),
+    wait_ms=st.integers(0, 20),
+)
+def test_limited_stream_is_served_at_its_rate_and_others_as_they_come(
+    rate_hz: float, frame_rate_hz: float, free_hz: float, wait_ms: int
+) -> None:
+    scheduler = Scheduler(wait_ms * 1_000_000, 4)
+    scheduler.limit_rates({"limited": rate_hz})
+    served: dict[str, list[int]] = {"limited": [], "free": []}
+    arrivals = {"limited": frame_rate_hz, "free": free_hz}
+    next_ns = dict.fromkeys(arrivals, 0)
+    waiting: dict[str, int] = {}
+    now_ns = 0
+    while now_ns < 4 * SECOND_NS:
+        for name, rate in arrivals.items():
+            if next_ns[name] <= now_ns:
+                waiting.setdefault(name, next_ns[name])
+                next_ns[name] += round(SECOND_NS / rate)
+        decision = scheduler.decide(now_ns, waiting, 2)
+        if isinstance(decision, Wait):
+            later_ns = min(next_ns.values())
+            if decision.wait_ns is not None:
+                assert decision.wait_ns > 0
+                later_ns = min(later_ns, now_ns + decision.wait_ns)
+            now_ns = later_ns
+            continue
+        for name in decision.stream_ids:
+            served[name].append(now_ns)
+            del waiting[name]
+    assert len(served["limited"]) - 1 <= 4 * rate_hz + 1
+    assert len(served["limited"]) >= 4 * min(rate_hz, frame_rate_hz) / 2 - 2
+    assert len(served["free"]) >= 4 * free_hz - 2
+
+
+def test_streams_of_one_limited_rate_share_their_batches() -> None:
+    scheduler = Scheduler(WAIT_NS, 8)
+    scheduler.limit_rates({"a": 10.0, "b": 10.0, "c": 2.0})
+    waiting = {"a": 0, "b": 0, "c": 0}
+    assert scheduler.decide(0, waiting, 3) == Batch(("a", "b", "c"))
+    assert scheduler.decide(1, waiting, 3) == Wait(99_999_999)
+    assert scheduler.decide(100_000_000, {"a": 1, "b": 1, "c": 1}, 3) == Batch(("a", "b"))
+
+
+def test_rates_that_are_lifted_are_forgotten() -> None:
+    scheduler = Scheduler(0, 8)
+    scheduler.limit_rates({"a": 1.0})
+    assert scheduler.decide(5, {"a": 0}, 1) == Batch(("a",))
+    assert isinstance(scheduler.decide(6, {"a": 0}, 1), Wait)
+    scheduler.limit_rates({})
+    assert scheduler.decide(7, {"a": 0}, 1) == Batch(("a",))
+
+
+def test_batch_can_be_cut_and_stays_within_what_was_made() -> None:
+    scheduler = Scheduler(0, 3)
+    waiting = {"a": 0, "b": 0, "c": 0, "d": 0}
+    scheduler.limit_batch(2)
+    assert scheduler.decide(1, waiting, 4) == Batch(("a", "b"))
+    scheduler.limit_batch(0)
+    assert scheduler.decide(2, waiting, 4) == Batch(("c",))
+    scheduler.limit_batch(99)
+    assert scheduler.batch_size == 3

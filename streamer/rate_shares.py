@@ -1,0 +1,67 @@
+"""Who gives up how much when the device cannot track every frame: a policy in plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+
+class OverloadPolicy(StrEnum):
+    """How streams share a device that is too slow for all of them."""
+
+    LOWER_RATE = "lower_rate"  # all down to one common rate
+    PRIORITY_FIRST = "priority_first"  # the highest priority keeps its rate, the lowest gives
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a stream asks for: frames a second, at a priority (a larger number is served first)."""
+
+    rate_hz: float
+    priority: int = 0
+
+
+def rate_shares(
+    demands: Mapping[str, Demand],
+    capacity_hz: float,
+    policy: OverloadPolicy,
+    floor_hz: float,
+) -> dict[str, float]:
+    """The rate of each stream: what it asks for, or less, so that the sum is ``capacity_hz``.
+
+    Every stream gets ``floor_hz``, or what it asks for where that is less; where not even the
+    floors fit, the sum is that of the floors. With ``LOWER_RATE`` those that are lowered get one
+    common rate; with ``PRIORITY_FIRST`` a priority gets something beyond its floors only when all
+    higher ones have all, and shares it as above.
+    """
+    floors = {name: min(demand.rate_hz, floor_hz) for name, demand in demands.items()}
+    if policy is OverloadPolicy.LOWER_RATE:
+        return _with_common_rate(demands, demands.keys(), floors, capacity_hz)
+    shares = dict(floors)
+    by_priority = sorted(demands, key=lambda name: -demands[name].priority)
+    left_hz = capacity_hz - sum(floors.values())
+    for _, names in groupby(by_priority, key=lambda name: demands[name].priority):
+        group = list(names)
+        budget_hz = max(left_hz, 0.0) + sum(floors[name] for name in group)
+        shares |= _with_common_rate(demands, group, floors, budget_hz)
+        left_hz = budget_hz - sum(shares[name] for name in group)
+    return shares
+
+
+def _with_common_rate(
+    demands: Mapping[str, Demand],
+    names: Collection[str],
+    floors: Mapping[str, float],
+    capacity_hz: float,
+) -> dict[str, float]:
+    """Fill up from the smallest demand, which leaves what it does not need to the others."""
+    shares: dict[str, float] = {}
+    left_hz = capacity_hz
+    ascending = sorted(names, key=lambda name: demands[name].rate_hz)
+    for place, name in enumerate(ascending):
+        common_hz = left_hz / (len(ascending) - place)
+        shares[name] = max(floors[name], min(demands[name].rate_hz, common_hz))
+        left_hz -= shares[name]
+    return shares
