@@ -52,12 +52,15 @@ def test_pieces_are_weighed_as_one_softmax(
     monkeypatch.setattr(piecewise_attention, "_QUERIES", 32)
     monkeypatch.setattr(piecewise_attention, "_KEYS", 64)
     queries, keys = sizes
+    generator = torch.Generator().manual_seed(queries)
     # Scores of some hundreds: rows that look at a single key, and pieces that none looks at.
-    query, key = 8 * torch.randn(3, queries, 16), 8 * torch.randn(3, keys, 16)
-    value = torch.randn(3, keys, 24)
+    query = 8 * torch.randn(3, queries, 16, generator=generator)
+    key = 8 * torch.randn(3, keys, 16, generator=generator)
+    value = torch.randn(3, keys, 24, generator=generator)
     with torch.inference_mode():
         whole = (query * 16**-0.5 @ key.transpose(1, 2)).softmax(dim=2) @ value
-        torch.testing.assert_close(attend_in_pieces(query, key, value), whole)
+        # The rounding of such scores alone is 3e-5.
+        torch.testing.assert_close(attend_in_pieces(query, key, value), whole, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.usefixtures("always")
