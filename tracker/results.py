@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tracker.calibration import ScoreCalibration
 from tracker.masks import boxes_of, without_overlap
 from tracker.options import TrackerOptions
 from tracker.positive_region import MaskRegion, positive_region
@@ -85,6 +86,7 @@ def tracks_of(
     object_score_logit_N: Tensor,
     options: TrackerOptions,
     pointer_similarity_N: Tensor | None = None,
+    calibration: ScoreCalibration | None = None,
 ) -> list[list[Track]]:
     """Bring frames to the host, cut to boxes: one transfer of numbers and one of mask pixels.
 
@@ -105,15 +107,21 @@ def tracks_of(
         dim=1,
     )
     host_numbers = numbers.tolist()
+    calibrated = (
+        [None] * len(host_numbers)
+        if calibration is None
+        else calibration([row[5] for row in host_numbers]).tolist()
+    )
     boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1, *_ in host_numbers]
     crops = _crops([region for frame in frames for region in frame.regions], boxes)
-    rows = iter(zip(boxes, crops, host_numbers, strict=True))
+    rows = iter(zip(boxes, crops, calibrated, host_numbers, strict=True))
     tracks_by_frame = []
     for frame in frames:
         logits = frame.logits_n1hw[:, 0].cpu().numpy() if options.return_logits else None
         tracks = []
         for place, object_id in enumerate(frame.object_ids):
-            box, crop, (*_, area, predicted_iou, object_score, visible, similarity) = next(rows)
+            box, crop, expected_iou, row = next(rows)
+            *_, area, predicted_iou, object_score, visible, similarity = row
             tracks.append(
                 Track(
                     object_id=object_id,
@@ -125,6 +133,7 @@ def tracks_of(
                     object_score=object_score,
                     frame_height=frame.height,
                     frame_width=frame.width,
+                    calibrated_iou=expected_iou,
                     pointer_similarity=None if math.isnan(similarity) else similarity,
                     logits=None if logits is None else logits[place].copy(),
                 )

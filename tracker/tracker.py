@@ -28,7 +28,8 @@ from tracker.admission import (
     ensure_image,
     ensure_own,
 )
-from tracker.checkpoint import fingerprint, load_checkpoint, resolve_device
+from tracker.calibration import ScoreCalibration, calibration_path, load_calibration
+from tracker.checkpoint import find_checkpoint, fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.correction import Correction, unchanged_on_error
 from tracker.decision import Decision
@@ -69,6 +70,7 @@ class Tracker:
         self._bank = MemoryBank(model.config, self.options.max_objects, device)
         self._decider = RowDecider(self._model, self._bank, device)
         self._sessions: set[Session] = set()
+        self.calibration: ScoreCalibration | None = None  # of the predicted IoU; may be replaced
 
     @classmethod
     def from_checkpoint(
@@ -84,7 +86,10 @@ class Tracker:
         ``config`` (default: what the name or the file itself says).
         """
         model = load_checkpoint(name_or_path, config)
-        return cls(model, resolve_device(device), options)
+        tracker = cls(model, resolve_device(device), options)
+        beside = calibration_path(find_checkpoint(name_or_path))
+        tracker.calibration = load_calibration(beside, tracker.identity.fingerprint)
+        return tracker
 
     @classmethod
     def random(
@@ -99,6 +104,11 @@ class Tracker:
             torch.manual_seed(seed)
             model = Sam2(PRESETS[config] if isinstance(config, str) else config)
         return cls(model, resolve_device(device), options)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model and which weights; object memories and calibrations are of one."""
+        return self._identity
 
     @property
     def memory_bank_bytes(self) -> int:
@@ -362,6 +372,7 @@ class Tracker:
             decision.object_score_logit_N,
             self.options,
             self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC),
+            self.calibration,
         )
         self._remember(rows, spatial_NLc, decision.pointer_NC)
         for own, own_logits, own_tracks in zip(by_frame, logits_by_frame, tracks, strict=True):
