@@ -39,6 +39,12 @@ class ClipBatch:
         """(N,) bool: objects that are seen well enough on the first frame to be pointed at."""
         return self.masks_of_frame(0).sum(dim=(1, 2)) > SMALLEST_FIRST_AREA_PIXELS
 
+    def counted_rows(self) -> Tensor:
+        """(M,) indexes of the objects that count. Others need not be looked at, but for one that
+        stays where there would be none."""
+        rows = self.counted().nonzero().squeeze(1)
+        return rows if len(rows) else torch.zeros(1, dtype=torch.long, device=rows.device)
+
     def image_of_object(self) -> Tensor:
         """(N,) index of each object's clip."""
         objects = self.masks_BTKSS.shape[2]

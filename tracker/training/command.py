@@ -23,6 +23,7 @@ from torch.multiprocessing.spawn import spawn
 from tracker.checkpoint import load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.errors import TrackerError
+from tracker.model import Sam2
 from tracker.training.assets import load_assets
 from tracker.training.data import ClipSource, ComposedClips
 from tracker.training.folder_clips import FolderClips
@@ -30,6 +31,7 @@ from tracker.training.history import Record
 from tracker.training.loop import Run, Trainer, join_processes
 from tracker.training.match_clips import MatchPool
 from tracker.training.recipe import FINE_TUNE, NANO, Recipe, load_recipe
+from tracker.training.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class _Job:
     data: Path | None
     masks: Path | None
     finetune: str | None
+    teacher: str | None
+    teacher_size: int | None
     recipe: Recipe
     out: Path
     seed: int
@@ -71,6 +75,8 @@ def main(arguments: list[str]) -> int:
             options.data,
             options.masks,
             options.finetune,
+            options.teacher,
+            options.teacher_size,
             recipe,
             out,
             options.seed,
@@ -100,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder with cut-outs, photos, videos, tars")
     parser.add_argument("--masks", type=Path, help="folder with JPEGImages/ and Annotations/")
     parser.add_argument("--finetune", metavar="CHECKPOINT", help="a preset's name or a file")
+    parser.add_argument(
+        "--teacher", metavar="CHECKPOINT", help="learn from its answers too: a name or a file"
+    )
+    parser.add_argument(
+        "--teacher-size", type=int, help="image side that the teacher sees (default: its own)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of results; resumes")
     parser.add_argument("--config", type=Path, help="TOML file with changes to the recipe")
     parser.add_argument("--seed", type=int, default=0)
@@ -160,6 +172,7 @@ def _train(rank: int, job: _Job, meeting: Path) -> None:
             _source(job, config, device),
             run,
             weights,
+            _teacher(job, device),
             report,
             lambda step: progress.update(
                 task, completed=int(trainer.elapsed_s) if in_seconds else step
@@ -182,6 +195,17 @@ def _start(job: _Job) -> tuple[ModelConfig, dict[str, Tensor] | None]:
         return PRESETS[job.recipe.preset], None
     model = load_checkpoint(job.finetune)
     return model.config, model.state_dict()
+
+
+def _teacher(job: _Job, device: torch.device) -> Teacher | None:
+    if job.teacher is None:
+        return None
+    model = load_checkpoint(job.teacher)
+    if job.teacher_size is not None:
+        resized = Sam2(model.config.replaced(image_size=job.teacher_size))
+        resized.load_state_dict(model.state_dict())
+        model = resized
+    return Teacher(model.to(device), job.recipe.losses)
 
 
 def _source(job: _Job, config: ModelConfig, device: torch.device) -> ClipSource:

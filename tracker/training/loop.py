@@ -27,6 +27,7 @@ from tracker.training.data import ClipSource, step_generator
 from tracker.training.initialise import place_memory, place_prompts
 from tracker.training.optimise import Average, Optimiser, share_gradients, share_weights
 from tracker.training.recipe import Phase, Recipe
+from tracker.training.teacher import Teacher
 from tracker.training.unroll import ClipResult, Sampling, Unroll, normalise
 
 _PLACING_CLIPS = 48
@@ -58,6 +59,7 @@ class Trainer:
     """Trains a model by a recipe; ``train`` returns when the recipe ends or a signal came.
 
     ``weights`` None starts from nothing (``place_prompts`` helps where the recipe says so).
+    ``teacher``, if any, follows the same clips, and its answers are learnt beside the truth.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class Trainer:
         source: ClipSource,
         run: Run,
         weights: dict[str, Tensor] | None = None,
+        teacher: Teacher | None = None,
         report: Callable[[history.Record], None] = lambda _: None,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.config, self.recipe, self.source, self.run = config, recipe, source, run
+        self.teacher = teacher
         self.report, self.advance = report, advance
         self.step = 0
         self.elapsed_s = 0.0
@@ -168,6 +172,9 @@ class Trainer:
         with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             result = Unroll(self.model, self.recipe.losses).run(batch, sampling, generator)
             loss = result.total()
+            if self.teacher is not None:
+                lesson = self.teacher.lesson(batch, generator)
+                loss = loss + self.teacher.loss(result, lesson)
         loss.backward()
         alone = self.recipe.share_every > 1
         stopping = False if alone else share_gradients(self.model, self._stop)

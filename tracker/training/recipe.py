@@ -91,6 +91,7 @@ class LossWeights:
     """Weights of the paper's losses (20 : 1 : 1 : 1), and of plain cross-entropy beside focal.
 
     ``all_masks`` is the share of the three masks' mean beside the best of the three.
+    ``taught_masks`` and ``taught_features`` weigh a teacher's lessons, where there is one.
     ``absent_iou`` asks for a predicted IoU of 0 where the object is not in sight.
     """
 
@@ -101,6 +102,8 @@ class LossWeights:
     cross_entropy: float = 0.0
     all_masks: float = 0.25
     absent_iou: float = 0.0
+    taught_masks: float = 1.0
+    taught_features: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,16 @@ class Sampling:
 
 @dataclass(slots=True)
 class ClipResult:
-    """``first`` is the prompted frame's loss (None when all prompts were masks)."""
+    """``first`` is the prompted frame's loss (None when all prompts were masks).
+
+    ``features_bCHW`` (b = B * T) and ``answers`` of the tracked frames are what a teacher judges.
+    """
 
     first: FrameLoss | None
+    features_bCHW: Tensor
     tracked: list[FrameLoss] = field(default_factory=list)
     corrected: list[FrameLoss] = field(default_factory=list)
+    answers: list[DecoderOutput] = field(default_factory=list)
 
     def total(self) -> Tensor:
         """The loss to minimise: the mean over decoded frames."""
@@ -71,14 +76,21 @@ class Unroll:
         self.model = model
         self.weights = weights
 
-    def run(self, batch: ClipBatch, sampling: Sampling, generator: torch.Generator) -> ClipResult:
-        """Losses of one batch. Random choices are drawn from the generator alone."""
+    def run(
+        self,
+        batch: ClipBatch,
+        sampling: Sampling,
+        generator: torch.Generator,
+        rows_kept: Tensor | None = None,
+    ) -> ClipResult:
+        """Losses of one batch. Random choices are drawn from the generator alone.
+
+        ``rows_kept``: indexes of the objects to follow; those that count, where it is None.
+        """
         model = self.model
         clips, frames = batch.clips, batch.frames
         encoded = model.encode_image(normalise(batch.images_BT3SS.flatten(0, 1)))
-        # Objects that count for nothing are not even looked at; one stays, so that there is any.
-        rows_kept = batch.counted().nonzero().squeeze(1)
-        rows_kept = rows_kept if len(rows_kept) else torch.zeros_like(batch.image_of_object()[:1])
+        rows_kept = batch.counted_rows() if rows_kept is None else rows_kept
         image_of_object = batch.image_of_object()[rows_kept]
         counted = batch.counted()[rows_kept]
         masks_TNSS = [batch.masks_of_frame(frame)[rows_kept] for frame in range(frames)]
@@ -92,7 +104,7 @@ class Unroll:
         output, single, given_N, loss = self._prompted(
             first, masks_TNSS[0], sampling, counted, generator
         )
-        result = ClipResult(loss)
+        result = ClipResult(loss, encoded.stride16_BCHW)
         if sampling.correction and loss is not None:
             again = self._corrected(first, None, output, single, masks_TNSS[0], counted, generator)
             result.corrected.append(again)
@@ -113,6 +125,7 @@ class Unroll:
             conditioned = model.attend(features.stride16_BCHW, chosen(model, kept))
             output = model.decode(conditioned, features, model.no_prompt(len(masks), device))
             single = torch.zeros(len(masks), dtype=torch.bool, device=device)
+            result.answers.append(output)
             result.tracked.append(frame_loss(output, masks, counted, single, self.weights))
             if sampling.correction and frame == corrected_frame:
                 again = self._corrected(

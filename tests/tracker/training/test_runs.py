@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.tracker.training.one_batch import OneBatch
 from tracker import Prompt, Tracker
 from tracker.config import ModelConfig
 from tracker.training import command
 from tracker.training.assets import AssetError, load_assets
-from tracker.training.clip import ClipBatch
 from tracker.training.data import ComposedClips
 from tracker.training.folder_clips import find_sequences
 from tracker.training.loop import Run, Tally, Trainer
-from tracker.training.recipe import FINE_TUNE, Phase, Recipe, RecipeError, load_recipe
+from tracker.training.recipe import FINE_TUNE, Recipe, RecipeError, load_recipe
 
 
 def trainer(config: ModelConfig, recipe: Recipe, out: Path) -> Trainer:
@@ -93,19 +93,6 @@ def test_phases_share_a_run_s_time_by_their_steps(tiny_recipe: Recipe) -> None:
     assert tiny_recipe.phase_after(1.5) == (clips, 1.0)
 
 
-class _OneBatch:
-    """A source that always gives the same clips."""
-
-    def __init__(self, batch: ClipBatch) -> None:
-        self.batch = batch
-
-    def clips(
-        self, phase: Phase, motion: float, count: int, generator: torch.Generator
-    ) -> ClipBatch:
-        del phase, motion, count, generator
-        return self.batch
-
-
 def test_the_loss_falls(tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path) -> None:
     phase = replace(
         tiny_recipe.phases[1],
@@ -119,7 +106,7 @@ def test_the_loss_falls(tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path:
     recipe = replace(tiny_recipe, phases=(phase,))
     made = trainer(tiny_config, recipe, tmp_path)
     generator = torch.Generator().manual_seed(0)
-    made.source = _OneBatch(made.source.clips(phase, 0.2, 2, generator))
+    made.source = OneBatch(made.source.clips(phase, 0.2, 2, generator))
 
     def losses(steps: int) -> float:
         tally = Tally()

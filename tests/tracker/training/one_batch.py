@@ -1,0 +1,22 @@
+"""A source that always gives the same clips."""
+
+from __future__ import annotations
+
+import torch
+
+from tracker.training.clip import ClipBatch
+from tracker.training.recipe import Phase
+
+
+class OneBatch:
+    """Implements ``ClipSource`` for tests in which a network learns one batch by heart."""
+
+    def __init__(self, batch: ClipBatch) -> None:
+        self.batch = batch
+
+    def clips(
+        self, phase: Phase, motion: float, count: int, generator: torch.Generator
+    ) -> ClipBatch:
+        """The batch, whatever is asked for."""
+        del phase, motion, count, generator
+        return self.batch
