@@ -11,12 +11,13 @@ The live path, in the order data meets it:
             PictureHub ──► WhepServer ──► Api ──────► page, viewers
             ResultsHub, EventHub ───────► Api ──────► page, masklet ctl
             StateKeeper ────────────────────────────► the disk, for the next start
+            Starters ───► prompts, for what a detector sees and nobody follows yet
 
 What is asked of the daemon goes the other way:
 
     ControlServer (masklet prompt …) ─┬─► Streams: add, change, pause, remove
     Api (page, masklet ctl)          ─┴─► Objects: prompt, preview, rename, remove
-                                            └─► Inference, between two steps
+    BoxesIn (a detector elsewhere) ─► Starters ─┘ └─► Inference, between two steps
 
 Three phases: ``_start`` (from the consumers' end, so that nothing is lost), ``_serve``, and
 ``_shutdown`` (from the cameras' end, so that what was seen is still sent).
@@ -27,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -56,6 +57,9 @@ from streamer.sinks.json_results import ResultsHub
 from streamer.sinks.zeromq import ZeroMQSink
 from streamer.sources import make_source
 from streamer.sources.whip import WHIP_URL
+from streamer.starters.boxes_in import BoxesIn
+from streamer.starters.make import MakeStarter, make_starter
+from streamer.starters.starters import Starters
 from streamer.state_folder import state_folder
 from streamer.state_keeper import StateKeeper, TakenUp
 from streamer.stream import MakeSource
@@ -80,6 +84,7 @@ class Endpoints:
     control: str
     metrics: str | None
     api: str | None
+    boxes_in: str | None
 
 
 class App:
@@ -96,13 +101,16 @@ class App:
         tracker: Tracker | None = None,
         further_sinks: Sequence[Sink] = (),
         make_source: MakeSource = make_source,
+        make_starter: MakeStarter = make_starter,
         clock: Clock | None = None,
         fresh: bool = False,
+        warm_up_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Build everything; nothing listens or runs yet.
 
         ``further_sinks`` receive what the ZeroMQ publisher does. ``fresh`` sets aside what was
-        kept of an earlier run. Raises ``ConfigError`` for a configuration that cannot work and
+        kept of an earlier run. ``warm_up_progress`` is told, in the inference thread, the steps
+        done and the steps in all. Raises ``ConfigError`` for a configuration that cannot work and
         ``CheckpointError`` for a model that does not load.
         """
         validate(config)
@@ -130,10 +138,19 @@ class App:
         results = ResultsHub(metrics, clock)
         picture = PictureHub(config.picture, metrics, clock)
         self._state = self._make_state_keeper()
+        self.starters = Starters(
+            config,
+            streams=lambda: self.streams.configs(),
+            objects=lambda: self.objects,
+            metrics=metrics,
+            clock=clock,
+            make=make_starter,
+        )
         self._sinks: tuple[Sink, ...] = (
             self._zeromq,
             *((events, results, picture) if config.api.enabled else ()),
             *([self._state] if self._state else []),
+            self.starters,
             *further_sinks,
         )
         self._fanout = Fanout(
@@ -165,6 +182,7 @@ class App:
             history_s=config.history.duration_s,
             history_bytes=round(config.history.mib * 2**20),
             threads=config.model.threads,
+            warm_up_progress=warm_up_progress,
         )
         self.streams = Streams(
             config,
@@ -199,6 +217,7 @@ class App:
                 config,
                 streams=self.streams,
                 objects=self.objects,
+                starter=self.starters.state,
                 events=events,
                 results=results,
                 picture=picture,
@@ -213,6 +232,11 @@ class App:
             )
         self._control = ControlServer(
             config.control.endpoint, self.streams, self.objects, self.request_stop
+        )
+        self._boxes_in = (
+            BoxesIn(config.boxes_in, self.starters.offer, metrics)
+            if config.boxes_in.enabled
+            else None
         )
         self._metrics_server = (
             MetricsServer(metrics, config.metrics.host, config.metrics.port)
@@ -247,21 +271,40 @@ class App:
             await sink.start()
         self._fanout.start(tasks)
         await self._control.start()
+        if self._boxes_in is not None:
+            await self._boxes_in.start()
         taken_up = TakenUp(self.config.streams)
         if self._state is not None:
             taken_up = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         in_background(self._inference_ended_by_itself(self._inference_ended))
+        if self._api is not None:  # says that it is not ready, while the model warms up
+            self._api.start()
+            in_background(self._api.run())
+        if not await self._warmed_up():
+            return
         await self.streams.start(tasks, taken_up)
         if self._state is not None:
             tasks.create_task(self._state.run(), name="state")
         in_background(self._control.run(tasks))
-        if self._api is not None:
-            self._api.start()
-            in_background(self._api.run())
+        if self._boxes_in is not None:
+            in_background(self._boxes_in.run())
         in_background(report_drops(self.streams.statuses))
 
+    async def _warmed_up(self) -> bool:
+        """Wait until the model is ready for its first frame; False if the daemon is to stop."""
+        warm = asyncio.wrap_future(self._inference.warmed_up)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        either: set[asyncio.Future[Any]] = {warm, stopping}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        return not self._stopping.is_set()
+
     async def _serve(self) -> None:
+        if self._stopping.is_set():
+            return
         endpoints = self.endpoints
         _log.info(
             "serving %d streams; results at %s, commands at %s, metrics at %s, page and API at %s",
@@ -283,6 +326,8 @@ class App:
         for task in self._background:
             task.cancel()
         await self._control.close()
+        if self._boxes_in is not None:
+            await self._boxes_in.close()
         if self._api is not None:
             await self._api.close(share_s)
         await self.streams.stop(SHUTDOWN)
@@ -324,13 +369,14 @@ class App:
             control=self._control.endpoint,
             metrics=self._metrics_server.endpoint if self._metrics_server else None,
             api=self._api.endpoint if self._api else None,
+            boxes_in=self._boxes_in.endpoint if self._boxes_in else None,
         )
 
     def not_ready(self) -> list[str]:
         """The parts that do not run and without which no result is made or sent."""
         missing = []
         if not self.started.is_set():
-            missing.append("start")
+            missing.append("start" if self._inference.warmed_up.done() else "warm-up")
         if self._stopping.is_set():
             missing.append("stopping")
         if self._inference_ended is None or self._inference_ended.done():

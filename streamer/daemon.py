@@ -14,6 +14,8 @@ from streamer.config import MaskletConfig
 from streamer.errors import MaskletError
 from streamer.logs import configure_logging
 from streamer.stream import SOURCE_THREAD_PREFIX
+from streamer.terminal import Terminal
+from streamer.warm_up_report import WarmUpReport
 from tracker import TrackerError
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -30,7 +32,7 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
     for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
         signal.signal(name, lambda *_: sys.exit(0))
     try:
-        app = App(config, fresh=fresh)
+        app = App(config, fresh=fresh, warm_up_progress=WarmUpReport(Terminal(file=sys.stderr)))
     except (MaskletError, TrackerError) as error:
         _log.error("%s", error)
         return 2

@@ -13,7 +13,13 @@ from typing import Any
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.config_checks import validate
 from streamer.config_values import build
-from streamer.errors import ControlError, MaskletError, StreamExistsError, UnknownStreamError
+from streamer.errors import (
+    BusyError,
+    ControlError,
+    MaskletError,
+    StreamExistsError,
+    UnknownStreamError,
+)
 from streamer.frame_slot import FrameSlot
 from streamer.inference import Inference
 from streamer.metrics import Metrics
@@ -228,7 +234,10 @@ class Streams:
         kept: Sequence[RememberedObject] = (),
     ) -> None:
         """Begin a stream; ``record`` and ``kept`` are what an earlier run left of it."""
-        assert self._tasks is not None, "the daemon was not started"
+        if self._tasks is None:
+            raise BusyError(
+                "the daemon is starting, its model warms up; try again when it is ready"
+            )
         if len(self._running) >= self._maximum:
             raise ControlError(f"{self._maximum} streams run already; remove one first")
         requests = configured_prompts(stream_id, config.objects)
