@@ -15,7 +15,7 @@ setup(
     package_dir={"streamer.configs": "configs", "tracker.checkpoints": "checkpoints"},
     package_data={
         "streamer.configs": ["*.yaml", "*/*.yaml"],
-        "tracker.checkpoints": ["*.safetensors", "*.md"],
+        "tracker.checkpoints": ["*.safetensors", "*.calibration.json", "*.md"],
         "tracker": ["py.typed"],
         "streamer": ["py.typed", "WIRE.md", "web/*"],
     },

@@ -1,0 +1,50 @@
+"""A calibration is made from what a suite's clips were predicted and had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tracker.calibration import load_calibration
+from tracker.evaluation.fitting import fit, write
+from tracker.evaluation.runner import ClipScore
+from tracker.evaluation.series import ObjectScore
+
+
+def scores(count: int) -> list[ClipScore]:
+    """Masks that are worth half of what is predicted, in two clips."""
+    random = np.random.default_rng(1)
+    clips = []
+    for name in ("first", "second"):
+        predicted = random.uniform(0.2, 0.9, count)
+        entry = ObjectScore(
+            name,
+            "any",
+            object_id=1,
+            jaccard=None,
+            boundary_f=None,
+            returned=None,
+            predicted_iou=tuple(predicted.tolist()),
+            actual_iou=tuple((predicted / 2).tolist()),
+        )
+        clips.append(ClipScore(name, "any", (entry,), 0.0))
+    return clips
+
+
+def test_fitted_line_mends_the_error_and_is_kept_with_its_origin(tmp_path: Path) -> None:
+    fitted = fit(scores(400))
+    assert fitted.masks == 800
+    assert fitted.error_before > 0.2
+    assert fitted.error_after < 0.01
+    path = tmp_path / "nano.calibration.json"
+    write(path, fitted, "weights", "a suite")
+    assert load_calibration(path, "weights") == fitted.line
+    assert json.loads(path.read_text())["notes"]["made_from"] == "a suite"
+
+
+def test_too_few_masks_are_refused() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        fit(scores(20))
