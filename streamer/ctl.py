@@ -27,6 +27,7 @@ from streamer.ctl_output import (
     print_line,
     print_stream,
     print_table,
+    starter_text,
     state_text,
 )
 from streamer.ctl_requests import prompt_body, settings_of
@@ -75,7 +76,7 @@ def streams_list(arguments: Namespace) -> int:
     if arguments.json:
         return print_json(*streams)
     print_table(
-        ("stream", "state", "size", "decoded", "tracked", "dropped", "objects", "url"),
+        ("stream", "state", "size", "decoded", "tracked", "dropped", "objects", "starter", "url"),
         [
             (
                 each["id"],
@@ -85,6 +86,7 @@ def streams_list(arguments: Namespace) -> int:
                 str(each["frames_tracked"]),
                 str(sum(each["frames_dropped"].values())),
                 ", ".join(map(str, each["object_ids"])) or "-",
+                starter_text(each),
                 each["url"],
             )
             for each in streams

@@ -20,6 +20,17 @@ def state_text(stream: dict[str, Any]) -> str:
     return f"{state}, paused" if stream["paused"] else state
 
 
+def starter_text(stream: dict[str, Any]) -> str:
+    """What starts objects by itself on a stream of the API's, and how it does."""
+    starter = stream.get("starter")
+    if starter is None:
+        return "-"
+    text = f"{starter['kind']}: {str(starter['state']).replace('_', ' ')}"
+    if starter["reason"]:
+        text += f" ({starter['reason']})"
+    return f"{text}, {starter['started']} started"
+
+
 def box_text(found: dict[str, Any]) -> str:
     """Where an object of the API's is; ``-`` if it is not seen."""
     return ",".join(map(str, found["bbox"])) if found["area"] else "-"

@@ -6,6 +6,8 @@
     ├── WireError          bytes that are not a message of this interface
     │   └── WireVersionError   a message of an unknown major version
     ├── SecurityError      a bind, key or credential that is refused
+    ├── StarterError       a starter of objects that cannot look, or found what cannot be
+    │   └── StandsStillError   it cannot tell now, and says why: the camera moves, it learns
     └── ControlError       a command that could not be carried out
         ├── UnknownStreamError   there is no such stream
         ├── UnknownObjectError   the stream follows no such object
@@ -61,6 +63,14 @@ class WireVersionError(WireError):
 
 class SecurityError(MaskletError):
     """A bind address, key or credential is refused."""
+
+
+class StarterError(MaskletError):
+    """A starter of objects could not look, or returned what is no detection."""
+
+
+class StandsStillError(StarterError):
+    """A starter cannot tell what is in this picture, for a reason that passes; no failure."""
 
 
 class ControlError(MaskletError):

@@ -24,6 +24,10 @@ def check_listeners(config: MaskletConfig) -> None:
         listeners.append(("metrics.port", config.metrics.host, config.metrics.port))
     if config.api.enabled:
         listeners.append(("api.port", config.api.host, config.api.port))
+    if config.boxes_in.enabled:
+        boxes = _address_of("boxes_in.endpoint", config.boxes_in.endpoint)
+        if boxes is not None:
+            listeners.insert(0, ("boxes_in.endpoint", *boxes))
     results = _check_endpoints(config)
     if results is not None:
         listeners.insert(0, ("zeromq.endpoint", *results))
@@ -49,7 +53,17 @@ def _check_endpoints(config: MaskletConfig) -> tuple[str, int] | None:
         )
     if control == config.zeromq.endpoint:
         raise ConfigError(f"zeromq.endpoint and control.endpoint are both {control}")
-    address = urlsplit(config.zeromq.endpoint)
+    boxes_in = config.boxes_in.endpoint
+    is_taken = boxes_in in (control, config.zeromq.endpoint) and not boxes_in.endswith(":*")
+    if config.boxes_in.enabled and is_taken:
+        raise ConfigError(
+            f"boxes_in.endpoint {boxes_in} is another socket's already; give it one of its own"
+        )
+    return _address_of("zeromq.endpoint", config.zeromq.endpoint)
+
+
+def _address_of(key: str, endpoint: str) -> tuple[str, int] | None:
+    address = urlsplit(endpoint)
     if address.scheme != "tcp" or address.netloc.endswith(":*"):
         return None
     try:
@@ -57,9 +71,7 @@ def _check_endpoints(config: MaskletConfig) -> tuple[str, int] | None:
     except ValueError:
         port = -1
     if port is None or not 0 <= port <= 65_535:
-        raise ConfigError(
-            f"zeromq.endpoint must have a port between 0 and 65535, got {config.zeromq.endpoint}"
-        )
+        raise ConfigError(f"{key} must have a port between 0 and 65535, got {endpoint}")
     return address.hostname or "", port
 
 

@@ -20,6 +20,7 @@ from streamer.network_checks import is_loopback
 from streamer.picture.hub import PictureHub
 from streamer.picture.whep_server import WhepServer
 from streamer.sinks.json_results import ResultsHub
+from streamer.starters.stream_starter import StarterState
 from streamer.state_folder import state_folder
 from streamer.timing import Clock
 from streamer.webrtc.whip import Whip
@@ -42,6 +43,7 @@ class Api:
         *,
         streams: StreamCommands,
         objects: ObjectCommands,
+        starter: Callable[[str], StarterState | None],
         events: EventHub,
         results: ResultsHub,
         picture: PictureHub,
@@ -61,6 +63,7 @@ class Api:
             config=config,
             streams=streams,
             objects=objects,
+            starter=starter,
             events=events,
             results=results,
             picture=picture,

@@ -15,6 +15,7 @@ from streamer.picture.hub import PictureHub
 from streamer.picture.whep_server import WhepServer
 from streamer.prompts import PromptOutcome
 from streamer.sinks.json_results import ResultsHub
+from streamer.starters.stream_starter import StarterState
 from streamer.types import FrameMoment, ObjectSummary, StreamStatus
 from streamer.webrtc.whip import Whip
 from tracker.types import Prompt
@@ -90,12 +91,14 @@ class ObjectCommands(Protocol):
 class ApiContext:
     """Collaborators of the routes.
 
+    ``starter`` says how a stream's starter does, None for one without.
     ``not_ready`` lists the parts without which no result is made or sent, and that do not run;
     ``secure`` says that the server speaks TLS.
     """
 
     streams: StreamCommands
     objects: ObjectCommands
+    starter: Callable[[str], StarterState | None]
     config: MaskletConfig
     metrics: Metrics
     authorisation: Authorisation

@@ -28,7 +28,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         config = streams.config(stream_id)
         for status in streams.statuses():
             if status.stream_id == stream_id:
-                return stream_answer(status, config)
+                return stream_answer(status, config, context.starter(stream_id))
         raise UnknownStreamError(f"the stream {stream_id!r} was removed")
 
     @router.get("", dependencies=[reads], responses=problems(401, 403))
@@ -36,7 +36,9 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         """How every stream does."""
         return StreamsAnswer(
             streams=[
-                stream_answer(status, streams.config(status.stream_id))
+                stream_answer(
+                    status, streams.config(status.stream_id), context.starter(status.stream_id)
+                )
                 for status in streams.statuses()
             ]
         )

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamer.api.schemas import Answer, Box, Label, ObjectId, Pixel, Request
+from streamer.api.schemas_starters import Starter, StarterAnswer, starter_answer
 from streamer.config import STREAM_ID, StreamConfig
+from streamer.starters.stream_starter import StarterState
 from streamer.types import StreamState, StreamStatus
 
 StreamId = Annotated[
@@ -87,6 +89,7 @@ class StreamChange(Request):
         max_length=4,
         description="four points [x, y, X, Y] in pixels and metres, or none",
     )
+    starter: Starter | None = None
     reconnect: Reconnect = Reconnect()
     options: dict[str, str] = Field(
         default_factory=dict,
@@ -129,6 +132,9 @@ class StreamAnswer(Answer):
     priority: int
     ground_plane: list[tuple[float, float, float, float]]
     whip: bool = Field(description="whether a publisher sends it here (WHIP)")
+    starter: StarterAnswer | None = Field(
+        description="what starts objects by itself; null if nothing does, or no frame came yet"
+    )
 
 
 class StreamsAnswer(Answer):
@@ -137,7 +143,9 @@ class StreamsAnswer(Answer):
     streams: list[StreamAnswer]
 
 
-def stream_answer(status: StreamStatus, config: StreamConfig) -> StreamAnswer:
+def stream_answer(
+    status: StreamStatus, config: StreamConfig, starter: StarterState | None
+) -> StreamAnswer:
     """A stream as the API tells it."""
     return StreamAnswer(
         id=status.stream_id,
@@ -158,6 +166,7 @@ def stream_answer(status: StreamStatus, config: StreamConfig) -> StreamAnswer:
         priority=config.priority,
         ground_plane=[(x, y, right, forward) for x, y, right, forward in config.ground_plane],
         whip=config.url.lower().startswith("whip://"),
+        starter=starter_answer(starter),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the publisher may bind: loopback and local sockets, and with CURVE keys anywhere."""
+"""Where a ZeroMQ socket may bind: loopback and local sockets, and with CURVE keys anywhere."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ LONGEST_SOCKET_PATH_BYTES = 107
 _TCP = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:;/\s]+):(\d{1,5}|\*)")
 
 
-def check_bind(endpoint: str, encrypted: bool) -> None:
+def check_bind(endpoint: str, encrypted: bool, section: str = "zeromq") -> None:
     """Refuse an endpoint that cannot be bound, or that others could read without keys.
 
     Raises ``ConfigError`` for an impossible endpoint and ``SecurityError`` for an open one; the
-    message holds the command that makes keys.
+    message holds the command that makes keys. ``section`` is where the endpoint is configured.
     """
     scheme, _, rest = endpoint.partition("://")
     if scheme == "ipc":
-        _check_socket_path(endpoint, rest)
+        _check_socket_path(f"{section}.endpoint {endpoint}", rest)
         return
     if scheme == "inproc" and rest:
         return
     match = _TCP.fullmatch(endpoint)
     if match is None:
         raise ConfigError(
-            f"zeromq.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
+            f"{section}.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
         )
     if not encrypted and not _is_loopback(match[1].strip("[]")):
         raise SecurityError(
-            f"zeromq.endpoint {endpoint} can be reached from other machines, and nobody would "
+            f"{section}.endpoint {endpoint} can be reached from other machines, and nobody would "
             "have to prove who they are. Make keys with `masklet keys KEYS --client NAME` and "
-            "set zeromq.server_key_file=KEYS/server.key_secret and "
-            f"zeromq.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
+            f"set {section}.server_key_file=KEYS/server.key_secret and "
+            f"{section}.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
         )
 
 
@@ -53,16 +53,16 @@ def _is_loopback(host: str) -> bool:
         return False  # a name or an interface: may be anything
 
 
-def _check_socket_path(endpoint: str, path_text: str) -> None:
+def _check_socket_path(named: str, path_text: str) -> None:
     path = Path(path_text)
     if not path.is_absolute():
-        raise ConfigError(f"zeromq.endpoint {endpoint}: an ipc:// endpoint needs an absolute path")
+        raise ConfigError(f"{named}: an ipc:// endpoint needs an absolute path")
     length = len(path_text.encode())
     if length > LONGEST_SOCKET_PATH_BYTES:
         raise ConfigError(
-            f"zeromq.endpoint {endpoint}: the path has {length} bytes, a Unix socket's may have "
+            f"{named}: the path has {length} bytes, a Unix socket's may have "
             f"{LONGEST_SOCKET_PATH_BYTES}"
         )
     if not path.parent.is_dir():
-        raise ConfigError(f"zeromq.endpoint {endpoint}: the folder {path.parent} does not exist")
-    check_socket_path(f"zeromq.endpoint {endpoint}", path)
+        raise ConfigError(f"{named}: the folder {path.parent} does not exist")
+    check_socket_path(named, path)

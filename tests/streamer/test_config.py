@@ -18,6 +18,8 @@ from streamer.config_checks import validate
 from streamer.config_loading import load_config
 from streamer.errors import ConfigError
 from streamer.shipped_configs import config_groups, configs_directory
+from streamer.starters.published_detectors import PUBLISHED_DETECTORS
+from streamer.starters.settings import StarterConfig
 from streamer.state_folder import state_folder
 
 CAMERA = "gate=rtsp://camera/1"
@@ -36,8 +38,8 @@ BAD_VALUES = {
     # unknown keys
     "trackin.max_objects=3": (
         "trackin is not a setting; did you mean tracking? (known here: streams, model, tracking, "
-        "overload, zeromq, metrics, control, api, webrtc, picture, history, state_directory, log, "
-        "max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
+        "overload, zeromq, metrics, control, api, webrtc, picture, history, starter, boxes_in, "
+        "state_directory, log, max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
     ),
     "tracking.max_object=3": (
         "tracking.max_object is not a setting; did you mean max_objects? (known here: "
@@ -295,6 +297,35 @@ BAD_VALUES = {
     "streams.gate.objects=[{id:1,box:[0,0,9,9]},{id:1,box:[0,0,9,9]}]": (
         "streams.gate.objects[1].id 1 is used twice"
     ),
+    "starter=camera": "starter must be one of boxes, motion, none, torchvision, got 'camera'",
+    "starter.kind=yolo": (
+        "starter.kind must be one of none, motion, torchvision, boxes, python, got 'yolo'"
+    ),
+    "streams.gate.starter={kind:motion,rate_hz:0}": (
+        "streams.gate.starter.rate_hz must be between 0.01 and 60, got 0"
+    ),
+    "streams.gate.starter={kind:torchvision,model:yolo}": (
+        f"streams.gate.starter.model must be one of {', '.join(PUBLISHED_DETECTORS)}, got 'yolo'"
+    ),
+    "starter.kind=python": "starter.factory is missing: kind python needs MODULE:NAME",
+    "starter.factory=a:b": "starter.factory is only for kind python, and starter.kind is none",
+    "starter={kind:python,factory:nothing}": (
+        "starter.factory must be MODULE:NAME, a callable that returns a starter, got 'nothing'"
+    ),
+    "starter={kind:motion,labels:[car]}": (
+        "starter.labels: motion knows no labels, and nothing would be started; starter.label names "
+        "what it starts"
+    ),
+    "starter.region=[[1,2],[3,4]]": (
+        "starter.region must be three or more points [x, y] in pixels, or empty for everywhere, "
+        "got 2 with 2, 2 numbers"
+    ),
+    "starter.maximum_area=0.0001": (
+        "starter.maximum_area must be above minimum_area (0.0005), got 0.0001"
+    ),
+    "boxes_in.endpoint=udp://x": (
+        "boxes_in.endpoint must be tcp://HOST:PORT or ipc:///PATH, got 'udp://x'"
+    ),
     # what Hydra cannot read
     "streams.gate.url=http://u:hunter2@x/?a=b": (
         "cannot read 'streams.gate.url=http://***@x/?a=b': write key=value, with quotes inside "
@@ -326,6 +357,12 @@ TOGETHER_IMPOSSIBLE = {
     ),
     ("api.port=9464",): (
         "metrics.port and api.port both listen on port 9464: give one of them another port"
+    ),
+    ("boxes_in.enabled=true", "boxes_in.endpoint=tcp://127.0.0.1:8080"): (
+        "boxes_in.endpoint and api.port both listen on port 8080: give one of them another port"
+    ),
+    ("boxes_in.enabled=true", "boxes_in.endpoint=tcp://127.0.0.1:5555"): (
+        "boxes_in.endpoint tcp://127.0.0.1:5555 is another socket's already; give it one of its own"
     ),
     ("webrtc.port_minimum=9", "webrtc.port_maximum=8"): (
         "webrtc.port_minimum must be at most port_maximum, or both 0 for any port, got 9 and 8"
@@ -388,9 +425,9 @@ BAD_FILES = {
     "- a\n- b\n": "{file} must hold settings as `key: value`, not a list",
     "heartbeat_s: 1\nheartbeat_s: 2\n": "{file}, line 2: found duplicate key heartbeat_s",
     "defaults: [model: nano]\n": (
-        "defaults is not a setting (known here: streams, model, tracking, zeromq, metrics, "
-        "control, api, webrtc, picture, history, state_directory, log, max_batch_wait_ms, "
-        "heartbeat_s, status_s, shutdown_timeout_s)"
+        "defaults is not a setting (known here: streams, model, tracking, overload, zeromq, "
+        "metrics, control, api, webrtc, picture, history, starter, boxes_in, state_directory, log, "
+        "max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
     ),
     "streams: {gate: {url: '${oc.env:NOT_SET_ANYWHERE}'}}": (
         "streams.gate.url: Environment variable 'NOT_SET_ANYWHERE' not found"
@@ -529,6 +566,15 @@ def test_every_shipped_option_is_valid(
     config = load_config(None, [f"{group}={option}"])
     if group == "model":
         assert config.model.name == option
+    if group == "starter":
+        assert config.starter.kind == option
+        assert config.boxes_in.enabled == (option == "boxes")
+
+
+def test_shipped_starter_shows_every_default() -> None:
+    text = (configs_directory() / "starter" / "none.yaml").read_text()
+    for field in dataclasses.fields(StarterConfig):
+        assert f"\n{field.name}:" in text
 
 
 def test_sections_made_by_a_program_are_checked_too() -> None:

@@ -94,8 +94,8 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 async def test_streams_are_listed_added_changed_paused_and_removed(tmp_path: Path) -> None:
     async with daemon(tmp_path) as ctl:
         listed = await ctl.said("streams", "list")
-        assert listed.split()[:8] == [
-            "stream", "state", "size", "decoded", "tracked", "dropped", "objects", "url"
+        assert listed.split()[:9] == [
+            "stream", "state", "size", "decoded", "tracked", "dropped", "objects", "starter", "url"
         ]  # fmt: skip
         assert "gate    live   160×96" in listed
         added = await ctl.said(

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import pytest
 
 from streamer.api.problems import ProblemError
+from streamer.api.schemas_starters import Starter
 from streamer.api.schemas_streams import NewStream, Reconnect, StartingObject, StreamChange
 from streamer.api.url_rules import UrlRules
 from streamer.config import ApiConfig, ObjectConfig, ReconnectConfig, StreamConfig
+from streamer.starters.settings import StarterConfig
 
 SCHEMES = ApiConfig().url_schemes
 ANSWERS = {
@@ -219,6 +221,7 @@ UNSAID = {"username_env", "password_env", "password_file"}
         (StreamChange, StreamConfig, UNSAID | {"objects"}),
         (Reconnect, ReconnectConfig, set()),
         (StartingObject, ObjectConfig, {"mask_file"}),
+        (Starter, StarterConfig, {"weights", "device", "threads", "factory"}),
     ],
 )
 def test_settings_and_limits_are_those_of_the_configuration(

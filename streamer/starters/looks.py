@@ -1,0 +1,183 @@
+"""Where looks come from: a starter that is shown pictures now and then, or boxes sent from outside.
+
+Both run on the event loop; what they hand over is looked at in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from streamer.errors import ControlError
+from streamer.recent_frames import RecentFrame, RecentFrames
+from streamer.starters.detection import Detection, ImageArray, Starter
+from streamer.starters.policy import FrameFacts
+from streamer.types import ClockSource, Frame, FrameMoment, FrameResult
+
+# Frames that boxes can be for, of one stream; without their pictures. Policy: the oldest go.
+FRAMES_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A frame to be looked at; ``find`` is called in a thread and may take its time."""
+
+    frame: FrameFacts
+    find: Callable[[], Sequence[Detection]]
+
+
+class Looks(Protocol):
+    """Gives one look after the other."""
+
+    def see(self, result: FrameResult) -> None:
+        """A frame was tracked."""
+
+    def only_after(self, frame_index: int) -> None:
+        """Objects were started: earlier frames do not show them as followed."""
+
+    def failed(self) -> None:
+        """The last look raised."""
+
+    async def next(self) -> Look:
+        """The next look, once it is due."""
+
+
+class PictureLooks:
+    """Shows a starter the newest tracked picture, ``rate_hz`` times a second at most.
+
+    Bound: one picture waits; policy: a newer one replaces it.
+    """
+
+    def __init__(self, make: Callable[[], Starter], rate_hz: float) -> None:
+        """``make`` is called in the thread, before the first look and again after a failure."""
+        self._make = make
+        self._period_s = 1 / rate_hz
+        self._due_s = 0.0
+        self._after = -1
+        self._newest: FrameResult | None = None
+        self._came = asyncio.Event()
+        self._starter: Starter | None = None
+
+    def see(self, result: FrameResult) -> None:
+        """Keep the picture until its turn comes or a newer one does."""
+        self._newest = result
+        self._came.set()
+
+    def only_after(self, frame_index: int) -> None:
+        """Look at later frames only."""
+        self._after = max(self._after, frame_index)
+
+    def failed(self) -> None:
+        """Begin with a new starter: who knows in which state the other is."""
+        self._starter = None
+
+    async def next(self) -> Look:
+        """The newest frame, once it is time for another look."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._came.wait()
+            await asyncio.sleep(max(0.0, self._due_s - loop.time()))
+            self._came.clear()
+            result, self._newest = self._newest, None
+            if result is None or result.frame.index <= self._after:
+                continue
+            self._due_s = loop.time() + self._period_s
+            facts = facts_of(result)
+            image = result.frame.picture.image.view()
+            image.flags.writeable = False  # it is the tracker's as well
+            return Look(replace(facts, image=image), partial(self._find, image))
+
+    def _find(self, image: ImageArray) -> Sequence[Detection]:
+        if self._starter is None:
+            self._starter = self._make()
+        return self._starter(image)
+
+
+class BoxLooks:
+    """Takes boxes that a detector elsewhere found on a frame of a moment ago.
+
+    Bound: ``FRAMES_KEPT`` frames of the last ``history_ns``, without pictures, and one message;
+    policy: a newer message replaces one that was not judged yet.
+    """
+
+    def __init__(self, history_ns: int) -> None:
+        self._recent = RecentFrames(history_ns)
+        self._frames: dict[int, FrameFacts] = {}
+        self._after = -1
+        self._waiting: tuple[RecentFrame, Sequence[Detection]] | None = None
+        self._came = asyncio.Event()
+
+    def see(self, result: FrameResult) -> None:
+        """Boxes may be for this frame from now on."""
+        frame, facts = result.frame, facts_of(result)
+        oldest = self._recent.add(
+            RecentFrame(
+                index=frame.index,
+                tracker_index=frame.index,
+                session_id=frame.session_id,
+                capture_time_ns=frame.picture.capture_time_ns,
+                time_ns=facts.time_ns,
+            )
+        )
+        self._frames[frame.index] = facts
+        if len(self._frames) > FRAMES_KEPT:
+            oldest = max(oldest, sorted(self._frames)[-FRAMES_KEPT])
+            self._recent.forget_before(oldest)
+        for index in [index for index in self._frames if index < oldest]:
+            del self._frames[index]
+
+    def only_after(self, frame_index: int) -> None:
+        """Judge boxes of later frames only."""
+        self._after = max(self._after, frame_index)
+
+    def failed(self) -> None:
+        """Nothing is kept of a message."""
+
+    def offer(self, moment: FrameMoment, detections: Sequence[Detection]) -> bool:
+        """Take boxes for a frame; False if they replace others that were not judged yet.
+
+        Raises ``ControlError`` for a frame that is not known, or not any more.
+        """
+        found = self._recent.find(moment)
+        if found.index not in self._frames:
+            raise ControlError(f"frame {found.index} is too old")
+        free = self._waiting is None
+        self._waiting = (found, detections)
+        self._came.set()
+        return free
+
+    async def next(self) -> Look:
+        """The boxes that came last."""
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            waiting, self._waiting = self._waiting, None
+            facts = None if waiting is None else self._frames.get(waiting[0].index)
+            if waiting is None or facts is None or facts.frame_index <= self._after:
+                continue
+            return Look(facts, partial(list, waiting[1]))
+
+
+def facts_of(result: FrameResult) -> FrameFacts:
+    """What is known of a tracked frame, without its picture."""
+    frame = result.frame
+    height, width = frame.picture.image.shape[:2]
+    return FrameFacts(
+        frame_index=frame.index,
+        session_id=frame.session_id,
+        time_ns=_time_ns(frame),
+        width=width,
+        height=height,
+        objects=result.objects,
+    )
+
+
+def _time_ns(frame: Frame) -> int:
+    """A file's own time, which may run faster than ours; of a camera our own clock."""
+    picture = frame.picture
+    if picture.clock_source is ClockSource.FILE:
+        return picture.capture_time_ns
+    return picture.arrival_monotonic_ns

@@ -1,0 +1,95 @@
+"""A starter for cameras that stand still: what moves before the background is a thing.
+
+It needs no weights and no labels, costs a few milliseconds a look, and wants several looks a
+second. It finds nothing that stands still, and takes two things that touch for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from streamer.errors import StandsStillError
+from streamer.starters.camera_motion import CameraMotion
+from streamer.starters.detection import Detection, ImageArray
+
+LONGEST_SIDE = 384  # of the small picture that is looked at
+LEARNING_LOOKS = 10
+HISTORY_LOOKS = 200
+VARIANCE_THRESHOLD = 25.0  # squared distance to the background, in variances
+FOREGROUND = 255  # what MOG2 calls it; a shadow is 127
+# More of the picture than this does not move at once before a camera that stands still: somebody
+# switched the light on.
+LARGEST_SHARE = 0.5
+LEAST_PIXELS = 12  # of the small picture
+# What left its place lets the background come to light, which looks new and does not move. A
+# thing has pixels that differ from the picture before.
+CHANGED_LEVELS = 12
+LEAST_CHANGED = 0.08
+_SPECK = np.ones((3, 3), np.uint8)
+
+
+class MotionStarter:
+    """A background model of one camera (MOG2); raises ``StandsStillError`` while it is no use."""
+
+    def __init__(self) -> None:
+        self._camera = CameraMotion()
+        self._background = _new_background()
+        self._looks = 0
+        self._before: ImageArray | None = None
+
+    def __call__(self, image: ImageArray) -> Sequence[Detection]:
+        """What moves in ``image``, RGB uint8 (height, width, 3): boxes without scores."""
+        height, width = image.shape[:2]
+        scale = min(1.0, LONGEST_SIDE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        if self._camera.moved(grey):
+            self._begin_anew()
+            raise StandsStillError("the camera moves: what moves before it cannot be told")
+        moving = np.asarray(self._background.apply(small) == FOREGROUND)
+        before, self._before = self._before, grey
+        self._looks += 1
+        if self._looks <= LEARNING_LOOKS or before is None:
+            raise StandsStillError(
+                f"learning what stands still, {self._looks} of {LEARNING_LOOKS} pictures"
+            )
+        if moving.mean() > LARGEST_SHARE:
+            self._begin_anew()
+            raise StandsStillError("most of the picture changed at once: the light, or the camera")
+        changed = cv2.absdiff(grey, before) > CHANGED_LEVELS
+        boxes = _boxes(moving.astype(np.uint8), changed)
+        across, down = width / size[0], height / size[1]
+        return [
+            Detection((x0 * across, y0 * down, x1 * across, y1 * down)) for x0, y0, x1, y1 in boxes
+        ]
+
+    def _begin_anew(self) -> None:
+        self._background = _new_background()
+        self._looks = 0
+        self._before = None
+
+
+def _new_background() -> cv2.BackgroundSubtractorMOG2:
+    return cv2.createBackgroundSubtractorMOG2(HISTORY_LOOKS, VARIANCE_THRESHOLD, True)
+
+
+def _boxes(
+    moving: ImageArray, changed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+) -> list[tuple[int, int, int, int]]:
+    """The boxes of connected things in a (height, width) mask; specks and ghosts left out."""
+    side = max(3, max(moving.shape) // 64) | 1
+    joined = np.ones((side, side), np.uint8)
+    opened = cv2.morphologyEx(moving, cv2.MORPH_OPEN, _SPECK)
+    closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, joined)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+    changed_pixels = np.bincount(labels[changed], minlength=count)
+    boxes = []
+    for index in range(1, count):  # 0 is the background
+        x, y, width, height, area = (int(each) for each in stats[index])
+        if area >= LEAST_PIXELS and changed_pixels[index] >= LEAST_CHANGED * area:
+            boxes.append((x, y, x + width, y + height))
+    return boxes

@@ -1,0 +1,241 @@
+"""What becomes of the detections on one frame: which are new objects, and which are none.
+
+Pure: it is told what was detected and what is followed, look by look, and says what to start, to
+find again and to remove. Knows no thread, no socket and no tracker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import cv2
+import numpy as np
+
+from streamer.starters.candidates import Candidates
+from streamer.starters.detection import Detection, ImageArray
+from streamer.starters.geometry import middle
+from streamer.starters.left_alone import LeftAlone
+from streamer.starters.matching import Seen, followed, without_doubles
+from streamer.starters.places import Places
+from streamer.starters.settings import StarterConfig
+from streamer.timing import seconds_to_ns
+from streamer.types import ObjectResult
+from tracker.types import TrackState
+
+# Prompts of one look are applied together; more would hold up the tracker.
+STARTS_PER_LOOK = 8
+BORDER = 0.01  # of the picture's longer side
+UNCLEAR_FOR_S = 5.0
+
+
+class Verdict(StrEnum):
+    """What became of a detection; the ``verdict`` label of a metric."""
+
+    STARTED = "started"
+    FOUND = "found"  # a lost object, prompted anew
+    FOLLOWED = "followed"  # an object that is followed already
+    DOUBLE = "double"  # found twice on one frame
+    WAITING = "waiting"  # not seen often enough in a row
+    LABEL = "label"  # not one of the labels
+    UNSURE = "unsure"  # below minimum_score
+    SMALL = "small"
+    LARGE = "large"
+    OUTSIDE = "outside"  # not in the region
+    BORDER = "border"  # not in the picture as a whole
+    LEFT_ALONE = "left_alone"  # removed by somebody, or could not be held
+    FULL = "full"  # max_objects, maximum_objects or the looks' own limit
+    REJECTED = "rejected"  # the tracker refused the prompt
+    UNCLEAR = "unclear"  # the tracker found something else there
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """A frame that was looked at; ``objects`` are those followed on it, also hidden ones.
+
+    ``image`` is None where the picture is not at hand any more; ``time_ns`` is by one clock.
+    """
+
+    frame_index: int
+    session_id: str
+    time_ns: int
+    width: int
+    height: int
+    objects: tuple[ObjectResult, ...]
+    image: ImageArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, and how many detections were judged otherwise."""
+
+    starts: tuple[Detection, ...] = ()
+    finds: tuple[tuple[int, Detection], ...] = ()
+    removals: tuple[int, ...] = ()
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+
+
+class StartPolicy:
+    """Judges the looks of one stream, in their order; used by one thread at a time."""
+
+    def __init__(self, config: StarterConfig, max_objects: int, keep_off_border: bool) -> None:
+        self._config = config
+        self._max_objects = max_objects
+        self._keep_off_border = keep_off_border
+        self._region = np.array(config.region, dtype=np.float32).reshape(-1, 2)
+        self._candidates = Candidates()
+        self._left_alone = LeftAlone()
+        self._places = Places()
+        self._own: set[int] = set()
+        self._session_id: str | None = None
+
+    @property
+    def own(self) -> frozenset[int]:
+        """The objects followed now that it started."""
+        return frozenset(self._own)
+
+    def decide(self, detections: Sequence[Detection], frame: FrameFacts) -> Decision:
+        """Judge the detections on a frame."""
+        verdicts: Counter[Verdict] = Counter()
+        usable = [each for each in detections if self._is_usable(each, frame, verdicts)]
+        usable, doubles = without_doubles(usable)
+        verdicts[Verdict.DOUBLE] += doubles
+        seen = self._observe(frame)
+        new = self._not_followed(usable, seen, verdicts)
+        left_alone = self._left_alone.among(new, frame.time_ns)
+        verdicts[Verdict.LEFT_ALONE] += len(left_alone)
+        new = [each for index, each in enumerate(new) if index not in left_alone]
+        finds, starts = self._judge_new(new, frame, verdicts)
+        return Decision(tuple(starts), tuple(finds), self._too_long_gone(frame), +verdicts)
+
+    def missed(self) -> None:
+        """A frame could not be judged: what was seen before is not seen in a row."""
+        self._candidates.clear()
+
+    def started(self, object_id: int) -> None:
+        """A start was applied: it is an object of ours until it is gone."""
+        self._own.add(object_id)
+
+    def unclear(self, detection: Detection, time_ns: int) -> None:
+        """What the tracker found there was something else: not again for a moment."""
+        self._left_alone.add(
+            detection.box_xyxy, detection.label, time_ns, seconds_to_ns(UNCLEAR_FOR_S)
+        )
+
+    # One step after the other.
+
+    def _is_usable(
+        self, detection: Detection, frame: FrameFacts, verdicts: Counter[Verdict]
+    ) -> bool:
+        config = self._config
+        picture_area = frame.width * frame.height
+        verdict = None
+        if config.labels and detection.label not in config.labels:
+            verdict = Verdict.LABEL
+        elif detection.score < config.minimum_score:
+            verdict = Verdict.UNSURE
+        elif detection.area < config.minimum_area * picture_area:
+            verdict = Verdict.SMALL
+        elif detection.area > config.maximum_area * picture_area:
+            verdict = Verdict.LARGE
+        elif self._region.size and not self._in_region(detection):
+            verdict = Verdict.OUTSIDE
+        if verdict is not None:
+            verdicts[verdict] += 1
+        return verdict is None
+
+    def _in_region(self, detection: Detection) -> bool:
+        return bool(cv2.pointPolygonTest(self._region, middle(detection.box_xyxy), False) >= 0)
+
+    def _observe(self, frame: FrameFacts) -> list[Seen]:
+        """Know what is followed now; what was removed since the last look is left alone."""
+        if frame.session_id != self._session_id:
+            self._candidates.clear()
+            self._places.restart_waiting(frame.time_ns)
+            self._session_id = frame.session_id
+        seen = [
+            Seen(each.track.object_id, each.label, each.track.box_xyxy, each.track.crop)
+            for each in frame.objects
+            if each.track.state is TrackState.VISIBLE and each.track.area > 0
+        ]
+        live = {each.track.object_id for each in frame.objects}
+        self._own &= live
+        for place in self._places.observe(live, seen, frame.image, frame.time_ns):
+            if place.hidden_since_ns is None:
+                for_ns = seconds_to_ns(self._config.ignore_removed_s)
+                self._left_alone.add(place.box_xyxy, place.label, frame.time_ns, for_ns)
+        return seen
+
+    def _not_followed(
+        self, detections: Sequence[Detection], seen: Sequence[Seen], verdicts: Counter[Verdict]
+    ) -> list[Detection]:
+        owners = followed(detections, seen, self._config.match_iou)
+        new = [each for each, owner in zip(detections, owners, strict=True) if owner is None]
+        verdicts[Verdict.FOLLOWED] += len(detections) - len(new)
+        return new
+
+    def _judge_new(
+        self, new: Sequence[Detection], frame: FrameFacts, verdicts: Counter[Verdict]
+    ) -> tuple[list[tuple[int, Detection]], list[Detection]]:
+        finds: list[tuple[int, Detection]] = []
+        starts: list[Detection] = []
+        hits = self._candidates.observe(new)
+        lost = self._lost_objects(new, frame)
+        free = self._free_places(len(frame.objects))
+        for index, detection in enumerate(new):
+            if hits[index] < self._config.minimum_hits or lost.get(index) == ():
+                verdicts[Verdict.WAITING] += 1
+            elif self._keep_off_border and _touches_border(detection, frame):
+                verdicts[Verdict.BORDER] += 1
+            elif index in lost:
+                finds.append((lost[index][0], detection))
+            elif len(starts) >= free:
+                verdicts[Verdict.FULL] += 1
+            else:
+                starts.append(detection)
+        return finds, starts
+
+    def _lost_objects(
+        self, new: Sequence[Detection], frame: FrameFacts
+    ) -> dict[int, tuple[int, ...]]:
+        """The detections that are hidden objects: the id of the one that it must be.
+
+        Empty for one that may come back by itself still. Where one detection may be several
+        objects, or several detections one object, nothing is said: they are new things.
+        """
+        if not self._config.find_lost:
+            return {}
+        choices = [self._places.lost_here(each, frame.image, frame.time_ns) for each in new]
+        wanted = Counter(object_id for each in choices for object_id in each)
+        wait_ns = seconds_to_ns(self._config.lost_wait_s)
+        lost: dict[int, tuple[int, ...]] = {}
+        for index, choice in enumerate(choices):
+            if len(choice) == 1 and wanted[choice[0]] == 1:
+                waited = self._places.hidden_for_ns(choice[0], frame.time_ns) >= wait_ns
+                lost[index] = (choice[0],) if waited else ()
+        return lost
+
+    def _free_places(self, followed_now: int) -> int:
+        free = self._max_objects - followed_now
+        if self._config.maximum_objects is not None:
+            free = min(free, self._config.maximum_objects - len(self._own))
+        return max(0, min(free, STARTS_PER_LOOK))
+
+    def _too_long_gone(self, frame: FrameFacts) -> tuple[int, ...]:
+        limit_ns = seconds_to_ns(self._config.remove_lost_s)
+        if not limit_ns:
+            return ()
+        return tuple(
+            object_id
+            for object_id in sorted(self._own)
+            if self._places.hidden_for_ns(object_id, frame.time_ns) >= limit_ns
+        )
+
+
+def _touches_border(detection: Detection, frame: FrameFacts) -> bool:
+    margin = BORDER * max(frame.width, frame.height)
+    x0, y0, x1, y1 = detection.box_xyxy
+    right, bottom = frame.width - margin, frame.height - margin
+    return x0 < margin or y0 < margin or x1 > right or y1 > bottom

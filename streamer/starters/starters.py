@@ -1,0 +1,164 @@
+"""The starters of all streams: a sink that shows each stream's frames to its starter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from streamer.config import MaskletConfig, StreamConfig
+from streamer.errors import ControlError, UnknownStreamError
+from streamer.metrics import Metrics
+from streamer.starters.detection import Detection
+from streamer.starters.looks import BoxLooks, PictureLooks
+from streamer.starters.make import MakeStarter, keeps_off_border, make_starter, rate_hz
+from streamer.starters.policy import StartPolicy
+from streamer.starters.settings import StarterConfig
+from streamer.starters.stream_starter import ObjectCommands, StarterState, StreamStarter
+from streamer.timing import Clock, seconds_to_ns
+from streamer.types import FrameMoment, FrameResult, Published, StreamState, StreamStatus
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A stream's starter, and the settings that it was begun with."""
+
+    config: StarterConfig
+    max_objects: int
+    starter: StreamStarter
+    boxes: BoxLooks | None
+    task: asyncio.Task[None]
+
+
+class Starters:
+    """Begins a stream's starter with its first frame and ends it with the stream.
+
+    Used on the event loop. Other settings of a stream begin its starter anew. Bound: one starter
+    a stream, of the streams that run.
+    """
+
+    name = "starters"
+
+    def __init__(
+        self,
+        config: MaskletConfig,
+        *,
+        streams: Callable[[], Mapping[str, StreamConfig]],
+        objects: Callable[[], ObjectCommands],
+        metrics: Metrics,
+        clock: Clock,
+        make: MakeStarter = make_starter,
+    ) -> None:
+        """``streams`` are the settings of those that run; ``make`` makes starters from theirs."""
+        self._usual = config.starter
+        self._history_ns = seconds_to_ns(config.history.duration_s)
+        self._streams = streams
+        self._objects = objects
+        self._metrics = metrics
+        self._clock = clock
+        self._make = make
+        self._random = Random()
+        self._running: dict[str, _Running] = {}
+
+    def state(self, stream_id: str) -> StarterState | None:
+        """How a stream's starter does; None for one that has none, or no frame yet."""
+        running = self._running.get(stream_id)
+        return None if running is None else running.starter.state()
+
+    def offer(self, stream_id: str, moment: FrameMoment, detections: Sequence[Detection]) -> bool:
+        """Boxes from outside, for a frame of a moment ago; False if they replace others.
+
+        Raises ``ControlError`` for a stream that takes none and a frame that is not known.
+        """
+        stream = self._streams().get(stream_id)
+        if stream is None:
+            known = ", ".join(self._streams()) or "none"
+            raise UnknownStreamError(f"there is no stream {stream_id!r}; streams here: {known}")
+        kind = self._config_of(stream).kind
+        if kind != "boxes":
+            raise ControlError(
+                f"stream {stream_id} takes no boxes: its starter.kind is {kind}, not boxes"
+            )
+        running = self._running.get(stream_id)
+        if running is None or running.boxes is None:
+            raise ControlError(f"stream {stream_id}: no frame was tracked yet")
+        return running.boxes.offer(moment, detections)
+
+    # As a sink.
+
+    async def start(self) -> None:
+        """Nothing to open: starters begin with their streams."""
+
+    def wants(self, item: Published) -> bool:
+        """Frames, and the end of streams."""
+        return isinstance(item, FrameResult) or (
+            isinstance(item, StreamStatus) and item.state is StreamState.STOPPED
+        )
+
+    async def publish(self, item: Published) -> None:
+        """Show a frame to the stream's starter."""
+        if isinstance(item, StreamStatus):
+            self._end(item.stream_id)
+            return
+        assert isinstance(item, FrameResult), "not wanted"
+        stream_id = item.frame.stream_id
+        stream = self._streams().get(stream_id)
+        if stream is None:
+            return
+        running = self._running.get(stream_id)
+        config = self._config_of(stream)
+        if running is not None and (running.config, running.max_objects) != (
+            config,
+            stream.max_objects,
+        ):
+            self._end(stream_id)
+            running = None
+        if running is None and config.kind != "none":
+            running = self._running[stream_id] = self._begin(stream_id, config, stream.max_objects)
+        if running is not None:
+            running.starter.see(item)
+
+    async def close(self) -> None:
+        """End all of them; a thread that is in a look ends by itself."""
+        tasks = [running.task for running in self._running.values()]
+        for stream_id in tuple(self._running):
+            self._end(stream_id)
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # Inside.
+
+    def _config_of(self, stream: StreamConfig) -> StarterConfig:
+        return self._usual if stream.starter is None else stream.starter
+
+    def _begin(self, stream_id: str, config: StarterConfig, max_objects: int) -> _Running:
+        boxes = BoxLooks(self._history_ns) if config.kind == "boxes" else None
+        looks = boxes or PictureLooks(lambda: self._make(config), rate_hz(config))
+        starter = StreamStarter(
+            stream_id,
+            config,
+            looks,
+            StartPolicy(config, max_objects, keeps_off_border(config)),
+            objects=self._objects(),
+            metrics=self._metrics,
+            clock=self._clock,
+            random=self._random,
+        )
+        task = asyncio.create_task(starter.run(), name=f"starter-{stream_id}")
+        task.add_done_callback(_report_failure)
+        return _Running(config, max_objects, starter, boxes, task)
+
+    def _end(self, stream_id: str) -> None:
+        running = self._running.pop(stream_id, None)
+        if running is not None:
+            running.task.cancel()
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """Say it when a starter's own task ended by a mistake of ours: it would be missed."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("%s ended by an error", task.get_name(), exc_info=task.exception())

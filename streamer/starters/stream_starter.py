@@ -1,0 +1,320 @@
+"""The starter of one stream at work: looks, judges what was found, and prompts the tracker.
+
+Runs on the event loop, beside the live path; a look is done in a thread of its own, one at a
+time. A starter that raises, hangs or returns nonsense is reported and tried again later; the
+stream does not feel it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Protocol
+
+from streamer.backoff import Backoff
+from streamer.config import ReconnectConfig
+from streamer.errors import ControlError, StandsStillError, StarterError
+from streamer.logs import stream_logger
+from streamer.metrics import Metrics
+from streamer.prompts import PromptOutcome
+from streamer.security import redact
+from streamer.starters.detection import Detection, checked
+from streamer.starters.geometry import iou
+from streamer.starters.looks import Look, Looks
+from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
+from streamer.starters.settings import StarterConfig
+from streamer.threads import start_thread
+from streamer.timing import Clock, ns_to_seconds
+from streamer.types import FrameMoment, FrameResult
+from tracker.types import Prompt, TrackState
+
+STARTER_THREAD_PREFIX = "starter-"
+# What the tracker finds must overlap the detection so much, box with box; else it is another thing.
+CLEAR_IOU = 0.2
+_BACKOFF = ReconnectConfig(initial_s=1.0, maximum_s=60.0, reset_after_s=0.0)
+_logger = logging.getLogger(__name__)
+
+
+class ObjectCommands(Protocol):
+    """What a starter asks of a stream's objects (``streamer.objects.Objects``)."""
+
+    def next_id(self, stream_id: str) -> int:
+        """The smallest id that was never used in this stream."""
+
+    async def prompt(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        label: str | None = None,
+        *,
+        moment: FrameMoment | None = None,
+    ) -> PromptOutcome:
+        """Apply a prompt on the frame that is meant."""
+
+    async def remove(self, stream_id: str, object_id: int) -> None:
+        """Stop following an object."""
+
+
+class StarterStanding(StrEnum):
+    """How a starter does."""
+
+    WAITING = "waiting"  # for the first look
+    LOOKING = "looking"
+    STANDING_STILL = "standing_still"  # it cannot tell now
+    FAILING = "failing"  # it raised, and is tried again
+    STUCK = "stuck"  # it does not return
+
+
+@dataclass(frozen=True, slots=True)
+class StarterState:
+    """What can be told of a stream's starter; the counts are since it began."""
+
+    kind: str
+    standing: StarterStanding
+    reason: str | None
+    looks: int
+    started: int
+    found: int
+    object_ids: tuple[int, ...]
+
+
+class StreamStarter:
+    """One stream's starter. ``run`` is its task; ``see`` is told of every tracked frame."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        config: StarterConfig,
+        looks: Looks,
+        policy: StartPolicy,
+        *,
+        objects: ObjectCommands,
+        metrics: Metrics,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.stream_id = stream_id
+        self._config = config
+        self._looks = looks
+        self._policy = policy
+        self._objects = objects
+        self._metrics = metrics
+        self._clock = clock
+        self._random = random
+        self._backoff = Backoff(_BACKOFF, random)
+        self._log = stream_logger(_logger, stream_id)
+        self._standing = StarterStanding.WAITING
+        self._reason: str | None = None
+        self._looked = self._started = self._found = 0
+        self._latest: FrameResult | None = None
+
+    def see(self, result: FrameResult) -> None:
+        """A frame was tracked."""
+        self._latest = result
+        self._looks.see(result)
+
+    def state(self) -> StarterState:
+        """How it does."""
+        return StarterState(
+            kind=self._config.kind,
+            standing=self._standing,
+            reason=self._reason,
+            looks=self._looked,
+            started=self._started,
+            found=self._found,
+            object_ids=tuple(sorted(self._policy.own)),
+        )
+
+    async def run(self) -> None:
+        """Look until cancelled. A thread that is in a look then ends by itself."""
+        while True:
+            look = await self._looks.next()
+            decision = await self._judged(look)
+            if decision is None:
+                continue
+            for verdict, count in decision.verdicts.items():
+                self._count(verdict, count)
+            await self._carry_out(decision, look.frame)
+
+    # A look.
+
+    async def _judged(self, look: Look) -> Decision | None:
+        """What a look comes to; None if it came to nothing, which is told and waited for."""
+        decisions: list[Decision] = []
+        frame = look.frame
+
+        def judge() -> None:
+            found = checked(look.find(), frame.height, frame.width)
+            decisions.append(self._policy.decide(found, frame))
+
+        began_ns = self._clock.monotonic_ns()
+        ended = start_thread(f"{STARTER_THREAD_PREFIX}{self.stream_id}", judge)
+        await asyncio.wait({ended}, timeout=self._config.timeout_s)
+        if not ended.done():
+            await self._wait_for_stuck(ended)
+            return None
+        self._metrics.starter_look_seconds.observe(
+            ns_to_seconds(self._clock.monotonic_ns() - began_ns)
+        )
+        error = ended.exception()
+        if error is not None:
+            await self._not_looked(error)
+            return None
+        self._looked += 1
+        self._looked_with("looked")
+        self._is(StarterStanding.LOOKING, None)
+        self._backoff = Backoff(_BACKOFF, self._random)
+        return decisions[0]
+
+    async def _wait_for_stuck(self, ended: asyncio.Future[None]) -> None:
+        """A second thread would only hang beside the first: wait, as long as it takes."""
+        self._looked_with("timeout")
+        reason = (
+            f"a look takes more than starter.timeout_s ({self._config.timeout_s:g} s); nothing is "
+            "started until it ends"
+        )
+        self._is(StarterStanding.STUCK, reason)
+        await asyncio.wait({ended})
+        ended.exception()  # of no interest any more
+        self._policy.missed()
+        self._looks.failed()
+
+    async def _not_looked(self, error: BaseException) -> None:
+        self._policy.missed()
+        if isinstance(error, StandsStillError):
+            self._looked_with("standing_still")
+            self._is(StarterStanding.STANDING_STILL, str(error))
+            return
+        self._looks.failed()
+        self._looked_with("failed")
+        # What is no StarterError is a mistake in somebody's starter, or in a library under it.
+        is_ours = isinstance(error, StarterError)
+        reason = redact(str(error) if is_ours else f"{type(error).__name__}: {error}")
+        if self._is(StarterStanding.FAILING, reason) and not is_ours:
+            self._log.error("the starter raised", exc_info=error)
+        await asyncio.sleep(self._backoff.next_delay_s(0.0))
+
+    def _is(self, standing: StarterStanding, reason: str | None) -> bool:
+        """Take in how it does, telling what is new; whether it is another state."""
+        changed = standing is not self._standing
+        self._standing, self._reason = standing, reason
+        if changed and standing in (StarterStanding.FAILING, StarterStanding.STUCK):
+            self._log.warning("the starter (%s) starts nothing: %s", self._config.kind, reason)
+        elif changed:
+            self._log.info(
+                "the starter (%s) is %s%s",
+                self._config.kind,
+                standing,
+                f": {reason}" * bool(reason),
+            )
+        return changed
+
+    # What comes of it.
+
+    async def _carry_out(self, decision: Decision, frame: FrameFacts) -> None:
+        for object_id in decision.removals:
+            await self._remove(object_id, "out of sight for long")
+        starts = [each for each in decision.starts if not self._was_started_meanwhile(each, frame)]
+        self._count(Verdict.FOLLOWED, len(decision.starts) - len(starts))
+        found = await self._prompt([each for _, each in decision.finds], frame, decision.finds)
+        begun = await self._prompt(starts, frame)
+        for detection, outcome in found:
+            self._judge_find(detection, outcome)
+        for detection, outcome in begun:
+            await self._judge_start(detection, outcome, frame)
+        for _, outcome in (*found, *begun):
+            if outcome is not None and outcome.latest_frame_index is not None:
+                self._looks.only_after(outcome.latest_frame_index)
+
+    def _was_started_meanwhile(self, detection: Detection, frame: FrameFacts) -> bool:
+        """Whether somebody prompted it since the frame that was looked at."""
+        known = {each.track.object_id for each in frame.objects}
+        return any(
+            each.track.object_id not in known
+            and iou(each.track.box_xyxy, detection.box_xyxy) >= self._config.match_iou
+            for each in (self._latest.objects if self._latest is not None else ())
+        )
+
+    async def _prompt(
+        self,
+        detections: Sequence[Detection],
+        frame: FrameFacts,
+        lost: Sequence[tuple[int, Detection]] = (),
+    ) -> list[tuple[Detection, PromptOutcome | None]]:
+        """Prompt all at once, new ids or those of ``lost`` objects: one correction takes them."""
+        moment = FrameMoment(frame_index=frame.frame_index, session_id=frame.session_id)
+        tasks = []
+        for index, detection in enumerate(detections):
+            object_id = lost[index][0] if lost else self._objects.next_id(self.stream_id)
+            prompt = _prompt_of(object_id, detection, frame)
+            tasks.append(asyncio.create_task(self._outcome(prompt, detection, moment)))
+            await asyncio.sleep(0)  # let it begin: that takes the id, and the next one is another
+        return list(zip(detections, await asyncio.gather(*tasks), strict=True))
+
+    async def _outcome(
+        self, prompt: Prompt, detection: Detection, moment: FrameMoment
+    ) -> PromptOutcome | None:
+        label = detection.label or self._config.label
+        try:
+            return await self._objects.prompt(self.stream_id, prompt, label, moment=moment)
+        except ControlError as error:  # the stream is gone, or the tracker busy
+            self._log.info("object %d was not started: %s", prompt.object_id, error)
+            return None
+
+    def _judge_find(self, detection: Detection, outcome: PromptOutcome | None) -> None:
+        if outcome is None or not outcome.applied:
+            self._count(Verdict.REJECTED)
+        elif _is_clear(outcome, detection):
+            self._found += 1
+            self._count(Verdict.FOUND)
+            self._log.info("object %d was lost and is found again", outcome.object_id)
+        else:
+            self._count(Verdict.UNCLEAR)
+
+    async def _judge_start(
+        self, detection: Detection, outcome: PromptOutcome | None, frame: FrameFacts
+    ) -> None:
+        if outcome is None or not outcome.applied:
+            self._count(Verdict.REJECTED)
+            self._policy.unclear(detection, frame.time_ns)
+        elif _is_clear(outcome, detection):
+            self._started += 1
+            self._count(Verdict.STARTED)
+            self._policy.started(outcome.object_id)
+        else:
+            self._count(Verdict.UNCLEAR)
+            self._policy.unclear(detection, frame.time_ns)
+            await self._remove(outcome.object_id, "the tracker finds something else there")
+
+    async def _remove(self, object_id: int, why: str) -> None:
+        self._log.info("object %d is removed: %s", object_id, why)
+        try:
+            await self._objects.remove(self.stream_id, object_id)
+        except ControlError as error:  # removed by somebody else, or the tracker busy: next time
+            self._log.info("object %d was not removed: %s", object_id, error)
+
+    def _count(self, verdict: Verdict, count: int = 1) -> None:
+        self._metrics.starter_detections.labels(self.stream_id, verdict).inc(count)
+
+    def _looked_with(self, result: str) -> None:
+        self._metrics.starter_looks.labels(self.stream_id, result).inc()
+
+
+def _prompt_of(object_id: int, detection: Detection, frame: FrameFacts) -> Prompt:
+    if detection.crop is not None:
+        return Prompt(object_id, mask=detection.mask(frame.height, frame.width))
+    return Prompt(object_id, box_xyxy=detection.box_xyxy)
+
+
+def _is_clear(outcome: PromptOutcome, detection: Detection) -> bool:
+    """Whether the tracker's mask on the frame that was looked at is of what was detected."""
+    track = outcome.track
+    return (
+        track is not None
+        and track.state is TrackState.VISIBLE
+        and iou(track.box_xyxy, detection.box_xyxy) >= CLEAR_IOU
+    )
