@@ -11,7 +11,8 @@ C hidden width, c memory width.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +21,51 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from tracker.config import ModelConfig
+from tracker.engine.memory_shapes import MemoryShape, MemoryShapes
 from tracker.errors import CapacityError
 from tracker.host_arrays import on_device
 
 IntArray = npt.NDArray[np.int64]
+Number = TypeVar("Number", np.int64, np.bool_)
 EMPTY = -(1 << 62)  # a frame number that no session reaches, and no age overflows with
 
 # A conditioning pointer grows older without end, far beyond any clip of the training. From here
 # on it counts as this old; the sine code of older ages carries no order the network has seen.
 LARGEST_POINTER_AGE = 256
+
+
+class Places(NamedTuple):
+    """Where in the bank N objects have what they remember; on the host.
+
+    ``column_NF``: columns of spatial memories, ``temporal_NF`` the row of ``maskmem_tpos_enc``
+    of each. ``pointer_column_NP``, ``age_NP`` in frames. ``valid_NF`` and ``pointer_valid_NP``:
+    which of them are real; these come first in every row.
+    """
+
+    slot_N: IntArray
+    column_NF: IntArray
+    temporal_NF: IntArray
+    valid_NF: npt.NDArray[np.bool_]
+    pointer_column_NP: IntArray
+    age_NP: IntArray
+    pointer_valid_NP: npt.NDArray[np.bool_]
+
+    @property
+    def counts(self) -> tuple[IntArray, IntArray]:
+        """How many spatial memories and pointers each row really has."""
+        return self.valid_NF.sum(axis=1), self.pointer_valid_NP.sum(axis=1)
+
+    def chosen(self, row_R: IntArray, frames: int, pointers: int) -> Places:
+        """Some rows, each with so many spatial memories and pointers: cut, or padded."""
+        return Places(
+            self.slot_N[row_R],
+            _as_wide(self.column_NF[row_R], frames),
+            _as_wide(self.temporal_NF[row_R], frames),
+            _as_wide(self.valid_NF[row_R], frames),
+            _as_wide(self.pointer_column_NP[row_R], pointers),
+            _as_wide(self.age_NP[row_R], pointers),
+            _as_wide(self.pointer_valid_NP[row_R], pointers),
+        )
 
 
 class Recollection(NamedTuple):
@@ -47,7 +84,8 @@ class Recollection(NamedTuple):
     pointer_valid_NP: Tensor | None
 
 
-class SlotCopy(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SlotCopy:
     """One slot as it was: which frames lay where, and what they left."""
 
     spatial_frame_F: IntArray
@@ -75,7 +113,9 @@ class MemoryBank:
     full set of conditioning memories loses its oldest but the first.
     """
 
-    def __init__(self, config: ModelConfig, capacity: int, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, capacity: int, device: torch.device, more_memories: int = 0
+    ) -> None:
         self.capacity = capacity
         self._device = device
         self._window = config.recent_memories
@@ -85,7 +125,7 @@ class MemoryBank:
         self._pointer_ring = self._pointer_window + 1
         tokens = config.grid_size**2
         dtype: torch.dtype = getattr(torch, config.memory_dtype)
-        frames = self._conditioning + self._ring
+        frames = self._conditioning + more_memories + self._ring
         pointers = self._conditioning + self._pointer_ring
         self._spatial_KFLc = torch.zeros(
             capacity, frames, tokens, config.memory_dim, dtype=dtype, device=device
@@ -99,6 +139,12 @@ class MemoryBank:
     def bytes(self) -> int:
         """Device memory held, whether in use or not."""
         return self._spatial_KFLc.nbytes + self._pointer_KPC.nbytes
+
+    @property
+    def shapes(self) -> MemoryShapes:
+        """How much an object can remember, for a batch of fixed shapes."""
+        others = self._spatial_frame.shape[1] - self._conditioning - self._ring
+        return MemoryShapes.of(self._window, self._pointer_window, self._conditioning, others)
 
     @property
     def free_slots(self) -> int:
@@ -198,6 +244,10 @@ class MemoryBank:
 
     def read(self, slot_N: IntArray, frame_N: IntArray) -> Recollection:
         """Recall what lies before ``frame_N``: every conditioning memory and both windows."""
+        return self.fetch(self.find(slot_N, frame_N))
+
+    def find(self, slot_N: IntArray, frame_N: IntArray) -> Places:
+        """Where what ``read`` recalls is; known on the host."""
         spatial = self._choose(self._spatial_frame, slot_N, frame_N, self._window)
         pointer = self._choose(self._pointer_frame, slot_N, frame_N, self._pointer_window)
         temporal_index = np.where(
@@ -206,14 +256,40 @@ class MemoryBank:
         temporal_index[~spatial.valid_NF] = 0
         pointer_age = np.minimum(pointer.age_NF, LARGEST_POINTER_AGE)
         pointer_age[~pointer.valid_NF] = 0
-        slot = self._tensor(slot_N)[:, None]
+        return Places(
+            slot_N,
+            spatial.column_NF,
+            temporal_index,
+            spatial.valid_NF,
+            pointer.column_NF,
+            pointer_age,
+            pointer.valid_NF,
+        )
+
+    def blank(self, shape: MemoryShape, rows: int) -> Places:
+        """Places of this shape, all of them the first one of the first slot."""
+        spatial, pointer = (rows, shape.frames), (rows, shape.pointers)
+        return Places(
+            np.zeros(rows, np.int64),
+            np.zeros(spatial, np.int64),
+            np.zeros(spatial, np.int64),
+            np.ones(spatial, np.bool_),
+            np.zeros(pointer, np.int64),
+            np.zeros(pointer, np.int64),
+            np.ones(pointer, np.bool_),
+        )
+
+    def fetch(self, places: Places) -> Recollection:
+        """What lies in these places."""
+        slot = self._tensor(places.slot_N)[:, None]
+        valid_NF, pointer_valid_NP = places.valid_NF, places.pointer_valid_NP
         return Recollection(
-            self._spatial_KFLc[slot, self._tensor(spatial.column_NF)],
-            self._tensor(temporal_index),
-            self._pointer_KPC[slot, self._tensor(pointer.column_NF)],
-            self._tensor(pointer_age),
-            None if spatial.valid_NF.all() else self._tensor(spatial.valid_NF),
-            None if pointer.valid_NF.all() else self._tensor(pointer.valid_NF),
+            self._spatial_KFLc[slot, self._tensor(places.column_NF)],
+            self._tensor(places.temporal_NF),
+            self._pointer_KPC[slot, self._tensor(places.pointer_column_NP)],
+            self._tensor(places.age_NP),
+            None if valid_NF.all() else self._tensor(valid_NF),
+            None if pointer_valid_NP.all() else self._tensor(pointer_valid_NP),
         )
 
     def write(
@@ -274,3 +350,9 @@ class _Choice(NamedTuple):
     column_NF: IntArray
     age_NF: IntArray
     valid_NF: npt.NDArray[np.bool_]
+
+
+def _as_wide(rows_NW: npt.NDArray[Number], width: int) -> npt.NDArray[Number]:
+    """Rows cut to a width, or filled up with zeros: no place, age 0, not real."""
+    missing = max(width - rows_NW.shape[1], 0)
+    return np.pad(rows_NW[:, :width], ((0, 0), (0, missing)))

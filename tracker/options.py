@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from tracker.engine.options import EngineOptions
 
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -17,7 +19,8 @@ class TrackerOptions:
     the low-resolution mask are filled (0: none; Meta's demo uses 8). ``non_overlap``: each pixel
     goes to the strongest object of its stream. ``corrections_condition``: a corrected frame is
     remembered for ever, like a prompted one. ``return_logits``: tracks carry their logits.
-    ``compute_dtype``: "auto" is bfloat16 on CUDA and float32 elsewhere.
+    ``compute_dtype``: "auto" is bfloat16 on CUDA and float32 elsewhere. ``engine``: how the
+    network is run.
     """
 
     max_objects: int = 64
@@ -27,6 +30,7 @@ class TrackerOptions:
     corrections_condition: bool = False
     return_logits: bool = False
     compute_dtype: ComputeDtype = "auto"
+    engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         if self.max_objects < 1:

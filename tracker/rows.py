@@ -11,14 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from tracker.decision import Decision, decide, decide_mask_prompt
-from tracker.decoding import decode
+from tracker.engine.engine import Engine
 from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device
 from tracker.memory_bank import MemoryBank
-from tracker.model import ImageFeatures, Sam2
+from tracker.model import ImageFeatures
 from tracker.prompts import PreparedPrompt
 from tracker.session import Session
 
@@ -41,8 +40,9 @@ class Row:
 class RowDecider:
     """Takes rows through memory attention and mask decoder; changes nothing that is kept."""
 
-    def __init__(self, model: Sam2, bank: MemoryBank, device: torch.device) -> None:
-        self._model = model
+    def __init__(self, engine: Engine, bank: MemoryBank, device: torch.device) -> None:
+        self._engine = engine
+        self._model = engine.model
         self._bank = bank
         self._device = device
 
@@ -79,20 +79,20 @@ class RowDecider:
 
     def _decide_kind(self, kind: str, rows: list[Row], features: ImageFeatures) -> Decision:
         model = self._model
-        image_N = images_of(rows, self._device)
-        own = features.select(image_N)
-        if kind == "mask":
-            return self._decide_masks(rows, own)
+        image_N = images_of(rows)
         if kind in ("tracked", "corrected"):
             slot_N, frame_N = places_of(rows)
-            memory = model.memory_tokens(*self._bank.read(slot_N, frame_N))
-            conditioned = model.attend(features.stride16_BCHW, memory, image_N)
-        else:
+            conditioned = self._engine.attend(
+                features.stride16_BCHW, self._bank, slot_N, frame_N, image_N
+            )
+            if kind == "tracked":
+                output = self._engine.decode_unprompted(conditioned, features, image_N)
+                return decide(model, output, True, False)
+        own = features.select(on_device(image_N, self._device))
+        if kind == "mask":
+            return self._decide_masks(rows, own)
+        if kind != "corrected":
             conditioned = model.attend(own.stride16_BCHW, None)
-        if kind == "tracked":
-            prompt = model.no_prompt(len(rows), self._device)
-            return decide(model, decode(model, conditioned, own, prompt), True, False)
-
         points = np.stack([row.prompt.points_K2 for row in rows if row.prompt])
         labels = np.stack([row.prompt.labels_K for row in rows if row.prompt])
         previous = None
@@ -105,7 +105,7 @@ class RowDecider:
             previous,
         )
         ambiguous = labels.shape[1] <= 1
-        return decide(model, decode(model, conditioned, own, prompt), ambiguous, True)
+        return decide(model, self._engine.decode(conditioned, own, prompt), ambiguous, True)
 
     def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
         model = self._model
@@ -115,7 +115,7 @@ class RowDecider:
         labels = torch.full((len(rows), 1), -1, device=self._device)
         prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))
         # Raw features: neither a memory nor the constant that stands for none.
-        output = decode(model, own.stride16_BCHW, own, prompt)
+        output = self._engine.decode(own.stride16_BCHW, own, prompt)
         return decide_mask_prompt(model, output, mask_N1SS)
 
 
@@ -125,6 +125,6 @@ def places_of(rows: list[Row]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     return slots, np.array([row.frame.index for row in rows], dtype=np.int64)
 
 
-def images_of(rows: list[Row], device: torch.device) -> Tensor:
+def images_of(rows: list[Row]) -> npt.NDArray[np.int64]:
     """Which image of the batch each row is of."""
-    return on_device(np.array([row.image for row in rows]), device)
+    return np.array([row.image for row in rows], dtype=np.int64)

@@ -9,8 +9,9 @@ Dimensions: B images, N objects, K points, S image size, h w mask grid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from os import PathLike
 
@@ -34,6 +35,8 @@ from tracker.config import PRESETS, ModelConfig
 from tracker.correction import Correction, unchanged_on_error
 from tracker.decision import Decision
 from tracker.decoding import store_as_computed
+from tracker.engine.calls import CallCounts
+from tracker.engine.engine import Engine
 from tracker.engine.prepared_image import PreparedImage
 from tracker.engine.warm_up import Progress, warm_up
 from tracker.history import FrameHistory, TrackedFrame
@@ -68,7 +71,8 @@ class Tracker:
         store_as_computed(self._model, self._dtype, device)
         model.fix_constants()
         self._bank = MemoryBank(model.config, self.options.max_objects, device)
-        self._decider = RowDecider(self._model, self._bank, device)
+        self._engine = Engine(self._model, self.options.engine, self._bank.shapes, device)
+        self._decider = RowDecider(self._engine, self._bank, device)
         self._sessions: set[Session] = set()
         self.calibration: ScoreCalibration | None = None  # of the predicted IoU; may be replaced
 
@@ -155,7 +159,14 @@ class Tracker:
 
         ``progress`` is told the steps done and the steps in all.
         """
-        warm_up(self, progress)
+        calls = self._engine.calls_to_warm(self._bank)
+        warm_up(self, [partial(self._call, call) for call in calls], progress)
+        self._engine.is_warm()
+
+    @property
+    def engine_counts(self) -> CallCounts:
+        """Which shapes were called and which graphs captured, before and after the warm-up."""
+        return self._engine.counts
 
     @torch.inference_mode()
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
@@ -331,9 +342,9 @@ class Tracker:
     def _encode(self, frames: list[TrackedFrame]) -> ImageFeatures:
         """Encode the images of some frames as one batch."""
         images = [frame.image for frame in frames if frame.image is not None]
-        image_B3SS = transforms.images_to_tensor(images, self.config.image_size, self.device)
+        pixels_B3SS = transforms.pixels_of(images, self.config.image_size, self.device)
         with self._autocast():
-            return self._model.encode_image(image_B3SS)
+            return self._engine.encode_image(pixels_B3SS)
 
     @staticmethod
     def _keep_features(frames: list[TrackedFrame], features: ImageFeatures) -> None:
@@ -398,11 +409,11 @@ class Tracker:
     def _encode_memories(
         self, rows: list[Row], decision: Decision, features: ImageFeatures
     ) -> Tensor:
-        spatial_NcHW = self._model.encode_memory(
+        spatial_NcHW = self._engine.encode_memory(
             features.stride16_BCHW,
             decision.memory_mask(self.config.image_size),
             decision.visible_N,
-            images_of(rows, self.device),
+            images_of(rows),
         )
         return tokens_from_grid(spatial_NcHW)
 
@@ -423,6 +434,11 @@ class Tracker:
         if row.session.has_left(row.frame):
             return True
         return self._bank.is_conditioning(row.session.slot_of(row.object_id), row.frame.index)
+
+    @torch.inference_mode()
+    def _call(self, call: Callable[[], object]) -> None:
+        with self._autocast():
+            call()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)

@@ -26,12 +26,23 @@ def images_to_tensor(
     images: Sequence[npt.NDArray[np.uint8] | PreparedImage], size: int, device: torch.device
 ) -> Tensor:
     """RGB uint8 (H, W, 3), each of any size, or prepared -> normalised float32 (B, 3, S, S)."""
+    return normalised(pixels_of(images, size, device))
+
+
+def pixels_of(
+    images: Sequence[npt.NDArray[np.uint8] | PreparedImage], size: int, device: torch.device
+) -> Tensor:
+    """RGB uint8 (H, W, 3), each of any size, or prepared -> resized uint8 (B, 3, S, S)."""
     ready = [
         image if isinstance(image, PreparedImage) else prepare_image(image, size, device)
         for image in images
     ]
-    pixels_B3SS = torch.cat([image.pixels_13SS for image in ready])
-    scale, offset = _normalisation(device)
+    return torch.cat([image.pixels_13SS for image in ready])
+
+
+def normalised(pixels_B3SS: Tensor) -> Tensor:
+    """RGB uint8 -> float32 as the network takes it."""
+    scale, offset = _normalisation(pixels_B3SS.device)
     return pixels_B3SS * scale + offset
 
 

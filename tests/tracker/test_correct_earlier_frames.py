@@ -168,7 +168,7 @@ def test_catching_up_that_fails_changes_nothing(
     for session in (failing, plain):
         for index in range(9):
             step(tracker, session, index, *([click(1)] if live and index == 0 else []))
-    remember = Sam2.encode_memory
+    remember = Sam2.finish_memory
     calls = itertools.count()
 
     def fails_at_the_third(self: Sam2, *arguments: torch.Tensor) -> torch.Tensor:
@@ -177,7 +177,7 @@ def test_catching_up_that_fails_changes_nothing(
         return remember(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Sam2, "encode_memory", fails_at_the_third)
+        patch.setattr(Sam2, "finish_memory", fails_at_the_third)
         with pytest.raises(RuntimeError, match="no memory left"):
             tracker.correct(failing, [click(1, 50, 9)], 1)
     assert failing.object_ids == plain.object_ids

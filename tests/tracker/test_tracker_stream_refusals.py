@@ -76,7 +76,7 @@ def test_bad_prompt_is_refused_with_the_object_and_nothing_changes(name: str) ->
 
 AFTER_ENCODING = [
     (Sam2, "decode"),
-    (Sam2, "encode_memory"),
+    (Sam2, "finish_memory"),
     (tracker.tracker, "tracks_of"),
     (MemoryBank, "write"),
 ]

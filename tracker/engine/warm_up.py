@@ -5,7 +5,8 @@ The first call of everything is slow: libraries load, kernels are chosen, tables
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,21 +23,32 @@ Progress = Callable[[int, int], None]
 _FRAMES = 3
 
 
-def warm_up(tracker: Tracker, progress: Progress | None = None) -> None:
-    """Follow an object through a few grey frames in a session that is closed again.
+def warm_up(
+    tracker: Tracker, calls: Sequence[Callable[[], object]], progress: Progress | None = None
+) -> None:
+    """Make these calls, those of fixed shapes; then follow an object through a few grey frames.
 
-    Nothing that is tracked is touched. Needs a free slot, and does nothing without one.
+    Nothing that is tracked is touched: the frames have a session of their own, which is closed
+    again; without a free slot they are left out.
     """
-    if not tracker.free_slots:
+    frames = _FRAMES if tracker.free_slots else 0
+    total = len(calls) + frames
+    for done, call in enumerate(chain(calls, _steps(tracker, frames)), start=1):
+        call()
+        if progress is not None:
+            progress(done, total)
+
+
+def _steps(tracker: Tracker, frames: int) -> Iterator[Callable[[], object]]:
+    if not frames:
         return
     side = tracker.config.image_size
-    grey = np.full((side, side, 3), 128, np.uint8)
+    grey = tracker.prepare(np.full((side, side, 3), 128, np.uint8))
     click = Prompt(0, points_xy=((side / 2, side / 2),), point_labels=(1,))
     session = tracker.open_session(max_objects=1)
     try:
-        for frame in range(_FRAMES):
-            tracker.step([(session, tracker.prepare(grey), [click] if frame == 0 else [])])
-            if progress is not None:
-                progress(frame + 1, _FRAMES)
+        yield lambda: tracker.step([(session, grey, [click])])
+        for _ in range(frames - 1):
+            yield lambda: tracker.step([(session, grey, [])])
     finally:
         session.close()

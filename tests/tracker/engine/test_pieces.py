@@ -1,0 +1,59 @@
+"""Rows go in pieces of fixed sizes, with little padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracker.engine.options import EngineOptions
+from tracker.engine.pieces import pieces_of, pieces_with_padding
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@pytest.mark.parametrize(
+    ("count", "pieces"),
+    [
+        (1, (1,)),
+        (3, (4,)),
+        (5, (4, 1)),
+        (7, (8,)),
+        (9, (8, 1)),
+        (13, (8, 4, 1)),
+        (64, (64,)),
+        (65, (64, 1)),
+        (200, (64, 64, 64, 8)),
+    ],
+)
+def test_pieces_are_few_and_hold_little_padding(count: int, pieces: tuple[int, ...]) -> None:
+    assert pieces_of(count, SIZES) == pieces
+
+
+@given(st.integers(1, 300))
+def test_every_row_is_in_one_piece_and_padding_repeats_the_last(count: int) -> None:
+    pieces = pieces_with_padding(count, SIZES)
+    assert np.array_equal(
+        np.concatenate([piece.row_R[: piece.real] for piece in pieces]), np.arange(count)
+    )
+    assert all(len(piece.row_R) in SIZES for piece in pieces)
+    assert all(piece.real == len(piece.row_R) for piece in pieces[:-1])
+    assert (pieces[-1].row_R[pieces[-1].real :] == count - 1).all()
+    assert sum(len(piece.row_R) for piece in pieces) <= 4 / 3 * count
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"row_sizes": (2, 4)}, "row_sizes must begin with 1 and increase"),
+        ({"image_sizes": ()}, "image_sizes must begin with 1 and increase"),
+        ({"row_sizes": (1, 4, 2)}, "row_sizes must begin with 1 and increase"),
+        ({"fixed_shapes": "yes"}, "fixed_shapes must be one of auto, on, off, got 'yes'"),
+        ({"attention": "fast"}, "attention must be one of auto, sdpa, flex, triton, got 'fast'"),
+        ({"most_graphs": 0}, "most_graphs must be at least 1, got 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EngineOptions(**options)

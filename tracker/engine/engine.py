@@ -1,0 +1,258 @@
+"""The network as a step calls it: rows in fixed shapes where that pays, graphs where there are any.
+
+It has the methods of ``tracker.model.Sam2`` and gives the same results to rounding. Rows that are
+padding are copies of a real row; what comes of them is dropped, and no row looks at another.
+Prompted rows, which are rare and differ in the number of their points, take the plain network.
+
+Dimensions: B images, N objects, C channels, c memory channels, H W token grid, S image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracker.decoding import decode
+from tracker.engine.calls import CallCounts, Calls, GraphCalls
+from tracker.engine.memory_shapes import MemoryShape, MemoryShapes, groups_of
+from tracker.engine.options import EngineOptions
+from tracker.engine.pieces import pieces_of, pieces_with_padding
+from tracker.host_arrays import on_device
+from tracker.memory_bank import IntArray, MemoryBank, Places, Recollection
+from tracker.model import DecoderOutput, ImageFeatures, Sam2
+from tracker.model.memory_attention import FrameState
+from tracker.model.prompt_encoder import PromptEmbedding
+from tracker.transforms import normalised
+
+
+class Engine:
+    """Runs a network. Made by the tracker; called from its thread, under its autocast."""
+
+    def __init__(
+        self,
+        model: Sam2,
+        options: EngineOptions,
+        shapes: MemoryShapes,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self._options = options
+        self._device = device
+        self._fixed = options.fixes_shapes(device.type)
+        self._shapes = shapes
+        graphs = self._fixed and device.type == "cuda" and options.graphs == "auto"
+        self._calls = GraphCalls(device, options.most_graphs) if graphs else Calls()
+
+    @property
+    def counts(self) -> CallCounts:
+        """Shapes and graphs so far; all zero without fixed shapes."""
+        return self._calls.counts
+
+    def encode_image(self, pixels_B3SS: Tensor) -> ImageFeatures:
+        """Normalise and encode resized images, uint8 (B, 3, S, S)."""
+        return ImageFeatures(*self._per_image("encode_image", self._encode, pixels_B3SS))
+
+    def attend(
+        self,
+        stride16_BCHW: Tensor,
+        bank: MemoryBank,
+        slot_N: IntArray,
+        frame_N: IntArray,
+        image_N: IntArray,
+    ) -> Tensor:
+        """Condition frames on what N objects remember of the time before -> (N, C, H, W).
+
+        Objects that remember equally much go together, see ``memory_shapes``.
+        """
+        begun = FrameState(
+            *self._per_image("begin_attention", self.model.begin_attention, stride16_BCHW)
+        )
+        places = bank.find(slot_N, frame_N)
+        groups = groups_of(*places.counts, self._shapes if self._fixed else None)
+        parts = [self._attend(begun, bank, places, shape, rows, image_N) for shape, rows in groups]
+        if len(parts) == 1:
+            return parts[0]
+        order_N = np.argsort(np.concatenate([rows for _, rows in groups]))
+        return torch.cat(parts)[on_device(order_N, self._device)]
+
+    def decode_unprompted(
+        self, conditioned_NCHW: Tensor, features: ImageFeatures, image_N: IntArray
+    ) -> DecoderOutput:
+        """Masks of N objects that got no prompt on this frame."""
+        own = features.select(on_device(image_N, self._device))
+        return DecoderOutput(
+            *self._per_object("decode", self._decode_unprompted, conditioned_NCHW, *own)
+        )
+
+    def decode(
+        self, conditioned_NCHW: Tensor, features: ImageFeatures, prompt: PromptEmbedding
+    ) -> DecoderOutput:
+        """Masks of N objects with their prompts; ``features`` holds the objects' own images."""
+        return decode(self.model, conditioned_NCHW, features, prompt)
+
+    def encode_memory(
+        self, stride16_BCHW: Tensor, mask_N1SS: Tensor, visible_N: Tensor, image_N: IntArray
+    ) -> Tensor:
+        """Spatial memories (N, c, H, W) from raw features and masks scaled to -10..10."""
+        (begun_BCHW,) = self._per_image("begin_memory", self._begin_memory, stride16_BCHW)
+        own_NCHW = begun_BCHW[on_device(image_N, self._device)]
+        (memory_NcHW,) = self._per_object(
+            "finish_memory", self._finish_memory, own_NCHW, mask_N1SS, visible_N
+        )
+        return memory_NcHW
+
+    def calls_to_warm(self, bank: MemoryBank) -> Sequence[Callable[[], object]]:
+        """What there is to call once, so that no shape is new in service; largest first.
+
+        Every stream has at least an object, so that there are no more images than objects.
+        Empty without fixed shapes.
+        """
+        if not self._fixed:
+            return ()
+        images = _sizes_within(self._options.image_sizes, bank.capacity)
+        rows = _sizes_within(self._options.row_sizes, bank.capacity)
+        return (
+            *(lambda size=size: self._warm_images(size) for size in images),
+            *(lambda size=size: self._warm_objects(size) for size in rows),
+            *(
+                lambda size=size, shape=shape: self._warm_attention(bank, shape, size)
+                for shape in sorted(self._shapes.all, reverse=True)
+                for size in rows
+            ),
+        )
+
+    def is_warm(self) -> None:
+        """From here on a new shape is one in service, and is counted as such."""
+        self._calls.warm = True
+
+    def _attend(
+        self,
+        begun: FrameState,
+        bank: MemoryBank,
+        places: Places,
+        shape: MemoryShape,
+        row_R: IntArray,
+        image_N: IntArray,
+    ) -> Tensor:
+        """Those of the objects that remember so much."""
+        if not self._fixed:
+            remembered = bank.fetch(places.chosen(row_R, shape.frames, shape.pointers))
+            own = begun.select(on_device(image_N[row_R], self._device))
+            return self.model.attend_memory(own, self.model.memory_tokens(*remembered))
+        parts = []
+        for piece in pieces_with_padding(len(row_R), self._options.row_sizes):
+            rows = row_R[piece.row_R]
+            remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
+            if shape.masked:
+                remembered = _with_masks(remembered)
+            own = begun.select(on_device(image_N[rows], self._device))
+            parts.append(self._attend_piece(own, remembered)[: piece.real])
+        return _joined(parts)
+
+    def _attend_piece(self, own: FrameState, remembered: Recollection) -> Tensor:
+        return self._calls("attend_memory", self._attend_memory, *own, *remembered)
+
+    def _per_image(
+        self, name: str, function: Callable[[Tensor], tuple[Tensor, ...]], images_B: Tensor
+    ) -> tuple[Tensor, ...]:
+        return self._in_pieces(name, function, self._options.image_sizes, images_B)
+
+    def _per_object(
+        self, name: str, function: Callable[..., tuple[Tensor, ...]], *rows_N: Tensor
+    ) -> tuple[Tensor, ...]:
+        return self._in_pieces(name, function, self._options.row_sizes, *rows_N)
+
+    def _in_pieces(
+        self,
+        name: str,
+        function: Callable[..., tuple[Tensor, ...]],
+        sizes: tuple[int, ...],
+        *rows_N: Tensor,
+    ) -> tuple[Tensor, ...]:
+        if not self._fixed:
+            return function(*rows_N)
+        count = rows_N[0].shape[0]
+        pieces = pieces_with_padding(count, sizes)
+        if [len(piece.row_R) for piece in pieces] == [count]:
+            return self._calls(name, function, *rows_N)
+        parts = []
+        for row_R, real in pieces:
+            row = on_device(row_R, self._device)
+            results = self._calls(name, function, *(rows[row] for rows in rows_N))
+            parts.append([result[:real] for result in results])
+        return tuple(_joined(part) for part in zip(*parts, strict=True))
+
+    # What is called with fixed shapes: functions of tensors alone, without a host wait.
+
+    def _encode(self, pixels_B3SS: Tensor) -> ImageFeatures:
+        return self.model.encode_image(normalised(pixels_B3SS))
+
+    def _attend_memory(
+        self, token_NLC: Tensor, query_NLC: Tensor, *remembered: Tensor | None
+    ) -> Tensor:
+        tokens = self.model.memory_tokens(*remembered)  # type: ignore[arg-type]
+        return self.model.attend_memory(FrameState(token_NLC, query_NLC), tokens)
+
+    def _decode_unprompted(self, conditioned_NCHW: Tensor, *levels_NCHW: Tensor) -> DecoderOutput:
+        prompt = self.model.no_prompt(conditioned_NCHW.shape[0], self._device)
+        return self.decode(conditioned_NCHW, ImageFeatures(*levels_NCHW), prompt)
+
+    def _begin_memory(self, stride16_BCHW: Tensor) -> tuple[Tensor]:
+        return (self.model.begin_memory(stride16_BCHW),)
+
+    def _finish_memory(self, *rows_N: Tensor) -> tuple[Tensor]:
+        return (self.model.finish_memory(*rows_N),)
+
+    # Inputs of the warm-up.
+
+    def _warm_images(self, size: int) -> None:
+        side = self.model.config.image_size
+        blank = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=self._device)
+        features = self.encode_image(blank)
+        self._per_image("begin_attention", self.model.begin_attention, features.stride16_BCHW)
+        self._per_image("begin_memory", self._begin_memory, features.stride16_BCHW)
+
+    def _warm_objects(self, size: int) -> None:
+        side = self.model.config.image_size
+        features = self.encode_image(
+            torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self._device)
+        )
+        image_N = np.zeros(size, np.int64)
+        conditioned = self.model.attend(features.stride16_BCHW.expand(size, -1, -1, -1), None)
+        self.decode_unprompted(conditioned, features, image_N)
+        mask = torch.zeros(size, 1, side, side, device=self._device)
+        visible = torch.ones(size, dtype=torch.bool, device=self._device)
+        self.encode_memory(features.stride16_BCHW, mask, visible, image_N)
+
+    def _warm_attention(self, bank: MemoryBank, shape: MemoryShape, size: int) -> None:
+        side = self.model.config.image_size
+        features = self.encode_image(
+            torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self._device)
+        )
+        everyone = torch.zeros(size, dtype=torch.int64, device=self._device)
+        own = self.model.begin_attention(features.stride16_BCHW).select(everyone)
+        remembered = bank.fetch(bank.blank(shape, size))
+        self._attend_piece(own, _with_masks(remembered) if shape.masked else remembered)
+
+
+def _sizes_within(sizes: tuple[int, ...], most: int) -> list[int]:
+    """The sizes that so many rows can come in, largest first."""
+    in_use = {size for count in range(1, most + 1) for size in pieces_of(count, sizes)}
+    return sorted(in_use, reverse=True)
+
+
+def _with_masks(remembered: Recollection) -> Recollection:
+    """With both masks, also where nothing happens to be padding: it is one shape."""
+    frame_valid, pointer_valid = remembered.frame_valid_NF, remembered.pointer_valid_NP
+    if frame_valid is None:
+        frame_valid = torch.ones_like(remembered.temporal_index_NF, dtype=torch.bool)
+    if pointer_valid is None:
+        pointer_valid = torch.ones_like(remembered.pointer_age_NP, dtype=torch.bool)
+    return remembered._replace(frame_valid_NF=frame_valid, pointer_valid_NP=pointer_valid)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
