@@ -1,0 +1,140 @@
+"""Every technique of the robust memory policy, on and off: what does each one pay?
+
+Rows are ``sam2``, ``robust``, and ``robust`` with one field of its options changed: a switch
+turned over, a number set to the least it may be. Each row of each category is a file; what lies
+there already, for the same clips, is read and not run again, so that a long ablation may be
+interrupted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracker.evaluation import report
+from tracker.evaluation.clips import EvaluationClip
+from tracker.evaluation.prompts import PromptKind
+from tracker.evaluation.runner import EvaluatedTracker, FrameObserver, evaluate_clip
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+LEAST = (0, 0.0, 1, 1.0)  # tried in this order
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A name, and the options of a tracker as keyword arguments of ``TrackerOptions``."""
+
+    name: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What was written for one row on one category: ``report.as_json`` of its clips."""
+
+    row: str
+    category: str
+    document: dict[str, Any]
+
+
+MakeTracker = Callable[[dict[str, Any]], EvaluatedTracker]
+RowObserver = Callable[[str, str, bool], None]
+"""(row, category, whether it was read from its file): called when it is there."""
+
+
+def ablation_rows(techniques: DataclassInstance) -> list[Row]:
+    """All rows for the options of the robust policy, of which ``techniques`` is the default."""
+    rows = [
+        Row("sam2", {"memory_policy": "sam2"}),
+        Row("robust", {"memory_policy": "robust", "robust": techniques}),
+    ]
+    rows += [
+        Row(name, {"memory_policy": "robust", "robust": changed})
+        for name, changed in variants(techniques).items()
+    ]
+    return rows
+
+
+def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
+    """The options with one field changed, by "FIELD=VALUE".
+
+    A number that is already the least it may be has no variant.
+    """
+    result: dict[str, DataclassInstance] = {}
+    for field in fields(techniques):
+        value = getattr(techniques, field.name)
+        if isinstance(value, bool):
+            choices: tuple[float, ...] = (not value,)
+        else:
+            choices = tuple(each for each in LEAST if type(each) is type(value) and each < value)
+        for choice in choices:
+            try:
+                changed = replace(techniques, **{field.name: choice})
+            except ValueError:
+                continue  # less than this option may be
+            result[f"{field.name}={choice}"] = changed
+            break
+    return result
+
+
+def run_ablation(
+    rows: Sequence[Row],
+    clips: Sequence[EvaluationClip],
+    make_tracker: MakeTracker,
+    directory: Path,
+    prompt: PromptKind,
+    label: str,
+    *,
+    identity: bool = True,
+    on_row: RowObserver | None = None,
+    on_frame: FrameObserver | None = None,
+) -> list[RowResult]:
+    """Run what is missing, row by row, and return everything.
+
+    ``label`` names what is ablated (the checkpoint); a file with another label or other clips is
+    run again.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    results = []
+    for row in rows:
+        tracker: EvaluatedTracker | None = None
+        for category in dict.fromkeys(clip.category for clip in clips):
+            chosen = [clip for clip in clips if clip.category == category]
+            made_of = {
+                "label": label,
+                "prompt": prompt,
+                "clips": [clip.name for clip in chosen],
+                "options": repr(row.options),
+            }
+            path = directory / f"{row.name} {category}.json".replace("/", "-").replace(" ", "_")
+            document = _finished(path, made_of)
+            read = document is not None
+            if document is None:
+                tracker = tracker or make_tracker(row.options)
+                scores = [evaluate_clip(tracker, clip, prompt, on_frame) for clip in chosen]
+                document = {
+                    "row": row.name,
+                    "made_of": made_of,
+                    **report.as_json(scores, category, label, prompt, identity=identity),
+                }
+                # Renamed into place: an interruption leaves no half a file.
+                partial = path.with_suffix(".partial")
+                partial.write_text(json.dumps(document, indent=1) + "\n")
+                partial.replace(path)
+            results.append(RowResult(row.name, category, document))
+            if on_row is not None:
+                on_row(row.name, category, read)
+    return results
+
+
+def _finished(path: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return document if document.get("made_of") == made_of else None

@@ -1,0 +1,125 @@
+"""An ablation as a table: each row's scores, and how far they lie from the full policy's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from tracker.evaluation.ablation import RowResult
+from tracker.evaluation.absence import Return
+from tracker.evaluation.summary import reacquired
+
+REFERENCE = "robust"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A row over all its categories, means over objects; ``by_category``: J&F (boxes: success)."""
+
+    row: str
+    by_category: dict[str, float]
+    mean: float
+    reacquired: float | None
+    switched: float | None
+    false_area: float | None
+    flicker: float | None
+    calibration_error: float | None
+
+
+def headlines(results: Iterable[RowResult]) -> list[Headline]:
+    """One headline a row, in the order of the rows."""
+    groups: dict[str, list[RowResult]] = {}
+    for result in results:
+        groups.setdefault(result.row, []).append(result)
+    return [_headline(row, group) for row, group in groups.items()]
+
+
+def table(lines: Sequence[Headline], title: str) -> Table:
+    """Every row; the small numbers are differences to the row "robust"."""
+    categories = list(dict.fromkeys(name for line in lines for name in line.by_category))
+    reference = next((line for line in lines if line.row == REFERENCE), None)
+    result = Table(title=title)
+    result.add_column("row", no_wrap=True)
+    for heading in ("J&F", *categories, "found ≤10", "switched", "false area", "flicker", "ECE"):
+        result.add_column(heading, justify="right")
+    for line in lines:
+        result.add_row(
+            line.row,
+            _against(line.mean, None if reference in (None, line) else reference.mean),
+            *(
+                _against(
+                    line.by_category.get(name),
+                    None if reference in (None, line) else reference.by_category.get(name),
+                )
+                for name in categories
+            ),
+            *(
+                "" if value is None else f"{value:.2f}"
+                for value in (line.reacquired, line.switched, line.false_area)
+            ),
+            *(
+                "" if value is None else f"{value:.3f}"
+                for value in (line.flicker, line.calibration_error)
+            ),
+            style="bold" if line.row == REFERENCE else None,
+        )
+    return result
+
+
+def as_json(lines: Sequence[Headline]) -> list[dict[str, Any]]:
+    """The rows of the table, unrounded."""
+    return [{name: getattr(line, name) for name in Headline.__dataclass_fields__} for line in lines]
+
+
+def _against(value: float | None, reference: float | None) -> str:
+    if value is None:
+        return ""
+    if reference is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} [dim]{value - reference:+.3f}[/dim]"
+
+
+def _headline(row: str, results: Sequence[RowResult]) -> Headline:
+    objects = [entry for result in results for entry in _objects(result)]
+    errors = [
+        (result.document["all"]["calibration_error"], result.document["calibration"]["count"])
+        for result in results
+        if result.document["calibration"] is not None
+    ]
+    return Headline(
+        row=row,
+        by_category={
+            result.category: float(np.mean([_quality(entry) for entry in _objects(result)]))
+            for result in results
+        },
+        mean=float(np.mean([_quality(entry) for entry in objects])),
+        reacquired=reacquired(Return(**each) for entry in objects for each in entry["returns"]),
+        switched=_mean(entry["switched"] for entry in objects),
+        false_area=_mean(
+            entry["absence"]["false_area"] for entry in objects if entry["absence"] is not None
+        ),
+        flicker=_mean(entry["flicker"] for entry in objects),
+        calibration_error=(
+            sum(error * count for error, count in errors) / sum(count for _, count in errors)
+            if errors
+            else None
+        ),
+    )
+
+
+def _objects(result: RowResult) -> list[dict[str, Any]]:
+    return [entry for clip in result.document["clips"] for entry in clip["objects"]]
+
+
+def _quality(entry: dict[str, Any]) -> float:
+    """J&F, or the success AUC of an object of which only boxes are known."""
+    return float(entry["mean"] if entry["mean"] is not None else entry["box"]["success_auc"])
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return float(np.mean(known)) if known else None

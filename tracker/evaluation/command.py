@@ -1,0 +1,155 @@
+"""``masklet evaluate``: a model is loaded, a suite is followed, and what came of it is shown."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tracker.errors import TrackerError
+from tracker.evaluation import ablation, ablation_report, report
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
+from tracker.evaluation.identity import require_trackeval
+from tracker.evaluation.overlay import OverlayWriter
+from tracker.evaluation.real_time import MeasuredPace, Pace, SimulatedPace
+from tracker.evaluation.runner import evaluate_suite
+from tracker.evaluation.suites import clips_of
+from tracker.options import TrackerOptions
+from tracker.types import MaskArray
+
+if TYPE_CHECKING:
+    from tracker.tracker import Tracker
+
+EXIT_REFUSED = 2
+
+
+def run(options: Namespace) -> int:
+    """Do what the arguments say; returns the exit code."""
+    console = Console()
+    try:
+        if not options.no_identity:
+            require_trackeval()
+        clips = clips_of(options)
+        if options.ablate:
+            _ablate(options, clips, console)
+        else:
+            _evaluate(options, clips, console)
+    except (TrackerError, OSError, ValueError) as error:
+        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        return EXIT_REFUSED
+    return 0
+
+
+def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Console) -> None:
+    chosen = {} if options.policy is None else {"memory_policy": options.policy}
+    tracker = _tracker(options, chosen)
+    overlay = OverlayWriter(options.overlay) if options.overlay else None
+    with _progress(console, sum(clip.frame_count for clip in clips)) as advance:
+
+        def on_frame(
+            clip: EvaluationClip, index: int, frame: ClipFrame, masks: dict[int, MaskArray]
+        ) -> None:
+            advance.frame(clip)
+            if overlay is not None:
+                overlay(clip, index, frame, masks)
+
+        scores = evaluate_suite(tracker, clips, options.prompt, on_frame, _pace(options))
+    identity = not options.no_identity
+    title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}"
+    console.print(report.table(scores, title, identity=identity))
+    content = report.as_json(
+        scores, options.suite, options.checkpoint, options.prompt, identity=identity
+    )
+    if options.json:
+        _write(options.json, content, console)
+
+
+def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Console) -> None:
+    rows = ablation.ablation_rows(TrackerOptions().robust)
+    if options.rows:
+        by_name = {row.name: row for row in rows}
+        unknown = [name for name in options.rows.split(",") if name not in by_name]
+        if unknown:
+            raise ValueError(f"no row {unknown[0]!r}; there are: {', '.join(by_name)}")
+        rows = [by_name[name] for name in options.rows.split(",")]
+    total = len(rows) * sum(clip.frame_count for clip in clips)
+    with _progress(console, total) as advance:
+
+        def on_row(row: str, category: str, read: bool) -> None:
+            if read:
+                advance.skip(sum(clip.frame_count for clip in clips if clip.category == category))
+            console.print(f"{row}: {category} {'was there' if read else 'done'}", style="dim")
+
+        results = ablation.run_ablation(
+            rows,
+            clips,
+            lambda chosen: _tracker(options, chosen),
+            options.out,
+            options.prompt,
+            options.checkpoint,
+            identity=not options.no_identity,
+            on_row=on_row,
+            on_frame=lambda clip, *_: advance.frame(clip),
+        )
+    lines = ablation_report.headlines(results)
+    title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}: ablation"
+    console.print(ablation_report.table(lines, title))
+    _write(options.out / "ablation.json", ablation_report.as_json(lines), console)
+
+
+def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:
+    import torch  # here, so that --help and mistakes do not wait for it
+
+    from tracker.tracker import Tracker
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return Tracker.from_checkpoint(
+        options.checkpoint,
+        device=options.device,
+        options=TrackerOptions(max_objects=options.max_objects, **chosen),
+    )
+
+
+def _pace(options: Namespace) -> Pace | None:
+    if options.real_time_fps_model:
+        return SimulatedPace(options.real_time_fps_model, options.camera_fps)
+    return MeasuredPace(options.camera_fps) if options.real_time else None
+
+
+class _Advance:
+    """Moves a progress bar on."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total)
+
+    def frame(self, clip: EvaluationClip) -> None:
+        self._progress.update(self._task, advance=1, description=f"{clip.category} {clip.name}")
+
+    def skip(self, frames: int) -> None:
+        self._progress.update(self._task, advance=frames)
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[_Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Advance(progress, total)
+
+
+def _write(path: Path, content: object, console: Console) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,142 @@
+"""MOT challenge: NAME/img1, NAME/gt/gt.txt, NAME/det/det.txt and NAME/seqinfo.ini.
+
+A line of gt.txt: frame, id, left, top, width, height, whether it counts, class, visibility;
+frames, and pixels, from 1 on. Pedestrians (class 1) that count are followed.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracker.evaluation.box_measures import box_overlap
+from tracker.evaluation.clips import BoxXyxy, ClipFrame, EvaluationClip
+from tracker.evaluation.readers.listing import Listed, folder, longest
+from tracker.evaluation.readers.pictures import load_picture, picture_files
+
+PEDESTRIAN = 1
+NO_CLASS = -1  # MOT15 has none
+DETECTED_OVERLAP = 0.5
+
+Boxes = dict[int, dict[int, BoxXyxy]]
+"""By frame (from 0 on), by object id."""
+
+
+def mot_sequences(root: Path, max_objects: int, *, from_detections: bool = False) -> list[Listed]:
+    """The sequences under ``root``, its train folder, or ``root`` itself.
+
+    Of each, the ``max_objects`` that are in most frames are followed. ``from_detections``: each
+    starts with a box of det.txt, on the first frame on which one fits. Raises FileNotFoundError.
+    """
+    folder(root, "the sequences")
+    truths = sorted(path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}gt/gt.txt"))
+    if not truths:
+        raise FileNotFoundError(f"{root}: expected NAME/gt/gt.txt and NAME/img1")
+    return [
+        Listed(
+            path.parent.parent.name,
+            "mot",
+            lambda path=path: _clip(path.parent.parent, max_objects, from_detections),  # type: ignore[misc]
+        )
+        for path in truths
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    pictures: tuple[Path, ...]
+    truth: Boxes
+    object_ids: tuple[int, ...]
+    prompts: Boxes | None
+
+    def __call__(self) -> Iterator[ClipFrame]:
+        for index, path in enumerate(self.pictures):
+            here = self.truth.get(index, {})
+            yield ClipFrame(
+                load_picture(path),
+                {},
+                boxes={key: here.get(key) for key in self.object_ids},
+                prompt_boxes=None if self.prompts is None else self.prompts.get(index, {}),
+            )
+
+
+def _clip(sequence: Path, max_objects: int, from_detections: bool) -> EvaluationClip:
+    truth: Boxes = {}
+    counts: dict[int, int] = {}
+    for values in _lines(sequence / "gt" / "gt.txt", 6):
+        counts_here = len(values) < 7 or values[6] != 0
+        kind = int(values[7]) if len(values) > 7 else NO_CLASS
+        if counts_here and kind in (PEDESTRIAN, NO_CLASS):
+            object_id = int(values[1])
+            truth.setdefault(int(values[0]) - 1, {})[object_id] = _box(values)
+            counts[object_id] = counts.get(object_id, 0) + 1
+    object_ids = longest(counts, max_objects)
+    if not object_ids:
+        raise ValueError(f"{sequence / 'gt' / 'gt.txt'}: no pedestrian that counts")
+    images, rate_hz = _information(sequence)
+    pictures = picture_files(folder(images, "the pictures of the sequence"))
+    if max(truth) >= len(pictures):
+        raise ValueError(
+            f"{sequence / 'gt' / 'gt.txt'}: names frame {max(truth) + 1}, but {images} holds "
+            f"{len(pictures)} pictures"
+        )
+    prompts = _fitting(sequence / "det" / "det.txt", truth, object_ids) if from_detections else None
+    return EvaluationClip(
+        name=sequence.name,
+        category="mot",
+        object_ids=object_ids,
+        frame_count=len(pictures),
+        open=_Frames(tuple(pictures), truth, object_ids, prompts),
+        rate_hz=rate_hz,
+        annotation="boxes",
+    )
+
+
+def _fitting(path: Path, truth: Boxes, object_ids: tuple[int, ...]) -> Boxes:
+    """For each object the detection that fits it best, on each frame that has one."""
+    detected: dict[int, list[BoxXyxy]] = {}
+    for values in _lines(path, 6):
+        detected.setdefault(int(values[0]) - 1, []).append(_box(values))
+    result: Boxes = {}
+    for frame, boxes in detected.items():
+        for object_id in object_ids:
+            own = truth.get(frame, {}).get(object_id)
+            if own is None:
+                continue
+            best = max(boxes, key=lambda box, own=own: box_overlap(box, own))  # type: ignore[misc]
+            if box_overlap(best, own) >= DETECTED_OVERLAP:
+                result.setdefault(frame, {})[object_id] = best
+    return result
+
+
+def _information(sequence: Path) -> tuple[Path, float]:
+    """The folder of pictures and the frame rate, from seqinfo.ini if it is there."""
+    parser = configparser.ConfigParser()
+    parser.read(sequence / "seqinfo.ini")
+    directory = parser.get("Sequence", "imDir", fallback="img1")
+    return sequence / directory, parser.getfloat("Sequence", "frameRate", fallback=25.0)
+
+
+def _lines(path: Path, fewest: int) -> Iterator[list[float]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected there; see --help for the layout")
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            values = [float(word) for word in line.split(",")]
+        except ValueError:
+            values = []
+        if len(values) < fewest:
+            raise ValueError(
+                f"{path}, line {number}: expected frame,id,left,top,width,height,..., "
+                f"got {line[:60]!r}"
+            )
+        yield values
+
+
+def _box(values: list[float]) -> BoxXyxy:
+    left, top = values[2] - 1, values[3] - 1
+    return (left, top, left + values[4], top + values[5])

@@ -1,0 +1,60 @@
+"""The clips that arguments ask for."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from tracker.evaluation.clips import EvaluationClip
+from tracker.evaluation.davis import davis_clips
+from tracker.evaluation.readers.box_folders import box_folder_sequences
+from tracker.evaluation.readers.listing import Listed, listed
+from tracker.evaluation.readers.mask_folders import mask_folder_sequences
+from tracker.evaluation.readers.mot import mot_sequences
+from tracker.evaluation.readers.sa_v import sa_v_sequences
+from tracker.evaluation.stress import stress_clips
+from tracker.evaluation.synthetic import synthetic_clips
+
+
+def clips_of(options: Namespace) -> list[EvaluationClip]:
+    """Read or prepare the suite, and choose from it.
+
+    Raises OSError or ValueError, which name the file and what was expected, and ValueError for a
+    category or clip that the suite does not have.
+    """
+    sequences = _sequences(options)
+    categories = sorted({each.category for each in sequences})
+    if options.category is not None and options.category not in categories:
+        raise ValueError(f"no category {options.category!r}; there are: {', '.join(categories)}")
+    names = {each.name for each in sequences}
+    for name in options.clip:
+        if name not in names:
+            raise ValueError(f"no clip {name!r}; there are: {', '.join(sorted(names))}")
+    chosen: list[Listed] = []
+    for each in sequences:
+        fellows = sum(other.category == each.category for other in chosen)
+        if options.category not in (None, each.category):
+            continue
+        if options.clip and each.name not in options.clip:
+            continue
+        if options.limit is None or fellows < options.limit:
+            chosen.append(each)
+    return [each.read() for each in chosen]
+
+
+def _sequences(options: Namespace) -> list[Listed]:
+    most = options.max_objects
+    match options.suite:
+        case "synthetic":
+            return listed(synthetic_clips())
+        case "stress":
+            return listed(stress_clips(options.split, options.size))
+        case "davis" if not (options.data / "JPEGImages").is_dir():
+            return listed(davis_clips(options.data))
+        case "davis" | "mose" | "lvos" | "youtube-vos":
+            return mask_folder_sequences(options.data, options.suite, most)
+        case "sa-v":
+            return sa_v_sequences(options.data, most)
+        case "mot":
+            return mot_sequences(options.data, most, from_detections=options.from_detections)
+        case _:
+            return box_folder_sequences(options.data, options.suite)
