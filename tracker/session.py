@@ -8,6 +8,7 @@ import numpy as np
 
 from tracker.errors import CapacityError, ObjectMemoryError, SessionError
 from tracker.history import FrameHistory, TrackedFrame
+from tracker.mask_smoothing import MaskSmoother
 from tracker.memory_bank import ConditioningMemories, MemoryBank
 from tracker.model import ImageFeatures
 from tracker.object_memory import ModelIdentity, ObjectMemory
@@ -29,6 +30,7 @@ class Session:
     ) -> None:
         self.max_objects = max_objects
         self.frames_seen = 0
+        self.smoother = MaskSmoother(past_share=0.0)
         self._bank = bank
         self._slots: dict[int, int] = {}
         self._history = history
@@ -41,6 +43,13 @@ class Session:
     def object_ids(self) -> tuple[int, ...]:
         """Objects being tracked, in the order they were added."""
         return tuple(self._slots)
+
+    def smooth_masks(self, past_share: float) -> None:
+        """Let the masks that are shown lean on those of the frame before (0: not at all).
+
+        Raises ValueError for a share that is not 0..0.45.
+        """
+        self.smoother = MaskSmoother(past_share)
 
     def leave_out(self, object_ids: Collection[int]) -> None:
         """Do not look for these objects on the next frame, which costs nothing then.

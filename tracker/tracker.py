@@ -373,9 +373,13 @@ class Tracker:
         by_frame = [list(own) for _, own in groupby(rows, key=lambda row: row.image)]
         # A copy for each frame: a view would keep what belongs to the other streams.
         logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
+        shown_by_frame = [
+            _smoothed(own, own_logits)
+            for own, own_logits in zip(by_frame, logits_by_frame, strict=True)
+        ]
         masks = [
             self._frame_masks(own, own_logits)
-            for own, own_logits in zip(by_frame, logits_by_frame, strict=True)
+            for own, own_logits in zip(by_frame, shown_by_frame, strict=True)
         ]
         tracks = tracks_of(
             masks,
@@ -394,6 +398,8 @@ class Tracker:
                     row.frame.clicks[row.object_id] = row.prompt
                     if not row.corrects:
                         row.frame.unconditioned.add(row.object_id)
+        for own, shown in zip(by_frame, shown_by_frame, strict=True):
+            own[0].session.smoother.keep([row.object_id for row in own], shown)
         return tracks
 
     def _frame_masks(self, rows: list[Row], logits_n1hw: Tensor) -> FrameMasks:
@@ -446,3 +452,11 @@ class Tracker:
     def model(self) -> Sam2:
         """The network, for evaluation and tests; its parameters are frozen."""
         return self._model
+
+
+def _smoothed(rows: list[Row], logits_n1hw: Tensor) -> Tensor:
+    """What is shown of one frame's objects; a prompt, and a frame tracked again, is shown as is."""
+    session, frame = rows[0].session, rows[0].frame
+    again = frame.index < session.frames_seen
+    anew = {row.object_id for row in rows if again or row.prompt is not None}
+    return session.smoother.blend([row.object_id for row in rows], logits_n1hw, anew)

@@ -1,0 +1,57 @@
+"""Masks that lean on the frame before: unsure pixels keep their side, sure ones do not wait."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.tracker.little import assert_same, click, little_picture, little_tracker, step
+from tracker.mask_smoothing import MaskSmoother
+
+
+def logits(*values: float) -> torch.Tensor:
+    """One object, one row of pixels."""
+    return torch.tensor(values).view(1, 1, 1, -1)
+
+
+def test_unsure_pixels_keep_their_side_and_sure_ones_change_at_once() -> None:
+    smoother = MaskSmoother(0.3)
+    smoother.keep([1], logits(8.0, 8.0, -8.0, -2.0))
+    shown = smoother.blend([1], logits(-1.0, -9.0, 9.0, 1.0), ())
+    assert (shown > 0).flatten().tolist() == [True, False, True, True]
+
+
+def test_absent_new_and_prompted_objects_are_shown_as_they_are() -> None:
+    smoother = MaskSmoother(0.4)
+    absent, now = logits(-1024.0, -1024.0), logits(0.5, -0.5)
+    smoother.keep([1], logits(9.0, 9.0))
+    assert torch.equal(smoother.blend([1], absent, ()), absent)
+    assert torch.equal(smoother.blend([2], now, ()), now)
+    assert torch.equal(smoother.blend([1], now, {1}), now)
+    assert not torch.equal(smoother.blend([1], now, ()), now)
+    smoother.keep([1], absent)
+    assert torch.equal(smoother.blend([1], now, ()), now)
+
+
+def test_share_that_outweighs_the_present_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be 0\.\.0\.45, got 0\.5"):
+        MaskSmoother(0.5)
+
+
+def test_what_is_remembered_is_the_same_with_and_without() -> None:
+    tracker = little_tracker(object_score_bias=20.0)
+    plain, smooth = tracker.open_session(), tracker.open_session()
+    smooth.smooth_masks(0.45)
+    differed = False
+    for index in range(8):
+        prompts = [click(1)] if index in (0, 5) else []
+        ours = step(tracker, plain, little_picture(index % 4), *prompts)[1]
+        theirs = step(tracker, smooth, little_picture(index % 4), *prompts)[1]
+        assert ours.predicted_iou == pytest.approx(theirs.predicted_iou, abs=1e-6)
+        assert ours.object_score == pytest.approx(theirs.object_score, abs=1e-6)
+        differed |= ours.area != theirs.area
+        if prompts:
+            assert_same(ours, theirs)
+    assert differed
+    plain_again = tracker.correct(plain, [click(1, 40, 20)]).tracks[0]
+    assert_same(plain_again, tracker.correct(smooth, [click(1, 40, 20)]).tracks[0])

@@ -1,0 +1,65 @@
+"""Masks that do not tremble: the logits that are shown lean on those of the frame before.
+
+A pixel that the network is sure of changes at once: with a share s of the past, a new logit wins
+as soon as it is more than s / (1 - s) times as strong as the one before (0.43 times for s = 0.3).
+Unsure pixels, where a mask's edge trembles, keep their side for longer. What is remembered and
+what corrections are fed with is not touched.
+
+Dimensions: n objects of one frame, h w mask grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+# Logits count within this: how sure is sure enough does not differ from object to object.
+STRONGEST_LOGIT = 10.0
+ABSENT_BELOW = -1000.0
+
+
+class MaskSmoother:
+    """What was shown of one stream's objects on the frame before.
+
+    Bound: one low-resolution mask per object of that frame.
+    """
+
+    def __init__(self, past_share: float) -> None:
+        """Raises ValueError for a share outside 0..0.45: the present must outweigh the past."""
+        if not 0 <= past_share <= 0.45:
+            raise ValueError(f"mask smoothing must be 0..0.45, got {past_share}")
+        self.past_share = past_share
+        self._shown: dict[int, Tensor] = {}
+
+    def blend(
+        self, object_ids: Sequence[int], logits_n1hw: Tensor, anew: Collection[int]
+    ) -> Tensor:
+        """The logits to show; those of ``anew``, of new objects and of absent ones as they are."""
+        past = [None if each in anew else self._shown.get(each) for each in object_ids]
+        if self.past_share == 0 or all(each is None for each in past):
+            return logits_n1hw
+        now = logits_n1hw.clamp(-STRONGEST_LOGIT, STRONGEST_LOGIT)
+        before = torch.stack(
+            [own if each is None else each for own, each in zip(now, past, strict=True)]
+        )
+        blended = now + self.past_share * (before - now)
+        as_it_is = _absent(logits_n1hw) | _absent(before)
+        return torch.where(as_it_is, logits_n1hw, blended)
+
+    def keep(self, object_ids: Sequence[int], shown_n1hw: Tensor) -> None:
+        """This was shown; the next frame leans on it."""
+        strong = shown_n1hw.clamp(-STRONGEST_LOGIT, STRONGEST_LOGIT)
+        kept = torch.where(_absent(shown_n1hw), shown_n1hw, strong)
+        self._shown = dict(zip(object_ids, kept.unbind(), strict=True))
+
+    def begin_anew(self, object_ids: Collection[int]) -> None:
+        """Forget what was shown of these objects."""
+        for object_id in object_ids:
+            self._shown.pop(object_id, None)
+
+
+def _absent(logits_n1hw: Tensor) -> Tensor:
+    """Whether the object is not in the picture, (n, 1, 1, 1) bool."""
+    return logits_n1hw.amax(dim=(1, 2, 3), keepdim=True) <= ABSENT_BELOW
