@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tracker.config import ModelConfig
 from tracker.model.hiera import Hiera
+from tracker.model.products import Pointwise, pointwise
 
 
 class PyramidLevel(nn.Module):
@@ -17,7 +18,7 @@ class PyramidLevel(nn.Module):
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width_in, width_out, kernel_size=1)
+        self.conv = Pointwise(width_in, width_out)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, width_in, H, W) -> (B, width_out, H, W)."""
@@ -60,7 +61,7 @@ def in_a_row(x_BCHW: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
     assert first.bias is not None
     weight = narrow @ first.weight.flatten(1)
     bias = F.linear(first.bias, narrow, second.bias)
-    return F.conv2d(x_BCHW, weight[:, :, None, None], bias)
+    return pointwise(x_BCHW, weight[:, :, None, None], bias)
 
 
 class ImageEncoder(nn.Module):

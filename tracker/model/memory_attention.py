@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tracker.config import ModelConfig
 from tracker.model.layers import attend
@@ -124,7 +123,7 @@ class MemoryAttentionLayer(nn.Module):
         x = x_NLC + self.cross_attn_image(
             query_NLC, key_NSc, value_NSc, rotation, plain_keys, valid_NS
         )
-        out: Tensor = x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+        out: Tensor = x + self.linear2(self.linear1.activated(self.norm3(x), "relu"))
         return out
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tracker.config import ModelConfig
 from tracker.model.layers import LayerNorm2d
-from tracker.model.products import Linear
+from tracker.model.products import Linear, Pointwise, activated
 
 
 class MaskDownsampler(nn.Module):
@@ -27,7 +27,7 @@ class MaskDownsampler(nn.Module):
                 nn.GELU(),
             ]
             channels *= 4
-        self.encoder = nn.Sequential(*steps, nn.Conv2d(channels, width, kernel_size=1))
+        self.encoder = nn.Sequential(*steps, Pointwise(channels, width))
 
     def forward(self, mask_N1SS: Tensor) -> Tensor:
         """(N, 1, S, S) -> (N, C, S / 16, S / 16)."""
@@ -50,7 +50,7 @@ class ConvNextBlock(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, C, H, W) -> the same."""
         x_NHWC = self.norm(self._mix_places(x_NCHW)).permute(0, 2, 3, 1)
-        x_NHWC = self.gamma * self.pwconv2(self.act(self.pwconv1(x_NHWC)))
+        x_NHWC = self.gamma * self.pwconv2(activated(self.pwconv1, self.act, x_NHWC))
         out: Tensor = x_NCHW + x_NHWC.permute(0, 3, 1, 2)
         return out
 
@@ -90,9 +90,9 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         width = config.hidden_dim
         self.mask_downsampler = MaskDownsampler(width)
-        self.pix_feat_proj = nn.Conv2d(width, width, kernel_size=1)
+        self.pix_feat_proj = Pointwise(width, width)
         self.fuser = Fuser(width)
-        self.out_proj = nn.Conv2d(width, config.memory_dim, kernel_size=1)
+        self.out_proj = Pointwise(width, config.memory_dim)
 
     def forward(self, projected_NCHW: Tensor, mask_N1SS: Tensor) -> Tensor:
         """Features of N objects' own frames and N scaled masks -> (N, c, H, W).
