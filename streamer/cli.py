@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from streamer import commands as handlers
 from streamer.argument_types import box, object_id, point, positive, positive_whole
+from streamer.bench_arguments import BENCH_EXAMPLES, add_bench_arguments, bench
 from streamer.ctl_arguments import add_ctl
 from streamer.errors import ConfigError, MaskletError, SecurityError
+from streamer.evaluate_command import add_evaluate
 from streamer.security import redact
 from streamer.shipped_configs import config_groups
 from tracker.errors import TrackerError
@@ -127,6 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_small_commands(commands)
     add_ctl(commands)
     _add_checkpoints(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -307,6 +310,21 @@ def _add_checkpoints(commands: Subparsers) -> None:
         actions, "verify", "say which official file this is", handlers.checkpoints_verify
     )
     verify.add_argument("file", metavar="FILE")
+
+
+def _add_bench(commands: Subparsers) -> None:
+    parser = _command(
+        commands,
+        "bench",
+        "find how many streams with how many objects this machine carries",
+        bench,
+        BENCH_EXAMPLES,
+    )
+    add_bench_arguments(parser)
+    parser.add_argument("--config", metavar="FILE", help="a YAML file of your settings")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="a group's option or a single value"
+    )
 
 
 def _add_control(parser: argparse.ArgumentParser) -> None:
