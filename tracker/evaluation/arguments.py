@@ -101,6 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--json", type=Path, metavar="FILE", help="write the scores to this file")
     out.add_argument("--overlay", type=Path, metavar="DIR", help="write every 5th picture there")
     out.add_argument(
+        "--fit-calibration",
+        type=Path,
+        metavar="FILE",
+        help="make a calibration of the predicted IoU of what was followed; beside its checkpoint, "
+        "as NAME.calibration.json, it is used (not with the split that is reported)",
+    )
+    out.add_argument(
         "--no-identity", action="store_true", help="leave out HOTA, MOTA and IDF1 (TrackEval)"
     )
     out.add_argument(
@@ -118,6 +125,8 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
         parser.error(f"--suite {options.suite} needs --data PATH")
     if options.ablate and options.out is None:
         parser.error("--ablate needs --out DIR, where rows are kept until all are finished")
+    if options.fit_calibration and options.ablate:
+        parser.error("--fit-calibration and --ablate exclude one another")
     if options.rows and not options.ablate:
         parser.error("--rows goes with --ablate")
     if options.real_time and options.real_time_fps_model:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tracker.calibration import load_calibration
+from tracker.evaluation.arguments import check, make_parser
 from tracker.evaluation.fitting import fit, write
 from tracker.evaluation.runner import ClipScore
 from tracker.evaluation.series import ObjectScore
@@ -48,3 +49,11 @@ def test_fitted_line_mends_the_error_and_is_kept_with_its_origin(tmp_path: Path)
 def test_too_few_masks_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         fit(scores(20))
+
+
+def test_calibration_of_an_ablation_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = make_parser("evaluate")
+    options = parser.parse_args(["--ablate", "--out", "x", "--fit-calibration", "y.json"])
+    with pytest.raises(SystemExit):
+        check(parser, options)
+    assert "--fit-calibration and --ablate exclude one another" in capsys.readouterr().err
