@@ -63,6 +63,17 @@ def test_pieces_are_weighed_as_one_softmax(
         torch.testing.assert_close(attend_in_pieces(query, key, value), whole, rtol=2e-4, atol=2e-4)
 
 
+def test_bfloat16_is_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_AVAILABLE", True)
+    monkeypatch.setattr(products, "_HALF_IS_SLOW", True)
+    query, key, value = (torch.randn(1, 2, 150, 64).bfloat16() for _ in range(3))
+    exact = F.scaled_dot_product_attention(query.double(), key.double(), value.double())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        made = attend(query, key, value)
+    assert made.dtype == torch.bfloat16
+    assert torch.equal(made, exact.bfloat16()) or (made - exact).abs().max() < 2**-9
+
+
 @pytest.mark.usefixtures("always")
 def test_heads_attend_each_to_its_own() -> None:
     query, key, value = (torch.randn(2, 3, 200, 64) for _ in range(3))
