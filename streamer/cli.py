@@ -74,6 +74,7 @@ CHECKPOINTS_EXAMPLES = """\
 examples:
   masklet checkpoints list
   masklet checkpoints pull sam2.1_hiera_small
+  masklet checkpoints pull fasterrcnn_mobilenet_v3_large_320_fpn      for starter=torchvision
   masklet checkpoints verify ~/Downloads/sam2.1_hiera_small.pt
 
 Files are kept in $MASKLET_CHECKPOINTS, else in ~/.cache/masklet/checkpoints.
@@ -130,6 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_ctl(commands)
     _add_checkpoints(commands)
     _add_bench(commands)
+    add_evaluate(commands)
     return parser
 
 

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tracker.errors import TrackerError
-from tracker.evaluation import ablation, ablation_report, fitting, report
+from tracker.evaluation import ablation, ablation_report, fitting, plots, report
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
+from tracker.evaluation.comparison_video import WorstClips
 from tracker.evaluation.identity import require_trackeval
 from tracker.evaluation.overlay import OverlayWriter
 from tracker.evaluation.real_time import MeasuredPace, Pace, SimulatedPace
-from tracker.evaluation.runner import evaluate_suite
+from tracker.evaluation.runner import ClipScore, evaluate_clip
 from tracker.evaluation.suites import clips_of
 from tracker.options import TrackerOptions
 from tracker.types import MaskArray
@@ -35,6 +36,8 @@ def run(options: Namespace) -> int:
     try:
         if not options.no_identity:
             require_trackeval()
+        if options.out is not None:
+            plots.require_matplotlib()
         clips = clips_of(options)
         if options.ablate:
             _ablate(options, clips, console)
@@ -50,6 +53,10 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
     chosen = {} if options.policy is None else {"memory_policy": options.policy}
     tracker = _tracker(options, chosen)
     overlay = OverlayWriter(options.overlay) if options.overlay else None
+    filmed = options.out is not None and options.videos > 0
+    worst = WorstClips(options.out / "videos", options.videos) if filmed else None
+    pace = _pace(options)
+    scores: list[ClipScore] = []
     with _progress(console, sum(clip.frame_count for clip in clips)) as advance:
 
         def on_frame(
@@ -58,16 +65,27 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
             advance.frame(clip)
             if overlay is not None:
                 overlay(clip, index, frame, masks)
+            if worst is not None:
+                worst(clip, index, frame, masks)
 
-        scores = evaluate_suite(tracker, clips, options.prompt, on_frame, _pace(options))
+        for clip in clips:
+            scores.append(evaluate_clip(tracker, clip, options.prompt, on_frame, pace))
+            if worst is not None:
+                worst.finished(scores[-1])
     identity = not options.no_identity
     title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}"
-    console.print(report.table(scores, title, identity=identity))
+    for table in report.tables(scores, title, identity=identity):
+        console.print(table)
     content = report.as_json(
         scores, options.suite, options.checkpoint, options.prompt, identity=identity
     )
     if options.json:
         _write(options.json, content, console)
+    if options.out is not None:
+        _write(options.out / "results.json", content, console)
+        films = [] if worst is None else worst.films
+        for path in [*plots.write_plots(scores, options.out, title), *films]:
+            console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if options.fit_calibration:
         fitted = fitting.fit(scores)
         fitting.write(options.fit_calibration, fitted, tracker.identity.fingerprint, title)
@@ -110,6 +128,8 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
     title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}: ablation"
     console.print(ablation_report.table(lines, title))
     _write(options.out / "ablation.json", ablation_report.as_json(lines), console)
+    plots.write_ablation_plot(lines, options.out / "ablation.png", title)
+    console.print(f"written: {options.out / 'ablation.png'}", highlight=False, soft_wrap=True)
 
 
 def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:

@@ -44,7 +44,13 @@ def overlay(frame: ClipFrame, masks: dict[int, MaskArray]) -> npt.NDArray[np.uin
     """The picture with found masks tinted and true outlines in white, (H, W, 3) uint8."""
     picture = frame.image.astype(np.float32)
     for place, (object_id, mask) in enumerate(masks.items()):
-        tint = np.array(_COLOURS[place % len(_COLOURS)], dtype=np.float32)
+        tint = np.array(colour_of(place), dtype=np.float32)
         picture[mask] = 0.45 * picture[mask] + 0.55 * tint
-        picture[boundary(frame.truth[object_id])] = 255.0
+        if object_id in frame.truth:
+            picture[boundary(frame.truth[object_id])] = 255.0
     return picture.astype(np.uint8)
+
+
+def colour_of(place: int) -> tuple[int, int, int]:
+    """The colour, RGB, of the object at a place among those that are followed."""
+    return _COLOURS[place % len(_COLOURS)]

@@ -13,64 +13,104 @@ from tracker.evaluation.runner import ClipScore
 from tracker.evaluation.series import ObjectScore
 from tracker.evaluation.summary import Summary, by_category, calibration_of, summarise
 
-# Heading, the summary's value, digits after the point. Columns without any value are left out.
-COLUMNS = (
+Column = tuple[str, str, int]
+"""Heading, the summary's value, digits after the point."""
+
+# Columns without any value are left out.
+CLIP_COLUMNS: tuple[Column, ...] = (
     ("objects", "objects", 0),
     ("J", "jaccard", 3),
     ("F", "boundary_f", 3),
     ("J&F", "mean", 3),
     ("returned", "returned", 3),
+    ("success", "success_auc", 3),
+    ("tracked", "tracked", 2),
+)
+BEHAVIOUR_COLUMNS: tuple[Column, ...] = (
+    ("returns", "returns", 0),
     ("found ≤10", "reacquired", 2),
     ("after", "reacquire_frames", 0),
     ("claimed", "claimed", 2),
     ("false area", "false_area", 2),
     ("switched", "switched", 2),
     ("flicker", "flicker", 3),
-    ("success", "success_auc", 3),
-    ("prec. 20", "precision", 3),
-    ("norm. prec.", "normalised_precision", 3),
-    ("ECE", "calibration_error", 3),
+)
+BENCHMARK_COLUMNS: tuple[Column, ...] = (
+    ("precision", "precision", 3),
+    ("normalised", "normalised_precision", 3),
     ("HOTA", "hota", 3),
     ("MOTA", "mota", 3),
     ("IDF1", "idf1", 3),
     ("IDSW", "id_switches", 0),
-    ("tracked", "tracked", 2),
+    ("ECE", "calibration_error", 3),
 )
-EXPLANATION = (
-    "returned: J&F after having been out of sight. found ≤10: share of returns (gone ≤ 100 "
-    "frames) found within 10 frames; after: median frames it took. claimed: share of frames "
-    "without the object that show a mask; false area: its size in sizes of the object. "
-    "switched: share of objects whose mask went over to another thing. success, prec.: boxes as "
-    "OTB and LaSOT score them. ECE: error of the predicted IoU."
+BEHAVIOUR = (
+    "returns: objects seen again; found ≤10: share of them (gone for at most 100 frames) found "
+    "within 10; after: median frames. claimed: share of frames without the object that show a "
+    "mask; false area: its size in sizes of the object. switched: objects whose mask went over "
+    "to another thing. flicker: change of the mask beyond the object's own."
+)
+BENCHMARK = (
+    "precision: centres of boxes at most 20 pixels apart; normalised: by the object's size, AUC. "
+    "IDSW: identity switches. ECE: expected error of the predicted IoU."
 )
 
 
-def table(scores: Sequence[ClipScore], title: str, *, identity: bool = True) -> Table:
-    """Every clip, every category and the whole suite; ``EXPLANATION`` says what columns mean."""
-    clips = [summarise([score], identity=identity) for score in scores]
+def tables(scores: Sequence[ClipScore], title: str, *, identity: bool = True) -> list[Table]:
+    """Every clip; then, by category, how objects were kept; then the benchmarks' measures.
+
+    None is wider than a terminal of 80 columns, as long as names are short.
+    """
     categories = by_category(scores, identity=identity)
     whole = summarise(scores, identity=identity)
-    shown = _columns([*clips, whole])
-    result = Table(title=title, caption=EXPLANATION, caption_justify="left")
+    groups = [*categories.items(), ("all", whole)] if len(categories) > 1 else [("all", whole)]
+    return [
+        _clips(scores, groups, title),
+        *(
+            _by_group(groups, columns, name, caption)
+            for columns, name, caption in (
+                (BEHAVIOUR_COLUMNS, "kept and lost", BEHAVIOUR),
+                (BENCHMARK_COLUMNS, "boxes, identities, confidence", BENCHMARK),
+            )
+        ),
+    ]
+
+
+def _clips(scores: Sequence[ClipScore], groups: Sequence[tuple[str, Summary]], title: str) -> Table:
+    clips = [summarise([score], identity=False) for score in scores]
+    shown = _columns([*clips, groups[-1][1]], CLIP_COLUMNS)
+    result = Table(title=title)
     result.add_column("category", no_wrap=True)
     result.add_column("clip", no_wrap=True)
     for heading, _, _ in shown:
-        result.add_column(heading, justify="right")
+        result.add_column(heading, justify="right", no_wrap=True)
     result.add_column("ms/frame", justify="right")
     for score, summary in zip(scores, clips, strict=True):
         took = f"{1000 * score.seconds_per_frame:.0f}"
         result.add_row(score.category, score.name, *cells(summary, shown), took)
     result.add_section()
-    if len(categories) > 1:
-        for category, summary in categories.items():
-            result.add_row(category, "all", *cells(summary, shown), "")
-        result.add_section()
+    for name, summary in groups[:-1]:
+        result.add_row(name, "all", *cells(summary, shown), "")
+    result.add_section()
     took = f"{1000 * median_seconds(scores):.0f}"
-    result.add_row("all", "", *cells(whole, shown), took, style="bold")
+    result.add_row("all", "", *cells(groups[-1][1], shown), took, style="bold")
     return result
 
 
-def cells(summary: Summary, columns: Sequence[tuple[str, str, int]] = COLUMNS) -> list[str]:
+def _by_group(
+    groups: Sequence[tuple[str, Summary]], columns: Sequence[Column], title: str, caption: str
+) -> Table:
+    shown = _columns([summary for _, summary in groups], columns)
+    result = Table(title=title, caption=caption, caption_justify="left")
+    result.add_column("category", no_wrap=True)
+    for heading, _, _ in shown:
+        result.add_column(heading, justify="right", no_wrap=True)
+    for name, summary in groups:
+        result.add_row(name, *cells(summary, shown), style="bold" if name == "all" else None)
+    return result
+
+
+def cells(summary: Summary, columns: Sequence[Column]) -> list[str]:
     """A summary's values as they are shown; empty where nothing was measured."""
     values: dict[str, Any] = dict(summary)
     return [
@@ -123,12 +163,12 @@ def _object(entry: ObjectScore) -> dict[str, Any]:
     return content
 
 
-def _columns(summaries: Sequence[Summary]) -> list[tuple[str, str, int]]:
+def _columns(summaries: Sequence[Summary], columns: Sequence[Column]) -> list[Column]:
     values: list[dict[str, Any]] = [dict(each) for each in summaries]
     dropped = any(each["tracked"] < 1 for each in values)
     return [
         column
-        for column in COLUMNS
+        for column in columns
         if any(each[column[1]] is not None for each in values)
         and (column[1] != "tracked" or dropped)
     ]

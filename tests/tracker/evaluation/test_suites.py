@@ -113,11 +113,14 @@ def test_an_archive_with_a_missing_mask_is_an_error(archive: Path, tmp_path: Pat
 def test_the_report_names_clips_categories_and_the_whole(archive: Path) -> None:
     (clip,) = davis_clips(archive)
     scores = [evaluate_clip(FirstMaskTracker(), clip)]
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(report.table(scores, "a tracker on a suite"))
+    console = Console(width=80, record=True, file=io.StringIO())
+    for table in report.tables(scores, "a tracker on a suite"):
+        console.print(table)
     text = console.export_text()
     assert "walk" in text
     assert "1.000" in text
+    assert "HOTA" in text
+    assert "…" not in text
     content = json.loads(json.dumps(report.as_json(scores, "davis", "nano", "mask")))
     assert content["all"]["mean"] == 1.0
     assert content["categories"]["davis2016"]["objects"] == 1

@@ -1,0 +1,115 @@
+"""The command, with a tracker of random weights in place of a trained one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracker.tracker
+from streamer.cli import main as masklet
+from tests.tracker.little import LITTLE
+from tracker.evaluation.__main__ import main
+
+from . import layouts
+
+
+@pytest.fixture(autouse=True)
+def random_weights(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Every tracker is made of random weights; what was asked for is noted."""
+    asked: list[dict[str, Any]] = []
+    made = tracker.tracker.Tracker.random
+
+    def load(name: str, device: str, options: Any) -> tracker.tracker.Tracker:
+        asked.append({"name": name, "device": device, "options": options})
+        return made(LITTLE, options=options)
+
+    monkeypatch.setattr(tracker.tracker.Tracker, "from_checkpoint", load)
+    return asked
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return layouts.mask_folders(tmp_path / "data", late=False)
+
+
+def test_masklet_evaluate_writes_results_plots_and_videos(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    suite = ["--suite", "mose", "--data", str(data), "--device", "cpu"]
+    assert masklet(["evaluate", *suite, "--out", str(out)]) == 0
+    content = json.loads((out / "results.json").read_text())
+    assert content["clips"][0]["name"] == "walk"
+    assert content["clips"][0]["frames"] == 4
+    assert 0.0 <= content["all"]["hota"] <= 1.0
+    written = {path.name for path in out.iterdir()}
+    assert written >= {"results.json", "success.png", "categories.png", "videos"}
+    assert len(list((out / "videos").iterdir())) == 1
+
+
+def test_boxes_without_masks_are_scored_as_boxes(tmp_path: Path) -> None:
+    layouts.boxes(tmp_path / "ball", "groundtruth.txt", ["3,4,10,8"] * 4, "color")
+    suite = ["--suite", "vot", "--data", str(tmp_path), "--json", str(tmp_path / "a.json")]
+    assert main([*suite, "--prompt", "box", "--no-identity", "--device", "cpu"]) == 0
+    scores = json.loads((tmp_path / "a.json").read_text())["all"]
+    assert scores["mean"] is None
+    assert 0.0 <= scores["success_auc"] <= 1.0
+
+
+def test_a_simulated_speed_drops_frames(data: Path, tmp_path: Path) -> None:
+    suite = ["--suite", "mose", "--data", str(data), "--json", str(tmp_path / "a.json")]
+    live = ["--real-time-fps-model", "10", "--camera-fps", "20"]
+    assert main([*suite, *live, "--no-identity", "--device", "cpu"]) == 0
+    clip = json.loads((tmp_path / "a.json").read_text())["clips"][0]
+    assert (clip["frames"], clip["tracked_frames"]) == (4, 3)
+
+
+def test_an_ablation_is_run_and_resumed(
+    data: Path, tmp_path: Path, random_weights: list[dict[str, Any]]
+) -> None:
+    suite = ["--suite", "mose", "--data", str(data), "--out", str(tmp_path / "out")]
+    rows = ["--ablate", "--rows", "sam2,robust", "--no-identity", "--device", "cpu"]
+    assert main([*suite, *rows]) == 0
+    assert [each["options"].memory_policy for each in random_weights] == ["sam2", "robust"]
+    assert main([*suite, *rows]) == 0
+    assert len(random_weights) == 2
+    table = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert [row["row"] for row in table] == ["sam2", "robust"]
+    assert (tmp_path / "out" / "ablation.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--suite", "mose"], "--suite mose needs --data PATH"),
+        (["--ablate"], "--ablate needs --out DIR"),
+        (["--rows", "sam2"], "--rows goes with --ablate"),
+        (["--camera-fps", "20"], "--camera-fps goes with --real-time"),
+        (["--real-time", "--real-time-fps-model", "9"], "exclude one another"),
+        (["--limit", "0"], "must be at least 1, got 0"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--suite", "mose", "--data", "nowhere"], "JPEGImages: expected a folder"),
+        (["--suite", "davis", "--data", "nowhere"], "nowhere: expected a tar file"),
+        (["--category", "snow"], "no category 'snow'; there are: ball, crossing"),
+        (["--clip", "7"], "no clip '7'; there are: 11001"),
+        (["--ablate", "--rows", "magic", "--out", "unused"], "no row 'magic'; there are: sam2"),
+    ],
+)
+def test_mistakes_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert message in " ".join(capsys.readouterr().out.split())

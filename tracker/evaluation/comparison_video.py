@@ -1,0 +1,132 @@
+"""Videos of the worst clips: what is true on the left, what was found on the right.
+
+Which clips are the worst is known when all have been followed; so every clip is filmed, and of
+the films only the worst ones so far stay on disk.
+"""
+
+from __future__ import annotations
+
+import heapq
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
+from tracker.evaluation.overlay import colour_of
+from tracker.evaluation.runner import ClipScore
+from tracker.evaluation.series import ObjectScore
+from tracker.types import MaskArray
+
+LARGEST_WIDTH = 640  # of either half
+_TINT = 0.55
+
+
+class WorstClips:
+    """Films every clip that is followed and keeps the ``count`` that scored lowest."""
+
+    def __init__(self, directory: Path, count: int) -> None:
+        self._directory, self._count = directory, count
+        self._film: _Film | None = None
+        self._kept: list[tuple[float, str, Path]] = []  # a heap, the best of the worst on top
+
+    def __call__(
+        self, clip: EvaluationClip, index: int, frame: ClipFrame, masks: dict[int, MaskArray]
+    ) -> None:
+        """Film one frame; the clip's first one opens the file."""
+        if index == 0:
+            name = "".join(letter if letter.isalnum() else "-" for letter in clip.name)
+            path = self._directory / f"{clip.category.replace(' ', '-')}-{name}.mp4"
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._film = _Film(path, clip.rate_hz, clip.object_ids)
+        if self._film is not None:
+            self._film.add(frame, masks)
+
+    def finished(self, score: ClipScore) -> None:
+        """The clip is scored: keep its film, or delete the least bad one."""
+        if self._film is None:
+            return
+        path = self._film.close()
+        self._film = None
+        quality = float(np.mean([quality_of(entry) for entry in score.objects]))
+        heapq.heappush(self._kept, (-quality, score.name, path))
+        if len(self._kept) > self._count:
+            # The smallest of the negated: the best.
+            heapq.heappop(self._kept)[2].unlink()
+
+    @property
+    def films(self) -> list[Path]:
+        """What is kept, the worst first."""
+        return [path for _, _, path in sorted(self._kept, reverse=True)]
+
+
+def quality_of(entry: ObjectScore) -> float:
+    """J&F, or the success of boxes where no mask is known."""
+    if entry.mean is not None:
+        return entry.mean
+    return entry.box.success_auc if entry.box is not None else 0.0
+
+
+class _Film:
+    """One video, H.264; the size is that of its first frame."""
+
+    def __init__(self, path: Path, rate_hz: float, object_ids: tuple[int, ...]) -> None:
+        self._path, self._ids = path, object_ids
+        self._container = av.open(str(path), "w")
+        rate = Fraction(rate_hz).limit_denominator(1000)
+        self._stream = self._container.add_stream("libx264", rate, {"crf": "23", "preset": "fast"})
+        self._stream.pix_fmt = "yuv420p"
+        self._step = 0
+
+    def add(self, frame: ClipFrame, masks: dict[int, MaskArray]) -> None:
+        if not self._step:
+            width = frame.image.shape[1]
+            self._step = -(-width // LARGEST_WIDTH)
+            height, width = (side // self._step // 2 * 2 for side in frame.image.shape[:2])
+            self._stream.width, self._stream.height = 2 * width, height
+        true = _painted(frame, frame.truth, self._ids)
+        for object_id, box in frame.boxes.items():
+            if box is not None:
+                _outline(true, box, colour_of(self._ids.index(object_id)))
+        found = _painted(frame, masks, self._ids)
+        width, height = self._stream.width // 2, self._stream.height
+        halves = [half[:: self._step, :: self._step][:height, :width] for half in (true, found)]
+        picture = np.ascontiguousarray(np.hstack(halves))
+        picture[:, width - 1 : width + 1] = 255
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+
+    def close(self) -> Path:
+        self._container.mux(self._stream.encode())
+        self._container.close()
+        return self._path
+
+
+def _painted(
+    frame: ClipFrame, masks: dict[int, MaskArray], ids: tuple[int, ...]
+) -> npt.NDArray[np.uint8]:
+    picture = frame.image.astype(np.float32)
+    for place, object_id in enumerate(ids):
+        mask = masks.get(object_id)
+        if mask is not None:
+            tint = np.array(colour_of(place), dtype=np.float32)
+            picture[mask] = (1 - _TINT) * picture[mask] + _TINT * tint
+    return picture.astype(np.uint8)
+
+
+def _outline(
+    picture: npt.NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    colour: tuple[int, int, int],
+) -> None:
+    height, width = picture.shape[:2]
+    x0, y0 = max(0, round(box[0])), max(0, round(box[1]))
+    x1, y1 = min(width, round(box[2])), min(height, round(box[3]))
+    for rows, columns in (
+        (slice(y0, y0 + 2), slice(x0, x1)),
+        (slice(max(0, y1 - 2), y1), slice(x0, x1)),
+        (slice(y0, y1), slice(x0, x0 + 2)),
+        (slice(y0, y1), slice(max(0, x1 - 2), x1)),
+    ):
+        picture[rows, columns] = colour
