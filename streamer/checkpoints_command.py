@@ -1,4 +1,4 @@
-"""``masklet checkpoints list | pull NAME | verify FILE``: Meta's official files."""
+"""``masklet checkpoints list | pull NAME | verify FILE``: Meta's official files, and detectors'."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from streamer.download import ProgressReport, download, file_sha256
 from streamer.errors import MaskletError
+from streamer.starters.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
 from tracker.official_checkpoints import (
     OFFICIAL_CHECKPOINTS,
     OfficialCheckpoint,
@@ -26,10 +27,12 @@ from tracker.official_checkpoints import (
 )
 
 Registry = Mapping[str, OfficialCheckpoint]
+_MIB = 1 << 20
+_SIZE_ROUNDED_MIB = 0.01
 
 
 def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS) -> int:
-    """Print every official file, its size, and whether it is here. Exit code 0."""
+    """Print every published file, its size, and whether it is here. Exit code 0."""
     directory = checkpoint_directory()
     table = Table(box=None, pad_edge=False)
     table.add_column("name")
@@ -43,6 +46,9 @@ def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS
             f"{checkpoint.size_bytes / 1e6:.0f}",
             str(path) if _is_complete(path, checkpoint) else "-",
         )
+    for detector in PUBLISHED_DETECTORS.values():
+        here = str(detector.path) if detector.path.is_file() else "-"
+        table.add_row(detector.name, f"{detector.size_mib * _MIB / 1e6:.0f}", here)
     console.print(table, soft_wrap=True)
     return 0
 
@@ -53,8 +59,11 @@ def pull(name: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINTS)
     Raises ``MaskletError`` for an unknown name and ``DownloadError`` when fetching fails.
     """
     checkpoint = registry.get(name.removesuffix(".pt"))
+    if checkpoint is None and name in PUBLISHED_DETECTORS:
+        return pull_detector(PUBLISHED_DETECTORS[name], console)
     if checkpoint is None:
-        raise MaskletError(f"no official checkpoint {name!r}; there are {', '.join(registry)}")
+        known = ", ".join((*registry, *PUBLISHED_DETECTORS))
+        raise MaskletError(f"no official checkpoint {name!r}; there are {known}")
     target = checkpoint_directory() / checkpoint.file_name
     with _progress(checkpoint.name) as report:
         if _is_complete(target, checkpoint) and file_sha256(target, report) == checkpoint.sha256:
@@ -62,6 +71,27 @@ def pull(name: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINTS)
             return 0
         download(checkpoint.url, target, checkpoint.size_bytes, checkpoint.sha256, report)
     console.print(f"{target}\nuse it: masklet run model={checkpoint.name} …", soft_wrap=True)
+    return 0
+
+
+def pull_detector(detector: PublishedDetector, console: Console) -> int:
+    """Fetch the weights of a detector that starts objects. Exit code 0.
+
+    Only the first digits of its sha256 are published, so only they are checked.
+    """
+    target = detector.path
+    with _progress(detector.name) as report:
+        if target.is_file() and file_sha256(target, report).startswith(detector.sha256_prefix):
+            console.print(f"already here: {target}", soft_wrap=True)
+            return 0
+        most = round((detector.size_mib + _SIZE_ROUNDED_MIB) * _MIB)
+        prefix = detector.sha256_prefix
+        download(detector.url, target, most, prefix, report, exact=False)
+    console.print(
+        f"{target}\n(sha256 begins with {prefix}; torchvision publishes no more of it)\n"
+        f"use it: masklet run starter=torchvision starter.model={detector.name} …",
+        soft_wrap=True,
+    )
     return 0
 
 

@@ -35,9 +35,14 @@ def download(
     sha256: str,
     report: ProgressReport,
     timeout_s: float = 30.0,
+    *,
+    exact: bool = True,
 ) -> Path:
     """Fetch ``url`` to ``target``; returns ``target``, complete and with the right hash.
 
+    ``sha256`` may be the first digits only, where no more is published. Without ``exact``
+    ``size_bytes`` is the most that is taken, and what is left of an interrupted download is
+    fetched again: nobody knows how much is missing.
     Raises ``DownloadError`` when the network, the server, the disk or the content fails.
     ``target`` is never seen half written.
     """
@@ -46,8 +51,8 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab+") as file:
             _lock(file, part)
-            digest = _fetch(url, file, size_bytes, report, timeout_s)
-            if digest != sha256:
+            digest = _fetch(url, file, size_bytes, report, timeout_s, exact)
+            if not digest.startswith(sha256):
                 part.unlink()
                 raise DownloadError(
                     f"{url}: the content is not the published file (sha256 {digest}, expected "
@@ -82,11 +87,11 @@ def file_sha256(path: Path, report: ProgressReport) -> str:
 
 
 def _fetch(
-    url: str, file: BinaryIO, size_bytes: int, report: ProgressReport, timeout_s: float
+    url: str, file: BinaryIO, size_bytes: int, report: ProgressReport, timeout_s: float, exact: bool
 ) -> str:
     """Append what is missing to ``file``; the sha256 of all of it."""
     start = file.seek(0, os.SEEK_END)
-    if start > size_bytes:
+    if start > size_bytes or not exact:
         start = 0
         file.truncate(0)
     missing = size_bytes - start
@@ -101,6 +106,9 @@ def _fetch(
     if start:
         request.add_header("Range", f"bytes={start}-")
     with urllib.request.urlopen(request, timeout=timeout_s) as response:
+        length = response.headers.get("Content-Length") or ""
+        if not exact and length.isdigit():
+            size_bytes, exact = min(size_bytes, int(length)), True
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         if start and not (resumed and _range_start(response) == start):
             file.truncate(0)  # the server sends all of it again
@@ -117,7 +125,7 @@ def _fetch(
             file.write(block)
             digest.update(block)
             report(received, size_bytes)
-    if received < size_bytes:
+    if exact and received < size_bytes:
         raise DownloadError(
             f"{url}: the connection ended after {received} of {size_bytes} bytes; run the command "
             "again to go on where it stopped"

@@ -39,7 +39,7 @@ class Starter(Request):
     ignore_removed_s: float = Field(default=30.0, ge=0, le=86_400, allow_inf_nan=False)
     find_lost: bool = True
     lost_wait_s: float = Field(default=1.0, ge=0, le=3600, allow_inf_nan=False)
-    remove_lost_s: float = Field(default=15.0, ge=0, le=86_400, allow_inf_nan=False)
+    remove_lost_s: float = Field(default=10.0, ge=0, le=86_400, allow_inf_nan=False)
     timeout_s: float = Field(default=10.0, ge=0.1, le=300, allow_inf_nan=False)
     model: str = Field(
         default=_DETECTORS[0],

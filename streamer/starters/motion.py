@@ -18,11 +18,14 @@ from streamer.starters.detection import Detection, ImageArray
 LONGEST_SIDE = 384  # of the small picture that is looked at
 LEARNING_LOOKS = 10
 HISTORY_LOOKS = 200
+MOVED_LOOKS = 2  # in a row: the background is another one now, and not only the mast was hit
 VARIANCE_THRESHOLD = 25.0  # squared distance to the background, in variances
 FOREGROUND = 255  # what MOG2 calls it; a shadow is 127
-# More of the picture than this does not move at once before a camera that stands still: somebody
-# switched the light on.
+# More of the picture than this is no thing that moves: a lorry right before the camera, which
+# passes, or another light, which stays and is learned after a while.
 LARGEST_SHARE = 0.5
+PATIENCE_LOOKS = 20
+GAINS = (0.4, 2.5)  # how much another exposure may be
 LEAST_PIXELS = 12  # of the small picture
 # What left its place lets the background come to light, which looks new and does not move. A
 # thing has pixels that differ from the picture before.
@@ -38,6 +41,7 @@ class MotionStarter:
         self._camera = CameraMotion()
         self._background = _new_background()
         self._looks = 0
+        self._covered_looks = self._moved_looks = 0
         self._before: ImageArray | None = None
 
     def __call__(self, image: ImageArray) -> Sequence[Detection]:
@@ -45,12 +49,17 @@ class MotionStarter:
         height, width = image.shape[:2]
         scale = min(1.0, LONGEST_SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         if self._camera.moved(grey):
-            self._begin_anew()
+            self._moved_looks += 1
+            if self._moved_looks >= MOVED_LOOKS:
+                self._begin_anew()
             raise StandsStillError("the camera moves: what moves before it cannot be told")
-        moving = np.asarray(self._background.apply(small) == FOREGROUND)
+        self._moved_looks = 0
+        exposed = self._as_exposed_before(small)
+        moving = np.asarray(self._background.apply(exposed) == FOREGROUND)
+        grey = np.asarray(cv2.cvtColor(exposed, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         before, self._before = self._before, grey
         self._looks += 1
         if self._looks <= LEARNING_LOOKS or before is None:
@@ -58,8 +67,11 @@ class MotionStarter:
                 f"learning what stands still, {self._looks} of {LEARNING_LOOKS} pictures"
             )
         if moving.mean() > LARGEST_SHARE:
-            self._begin_anew()
-            raise StandsStillError("most of the picture changed at once: the light, or the camera")
+            self._covered_looks += 1
+            if self._covered_looks >= PATIENCE_LOOKS:
+                self._begin_anew()
+            raise StandsStillError("most of the picture changed: something is before the camera")
+        self._covered_looks = 0
         changed = cv2.absdiff(grey, before) > CHANGED_LEVELS
         boxes = _boxes(moving.astype(np.uint8), changed)
         across, down = width / size[0], height / size[1]
@@ -67,9 +79,22 @@ class MotionStarter:
             Detection((x0 * across, y0 * down, x1 * across, y1 * down)) for x0, y0, x1, y1 in boxes
         ]
 
+    def _as_exposed_before(self, small: ImageArray) -> ImageArray:
+        """The picture as bright as the background is known.
+
+        A camera's automatic exposure darkens all of it when a white car comes. The median: what
+        moves covers less than half.
+        """
+        if self._looks == 0:
+            return small
+        known = np.asarray(self._background.getBackgroundImage(), dtype=np.float32)[::4, ::4]
+        gains = np.median((known + 1) / (small[::4, ::4].astype(np.float32) + 1), axis=(0, 1))
+        exposed = small * np.clip(gains, *GAINS).astype(np.float32)
+        return np.asarray(np.clip(exposed, 0, 255), dtype=np.uint8)
+
     def _begin_anew(self) -> None:
         self._background = _new_background()
-        self._looks = 0
+        self._looks = self._covered_looks = 0
         self._before = None
 
 

@@ -21,9 +21,9 @@ from streamer.starters.left_alone import LeftAlone
 from streamer.starters.matching import Seen, followed, without_doubles
 from streamer.starters.places import Places
 from streamer.starters.settings import StarterConfig
+from streamer.starters.twins import Twins
 from streamer.timing import seconds_to_ns
 from streamer.types import ObjectResult
-from tracker.types import TrackState
 
 # Prompts of one look are applied together; more would hold up the tracker.
 STARTS_PER_LOOK = 8
@@ -88,6 +88,7 @@ class StartPolicy:
         self._candidates = Candidates()
         self._left_alone = LeftAlone()
         self._places = Places()
+        self._twins = Twins()
         self._own: set[int] = set()
         self._session_id: str | None = None
 
@@ -108,7 +109,8 @@ class StartPolicy:
         verdicts[Verdict.LEFT_ALONE] += len(left_alone)
         new = [each for index, each in enumerate(new) if index not in left_alone]
         finds, starts = self._judge_new(new, frame, verdicts)
-        return Decision(tuple(starts), tuple(finds), self._too_long_gone(frame), +verdicts)
+        removals = (*self._too_long_gone(frame), *self._twins.observe(seen, self._own))
+        return Decision(tuple(starts), tuple(finds), removals, +verdicts)
 
     def missed(self) -> None:
         """A frame could not be judged: what was seen before is not seen in a row."""
@@ -158,7 +160,7 @@ class StartPolicy:
         seen = [
             Seen(each.track.object_id, each.label, each.track.box_xyxy, each.track.crop)
             for each in frame.objects
-            if each.track.state is TrackState.VISIBLE and each.track.area > 0
+            if each.track.area > 0
         ]
         live = {each.track.object_id for each in frame.objects}
         self._own &= live

@@ -47,7 +47,7 @@ class StarterConfig:
     ignore_removed_s: float = ranged(30.0, 0, 86_400)
     find_lost: bool = True
     lost_wait_s: float = ranged(1.0, 0, 3600)
-    remove_lost_s: float = ranged(15.0, 0, 86_400)
+    remove_lost_s: float = ranged(10.0, 0, 86_400)
     timeout_s: float = ranged(10.0, 0.1, 300)
     model: str = "fasterrcnn_mobilenet_v3_large_320_fpn"
     weights: str | None = None

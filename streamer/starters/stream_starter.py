@@ -217,8 +217,8 @@ class StreamStarter:
 
     async def _carry_out(self, decision: Decision, frame: FrameFacts) -> None:
         for object_id in decision.removals:
-            await self._remove(object_id, "out of sight for long")
-        starts = [each for each in decision.starts if not self._was_started_meanwhile(each, frame)]
+            await self._remove(object_id, "out of sight for long, or another object as well")
+        starts = [each for each in decision.starts if not self._is_followed_meanwhile(each, frame)]
         self._count(Verdict.FOLLOWED, len(decision.starts) - len(starts))
         found = await self._prompt([each for _, each in decision.finds], frame, decision.finds)
         begun = await self._prompt(starts, frame)
@@ -230,11 +230,11 @@ class StreamStarter:
             if outcome is not None and outcome.latest_frame_index is not None:
                 self._looks.only_after(outcome.latest_frame_index)
 
-    def _was_started_meanwhile(self, detection: Detection, frame: FrameFacts) -> bool:
-        """Whether somebody prompted it since the frame that was looked at."""
-        known = {each.track.object_id for each in frame.objects}
+    def _is_followed_meanwhile(self, detection: Detection, frame: FrameFacts) -> bool:
+        """Whether it was prompted, or came back by itself, since the frame that was looked at."""
+        seen_then = {each.track.object_id for each in frame.objects if each.track.area > 0}
         return any(
-            each.track.object_id not in known
+            each.track.object_id not in seen_then
             and iou(each.track.box_xyxy, detection.box_xyxy) >= self._config.match_iou
             for each in (self._latest.objects if self._latest is not None else ())
         )

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from streamer.checkpoints_command import list_checkpoints, pull, verify
+from streamer.checkpoints_command import list_checkpoints, pull, pull_detector, verify
 from streamer.download import DownloadError, download
 from streamer.errors import MaskletError
+from streamer.starters.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
 from tests.conftest import find_free_port
 from tracker.official_checkpoints import OFFICIAL_CHECKPOINTS, OfficialCheckpoint
 
@@ -250,6 +251,45 @@ def test_folder_that_cannot_be_made_is_named(
 def test_unknown_name_lists_the_known_ones(console: Console) -> None:
     with pytest.raises(MaskletError, match=r"no official checkpoint 'sam3'; there are sam2\.1_"):
         pull("sam3", console)
+
+
+@pytest.fixture
+def detector(server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A detector whose published digits are those of ``CONTENT``, on the local server."""
+    monkeypatch.setattr(PublishedDetector, "url", server.url)
+    return PublishedDetector("tiny", f"tiny-{SHA256[:8]}.pth", len(CONTENT) / (1 << 20))
+
+
+def test_weights_of_a_detector_are_checked_by_the_published_digits(
+    server: FileServer, detector: PublishedDetector, console: Console
+) -> None:
+    assert pull_detector(detector, console) == 0
+    assert detector.path.read_bytes() == CONTENT
+    assert f"begins with {SHA256[:8]}" in printed(console)
+    assert pull_detector(detector, console) == 0
+    assert len(server.requests) == 1
+    detector.path.write_bytes(b"damaged")
+    server.content = CONTENT[:-1] + b"\x00"
+    with pytest.raises(DownloadError, match="not the published file"):
+        pull_detector(detector, console)
+    server.content, server.send_bytes = CONTENT, 1_500_000
+    with pytest.raises(DownloadError, match="ended after 1500000 of 3072000"):
+        pull_detector(detector, console)
+    server.send_bytes = None
+    pull_detector(detector, console)
+    assert detector.path.read_bytes() == CONTENT
+
+
+def test_detectors_are_those_that_torchvision_publishes(console: Console) -> None:
+    from torchvision.models import detection, get_model_weights
+
+    for name, published in PUBLISHED_DETECTORS.items():
+        (weights,) = get_model_weights(getattr(detection, name))
+        assert published.url == weights.url
+        assert published.size_mib == weights.meta["_file_size"]
+        assert re.fullmatch("[0-9a-f]{8}", published.sha256_prefix)
+    list_checkpoints(console)
+    assert "fasterrcnn_mobilenet_v3_large_320_fpn" in printed(console)
 
 
 def test_verify_recognises_a_file_under_any_name(
