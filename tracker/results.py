@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tracker.calibration import ScoreCalibration
+from tracker.host_arrays import on_host
+from tracker.mask_bits import cut_bits, pack_bits
 from tracker.masks import boxes_of, without_overlap
 from tracker.options import TrackerOptions
 from tracker.positive_region import MaskRegion, positive_region
@@ -36,6 +38,11 @@ class FrameMasks:
     regions: list[MaskRegion]
     box_n4: Tensor
     area_n: Tensor
+
+    @property
+    def whole_masks(self) -> Tensor:
+        """The masks in the whole frame, boolean (n, H, W); only where the regions are that."""
+        return torch.stack([region.mask_rr for region in self.regions])
 
     @staticmethod
     def at_source_size(
@@ -88,7 +95,7 @@ def tracks_of(
     pointer_similarity_N: Tensor | None = None,
     calibration: ScoreCalibration | None = None,
 ) -> list[list[Track]]:
-    """Bring frames to the host, cut to boxes: one transfer of numbers and one of mask pixels.
+    """Bring frames to the host, masks cut to boxes, in one transfer.
 
     ``pointer_similarity_N`` is NaN for an object that there is nothing to compare with.
     An object counts as visible where its occlusion logit is positive and a pixel is set.
@@ -106,18 +113,26 @@ def tracks_of(
         ),
         dim=1,
     )
-    host_numbers = numbers.tolist()
+    packed = [pack_bits(frame.whole_masks) for frame in frames] if _packs(numbers.device) else []
+    shown = [frame.logits_n1hw[:, 0] for frame in frames] if options.return_logits else []
+    host_NX, *arrays = on_host([numbers, *packed, *shown])
+    bits, host_logits = arrays[: len(packed)], arrays[len(packed) :]
+    host_numbers = host_NX.tolist()
     calibrated = (
         [None] * len(host_numbers)
         if calibration is None
         else calibration([row[5] for row in host_numbers]).tolist()
     )
     boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1, *_ in host_numbers]
-    crops = _crops([region for frame in frames for region in frame.regions], boxes)
+    crops = (
+        [cut_bits(*each) for each in zip(chain.from_iterable(bits), boxes, strict=True)]
+        if packed
+        else _crops([region for frame in frames for region in frame.regions], boxes)
+    )
     rows = iter(zip(boxes, crops, calibrated, host_numbers, strict=True))
     tracks_by_frame = []
-    for frame in frames:
-        logits = frame.logits_n1hw[:, 0].cpu().numpy() if options.return_logits else None
+    for index, frame in enumerate(frames):
+        logits = host_logits[index] if options.return_logits else None
         tracks = []
         for place, object_id in enumerate(frame.object_ids):
             box, crop, expected_iou, row = next(rows)
@@ -144,10 +159,9 @@ def tracks_of(
 
 def _crops(regions: list[MaskRegion], boxes: list[tuple[int, int, int, int]]) -> list[MaskArray]:
     """Every mask inside its box, each in memory of its own: a track may be kept alone."""
-    cuts = [region.cut(box) for region, box in zip(regions, boxes, strict=True)]
-    flat = torch.cat([cut.flatten() for cut in cuts]).cpu().numpy()
-    ends = np.cumsum([cut.numel() for cut in cuts])
-    return [
-        flat[end - cut.numel() : end].reshape(cut.shape).copy()
-        for cut, end in zip(cuts, ends, strict=True)
-    ]
+    return [region.cut(box).numpy().copy() for region, box in zip(regions, boxes, strict=True)]
+
+
+def _packs(device: torch.device) -> bool:
+    """Whether masks have to be brought from there; on a processor only their boxes are read."""
+    return device.type != "cpu"

@@ -15,7 +15,7 @@ import torch
 from tracker.decision import Decision, decide, decide_mask_prompt
 from tracker.engine.engine import Engine
 from tracker.history import TrackedFrame
-from tracker.host_arrays import on_device
+from tracker.host_arrays import on_device, sent
 from tracker.memory_bank import MemoryBank
 from tracker.model import ImageFeatures
 from tracker.prompts import PreparedPrompt
@@ -110,7 +110,9 @@ class RowDecider:
     def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
         model = self._model
         masks_1SS = [row.prompt.mask_1SS for row in rows if row.prompt is not None]
-        mask_N1SS = torch.stack([mask for mask in masks_1SS if mask is not None]).to(self._device)
+        mask_N1SS = sent(
+            torch.stack([mask for mask in masks_1SS if mask is not None]), self._device
+        )
         nothing = torch.zeros(len(rows), 1, 2, device=self._device)
         labels = torch.full((len(rows), 1), -1, device=self._device)
         prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))

@@ -39,6 +39,7 @@ from tracker.engine.calls import CallCounts
 from tracker.engine.engine import Engine
 from tracker.engine.prepared_image import PreparedImage
 from tracker.engine.warm_up import Progress, warm_up
+from tracker.engine.yuv import YuvPicture, prepare_yuv
 from tracker.history import FrameHistory, TrackedFrame
 from tracker.masks import fill_holes
 from tracker.memory_bank import MemoryBank
@@ -153,6 +154,15 @@ class Tracker:
         """
         ensure_image(image)
         return transforms.prepare_image(image, self.config.image_size, self.device)
+
+    @torch.inference_mode()
+    def prepare_yuv(self, picture: YuvPicture) -> PreparedImage:
+        """Like ``prepare``, of a decoder's planes: they are turned into RGB on the device.
+
+        Differs from what libswscale makes of them by 1 to 2 levels of 255 in the mean, mostly
+        because that cuts off fractions, and at hard edges of colour by up to 16.
+        """
+        return prepare_yuv(picture, self.config.image_size, self.device)
 
     def warm_up(self, progress: Progress | None = None) -> None:
         """Make the first steps of a stream as fast as the others; call it before there is one.

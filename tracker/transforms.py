@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tracker.engine.prepared_image import PreparedImage
-from tracker.host_arrays import view_of
+from tracker.host_arrays import sent, view_of
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -60,7 +60,7 @@ def prepare_image(image: npt.NDArray[np.uint8], size: int, device: torch.device)
         pixels_13HW = pixels_13HW.clone()
     else:
         pixels_13HW = F.interpolate(pixels_13HW, (size, size), mode="bicubic", antialias=True)
-    return PreparedImage(pixels_13HW.to(device, non_blocking=True), height, width)
+    return PreparedImage(sent(pixels_13HW, device), height, width)
 
 
 @cache

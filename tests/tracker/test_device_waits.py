@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tracker import Tracker, TrackerOptions
+from tracker import Tracker, TrackerOptions, results
+from tracker.engine.options import EngineOptions
+from tracker.host_arrays import on_host
 
 from .little import LITTLE, click, little_picture, little_tracker, model_with
 
@@ -60,3 +64,69 @@ def test_a_question_to_the_device_is_noticed() -> None:
     with Waits() as waits:
         assert numbers[numbers > 1].sum().item() == 2
     assert waits.found == ["index", "_local_scalar_dense"]
+
+
+class Reads(TorchFunctionMode):
+    """Collects how the host looks into tensors; from a device each would be a transfer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        name = getattr(function, "__name__", "")
+        if name in {"cpu", "item", "tolist", "numpy", "__bool__", "__int__", "__float__"}:
+            self.found.append(name)
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("fixed_shapes", ["off", "on"])
+def test_a_step_brings_its_results_in_one_transfer(
+    fixed_shapes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a device with memory of its own: whole masks, packed, beside the numbers."""
+    weights = little_tracker().model().state_dict()
+    options = TrackerOptions(
+        max_objects=4,
+        non_overlap=True,  # takes the way of such a device
+        return_logits=True,
+        engine=EngineOptions(fixed_shapes=fixed_shapes),
+    )
+    plain, packing = (
+        Tracker(model_with(LITTLE, weights), torch.device("cpu"), options) for _ in range(2)
+    )
+    transfers: list[int] = []
+
+    def brought(tensors: Any) -> Any:
+        transfers.append(len(tensors))
+        with torch._C.DisableTorchFunction():
+            return on_host(tensors)
+
+    expected, found = [], []
+    for tracker in (plain, packing):
+        if tracker is packing:
+            monkeypatch.setattr(results, "_packs", lambda device: True)
+            monkeypatch.setattr(results, "on_host", brought)
+        sessions = [tracker.open_session() for _ in range(2)]
+        for index in range(4):
+            prompts = [[click(1), click(2)] if index == 0 else [], [click(3)] if index == 2 else []]
+            with Reads() as reads, Waits() as waits:
+                tracks = tracker.step(
+                    [
+                        (session, little_picture(index, 50, 61), own)
+                        for session, own in zip(sessions, prompts, strict=True)
+                    ]
+                )
+            (found if tracker is packing else expected).extend(
+                track for own in tracks for track in own
+            )
+            if tracker is packing:
+                assert reads.found == []
+                assert waits.found == []
+    assert len(transfers) == 4
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours.mask, theirs.mask)
+        np.testing.assert_array_equal(ours.logits, theirs.logits)
+        assert (ours.box_xyxy, ours.area) == (theirs.box_xyxy, theirs.area)
