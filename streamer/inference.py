@@ -22,6 +22,7 @@ from streamer.past_prompts import PastPrompts
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrames
 from streamer.scheduler import Scheduler, Wait
+from streamer.smoothing import BoxSmoothing
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, seconds_to_ns
 from streamer.tracked_stream import TrackedStream
@@ -179,6 +180,16 @@ class Inference:
                 self._load.prioritise(stream_id, priority)
 
         return self._commands.add(change)
+
+    def smooth(self, stream_id: str, boxes: BoxSmoothing | None, masks: float) -> Future[None]:
+        """Let a stream's boxes (None: not) and masks (0: not) tremble less, from now on."""
+
+        def smooth() -> None:
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                stream.smooth(boxes, masks)
+
+        return self._commands.add(smooth)
 
     def remembered_objects(self, stream_id: str) -> Future[list[RememberedObject]]:
         """A stream's objects as they can be gone on with after a restart."""

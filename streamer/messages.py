@@ -112,6 +112,7 @@ class ObjectHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     score: float
     object_score: float
     score_calibrated: float | None = None
+    bbox_smooth: tuple[float, float, float, float] | None = None
     label: str | None = None
     colour: str | None = None
     mask: MaskHeader | None = None

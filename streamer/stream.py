@@ -42,7 +42,7 @@ SETTINGS_CHANGED = "settings_changed"  # why a stream is down that begins again 
 # What a change of these does not concern is the connection: it stays.
 _NOT_THE_SOURCE = {
     "max_rate_hz", "paused", "max_objects", "priority", "ground_plane", "objects", "reconnect",
-    "starter",
+    "starter", "smoothing",
 }  # fmt: skip
 MakeSource = Callable[[str, StreamConfig], Source]
 _logger = logging.getLogger(__name__)

@@ -27,14 +27,14 @@ def changed_stream(key: str, config: StreamConfig, settings: Mapping[str, Any]) 
 def laid_over(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
     """``config`` with ``settings`` laid over it, as they would stand under ``streams.ID``.
 
-    ``reconnect`` may be given in part, every other value replaces the one before. Raises
-    ``ConfigError``, which names the setting after ``key``; limits and what excludes one another
-    are ``validate``'s business.
+    ``reconnect`` and ``smoothing`` may be given in part, every other value replaces the one
+    before. Raises ``ConfigError``, which names the setting after ``key``; limits and what excludes
+    one another are ``validate``'s business.
     """
     values = dataclasses.asdict(config)
     for name, value in settings.items():
         before = values.get(name)
-        in_part = name == "reconnect" and isinstance(value, Mapping)
+        in_part = name in ("reconnect", "smoothing") and isinstance(value, Mapping)
         values[name] = {**(before or {}), **value} if in_part else value
     return build(StreamConfig, values, key)
 

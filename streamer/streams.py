@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -25,6 +26,7 @@ from streamer.inference import Inference
 from streamer.metrics import Metrics
 from streamer.object_ids import ObjectIds
 from streamer.prompts import configured_prompts
+from streamer.smoothing import BoxSmoothing
 from streamer.state import StreamRecord, ids_of, objects_to_prompt
 from streamer.state_keeper import StateKeeper, TakenUp
 from streamer.stream import MakeSource, Stream
@@ -147,6 +149,8 @@ class Streams:
                 )
             if changed.priority != running.config.priority:
                 await asyncio.wrap_future(self._inference.set_priority(stream_id, changed.priority))
+            if changed.smoothing != running.config.smoothing:
+                await asyncio.wrap_future(self._smooth(stream_id, changed))
             running.stream.change(changed)
             if changed.url != running.config.url:
                 await self._end_publishing(stream_id)
@@ -263,6 +267,7 @@ class Streams:
         await asyncio.wrap_future(
             self._inference.add_stream(slot, counts, config.max_objects, (), config.priority)
         )
+        await asyncio.wrap_future(self._smooth(stream_id, config))
         known = await self._take_up(stream_id, kept)
         wanted = {each.id for each in objects_to_prompt(config, record, known)}
         for request in requests:
@@ -270,6 +275,11 @@ class Streams:
                 self._inference.prompt(request)
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
         self._running[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
+
+    def _smooth(self, stream_id: str, config: StreamConfig) -> Future[None]:
+        wanted = config.smoothing
+        boxes = BoxSmoothing(wanted.box_cutoff_hz, wanted.box_speed_factor)
+        return self._inference.smooth(stream_id, boxes if wanted.boxes else None, wanted.masks)
 
     async def _take_up(self, stream_id: str, kept: Sequence[RememberedObject]) -> set[int]:
         """Go on with kept objects; the ids of those that the tracker knows again."""

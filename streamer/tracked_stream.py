@@ -12,6 +12,7 @@ from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrame, RecentFrames
+from streamer.smoothing import BoxSmoother, BoxSmoothing, FloatBox
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
 from streamer.types import (
@@ -79,6 +80,8 @@ class TrackedStream:
         self._clock = clock
         self._labels: dict[int, str] = {}
         self._colours: dict[int, str] = {}
+        self._box_smoother: BoxSmoother | None = None
+        self._smooth_boxes: dict[int, FloatBox] = {}
         self._newest = _Newest(-1, ())  # replaced, never changed: other threads read it
         self._held_until_ns: int | None = None
         self._connection: str | None = None
@@ -113,6 +116,12 @@ class TrackedStream:
                 kept.pop(object_id, None)
         self._show([each.track for each in self._newest.objects])
         return True
+
+    def smooth(self, boxes: BoxSmoothing | None, masks: float) -> None:
+        """Let boxes (None: not) and masks (0: not) tremble less, from the next frame on."""
+        self._box_smoother = None if boxes is None else BoxSmoother(boxes)
+        self._smooth_boxes = {}
+        self.session.smooth_masks(masks)
 
     def remembered(self) -> list[RememberedObject]:
         """The objects as they can be gone on with after a restart."""
@@ -172,6 +181,10 @@ class TrackedStream:
             track = by_id.get(request.prompt.object_id)
             self._tell_applied(request, frame.index)
             request.applied(frame.index, track, frame.index, track)
+        if self._box_smoother is not None:
+            for request in applied:
+                self._box_smoother.begin_anew(request.prompt.object_id)
+            self._smooth_boxes = self._box_smoother.smooth(judged, time_ns)
         self._newest = _Newest(frame.index, tuple(map(self._named, judged)))
         self._publish(
             FrameResult(
@@ -263,6 +276,10 @@ class TrackedStream:
         for request in applied:
             self._name(request)
         judged = self._judge(correction.latest, newest.index, newest.time_ns, applied)
+        for track in judged:
+            self._smooth_boxes.pop(track.object_id, None)
+            if self._box_smoother is not None:
+                self._box_smoother.begin_anew(track.object_id)
         tracks = {each.track.object_id: each.track for each in self._newest.objects}
         tracks |= {track.object_id: track for track in judged}
         self._show(list(tracks.values()))
@@ -342,7 +359,12 @@ class TrackedStream:
 
     def _named(self, track: Track) -> ObjectResult:
         object_id = track.object_id
-        return ObjectResult(track, self._labels.get(object_id), self._colours.get(object_id))
+        return ObjectResult(
+            track,
+            self._labels.get(object_id),
+            self._colours.get(object_id),
+            self._smooth_boxes.get(object_id),
+        )
 
     def _tell_applied(self, request: PromptRequest, frame_index: int) -> None:
         object_id = request.prompt.object_id

@@ -92,12 +92,14 @@ class FrameMoment:
 class ObjectResult:
     """One object on one frame: the tracker's track, and the name and colour its user gave it.
 
-    ``colour`` is ``#rrggbb``.
+    ``colour`` is ``#rrggbb``. ``smooth_box_xyxy``, in source pixels, where a stream's boxes are
+    smoothed and the object is seen.
     """
 
     track: Track
     label: str | None = None
     colour: str | None = None
+    smooth_box_xyxy: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

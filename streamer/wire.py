@@ -93,6 +93,7 @@ def encode_frame(
                 score=float(track.predicted_iou),
                 object_score=float(track.object_score),
                 score_calibrated=track.calibrated_iou,
+                bbox_smooth=entry.smooth_box_xyxy,
                 label=entry.label,
                 colour=entry.colour,
                 mask=mask,

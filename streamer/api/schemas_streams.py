@@ -64,6 +64,17 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         property_schema.pop("default", None)
 
 
+class Smoothing(Request):
+    """How much less boxes and masks tremble, at the price of a lag; may be given in part."""
+
+    boxes: bool = Field(default=False, description="results carry bbox_smooth too")
+    box_cutoff_hz: float = Field(default=1.5, ge=0.05, le=100, allow_inf_nan=False)
+    box_speed_factor: float = Field(default=4.0, ge=0, le=100, allow_inf_nan=False)
+    masks: float = Field(
+        default=0.0, ge=0, le=0.45, description="the share that a mask leans on the one before"
+    )
+
+
 class StreamChange(Request):
     """Settings of a stream to change; what is not given stays as it is."""
 
@@ -90,6 +101,7 @@ class StreamChange(Request):
         description="four points [x, y, X, Y] in pixels and metres, or none",
     )
     starter: Starter | None = None
+    smoothing: Smoothing = Smoothing()
     reconnect: Reconnect = Reconnect()
     options: dict[str, str] = Field(
         default_factory=dict,

@@ -52,6 +52,7 @@ class JsonObject(msgspec.Struct, frozen=True):
     colour: str | None
     state: str
     bbox: tuple[int, int, int, int]
+    bbox_smooth: tuple[float, float, float, float] | None
     area: int
     score: float
     score_calibrated: float | None
@@ -136,6 +137,7 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
             colour=entry.colour,
             state=entry.track.state.value,
             bbox=_box(entry.track),
+            bbox_smooth=entry.smooth_box_xyxy,
             area=int(entry.track.area),
             score=_finite(entry.track.predicted_iou),
             score_calibrated=entry.track.calibrated_iou,

@@ -101,6 +101,10 @@ class FakeSession:
         self.object_ids: tuple[int, ...] = ()
         self.closed = False
         self.left_out: frozenset[int] = frozenset()
+        self.mask_smoothing = 0.0
+
+    def smooth_masks(self, past_share: float) -> None:
+        self.mask_smoothing = past_share
 
     def leave_out(self, object_ids: Collection[int]) -> None:
         self.left_out = frozenset(object_ids)

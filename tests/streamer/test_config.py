@@ -281,6 +281,9 @@ BAD_VALUES = {
     "tracking.lost_to_removed_s=-1": (
         "tracking.lost_to_removed_s must be between 0 and 2592000, got -1"
     ),
+    "streams.gate.smoothing={masks:0.5}": (
+        "streams.gate.smoothing.masks must be between 0 and 0.45, got 0.5"
+    ),
     "tracking.lost_search_every=0": "tracking.lost_search_every must be between 1 and 1000, got 0",
     "tracking.reacquire_similarity=2": (
         "tracking.reacquire_similarity must be between -1 and 1, got 2"

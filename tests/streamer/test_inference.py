@@ -11,6 +11,7 @@ from streamer.command_queue import COMMANDS_WAITING
 from streamer.errors import ControlError
 from streamer.frame_slot import FrameSlot
 from streamer.prompts import PromptRequest
+from streamer.smoothing import BoxSmoothing
 from streamer.stream_counts import StreamCounts
 from streamer.waiting_prompts import PROMPTS_WAITING
 from tests.conftest import eventually
@@ -193,6 +194,21 @@ def test_object_is_hidden_reacquired_and_removed(rig: Rig) -> None:
     result = rig.frame("gate", 201)
     assert result is not None
     assert result.objects == ()
+
+
+def test_smoothed_boxes_come_beside_the_boxes_while_they_are_asked_for(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.prompt("gate", 7)
+    rig.inference.smooth("gate", BoxSmoothing(), 0.3).result(20)
+    seen, hidden = rig.frame("gate", 0), rig.frame("gate", 1, colour=HIDES)
+    rig.inference.smooth("gate", None, 0.0).result(20)
+    plain = rig.frame("gate", 2)
+    assert seen is not None
+    assert hidden is not None
+    assert plain is not None
+    smooth = [result.objects[0].smooth_box_xyxy for result in (seen, hidden, plain)]
+    assert smooth == [(0.0, 0.0, 4.0, 3.0), None, None]
+    rig.inference.smooth("nowhere", BoxSmoothing(), 0.3).result(20)
 
 
 def test_removed_stream_gives_its_objects_and_prompts_up(rig: Rig) -> None:

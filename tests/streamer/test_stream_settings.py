@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.config import ObjectConfig, ReconnectConfig, StreamConfig
+from streamer.config import ObjectConfig, ReconnectConfig, SmoothingConfig, StreamConfig
 from streamer.config_values import build
 from streamer.errors import ConfigError
 from streamer.stream_settings import changed_stream, settings_of, settings_that_differ
@@ -25,12 +25,15 @@ def test_what_is_not_given_stays() -> None:
     assert changed.max_objects == 4
 
 
-def test_reconnect_may_be_given_in_part_and_options_as_a_whole() -> None:
+def test_reconnect_and_smoothing_may_be_given_in_part_and_options_as_a_whole() -> None:
     changed = changed_stream(
         "streams.gate", GATE, {"reconnect": {"maximum_s": 9}, "options": {"fflags": "nobuffer"}}
     )
     assert changed.reconnect == ReconnectConfig(initial_s=2.0, maximum_s=9.0)
     assert changed.options == {"fflags": "nobuffer"}
+    smoother = changed_stream("streams.gate", changed, {"smoothing": {"masks": 0.3}})
+    smoother = changed_stream("streams.gate", smoother, {"smoothing": {"boxes": True}})
+    assert smoother.smoothing == SmoothingConfig(boxes=True, masks=0.3)
 
 
 @pytest.mark.parametrize(

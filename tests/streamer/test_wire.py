@@ -98,10 +98,14 @@ def test_the_end_of_an_absence_and_a_cut_are_written_as_the_golden_bytes() -> No
     assert (read.kind, read.absent_s, read.reason) == ("reacquired", 4.25, "prompted")
 
 
-def test_calibrated_score_travels_and_is_left_out_where_there_is_none() -> None:
+def test_calibrated_score_and_smooth_box_travel_and_are_left_out_where_there_is_none() -> None:
     plain = samples.result()
     first, second = plain.objects
-    calibrated = replace(first, track=replace(first.track, calibrated_iou=0.75))
+    calibrated = replace(
+        first,
+        track=replace(first.track, calibrated_iou=0.75),
+        smooth_box_xyxy=(10.25, 20.0, 15.5, 26.0),
+    )
     parts = encode_frame(
         replace(plain, objects=(calibrated, second)),
         origin=samples.ORIGIN,
@@ -111,6 +115,8 @@ def test_calibrated_score_travels_and_is_left_out_where_there_is_none() -> None:
     message = decode(parts)
     assert isinstance(message, FrameMessage)
     assert [each.score_calibrated for each in message.objects] == [0.75, None]
+    boxes = [each.bbox_smooth for each in message.objects]
+    assert boxes == [(10.25, 20.0, 15.5, 26.0), None]
     assert message.objects[0].score == 0.875
 
 
