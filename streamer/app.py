@@ -38,7 +38,7 @@ from streamer.api.event_hub import EventHub
 from streamer.config import MaskletConfig
 from streamer.config_checks import validate
 from streamer.configured_lifecycle import configured_lifecycle
-from streamer.configured_tracker import configured_tracker
+from streamer.configured_tracker import configured_tracker, prepares_ahead
 from streamer.control_server import ControlServer
 from streamer.drop_report import report_drops
 from streamer.errors import ConfigError, MaskletError
@@ -194,6 +194,7 @@ class App:
             state=self._state,
             metrics=metrics,
             clock=clock,
+            prepare=tracker.prepare if prepares_ahead(config, device_name) else None,
         )
         self.objects = Objects(self.streams, self._inference, self._state)
 

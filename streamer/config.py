@@ -138,7 +138,9 @@ class ModelSection:
 
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
     ``compute_dtype`` "auto" is bfloat16 on CUDA and float32 elsewhere; bfloat16 is faster on
-    processors that multiply it (AMX), and rounds.
+    processors that multiply it (AMX), and rounds. ``prepare_ahead`` brings a frame to the
+    network's size in its source's thread, while another is tracked: "auto" does where a step
+    leaves the processor free, on CUDA.
     """
 
     name: str = "nano"
@@ -148,6 +150,7 @@ class ModelSection:
     )
     threads: int = ranged(0, 0, 256)
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    prepare_ahead: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass(slots=True)

@@ -29,3 +29,14 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
         )
     except ValueError as error:
         raise ConfigError(f"model.device: {error}") from error
+
+
+def prepares_ahead(config: MaskletConfig, device_name: str) -> bool:
+    """Whether pictures are brought to the network's size in their sources' threads.
+
+    On two cores that the step uses too, it gains nothing: of a step of nano it is 0.7 ms. With the
+    model on a GPU, resizing to 1024×1024 takes a core longer than the step takes the device.
+    """
+    if config.model.prepare_ahead == "auto":
+        return device_name.startswith("cuda")
+    return config.model.prepare_ahead == "always"

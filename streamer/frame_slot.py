@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from streamer.types import DecodedFrame, DropReason, Frame
+from tracker.engine.prepared_image import PreparedImage
 
 _STOP_POLL_S = 0.1
 
@@ -57,14 +58,20 @@ class FrameSlot:
         """Pictures put here so far, or refused by rate: the next frame's index."""
         return self._next_index
 
-    def put(self, picture: DecodedFrame, session_id: str, now_monotonic_ns: int) -> None:
+    def put(
+        self,
+        picture: DecodedFrame,
+        session_id: str,
+        now_monotonic_ns: int,
+        prepared: PreparedImage | None = None,
+    ) -> None:
         """Hold ``picture`` as the newest frame; what waited is lost. Nothing once closed."""
         with self._changed:
             if self._closed:
                 return
             self.lossless = False
             superseded = self._frame is not None
-            self._fill(picture, session_id, now_monotonic_ns)
+            self._fill(picture, session_id, now_monotonic_ns, prepared)
         if superseded:
             self._on_dropped(DropReason.SUPERSEDED, 1)
         self._on_filled()
@@ -75,6 +82,7 @@ class FrameSlot:
         session_id: str,
         clock_ns: Callable[[], int],
         stop: threading.Event,
+        prepared: PreparedImage | None = None,
     ) -> None:
         """Wait until the slot is empty, then hold ``picture``; given up when ``stop`` is set."""
         with self._changed:
@@ -83,7 +91,7 @@ class FrameSlot:
             if self._closed or stop.is_set():
                 return
             self.lossless = True
-            self._fill(picture, session_id, clock_ns())
+            self._fill(picture, session_id, clock_ns(), prepared)
         self._on_filled()
 
     def refuse(self, reason: DropReason) -> None:
@@ -131,7 +139,13 @@ class FrameSlot:
             self._frame = None
             self._changed.notify_all()
 
-    def _fill(self, picture: DecodedFrame, session_id: str, now_monotonic_ns: int) -> None:
+    def _fill(
+        self,
+        picture: DecodedFrame,
+        session_id: str,
+        now_monotonic_ns: int,
+        prepared: PreparedImage | None,
+    ) -> None:
         lost, self._lost = self._lost, {}
         if self._frame is None:
             self._filled_monotonic_ns = now_monotonic_ns
@@ -143,6 +157,7 @@ class FrameSlot:
             index=self._next_index,
             picture=picture,
             dropped_before=lost,
+            prepared=prepared,
         )
         self._next_index += 1
         self.frames_put += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Protocol
 
 from streamer.frame_slot import FrameSlot
@@ -11,9 +12,11 @@ from streamer.rate_limit import RateLimit
 from streamer.sources.base import Source
 from streamer.stream_counts import StreamCounts
 from streamer.timing import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
-from streamer.types import DecodedFrame, DropReason
+from streamer.types import DecodedFrame, DropReason, ImageArray
+from tracker.engine.prepared_image import PreparedImage
 
 PAUSE_POLL_S = 0.1
+PrepareImage = Callable[[ImageArray], PreparedImage]
 
 
 class Supervisor(Protocol):
@@ -44,13 +47,16 @@ class SourceAttempt:
         slot: FrameSlot,
         counts: StreamCounts,
         clock: Clock,
+        prepare: PrepareImage | None = None,
     ) -> None:
+        """``prepare`` is what a step would begin with: done here, it is done meanwhile."""
         self.stop = threading.Event()
         self.detached = False
         self._stream = stream
         self._slot = slot
         self._counts = counts
         self._clock = clock
+        self._prepare = prepare
         self._session_id = uuid.uuid4().hex
         self._lossless = False
         self._size: tuple[int, int] | None = None
@@ -92,10 +98,14 @@ class SourceAttempt:
             self._slot.refuse(DropReason.RATE_LIMIT)
         elif self._lossless:
             self._slot.put_when_taken(
-                picture, self._session_id, self._clock.monotonic_ns, self.stop
+                picture,
+                self._session_id,
+                self._clock.monotonic_ns,
+                self.stop,
+                self._prepared(picture),
             )
         else:
-            self._slot.put(picture, self._session_id, now_ns)
+            self._slot.put(picture, self._session_id, now_ns, self._prepared(picture))
 
     def dropped(self, reason: DropReason, count: int = 1) -> None:
         """Count pictures that the source lost."""
@@ -106,6 +116,12 @@ class SourceAttempt:
         """Presentation times jumped."""
         if not self.detached:
             self._stream.was_reset(reason)
+
+    def _prepared(self, picture: DecodedFrame) -> PreparedImage | None:
+        """Only where it is used: a stream without objects is not encoded."""
+        if self._prepare is None or not self._counts.object_ids:
+            return None
+        return self._prepare(picture.image)
 
     def _wait_until_resumed(self) -> None:
         """Hold a source that must lose nothing for as long as its stream is paused."""

@@ -9,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from tracker.object_memory import ObjectMemory
 from tracker.types import Track, TrackState
+
+if TYPE_CHECKING:
+    # It needs torch, which who only reads results does without.
+    from tracker.engine.prepared_image import PreparedImage
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -65,7 +70,8 @@ class Frame:
 
     ``session_id`` is new at every reconnection; ``index`` counts decoded frames of the stream
     from 0 and is never reset while the daemon runs. ``dropped_before`` counts, by reason, the
-    frames lost between the frame taken before this one and this one.
+    frames lost between the frame taken before this one and this one. ``prepared`` is the picture
+    as the tracker wants it, where that was made ahead of its step.
     """
 
     stream_id: str
@@ -73,6 +79,7 @@ class Frame:
     index: int
     picture: DecodedFrame
     dropped_before: dict[str, int] = field(default_factory=dict)
+    prepared: PreparedImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

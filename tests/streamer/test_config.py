@@ -75,6 +75,9 @@ BAD_VALUES = {
     # impossible values
     "streams.gate.max_objects=640": "streams.gate.max_objects must be between 1 and 64, got 640",
     "streams.gate.priority=10": "streams.gate.priority must be between 0 and 9, got 10",
+    "model.prepare_ahead=yes": (
+        "model.prepare_ahead must be one of auto, always, never, got 'yes'"
+    ),
     "overload.policy=none": (
         "overload.policy must be one of lower_rate, priority_first, smaller_image, got 'none'"
     ),
