@@ -78,6 +78,7 @@ def synthetic_clips(width: int = WIDTH, height: int = HEIGHT) -> list[Evaluation
             object_ids=window.object_ids,
             frame_count=window.frame_count,
             open=_Renderer(window, width, height),
+            rate_hz=RATE_HZ,
         )
         for window in WINDOWS
     ]
@@ -109,7 +110,9 @@ class _Renderer:
         scene = open_scene(self._window, *self._size)
         for index in range(self._window.start, self._window.start + self._window.frame_count):
             frame = scene.render(index)
+            followed = self._window.object_ids
             yield ClipFrame(
                 frame.image,
-                {object_id: frame.masks[object_id] for object_id in self._window.object_ids},
+                {object_id: frame.masks[object_id] for object_id in followed},
+                others={key: mask for key, mask in frame.masks.items() if key not in followed},
             )
