@@ -14,11 +14,12 @@ from torch import Tensor
 
 from tests.tracker.training.one_batch import OneBatch
 from tracker import Prompt, Tracker
-from tracker.config import ModelConfig
+from tracker.config import PRESETS, ModelConfig
+from tracker.model import Sam2
 from tracker.training import command
 from tracker.training.assets import AssetError, load_assets
 from tracker.training.data import ComposedClips
-from tracker.training.folder_clips import find_sequences
+from tracker.training.folder_clips import FolderClips, find_sequences
 from tracker.training.loop import Run, Tally, Trainer
 from tracker.training.recipe import FINE_TUNE, Recipe, RecipeError, load_recipe
 
@@ -178,6 +179,30 @@ def test_a_checkpoint_is_fine_tuned_from_a_folder_of_masks(
     tuned = Tracker.from_checkpoint(tmp_path / "tuned" / "tiny.safetensors", device="cpu")
     assert tuned.config == tiny_config
     assert len((tmp_path / "tuned" / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_an_official_architecture_is_fine_tuned_for_a_few_steps(tmp_path: Path) -> None:
+    config = PRESETS["sam2.1_hiera_tiny"].replaced(image_size=64)
+    write_sequences(tmp_path / "video", davis=True)
+    phase = replace(FINE_TUNE.phases[0], steps=2, clips=1, frames=3, objects=1)
+    recipe = replace(FINE_TUNE, phases=(phase,), log_every=1)
+    torch.manual_seed(0)
+    before = {name: value.clone() for name, value in Sam2(config).state_dict().items()}
+    source = FolderClips(tmp_path / "video", torch.device("cpu"))
+    run = Run(tmp_path, 0, torch.device("cpu"))
+    made = Trainer(config, recipe, source, run, before)
+    tally = Tally()
+    for _ in range(2):
+        made.one_step(tally)
+    assert np.isfinite(tally.record(2, "", 0.0).loss)
+    moved = {name for name, value in weights(made).items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in moved} >= {
+        "image_encoder",
+        "memory_attention",
+        "memory_encoder",
+        "sam_mask_decoder",
+        "sam_prompt_encoder",
+    }
 
 
 def test_a_folder_without_masks_says_what_it_needs(tmp_path: Path) -> None:
