@@ -76,6 +76,7 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
     title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}"
     for table in report.tables(scores, title, identity=identity):
         console.print(table)
+    console.print(report.EXPLANATION, style="dim", highlight=False)
     content = report.as_json(
         scores, options.suite, options.checkpoint, options.prompt, identity=identity
     )

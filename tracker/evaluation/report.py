@@ -44,14 +44,11 @@ BENCHMARK_COLUMNS: tuple[Column, ...] = (
     ("IDSW", "id_switches", 0),
     ("ECE", "calibration_error", 3),
 )
-BEHAVIOUR = (
-    "returns: objects seen again; found ≤10: share of them (gone for at most 100 frames) found "
+EXPLANATION = (
+    "returned: J&F after having been out of sight. returns: objects seen again; found ≤10: share of them (gone for at most 100 frames) found "
     "within 10; after: median frames. claimed: share of frames without the object that show a "
     "mask; false area: its size in sizes of the object. switched: objects whose mask went over "
-    "to another thing. flicker: change of the mask beyond the object's own."
-)
-BENCHMARK = (
-    "precision: centres of boxes at most 20 pixels apart; normalised: by the object's size, AUC. "
+    "to another thing. flicker: change of the mask beyond the object's own. precision: centres of boxes at most 20 pixels apart; normalised: by the object's size, AUC. "
     "IDSW: identity switches. ECE: expected error of the predicted IoU."
 )
 
@@ -59,7 +56,8 @@ BENCHMARK = (
 def tables(scores: Sequence[ClipScore], title: str, *, identity: bool = True) -> list[Table]:
     """Every clip; then, by category, how objects were kept; then the benchmarks' measures.
 
-    None is wider than a terminal of 80 columns, as long as names are short.
+    None is wider than a terminal of 80 columns, as long as names are short. ``EXPLANATION`` says
+    what the columns mean.
     """
     categories = by_category(scores, identity=identity)
     whole = summarise(scores, identity=identity)
@@ -67,10 +65,10 @@ def tables(scores: Sequence[ClipScore], title: str, *, identity: bool = True) ->
     return [
         _clips(scores, groups, title),
         *(
-            _by_group(groups, columns, name, caption)
-            for columns, name, caption in (
-                (BEHAVIOUR_COLUMNS, "kept and lost", BEHAVIOUR),
-                (BENCHMARK_COLUMNS, "boxes, identities, confidence", BENCHMARK),
+            _by_group(groups, columns, name)
+            for columns, name in (
+                (BEHAVIOUR_COLUMNS, "kept and lost"),
+                (BENCHMARK_COLUMNS, "boxes, identities, confidence"),
             )
         ),
     ]
@@ -84,7 +82,7 @@ def _clips(scores: Sequence[ClipScore], groups: Sequence[tuple[str, Summary]], t
     result.add_column("clip", no_wrap=True)
     for heading, _, _ in shown:
         result.add_column(heading, justify="right", no_wrap=True)
-    result.add_column("ms/frame", justify="right")
+    result.add_column("ms", justify="right")
     for score, summary in zip(scores, clips, strict=True):
         took = f"{1000 * score.seconds_per_frame:.0f}"
         result.add_row(score.category, score.name, *cells(summary, shown), took)
@@ -98,10 +96,10 @@ def _clips(scores: Sequence[ClipScore], groups: Sequence[tuple[str, Summary]], t
 
 
 def _by_group(
-    groups: Sequence[tuple[str, Summary]], columns: Sequence[Column], title: str, caption: str
+    groups: Sequence[tuple[str, Summary]], columns: Sequence[Column], title: str
 ) -> Table:
     shown = _columns([summary for _, summary in groups], columns)
-    result = Table(title=title, caption=caption, caption_justify="left")
+    result = Table(title=title)
     result.add_column("category", no_wrap=True)
     for heading, _, _ in shown:
         result.add_column(heading, justify="right", no_wrap=True)
