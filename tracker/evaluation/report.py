@@ -45,11 +45,12 @@ BENCHMARK_COLUMNS: tuple[Column, ...] = (
     ("ECE", "calibration_error", 3),
 )
 EXPLANATION = (
-    "returned: J&F after having been out of sight. returns: objects seen again; found ≤10: share of them (gone for at most 100 frames) found "
-    "within 10; after: median frames. claimed: share of frames without the object that show a "
-    "mask; false area: its size in sizes of the object. switched: objects whose mask went over "
-    "to another thing. flicker: change of the mask beyond the object's own. precision: centres of boxes at most 20 pixels apart; normalised: by the object's size, AUC. "
-    "IDSW: identity switches. ECE: expected error of the predicted IoU."
+    "returned: J&F after having been out of sight. returns: objects seen again; found ≤10: share "
+    "of them (gone for at most 100 frames) found within 10; after: median frames. claimed: share "
+    "of frames without the object that show a mask; false area: its size in sizes of the object. "
+    "switched: objects whose mask went over to another thing. flicker: change of the mask beyond "
+    "the object's own. precision: centres of boxes at most 20 pixels apart; normalised: by the "
+    "object's size, AUC. IDSW: identity switches. ECE: expected error of the predicted IoU."
 )
 
 
