@@ -17,8 +17,10 @@ DOUBLE_IOU = 0.6
 PART_OF_ANOTHER = 0.85
 # What overlaps an object so much is that object, although a better box was found for it.
 SURELY_SAME_IOU = 0.5
-# So much of a detection's box belongs to the masks of objects: it is a part of them.
+# So much of a detection's box belongs to the masks of objects: it is a part of them. More is asked
+# for where all objects were found themselves: people who stand close overlap.
 COVERED = 0.4
+COVERED_BY_FOUND = 0.85
 # An object that lies in a detection by this much is a part of what was detected: its mask is too
 # small, or one detection holds several things. Something tiny in front of it is not.
 OBJECT_INSIDE = 0.7
@@ -76,7 +78,7 @@ def followed(
         if found[row] is None and column not in taken:
             found[row] = objects[column].object_id
             taken.add(column)
-    free = [column for column in range(len(objects)) if column not in taken]
+    free = [each for column, each in enumerate(objects) if column not in taken]
     for row, detection in enumerate(detections):
         if found[row] is not None:
             continue
@@ -84,9 +86,11 @@ def followed(
         if overlaps[row, nearest] >= SURELY_SAME_IOU:
             found[row] = objects[nearest].object_id
         else:
-            found[row] = _part_of(detection, objects)
+            found[row] = _part_of(detection, free, COVERED)
             if found[row] is None:
-                found[row] = _holds(detection, [objects[column] for column in free])
+                found[row] = _part_of(detection, objects, COVERED_BY_FOUND)
+            if found[row] is None:
+                found[row] = _holds(detection, free)
     return found
 
 
@@ -123,10 +127,10 @@ def may_be_same(first: str | None, second: str | None) -> bool:
     return first is None or second is None or first == second
 
 
-def _part_of(detection: Detection, objects: Sequence[Seen]) -> int | None:
+def _part_of(detection: Detection, objects: Sequence[Seen], covered: float) -> int | None:
     alike = [each for each in objects if may_be_same(each.label, detection.label)]
     common = [_common_pixels(detection, each) for each in alike]
-    if not common or sum(common) < COVERED * detection.area:
+    if not common or sum(common) < covered * detection.area:
         return None
     return alike[int(np.argmax(common))].object_id
 

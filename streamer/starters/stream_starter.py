@@ -35,6 +35,7 @@ from tracker.types import Prompt, TrackState
 STARTER_THREAD_PREFIX = "starter-"
 # What the tracker finds must overlap the detection so much, box with box; else it is another thing.
 CLEAR_IOU = 0.2
+REJECTED_WAIT_S = 1.0
 _BACKOFF = ReconnectConfig(initial_s=1.0, maximum_s=60.0, reset_after_s=0.0)
 _logger = logging.getLogger(__name__)
 
@@ -226,9 +227,13 @@ class StreamStarter:
             self._judge_find(detection, outcome)
         for detection, outcome in begun:
             await self._judge_start(detection, outcome, frame)
-        for _, outcome in (*found, *begun):
+        outcomes = [outcome for _, outcome in (*found, *begun)]
+        for outcome in outcomes:
             if outcome is not None and outcome.latest_frame_index is not None:
                 self._looks.only_after(outcome.latest_frame_index)
+        if any(outcome is None or not outcome.applied for outcome in outcomes):
+            # The tracker is full or busy, and each refusal is an event that somebody reads.
+            await asyncio.sleep(REJECTED_WAIT_S)
 
     def _is_followed_meanwhile(self, detection: Detection, frame: FrameFacts) -> bool:
         """Whether it was prompted, or came back by itself, since the frame that was looked at."""
@@ -280,7 +285,6 @@ class StreamStarter:
     ) -> None:
         if outcome is None or not outcome.applied:
             self._count(Verdict.REJECTED)
-            self._policy.unclear(detection, frame.time_ns)
         elif _is_clear(outcome, detection):
             self._started += 1
             self._count(Verdict.STARTED)

@@ -1,0 +1,132 @@
+"""The motion starter on rendered pictures: what moves is found, a moving camera is noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.errors import StandsStillError
+from streamer.starters.geometry import iou
+from streamer.starters.motion import LEARNING_LOOKS, PATIENCE_LOOKS, MotionStarter
+from tracker.scenes.match import Match
+
+WIDTH, HEIGHT = 320, 180
+
+
+@pytest.fixture(scope="module")
+def street() -> np.ndarray:
+    """A picture with texture everywhere, wider than the camera's."""
+    noise = np.random.default_rng(1).integers(60, 180, (HEIGHT // 6, 100, 3), dtype=np.uint8)
+    return np.kron(noise, np.ones((6, 6, 1), dtype=np.uint8))
+
+
+def view(
+    street: np.ndarray, shift: int = 0, box: tuple[int, int, int, int] | None = None
+) -> np.ndarray:
+    image = np.ascontiguousarray(street[:HEIGHT, 100 + shift : 100 + shift + WIDTH])
+    if box is not None:
+        x0, y0, x1, y1 = box
+        image[y0:y1, x0:x1] = (250, 240, 30)
+    return image
+
+
+def learned(street: np.ndarray) -> MotionStarter:
+    starter = MotionStarter()
+    for _ in range(LEARNING_LOOKS):
+        with pytest.raises(StandsStillError, match="learning what stands still"):
+            starter(view(street))
+    return starter
+
+
+def car(look: int) -> tuple[int, int, int, int]:
+    return 20 + 12 * look, 60, 80 + 12 * look, 100
+
+
+def test_thing_that_moves_before_a_fixed_camera_is_found(street: np.ndarray) -> None:
+    starter = learned(street)
+    for look in range(8):
+        (found,) = starter(view(street, box=car(look)))
+        assert iou(found.box_xyxy, car(look)) > 0.7
+        assert (found.label, found.score) == (None, 1.0)
+    assert list(starter(view(street))) == []
+
+
+def test_picture_is_looked_at_and_never_written(street: np.ndarray) -> None:
+    starter = learned(street)
+    image = view(street, box=car(0))
+    image.flags.writeable = False
+    assert len(starter(image)) == 1
+
+
+def test_place_that_something_left_is_no_thing(street: np.ndarray) -> None:
+    starter = MotionStarter()
+    for _ in range(LEARNING_LOOKS + 1):
+        try:
+            starter(view(street, box=car(0)))
+        except StandsStillError:
+            continue
+    starter(view(street, box=car(6)))  # the place changed just now
+    for look in range(7, 15):
+        found = starter(view(street, box=car(look)))
+        assert [iou(each.box_xyxy, car(look)) > 0.7 for each in found] == [True]
+
+
+def test_moving_camera_stands_the_starter_still_until_it_has_learned_anew(
+    street: np.ndarray,
+) -> None:
+    starter = learned(street)
+    for look in range(1, 6):
+        with pytest.raises(StandsStillError, match="the camera moves"):
+            starter(view(street, shift=8 * look))
+    for _ in range(LEARNING_LOOKS):
+        with pytest.raises(StandsStillError, match="learning"):
+            starter(view(street, shift=40))
+    assert list(starter(view(street, shift=40))) == []
+
+
+def test_slow_pan_adds_up(street: np.ndarray) -> None:
+    starter = learned(street)
+    reasons = []
+    for look in range(30):
+        try:
+            starter(view(street, shift=look // 2))
+        except StandsStillError as error:
+            reasons.append(str(error))
+    assert any("the camera moves" in each for each in reasons)
+
+
+def test_other_exposure_is_no_motion(street: np.ndarray) -> None:
+    starter = learned(street)
+    darker = (view(street) * 0.7).astype(np.uint8)
+    assert list(starter(darker)) == []
+
+
+def test_what_covers_most_of_the_picture_is_waited_for_and_learned_in_the_end(
+    street: np.ndarray,
+) -> None:
+    starter = learned(street)
+    wall = np.tile(
+        np.array([[250, 20, 20], [20, 20, 250]], dtype=np.uint8), (HEIGHT, WIDTH // 2, 1)
+    )
+    for _ in range(PATIENCE_LOOKS):
+        with pytest.raises(StandsStillError, match="most of the picture changed"):
+            starter(wall)
+    with pytest.raises(StandsStillError, match="learning"):
+        starter(wall)
+
+
+def test_players_of_a_match_are_found_without_weights() -> None:
+    match, starter = Match(1, 320, 180, occluders=0), MotionStarter()
+    found_players = players = 0
+    for index in range(0, 200, 5):
+        scene = match.render(index)
+        try:
+            found = starter(scene.image)
+        except StandsStillError:
+            continue
+        for object_id, box in scene.boxes.items():
+            if box is not None and object_id != match.ball_id:
+                players += 1
+                found_players += any(iou(each.box_xyxy, box) > 0.4 for each in found)
+    assert players > 100
+    assert found_players > 0.5 * players
