@@ -17,19 +17,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from rich.console import Console
 
 from tests.benchmarks import (
+    engine,
+    engine_profile,
+    engine_report,
     latency,
     memory_growth,
+    steady_step,
     step_against_transformers,
     viewer_cost,
     webrtc_latency,
     webrtc_memory,
 )
 from tests.benchmarks.cells import Cell, Cells
+from tests.benchmarks.implementations import RIVALS
 from tests.tracker.agreement.scripts import shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import PRESETS
 
-PARTS = ("step", "memory", "latency", "webrtc")
+PARTS = ("step", "memory", "latency", "webrtc", "engine", "steady")
+# The engine's cells take hours on a processor: they are asked for.
+USUAL_PARTS = ("step", "memory", "latency", "webrtc", "steady")
 MODEL = "sam2.1_hiera_tiny"
 
 
@@ -70,6 +77,15 @@ def main() -> int:
         sections.append(("From the camera to the socket", latency.report(done)))
     if "webrtc" in options.part:
         sections += _webrtc(cells, options, console)
+    if "engine" in options.part:
+        sections += _engine(cells, options, console)
+    if "steady" in options.part:
+        with console.status(f"{options.steady_frames} frames while objects come and go"):
+            steady = cells.measure(
+                f"steady-{options.steady_frames}",
+                lambda: steady_step.measure(options.steady_frames),
+            )
+        sections.append(("A step while objects come and go", steady_step.report(steady)))
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections)
     (options.output / "report.md").write_text(text + "\n")
     sys.stdout.write(text + "\n")
@@ -90,6 +106,41 @@ def _step(cells: Cells, objects: int, options: argparse.Namespace, say: object) 
         )
 
     return cells.measure(f"step-{options.image_size}-{objects}", measure)
+
+
+def _engine(cells: Cells, options: argparse.Namespace, console: Console) -> list[tuple[str, str]]:
+    """The cells asked for, and a profile of each: what it takes against what it must."""
+    wanted = engine.FULL if options.full else options.cells
+    with console.status("engine") as status:
+        measured = engine_report.measure_cells(
+            cells,
+            wanted,
+            options.implementations,
+            options.device,
+            options.dtype,
+            options.rounds,
+            status.update,
+        )
+        profiles = []
+        for cell in wanted:
+            status.update(f"profile of {cell.name}")
+            profiles.append(
+                cells.measure(
+                    f"engine-profile-{cell.name}-{options.device}-{options.dtype}",
+                    lambda cell=cell: engine.in_own_process(
+                        "profile",
+                        cell,
+                        ["masklet"],
+                        ["--device", options.device, "--dtype", options.dtype],
+                    ),
+                )
+            )
+    engine_report.plot(measured, options.output / "engine.png")
+    sections = [("The engine against its rivals", engine_report.report(measured))]
+    return sections + [
+        (f"Where a step goes: {profile['cell']}", engine_profile.report(profile))
+        for profile in profiles
+    ]
 
 
 def _webrtc(cells: Cells, options: argparse.Namespace, console: Console) -> list[tuple[str, str]]:
@@ -130,7 +181,7 @@ def _webrtc(cells: Cells, options: argparse.Namespace, console: Console) -> list
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(USUAL_PARTS))
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     parser.add_argument("--image-size", type=int, default=1024, help="step")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3], help="step")
@@ -139,6 +190,26 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="latency")
     parser.add_argument("--duration-s", type=float, default=40.0, help="latency, webrtc")
     parser.add_argument("--checkpoint", default="nano", help="latency, webrtc")
+    parser.add_argument(
+        "--cells",
+        type=engine.EngineCell.named,
+        nargs="+",
+        default=list(engine.FIRST),
+        help="engine: tiny-1024-4-1 is sam2.1 tiny at 1024², 4 objects in each of 1 stream",
+    )
+    parser.add_argument("--full", action="store_true", help="engine: every cell there is")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="engine")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="engine"
+    )
+    parser.add_argument(
+        "--implementations",
+        nargs="+",
+        choices=list(RIVALS),
+        default=["masklet", "transformers", "official"],
+        help="engine; official-compiled takes minutes to compile on a GPU, on a processor longer",
+    )
+    parser.add_argument("--steady-frames", type=int, default=2000, help="steady")
     parser.add_argument(
         "--memory-minutes", type=float, default=0.0, help="webrtc: 30 takes half an hour, 0 none"
     )

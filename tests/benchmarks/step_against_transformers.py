@@ -79,8 +79,9 @@ def fill(
 
 
 def _boxes(objects: int) -> dict[int, Box]:
+    # Four in a row, as many rows as it takes; the rows overlap.
     return {
-        place + 1: (40.0 + 150 * place, 60.0, 160.0 + 150 * place, 280.0)
+        place + 1: (40.0 + 150 * (place % 4), 60.0 + place // 4, 160.0 + 150 * (place % 4), 280.0)
         for place in range(objects)
     }
 

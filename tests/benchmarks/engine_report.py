@@ -1,0 +1,104 @@
+"""The engine's cells, one after the other, and what becomes of them: a table and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+
+from tests.benchmarks.cells import Cell, Cells
+from tests.benchmarks.engine import EngineCell, in_own_process, summary
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+
+def measure_cells(
+    cells: Cells,
+    wanted: Sequence[EngineCell],
+    names: Sequence[str],
+    device: str,
+    dtype: str,
+    rounds: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Cell]:
+    """Time, then peak memory, of every cell; whatever is on disk already is not taken again."""
+    options = ["--device", device, "--dtype", dtype]
+    done = []
+    for cell in wanted:
+        title = f"{cell.name}-{device}-{dtype}"
+        say(f"{title}: time of {', '.join(names)}")
+        timed = cells.measure(
+            f"engine-{title}-{'+'.join(names)}",
+            lambda cell=cell: in_own_process(  # type: ignore[misc]
+                "time", cell, list(names), [*options, "--rounds", str(rounds)]
+            ),
+        )
+        memory = {}
+        for name in timed["seconds"]["host"]:
+            say(f"{title}: memory of {name}")
+            memory[name] = cells.measure(
+                f"engine-memory-{title}-{name}",
+                lambda cell=cell, name=name: in_own_process("memory", cell, [name], options),  # type: ignore[misc]
+            )
+        done.append(timed | {"memory": memory})
+    return done
+
+
+def report(cells: Sequence[Cell]) -> str:
+    """The table, as markdown."""
+    lines = [
+        "| model | image | objects × streams | | host → host p50 / p99 | device → device p50 / p99 "
+        "| frames/s | against masklet | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in cells:
+        for row in summary(cell):
+            name = row["implementation"]
+            memory = cell["memory"][name]
+            lines.append(
+                f"| {cell['size']} | {cell['image_size']}² | {cell['objects']} × {cell['streams']} "
+                f"| {name} | {row['host_ms']:.0f} / {row['host_p99_ms']:.0f} ms "
+                f"| {row['device_ms']:.0f} / {row['device_p99_ms']:.0f} ms "
+                f"| {1000 * cell['streams'] / row['host_ms']:.2f} | {row['ratio']:.2f} "
+                f"| {memory['peak_mib'] - memory['imports_mib']:.0f} MiB |"
+            )
+        lines += [
+            f"| {cell['size']} | {cell['image_size']}² | {cell['objects']} × {cell['streams']} "
+            f"| {name} | not measured: {why} | | | | |"
+            for name, why in cell["refused"].items()
+        ]
+    setting = cells[0]["setting"]
+    return (
+        "\n".join(lines)
+        + f"\n\n{setting['dtype']} on {setting['device']}, bank full, {cells[0]['rounds']} "
+        + "alternating rounds after one of warm-up; the ratio is the median of the rounds' own; "
+        + "memory is the process's peak beyond its imports, weights included; "
+        + str(cells[0]["machine"])
+    )
+
+
+def plot(cells: Sequence[Cell], path: Path) -> None:
+    """Frames a second of every implementation, cell by cell."""
+    names = list(dict.fromkeys(name for cell in cells for name in cell["seconds"]["host"]))
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    width = 0.8 / len(names)
+    for place, name in enumerate(names):
+        rates = []
+        for cell in cells:
+            own = {row["implementation"]: row for row in summary(cell)}.get(name)
+            rates.append(1000 * cell["streams"] / own["host_ms"] if own else 0.0)
+        positions = [index + place * width for index in range(len(cells))]
+        axes.bar(positions, rates, width, label=name)
+    labels = [
+        f"{cell['size']} {cell['image_size']}²\n{cell['objects']} × {cell['streams']}"
+        for cell in cells
+    ]
+    axes.set_xticks([index + 0.4 - width / 2 for index in range(len(cells))], labels, fontsize=8)
+    axes.set_ylabel("frames a second, host to host")
+    axes.set_title(f"{cells[0]['setting']['dtype']} on {cells[0]['setting']['device']}")
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

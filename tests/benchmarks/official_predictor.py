@@ -1,0 +1,127 @@
+"""Meta's video predictor, from the package ``sam2`` that a third party uploads to PyPI.
+
+It is installed by the benchmark alone, source only and without its dependencies: what it
+imports is there already but for ``iopath``, which stands beside it below. Its tree is the public
+one. It wants a whole video; here it is handed one whose frames are made when it asks for them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+
+from tracker import ModelConfig
+
+PACKAGES = ("sam2==1.1.0", "iopath>=0.1.10", "portalocker>=2")
+# As long as its propagation may run; it makes no list of it.
+FRAMES = 1 << 20
+
+_CONFIG_FILES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
+
+Box = tuple[float, float, float, float]
+
+
+def install() -> None:
+    """Install the predictor into this environment, unless it is there.
+
+    Raises CalledProcessError with pip's own words on standard error.
+    """
+    if importlib.util.find_spec("sam2") is not None:
+        return
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run(
+        [*command, "--no-build-isolation", *PACKAGES],
+        check=True,
+        env=os.environ | {"SAM2_BUILD_CUDA": "0"},
+    )
+    importlib.invalidate_caches()
+
+
+def build(
+    config: ModelConfig, weights: dict[str, torch.Tensor], device: torch.device, compiled: bool
+) -> Any:
+    """The predictor with our weights; ``compiled`` is its own ``vos_optimized``."""
+    install()
+    os.environ["TQDM_DISABLE"] = "1"  # it draws a bar of every propagation
+    from sam2.build_sam import build_sam2_video_predictor
+
+    generation, _, size = config.name.partition("_hiera_")
+    predictor = build_sam2_video_predictor(
+        f"configs/{generation}/{generation}_hiera_{_CONFIG_FILES[size]}.yaml",
+        ckpt_path=None,
+        device=str(device),
+        vos_optimized=compiled,
+        # Its hole filling needs its CUDA extension, and warns at every mask without it.
+        hydra_overrides_extra=[
+            f"++model.image_size={config.image_size}",
+            "++model.fill_hole_area=0",
+        ],
+    )
+    predictor.load_state_dict(weights, strict=True)
+    return predictor
+
+
+class _Frames:
+    """Stands where the predictor expects all frames: it gets the newest whichever it asks for."""
+
+    def __init__(self) -> None:
+        self.newest_CHW = torch.empty(0)
+
+    def __len__(self) -> int:
+        return FRAMES
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.newest_CHW
+
+
+class OfficialStream:
+    """One video of the predictor: pixels (3, S, S) in, logits at source size out."""
+
+    def __init__(self, predictor: Any, height: int, width: int) -> None:
+        self._predictor = predictor
+        self._size = height, width
+        self._frames = _Frames()
+        self._state: Any = None
+        self._propagation: Iterator[Any] | None = None
+
+    def step(self, pixels_CHW: torch.Tensor, boxes: dict[int, Box] | None = None) -> torch.Tensor:
+        """Logits (N, 1, height, width) of the newest frame; the first one brings the boxes."""
+        self._frames.newest_CHW = pixels_CHW
+        if self._propagation is None:
+            with mock.patch(
+                "sam2.sam2_video_predictor.load_video_frames",
+                return_value=(self._frames, *self._size),
+            ):
+                self._state = self._predictor.init_state("frames that are made when asked for")
+            for object_id, box in (boxes or {}).items():
+                self._predictor.add_new_points_or_box(
+                    self._state, frame_idx=0, obj_id=object_id, box=box
+                )
+            self._propagation = self._predictor.propagate_in_video(self._state)
+        _, _, logits = next(self._propagation)
+        return logits
+
+    @contextmanager
+    def without_heavy_parts(self) -> Iterator[None]:
+        """Within this, image encoder and memory attention are skipped, as of the others."""
+        ((_, features),) = self._state["cached_features"].values()
+
+        def attend(curr: Any, **_: Any) -> Any:
+            return curr[0] if isinstance(curr, list) else curr
+
+        def cached(image: Any) -> Any:
+            return features
+
+        with (
+            mock.patch.object(self._predictor.memory_attention, "forward", attend),
+            mock.patch.object(self._predictor, "forward_image", cached),
+        ):
+            yield

@@ -1,0 +1,80 @@
+"""The engine's benchmark: implementations take turns in a cell, and a step is taken apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import engine, engine_profile, engine_report, implementations
+from tests.benchmarks.cells import Cells
+from tests.benchmarks.engine import EngineCell
+from tests.benchmarks.implementations import Setting
+from tests.tracker.agreement.scripts import SMALL
+
+CELL = EngineCell("tiny", 256, objects=2, streams=2)
+
+
+def test_cells_are_named() -> None:
+    assert EngineCell.named("base_plus-1024-4-1") == EngineCell("base_plus", 1024, 4, 1)
+    assert all(EngineCell.named(cell.name) == cell for cell in engine.FULL)
+    assert len(engine.FIRST) == 8
+    with pytest.raises(ValueError, match="tiny-1024-4-1"):
+        EngineCell.named("huge-1024-1-1")
+
+
+def test_streams_of_all_are_timed_in_turn_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Missing:
+        def __init__(self, *_: object) -> None:
+            raise RuntimeError("it is not there")
+
+    monkeypatch.setitem(implementations.RIVALS, "official", Missing)  # type: ignore[arg-type]
+    names = ["masklet", "transformers", "official"]
+    timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), rounds=1)
+    assert set(timed["seconds"]["device"]) == {"masklet", "transformers"}
+    assert "it is not there" in timed["refused"]["official"]
+    memory = {"peak_mib": 300.0, "imports_mib": 200.0}
+    cell = timed | {"memory": {"masklet": memory, "transformers": memory}}
+    text = engine_report.report([cell])
+    assert "| tiny | 256² | 2 × 2 | masklet |" in text
+    assert "100 MiB" in text
+    engine_report.plot([cell], tmp_path / "engine.png")
+    assert (tmp_path / "engine.png").stat().st_size > 1000
+
+
+def test_what_is_measured_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def in_own_process(mode: str, cell: EngineCell, names: list[str], options: list[str]) -> object:
+        asked.append(f"{mode} {cell.name} {'+'.join(names)}")
+        return {"seconds": {"host": {"masklet": [1.0]}}}
+
+    monkeypatch.setattr(engine_report, "in_own_process", in_own_process)
+    for _ in range(2):
+        engine_report.measure_cells(Cells(tmp_path), [CELL], ["masklet"], "cpu", "float32", 1)
+    assert asked == ["time tiny-256-2-2 masklet", "memory tiny-256-2-2 masklet"]
+
+
+def test_a_step_is_taken_apart() -> None:
+    profile = engine_profile.measure_profile(CELL, SMALL, Setting(streams=2), rounds=1)
+    parts = set(engine_profile.PARTS)
+    assert parts <= set(profile["seconds"])
+    assert sum(profile["seconds"][part] for part in parts) < profile["seconds"]["step"]
+    assert profile["gflop"]["attend_memory"] > 0
+    assert "| memory attention, of the objects |" in engine_profile.report(profile)
+
+
+def test_every_product_is_counted() -> None:
+    """What is counted is what the algebra says, whichever library multiplies."""
+    entry = engine.ready("masklet", CELL, SMALL, Setting(), engine.picture(1, 360, 640))
+    assert isinstance(entry, implementations.Masklet)
+    gflop = engine_profile._operations(entry, engine.picture(1, 360, 640))
+    length, width, narrow, objects = SMALL.grid_size**2, SMALL.hidden_dim, SMALL.memory_dim, 2
+    keys = 7 * length + 16 * SMALL.pointer_tokens
+    layers = SMALL.memory_attention_layers
+    cross = layers * objects * 2 * length * keys * (width + narrow) / 1e9
+    assert cross < gflop["attend_memory"] < 2 * cross
