@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from streamer.api_client import ServerEvent
 from streamer.app import App
 from streamer.cli import main
 from streamer.config import StreamConfig, TokenConfig
+from streamer.ctl_output import print_event
 from streamer.ctl_requests import settings_of
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import SMALL, running, settings, until
@@ -204,6 +206,21 @@ async def test_mask_file_is_sent_in_the_picture_s_size(tmp_path: Path) -> None:
         for name, said in (("black.png", "is black"), ("none.png", "no picture")):
             arguments = ("objects", "prompt", "gate", "--mask", name)
             assert said in await ctl.refused(*arguments, code=2)
+
+
+def test_event_says_why_and_for_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {
+        "type": "event", "kind": "reacquired", "stream_id": "gate", "time_ns": 0, "time_ms": 0.0,
+        "reason": "prompted", "object_id": 3, "label": None, "request_id": None,
+        "frame_index": 9, "detail": None, "absent_s": 4.25,
+    }  # fmt: skip
+    print_event(ServerEvent("reacquired", json.dumps(said), None), as_json=False)
+    del said["absent_s"]  # an earlier daemon
+    print_event(ServerEvent("reacquired", json.dumps(said), None), as_json=False)
+    with_it, without = capsys.readouterr().out.splitlines()
+    words = "gate  reacquired  object 3  prompted"
+    assert with_it.endswith(f"{words}  unseen for 4.2 s  frame 9")
+    assert without.endswith(f"{words}  frame 9")
 
 
 async def test_events_are_printed_as_they_come(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -105,6 +107,19 @@ def test_the_table_has_objects_boxes_scores_rate_latency_and_drops() -> None:
     assert "occluded" in text
     assert "gate lost object 2 (keeper)" in text
     assert "5 messages were lost on the way to here" in text
+
+
+def test_events_say_why_and_for_how_long_also_those_of_later_daemons() -> None:
+    view = WatchView("tcp://127.0.0.1:5555")
+    back = replace(samples.event(EventKind.REACQUIRED), absent_s=4.25, reason="prompted")
+    topic, header = encode_event(back, origin=samples.ORIGIN, seq=0)
+    later = msgspec.msgpack.encode(
+        msgspec.msgpack.decode(header) | {"kind": "teleported", "colour": "red", "seq": 1}
+    )
+    observe(view, [boxes(0), decode([topic, header]), decode([topic, later])])
+    text = shown(view)
+    assert "gate reacquired object 2 (keeper) prompted unseen for 4.2 s" in text
+    assert "gate teleported object 2 (keeper)" in text
 
 
 def test_a_frame_from_before_we_came_has_no_rate_and_no_latency() -> None:
