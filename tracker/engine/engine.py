@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tracker.decoding import decode
+from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
 from tracker.engine.memory_shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.engine.options import EngineOptions
@@ -108,13 +109,16 @@ class Engine:
         """What there is to call once, so that no shape is new in service; largest first.
 
         Every stream has at least an object, so that there are no more images than objects.
-        Empty without fixed shapes.
+        Before that, on a CUDA device, the attention kernels are measured.
         """
+        measured = self._device.type == "cuda" and self._options.attention != "sdpa"
+        before = (self._choose_attention,) if measured else ()
         if not self._fixed:
-            return ()
+            return before
         images = _sizes_within(self._options.image_sizes, bank.capacity)
         rows = _sizes_within(self._options.row_sizes, bank.capacity)
         return (
+            *before,
             *(lambda size=size: self._warm_images(size) for size in images),
             *(lambda size=size: self._warm_objects(size) for size in rows),
             *(
@@ -207,6 +211,21 @@ class Engine:
         return (self.model.finish_memory(*rows_N),)
 
     # Inputs of the warm-up.
+
+    def _choose_attention(self) -> None:
+        """Measure which kernel looks at the memory; on a processor the network knows itself."""
+        config = self.model.config
+        tokens = config.grid_size**2
+        largest = self._shapes.steady[0]
+        autocast = torch.is_autocast_enabled(self._device.type)
+        choose(
+            self.model.memory_attention,
+            candidates(self._options.attention),
+            (tokens, largest.frames * tokens, largest.pointers * config.pointer_tokens),
+            torch.get_autocast_dtype(self._device.type) if autocast else torch.float32,
+            self._device,
+            must=self._options.attention != "auto",
+        )
 
     def _warm_images(self, size: int) -> None:
         side = self.model.config.image_size

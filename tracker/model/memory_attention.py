@@ -6,6 +6,7 @@ tokens, P pointer tokens, C channels, c memory channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,10 @@ from tracker.model.layers import attend
 from tracker.model.narrow_values import attend_narrow, pays
 from tracker.model.position_encoding import rotate, rotate_first
 from tracker.model.products import Linear
+
+# Queries, keys, values as narrow as the memory, how many of the last keys are pointers', and which
+# are real or None; real ones come first among the spatial keys as among the pointers'.
+NarrowAttention = Callable[[Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
 
 
 class MemoryTokens(NamedTuple):
@@ -57,6 +62,8 @@ class RotaryAttention(nn.Module):
         self.k_proj = Linear(memory_width, width)
         self.v_proj = Linear(memory_width, width)
         self.out_proj = Linear(width, width)
+        # Set by who measured it on a device (``engine.attention_choice``).
+        self.narrow: NarrowAttention | None = None
 
     def query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
         """Projected and turned queries, (N, L, C)."""
@@ -73,7 +80,9 @@ class RotaryAttention(nn.Module):
     ) -> Tensor:
         """Attend with turned queries; the last ``plain_keys`` keys are not turned. -> (N, L, C)."""
         key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
-        if pays(key, value_NSc, valid_NS):
+        if self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
+            attended = self.v_proj(self.narrow(query, key, value_NSc, plain_keys, valid_NS))
+        elif pays(key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
         else:
             mask = None if valid_NS is None else valid_NS[:, None, None, :]
