@@ -164,7 +164,6 @@ class App:
             Scheduler(
                 seconds_to_ns(config.max_batch_wait_ms / 1000),
                 FRAMES_PER_BATCH,
-                starving_after_ns=seconds_to_ns(1 / config.overload.floor_hz),
             ),
             Overload(
                 OverloadPolicy(config.overload.policy),

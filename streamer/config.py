@@ -166,7 +166,7 @@ class TrackingConfig:
     """
 
     max_objects: int = ranged(64, 1, 1024)
-    memory_policy: Literal["sam2"] = "sam2"
+    memory_policy: Literal["robust", "sam2"] = "sam2"
     fill_hole_area: int = ranged(0, 0, 64)
     non_overlap: bool = False
     occluded_after_frames: int = ranged(2, 1, 1000)
@@ -185,8 +185,9 @@ class OverloadConfig:
 
     ``lower_rate``: all streams go down to one common rate. ``priority_first``: the rate of those
     of the lowest ``priority`` goes down first. Every stream keeps ``floor_hz``, and is served that
-    often whatever goes before it. It begins after ``begin_after_s`` of overload and ends after
-    ``end_after_s`` of a load that fits. Batches are cut so that a step takes about ``step_ms``.
+    often whatever goes before it, as far as that takes no more than half of what the device can
+    do. It begins after ``begin_after_s`` of overload and ends after ``end_after_s`` of a load that
+    fits. Batches are cut so that a step takes about ``step_ms``.
     """
 
     policy: Literal["lower_rate", "priority_first", "smaller_image"] = "lower_rate"

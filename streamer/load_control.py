@@ -11,7 +11,7 @@ from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.overload import Overload, OverloadChange
 from streamer.scheduler import Scheduler
-from streamer.timing import Clock, ns_to_seconds
+from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
 from streamer.tracked_stream import TrackedStream
 from streamer.types import EventKind, Published, StreamEvent
 
@@ -86,6 +86,7 @@ class LoadControl:
         if self._overload.frame_s is not None:
             self._scheduler.limit_batch(int(self._step_s / self._overload.frame_s))
         self._scheduler.limit_rates(self._overload.rates_hz)
+        self._scheduler.starve_after(seconds_to_ns(1 / self._overload.floor_hz))
         self._metrics.load_ratio.set(self._overload.load_ratio)
         for change in changes:
             self._tell(change)

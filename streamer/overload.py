@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamer.load_meter import Load
-from streamer.rate_shares import Demand, OverloadPolicy, rate_shares
+from streamer.rate_shares import Demand, OverloadPolicy, fitting_floor_hz, rate_shares
 
 # Lowered streams are given this share of what the device can do: the rest is what keeps results
 # early and even, and the decoders fed.
@@ -45,7 +45,7 @@ class Overload:
     def __init__(
         self, policy: OverloadPolicy, floor_hz: float, begin_after_s: float, end_after_s: float
     ) -> None:
-        """Every stream keeps ``floor_hz``, or its own rate where that is less."""
+        """Every stream keeps ``floor_hz`` as far as that fits, or its own rate if that is less."""
         self._policy = policy
         self._floor_hz = floor_hz
         self._begin_after_s = begin_after_s
@@ -77,6 +77,13 @@ class Overload:
     def rates_hz(self) -> Mapping[str, float]:
         """The streams that are lowered now, and to what."""
         return self._rates_hz
+
+    @property
+    def floor_hz(self) -> float:
+        """How often every stream is tracked at least."""
+        if self._frame_s is None:
+            return self._floor_hz
+        return fitting_floor_hz(self._demands, USED_SHARE / self._frame_s, self._floor_hz)
 
     @property
     def lowered(self) -> frozenset[str]:
@@ -134,8 +141,7 @@ class Overload:
 
     def _exceeds(self, capacity_hz: float) -> bool:
         """Whether some live stream would get less than it asks for."""
-        # The floors are left out: they are promised even where they are too much.
-        shares = rate_shares(self._demands, capacity_hz, self._policy, 0.0)
+        shares = self._shares(capacity_hz)
         return any(shares[name] < self._demands[name].rate_hz * 0.999 for name in self._live)
 
     @staticmethod

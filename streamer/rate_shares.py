@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
+FLOORS_SHARE = 0.5
+
 
 class OverloadPolicy(StrEnum):
     """How streams share a device that is too slow for all of them."""
@@ -31,11 +33,11 @@ def rate_shares(
 ) -> dict[str, float]:
     """The rate of each stream: what it asks for, or less, so that the sum is ``capacity_hz``.
 
-    Every stream gets ``floor_hz``, or what it asks for where that is less; where not even the
-    floors fit, the sum is that of the floors. With ``LOWER_RATE`` those that are lowered get one
+    Every stream gets ``fitting_floor_hz``, or what it asks for where that is less. With ``LOWER_RATE`` those that are lowered get one
     common rate; with ``PRIORITY_FIRST`` a priority gets something beyond its floors only when all
     higher ones have all, and shares it as above.
     """
+    floor_hz = fitting_floor_hz(demands, capacity_hz, floor_hz)
     floors = {name: min(demand.rate_hz, floor_hz) for name, demand in demands.items()}
     if policy is OverloadPolicy.LOWER_RATE:
         return _with_common_rate(demands, demands.keys(), floors, capacity_hz)
@@ -48,6 +50,16 @@ def rate_shares(
         shares |= _with_common_rate(demands, group, floors, budget_hz)
         left_hz = budget_hz - sum(shares[name] for name in group)
     return shares
+
+
+def fitting_floor_hz(demands: Mapping[str, Demand], capacity_hz: float, floor_hz: float) -> float:
+    """The rate that every stream is promised: ``floor_hz``, or less where that is too much.
+
+    All floors together take at most half of the capacity: otherwise there would be nothing left
+    to give to those that go first.
+    """
+    asking = sum(demand.rate_hz > 0 for demand in demands.values())
+    return min(floor_hz, FLOORS_SHARE * capacity_hz / max(asking, 1))
 
 
 def _with_common_rate(

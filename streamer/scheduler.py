@@ -123,6 +123,10 @@ class Scheduler:
         """Put at most so many frames into a batch, from 1 to what the scheduler was made for."""
         self._batch_size = min(max(frames, 1), self._max_batch_size)
 
+    def starve_after(self, duration_ns: int) -> None:
+        """Serve a stream before every priority when it was not served for so long."""
+        self._starving_after_ns = duration_ns
+
     def forget(self, stream_id: str) -> None:
         """Drop what is remembered of a stream that is gone."""
         self._turns.pop(stream_id, None)

@@ -181,6 +181,18 @@ def test_priority_keeps_its_rate_and_the_lowest_its_floor() -> None:
     assert ("gate", "overload") not in rig.told()
 
 
+def test_priority_counts_even_where_the_floors_are_too_much() -> None:
+    rig = Overloaded(OverloadPolicy.PRIORITY_FIRST)
+    rig.tracker.frame_s = 0.16
+    rig.stream("gate", 5, priority=9)
+    for number in range(15):
+        rig.stream(f"cam{number}", 5, priority=0)
+    rig.run(80)
+    assert rig.rate_hz("gate", 20, 80) > 2.0
+    for number in range(15):
+        assert rig.rate_hz(f"cam{number}", 20, 80) > 0.1
+
+
 def test_priority_that_is_changed_counts_from_then_on() -> None:
     rig = Overloaded(OverloadPolicy.PRIORITY_FIRST)
     for name in ("gate", "yard"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.rate_shares import Demand, OverloadPolicy, rate_shares
+from streamer.rate_shares import Demand, OverloadPolicy, fitting_floor_hz, rate_shares
 
 demands = st.dictionaries(
     st.sampled_from([f"cam{number}" for number in range(12)]),
@@ -23,13 +23,13 @@ def test_shares_are_sound_in_every_situation(
     demands: dict[str, Demand], capacity_hz: float, policy: OverloadPolicy, floor_hz: float
 ) -> None:
     shares = rate_shares(demands, capacity_hz, policy, floor_hz)
+    floor_hz = fitting_floor_hz(demands, capacity_hz, floor_hz)
     floors = {name: min(floor_hz, demand.rate_hz) for name, demand in demands.items()}
     assert shares.keys() == demands.keys()
     for name, share in shares.items():
         assert floors[name] <= share <= demands[name].rate_hz
     wanted = sum(demand.rate_hz for demand in demands.values())
-    expected = max(min(wanted, capacity_hz), sum(floors.values()))
-    assert sum(shares.values()) == pytest.approx(expected)
+    assert sum(shares.values()) == pytest.approx(min(wanted, capacity_hz))
     for one in demands:
         for other in demands:
             is_before = demands[one].priority > demands[other].priority
@@ -55,3 +55,10 @@ def test_lowest_priority_gives_first_and_keeps_its_floor() -> None:
     asked = {"gate": Demand(30, 9), "hall": Demand(30, 5), "yard": Demand(30, 1)}
     shares = rate_shares(asked, 45, OverloadPolicy.PRIORITY_FIRST, 1)
     assert shares == {"gate": 30, "hall": 14, "yard": 1}
+
+
+def test_floors_leave_half_to_those_that_go_first() -> None:
+    asked = {"gate": Demand(5, 9), **{f"cam{number}": Demand(5, 0) for number in range(15)}}
+    shares = rate_shares(asked, 6, OverloadPolicy.PRIORITY_FIRST, 1)
+    assert shares.pop("gate") == pytest.approx(3 + 3 / 16)
+    assert shares == pytest.approx(dict.fromkeys(shares, 3 / 16))
