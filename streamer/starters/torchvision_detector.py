@@ -74,7 +74,8 @@ class TorchvisionStarter:
     @torch.inference_mode()
     def __call__(self, image: ImageArray) -> Sequence[Detection]:
         """What is in ``image``, RGB uint8 (height, width, 3)."""
-        image_CHW = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1)
+        # A copy: torch does not take what must not be written.
+        image_CHW = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1)
         with _cpu_threads(self._threads):
             (found,) = self._network([image_CHW.float() / 255])
         sure = found["scores"] >= self._minimum_score

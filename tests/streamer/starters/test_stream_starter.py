@@ -1,0 +1,334 @@
+"""A stream's starter at work: one bad starter hurts nobody, and prompts go where they belong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+
+from streamer.errors import BusyError, StandsStillError, StarterError
+from streamer.metrics import Metrics
+from streamer.prompts import PromptOutcome
+from streamer.starters import stream_starter
+from streamer.starters.detection import Detection, Starter
+from streamer.starters.looks import PictureLooks
+from streamer.starters.policy import StartPolicy
+from streamer.starters.settings import StarterConfig
+from streamer.starters.stream_starter import StarterStanding, StreamStarter
+from streamer.timing import SystemClock
+from streamer.types import Frame, FrameMoment, FrameResult, ObjectResult
+from tests.streamer.fakes import picture
+from tests.streamer.starters.things import followed
+from tests.streamer.zeromq_helpers import eventually
+from tracker.types import Prompt
+
+BOX = (4.0, 4.0, 16.0, 20.0)
+THERE = Detection(BOX, 0.9, "dog")
+Image = np.ndarray
+
+
+class FakeObjects:
+    """Applies every prompt at once: the tracker finds exactly the box, or what a test says."""
+
+    def __init__(self) -> None:
+        self.prompts: list[tuple[Prompt, str | None, FrameMoment | None]] = []
+        self.removed: list[int] = []
+        self.found: tuple[int, int, int, int] | None = (4, 4, 16, 20)
+        self.error: BusyError | None = None
+        self.applied = True
+        self._next = 1
+
+    def next_id(self, stream_id: str) -> int:
+        return self._next
+
+    async def prompt(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        label: str | None = None,
+        *,
+        moment: FrameMoment | None = None,
+    ) -> PromptOutcome:
+        self._next = max(self._next, prompt.object_id + 1)
+        self.prompts.append((prompt, label, moment))
+        if self.error is not None:
+            raise self.error
+        await asyncio.sleep(0)
+        index = moment.frame_index if moment else None
+        return PromptOutcome(
+            request_id="r",
+            stream_id=stream_id,
+            object_id=prompt.object_id,
+            applied=self.applied,
+            reason=None if self.applied else "full",
+            frame_index=index,
+            track=followed(prompt.object_id, self.found).track,
+            latest_frame_index=index,
+        )
+
+    async def remove(self, stream_id: str, object_id: int) -> None:
+        self.removed.append(object_id)
+
+
+class Rig:
+    """A starter that is shown frames as fast as it takes them."""
+
+    def __init__(self, starter: Callable[[Image], Sequence[Detection]], **settings: object) -> None:
+        config = StarterConfig(
+            kind="python",
+            **{"minimum_hits": 1, "minimum_area": 0.0, "rate_hz": 50.0, **settings},  # type: ignore[arg-type]
+        )
+        self.made = 0
+        self.objects = FakeObjects()
+        self.metrics = Metrics()
+
+        def make() -> Starter:
+            self.made += 1
+            return starter
+
+        self.starter = StreamStarter(
+            "gate",
+            config,
+            PictureLooks(make, config.rate_hz or 1.0),
+            StartPolicy(config, 16, False),
+            objects=self.objects,
+            metrics=self.metrics,
+            clock=SystemClock(),
+            random=Random(0),
+        )
+        self.live: tuple[ObjectResult, ...] = ()
+        self.frames = 0
+
+    def show(self) -> None:
+        shown = replace(picture(self.frames), arrival_monotonic_ns=self.frames * 10**8)
+        frame = Frame("gate", "session", self.frames, shown)
+        self.starter.see(FrameResult(frame, 0, 0, self.live))
+        self.frames += 1
+
+    def count(self, metric: str, **labels: str) -> float:
+        labels["stream"] = "gate"
+        return self.metrics.registry.get_sample_value(f"masklet_{metric}", labels) or 0.0
+
+    def looks(self, result: str) -> float:
+        return self.count("starter_looks_total", result=result)
+
+    def verdict(self, verdict: str) -> float:
+        return self.count("starter_detections_total", verdict=verdict)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        def shown() -> object:
+            self.show()
+            return condition()
+
+        await eventually(shown)
+
+
+@asynccontextmanager
+async def at_work(rig: Rig) -> AsyncIterator[Rig]:
+    task = asyncio.create_task(rig.starter.run())
+    try:
+        yield rig
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_starter, "REJECTED_WAIT_S", 0.01)
+    monkeypatch.setattr(stream_starter._BACKOFF, "initial_s", 0.05)
+    monkeypatch.setattr(stream_starter._BACKOFF, "maximum_s", 0.05)
+
+
+async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> None:
+    looked = threading.Event()
+
+    def starter(image: Image) -> list[Detection]:
+        assert not image.flags.writeable
+        if looked.is_set():
+            return []
+        looked.set()
+        return [THERE]
+
+    async with at_work(Rig(starter, label="thing")) as rig:
+        rig.show()
+        await eventually(lambda: rig.objects.prompts)
+        ((prompt, label, moment),) = rig.objects.prompts
+        assert (prompt.object_id, prompt.box_xyxy, label) == (1, BOX, "dog")
+        assert moment == FrameMoment(frame_index=0, session_id="session")
+        await eventually(lambda: rig.starter.state().started)
+        state = rig.starter.state()
+        assert (state.kind, state.standing, state.object_ids) == ("python", "looking", (1,))
+        assert rig.verdict("started") == 1
+
+
+async def test_several_things_get_ids_of_their_own_and_masks_are_prompted_as_masks() -> None:
+    crop = np.tri(16, 12, dtype=np.bool_)
+    things = [Detection(BOX, crop=crop), Detection((20.0, 2.0, 30.0, 22.0))]
+    async with at_work(Rig(lambda _: things, label="thing")) as rig:
+        rig.show()
+        await eventually(lambda: len(rig.objects.prompts) == 2)
+        first, second = (prompt for prompt, _, _ in rig.objects.prompts)
+        assert {first.object_id, second.object_id} == {1, 2}
+        assert [label for _, label, _ in rig.objects.prompts] == ["thing", "thing"]
+        assert first.mask is not None
+        assert first.mask.shape == (24, 32)
+        assert np.array_equal(first.mask[4:20, 4:16], crop)
+        assert second.box_xyxy == (20.0, 2.0, 30.0, 22.0)
+
+
+async def test_earlier_frames_are_not_looked_at_after_a_start() -> None:
+    async with at_work(Rig(lambda _: [THERE])) as rig:
+        rig.frames = 10
+        rig.show()
+        await eventually(lambda: rig.starter.state().started == 1)
+        rig.frames = 8
+        looks = rig.looks("looked")
+        rig.show()
+        rig.show()
+        rig.show()
+        await asyncio.sleep(0.1)
+        assert rig.looks("looked") == looks
+        rig.live = (followed(1, (4, 4, 16, 20)),)
+        await rig.until(lambda: rig.verdict("followed") >= 1)
+        assert len(rig.objects.prompts) == 1
+
+
+async def test_object_that_came_since_the_look_is_not_started_again() -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def starter(_: Image) -> list[Detection]:
+        looking.set()
+        go_on.wait(10)
+        return [THERE]
+
+    async with at_work(Rig(starter)) as rig:
+        rig.show()
+        await eventually(looking.is_set)
+        rig.live = (followed(7, (4, 4, 16, 20)),)  # somebody clicked on it
+        rig.show()
+        go_on.set()
+        await eventually(lambda: rig.verdict("followed") >= 1)
+        assert rig.objects.prompts == []
+
+
+async def test_what_the_tracker_takes_for_something_else_is_removed_at_once() -> None:
+    for found in ((20, 0, 30, 9), None):
+        async with at_work(Rig(lambda _: [THERE])) as rig:
+            rig.objects.found = found
+            await rig.until(lambda: rig.objects.removed == [1])
+            assert rig.verdict("unclear") == 1
+            await rig.until(lambda: rig.verdict("left_alone") >= 2)
+            assert len(rig.objects.prompts) == 1
+
+
+async def test_refused_prompt_is_counted_and_tried_again() -> None:
+    async with at_work(Rig(lambda _: [THERE])) as rig:
+        rig.objects.applied = False
+        await rig.until(lambda: rig.verdict("rejected") >= 1)
+        rig.objects.error = BusyError("busy")
+        await rig.until(lambda: rig.verdict("rejected") >= 2)
+        rig.objects.error, rig.objects.applied = None, True
+        await rig.until(lambda: rig.starter.state().started == 1)
+
+
+async def test_starter_that_raises_is_reported_once_and_made_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    raises = threading.Event()
+    raises.set()
+
+    def starter(_: Image) -> list[Detection]:
+        if raises.is_set():
+            raise ZeroDivisionError("a mistake of somebody's")
+        return []
+
+    async with at_work(Rig(starter)) as rig:
+        await rig.until(lambda: rig.looks("failed") >= 3)
+        state = rig.starter.state()
+        assert state.standing is StarterStanding.FAILING
+        assert state.reason == "ZeroDivisionError: a mistake of somebody's"
+        assert rig.made >= 3
+        warnings = [each for each in caplog.records if "starts nothing" in each.getMessage()]
+        assert len(warnings) == 1
+        raises.clear()
+        await rig.until(lambda: rig.starter.state().standing is StarterStanding.LOOKING)
+        assert rig.starter.state().reason is None
+
+
+@pytest.mark.parametrize(
+    ("returned", "reason"),
+    [
+        (None, "must return a list of Detection, got NoneType"),
+        ([(1, 2, 3, 4)], "detection 0 is tuple, not a Detection"),
+        ([Detection((0, 0, float("nan"), 1))], "must be four finite numbers"),
+        ([Detection(BOX, score=1.5)], "its score must be 0 to 1"),
+        ([Detection(BOX, label="a\nb")], "none of them a control character"),
+        ([Detection(BOX, crop=np.ones((2, 2), np.bool_))], "a mask fills its box"),
+    ],
+)
+async def test_nonsense_is_refused_in_words(returned: object, reason: str) -> None:
+    async with at_work(Rig(lambda _: returned)) as rig:  # type: ignore[arg-type,return-value]
+        await rig.until(lambda: rig.looks("failed") >= 1)
+        assert reason in str(rig.starter.state().reason)
+        assert rig.objects.prompts == []
+
+
+async def test_what_lies_outside_the_picture_is_cut_or_left_out() -> None:
+    things = [
+        Detection((-8, 4, 16, 20), crop=np.ones((16, 24), np.bool_)),
+        Detection((100, 100, 120, 120)),
+    ]
+    async with at_work(Rig(lambda _: things)) as rig:
+        await rig.until(lambda: rig.objects.prompts)
+        ((prompt, _, _),) = rig.objects.prompts
+        assert prompt.mask is not None
+        assert prompt.mask.sum() == 16 * 16
+
+
+async def test_starter_that_stands_still_says_why_and_is_not_made_anew() -> None:
+    def starter(_: Image) -> list[Detection]:
+        raise StandsStillError("the camera moves")
+
+    async with at_work(Rig(starter)) as rig:
+        await rig.until(lambda: rig.looks("standing_still") >= 3)
+        state = rig.starter.state()
+        assert (state.standing, state.reason) == ("standing_still", "the camera moves")
+        assert rig.made == 1
+
+
+async def test_starter_that_does_not_return_is_stuck_and_has_one_thread() -> None:
+    go_on = threading.Event()
+
+    def starter(_: Image) -> list[Detection]:
+        go_on.wait(20)
+        return []
+
+    async with at_work(Rig(starter, timeout_s=0.1)) as rig:
+        await rig.until(lambda: rig.starter.state().standing is StarterStanding.STUCK)
+        for _ in range(20):
+            rig.show()
+            await asyncio.sleep(0.01)
+        threads = [each for each in threading.enumerate() if each.name == "starter-gate"]
+        assert len(threads) == 1
+        assert rig.looks("timeout") == 1
+        go_on.set()
+        await rig.until(lambda: rig.starter.state().standing is StarterStanding.LOOKING)
+
+
+async def test_model_that_does_not_load_is_tried_again_with_its_advice() -> None:
+    def make() -> Starter:
+        raise StarterError("run `masklet checkpoints pull x`")
+
+    rig = Rig(lambda _: [])
+    rig.starter._looks = PictureLooks(make, 50.0)
+    async with at_work(rig):
+        await rig.until(lambda: rig.looks("failed") >= 2)
+        assert rig.starter.state().reason == "run `masklet checkpoints pull x`"
