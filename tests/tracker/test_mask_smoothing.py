@@ -16,9 +16,21 @@ def logits(*values: float) -> torch.Tensor:
 
 def test_unsure_pixels_keep_their_side_and_sure_ones_change_at_once() -> None:
     smoother = MaskSmoother(0.3)
-    smoother.keep([1], logits(8.0, 8.0, -8.0, -2.0))
-    shown = smoother.blend([1], logits(-1.0, -9.0, 9.0, 1.0), ())
-    assert (shown > 0).flatten().tolist() == [True, False, True, True]
+    # The centre stays where it is: two pixels are gone on either side, the outer surely.
+    smoother.keep([1], logits(8.0, 8.0, 8.0, 8.0, 8.0))
+    shown = smoother.blend([1], logits(-9.0, -1.0, 8.0, -1.0, -9.0), ())
+    assert (shown > 0).flatten().tolist() == [False, True, True, True, False]
+
+
+def test_mask_that_moves_is_not_held_back() -> None:
+    """A blob of unsure pixels that goes three cells a frame is where it is, and no larger."""
+    smoother = MaskSmoother(0.45)
+    for place in (4, 7, 10, 13):
+        now = torch.full((1, 1, 24, 24), -1.0)
+        now[0, 0, 8:14, place : place + 6] = 1.0
+        shown = smoother.blend([1], now, ())
+        smoother.keep([1], shown)
+        assert torch.equal(shown > 0, now > 0)
 
 
 def test_absent_new_and_prompted_objects_are_shown_as_they_are() -> None:
