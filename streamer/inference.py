@@ -134,6 +134,7 @@ class Inference(InferenceCommands):
             stream = self._streams[stream_id]
             frame = stream.slot.take()
             if frame is not None:  # None: the slot was closed since it was looked at
+                stream.about_to_track(frame)
                 requests = stream.prompts.due(frame.index)
                 work.append(StreamWork(stream, frame, requests, stream.session.object_ids))
                 self._load.tracked(stream_id)

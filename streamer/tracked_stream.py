@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from streamer.frame_gaps import FrameGaps
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle, without_mask
 from streamer.logs import stream_logger
@@ -74,6 +75,7 @@ class TrackedStream:
         self._frames = frames
         self._counts = counts
         self._lifecycle = lifecycle
+        self._gaps = FrameGaps()
         self._log = stream_logger(_logger, self.stream_id)
         self._publish = publish
         self._metrics = metrics
@@ -158,6 +160,12 @@ class TrackedStream:
         )
         request.rejected(reason)
 
+    def about_to_track(self, frame: Frame) -> None:
+        """Tell the tracker how many pictures it did not see before this one."""
+        missed = self._gaps.missed(frame, _lifecycle_time_ns(frame))
+        if missed:
+            self.session.note_gap(missed)
+
     def tracked(
         self,
         frame: Frame,
@@ -169,13 +177,19 @@ class TrackedStream:
         """Publish the events and the result of a frame, in this order."""
         self._failing = False
         time_ns = _lifecycle_time_ns(frame)
+        self._gaps.tracked(frame, time_ns)
         self._remember(frame, time_ns)
         if self._connection not in (None, frame.session_id):
             self._lifecycle.resume(time_ns)
         self._connection = frame.session_id
         for request in applied:
             self._name(request)
-        judged = self._judge(self._with_idle(tracks, frame), frame.index, time_ns, applied)
+        scene_cut = self.session.last_step.scene_cut
+        if scene_cut:
+            self._event(EventKind.SCENE_CUT, frame_index=frame.index)
+        judged = self._judge(
+            self._with_idle(tracks, frame), frame.index, time_ns, applied, scene_cut=scene_cut
+        )
         by_id = {track.object_id: track for track in judged} if applied else {}
         for request in applied:
             track = by_id.get(request.prompt.object_id)
@@ -214,10 +228,15 @@ class TrackedStream:
         frame_index: int,
         time_ns: int,
         applied: Sequence[PromptRequest],
+        *,
+        scene_cut: bool = False,
     ) -> list[Track]:
         """The tracks as they are shown; tells what changed, and removes what was lost too long."""
         judged, changes = self._lifecycle.observe(
-            tracks, time_ns, prompted={request.prompt.object_id for request in applied}
+            tracks,
+            time_ns,
+            prompted={request.prompt.object_id for request in applied},
+            scene_cut=scene_cut,
         )
         for change in changes:
             absent_s = None if change.absent_ns is None else ns_to_seconds(change.absent_ns)

@@ -12,6 +12,7 @@ from tracker.mask_smoothing import MaskSmoother
 from tracker.memory_bank import ConditioningMemories, MemoryBank
 from tracker.model import ImageFeatures
 from tracker.object_memory import ModelIdentity, ObjectMemory
+from tracker.types import StepFacts
 
 
 class Session:
@@ -71,6 +72,20 @@ class Session:
     def last_frame(self) -> TrackedFrame | None:
         """The frame just tracked."""
         return self._history.newest
+
+    @property
+    def last_step(self) -> StepFacts:
+        """What the last step found out about the picture as a whole."""
+        return StepFacts()
+
+    def note_gap(self, frames: int) -> None:
+        """So many frames of the source are missing before the next one: dropped, lost, skipped.
+
+        The paper's policy (``memory_policy="sam2"``) counts processed frames alone, and does not
+        hear of it. Raises ValueError for a negative number.
+        """
+        if frames < 0:
+            raise ValueError(f"a gap has at least 0 frames, got {frames}")
 
     @property
     def history(self) -> tuple[int, ...]:

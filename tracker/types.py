@@ -72,3 +72,16 @@ class Track:
         x0, y0, x1, y1 = self.box_xyxy
         full[y0:y1, x0:x1] = self.crop
         return full
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What a step found out about a stream's picture as a whole; needs the robust policy.
+
+    ``scene_cut``: this frame shows another scene than the one before. ``camera_motion``: how far
+    the picture moved since, x and y in shares of its width and height; None where that was not
+    looked for: without objects, on the first frame, across a cut.
+    """
+
+    scene_cut: bool = False
+    camera_motion: tuple[float, float] | None = None

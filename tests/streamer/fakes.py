@@ -27,9 +27,11 @@ from tracker import (
     TrackState,
 )
 from tracker.correction import Correction
+from tracker.types import StepFacts
 
 FAILS = (255, 0, 0)
 HIDES = (0, 255, 0)
+CUTS = (0, 0, 255)
 FAKE_MODEL = ModelIdentity("fake", "0" * 64)
 
 
@@ -101,10 +103,15 @@ class FakeSession:
         self.object_ids: tuple[int, ...] = ()
         self.closed = False
         self.left_out: frozenset[int] = frozenset()
+        self.gaps: deque[int] = deque(maxlen=64)
+        self.last_step = StepFacts()
         self.mask_smoothing = 0.0
 
     def smooth_masks(self, past_share: float) -> None:
         self.mask_smoothing = past_share
+
+    def note_gap(self, frames: int) -> None:
+        self.gaps.append(frames)
 
     def leave_out(self, object_ids: Collection[int]) -> None:
         self.left_out = frozenset(object_ids)
@@ -208,6 +215,7 @@ class FakeTracker:
             if tuple(image[0, 0]) == FAILS:
                 raise RuntimeError("this picture cannot be tracked")
             hidden = tuple(image[0, 0]) == HIDES
+            session.last_step = StepFacts(scene_cut=tuple(image[0, 0]) == CUTS)
             prompted = {prompt.object_id for prompt in prompts}
             self.searched.append(set(session.object_ids) - (session.left_out - prompted))
             results.append(

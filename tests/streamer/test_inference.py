@@ -13,9 +13,10 @@ from streamer.frame_slot import FrameSlot
 from streamer.prompts import PromptRequest
 from streamer.smoothing import BoxSmoothing
 from streamer.stream_counts import StreamCounts
+from streamer.types import DropReason
 from streamer.waiting_prompts import PROMPTS_WAITING
 from tests.conftest import eventually
-from tests.streamer.fakes import FAILS, HIDES, picture
+from tests.streamer.fakes import CUTS, FAILS, HIDES, picture
 from tests.streamer.inference_rig import Rig, click, outcome
 from tracker import TrackState
 
@@ -194,6 +195,28 @@ def test_object_is_hidden_reacquired_and_removed(rig: Rig) -> None:
     result = rig.frame("gate", 201)
     assert result is not None
     assert result.objects == ()
+
+
+def test_scene_cut_is_told_before_what_it_hides(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.prompt("gate", 7)
+    for number, colour in enumerate([(0, 0, 0), CUTS, (0, 0, 0)]):
+        rig.frame("gate", number, colour=colour)
+    events = rig.published.events()
+    assert [str(event.kind) for event in events] == ["added", "prompt_applied", "scene_cut"]
+    assert (events[-1].frame_index, events[-1].object_id) == (1, None)
+
+
+def test_tracker_is_told_of_pictures_that_it_did_not_see(rig: Rig) -> None:
+    slot = rig.stream("gate")
+    for number in range(3):
+        rig.frame("gate", number)
+    slot.refuse(DropReason.RATE_LIMIT)
+    slot.refuse(DropReason.RATE_LIMIT)
+    rig.frame("gate", 5)
+    rig.session_ids["gate"] = "another"
+    rig.frame("gate", 5 + 250)  # ten seconds later
+    assert list(rig.tracker.sessions[0].gaps) == [2, 249]
 
 
 def test_smoothed_boxes_come_beside_the_boxes_while_they_are_asked_for(rig: Rig) -> None:
