@@ -20,7 +20,8 @@ from tracker.errors import (
 )
 from tracker.object_memory import ModelIdentity, ObjectMemory
 from tracker.options import TrackerOptions
-from tracker.types import Prompt, Track, TrackState
+from tracker.policy.options import RobustOptions
+from tracker.types import Prompt, StepFacts, Track, TrackState
 
 if TYPE_CHECKING:
     from tracker.session import Session
@@ -36,8 +37,10 @@ __all__ = [
     "ObjectMemoryError",
     "Prompt",
     "PromptError",
+    "RobustOptions",
     "Session",
     "SessionError",
+    "StepFacts",
     "Track",
     "TrackState",
     "Tracker",

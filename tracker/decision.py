@@ -21,11 +21,20 @@ MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0
 MEMORY_SCALE, MEMORY_BIAS = 20.0, -10.0
 
 
+class Choice(NamedTuple):
+    """``mask_N``: 1..3, of the decoder's four. ``shown_N``: whether it may be the object."""
+
+    mask_N: Tensor
+    shown_N: Tensor
+
+
 class Decision(NamedTuple):
     """What was decided about N objects on one frame.
 
     ``logits_N1hw`` are -1024 where the object is not visible. ``object_score_logit_N``.
     ``prompted``: the memory is made from the binary mask, as for every frame with a prompt.
+    ``alone_iou_N``: how far the decoder's other masks show nothing beside the object, see
+    ``policy.distractors``; 1 where nobody asked.
     """
 
     logits_N1hw: Tensor
@@ -34,6 +43,7 @@ class Decision(NamedTuple):
     visible_N: Tensor
     pointer_NC: Tensor
     prompted_N: Tensor
+    alone_iou_N: Tensor
 
     def memory_mask(self, image_size: int) -> Tensor:
         """The mask that the memory encoder takes, (N, 1, S, S) in -10..10."""
@@ -43,31 +53,41 @@ class Decision(NamedTuple):
         return soft * MEMORY_SCALE + MEMORY_BIAS
 
 
-def decide(model: Sam2, output: DecoderOutput, ambiguous: bool, prompted: bool) -> Decision:
-    """Choose one mask per object.
+def decide(
+    model: Sam2,
+    output: DecoderOutput,
+    ambiguous: bool,
+    prompted: bool,
+    choice: Choice | None = None,
+    alone_iou_N: Tensor | None = None,
+) -> Decision:
+    """Choose one mask per object, unless a memory policy has (``choice``).
 
     ``ambiguous`` (no prompt, or a single point): the best of masks 1..3 by predicted IoU, with
     its own token as the pointer. Otherwise mask 0, unless it is unstable; its token stays the
     pointer either way.
     """
     rows = torch.arange(output.predicted_iou_N4.shape[0], device=output.predicted_iou_N4.device)
-    best = 1 + output.predicted_iou_N4[:, 1:].argmax(dim=1)
+    best = 1 + output.predicted_iou_N4[:, 1:].argmax(dim=1) if choice is None else choice.mask_N
     if ambiguous:
-        choice = best
+        chosen = best
         token = output.mask_tokens_N4C[rows, best]
     else:
-        choice = torch.where(_is_stable(output.mask_logits_N4hw[:, 0]), 0, best)
+        chosen = torch.where(_is_stable(output.mask_logits_N4hw[:, 0]), 0, best)
         token = output.mask_tokens_N4C[:, 0]
     score_logit = output.object_score_logit_N1[:, 0]
     visible = score_logit > 0
-    logits = output.mask_logits_N4hw[rows, choice].unsqueeze(1).float()
+    if choice is not None:
+        visible = visible & choice.shown_N
+    logits = output.mask_logits_N4hw[rows, chosen].unsqueeze(1).float()
     return Decision(
         torch.where(visible.view(-1, 1, 1, 1), logits, ABSENT_LOGIT),
-        output.predicted_iou_N4[rows, choice].float(),
+        output.predicted_iou_N4[rows, chosen].float(),
         score_logit.float(),
         visible,
         model.object_pointer(token, visible).float(),
         torch.full_like(visible, prompted),
+        torch.ones_like(score_logit, dtype=torch.float32) if alone_iou_N is None else alone_iou_N,
     )
 
 
@@ -91,6 +111,7 @@ def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) ->
         visible,
         pointer.float(),
         torch.ones_like(visible),
+        torch.ones_like(score_logit, dtype=torch.float32),
     )
 
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from tracker.engine.prepared_image import PreparedImage
 from tracker.errors import PromptError
 from tracker.model import ImageFeatures
+from tracker.policy.robust_bank import Before
+from tracker.policy.scene import Scene
 from tracker.prompts import PreparedPrompt
-from tracker.types import Track
+from tracker.types import StepFacts, Track
 
 
 @dataclass(slots=True, eq=False)  # each is itself
@@ -26,9 +28,14 @@ class TrackedFrame:
     object's low-resolution mask (1, h, w) as published; ``clicks`` the prompts given on this
     frame; ``unconditioned`` the objects that were decided without looking at the memory, because
     this frame was prompted before it was tracked. ``tracks`` is kept of the newest frame only.
+
+    ``time`` counts like ``index``, and besides the frames that were noted as missing: memories
+    grow older by it. For the robust policy, ``thumbnail_13TT``, ``scene`` (what happened to the
+    picture since the frame before), and of each object what was known ``before`` this frame.
     """
 
     index: int
+    time: int
     height: int
     width: int
     image: npt.NDArray[np.uint8] | PreparedImage | None
@@ -37,13 +44,19 @@ class TrackedFrame:
     clicks: dict[int, PreparedPrompt] = field(default_factory=dict)
     unconditioned: set[int] = field(default_factory=set)
     tracks: dict[int, Track] = field(default_factory=dict)
+    before: dict[int, Before] = field(default_factory=dict)
+    thumbnail_13TT: Tensor | None = None
+    scene: Scene | None = None
+    facts: StepFacts = field(default_factory=StepFacts)
 
     @classmethod
-    def of(cls, index: int, image: npt.NDArray[np.uint8] | PreparedImage) -> TrackedFrame:
+    def of(
+        cls, index: int, time: int, image: npt.NDArray[np.uint8] | PreparedImage
+    ) -> TrackedFrame:
         """A frame that is not encoded yet."""
         if isinstance(image, PreparedImage):
-            return cls(index, image.height, image.width, image)
-        return cls(index, image.shape[0], image.shape[1], image)
+            return cls(index, time, image.height, image.width, image)
+        return cls(index, time, image.shape[0], image.shape[1], image)
 
     def encoded(self, features: ImageFeatures) -> None:
         """Keep what the image was encoded to, and the image if it is the smaller."""
@@ -67,7 +80,9 @@ class TrackedFrame:
         # All objects of a frame have masks of one size.
         logits = next(iter(self.logits.values())).nbytes * len(self.logits) if self.logits else 0
         clicks = sum(prompt.nbytes for prompt in self.clicks.values())
-        return image + self._features_bytes + logits + clicks
+        before = sum(before.nbytes for before in self.before.values())
+        thumbnail = 0 if self.thumbnail_13TT is None else self.thumbnail_13TT.nbytes
+        return image + self._features_bytes + logits + clicks + before + thumbnail
 
     def copy(self) -> TrackedFrame:
         """The same frame, with what is kept of its objects apart."""
@@ -77,12 +92,14 @@ class TrackedFrame:
             clicks=dict(self.clicks),
             unconditioned=set(self.unconditioned),
             tracks=dict(self.tracks),
+            before=dict(self.before),
         )
 
     def restore_objects(self, copy: TrackedFrame) -> None:
         """Keep of the objects what was kept when the copy was made."""
         self.logits, self.clicks = copy.logits, copy.clicks
         self.unconditioned, self.tracks = copy.unconditioned, copy.tracks
+        self.before = copy.before
 
     def forget(self, object_id: int) -> None:
         """Drop what is kept of an object."""
@@ -90,6 +107,7 @@ class TrackedFrame:
         self.clicks.pop(object_id, None)
         self.unconditioned.discard(object_id)
         self.tracks.pop(object_id, None)
+        self.before.pop(object_id, None)
 
 
 class FrameHistory:

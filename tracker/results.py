@@ -9,7 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -87,6 +90,13 @@ class FrameMasks:
         )
 
 
+class Delivered(NamedTuple):
+    """What came to the host: ``tracks`` by frame, and the numbers ``beside_NE`` asked for."""
+
+    tracks: list[list[Track]]
+    beside_NE: npt.NDArray[np.float64]
+
+
 def tracks_of(
     frames: Sequence[FrameMasks],
     predicted_iou_N: Tensor,
@@ -94,14 +104,23 @@ def tracks_of(
     options: TrackerOptions,
     pointer_similarity_N: Tensor | None = None,
     calibration: ScoreCalibration | None = None,
-) -> list[list[Track]]:
+    predicted_box_N4: Tensor | None = None,
+    beside_NE: Tensor | None = None,
+) -> Delivered:
     """Bring frames to the host, masks cut to boxes, in one transfer.
 
-    ``pointer_similarity_N`` is NaN for an object that there is nothing to compare with.
+    ``pointer_similarity_N`` is NaN for an object that there is nothing to compare with,
+    ``predicted_box_N4``, in shares of the frame, for one whose place is not predicted.
+    ``beside_NE`` comes along.
     An object counts as visible where its occlusion logit is positive and a pixel is set.
     """
     if pointer_similarity_N is None:
         pointer_similarity_N = torch.full_like(predicted_iou_N, math.nan)
+    count = len(predicted_iou_N)
+    if predicted_box_N4 is None:
+        predicted_box_N4 = predicted_iou_N.new_full((count, 4), math.nan)
+    if beside_NE is None:
+        beside_NE = predicted_iou_N.new_empty((count, 0))
     numbers = torch.cat(
         (
             torch.cat([frame.box_n4 for frame in frames]).double(),
@@ -110,6 +129,8 @@ def tracks_of(
             object_score_logit_N.sigmoid().double()[:, None],
             (object_score_logit_N > 0).double()[:, None],
             pointer_similarity_N.double()[:, None],
+            predicted_box_N4.double(),
+            beside_NE.double(),
         ),
         dim=1,
     )
@@ -117,7 +138,8 @@ def tracks_of(
     shown = [frame.logits_n1hw[:, 0] for frame in frames] if options.return_logits else []
     host_NX, *arrays = on_host([numbers, *packed, *shown])
     bits, host_logits = arrays[: len(packed)], arrays[len(packed) :]
-    host_numbers = host_NX.tolist()
+    beside = host_NX.shape[1] - beside_NE.shape[1]
+    host_numbers = host_NX[:, :beside].tolist()
     calibrated = (
         [None] * len(host_numbers)
         if calibration is None
@@ -136,7 +158,7 @@ def tracks_of(
         tracks = []
         for place, object_id in enumerate(frame.object_ids):
             box, crop, expected_iou, row = next(rows)
-            *_, area, predicted_iou, object_score, visible, similarity = row
+            area, predicted_iou, object_score, visible, similarity = row[4:9]
             tracks.append(
                 Track(
                     object_id=object_id,
@@ -150,11 +172,19 @@ def tracks_of(
                     frame_width=frame.width,
                     calibrated_iou=expected_iou,
                     pointer_similarity=None if math.isnan(similarity) else similarity,
+                    predicted_box_xyxy=_in_pixels(row[9:13], frame.height, frame.width),
                     logits=None if logits is None else logits[place].copy(),
                 )
             )
         tracks_by_frame.append(tracks)
-    return tracks_by_frame
+    return Delivered(tracks_by_frame, host_NX[:, beside:].astype(np.float64, copy=False))
+
+
+def _in_pixels(
+    box: Sequence[float], height: int, width: int
+) -> tuple[float, float, float, float] | None:
+    x0, y0, x1, y1 = box
+    return None if math.isnan(x0) else (x0 * width, y0 * height, x1 * width, y1 * height)
 
 
 def _crops(regions: list[MaskRegion], boxes: list[tuple[int, int, int, int]]) -> list[MaskArray]:

@@ -17,7 +17,8 @@ from tracker.engine.engine import Engine
 from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device, sent
 from tracker.memory_bank import MemoryBank
-from tracker.model import ImageFeatures
+from tracker.model import DecoderOutput, ImageFeatures
+from tracker.policy.robust import Outlook, RobustPolicy
 from tracker.prompts import PreparedPrompt
 from tracker.session import Session
 
@@ -27,7 +28,11 @@ PREVIOUS_LOGIT_LIMIT = 32.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One object on one frame of this batch."""
+    """One object on one frame of this batch.
+
+    ``corrects``: the prompt adds to what was tracked on this frame; with ``tracked_first`` that
+    is found on the way, because the frame is new.
+    """
 
     session: Session
     object_id: int
@@ -35,24 +40,47 @@ class Row:
     frame: TrackedFrame
     prompt: PreparedPrompt | None = None
     corrects: bool = False
+    tracked_first: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The object's slot in the bank and the frame's time."""
+        return self.session.slot_of(self.object_id), self.frame.time
 
 
 class RowDecider:
     """Takes rows through memory attention and mask decoder; changes nothing that is kept."""
 
-    def __init__(self, engine: Engine, bank: MemoryBank, device: torch.device) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        bank: MemoryBank,
+        policy: RobustPolicy | None,
+        device: torch.device,
+    ) -> None:
         self._engine = engine
+        self._policy = policy
         self._model = engine.model
         self._bank = bank
         self._device = device
 
-    def decide(self, rows: list[Row], features: ImageFeatures) -> Decision:
-        """Rows of one kind go through the decoder together; the result is in the order given."""
+    def decide(
+        self, rows: list[Row], features: ImageFeatures, outlook: Outlook | None = None
+    ) -> Decision:
+        """Rows of one kind go through the decoder together; the result is in the order given.
+
+        ``outlook``: what the robust policy expects of the rows; needed where any is tracked.
+        """
         groups: dict[tuple[str, int], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
             groups[self._kind(row)].append(place)
         parts = [
-            self._decide_kind(kind, [rows[place] for place in group], features)
+            self._decide_kind(
+                kind,
+                [rows[place] for place in group],
+                features,
+                None if outlook is None else outlook.of(group),
+            )
             for (kind, _), group in groups.items()
         ]
         if len(parts) == 1:
@@ -74,30 +102,38 @@ class RowDecider:
         count = len(row.prompt.labels_K)
         if not row.corrects:
             return "clicked", count
+        if row.tracked_first:
+            return "tracked first", count
         first = row.object_id in row.frame.unconditioned
         return ("refined" if first else "corrected"), count
 
-    def _decide_kind(self, kind: str, rows: list[Row], features: ImageFeatures) -> Decision:
+    def _decide_kind(
+        self, kind: str, rows: list[Row], features: ImageFeatures, outlook: Outlook | None
+    ) -> Decision:
         model = self._model
         image_N = images_of(rows)
-        if kind in ("tracked", "corrected"):
+        previous = None
+        if kind in ("tracked", "corrected", "tracked first"):
             slot_N, frame_N = places_of(rows)
             conditioned = self._engine.attend(
                 features.stride16_BCHW, self._bank, slot_N, frame_N, image_N
             )
-            if kind == "tracked":
+            if kind != "corrected":
                 output = self._engine.decode_unprompted(conditioned, features, image_N)
-                return decide(model, output, True, False)
+                tracked = self._decide_tracked(rows, output, outlook)
+                if kind == "tracked":
+                    return tracked
+                previous = tracked.logits_N1hw
         own = features.select(on_device(image_N, self._device))
         if kind == "mask":
             return self._decide_masks(rows, own)
-        if kind != "corrected":
+        if kind in ("clicked", "refined"):
             conditioned = model.attend(own.stride16_BCHW, None)
         points = np.stack([row.prompt.points_K2 for row in rows if row.prompt])
         labels = np.stack([row.prompt.labels_K for row in rows if row.prompt])
-        previous = None
-        if kind != "clicked":
+        if kind in ("refined", "corrected"):
             previous = torch.stack([row.frame.logits[row.object_id] for row in rows])
+        if previous is not None:
             previous = previous.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
         prompt = model.encode_prompts(
             on_device(points, self._device),
@@ -106,6 +142,17 @@ class RowDecider:
         )
         ambiguous = labels.shape[1] <= 1
         return decide(model, self._engine.decode(conditioned, own, prompt), ambiguous, True)
+
+    def _decide_tracked(
+        self, rows: list[Row], output: DecoderOutput, outlook: Outlook | None
+    ) -> Decision:
+        if self._policy is None:
+            return decide(self._model, output, True, False)
+        assert outlook is not None, "a tracked row without an outlook"
+        several = len({row.image for row in rows}) < len(rows)
+        choice = self._policy.choose(outlook, output, several)
+        alone_iou_N = self._policy.alone(output, choice)
+        return decide(self._model, output, True, False, choice, alone_iou_N)
 
     def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
         model = self._model
@@ -122,9 +169,9 @@ class RowDecider:
 
 
 def places_of(rows: list[Row]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The bank slot and the frame number of each row."""
-    slots = np.array([row.session.slot_of(row.object_id) for row in rows], dtype=np.int64)
-    return slots, np.array([row.frame.index for row in rows], dtype=np.int64)
+    """The bank slot of each row and the time of its frame."""
+    slot_N, time_N = np.array([row.place for row in rows], dtype=np.int64).T.copy()
+    return slot_N, time_N
 
 
 def images_of(rows: list[Row]) -> npt.NDArray[np.int64]:

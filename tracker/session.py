@@ -28,6 +28,8 @@ class Session:
         history: FrameHistory,
         model: ModelIdentity,
         on_close: Callable[[Session], None],
+        *,
+        counts_gaps: bool,
     ) -> None:
         self.max_objects = max_objects
         self.frames_seen = 0
@@ -39,6 +41,8 @@ class Session:
         self._on_close = on_close
         self._closed = False
         self._left_out: frozenset[int] = frozenset()
+        self._counts_gaps = counts_gaps
+        self._missed = 0
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -76,16 +80,24 @@ class Session:
     @property
     def last_step(self) -> StepFacts:
         """What the last step found out about the picture as a whole."""
-        return StepFacts()
+        return StepFacts() if self.last_frame is None else self.last_frame.facts
+
+    @property
+    def now(self) -> int:
+        """The time of the next frame: frames tracked, and frames noted as missing."""
+        return self.frames_seen + self._missed
 
     def note_gap(self, frames: int) -> None:
         """So many frames of the source are missing before the next one: dropped, lost, skipped.
 
-        The paper's policy (``memory_policy="sam2"``) counts processed frames alone, and does not
-        hear of it. Raises ValueError for a negative number.
+        Memories grow older by them, and where an object is expected becomes less certain, or
+        open. The paper's policy (``memory_policy="sam2"``) counts processed frames alone, and
+        does not hear of it. Raises ValueError for a negative number.
         """
         if frames < 0:
             raise ValueError(f"a gap has at least 0 frames, got {frames}")
+        if self._counts_gaps:
+            self._missed += frames
 
     @property
     def history(self) -> tuple[int, ...]:
@@ -161,7 +173,7 @@ class Session:
     def export_object(self, object_id: int) -> ObjectMemory:
         """What is needed to go on with an object after a restart. Raises KeyError if unknown."""
         frame_F, spatial_FLc, pointer_FC = self._bank.conditioning(self._slots[object_id])
-        return ObjectMemory(self._model, self.frames_seen - frame_F, spatial_FLc, pointer_FC)
+        return ObjectMemory(self._model, self.now - frame_F, spatial_FLc, pointer_FC)
 
     def import_object(self, object_id: int, memory: ObjectMemory) -> None:
         """Go on with an object from the next frame on: it is looked for where it may be.
@@ -181,7 +193,7 @@ class Session:
                 f"({self._model.fingerprint[:12]})"
             )
         self._check_shapes(object_id, memory)
-        frame_F = self.frames_seen - memory.age_F
+        frame_F = self.now - memory.age_F
         self.add(object_id)
         try:
             self._bank.condition(

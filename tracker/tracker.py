@@ -47,6 +47,8 @@ from tracker.model import ImageFeatures, Sam2
 from tracker.model.layers import tokens_from_grid
 from tracker.object_memory import ModelIdentity
 from tracker.options import TrackerOptions
+from tracker.policy.robust import RobustPolicy
+from tracker.policy.robust_bank import RobustBank
 from tracker.prompts import PreparedPrompt
 from tracker.results import FrameMasks, tracks_of
 from tracker.rows import Row, RowDecider, images_of, places_of
@@ -65,15 +67,24 @@ class Tracker:
     ) -> None:
         self.options = options or TrackerOptions()
         self.device = device
-        self.config: ModelConfig = model.config
         self._dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
+        if (image_size := self.options.engine.image_size) is not None:
+            model.resize(image_size, self.options.engine.positions == "stretched")
+        self.config: ModelConfig = model.config
         self._identity = ModelIdentity(model.config.name, fingerprint(model))
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)
         store_as_computed(self._model, self._dtype, device)
         model.fix_constants()
-        self._bank = MemoryBank(model.config, self.options.max_objects, device)
+        self._policy: RobustPolicy | None = None
+        if self.options.memory_policy == "robust":
+            robust = self.options.robust
+            bank = RobustBank(model.config, self.options.max_objects, device, robust)
+            self._policy = RobustPolicy(robust, bank, device)
+            self._bank: MemoryBank = bank
+        else:
+            self._bank = MemoryBank(model.config, self.options.max_objects, device)
         self._engine = Engine(self._model, self.options.engine, self._bank.shapes, device)
-        self._decider = RowDecider(self._engine, self._bank, device)
+        self._decider = RowDecider(self._engine, self._bank, self._policy, device)
         self._sessions: set[Session] = set()
         self.calibration: ScoreCalibration | None = None  # of the predicted IoU; may be replaced
 
@@ -140,7 +151,14 @@ class Tracker:
         if limit < 1:
             raise ValueError(f"max_objects must be at least 1, got {limit}")
         history = FrameHistory(history_frames, history_bytes)
-        session = Session(self._bank, limit, history, self._identity, self._sessions.discard)
+        session = Session(
+            self._bank,
+            limit,
+            history,
+            self._identity,
+            self._sessions.discard,
+            counts_gaps=self._policy is not None,
+        )
         self._sessions.add(session)
         return session
 
@@ -189,8 +207,11 @@ class Tracker:
         raised changes nothing either, and the frame may be given again.
         """
         prepared = self._admit(batch)
-        frames = [TrackedFrame.of(session.frames_seen, image) for session, image, _ in batch]
+        frames = [
+            TrackedFrame.of(session.frames_seen, session.now, image) for session, image, _ in batch
+        ]
         results: list[list[Track]] = [[] for _ in batch]
+        live = [set(session.object_ids) for session, _, _ in batch]
         with self._added(
             [
                 (session, object_id)
@@ -204,15 +225,20 @@ class Tracker:
             ]
             needed = [place for place, object_ids in enumerate(due) if object_ids]
             rows = [
-                Row(
-                    batch[place][0], object_id, image, frames[place], prepared[place].get(object_id)
+                self._row(
+                    batch[place][0],
+                    object_id,
+                    image,
+                    frames[place],
+                    prepared[place].get(object_id),
+                    object_id in live[place],
                 )
                 for image, place in enumerate(needed)
                 for object_id in due[place]
             ]
             if rows:
                 encoded = [frames[place] for place in needed]
-                features = self._encode(encoded)
+                features = self._encode(encoded, [batch[place][0].last_frame for place in needed])
                 self._keep_features(encoded, features)
                 tracks = self._track(rows, features)
                 for place, own in zip(needed, tracks, strict=True):
@@ -253,11 +279,11 @@ class Tracker:
                 unchanged_on_error(self._bank, session, object_ids, [frame, *following]),
                 self._added([(session, object_id) for object_id in object_ids]),
             ):
+                for object_id in object_ids:
+                    self._go_back(session, object_id, frame)
                 (tracks,) = self._track(rows, self._features(session, frame))
                 if not following:
                     return Correction(tracks, tracks)
-                for object_id in object_ids:
-                    self._bank.forget_recent_after(session.slot_of(object_id), frame.index)
                 for later in following:
                     self._catch_up(session, object_ids, later)
                 newest = following[-1].tracks
@@ -285,8 +311,30 @@ class Tracker:
         masks = self._frame_masks(rows, self._filled(decision))
         ((track,),) = tracks_of(
             [masks], decision.predicted_iou_N, decision.object_score_logit_N, self.options
-        )
+        ).tracks
         return track
+
+    def _row(
+        self,
+        session: Session,
+        object_id: int,
+        image: int,
+        frame: TrackedFrame,
+        prompt: PreparedPrompt | None,
+        live: bool,
+    ) -> Row:
+        """An object on a new frame. A click on a live one may correct what is tracked there."""
+        clicked = prompt is not None and prompt.mask_1SS is None
+        first = clicked and live and self._policy is not None
+        first = first and self.options.robust.track_before_prompt
+        return Row(session, object_id, image, frame, prompt, first, first)
+
+    def _go_back(self, session: Session, object_id: int, frame: TrackedFrame) -> None:
+        """Let an object remember and know what it did before that frame, as far as it is kept."""
+        slot = session.slot_of(object_id)
+        self._bank.forget_recent_after(slot, frame.time)
+        if isinstance(self._bank, RobustBank):
+            self._bank.know(slot, frame.before.get(object_id))
 
     def _rows_at(
         self, session: Session, prompts: Sequence[Prompt], frame_index: int | None, anew: bool
@@ -349,10 +397,14 @@ class Tracker:
                 session.remove(object_id)
             raise
 
-    def _encode(self, frames: list[TrackedFrame]) -> ImageFeatures:
-        """Encode the images of some frames as one batch."""
+    def _encode(
+        self, frames: list[TrackedFrame], before: Sequence[TrackedFrame | None] = ()
+    ) -> ImageFeatures:
+        """Encode the images of some frames as one batch; new ones come with those before them."""
         images = [frame.image for frame in frames if frame.image is not None]
         pixels_B3SS = transforms.pixels_of(images, self.config.image_size, self.device)
+        if self._policy is not None and before:
+            self._policy.look(pixels_B3SS, frames, before)
         with self._autocast():
             return self._engine.encode_image(pixels_B3SS)
 
@@ -369,8 +421,9 @@ class Tracker:
 
         All that may fail comes before anything is kept, so that a step that failed left no trace.
         """
+        outlook = None if self._policy is None else self._policy.outlook(rows)
         with self._autocast():
-            decision = self._decider.decide(rows, features)
+            decision = self._decider.decide(rows, features, outlook)
         logits = self._filled(decision)
         # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
         # shown; a tracked one as it was decided.
@@ -391,15 +444,31 @@ class Tracker:
             self._frame_masks(own, own_logits)
             for own, own_logits in zip(by_frame, shown_by_frame, strict=True)
         ]
-        tracks = tracks_of(
+        sighting = None
+        if self._policy is not None and outlook is not None:
+            sighting = self._policy.see(outlook, decision)
+        tracks, beside_NE = tracks_of(
             masks,
             decision.predicted_iou_N,
             decision.object_score_logit_N,
             self.options,
             self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC),
             self.calibration,
+            *(() if sighting is None else (sighting.predicted_box_N4, sighting.evidence_NE)),
         )
-        self._remember(rows, spatial_NLc, decision.pointer_NC)
+        if self._policy is None or outlook is None or sighting is None:
+            self._remember(rows, spatial_NLc, decision.pointer_NC)
+        else:
+            conditioning_N = np.array([self._conditions(row) for row in rows])
+            self._policy.remember(
+                rows,
+                conditioning_N,
+                outlook,
+                sighting,
+                beside_NE,
+                spatial_NLc,
+                decision.pointer_NC,
+            )
         for own, own_logits, own_tracks in zip(by_frame, logits_by_frame, tracks, strict=True):
             for row, logits_1hw, track in zip(own, own_logits.unbind(), own_tracks, strict=True):
                 row.frame.logits[row.object_id] = logits_1hw
@@ -449,7 +518,7 @@ class Tracker:
             return True
         if row.session.has_left(row.frame):
             return True
-        return self._bank.is_conditioning(row.session.slot_of(row.object_id), row.frame.index)
+        return self._bank.is_conditioning(*row.place)
 
     @torch.inference_mode()
     def _call(self, call: Callable[[], object]) -> None:

@@ -49,6 +49,9 @@ class Track:
     estimate as it turned out on clips with known masks, None for a model without a calibration.
     ``pointer_similarity``, -1..1: how much the object looks like it did on the frames it was
     prompted on (the cosine of the object pointers, the best of them); None before there is one.
+    ``predicted_box_xyxy``: where an object that is not seen may be, in source pixels, by how it
+    moved; None for one that is seen, that has been gone for too long to say, or without the
+    robust memory policy. It may reach beyond the frame.
     ``logits`` (low resolution, float32, 1/4 of the model's image size) only on request.
     """
 
@@ -63,6 +66,7 @@ class Track:
     frame_width: int
     calibrated_iou: float | None = None
     pointer_similarity: float | None = None
+    predicted_box_xyxy: tuple[float, float, float, float] | None = None
     logits: npt.NDArray[np.float32] | None = None
 
     @property

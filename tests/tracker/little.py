@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tracker import ModelConfig, Prompt, Session, Track, Tracker, TrackerOptions, TrunkConfig
+from tracker.policy.options import RobustOptions
 
 from .agreement.scripts import model_with, picture, shapes_of
 from .agreement.weights import amplified_weights
@@ -30,11 +31,20 @@ LITTLE = ModelConfig(
 
 
 def little_tracker(
-    *, max_objects: int = 8, object_score_bias: float = 0.0, config: ModelConfig = LITTLE
+    *,
+    max_objects: int = 8,
+    object_score_bias: float = 0.0,
+    config: ModelConfig = LITTLE,
+    robust: RobustOptions | None = None,
 ) -> Tracker:
-    """A tracker with amplified weights, always the same."""
+    """A tracker with amplified weights, always the same; by the paper's rule unless ``robust``."""
     weights = amplified_weights(shapes_of(config), seed=1, object_score_bias=object_score_bias)
-    options = TrackerOptions(max_objects=max_objects, return_logits=True)
+    options = TrackerOptions(
+        max_objects=max_objects,
+        return_logits=True,
+        memory_policy="sam2" if robust is None else "robust",
+        robust=robust or RobustOptions(),
+    )
     return Tracker(model_with(config, weights), torch.device("cpu"), options)
 
 

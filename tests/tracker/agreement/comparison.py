@@ -30,7 +30,10 @@ class ObservedTracker(Tracker):
 
     def __init__(self, model: Sam2, *, corrections_condition: bool = False) -> None:
         options = TrackerOptions(
-            max_objects=8, corrections_condition=corrections_condition, return_logits=True
+            max_objects=8,
+            memory_policy="sam2",
+            corrections_condition=corrections_condition,
+            return_logits=True,
         )
         super().__init__(model, torch.device("cpu"), options)
         self.decided: Output = {}

@@ -25,7 +25,9 @@ def run(
 ) -> list[Track]:
     config = SMALL.replaced(memory_dtype=memory, generation=generation)
     model = model_with(config, small_weights(generation, VISIBLE_BIAS))
-    options = TrackerOptions(max_objects=3, return_logits=True, compute_dtype=compute)
+    options = TrackerOptions(
+        max_objects=3, memory_policy="sam2", return_logits=True, compute_dtype=compute
+    )
     tracker = Tracker(model, torch.device("cpu"), options)
     session = tracker.open_session()
     prompts = [

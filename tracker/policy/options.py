@@ -1,0 +1,60 @@
+"""The techniques of the robust memory policy, each with its switch or number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RobustOptions:
+    """What ``memory_policy="robust"`` does; nothing here needs training.
+
+    Which frames are remembered:
+    ``skip_absent``: a frame on which the object is not seen overwrites nothing, and leaves no
+    pointer. ``recent_stride``: of the frames seen, each so many-th stays among the recent ones,
+    with the last. ``recent_memories``: so many recent frames are looked at, 1..6.
+    ``write_iou``: below this predicted IoU nothing is remembered (0: no such gate).
+    ``anchors``: so many frames that told the object from a look-alike are kept besides
+    (0..3). ``largest_pointer_age``: pointers count as at most so many frames old.
+
+    What is taken for the object:
+    ``motion_weight``: share of the motion model in the choice among the decoder's masks, after
+    ``steady_frames`` frames of being seen (0: predicted IoU alone). ``motion_gate``: a mask that
+    does not touch the predicted box is not remembered. ``camera_motion``: the prediction moves
+    with the camera. ``competition``: objects of one stream do not share a region.
+    ``reject_floods``: a mask that suddenly fills the picture is no object.
+
+    What the stream does:
+    ``scene_cuts``: across a cut nothing is remembered as if it were motion.
+    ``track_before_prompt``: a click on a live object corrects what was tracked on that frame,
+    instead of starting it anew there.
+    """
+
+    skip_absent: bool = True
+    recent_stride: int = 5
+    recent_memories: int = 6
+    write_iou: float = 0.5
+    anchors: int = 3
+    largest_pointer_age: int = 256
+    motion_weight: float = 0.2
+    steady_frames: int = 15
+    motion_gate: bool = True
+    camera_motion: bool = True
+    competition: bool = True
+    reject_floods: bool = True
+    scene_cuts: bool = True
+    track_before_prompt: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("recent_stride", 1, 1000),
+            ("recent_memories", 1, 6),
+            ("write_iou", 0, 1),
+            ("anchors", 0, 3),
+            ("largest_pointer_age", 1, 256),
+            ("motion_weight", 0, 1),
+            ("steady_frames", 1, 1000),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"robust.{name} must be {least}..{most}, got {value}")

@@ -1,0 +1,326 @@
+"""The robust memory policy: memories that survive occlusion, look-alikes, cuts and gaps.
+
+It looks at a step in four places: before the masks are decoded (what is expected of each
+object), between masks (which one is taken), after the decision (what was seen of the motion),
+and when memories are put away (what is worth keeping). All but the last are batched tensors on
+the device; the last uses numbers that the host gets with the tracks anyway.
+
+Dimensions: N objects of a batch, B frames of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tracker.decision import Choice, Decision
+from tracker.history import TrackedFrame
+from tracker.host_arrays import on_device
+from tracker.masks import boxes_of
+from tracker.memory_bank import IntArray
+from tracker.model import DecoderOutput
+from tracker.policy import motion
+from tracker.policy.choice import Expectation, choose, shares_of
+from tracker.policy.distractors import alone_iou
+from tracker.policy.options import RobustOptions
+from tracker.policy.robust_bank import AREAS_KEPT, Before, BoolArray, Facts, RobustBank, Selection
+from tracker.policy.scene import Scene, compare, thumbnails
+from tracker.types import StepFacts
+
+if TYPE_CHECKING:
+    from tracker.rows import Row
+
+# A prediction is not used across a gap of more frames than this.
+LONGEST_GAP_FRAMES = 5
+# An object seen again after so many frames out of sight begins a new motion.
+HIDDEN_FRAMES = 10
+# A hidden object's box is told for as long as the standard deviation of its centre, in shares of
+# the picture, is below this: beyond, it may be anywhere.
+LARGEST_SPREAD = 0.25
+# DAM4SAM's rule for anchors, with its published thresholds.
+ANCHOR_IOU, ANCHOR_AREA, ANCHOR_GAP_FRAMES, ANCHOR_ALONE_IOU = 0.8, 0.2, 5, 0.7
+# A frame after a cut is remembered where the network is as sure as for an anchor.
+CUT_IOU = ANCHOR_IOU
+
+
+class Outlook(NamedTuple):
+    """What is known of N objects before a frame is decided.
+
+    ``facts_N``, ``state_N45``: as they were left by the last frame. ``predicted_N45``: moved on
+    to this one. ``fresh_N``: the motion begins anew with the next sighting. ``scene_N``: what
+    happened to each object's picture.
+    """
+
+    facts_N: Facts
+    state_N45: Tensor
+    predicted_N45: Tensor
+    expected: Expectation
+    fresh_N: Tensor
+    scene_N: Scene
+
+    def of(self, places: list[int]) -> Outlook:
+        """The same for some of the objects."""
+        if len(places) == len(self.facts_N):
+            return self
+        index = np.array(places)
+        rows = on_device(index, self.state_N45.device)
+        return Outlook(
+            self.facts_N[index],
+            self.state_N45[rows],
+            self.predicted_N45[rows],
+            Expectation(*(column[rows] for column in self.expected)),
+            self.fresh_N[rows],
+            Scene(*(column[rows] for column in self.scene_N)),
+        )
+
+
+class Sighting(NamedTuple):
+    """What was seen of N objects.
+
+    ``state_N45``: their motion now. ``predicted_box_N4``: where a hidden one may be, in shares of
+    the picture; NaN where that is not known, or the object is seen. ``evidence_NE``: numbers the
+    host needs, see ``Evidence``.
+    """
+
+    state_N45: Tensor
+    predicted_box_N4: Tensor
+    evidence_NE: Tensor
+
+
+class Evidence(NamedTuple):
+    """The columns of ``Sighting.evidence_NE``, on the host."""
+
+    visible: npt.NDArray[np.float64]
+    predicted_iou: npt.NDArray[np.float64]
+    area: npt.NDArray[np.float64]
+    near: npt.NDArray[np.float64]
+    alone_iou: npt.NDArray[np.float64]
+    cut: npt.NDArray[np.float64]
+    shift_x: npt.NDArray[np.float64]
+    shift_y: npt.NDArray[np.float64]
+
+
+class RobustPolicy:
+    """Rules over a ``RobustBank``; all that lasts lies in the bank."""
+
+    def __init__(self, options: RobustOptions, bank: RobustBank, device: torch.device) -> None:
+        self.options = options
+        self._bank = bank
+        self._device = device
+
+    def look(
+        self,
+        pixels_B3SS: Tensor,
+        frames: Sequence[TrackedFrame],
+        before: Sequence[TrackedFrame | None],
+    ) -> None:
+        """Find out what happened to each stream's picture since the frame before, if it is kept."""
+        if not (self.options.camera_motion or self.options.scene_cuts):
+            return
+        known: list[tuple[TrackedFrame, Tensor, Tensor]] = []
+        for frame, earlier, small_13TT in zip(
+            frames, before, thumbnails(pixels_B3SS).split(1), strict=True
+        ):
+            frame.thumbnail_13TT = small_13TT.clone()
+            if earlier is not None and earlier.thumbnail_13TT is not None:
+                known.append((frame, earlier.thumbnail_13TT, small_13TT))
+        if not known:
+            return
+        found = compare(*(torch.cat(column) for column in list(zip(*known, strict=True))[1:]))
+        shift_B2 = found.shift_B2 * self.options.camera_motion
+        cut_B = found.cut_B & self.options.scene_cuts
+        for (frame, _, _), shift_12, cut_1 in zip(
+            known, shift_B2.split(1), cut_B.split(1), strict=True
+        ):
+            frame.scene = Scene(shift_12.clone(), cut_1.clone())
+
+    def outlook(self, rows: list[Row]) -> Outlook:
+        """What is expected of the rows' objects."""
+        slot_N, time_N = _places(rows)
+        image = self._tensor(np.array([row.image for row in rows], dtype=np.int64))
+        frames = {row.image: row.frame for row in rows}
+        facts_N = self._bank.facts_K[slot_N]
+        state_N45 = self._bank.motion_K45[self._tensor(slot_N)]
+        scenes = [frames[each].scene or self._still for each in sorted(frames)]
+        scene_N = Scene(*(torch.cat(column)[image] for column in zip(*scenes, strict=True)))
+        gap_N = np.clip(time_N - facts_N["time"], 1, 1000)
+        known_N = facts_N["known"]
+        steady_N = (facts_N["seen"] >= self.options.steady_frames) & (gap_N <= LONGEST_GAP_FRAMES)
+        hidden_N = facts_N["hidden"] > 0
+        here_N = ~scene_N.cut_B
+        predicted_N45 = motion.predicted(
+            state_N45,
+            self._tensor(gap_N.astype(np.float32)),
+            self._tensor(hidden_N),
+            scene_N.shift_B2,
+        )
+        expected = Expectation(
+            motion.boxes(predicted_N45),
+            self._tensor(known_N) & here_N,
+            self._tensor(known_N & steady_N) & here_N,
+            self._tensor(_usual_areas(facts_N).astype(np.float32)),
+            image,
+        )
+        fresh = ~known_N | (facts_N["hidden"] > HIDDEN_FRAMES) | (gap_N > LONGEST_GAP_FRAMES)
+        return Outlook(
+            facts_N, state_N45, predicted_N45, expected, self._tensor(fresh) | ~here_N, scene_N
+        )
+
+    def choose(self, outlook: Outlook, output: DecoderOutput, several: bool) -> Choice:
+        """Which mask of each tracked object is taken, if any."""
+        return choose(output, outlook.expected, self.options, several)
+
+    def alone(self, output: DecoderOutput, choice: Choice) -> Tensor | None:
+        """What the test for anchors needs of the decoder's masks."""
+        if not self.options.anchors:
+            return None
+        return alone_iou(output.mask_logits_N4hw, choice.mask_N)
+
+    def see(self, outlook: Outlook, decision: Decision) -> Sighting:
+        """Let the motion follow what was decided."""
+        mask_Nhw = decision.logits_N1hw[:, 0] > 0
+        box_N4 = shares_of(boxes_of(mask_Nhw), mask_Nhw)
+        area_N = mask_Nhw.flatten(1).float().mean(dim=1)
+        visible_N = decision.visible_N & (area_N > 0)
+        expected = outlook.expected
+        fresh_N = outlook.fresh_N | decision.prompted_N
+        seen_N45 = torch.where(
+            fresh_N[:, None, None],
+            motion.begun(box_N4),
+            motion.corrected(outlook.predicted_N45, box_N4),
+        )
+        state_N45 = torch.where(visible_N[:, None, None], seen_N45, outlook.predicted_N45)
+        told_N = ~visible_N & expected.known_N & (motion.spread(state_N45) < LARGEST_SPREAD)
+        box = expected.box_N4.masked_fill(~told_N[:, None], torch.nan)
+        # Who is not steady, or was just pointed at, has nothing to be compared with.
+        near_N = torch.where(
+            expected.steady_N & ~decision.prompted_N, motion.box_iou(expected.box_N4, box_N4), 1.0
+        )
+        evidence = (
+            visible_N,
+            decision.predicted_iou_N,
+            area_N,
+            near_N,
+            decision.alone_iou_N,
+            outlook.scene_N.cut_B,
+            outlook.scene_N.shift_B2[:, 0],
+            outlook.scene_N.shift_B2[:, 1],
+        )
+        return Sighting(state_N45, box, torch.stack([each.double() for each in evidence], dim=1))
+
+    def remember(
+        self,
+        rows: list[Row],
+        conditioning_N: BoolArray,
+        outlook: Outlook,
+        sighting: Sighting,
+        evidence_NE: npt.NDArray[np.float64],
+        spatial_NLc: Tensor,
+        pointer_NC: Tensor,
+    ) -> None:
+        """Keep of the rows' objects what is worth it, and what their next frame needs to know."""
+        evidence = Evidence(*evidence_NE.T)
+        slot_N, time_N = _places(rows)
+        prompted_N = np.array([row.prompt is not None for row in rows])
+        selection = self.select(outlook.facts_N, evidence, time_N, prompted_N, conditioning_N)
+        facts_N = facts_after(outlook.facts_N, evidence, time_N, selection)
+        self._bank.remember(
+            slot_N, time_N, selection, spatial_NLc, pointer_NC, sighting.state_N45, facts_N
+        )
+        before_N = zip(outlook.facts_N, outlook.state_N45.clone().unbind(), strict=True)
+        for row, (facts, state_45) in zip(rows, before_N, strict=True):
+            row.frame.before[row.object_id] = Before(facts.copy(), state_45)
+        for place in {row.image: place for place, row in enumerate(rows)}.values():
+            cut = bool(evidence.cut[place])
+            moved = None if cut or rows[place].frame.scene is None else _shift(evidence, place)
+            rows[place].frame.facts = StepFacts(cut, moved)
+
+    def select(
+        self,
+        facts_N: Facts,
+        evidence: Evidence,
+        time_N: IntArray,
+        prompted_N: BoolArray,
+        conditioning_N: BoolArray,
+    ) -> Selection:
+        """Where this frame of each object goes. What somebody pointed at is always kept."""
+        options = self.options
+        visible_N = evidence.visible > 0
+        sure_N = evidence.predicted_iou >= options.write_iou
+        sure_N &= (evidence.cut == 0) | (evidence.predicted_iou > CUT_IOU)
+        if options.motion_gate:
+            sure_N &= evidence.near > 0
+        seen_N = visible_N | (not options.skip_absent)
+        recent_N = prompted_N | (seen_N & sure_N)
+        kept_N = facts_N["remembered"] % options.recent_stride == 0
+        anchor_N = visible_N & ~conditioning_N & _anchors(facts_N, evidence, time_N)
+        if not options.anchors:
+            anchor_N[:] = False
+        return Selection(conditioning_N, recent_N, kept_N, seen_N | prompted_N, anchor_N)
+
+    @property
+    def _still(self) -> Scene:
+        zero = torch.zeros(1, 2, device=self._device)
+        return Scene(zero, zero[:, 0] > 0)
+
+    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return on_device(array, self._device)
+
+
+def _places(rows: list[Row]) -> tuple[IntArray, IntArray]:
+    slot_N, time_N = np.array([row.place for row in rows], dtype=np.int64).T.copy()
+    return slot_N, time_N
+
+
+def _shift(evidence: Evidence, place: int) -> tuple[float, float]:
+    return float(evidence.shift_x[place]), float(evidence.shift_y[place])
+
+
+def facts_after(
+    facts_N: Facts, evidence: Evidence, time_N: IntArray, selection: Selection
+) -> Facts:
+    """What the host knows of N objects after a frame."""
+    after = facts_N.copy()
+    visible, cut = evidence.visible > 0, evidence.cut > 0
+    after["known"] = visible | (facts_N["known"] & ~cut)
+    # A gap or a cut breaks what was steady: it has to be seen anew for long enough.
+    unbroken = ~cut & (time_N - facts_N["time"] <= LONGEST_GAP_FRAMES)
+    after["seen"] = np.where(visible, np.where(unbroken, facts_N["seen"], 0) + 1, 0)
+    after["hidden"] = np.where(visible, 0, facts_N["hidden"] + 1)
+    after["time"] = time_N
+    after["anchored"] = np.where(selection.anchor_N, time_N, facts_N["anchored"])
+    after["remembered"] += selection.recent_N
+    shifted = np.concatenate((evidence.area[:, None], facts_N["areas"][:, : AREAS_KEPT - 1]), 1)
+    after["areas"] = np.where(visible[:, None], shifted, facts_N["areas"])
+    return after
+
+
+def _anchors(facts_N: Facts, evidence: Evidence, time_N: IntArray) -> BoolArray:
+    """DAM4SAM: sure, of a usual size, not soon after another, and a look-alike was told apart."""
+    usual_N = _usual_areas(facts_N)
+    of_usual_size_N = np.abs(evidence.area - usual_N) <= ANCHOR_AREA * usual_N
+    told_apart: BoolArray = (
+        (evidence.predicted_iou > ANCHOR_IOU)
+        & of_usual_size_N
+        & (usual_N > 0)
+        & (time_N - facts_N["anchored"] > ANCHOR_GAP_FRAMES)
+        & (evidence.alone_iou <= ANCHOR_ALONE_IOU)
+    )
+    return told_apart
+
+
+def _usual_areas(facts_N: Facts) -> npt.NDArray[np.float64]:
+    """Median of the areas on the last frames that each object was seen on; 0 where there is none.
+
+    Until there are ten, the first of them counts for those that are missing.
+    """
+    areas = facts_N["areas"]
+    count = np.count_nonzero(areas, axis=1)
+    first = np.take_along_axis(areas, np.maximum(count - 1, 0)[:, None], 1)
+    median: npt.NDArray[np.float64] = np.median(np.where(areas > 0, areas, first), axis=1)
+    return median

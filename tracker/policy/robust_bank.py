@@ -1,0 +1,311 @@
+"""What every object remembers under the robust policy, in slots that are made once.
+
+Beside what somebody pointed at there are anchors, which the policy keeps for long, and recent
+frames chosen by what was seen on them rather than by their age. Which frame lies where, and what
+the choice needs to know, is on the host; reading and writing never wait for the device.
+
+Dimensions: K slots, N objects of a batch, F spatial memories, P pointers, R recent columns,
+L grid tokens, c memory width, C hidden width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tracker.config import ModelConfig
+from tracker.memory_bank import EMPTY, IntArray, MemoryBank, Places, SlotCopy
+from tracker.policy.motion import COORDINATES, NUMBERS
+from tracker.policy.options import RobustOptions
+
+BoolArray = npt.NDArray[np.bool_]
+
+AREAS_KEPT = 10
+# What the host knows of an object: whether its motion is known; for how many frames it has been
+# seen, or not, in a row; when it was tracked last; when a frame of it was made an anchor last;
+# how many frames of it were remembered; the shares of the picture it covered lately, newest first.
+FACTS = np.dtype(
+    [
+        ("known", np.bool_),
+        ("seen", np.int64),
+        ("hidden", np.int64),
+        ("time", np.int64),
+        ("anchored", np.int64),
+        ("remembered", np.int64),
+        ("areas", np.float64, (AREAS_KEPT,)),
+    ]
+)
+Facts = npt.NDArray[np.void]
+
+# Larger than any frame number of a stream: sorts by kind first, by frame next.
+_KIND = 1 << 60
+
+
+class Selection(NamedTuple):
+    """Where one frame of each of N objects goes.
+
+    ``conditioning_N``: for ever, somebody pointed at it. ``recent_N``: among the recent frames;
+    ``kept_N``: there beyond the next one. ``pointer_N``: its pointer. ``anchor_N``: as an anchor.
+    """
+
+    conditioning_N: BoolArray
+    recent_N: BoolArray
+    kept_N: BoolArray
+    pointer_N: BoolArray
+    anchor_N: BoolArray
+
+
+class Before(NamedTuple):
+    """What was known of an object before a frame: facts on the host, motion on the device."""
+
+    facts: Facts
+    motion_45: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of both."""
+        return self.facts.nbytes + self.motion_45.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class RobustSlotCopy(SlotCopy):
+    """One slot of a robust bank as it was."""
+
+    kept_R: BoolArray
+    facts: Facts
+    motion_45: Tensor
+
+
+class RobustBank(MemoryBank):
+    """Bound per object: the base's, and ``anchors`` spatial memories more (7 MiB at 1024²).
+
+    Policy: of the recent frames, one that was not to be kept goes as soon as two newer ones have
+    come, so that a frame just tracked can be corrected with what was known before it; then the
+    oldest. A full set of anchors loses its oldest.
+    """
+
+    def __init__(
+        self, config: ModelConfig, capacity: int, device: torch.device, options: RobustOptions
+    ) -> None:
+        super().__init__(config, capacity, device, options.anchors)
+        self._recent_memories = min(options.recent_memories, config.recent_memories)
+        self._oldest_pointer = options.largest_pointer_age
+        self._recent = self._conditioning + options.anchors
+        self._kept = np.zeros((capacity, self._spatial_frame.shape[1] - self._recent), np.bool_)
+        self.facts_K = np.zeros(capacity, FACTS)
+        self.motion_K45 = torch.zeros(capacity, COORDINATES, NUMBERS, device=device)
+
+    def allocate(self) -> int:
+        """Take an empty slot. Raises CapacityError when there is none."""
+        slot = super().allocate()
+        self._know_nothing(slot)
+        return slot
+
+    def copy(self, slot: int) -> RobustSlotCopy:
+        """What a slot holds now."""
+        base = super().copy(slot)
+        return RobustSlotCopy(
+            base.spatial_frame_F,
+            base.pointer_frame_P,
+            base.spatial_FLc,
+            base.pointer_PC,
+            self._kept[slot].copy(),
+            self.facts_K[slot].copy(),
+            self.motion_K45[slot].clone(),
+        )
+
+    def restore(self, slot: int, copy: SlotCopy) -> None:
+        """Let a slot hold again what it held when it was copied."""
+        super().restore(slot, copy)
+        assert isinstance(copy, RobustSlotCopy)
+        self._kept[slot] = copy.kept_R
+        self.facts_K[slot] = copy.facts
+        self.motion_K45[slot] = copy.motion_45
+
+    def know(self, slot: int, before: Before | None) -> None:
+        """Let what is known of an object be what was known then; nothing, if it was not there."""
+        if before is None:
+            self._know_nothing(slot)
+        else:
+            self.facts_K[slot] = before.facts
+            self.motion_K45[slot] = before.motion_45
+
+    def _know_nothing(self, slot: int) -> None:
+        self.facts_K[slot] = np.zeros((), FACTS)
+        self.facts_K[slot]["anchored"] = EMPTY
+
+    def anchor_frames(self, slot: int) -> tuple[int, ...]:
+        """Frames the slot remembers as anchors, oldest first."""
+        return _sorted(self._spatial_frame[slot, self._conditioning : self._recent])
+
+    def recent_frames(self, slot: int) -> tuple[int, ...]:
+        """Frames the slot remembers as recent ones, oldest first."""
+        return _sorted(self._spatial_frame[slot, self._recent :])
+
+    def pointer_frames(self, slot: int) -> tuple[int, ...]:
+        """Frames whose pointers the slot remembers beside the conditioning ones, oldest first."""
+        return _sorted(self._pointer_frame[slot, self._conditioning :])
+
+    def find(self, slot_N: IntArray, frame_N: IntArray) -> Places:
+        """Where what lies before ``frame_N`` is.
+
+        Conditioning memories and anchors have the temporal code of conditioning memories, the
+        recent ones codes by their order: the newest that of the frame before, and so on.
+        """
+        now_N1 = frame_N[:, None]
+        spatial_NF = self._spatial_frame[slot_N]
+        long_NF = spatial_NF[:, : self._recent]
+        recent_NR = spatial_NF[:, self._recent :]
+        past_NR = (recent_NR != EMPTY) & (recent_NR < now_N1)
+        newest_NR = past_NR & (
+            recent_NR == np.where(past_NR, recent_NR, EMPTY).max(axis=1, keepdims=True)
+        )
+        order_NR, recent_valid_NR = _newest(
+            recent_NR, past_NR & (self._kept[slot_N] | newest_NR), self._recent_memories
+        )
+        rank_NR = np.broadcast_to(np.arange(order_NR.shape[1]), order_NR.shape)
+        column_NF = np.concatenate(
+            (
+                np.broadcast_to(np.arange(self._recent), long_NF.shape),
+                self._recent + order_NR,
+            ),
+            axis=1,
+        )
+        valid_NF = np.concatenate(
+            ((long_NF != EMPTY) & (long_NF < now_N1), recent_valid_NR), axis=1
+        )
+        temporal_NF = np.concatenate((np.full_like(long_NF, self._window), rank_NR), axis=1)
+        column_NF, temporal_NF, valid_NF = _packed(column_NF, temporal_NF, valid_NF)
+
+        pointer_NP = self._pointer_frame[slot_N]
+        own_NP = pointer_NP[:, : self._conditioning]
+        others_NP = pointer_NP[:, self._conditioning :]
+        order_NP, others_valid_NP = _newest(
+            others_NP, (others_NP != EMPTY) & (others_NP < now_N1), self._pointer_window
+        )
+        pointer_column_NP = np.concatenate(
+            (
+                np.broadcast_to(np.arange(self._conditioning), own_NP.shape),
+                self._conditioning + order_NP,
+            ),
+            axis=1,
+        )
+        pointer_valid_NP = np.concatenate(
+            ((own_NP != EMPTY) & (own_NP < now_N1), others_valid_NP), axis=1
+        )
+        age_NP = np.minimum(
+            now_N1 - np.take_along_axis(pointer_NP, pointer_column_NP, 1), self._oldest_pointer
+        )
+        pointer_column_NP, age_NP, pointer_valid_NP = _packed(
+            pointer_column_NP, age_NP, pointer_valid_NP
+        )
+        return Places(
+            slot_N, column_NF, temporal_NF, valid_NF, pointer_column_NP, age_NP, pointer_valid_NP
+        )
+
+    def remember(
+        self,
+        slot_N: IntArray,
+        frame_N: IntArray,
+        selection: Selection,
+        spatial_NLc: Tensor,
+        pointer_NC: Tensor,
+        motion_N45: Tensor,
+        facts_N: Facts,
+    ) -> None:
+        """Keep one frame of N different objects where it belongs, in place of what was there.
+
+        An object whose frame is kept nowhere loses nothing but what it had of that very frame.
+        """
+        spatial_column, pointer_column = self._columns(slot_N, frame_N, selection)
+        recent = selection.conditioning_N | selection.recent_N
+        pointed = selection.conditioning_N | selection.pointer_N
+        anchor_column = self._anchor_column(slot_N, frame_N)
+        anchor = selection.anchor_N & ~selection.conditioning_N
+        for rows, column in ((recent, spatial_column), (anchor, anchor_column)):
+            self._put(self._spatial_KFLc, slot_N, column, rows, spatial_NLc)
+        self._put(self._pointer_KPC, slot_N, pointer_column, pointed, pointer_NC)
+        self.motion_K45[self._tensor(slot_N)] = motion_N45
+        # The host learns of it last: the device may have had no memory left for the copies.
+        self._drop(slot_N, frame_N, selection.conditioning_N)
+        self._spatial_frame[slot_N[recent], spatial_column[recent]] = frame_N[recent]
+        self._spatial_frame[slot_N[anchor], anchor_column[anchor]] = frame_N[anchor]
+        self._pointer_frame[slot_N[pointed], pointer_column[pointed]] = frame_N[pointed]
+        among = recent & ~selection.conditioning_N
+        self._kept[slot_N[among], spatial_column[among] - self._recent] = selection.kept_N[among]
+        self.facts_K[slot_N] = facts_N
+
+    def _columns(
+        self, slot_N: IntArray, frame_N: IntArray, selection: Selection
+    ) -> tuple[IntArray, IntArray]:
+        recent_NR = self._spatial_frame[slot_N, self._recent :]
+        newest_NR = recent_NR == recent_NR.max(axis=1, keepdims=True)
+        keep_NR = self._kept[slot_N] | newest_NR
+        spatial = self._recent + _place(recent_NR, frame_N, keep_NR)
+        others_NP = self._pointer_frame[slot_N, self._conditioning :]
+        pointer = self._conditioning + _place(others_NP, frame_N, np.zeros_like(others_NP, bool))
+        for row in np.flatnonzero(selection.conditioning_N):  # prompts are rare
+            column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
+            spatial[row] = pointer[row] = column
+        return spatial, pointer
+
+    def _anchor_column(self, slot_N: IntArray, frame_N: IntArray) -> IntArray:
+        if self._recent == self._conditioning:
+            return np.full_like(slot_N, self._conditioning)
+        anchor_NA = self._spatial_frame[slot_N, self._conditioning : self._recent]
+        return self._conditioning + _place(anchor_NA, frame_N, np.zeros_like(anchor_NA, bool))
+
+    def _drop(self, slot_N: IntArray, frame_N: IntArray, conditioning_N: BoolArray) -> None:
+        """Forget what was kept of this very frame, which is decided anew.
+
+        As a conditioning memory it is forgotten only when another takes its place there.
+        """
+        for frames in (self._spatial_frame, self._pointer_frame):
+            own = frames[slot_N]
+            stale = own == frame_N[:, None]
+            stale[:, : self._conditioning] &= conditioning_N[:, None]
+            frames[slot_N] = np.where(stale, EMPTY, own)
+
+    def _put(
+        self, into: Tensor, slot_N: IntArray, column_N: IntArray, rows_N: BoolArray, what: Tensor
+    ) -> None:
+        if not rows_N.any():
+            return
+        chosen = what if rows_N.all() else what[self._tensor(np.flatnonzero(rows_N))]
+        slot, column = self._tensor(slot_N[rows_N]), self._tensor(column_N[rows_N])
+        into[slot, column] = chosen.to(into.dtype)
+
+
+def _newest(frame_NR: IntArray, valid_NR: BoolArray, most: int) -> tuple[IntArray, BoolArray]:
+    """Columns of the newest valid frames, newest first, and which of these are valid."""
+    key_NR = np.where(valid_NR, -frame_NR, _KIND)
+    order_NR = np.argsort(key_NR, axis=1, kind="stable")[:, :most]
+    return order_NR, np.take_along_axis(valid_NR, order_NR, 1)
+
+
+def _packed(
+    column_NF: IntArray, code_NF: IntArray, valid_NF: BoolArray
+) -> tuple[IntArray, IntArray, BoolArray]:
+    """Valid entries first, as many columns as the fullest row has; codes of the others are 0."""
+    longest = int(valid_NF.sum(axis=1).max())
+    order = np.argsort(~valid_NF, axis=1, kind="stable")[:, :longest]
+    valid_NF = np.take_along_axis(valid_NF, order, 1)
+    code_NF = np.where(valid_NF, np.take_along_axis(code_NF, order, 1), 0)
+    return np.take_along_axis(column_NF, order, 1), code_NF, valid_NF
+
+
+def _place(frame_NR: IntArray, now_N: IntArray, keep_NR: BoolArray) -> IntArray:
+    """The column for a frame: its own, else an empty one, else the oldest that need not be kept."""
+    kind_NR = np.select([frame_NR == now_N[:, None], frame_NR == EMPTY, ~keep_NR], [0, 1, 2], 3)
+    age_NR = np.where(frame_NR == EMPTY, 0, frame_NR)
+    place: IntArray = np.argmin(kind_NR * _KIND + age_NR, axis=1)
+    return place
+
+
+def _sorted(frames: IntArray) -> tuple[int, ...]:
+    return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))

@@ -1,0 +1,107 @@
+"""What happened to the whole picture since the frame before: a cut, or a camera that moved.
+
+Looked at in thumbnails, for all streams of a step at once.
+
+Dimensions: B streams, S image size, T thumbnail side.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SIDE = 64
+# Consecutive frames of continuous films, laid over one another, correlate by 0.62 or more (the
+# worst: a car that drives past the lens), of pairs from different films 95 % by less than 0.50;
+# histograms of the first differ by 0.26 at most, of the second by 0.08 at least. Measured on four
+# films of streets, sports and animals and on rendered matches with and without panning.
+CUT_CORRELATION, CUT_HISTOGRAM = 0.55, 0.05
+# Below this height nothing in the correlation stands out enough to be the camera.
+CAMERA_PEAK = 0.05
+BINS = 8
+
+
+class Scene(NamedTuple):
+    """``shift_B2``: how far the picture moved, x and y in shares of its size, 0 at a cut.
+
+    ``cut_B``: whether this frame shows another scene than the one before.
+    """
+
+    shift_B2: Tensor
+    cut_B: Tensor
+
+
+def thumbnails(pixels_B3SS: Tensor) -> Tensor:
+    """Images (0..255) made small, (B, 3, T, T) float32 in 0..1."""
+    return F.interpolate(pixels_B3SS.float(), (SIDE, SIDE), mode="area") / 255
+
+
+def compare(before_B3TT: Tensor, now_B3TT: Tensor) -> Scene:
+    """What changed between two thumbnails of each stream."""
+    before_BTT, now_BTT = before_B3TT.mean(dim=1), now_B3TT.mean(dim=1)
+    shift_B2, peak_B = _shift(before_BTT, now_BTT)
+    moved_BTT = _moved(before_BTT, shift_B2)
+    alike_B = torch.maximum(_correlation(moved_BTT, now_BTT), _correlation(before_BTT, now_BTT))
+    recoloured_B = (_histogram(before_B3TT) - _histogram(now_B3TT)).abs().sum(dim=1) / 2
+    cut_B = (alike_B < CUT_CORRELATION) & (recoloured_B > CUT_HISTOGRAM)
+    trusted_B = (peak_B > CAMERA_PEAK) & ~cut_B
+    return Scene(shift_B2 / SIDE * trusted_B[:, None], cut_B)
+
+
+def _shift(before_BTT: Tensor, now_BTT: Tensor) -> tuple[Tensor, Tensor]:
+    """Phase correlation: shift in pixels x, y (B, 2), to a part of one, and the peak's height."""
+    window = _window(before_BTT.device)
+    spectrum_before = torch.fft.rfft2(_centred(before_BTT) * window)
+    cross = torch.fft.rfft2(_centred(now_BTT) * window) * spectrum_before.conj()
+    size = cross.abs()
+    cross = cross / (size + 1e-3 * size.amax(dim=(1, 2), keepdim=True) + 1e-12)
+    surface_BTT = torch.fft.irfft2(cross, s=(SIDE, SIDE))
+    peak_B, place_B = surface_BTT.flatten(1).max(dim=1)
+    y_B, x_B = place_B // SIDE, place_B % SIDE
+    rows_B = torch.arange(len(peak_B), device=peak_B.device)
+    finer = []
+    for low, high in (
+        (surface_BTT[rows_B, y_B, x_B - 1], surface_BTT[rows_B, y_B, (x_B + 1) % SIDE]),
+        (surface_BTT[rows_B, y_B - 1, x_B], surface_BTT[rows_B, (y_B + 1) % SIDE, x_B]),
+    ):
+        # The parabola through the peak and its neighbours.
+        curve = (2 * peak_B - low - high).clamp(min=1e-6)
+        finer.append(((high - low) / (2 * curve)).clamp(-0.5, 0.5))
+    whole = torch.stack((x_B, y_B), dim=1)
+    whole = torch.where(whole > SIDE // 2, whole - SIDE, whole)
+    return whole + torch.stack(finer, dim=1), peak_B
+
+
+def _moved(picture_BTT: Tensor, shift_B2: Tensor) -> Tensor:
+    """Pictures shifted by whole pixels; what leaves on one side enters on the other."""
+    line = torch.arange(SIDE, device=picture_BTT.device)
+    x_BT, y_BT = ((line - shift_B2.round().long()[:, axis, None]) % SIDE for axis in (0, 1))
+    rows_B11 = torch.arange(len(picture_BTT), device=picture_BTT.device)[:, None, None]
+    return picture_BTT[rows_B11, y_BT[:, :, None], x_BT[:, None, :]]
+
+
+def _correlation(one_BTT: Tensor, other_BTT: Tensor) -> Tensor:
+    one, other = _centred(one_BTT).flatten(1), _centred(other_BTT).flatten(1)
+    size_B: Tensor = one.norm(dim=1) * other.norm(dim=1)
+    return (one * other).sum(dim=1) / size_B.clamp(min=1e-6)
+
+
+def _histogram(picture_B3TT: Tensor) -> Tensor:
+    """Shares (B, 3 · BINS) of the pixels by colour; each colour's sum to a third."""
+    level = (picture_B3TT * BINS).long().clamp(0, BINS - 1)
+    one_hot = F.one_hot(level.flatten(2), BINS).float()
+    return one_hot.mean(dim=2).flatten(1) / 3
+
+
+def _centred(picture_BTT: Tensor) -> Tensor:
+    return picture_BTT - picture_BTT.mean(dim=(1, 2), keepdim=True)
+
+
+@cache
+def _window(device: torch.device) -> Tensor:
+    line = torch.hann_window(SIDE, periodic=False, device=device)
+    return line[:, None] * line
