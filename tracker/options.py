@@ -18,10 +18,10 @@ class TrackerOptions:
     ``max_objects``: slots over all sessions; fixes the bank's memory. ``memory_policy``: how
     memories are chosen; "sam2" is the paper's, "robust" ours, with its techniques in ``robust``.
     ``fill_hole_area``: holes up to so many cells of the low-resolution mask are filled (0: none;
-    Meta's demo uses 8). ``non_overlap``: each pixel goes to the strongest object of its stream. ``corrections_condition``: a corrected frame is
-    remembered for ever, like a prompted one. ``return_logits``: tracks carry their logits.
-    ``compute_dtype``: "auto" is bfloat16 on CUDA and float32 elsewhere. ``engine``: how the
-    network is run.
+    Meta's demo uses 8). ``non_overlap``: each pixel goes to the strongest object of its stream.
+    ``corrections_condition``: a corrected frame is remembered for ever, like a prompted one.
+    ``return_logits``: tracks carry their logits. ``compute_dtype``: "auto" is bfloat16 on CUDA
+    and float32 elsewhere. ``engine``: how the network is run.
     """
 
     max_objects: int = 64
