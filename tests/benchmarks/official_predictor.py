@@ -50,8 +50,10 @@ def build(
 ) -> Any:
     """The predictor with our weights; ``compiled`` is its own ``vos_optimized``."""
     install()
-    os.environ["TQDM_DISABLE"] = "1"  # it draws a bar of every propagation
+    from sam2 import sam2_video_predictor
     from sam2.build_sam import build_sam2_video_predictor
+
+    sam2_video_predictor.tqdm = lambda frames, **_: frames  # it draws a bar of what has no end
 
     generation, _, size = config.name.partition("_hiera_")
     predictor = build_sam2_video_predictor(
@@ -59,10 +61,15 @@ def build(
         ckpt_path=None,
         device=str(device),
         vos_optimized=compiled,
-        # Its hole filling needs its CUDA extension, and warns at every mask without it.
+        # What its post-processing asks for, but for filling holes: that needs its CUDA extension,
+        # and warns at every mask without it.
+        apply_postprocessing=False,
         hydra_overrides_extra=[
             f"++model.image_size={config.image_size}",
-            "++model.fill_hole_area=0",
+            "++model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability=true",
+            "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_delta=0.05",
+            "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh=0.98",
+            "++model.binarize_mask_from_pts_for_mem_enc=true",
         ],
     )
     predictor.load_state_dict(weights, strict=True)
