@@ -72,7 +72,9 @@ export class Timeline {
       element("span", {}, describeEvent(event)),
       event.detail ? element("span", { class: "quiet" }, event.detail) : null));
     while (this.list.children.length > EVENTS_KEPT) this.list.lastChild.remove();
-    this.#marks.push({ time: event.time_ms, id: event.object_id });
+    this.#marks.push({
+      time: event.time_ms, id: event.object_id, everywhere: event.kind === "scene_cut",
+    });
     if (this.#marks.length > EVENTS_KEPT) this.#marks.shift();
   }
 
@@ -112,7 +114,7 @@ export class Timeline {
       }
       context.fillStyle = color;
       for (const mark of this.#marks) {
-        if (mark.id === id && mark.time > this.#now - WINDOW_MS) {
+        if ((mark.everywhere || mark.id === id) && mark.time > this.#now - WINDOW_MS) {
           context.fillRect(across(mark.time) - 0.75, middle - 8 * unit, 1.5, 16 * unit);
         }
       }
