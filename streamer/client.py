@@ -9,6 +9,8 @@
 
 Losses are counted by topic from the numbers of the messages (``Subscriber.lost``); a restart of
 the publisher is noticed by its epoch. The connection is made again by itself.
+
+``BoxesSender`` is the way in for what a detector finds (``starters/README.md``).
 """
 
 from __future__ import annotations
@@ -24,16 +26,18 @@ import numpy as np
 import zmq
 import zmq.asyncio
 
+from streamer.boxes_sender import BoxesSender
 from streamer.errors import ConfigError
 from streamer.keepalive import notice_dead_peers
 from streamer.keys import KeyPair, load_key_pair, load_public_key
 from streamer.sequence import Gap, SequenceTracker
+from streamer.starters.detection import Detection
 from streamer.wire import FrameMessage, HeartbeatMessage, Message, Topic, TopicKind, decode
 
 if TYPE_CHECKING:
     import supervision
 
-__all__ = ["Gap", "Subscriber", "to_supervision"]
+__all__ = ["BoxesSender", "Detection", "Gap", "Subscriber", "to_supervision"]
 
 HIGH_WATER_MARK = 64
 

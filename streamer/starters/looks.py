@@ -6,7 +6,9 @@ Both run on the event loop; what they hand over is looked at in a thread.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -19,6 +21,8 @@ from streamer.types import ClockSource, Frame, FrameMoment, FrameResult
 
 # Frames that boxes can be for, of one stream; without their pictures. Policy: the oldest go.
 FRAMES_KEPT = 256
+EARLY_KEPT = 32
+EARLY_AT_MOST_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,9 @@ class PictureLooks:
 class BoxLooks:
     """Takes boxes that a detector elsewhere found on a frame of a moment ago.
 
-    Bound: ``FRAMES_KEPT`` frames of the last ``history_ns``, without pictures, and one message;
-    policy: a newer message replaces one that was not judged yet.
+    A detector may be faster than the tracker: boxes for a frame that is still to come wait for it.
+    Bounds: ``FRAMES_KEPT`` frames of the last ``history_ns``, without pictures; one message to be
+    judged, which a newer one replaces; ``EARLY_KEPT`` messages that came early, the oldest go.
     """
 
     def __init__(self, history_ns: int) -> None:
@@ -108,6 +113,7 @@ class BoxLooks:
         self._frames: dict[int, FrameFacts] = {}
         self._after = -1
         self._waiting: tuple[RecentFrame, Sequence[Detection]] | None = None
+        self._early: deque[tuple[FrameMoment, Sequence[Detection]]] = deque(maxlen=EARLY_KEPT)
         self._came = asyncio.Event()
 
     def see(self, result: FrameResult) -> None:
@@ -128,6 +134,13 @@ class BoxLooks:
             self._recent.forget_before(oldest)
         for index in [index for index in self._frames if index < oldest]:
             del self._frames[index]
+        for _ in range(len(self._early)):
+            moment, detections = self._early.popleft()
+            if self._is_to_come(moment):
+                self._early.append((moment, detections))
+                continue
+            with suppress(ControlError):  # its frame was not tracked
+                self._take(moment, detections)
 
     def only_after(self, frame_index: int) -> None:
         """Judge boxes of later frames only."""
@@ -141,6 +154,22 @@ class BoxLooks:
 
         Raises ``ControlError`` for a frame that is not known, or not any more.
         """
+        if self._is_to_come(moment):
+            free = len(self._early) < EARLY_KEPT
+            self._early.append((moment, detections))
+            return free
+        return self._take(moment, detections)
+
+    def _is_to_come(self, moment: FrameMoment) -> bool:
+        newest = self._recent.newest
+        if newest is None:
+            return False
+        if moment.frame_index is not None:
+            return 0 < moment.frame_index - newest.index <= FRAMES_KEPT
+        ahead_ns = (moment.capture_time_ns or 0) - newest.capture_time_ns
+        return 0 < ahead_ns <= EARLY_AT_MOST_NS
+
+    def _take(self, moment: FrameMoment, detections: Sequence[Detection]) -> bool:
         found = self._recent.find(moment)
         if found.index not in self._frames:
             raise ControlError(f"frame {found.index} is too old")

@@ -1,0 +1,90 @@
+"""Which frame boxes from outside are for: a moment ago, still to come, or gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streamer.errors import ControlError
+from streamer.starters.looks import EARLY_KEPT, FRAMES_KEPT, BoxLooks
+from streamer.types import Frame, FrameMoment, FrameResult
+from tests.streamer.fakes import picture
+from tests.streamer.starters.things import thing
+
+SECOND_NS = 1_000_000_000
+
+
+def tracked(looks: BoxLooks, *indexes: int) -> None:
+    for index in indexes:  # 25 a second
+        looks.see(FrameResult(Frame("gate", "s", index, picture(index)), 0, 0, ()))
+
+
+def at(index: int) -> FrameMoment:
+    return FrameMoment(frame_index=index)
+
+
+async def judged(looks: BoxLooks) -> tuple[int, int]:
+    """The frame of the next look, and how many boxes it has."""
+    async with asyncio.timeout(5):
+        look = await looks.next()
+    assert look.frame.image is None
+    return look.frame.frame_index, len(look.find())
+
+
+async def test_boxes_are_judged_on_the_frame_they_are_for() -> None:
+    looks = BoxLooks(SECOND_NS)
+    with pytest.raises(ControlError, match="no frame of this stream was tracked yet"):
+        looks.offer(at(0), [])
+    tracked(looks, 0, 2, 3)
+    assert looks.offer(at(2), [thing(5)])
+    assert await judged(looks) == (2, 1)
+    assert looks.offer(FrameMoment(capture_time_ns=119_000_000), [])
+    assert await judged(looks) == (3, 0)
+    for moment, reason in (
+        (at(1), "was not tracked"),
+        (at(3 + FRAMES_KEPT + 1), "still to come"),
+        (FrameMoment(frame_index=2, session_id="x"), "another connection"),
+    ):
+        with pytest.raises(ControlError, match=reason):
+            looks.offer(moment, [])
+    tracked(looks, 40)
+    with pytest.raises(ControlError, match="too old"):
+        looks.offer(at(3), [])
+
+
+async def test_newer_boxes_replace_those_not_judged_yet() -> None:
+    looks = BoxLooks(SECOND_NS)
+    tracked(looks, 0, 1)
+    assert looks.offer(at(0), [])
+    assert not looks.offer(at(1), [thing(5)])
+    assert await judged(looks) == (1, 1)
+
+
+async def test_detector_that_is_faster_than_the_tracker_waits_for_its_frame() -> None:
+    looks = BoxLooks(SECOND_NS)
+    tracked(looks, 0)
+    assert looks.offer(at(2), [thing(5)])
+    assert looks.offer(FrameMoment(capture_time_ns=120_000_000), [thing(5), thing(9)])
+    tracked(looks, 1, 2)
+    assert await judged(looks) == (2, 1)
+    tracked(looks, 3)
+    assert await judged(looks) == (3, 2)
+    for index in range(4, 4 + 2 * EARLY_KEPT):
+        looks.offer(at(index), [])
+    assert len(looks._early) == EARLY_KEPT
+    tracked(looks, 200)  # none of them was tracked
+    assert not looks._early
+    looks.offer(at(200), [])
+    assert await judged(looks) == (200, 0)
+
+
+async def test_frames_are_kept_for_the_history_and_a_bounded_number() -> None:
+    looks = BoxLooks(SECOND_NS)
+    tracked(looks, *range(100))
+    assert len(looks._frames) == 26
+    looks = BoxLooks(1000 * SECOND_NS)
+    tracked(looks, *range(2 * FRAMES_KEPT))
+    assert len(looks._frames) == FRAMES_KEPT
+    with pytest.raises(ControlError, match="too old"):
+        looks.offer(at(3), [])
