@@ -24,7 +24,7 @@ from tracker.engine.pieces import pieces_of, pieces_with_padding
 from tracker.host_arrays import on_device
 from tracker.memory_bank import IntArray, MemoryBank, Places, Recollection
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
-from tracker.model.memory_attention import FrameState
+from tracker.model.memory_attention import FrameState, pool_keys
 from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.transforms import normalised
 
@@ -43,7 +43,9 @@ class Engine:
         self._options = options
         self._device = device
         self._fixed = options.fixes_shapes(device.type)
-        self._shapes = shapes
+        self._window = model.config.recent_memories
+        self._shapes = shapes.thinned(options.memory_stride, self._window)
+        pool_keys(model.memory_attention, options.pooled_keys)
         graphs = self._fixed and device.type == "cuda" and options.graphs == "auto"
         self._calls = GraphCalls(device, options.most_graphs) if graphs else Calls()
 
@@ -72,6 +74,8 @@ class Engine:
             *self._per_image("begin_attention", self.model.begin_attention, stride16_BCHW)
         )
         places = bank.find(slot_N, frame_N)
+        if self._options.memory_stride > 1:
+            places = places.thinned(self._options.memory_stride, self._window)
         groups = groups_of(*places.counts, self._shapes if self._fixed else None)
         parts = [self._attend(begun, bank, places, shape, rows, image_N) for shape, rows in groups]
         if len(parts) == 1:

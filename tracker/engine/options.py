@@ -22,6 +22,11 @@ class EngineOptions:
     counts; more are divided into pieces. ``most_graphs`` bounds the graphs that are kept; the one
     that was used longest ago goes. ``attention``: which kernel looks at the memory; "auto"
     measures them when the tracker is warmed up on a CUDA device.
+
+    ``image_size``: smaller than the network was trained with, a multiple of 32; None as trained.
+    ``positions``: how RoPE counts on the smaller grid, see ``Sam2.resize``. ``pooled_keys``: of
+    the memory, 2×2 cells go as one, see ``model.pooling``. ``memory_stride``: of the recent
+    spatial memories only every such one is looked at, the newest among them.
     """
 
     fixed_shapes: Switch = "auto"
@@ -30,20 +35,31 @@ class EngineOptions:
     image_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     most_graphs: int = 128
     attention: Attention = "auto"
+    image_size: int | None = None
+    positions: Literal["stretched", "regenerated"] = "stretched"
+    pooled_keys: bool = False
+    memory_stride: int = 1
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("fixed_shapes", self.fixed_shapes, ("auto", "on", "off")),
             ("graphs", self.graphs, ("auto", "off")),
             ("attention", self.attention, ("auto", "sdpa", "flex", "triton")),
+            ("positions", self.positions, ("stretched", "regenerated")),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         for name, sizes in (("row_sizes", self.row_sizes), ("image_sizes", self.image_sizes)):
             if not sizes or min(sizes) != 1 or sorted(set(sizes)) != list(sizes):
                 raise ValueError(f"{name} must begin with 1 and increase, got {sizes}")
-        if self.most_graphs < 1:
-            raise ValueError(f"most_graphs must be at least 1, got {self.most_graphs}")
+        for name, number in (
+            ("most_graphs", self.most_graphs),
+            ("memory_stride", self.memory_stride),
+        ):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+        if self.image_size is not None and (self.image_size < 32 or self.image_size % 32):
+            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
 
     def fixes_shapes(self, device_type: str) -> bool:
         """Whether rows and images are padded on a device."""

@@ -147,6 +147,10 @@ class Hiera(nn.Module):
         with torch.no_grad():
             self._fixed_position = self.position(height, width)
 
+    def forget_position(self) -> None:
+        """Compute the position table anew for every image again."""
+        self._fixed_position = None
+
     def position(self, height: int, width: int) -> Tensor:
         """The learned position table for a grid: the stretched background plus tiled windows."""
         fixed = self._fixed_position

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tracker.config import ModelConfig
 from tracker.model.layers import attend
 from tracker.model.narrow_values import attend_narrow, pays
+from tracker.model.pooling import attend_pooled, pool_memory
 from tracker.model.position_encoding import rotate, rotate_first
 from tracker.model.products import Linear
 
@@ -64,6 +65,8 @@ class RotaryAttention(nn.Module):
         self.out_proj = Linear(width, width)
         # Set by who measured it on a device (``engine.attention_choice``).
         self.narrow: NarrowAttention | None = None
+        # Keys and values of four neighbouring cells go as one; changes results, see ``pooling``.
+        self.pooled = False
 
     def query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
         """Projected and turned queries, (N, L, C)."""
@@ -80,7 +83,10 @@ class RotaryAttention(nn.Module):
     ) -> Tensor:
         """Attend with turned queries; the last ``plain_keys`` keys are not turned. -> (N, L, C)."""
         key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
-        if self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
+        if self.pooled:
+            pooled = pool_memory(key, value_NSc, plain_keys, rotation.shape[0], valid_NS)
+            attended = self.v_proj(attend_pooled(query, *pooled))
+        elif self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
             attended = self.v_proj(self.narrow(query, key, value_NSc, plain_keys, valid_NS))
         elif pays(key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
@@ -134,6 +140,13 @@ class MemoryAttentionLayer(nn.Module):
         )
         out: Tensor = x + self.linear2(self.linear1.activated(self.norm3(x), "relu"))
         return out
+
+
+def pool_keys(attention: MemoryAttention, pooled: bool) -> None:
+    """Let all layers look at the memory at half its resolution, or at all of it."""
+    for layer in attention.layers:
+        assert isinstance(layer, MemoryAttentionLayer)
+        layer.cross_attn_image.pooled = pooled
 
 
 class MemoryAttention(nn.Module):

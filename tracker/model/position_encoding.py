@@ -35,14 +35,16 @@ def sine_time(position: Tensor, channels: int) -> Tensor:
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
-def axial_rotations(channels: int, side: int, device: torch.device) -> Tensor:
+def axial_rotations(channels: int, side: int, device: torch.device, spacing: float = 1.0) -> Tensor:
     """The rotations of axial RoPE (arXiv 2104.09864 in two dimensions), θ = 10000.
 
-    The first half of the channel pairs turns with the column, the second with the row.
+    The first half of the channel pairs turns with the column, the second with the row; from cell
+    to cell by ``spacing`` steps of the grid that the network was trained with.
     Returns unit complex numbers, (L, C / 2).
     """
     pairs = channels // 4
     frequency = 10000.0 ** -(torch.arange(pairs, device=device).float() * 4 / channels)
+    frequency = frequency * spacing
     place = torch.arange(side * side, device=device)
     column = (place % side).float()[:, None] * frequency
     row = place.div(side, rounding_mode="floor").float()[:, None] * frequency

@@ -77,6 +77,11 @@ class PromptEncoder(nn.Module):
             dense = self.mask_downscaling(mask_logits_N1hw)
         return PromptEmbedding(sparse, dense)
 
+    def resize(self, image_size: int, grid_size: int) -> None:
+        """Take prompts in the pixels of another image size."""
+        self.image_size, self.grid_size = image_size, grid_size
+        self._fixed_position = None
+
     def fix_position(self) -> None:
         """Compute the code of the token grid for good: the projection will not change."""
         with torch.no_grad():

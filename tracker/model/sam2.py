@@ -71,6 +71,23 @@ class Sam2(nn.Module):
         self.obj_ptr_proj = Mlp((width, width, width, width), nn.ReLU)
         self._tables: dict[tuple[str, torch.device], Tensor] = {}
         self._no_prompt: PromptEmbedding | None = None
+        self._spacing = 1.0
+
+    def resize(self, image_size: int, stretched: bool) -> None:
+        """Take images of another size than trained; no parameter depends on it.
+
+        Tables that are learned or normalised are stretched to the grid either way. RoPE counts
+        cells: ``stretched``, the smaller grid spans the angles of the trained one; otherwise
+        neighbours differ by as much as ever, and the far end is nearer. Memories and masks of the
+        two sizes do not mix.
+        """
+        trained = self.config.grid_size
+        self.config = self.config.replaced(image_size=image_size)
+        self._spacing = trained / self.config.grid_size if stretched else 1.0
+        self.sam_prompt_encoder.resize(image_size, self.config.grid_size)
+        self.image_encoder.trunk.forget_position()
+        self._tables.clear()
+        self._no_prompt = None
 
     def fix_constants(self) -> None:
         """Compute for good what depends on parameters alone: they will not change any more."""
@@ -244,7 +261,7 @@ class Sam2(nn.Module):
         device = self.no_mem_embed.device
         if ("rotation", device) not in self._tables:
             self._tables["rotation", device] = axial_rotations(
-                self.config.hidden_dim, self.config.grid_size, device
+                self.config.hidden_dim, self.config.grid_size, device, self._spacing
             )
         return self._tables["rotation", device]
 
