@@ -108,7 +108,7 @@ def search(
             if left_s < measures.longest_s:
                 console.print(f"--duration-s {duration_s:g} is nearly over; run it again to go on")
                 break
-            name = f"{cell.streams} streams × {cell.objects} objects"
+            name = f"{_count(cell.streams, 'stream')} × {_count(cell.objects, 'object')}"
             progress.update(task, description=name, completed=duration_s - left_s)
             try:
                 result = asyncio.run(measures.measure(cell))
@@ -137,6 +137,10 @@ def finish(report: BenchReport, files: BenchFiles, console: Terminal) -> None:
         report.save_plot(files.plot)
     written = [str(path) for path in (files.markdown, files.json, files.plot) if path is not None]
     console.print(f"written: {', '.join(written)}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _replace(path: Path, text: str) -> None:

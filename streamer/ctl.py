@@ -70,13 +70,19 @@ def health(arguments: Namespace) -> int:
     return 0
 
 
+_STREAM_HEADINGS = (
+    "stream", "state", "size", "decoded", "tracked", "dropped", "objects", "priority", "starter",
+    "url",
+)  # fmt: skip
+
+
 def streams_list(arguments: Namespace) -> int:
     """``ctl streams list``."""
     streams = client_of(arguments).get("/v1/streams")["streams"]
     if arguments.json:
         return print_json(*streams)
     print_table(
-        ("stream", "state", "size", "decoded", "tracked", "dropped", "objects", "starter", "url"),
+        _STREAM_HEADINGS,
         [
             (
                 each["id"],
@@ -86,6 +92,7 @@ def streams_list(arguments: Namespace) -> int:
                 str(each["frames_tracked"]),
                 str(sum(each["frames_dropped"].values())),
                 ", ".join(map(str, each["object_ids"])) or "-",
+                str(each["priority"]),
                 starter_text(each),
                 each["url"],
             )
