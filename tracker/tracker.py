@@ -70,8 +70,6 @@ class Tracker:
         self._dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
         if (image_size := self.options.engine.image_size) is not None:
             model.resize(image_size, self.options.engine.positions == "stretched")
-        if (image_size := self.options.engine.image_size) is not None:
-            model.resize(image_size, self.options.engine.positions == "stretched")
         self.config: ModelConfig = model.config
         self._identity = ModelIdentity(model.config.name, fingerprint(model))
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)

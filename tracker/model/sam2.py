@@ -71,6 +71,7 @@ class Sam2(nn.Module):
         self.obj_ptr_proj = Mlp((width, width, width, width), nn.ReLU)
         self._tables: dict[tuple[str, torch.device], Tensor] = {}
         self._no_prompt: PromptEmbedding | None = None
+        self._trained_grid = config.grid_size
         self._spacing = 1.0
 
     def resize(self, image_size: int, stretched: bool) -> None:
@@ -81,9 +82,8 @@ class Sam2(nn.Module):
         neighbours differ by as much as ever, and the far end is nearer. Memories and masks of the
         two sizes do not mix.
         """
-        trained = self.config.grid_size
         self.config = self.config.replaced(image_size=image_size)
-        self._spacing = trained / self.config.grid_size if stretched else 1.0
+        self._spacing = self._trained_grid / self.config.grid_size if stretched else 1.0
         self.sam_prompt_encoder.resize(image_size, self.config.grid_size)
         self.image_encoder.trunk.forget_position()
         self._tables.clear()
