@@ -96,8 +96,9 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 async def test_streams_are_listed_added_changed_paused_and_removed(tmp_path: Path) -> None:
     async with daemon(tmp_path) as ctl:
         listed = await ctl.said("streams", "list")
-        assert listed.split()[:9] == [
-            "stream", "state", "size", "decoded", "tracked", "dropped", "objects", "starter", "url"
+        assert listed.split()[:10] == [
+            "stream", "state", "size", "decoded", "tracked", "dropped", "objects", "priority",
+            "starter", "url",
         ]  # fmt: skip
         assert "gate    live   160×96" in listed
         added = await ctl.said(
@@ -108,6 +109,8 @@ async def test_streams_are_listed_added_changed_paused_and_removed(tmp_path: Pat
         assert (config.url, config.max_rate_hz) == (SMALL, 5.0)
         assert (config.reconnect.initial_s, config.reconnect.maximum_s) == (1.0, 9.0)
         await ctl.said("streams", "change", "yard", "max_objects=3", "max_rate_hz=null")
+        await ctl.said("streams", "change", "yard", "priority=9")
+        assert ctl.app.streams.config("yard").priority == 9
         assert ctl.app.streams.config("yard").max_objects == 3
         assert ctl.app.streams.config("yard").max_rate_hz is None
         assert ", paused," in await ctl.said("streams", "pause", "gate")
