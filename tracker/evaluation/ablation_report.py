@@ -38,49 +38,60 @@ def headlines(results: Iterable[RowResult]) -> list[Headline]:
     return [_headline(row, group) for row, group in groups.items()]
 
 
-def table(lines: Sequence[Headline], title: str) -> Table:
-    """Every row; the small numbers are differences to the row "robust"."""
-    categories = list(dict.fromkeys(name for line in lines for name in line.by_category))
-    reference = next((line for line in lines if line.row == REFERENCE), None)
+def tables(lines: Sequence[Headline], title: str) -> list[Table]:
+    """Every row; then its J&F (boxes: success) by category, as differences to "robust"."""
+    return [_whole(lines, title), _by_category(lines, title)]
+
+
+def _whole(lines: Sequence[Headline], title: str) -> Table:
+    reference = _reference(lines)
     result = Table(title=title)
     result.add_column("row", no_wrap=True)
-    for heading in ("J&F", *categories, "found ≤10", "switched", "false area", "flicker", "ECE"):
+    for heading in ("J&F", "±", "found ≤10", "switched", "false area", "flicker", "ECE"):
         result.add_column(heading, justify="right")
     for line in lines:
+        against = None if reference in (None, line) else line.mean - reference.mean
         result.add_row(
             line.row,
-            _against(line.mean, None if reference in (None, line) else reference.mean),
-            *(
-                _against(
-                    line.by_category.get(name),
-                    None if reference in (None, line) else reference.by_category.get(name),
-                )
-                for name in categories
-            ),
-            *(
-                "" if value is None else f"{value:.2f}"
-                for value in (line.reacquired, line.switched, line.false_area)
-            ),
-            *(
-                "" if value is None else f"{value:.3f}"
-                for value in (line.flicker, line.calibration_error)
-            ),
+            f"{line.mean:.3f}",
+            *_numbers([against], "+.3f"),
+            *_numbers([line.reacquired, line.switched, line.false_area], ".2f"),
+            *_numbers([line.flicker, line.calibration_error], ".3f"),
             style="bold" if line.row == REFERENCE else None,
         )
     return result
 
 
+def _by_category(lines: Sequence[Headline], title: str) -> Table:
+    reference = _reference(lines)
+    categories = list(dict.fromkeys(name for line in lines for name in line.by_category))
+    result = Table(title=f"{title}, by category")
+    result.add_column("row", no_wrap=True)
+    for name in categories:
+        result.add_column(name, justify="right")
+    for line in lines:
+        own = [line.by_category.get(name) for name in categories]
+        if reference in (None, line):
+            result.add_row(line.row, *_numbers(own, ".3f"), style="bold")
+        else:
+            theirs = [reference.by_category.get(name) for name in categories]
+            pairs = zip(own, theirs, strict=True)
+            differences = [None if x is None or y is None else x - y for x, y in pairs]
+            result.add_row(line.row, *_numbers(differences, "+.3f"))
+    return result
+
+
+def _reference(lines: Sequence[Headline]) -> Headline | None:
+    return next((line for line in lines if line.row == REFERENCE), None)
+
+
+def _numbers(values: Iterable[float | None], form: str) -> list[str]:
+    return ["" if value is None else format(value, form) for value in values]
+
+
 def as_json(lines: Sequence[Headline]) -> list[dict[str, Any]]:
     """The rows of the table, unrounded."""
     return [{name: getattr(line, name) for name in Headline.__dataclass_fields__} for line in lines]
-
-
-def _against(value: float | None, reference: float | None) -> str:
-    if value is None:
-        return ""
-    if reference is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} [dim]{value - reference:+.3f}[/dim]"
 
 
 def _headline(row: str, results: Sequence[RowResult]) -> Headline:

@@ -127,7 +127,8 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
         )
     lines = ablation_report.headlines(results)
     title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}: ablation"
-    console.print(ablation_report.table(lines, title))
+    for table in ablation_report.tables(lines, title):
+        console.print(table)
     _write(options.out / "ablation.json", ablation_report.as_json(lines), console)
     plots.write_ablation_plot(lines, options.out / "ablation.png", title)
     console.print(f"written: {options.out / 'ablation.png'}", highlight=False, soft_wrap=True)

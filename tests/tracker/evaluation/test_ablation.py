@@ -121,9 +121,12 @@ def test_the_table_shows_what_a_technique_is_worth(tmp_path: Path) -> None:
     robust, without = lines
     assert without.mean == 0.0
     assert list(robust.by_category) == ["hidden", "rain"]
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(ablation_report.table(lines, "an ablation"))
+    console = Console(width=80, record=True, file=io.StringIO())
+    for table in ablation_report.tables(lines, "an ablation"):
+        console.print(table)
     text = console.export_text()
     assert "skip_absent=False" in text
     assert f"{-robust.mean:+.3f}" in text
+    assert f"{-robust.by_category['rain']:+.3f}" in text
+    assert "…" not in text
     assert json.loads(json.dumps(ablation_report.as_json(lines)))[1]["row"] == "skip_absent=False"
