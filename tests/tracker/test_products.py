@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tracker.model import piecewise_attention, products
 from tracker.model.layers import attend
 from tracker.model.piecewise_attention import attend_in_pieces
-from tracker.model.products import Activation, Linear
+from tracker.model.products import Activation, Linear, Pointwise
 
 
 @pytest.fixture
@@ -61,6 +61,16 @@ def test_pieces_are_weighed_as_one_softmax(
         whole = (query * 16**-0.5 @ key.transpose(1, 2)).softmax(dim=2) @ value
         # The rounding of such scores alone is 3e-5.
         torch.testing.assert_close(attend_in_pieces(query, key, value), whole, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_convolution_of_single_places_is_that_of_pytorch(layout: torch.memory_format) -> None:
+    layer = Pointwise(32, 48)
+    x = torch.randn(2, 32, 40, 40).contiguous(memory_format=layout)
+    expected = F.conv2d(x, layer.weight, layer.bias)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), expected)
 
 
 def test_bfloat16_is_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
