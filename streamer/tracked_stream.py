@@ -103,6 +103,7 @@ class TrackedStream:
                 predicted_iou=each.track.predicted_iou,
                 object_score=each.track.object_score,
                 frame_index=newest.frame_index,
+                calibrated_iou=each.track.calibrated_iou,
             )
             for each in newest.objects
         ]

@@ -142,6 +142,7 @@ class ObjectSummary:
     predicted_iou: float
     object_score: float
     frame_index: int
+    calibrated_iou: float | None = None
 
 
 class EventKind(StrEnum):

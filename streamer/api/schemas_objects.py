@@ -118,6 +118,9 @@ class ObjectAnswer(Answer):
     bbox: tuple[int, int, int, int] = Field(description="half-open x0, y0, x1, y1; zeros: unseen")
     area: int = Field(description="pixels")
     score: float = Field(description="the model's own estimate of the mask's IoU, 0 to 1")
+    score_calibrated: float | None = Field(
+        description="what masks of this score had in IoU; null: the model is not calibrated"
+    )
     object_score: float = Field(description="probability that the object is in the picture")
     frame_index: int
 
@@ -145,6 +148,7 @@ class TrackAnswer(Answer):
     bbox: tuple[int, int, int, int]
     area: int
     score: float
+    score_calibrated: float | None
     object_score: float
     mask: MaskAnswer | None = Field(description="null: no pixel is set")
 
@@ -177,6 +181,7 @@ def object_answer(summary: ObjectSummary) -> ObjectAnswer:
         bbox=summary.box_xyxy,
         area=summary.area,
         score=summary.predicted_iou,
+        score_calibrated=summary.calibrated_iou,
         object_score=summary.object_score,
         frame_index=summary.frame_index,
     )
@@ -217,6 +222,7 @@ def _track_answer(track: Track) -> TrackAnswer:
         bbox=(x0, y0, x1, y1),
         area=int(track.area),
         score=float(track.predicted_iou),
+        score_calibrated=track.calibrated_iou,
         object_score=float(track.object_score),
         mask=mask,
     )

@@ -235,6 +235,7 @@ def make_api(
         model_name="fake",
         device_name="cpu",
         not_ready=lambda: daemon.missing,
+        starter=lambda _: None,
         maximum_streams=4,
         metrics=metrics,
         clock=clock,
