@@ -113,6 +113,7 @@ class ObjectHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     object_score: float
     score_calibrated: float | None = None
     bbox_smooth: tuple[float, float, float, float] | None = None
+    bbox_expected: tuple[float, float, float, float] | None = None
     label: str | None = None
     colour: str | None = None
     mask: MaskHeader | None = None

@@ -219,7 +219,9 @@ class TrackedStream:
         known = {each.track.object_id: without_mask(each.track) for each in self._newest.objects}
         height, width = frame.picture.image.shape[:2]
         for object_id, track in known.items():
-            known[object_id] = replace(track, frame_height=height, frame_width=width)
+            known[object_id] = replace(
+                track, frame_height=height, frame_width=width, predicted_box_xyxy=None
+            )
         known |= {track.object_id: track for track in tracks}
         return [known[object_id] for object_id in self.session.object_ids if object_id in known]
 

@@ -94,6 +94,7 @@ def encode_frame(
                 object_score=float(track.object_score),
                 score_calibrated=track.calibrated_iou,
                 bbox_smooth=entry.smooth_box_xyxy,
+                bbox_expected=None if track.area else track.predicted_box_xyxy,
                 label=entry.label,
                 colour=entry.colour,
                 mask=mask,

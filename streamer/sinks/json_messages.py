@@ -53,6 +53,7 @@ class JsonObject(msgspec.Struct, frozen=True):
     state: str
     bbox: tuple[int, int, int, int]
     bbox_smooth: tuple[float, float, float, float] | None
+    bbox_expected: tuple[float, float, float, float] | None
     area: int
     score: float
     score_calibrated: float | None
@@ -138,6 +139,7 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
             state=entry.track.state.value,
             bbox=_box(entry.track),
             bbox_smooth=entry.smooth_box_xyxy,
+            bbox_expected=None if entry.track.area else entry.track.predicted_box_xyxy,
             area=int(entry.track.area),
             score=_finite(entry.track.predicted_iou),
             score_calibrated=entry.track.calibrated_iou,

@@ -98,16 +98,17 @@ def test_the_end_of_an_absence_and_a_cut_are_written_as_the_golden_bytes() -> No
     assert (read.kind, read.absent_s, read.reason) == ("reacquired", 4.25, "prompted")
 
 
-def test_calibrated_score_and_smooth_box_travel_and_are_left_out_where_there_is_none() -> None:
+def test_calibrated_scores_and_further_boxes_travel_and_are_left_out_where_there_is_none() -> None:
     plain = samples.result()
     first, second = plain.objects
+    guessed = replace(second, track=replace(second.track, predicted_box_xyxy=(1.5, 2.0, 3.0, 4.0)))
     calibrated = replace(
         first,
         track=replace(first.track, calibrated_iou=0.75),
         smooth_box_xyxy=(10.25, 20.0, 15.5, 26.0),
     )
     parts = encode_frame(
-        replace(plain, objects=(calibrated, second)),
+        replace(plain, objects=(calibrated, guessed)),
         origin=samples.ORIGIN,
         seq=41,
         published_clock_ns=samples.published_clock_ns,
@@ -117,6 +118,7 @@ def test_calibrated_score_and_smooth_box_travel_and_are_left_out_where_there_is_
     assert [each.score_calibrated for each in message.objects] == [0.75, None]
     boxes = [each.bbox_smooth for each in message.objects]
     assert boxes == [(10.25, 20.0, 15.5, 26.0), None]
+    assert [each.bbox_expected for each in message.objects] == [None, (1.5, 2.0, 3.0, 4.0)]
     assert message.objects[0].score == 0.875
 
 
