@@ -18,6 +18,7 @@ from torch import Tensor
 from tracker.decoding import decode
 from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
+from tracker.engine.kernel_cache import keep_kernels
 from tracker.engine.memory_shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.engine.options import EngineOptions
 from tracker.engine.pieces import pieces_of, pieces_with_padding
@@ -42,6 +43,8 @@ class Engine:
         self.model = model
         self._options = options
         self._device = device
+        if options.kernel_cache is not None:
+            keep_kernels(options.kernel_cache, options.kernel_cache_bytes)
         self._fixed = options.fixes_shapes(device.type)
         self._window = model.config.recent_memories
         self._shapes = shapes.thinned(options.memory_stride, self._window)

@@ -21,7 +21,9 @@ class EngineOptions:
     fixed shapes, a CUDA device replays captured graphs. ``row_sizes`` and ``image_sizes`` are the
     counts; more are divided into pieces. ``most_graphs`` bounds the graphs that are kept; the one
     that was used longest ago goes. ``attention``: which kernel looks at the memory; "auto"
-    measures them when the tracker is warmed up on a CUDA device.
+    measures them when the tracker is warmed up on a CUDA device. ``kernel_cache``: the folder in
+    which compiled kernels are kept between starts, up to ``kernel_cache_bytes``; None leaves them
+    where PyTorch and Triton put them.
 
     ``image_size``: smaller than the network was trained with, a multiple of 32; None as trained.
     ``positions``: how RoPE counts on the smaller grid, see ``Sam2.resize``. ``pooled_keys``: of
@@ -35,6 +37,8 @@ class EngineOptions:
     image_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     most_graphs: int = 128
     attention: Attention = "auto"
+    kernel_cache: str | None = None
+    kernel_cache_bytes: int = 1 << 30
     image_size: int | None = None
     positions: Literal["stretched", "regenerated"] = "stretched"
     pooled_keys: bool = False
@@ -52,6 +56,10 @@ class EngineOptions:
         for name, sizes in (("row_sizes", self.row_sizes), ("image_sizes", self.image_sizes)):
             if not sizes or min(sizes) != 1 or sorted(set(sizes)) != list(sizes):
                 raise ValueError(f"{name} must begin with 1 and increase, got {sizes}")
+        if self.kernel_cache_bytes < 0:
+            raise ValueError(
+                f"kernel_cache_bytes must not be negative, got {self.kernel_cache_bytes}"
+            )
         for name, number in (
             ("most_graphs", self.most_graphs),
             ("memory_stride", self.memory_stride),

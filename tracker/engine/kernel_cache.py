@@ -1,0 +1,42 @@
+"""Compiled kernels are kept on disk, so that the next start finds them: Triton's and Inductor's.
+
+CUDA graphs hold addresses of one process and are captured anew at every start, in a fraction of a
+second each.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+_TRITON, _INDUCTOR = "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"
+
+
+def keep_kernels(directory: str | os.PathLike[str], most_bytes: int) -> None:
+    """Let this process keep its kernels there; call it before anything is compiled.
+
+    Where the environment names a place of its own, that stays. Bound: ``most_bytes`` when a
+    process starts; entries that were written longest ago go. Raises OSError where nothing can be
+    written.
+    """
+    root = Path(directory)
+    for name, folder in ((_TRITON, root / "triton"), (_INDUCTOR, root / "inductor")):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault(name, str(folder))
+    entries = [entry for folder in root.iterdir() if folder.is_dir() for entry in folder.iterdir()]
+    sizes = {entry: _bytes_of(entry) for entry in entries}
+    total = sum(sizes.values())
+    for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime_ns):
+        if total <= most_bytes:
+            return
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+        total -= sizes[entry]
+
+
+def _bytes_of(entry: Path) -> int:
+    files = entry.rglob("*") if entry.is_dir() else (entry,)
+    return sum(file.stat().st_size for file in files if file.is_file())
