@@ -20,3 +20,20 @@ export function streamState(stream) {
     ? { name: stream.state, ...known }
     : { name: "connecting", text: String(stream.state), iconName: "waiting" };
 }
+
+const STANDINGS = {
+  waiting: "starts objects itself",
+  looking: "starts objects itself",
+  standing_still: "starts nothing now",
+  failing: "cannot start objects",
+  stuck: "cannot start objects",
+};
+
+/** What starts objects by itself on a stream: {text, hint}, both empty if nothing does. */
+export function starterState(stream) {
+  const { starter } = stream;
+  if (!starter) return { text: "", hint: "" };
+  const text = STANDINGS[starter.state] ?? String(starter.state);
+  const counts = `${starter.kind}: ${starter.started} started, ${starter.found} found again`;
+  return { text, hint: [counts, starter.reason].filter(Boolean).join("; ") };
+}

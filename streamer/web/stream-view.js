@@ -9,7 +9,7 @@ import { Prompting } from "./prompting.js";
 import { Results } from "./results.js";
 import { remember, remembered } from "./settings.js";
 import { Stage } from "./stage.js";
-import { streamState } from "./stream-state.js";
+import { starterState, streamState } from "./stream-state.js";
 import { Timeline } from "./timeline.js";
 
 const STATUS_EVERY_MS = 5000;
@@ -125,6 +125,7 @@ export class StreamView {
     }, title)]));
     this.state = element("span", { class: "state" });
     this.facts = element("span", { class: "quiet" });
+    this.starter = element("span", { class: "quiet" });
     this.pauseButton = element("button", {
       type: "button", class: "small", disabled: !this.mayControl, onclick: () => this.#pause(),
     });
@@ -143,7 +144,7 @@ export class StreamView {
     return element("main", { class: "stream-view", tabindex: "-1" },
       element("header", { class: "view-header" },
         element("a", { href: "#/", class: "back" }, icon("back"), "All streams"),
-        element("h1", {}, this.streamId), this.state, this.facts,
+        element("h1", {}, this.streamId), this.state, this.facts, this.starter,
         element("span", { class: "spacer" }), streamTools),
       element("div", { class: "stream-grid" },
         element("div", { class: "stream-main" },
@@ -175,6 +176,9 @@ export class StreamView {
     fill(this.state, icon(iconName), text);
     const size = stream.width ? `${stream.width} × ${stream.height}` : "";
     setText(this.facts, size);
+    const starter = starterState(stream);
+    setText(this.starter, starter.text);
+    this.starter.title = starter.hint;
     const isLive = name === "live";
     this.stage.root.classList.toggle("not-live", !isLive);
     this.stage.say(isLive ? "" : [text, stream.detail || stream.reason].filter(Boolean).join(": "));

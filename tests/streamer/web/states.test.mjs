@@ -5,7 +5,7 @@ import { cameraObstacle } from "../../../streamer/web/camera.js";
 import { niceCeiling } from "../../../streamer/web/charts.js";
 import { describeEvent, eventTone } from "../../../streamer/web/events.js";
 import { inkOn, objectColour } from "../../../streamer/web/palette.js";
-import { streamState } from "../../../streamer/web/stream-state.js";
+import { starterState, streamState } from "../../../streamer/web/stream-state.js";
 import { StateHistory, WINDOW_MS } from "../../../streamer/web/timeline.js";
 
 test("the states of objects are kept as stretches inside a window", () => {
@@ -73,4 +73,16 @@ test("colours are the palette's by id unless one was chosen, with legible names 
 
 test("charts end at round numbers", () => {
   assert.deepEqual([0, 0.3, 1, 83, 100, 101].map(niceCeiling), [1, 0.5, 1, 100, 100, 200]);
+});
+
+test("a stream that starts objects itself says so, and why it does not now", () => {
+  const starter = { kind: "motion", state: "looking", reason: null, started: 3, found: 1 };
+  assert.deepEqual(starterState({ starter }), {
+    text: "starts objects itself", hint: "motion: 3 started, 1 found again",
+  });
+  const still = starterState({ starter: { ...starter, state: "standing_still", reason: "it moves" } });
+  assert.equal(still.text, "starts nothing now");
+  assert.match(still.hint, /; it moves$/);
+  assert.equal(starterState({ starter: null }).text, "");
+  assert.equal(starterState({}).text, "");
 });
