@@ -133,6 +133,21 @@ class StreamConfig:
 
 
 @dataclass(slots=True)
+class EngineSection:
+    """What makes a step cheaper and its results different; as released without any of it.
+
+    ``image_size``: smaller than the network was trained with, a multiple of 32 (null: as trained).
+    ``positions``: how its memory counts places on the smaller grid. ``pooled_keys``: of the
+    memory, 2×2 cells go as one. ``memory_stride``: only every such recent memory is looked at.
+    """
+
+    image_size: int | None = ranged(None, 64, 4096)
+    positions: Literal["stretched", "regenerated"] = "stretched"
+    pooled_keys: bool = False
+    memory_stride: int = ranged(1, 1, 16)
+
+
+@dataclass(slots=True)
 class ModelSection:
     """Which network runs, and where. ``checkpoint`` is a file; without it the name decides.
 
@@ -151,6 +166,7 @@ class ModelSection:
     threads: int = ranged(0, 0, 256)
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     prepare_ahead: Literal["auto", "always", "never"] = "auto"
+    engine: EngineSection = field(default_factory=EngineSection)
 
 
 @dataclass(slots=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from streamer.config import MaskletConfig
 from streamer.errors import ConfigError
 from tracker import Tracker, TrackerOptions
+from tracker.engine.options import EngineOptions
 
 
 def configured_tracker(config: MaskletConfig) -> Tracker:
@@ -20,15 +23,16 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
             fill_hole_area=tracking.fill_hole_area,
             non_overlap=tracking.non_overlap,
             compute_dtype=model.compute_dtype,
+            engine=EngineOptions(**asdict(model.engine)),
         )
     except ValueError as error:
-        raise ConfigError(f"tracking: {error}") from error
+        raise ConfigError(f"tracking or model.engine: {error}") from error
     try:
         return Tracker.from_checkpoint(
             model.checkpoint or model.name, device=model.device, options=options
         )
     except ValueError as error:
-        raise ConfigError(f"model.device: {error}") from error
+        raise ConfigError(f"model.device or model.engine: {error}") from error
 
 
 def prepares_ahead(config: MaskletConfig, device_name: str) -> bool:

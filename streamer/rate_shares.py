@@ -33,9 +33,9 @@ def rate_shares(
 ) -> dict[str, float]:
     """The rate of each stream: what it asks for, or less, so that the sum is ``capacity_hz``.
 
-    Every stream gets ``fitting_floor_hz``, or what it asks for where that is less. With ``LOWER_RATE`` those that are lowered get one
-    common rate; with ``PRIORITY_FIRST`` a priority gets something beyond its floors only when all
-    higher ones have all, and shares it as above.
+    Every stream gets ``fitting_floor_hz``, or what it asks for where that is less. With
+    ``LOWER_RATE`` those that are lowered get one common rate; with ``PRIORITY_FIRST`` a priority
+    gets something beyond its floors only when all higher ones have all, and shares it as above.
     """
     floor_hz = fitting_floor_hz(demands, capacity_hz, floor_hz)
     floors = {name: min(demand.rate_hz, floor_hz) for name, demand in demands.items()}

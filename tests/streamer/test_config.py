@@ -78,6 +78,11 @@ BAD_VALUES = {
     "model.prepare_ahead=yes": (
         "model.prepare_ahead must be one of auto, always, never, got 'yes'"
     ),
+    "model.engine.image_size=8": "model.engine.image_size must be between 64 and 4096, got 8",
+    "model.engine.positions=none": (
+        "model.engine.positions must be one of stretched, regenerated, got 'none'"
+    ),
+    "model.engine.memory_stride=0": "model.engine.memory_stride must be between 1 and 16, got 0",
     "overload.policy=none": (
         "overload.policy must be one of lower_rate, priority_first, smaller_image, got 'none'"
     ),
@@ -85,7 +90,8 @@ BAD_VALUES = {
     "overload.step_ms=0": "overload.step_ms must be between 1 and 10000, got 0",
     "overload.policy=smaller_image": (
         "overload.policy smaller_image is not possible: what a tracker remembers is of one image "
-        "size, which cannot change while it runs; choose lower_rate or priority_first"
+        "size, which cannot change while it runs; choose lower_rate or priority_first, or start with "
+        "a smaller model.engine.image_size"
     ),
     "streams.gate.max_objects=0": "streams.gate.max_objects must be between 1 and 64, got 0",
     "streams.gate.transport=pigeon": (
