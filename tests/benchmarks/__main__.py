@@ -22,6 +22,7 @@ from tests.benchmarks import (
     engine_report,
     latency,
     memory_growth,
+    nano_rate,
     steady_step,
     step_against_transformers,
     viewer_cost,
@@ -34,9 +35,9 @@ from tests.tracker.agreement.scripts import shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import PRESETS
 
-PARTS = ("step", "memory", "latency", "webrtc", "engine", "steady")
+PARTS = ("step", "memory", "latency", "webrtc", "engine", "steady", "nano")
 # The engine's cells take hours on a processor: they are asked for.
-USUAL_PARTS = ("step", "memory", "latency", "webrtc", "steady")
+USUAL_PARTS = ("step", "memory", "latency", "webrtc", "steady", "nano")
 MODEL = "sam2.1_hiera_tiny"
 
 
@@ -86,6 +87,12 @@ def main() -> int:
                 lambda: steady_step.measure(options.steady_frames),
             )
         sections.append(("A step while objects come and go", steady_step.report(steady)))
+    if "nano" in options.part:
+        with console.status("nano alone"):
+            rate = cells.measure(
+                f"nano-{options.dtype}", lambda: nano_rate.measure(200, options.dtype)
+            )
+        sections.append(("nano alone", nano_rate.report(rate)))
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections)
     (options.output / "report.md").write_text(text + "\n")
     sys.stdout.write(text + "\n")
@@ -200,7 +207,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="engine: every cell there is")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="engine")
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="engine"
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="engine, nano"
     )
     parser.add_argument(
         "--implementations",
