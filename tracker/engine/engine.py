@@ -25,6 +25,7 @@ from tracker.engine.pieces import pieces_of, pieces_with_padding
 from tracker.host_arrays import on_device
 from tracker.memory_bank import IntArray, MemoryBank, Places, Recollection
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
+from tracker.model.fp8 import multiply_in_fp8, require_fp8
 from tracker.model.memory_attention import FrameState, pool_keys
 from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.transforms import normalised
@@ -45,6 +46,10 @@ class Engine:
         self._device = device
         if options.kernel_cache is not None:
             keep_kernels(options.kernel_cache, options.kernel_cache_bytes)
+        if options.fp8:
+            require_fp8(device)
+            multiply_in_fp8(model.image_encoder.trunk)
+            multiply_in_fp8(model.memory_attention)
         self._fixed = options.fixes_shapes(device.type)
         self._window = model.config.recent_memories
         self._shapes = shapes.thinned(options.memory_stride, self._window)

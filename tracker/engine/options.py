@@ -28,7 +28,8 @@ class EngineOptions:
     ``image_size``: smaller than the network was trained with, a multiple of 32; None as trained.
     ``positions``: how RoPE counts on the smaller grid, see ``Sam2.resize``. ``pooled_keys``: of
     the memory, 2×2 cells go as one, see ``model.pooling``. ``memory_stride``: of the recent
-    spatial memories only every such one is looked at, the newest among them.
+    spatial memories only every such one is looked at, the newest among them. ``fp8``: trunk and
+    memory attention multiply in 8 bits, on devices that can.
     """
 
     fixed_shapes: Switch = "auto"
@@ -43,6 +44,7 @@ class EngineOptions:
     positions: Literal["stretched", "regenerated"] = "stretched"
     pooled_keys: bool = False
     memory_stride: int = 1
+    fp8: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
