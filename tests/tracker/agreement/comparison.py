@@ -10,6 +10,7 @@ import torch
 
 from tracker import ModelConfig, Track, Tracker, TrackerOptions, transforms
 from tracker.decision import Decision
+from tracker.engine.options import EngineOptions
 from tracker.model import Sam2
 
 from .reference import ObjectOutput, Reference
@@ -28,12 +29,19 @@ Output = dict[int, ObjectOutput]
 class ObservedTracker(Tracker):
     """Keeps what was decided last in full; tracks carry only part of it."""
 
-    def __init__(self, model: Sam2, *, corrections_condition: bool = False) -> None:
+    def __init__(
+        self,
+        model: Sam2,
+        *,
+        corrections_condition: bool = False,
+        engine: EngineOptions | None = None,
+    ) -> None:
         options = TrackerOptions(
             max_objects=8,
             memory_policy="sam2",
             corrections_condition=corrections_condition,
             return_logits=True,
+            engine=engine or EngineOptions(),
         )
         super().__init__(model, torch.device("cpu"), options)
         self.decided: Output = {}
