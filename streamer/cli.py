@@ -47,6 +47,7 @@ examples:
   masklet run --stream a=clip.mp4 --stream b=/dev/video0 tracking.max_objects=16
   masklet run --config masklet.yaml model=sam2.1_hiera_small model.device=cuda:0
   masklet run source=synthetic metrics.port=0 log.format=json
+  masklet run starter=motion --stream gate=rtsp://camera.local/stream    objects start themselves
 
 groups (name=option), each a file of the shipped configs:
 {groups}

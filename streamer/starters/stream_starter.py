@@ -154,6 +154,8 @@ class StreamStarter:
 
         began_ns = self._clock.monotonic_ns()
         ended = start_thread(f"{STARTER_THREAD_PREFIX}{self.stream_id}", judge)
+        # Also where nobody waits any more, because the stream has ended meanwhile.
+        ended.add_done_callback(lambda future: future.cancelled() or future.exception())
         await asyncio.wait({ended}, timeout=self._config.timeout_s)
         if not ended.done():
             await self._wait_for_stuck(ended)
@@ -180,7 +182,6 @@ class StreamStarter:
         )
         self._is(StarterStanding.STUCK, reason)
         await asyncio.wait({ended})
-        ended.exception()  # of no interest any more
         self._policy.missed()
         self._looks.failed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -332,3 +333,23 @@ async def test_model_that_does_not_load_is_tried_again_with_its_advice() -> None
     async with at_work(rig):
         await rig.until(lambda: rig.looks("failed") >= 2)
         assert rig.starter.state().reason == "run `masklet checkpoints pull x`"
+
+
+async def test_look_that_fails_after_the_end_is_nobodys_business(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def starter(_: Image) -> list[Detection]:
+        looking.set()
+        go_on.wait(10)
+        raise StandsStillError("too late")
+
+    async with at_work(Rig(starter)) as rig:
+        rig.show()
+        await eventually(looking.is_set)
+    go_on.set()
+    await eventually(lambda: all(each.name != "starter-gate" for each in threading.enumerate()))
+    await asyncio.sleep(0)
+    gc.collect()
+    assert "never retrieved" not in caplog.text

@@ -1,0 +1,117 @@
+"""The starters of all streams: begun with the first frame, anew with other settings, ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from streamer.config import MaskletConfig, StreamConfig
+from streamer.errors import ControlError, UnknownStreamError
+from streamer.metrics import Metrics
+from streamer.starters.settings import StarterConfig
+from streamer.starters.starters import Starters
+from streamer.timing import SystemClock
+from streamer.types import Frame, FrameMoment, FrameResult, StreamState, StreamStatus
+from tests.streamer.fakes import picture
+from tests.streamer.starters.test_stream_starter import FakeObjects
+from tests.streamer.zeromq_helpers import eventually
+
+
+class Rig:
+    def __init__(self, **streams: StreamConfig) -> None:
+        self.streams = streams
+        self.made: list[StarterConfig] = []
+        config = MaskletConfig(streams=streams, starter=StarterConfig(kind="motion"))
+        self.starters = Starters(
+            config,
+            streams=lambda: self.streams,
+            objects=FakeObjects,
+            metrics=Metrics(),
+            clock=SystemClock(),
+            make=self._make,
+        )
+        self._frames = 0
+
+    def _make(self, config: StarterConfig) -> object:
+        self.made.append(config)
+        return lambda _image: []
+
+    async def frame(self, stream_id: str) -> None:
+        item = FrameResult(Frame(stream_id, "s", self._frames, picture(self._frames)), 0, 0, ())
+        self._frames += 1
+        assert self.starters.wants(item)
+        await self.starters.publish(item)
+
+
+@asynccontextmanager
+async def rig_of(**streams: StreamConfig) -> AsyncIterator[Rig]:
+    rig = Rig(**streams)
+    await rig.starters.start()
+    try:
+        yield rig
+    finally:
+        await rig.starters.close()
+        await eventually(lambda: not starter_tasks())
+
+
+def starter_tasks() -> list[str]:
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith("starter-")]
+
+
+def stopped(stream_id: str) -> StreamStatus:
+    return StreamStatus(stream_id, StreamState.STOPPED, 0, "fake://")
+
+
+async def test_each_stream_has_its_own_or_the_usual_starter() -> None:
+    fast = StarterConfig(kind="torchvision", rate_hz=30)
+    async with rig_of(
+        gate=StreamConfig("fake://"),
+        yard=StreamConfig("fake://", starter=fast),
+        hand=StreamConfig("fake://", starter=StarterConfig()),
+    ) as rig:
+        assert rig.starters.state("gate") is None
+        for stream_id in ("gate", "yard", "hand", "gone"):
+            await rig.frame(stream_id)
+        await eventually(lambda: len(rig.made) == 2)
+        assert {each.kind for each in rig.made} == {"motion", "torchvision"}
+        states = {stream_id: rig.starters.state(stream_id) for stream_id in rig.streams}
+        assert states["hand"] is None
+        assert states["yard"] is not None
+        assert states["yard"].kind == "torchvision"
+
+
+async def test_other_settings_begin_it_anew_and_the_end_of_the_stream_ends_it() -> None:
+    async with rig_of(gate=StreamConfig("fake://")) as rig:
+        await rig.frame("gate")
+        await eventually(lambda: len(rig.made) == 1)
+        await rig.frame("gate")
+        rig.streams["gate"].starter = StarterConfig(kind="motion", rate_hz=9)
+        await rig.frame("gate")
+        await eventually(lambda: len(rig.made) == 2)
+        rig.streams["gate"].max_objects = 3
+        await rig.frame("gate")
+        await eventually(lambda: len(rig.made) == 3)
+        assert rig.starters.wants(stopped("gate"))
+        await rig.starters.publish(stopped("gate"))
+        assert rig.starters.state("gate") is None
+
+
+async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
+    boxes = StarterConfig(kind="boxes")
+    async with rig_of(
+        gate=StreamConfig("fake://", starter=boxes), yard=StreamConfig("fake://")
+    ) as rig:
+        offer, first = rig.starters.offer, FrameMoment(frame_index=0)
+        with pytest.raises(UnknownStreamError, match="streams here: gate, yard"):
+            offer("none", first, [])
+        with pytest.raises(ControlError, match="its starter.kind is motion, not boxes"):
+            offer("yard", first, [])
+        with pytest.raises(ControlError, match="no frame was tracked yet"):
+            offer("gate", first, [])
+        await rig.frame("gate")
+        assert offer("gate", first, [])
+        await eventually(lambda: rig.starters.state("gate").looks == 1)  # type: ignore[union-attr]
