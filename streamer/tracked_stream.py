@@ -242,7 +242,8 @@ class TrackedStream:
             scene_cut=scene_cut,
         )
         for change in changes:
-            absent_s = None if change.absent_ns is None else ns_to_seconds(change.absent_ns)
+            absent_ns = change.absent_ns
+            absent_s = None if absent_ns is None else round(ns_to_seconds(absent_ns), 3)
             if change.kind is EventKind.REMOVED:
                 assert change.reason is not None, "what is removed is removed for a reason"
                 self._forget(change.object_id, change.reason, frame_index, absent_s)

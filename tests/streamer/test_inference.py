@@ -10,14 +10,16 @@ import torch
 from streamer.command_queue import COMMANDS_WAITING
 from streamer.errors import ControlError
 from streamer.frame_slot import FrameSlot
+from streamer.lifecycle import LifecycleRules
 from streamer.prompts import PromptRequest
 from streamer.smoothing import BoxSmoothing
 from streamer.stream_counts import StreamCounts
+from streamer.timing import seconds_to_ns
 from streamer.types import DropReason
 from streamer.waiting_prompts import PROMPTS_WAITING
 from tests.conftest import eventually
 from tests.streamer.fakes import CUTS, FAILS, HIDES, picture
-from tests.streamer.inference_rig import Rig, click, outcome
+from tests.streamer.inference_rig import Rig, click, outcome, running
 from tracker import TrackState
 
 
@@ -232,6 +234,72 @@ def test_smoothed_boxes_come_beside_the_boxes_while_they_are_asked_for(rig: Rig)
     smooth = [result.objects[0].smooth_box_xyxy for result in (seen, hidden, plain)]
     assert smooth == [(0.0, 0.0, 4.0, 3.0), None, None]
     rig.inference.smooth("nowhere", BoxSmoothing(), 0.3).result(20)
+
+
+def test_events_say_why_and_for_how_long(rig: Rig) -> None:
+    rig.stream("gate")
+    rig.prompt("gate", 7)
+    for number, look in [(0, {}), (1, {"colour": HIDES}), (126, {"colour": HIDES}), (151, {})]:
+        rig.frame("gate", number, **look)
+    told = [
+        (str(event.kind), event.reason, event.absent_s, event.frame_index)
+        for event in rig.published.events()
+    ]
+    assert told == [
+        ("added", None, None, 0),
+        ("prompt_applied", None, None, 0),
+        ("occluded", "left_picture", None, 1),
+        ("lost", "left_picture", 5.0, 2),
+        ("reacquired", None, 6.0, 3),
+    ]
+
+
+def test_lost_object_costs_a_step_now_and_then_and_is_removed_in_the_end() -> None:
+    rules = LifecycleRules(
+        occluded_to_lost_ns=seconds_to_ns(1.0),
+        lost_to_removed_ns=seconds_to_ns(8.0),
+        lost_search_every=4,
+    )
+    with running(Rig(rules=rules)) as rig:
+        rig.stream("gate")
+        rig.prompt("gate", 7, "keeper")
+        rig.prompt("gate", 8)
+        rig.frame("gate", 0)
+        for second in range(1, 10):
+            result = rig.frame("gate", second * 25, colour=HIDES)
+            assert result is not None
+            assert [each.track.object_id for each in result.objects] == [7, 8]
+            assert result.objects[0].label == "keeper"
+            # Lost from the second hidden frame on; looked for in turns from the third on.
+            assert len(rig.tracker.searched[-1]) <= (2 if second <= 2 else 1)
+        last = rig.frame("gate", 250, colour=HIDES)
+        assert last is not None
+        assert last.objects == ()
+        removed = [event for event in rig.published.events() if event.kind == "removed"]
+        assert [(each.object_id, each.label) for each in removed] == [(7, "keeper"), (8, None)]
+        assert {(each.reason, each.absent_s) for each in removed} == {("lost_too_long", 9.0)}
+        assert rig.inference.objects("gate") == []
+        prompted = rig.prompt("gate", 7)
+        again = rig.frame("gate", 251)
+        assert outcome(prompted).applied
+        assert again is not None
+        assert [each.track.object_id for each in again.objects] == [7]
+
+
+def test_prompted_object_is_looked_for_though_it_was_lost() -> None:
+    rules = LifecycleRules(occluded_to_lost_ns=0, lost_search_every=1000)
+    with running(Rig(rules=rules)) as rig:
+        rig.stream("gate")
+        rig.prompt("gate", 7)
+        rig.frame("gate", 0)
+        for number in range(1, 5):
+            rig.frame("gate", number, colour=HIDES)
+        assert rig.tracker.searched[-1] == set()
+        rig.prompt("gate", 7)
+        back = rig.frame("gate", 5)
+        assert back is not None
+        assert back.objects[0].track.state is TrackState.VISIBLE
+        assert rig.published.events()[-2].reason == "prompted"
 
 
 def test_removed_stream_gives_its_objects_and_prompts_up(rig: Rig) -> None:
