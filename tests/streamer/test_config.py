@@ -90,8 +90,8 @@ BAD_VALUES = {
     "overload.step_ms=0": "overload.step_ms must be between 1 and 10000, got 0",
     "overload.policy=smaller_image": (
         "overload.policy smaller_image is not possible: what a tracker remembers is of one image "
-        "size, which cannot change while it runs; choose lower_rate or priority_first, or start with "
-        "a smaller model.engine.image_size"
+        "size, which cannot change while it runs; choose lower_rate or priority_first, or start "
+        "with a smaller model.engine.image_size"
     ),
     "streams.gate.max_objects=0": "streams.gate.max_objects must be between 1 and 64, got 0",
     "streams.gate.transport=pigeon": (
