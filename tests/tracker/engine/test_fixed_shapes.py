@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,13 @@ FIXED = EngineOptions(fixed_shapes="on")
 TINY = LITTLE.replaced(image_size=32)
 
 
-def tracker_with(options: EngineOptions, max_objects: int = 8, config=LITTLE) -> Tracker:
+def tracker_with(
+    options: EngineOptions, max_objects: int = 8, config=LITTLE, policy: Any = "sam2"
+) -> Tracker:
     weights = little_tracker(config=config).model().state_dict()
-    tracker_options = TrackerOptions(max_objects=max_objects, return_logits=True, engine=options)
+    tracker_options = TrackerOptions(
+        max_objects=max_objects, memory_policy=policy, return_logits=True, engine=options
+    )
     return Tracker(model_with(config, weights), torch.device("cpu"), tracker_options)
 
 
@@ -46,11 +51,14 @@ def played(tracker: Tracker, frames: int = 20) -> Iterator[list[Track]]:
         session.close()
 
 
-def test_padded_rows_and_masked_memories_change_nothing_but_rounding() -> None:
-    for own, other in zip(
-        played(tracker_with(FIXED)), played(tracker_with(EngineOptions())), strict=True
-    ):
+@pytest.mark.parametrize("policy", ["sam2", "robust"])
+def test_padded_rows_and_masked_memories_change_nothing_but_rounding(policy: Any) -> None:
+    fixed = tracker_with(FIXED, policy=policy)
+    fixed.warm_up()
+    plain = tracker_with(EngineOptions(), policy=policy)
+    for own, other in zip(played(fixed), played(plain), strict=True):
         assert_all_same(own, other)
+    assert fixed.engine_counts.in_service == 0
 
 
 def test_real_rows_do_not_depend_on_what_pads_them(monkeypatch: pytest.MonkeyPatch) -> None:
