@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tracker.config import PRESETS, ModelConfig, TrunkConfig
+from tracker.engine.options import EngineOptions
 from tracker.errors import (
     CapacityError,
     CheckpointError,
@@ -24,6 +25,8 @@ from tracker.policy.options import RobustOptions
 from tracker.types import Prompt, StepFacts, Track, TrackState
 
 if TYPE_CHECKING:
+    from tracker.engine.prepared_image import PreparedImage
+    from tracker.engine.yuv import YuvPicture
     from tracker.session import Session
     from tracker.tracker import Tracker
 
@@ -31,10 +34,12 @@ __all__ = [
     "PRESETS",
     "CapacityError",
     "CheckpointError",
+    "EngineOptions",
     "ModelConfig",
     "ModelIdentity",
     "ObjectMemory",
     "ObjectMemoryError",
+    "PreparedImage",
     "Prompt",
     "PromptError",
     "RobustOptions",
@@ -47,11 +52,14 @@ __all__ = [
     "TrackerError",
     "TrackerOptions",
     "TrunkConfig",
+    "YuvPicture",
 ]
 
 _NEED_TORCH = {
+    "PreparedImage": "tracker.engine.prepared_image",
     "Session": "tracker.session",
     "Tracker": "tracker.tracker",
+    "YuvPicture": "tracker.engine.yuv",
 }
 
 
