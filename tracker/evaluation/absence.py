@@ -12,6 +12,7 @@ import numpy.typing as npt
 # least so many frames.
 OUT_OF_SIGHT_SHARE = 0.02
 SHORTEST_GAP_FRAMES = 3
+SHORTEST_SIGHT_FRAMES = 3  # less is a glimpse, of a foot say, and no return
 REACQUIRED_JACCARD = 0.5
 PROMPT_FRAMES = 10  # who is found again within so many frames was found at once
 
@@ -75,7 +76,8 @@ def returns(seen: npt.NDArray[np.bool_], jaccards: Sequence[float]) -> list[Retu
             gone_again = np.flatnonzero(~seen[index:])
             stop = index + int(gone_again[0]) if gone_again.size else len(seen)
             right = np.flatnonzero(np.asarray(jaccards[index:stop]) >= REACQUIRED_JACCARD)
-            found.append(Return(gap, int(right[0]) if right.size else None, stop - index))
+            if stop - index >= SHORTEST_SIGHT_FRAMES:
+                found.append(Return(gap, int(right[0]) if right.size else None, stop - index))
         gap = 0 if here else gap + 1
     return found
 

@@ -68,15 +68,15 @@ class TestBoxes:
 
 
 class TestAbsence:
-    areas = (100, 90, 0, 0, 0, 1, 50, 100, 0, 0, 100)
+    areas = (100, 90, 0, 0, 0, 1, 50, 100, 90, 0, 0, 100)
 
     def test_a_return_is_found_when_the_mask_is_right(self) -> None:
         seen = in_sight(self.areas)
-        assert seen.tolist() == [True, True, *[False] * 4, True, True, False, False, True]
+        assert seen.tolist() == [True, True, *[False] * 4, *[True] * 3, False, False, True]
         # Gone for 4 frames (the one pixel is no sight), found on the second frame of the return;
         # the second absence is too short to count.
-        (only,) = returns(seen, [1, 1, 0, 0, 0, 0, 0.2, 0.6, 0, 0, 1])
-        assert (only.gone_frames, only.reacquired_after, only.watched) == (4, 1, 2)
+        (only,) = returns(seen, [1, 1, 0, 0, 0, 0, 0.2, 0.6, 0.7, 0, 0, 1])
+        assert (only.gone_frames, only.reacquired_after, only.watched) == (4, 1, 3)
         assert only.at_once is True
 
     def test_a_return_that_is_not_found(self) -> None:
@@ -86,14 +86,19 @@ class TestAbsence:
         (early,) = returns(seen[:-1], [0.0] * 14)  # ten frames: the next might have been right
         assert early.at_once is None
 
+    def test_a_glimpse_is_no_return(self) -> None:
+        seen = np.array([1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1], dtype=np.bool_)
+        (only,) = returns(seen, [1.0] * 13)
+        assert (only.gone_frames, only.watched) == (3, 3)
+
     def test_what_is_claimed_meanwhile(self) -> None:
-        claims = absence(self.areas, (99, 90, 30, 0, 0, 0, 50, 100, 60, 0, 100))
+        claims = absence(self.areas, (99, 90, 30, 0, 0, 0, 50, 100, 90, 60, 0, 100))
         assert claims is not None
-        # Five frames without a pixel: 30 + 60 pixels on them, of an object of 95 (the median of
-        # 100, 90, 1, 50, 100, 100).
+        # Five frames without a pixel: 30 + 60 pixels on them, of an object of 90 (the median of
+        # 100, 90, 1, 50, 100, 90, 100).
         assert claims.frames == 5
         assert claims.claimed == pytest.approx(2 / 5)
-        assert claims.false_area == pytest.approx(90 / 5 / 95)
+        assert claims.false_area == pytest.approx(90 / 5 / 90)
 
     def test_an_object_that_stays_has_no_absence(self) -> None:
         assert absence((10, 10), (10, 10)) is None
