@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -197,6 +199,19 @@ def test_what_it_started_itself_is_removed_when_out_of_sight_for_long() -> None:
     judge.decide([], frame(0, *both))
     judge.decide([], frame(1, *gone))
     assert judge.decide([], frame(50, *gone, session="next")).removals == ()
+
+
+def test_mask_of_ours_that_lies_on_nothing_counts_as_out_of_sight() -> None:
+    judge = policy(remove_lost_s=1.0)
+    judge.started(1)
+    sure, guess = followed(1, (10, 30, 30, 70)), followed(1, (60, 30, 80, 70))
+    guess = replace(guess, track=replace(guess.track, predicted_iou=0.05))
+    assert judge.decide([], frame(0, sure)).removals == ()
+    assert judge.decide([thing(60)], frame(1, guess)).starts  # it is in nobody's way
+    assert judge.decide([], frame(7, guess)).removals == (1,)
+    yours = policy()
+    assert not yours.decide([thing(60)], frame(0, guess)).starts
+    assert yours.decide([], frame(99, guess)).removals == ()
 
 
 def test_of_two_objects_that_are_one_thing_the_younger_of_ours_goes() -> None:
