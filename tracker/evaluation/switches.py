@@ -13,7 +13,8 @@ import numpy as np
 from tracker.types import MaskArray
 
 ELSEWHERE_SHARE = 0.5  # of the mask's pixels lie on one other thing
-LONG_ENOUGH_FRAMES = 5
+# Two who pass each other share a place for some frames; a mask that stays is a switch.
+LONG_ENOUGH_FRAMES = 10
 
 
 def lies_elsewhere(mask: MaskArray, own: MaskArray, others: Sequence[MaskArray]) -> bool:

@@ -154,9 +154,9 @@ class TestSwitches:
         assert not lies_elsewhere(square(40, 40), own, [other])  # on nobody
         assert not lies_elsewhere(other, NOTHING, [other])  # its own object is away
 
-    def test_a_switch_lasts_five_frames(self) -> None:
-        assert switched([False, *[True] * 5])
-        assert not switched([*[True] * 4, False, *[True] * 4])
+    def test_a_switch_lasts_ten_frames(self) -> None:
+        assert switched([False, *[True] * 10])
+        assert not switched([*[True] * 9, False, *[True] * 9])
 
 
 class TestIdentity:
