@@ -45,7 +45,8 @@ def expecting(
 
 def chosen(output: DecoderOutput, expected: Expectation, **options: float) -> Choice:
     several = len(output.predicted_iou_N4) > 1
-    return choose(output, expected, RobustOptions(**options), several)  # type: ignore[arg-type]
+    techniques = {"motion_weight": 0.2, "competition": True, "reject_floods": True} | options
+    return choose(output, expected, RobustOptions(**techniques), several)  # type: ignore[arg-type]
 
 
 TWO = [(LEFT, 0.70), (RIGHT, 0.74), (MIDDLE, 0.1)]

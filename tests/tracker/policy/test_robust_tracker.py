@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,8 +29,18 @@ from tracker.policy.robust_bank import RobustBank
 from tracker.rows import RowDecider
 
 VISIBLE_BIAS = 30.0
+EVERYTHING = RobustOptions(
+    recent_stride=5,
+    anchors=3,
+    largest_pointer_age=64,
+    motion_weight=0.2,
+    motion_gate=True,
+    camera_motion=True,
+    competition=True,
+    reject_floods=True,
+)
 # The little network's predicted IoU is noise, and its picture is another one on every frame.
-PLAIN = RobustOptions(write_iou=0, scene_cuts=False)
+PLAIN = replace(EVERYTHING, write_iou=0, scene_cuts=False)
 
 
 def robust(options: RobustOptions = PLAIN, bias: float = VISIBLE_BIAS) -> Tracker:
@@ -84,7 +95,7 @@ def test_hidden_object_keeps_its_memories_however_long_it_is_gone(hidden: set[in
 
 
 def test_paper_rule_is_what_robust_without_that_switch_does(hidden: set[int]) -> None:
-    tracker = robust(RobustOptions(write_iou=0, scene_cuts=False, skip_absent=False))
+    tracker = robust(replace(PLAIN, skip_absent=False))
     session = tracker.open_session()
     hidden.update(range(5, 15))
     follow(tracker, session, 15, click(1))
@@ -92,7 +103,7 @@ def test_paper_rule_is_what_robust_without_that_switch_does(hidden: set[int]) ->
 
 
 def test_unsure_frames_are_shown_but_not_remembered() -> None:
-    tracker = robust(RobustOptions(write_iou=1.0, scene_cuts=False))
+    tracker = robust(replace(PLAIN, write_iou=1.0))
     session = tracker.open_session()
     tracks = follow(tracker, session, 8, click(1))
     assert tracks[1].state is TrackState.VISIBLE
@@ -142,7 +153,7 @@ def test_the_papers_policy_does_not_hear_of_gaps() -> None:
 
 
 def test_cut_is_told_resets_the_motion_and_nothing_unsure_is_remembered_across_it() -> None:
-    tracker = robust(RobustOptions(write_iou=0))
+    tracker = robust(replace(PLAIN, scene_cuts=True))
     session = tracker.open_session()
     dark, light = little_picture(1), 255 - little_picture(2) // 2
     for picture in (dark,) * 6:
@@ -176,7 +187,7 @@ def test_click_on_a_new_frame_corrects_what_is_tracked_there() -> None:
 
 
 def test_click_on_a_new_frame_starts_anew_where_that_is_asked_for() -> None:
-    tracker = robust(RobustOptions(write_iou=0, scene_cuts=False, track_before_prompt=False))
+    tracker = robust(replace(PLAIN, track_before_prompt=False))
     session, fresh = tracker.open_session(), tracker.open_session()
     follow(tracker, session, 6, click(1))
     given = step(tracker, session, little_picture(6), click(1, 40, 40))
@@ -187,7 +198,7 @@ def test_click_on_a_new_frame_starts_anew_where_that_is_asked_for() -> None:
 @pytest.mark.parametrize("clicked", [0, 3, 8, 9])
 def test_object_started_on_an_earlier_frame_is_as_if_started_in_time(clicked: int) -> None:
     """Where it has no rival: the others' masks on those frames stand, so it cannot meet them."""
-    tracker = robust(RobustOptions(write_iou=0, scene_cuts=False, competition=False))
+    tracker = robust(replace(PLAIN, competition=False))
     late, in_time = tracker.open_session(history_frames=20), tracker.open_session()
     expected = []
     for index in range(10):
@@ -301,7 +312,7 @@ def test_object_goes_on_in_another_tracker_and_is_corrected_there() -> None:
 
 
 def test_alone_or_in_company_of_other_streams_is_the_same() -> None:
-    tracker = robust(RobustOptions(write_iou=0))
+    tracker = robust(replace(PLAIN, scene_cuts=True))
     alone, among, other = (tracker.open_session() for _ in range(3))
     for index in range(20):
         prompts = [click(1), click(2, 50, 50)] if index == 0 else []
@@ -317,27 +328,25 @@ def test_alone_or_in_company_of_other_streams_is_the_same() -> None:
 
 
 def test_counters_far_along_and_many_frames_later_give_the_same() -> None:
-    """The loop of pictures has come round 20 times: nothing is left of when it began."""
-    tracker = robust(RobustOptions(write_iou=0, anchors=0, largest_pointer_age=64))
-    young, old, lasting = (tracker.open_session() for _ in range(3))
+    """Twice round the loop of pictures more, and nothing is left of when it began."""
+    tracker = robust(replace(PLAIN, anchors=0, largest_pointer_age=16))
+    young, old = tracker.open_session(), tracker.open_session()
     old.frames_seen = 10**6
-    for index in range(240):
+    by_index: list[Track] = []
+    for index in range(90):
         prompts = [click(1)] if index == 0 else []
-        ours = step(tracker, young, little_picture(index % 6), *prompts)[1]
-        if index < 60:
-            assert_same(step(tracker, old, little_picture(index % 6), *prompts)[1], ours)
-    follow(tracker, lasting, 1, click(1))
-    for index in range(1, 120):
-        early = step(tracker, lasting, little_picture(index % 6))[1]
-    assert ours.logits is not None
-    assert np.isfinite(ours.logits).all()
-    assert ours.state is early.state
-    assert_same(ours, early, relative=0.05)
+        by_index.append(step(tracker, young, little_picture(index % 6), *prompts)[1])
+        if index < 40:
+            assert_same(step(tracker, old, little_picture(index % 6), *prompts)[1], by_index[-1])
+    # Every fifth frame is kept and the pictures repeat after six: all is as it was after thirty.
+    assert_same(by_index[89], by_index[59], relative=1e-3)
 
 
 def test_the_host_waits_for_nothing_but_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = robust().model().state_dict()
-    options = TrackerOptions(max_objects=4, memory_policy="robust", non_overlap=True)
+    options = TrackerOptions(
+        max_objects=4, memory_policy="robust", robust=EVERYTHING, non_overlap=True
+    )
     tracker = Tracker(model_with(LITTLE, weights), torch.device("cpu"), options)
     sessions = [tracker.open_session() for _ in range(2)]
     for index in range(5):
