@@ -42,6 +42,7 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
         code = asyncio.run(_run_until_signalled(app))
     except ExceptionGroup as errors:
         code = _report(errors)
+    gc.unfreeze()  # what Triton's bindings do not see collected they call leaked, on stderr
     if any(thread.name.startswith(_MAY_BE_LEFT) for thread in threading.enumerate()):
         # A thread blocked in a camera's read would wake up in an interpreter that is being
         # taken apart, inside of FFmpeg, and could turn a clean end into a crash.
