@@ -1,7 +1,8 @@
 """Every technique of the robust memory policy, on and off: what does each one pay?
 
 Rows are ``sam2``, ``robust``, and ``robust`` with one field of its options changed: a switch
-turned over, a number set to the least it may be. Each row of each category is a file; what lies
+turned over, a number set to the least it may be, or, where that is its default, to the value its
+authors published. Each row of each category is a file; what lies
 there already, for the same clips, is read and not run again, so that a long ablation may be
 interrupted at any time.
 """
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LEAST = (0, 0.0, 1, 1.0)  # tried in this order
+# Of techniques that are off: DAM4SAM's anchors and stride, SAMURAI's weight and score.
+PUBLISHED = {"anchors": 3, "recent_stride": 5, "motion_weight": 0.2, "write_iou": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def ablation_rows(techniques: DataclassInstance) -> list[Row]:
 def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
     """The options with one field changed, by "FIELD=VALUE".
 
-    A number that is already the least it may be has no variant.
+    A number that is already the least it may be takes its published value, if there is one.
     """
     result: dict[str, DataclassInstance] = {}
     for field in fields(techniques):
@@ -72,7 +75,10 @@ def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
             choices: tuple[float, ...] = (not value,)
         else:
             choices = tuple(each for each in LEAST if type(each) is type(value) and each < value)
+        choices += (PUBLISHED.get(field.name, value),)
         for choice in choices:
+            if choice == value:
+                continue
             try:
                 changed = replace(techniques, **{field.name: choice})
             except ValueError:

@@ -72,6 +72,12 @@ def test_every_field_is_changed_once() -> None:
     assert changed["anchors=0"] == Techniques(anchors=0)
 
 
+def test_a_technique_that_is_off_takes_its_published_value() -> None:
+    changed = variants(Techniques(anchors=0, stride=1))
+    assert changed["anchors=3"] == Techniques(stride=1)
+    assert not any(name.startswith(("stride", "nothing")) for name in changed)
+
+
 def test_rows_begin_with_both_policies() -> None:
     rows = ablation_rows(Techniques())
     assert [row.name for row in rows[:3]] == ["sam2", "robust", "skip_absent=False"]
