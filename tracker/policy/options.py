@@ -37,7 +37,7 @@ class RobustOptions:
     skip_absent: bool = True
     recent_stride: int = 1
     recent_memories: int = 6
-    write_iou: float = 0.5
+    write_iou: float = 0.3
     anchors: int = 0
     largest_pointer_age: int = 256
     motion_weight: float = 0.0
