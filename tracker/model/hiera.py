@@ -5,6 +5,8 @@ Dimensions: B batch, H W grid, C channels, V windows, L tokens of a window.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +14,10 @@ from torch.nn import functional as F
 from tracker.config import TrunkConfig
 from tracker.model.layers import Mlp, attend, join_heads, split_heads
 from tracker.model.products import Linear
+
+# What is widest inside a block, in float32, of the rows that go through it together on a processor:
+# measured for the encoder of tiny at 1024², peak memory 653 -> 366 MiB and no slower.
+_PIECE_BYTES = 8 << 20
 
 
 def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
@@ -37,6 +43,23 @@ def from_windows(x_VSSC: Tensor, height: int, width: int) -> Tensor:
 def halve(x_BHWC: Tensor) -> Tensor:
     """2×2 max pooling of (B, H, W, C)."""
     return F.max_pool2d(x_BHWC.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
+def in_pieces(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int) -> Tensor:
+    """``layer`` over rows that know nothing of each other, (R, ...) -> (R, ...).
+
+    On a processor without gradients so many at a time that what the layer makes inside, with
+    ``floats_a_row``, stays in the cache and never exists for the whole map at once.
+    """
+    step = max(1, _PIECE_BYTES // (4 * floats_a_row))
+    if x_R.device.type != "cpu" or torch.is_grad_enabled() or len(x_R) <= step:
+        return layer(x_R)
+    first = layer(x_R[:step])
+    out = first.new_empty(len(x_R), *first.shape[1:])
+    out[:step] = first
+    for begin in range(step, len(x_R), step):
+        out[begin : begin + step] = layer(x_R[begin : begin + step])
+    return out
 
 
 class WindowAttention(nn.Module):
@@ -92,11 +115,17 @@ class HieraBlock(nn.Module):
             shortcut = halve(shortcut)
         height, width = shortcut.shape[1:3]
         if self.window:
-            x = from_windows(self.attn(to_windows(x, self.window)), height, width)
+            windows = to_windows(x, self.window)
+            floats = self.window**2 * self.attn.qkv.out_features
+            x = from_windows(in_pieces(self.attn, windows, floats), height, width)
         else:
             x = self.attn(x)
-        x = shortcut + x
-        out: Tensor = x + self.mlp(self.norm2(x))
+        x = (shortcut + x).flatten(0, 2)
+        x = in_pieces(self._feed_forward, x, 4 * x.shape[1])
+        return x.view(shortcut.shape)
+
+    def _feed_forward(self, x_RC: Tensor) -> Tensor:
+        out: Tensor = x_RC + self.mlp(self.norm2(x_RC))
         return out
 
 
