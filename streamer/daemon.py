@@ -59,8 +59,8 @@ def _warm_up_progress() -> Callable[[int, int], None]:
         report(done, steps)
         if done >= steps:
             # What is there by now stays to the end: 355,000 objects of torch and the rest. A full
-            # collection that looks at them all stops every thread for 0.1 to 0.6 s; without them
-            # it is too short to be noticed.
+            # collection that looks at them all stops every thread (for 0.6 s on two busy cores);
+            # without them it is too short to be noticed.
             gc.collect()
             gc.freeze()
 
