@@ -31,7 +31,7 @@ from streamer.webrtc.whip import Whip
 from tests.streamer.fakes import track
 from tracker.types import Prompt, TrackState
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 WIDTH, HEIGHT = 32, 24
 READ, CONTROL, PUBLISH = "read-" + "r" * 30, "control-" + "c" * 30, "publish-" + "p" * 30
 
