@@ -150,12 +150,16 @@ class Trainer:
         begins, self._phase = phase.name != self._phase, phase.name
         if not phase.image_size:
             phase = replace(phase, image_size=self.config.image_size)
+        generator = step_generator(self.run.seed, self.step, self.run.rank, self.run.device)
+        # All processes draw alike: what they share must be of one size.
+        lot = step_generator(self.run.seed, self.step, 62, torch.device("cpu"))
+        if float(torch.rand((), generator=lot)) < phase.half_size_share:
+            phase = replace(phase, image_size=phase.image_size // 2, half_size_share=0.0)
         self._fit_image_size(phase.image_size)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not name.startswith(phase.frozen or ("-",)))
         if phase.place_memory and begins:
             self._place_memory(phase)
-        generator = step_generator(self.run.seed, self.step, self.run.rank, self.run.device)
         started = time.monotonic()
         share = -(-phase.clips // self.run.processes)
         batch = self.source.clips(phase, phase.at(phase.motion, over), share, generator)

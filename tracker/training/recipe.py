@@ -28,6 +28,7 @@ class Phase:
 
     ``image_size`` is the side of the training images in pixels, 0 the model's own. Where it is
     smaller, scenes are cropped, not shrunk, so that things keep their size in pixels.
+    ``half_size_share`` of the steps see half that side, at a quarter of the cost.
     ``motion`` scales speeds; ``teacher_forcing`` is the probability that a memory is written
     from the true mask; ``match_share`` of the clips come from the rendered match (the rest from
     cut-outs); ``box_share`` and ``point_share`` of the objects are prompted that way, the
@@ -63,6 +64,7 @@ class Phase:
     point_share: float = 0.25
     correction_share: float = 0.2
     memory_drop: float = 0.15
+    half_size_share: float = 0.0
     place_memory: bool = False
     frozen: tuple[str, ...] = ()
 
@@ -72,6 +74,11 @@ class Phase:
         if self.image_size % 32:
             raise RecipeError(
                 f"phase {self.name}: image_size must be a multiple of 32, got {self.image_size}"
+            )
+        if self.half_size_share and self.image_size % 64:
+            raise RecipeError(
+                f"phase {self.name}: with half_size_share image_size must be a multiple of 64, "
+                f"got {self.image_size}"
             )
         if self.box_share + self.point_share > 1.0:
             raise RecipeError(f"phase {self.name}: box_share + point_share must be at most 1")

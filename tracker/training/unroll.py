@@ -56,10 +56,12 @@ class ClipResult:
     answers: list[DecoderOutput] = field(default_factory=list)
 
     def total(self) -> Tensor:
-        """The loss to minimise: the mean over decoded frames."""
+        """The loss to minimise: the mean over decoded frames; 0 where only masks were given."""
         losses = [*self.tracked, *self.corrected]
         if self.first is not None:
             losses.append(self.first)
+        if not losses:
+            return self.features_bCHW.sum() * 0.0
         return torch.stack([loss.total for loss in losses]).mean()
 
 

@@ -86,6 +86,29 @@ def test_a_run_of_minutes_anneals_to_the_end_in_slices(
     assert rates[-1] < 0.5 * rates[0]
 
 
+def test_sizes_are_mixed_by_lot_and_a_run_resumes_among_them(
+    tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    phase = replace(tiny_recipe.phases[0], steps=6, clips=1, half_size_share=0.5)
+    recipe = replace(tiny_recipe, phases=(phase,), checkpoint_every=3)
+    straight = trainer(tiny_config, recipe, tmp_path / "straight")
+    sizes = []
+    while not straight.finished:
+        straight.one_step(Tally())
+        sizes.append(straight.model.config.image_size)
+    assert set(sizes) == {32, 64}
+
+    stopped = trainer(tiny_config, recipe, tmp_path / "stopped")
+    for _ in range(3):
+        stopped.one_step(Tally())
+    stopped.save()
+    resumed = trainer(tiny_config, recipe, tmp_path / "stopped")
+    assert resumed.resume()
+    resumed.train()
+    for name, value in weights(straight).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
 def test_phases_share_a_run_s_time_by_their_steps(tiny_recipe: Recipe) -> None:
     images, clips = tiny_recipe.phases
     assert tiny_recipe.phase_after(0.0) == (images, 0.0)
@@ -218,6 +241,11 @@ def test_a_folder_without_masks_says_what_it_needs(tmp_path: Path) -> None:
         (
             '[[phases]]\nname = "a"\nsteps = 1\nimage_size = 100\nclips = 1\nframes = 1',
             "image_size must be a multiple of 32",
+        ),
+        (
+            '[[phases]]\nname = "a"\nsteps = 1\nimage_size = 96\nclips = 1\nframes = 1\n'
+            "half_size_share = 0.5",
+            "image_size must be a multiple of 64",
         ),
         ("steps = [", "cannot be read"),
     ],
