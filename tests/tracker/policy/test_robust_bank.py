@@ -15,7 +15,7 @@ MEBIBYTE = 2**20
 
 
 def little_bank(**options: int) -> RobustBank:
-    return RobustBank(LITTLE, 2, torch.device("cpu"), RobustOptions(**options))
+    return RobustBank(LITTLE, 2, torch.device("cpu"), RobustOptions(**{"anchors": 3} | options))
 
 
 def remember(
