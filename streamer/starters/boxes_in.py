@@ -34,6 +34,8 @@ from streamer.types import FrameMoment
 # Bound: so many messages wait for us, and so many answers for one detector that does not read
 # them; policy of ZeroMQ's ROUTER: a detector waits with more, further answers are dropped.
 HIGH_WATER_MARK = 64
+# Who sent it, and what a REQ socket puts before its message; proxies add a part each.
+ENVELOPE_PARTS = 8
 LINGER_MS = 200
 IPC_MODE = 0o660
 REPORT_INTERVAL_S = 10.0
@@ -96,6 +98,9 @@ class BoxesIn:
         assert self._socket is not None, "the socket was not bound"
         while True:
             *envelope, payload = await self._socket.recv_multipart()
+            if len(envelope) > ENVELOPE_PARTS:  # it would be sent back with the answer
+                self._refuse(None, "malformed", f"a message of {len(envelope)} parts")
+                continue
             answer = await self._take(payload)
             if answer.request_id is not None or not answer.accepted:
                 await self._socket.send_multipart([*envelope, msgspec.msgpack.encode(answer)])

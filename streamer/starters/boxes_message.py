@@ -16,6 +16,8 @@ BOXES_SCHEMA = "masklet-boxes/1"
 _THIS_VERSION = re.compile(rf"{BOXES_SCHEMA}(\.\d+)?")
 # Bound: of all masks of one message; the decoded masks lie in memory until they are judged.
 MASK_PIXELS = 1 << 24
+# What msgspec raises for bytes from others; the last for maps in maps in maps.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Side = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Coordinate = Annotated[float, msgspec.Meta(ge=-100_000, le=100_000)]
@@ -74,7 +76,7 @@ def decode_boxes(payload: bytes) -> BoxesMessage:
                 f"schema must be {BOXES_SCHEMA}, got {schema[:64]!r}; this daemon reads no other"
             )
         message = msgspec.msgpack.decode(payload, type=BoxesMessage)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise WireError(f"not a message of boxes: {error}") from error
     if (message.frame_index is None) == (message.capture_time_ns is None):
         raise WireError("a message names its frame by frame_index or capture_time_ns, one of them")
@@ -85,7 +87,7 @@ def request_id_of(payload: bytes) -> str | None:
     """The ``request_id`` of a message that may be broken."""
     try:
         found = msgspec.msgpack.decode(payload, type=_Envelope).request_id
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     return None if found is None else found[:64]
 

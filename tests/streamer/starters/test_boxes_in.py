@@ -118,6 +118,7 @@ async def test_boxes_are_offered_and_who_asks_is_told() -> None:
     [
         (b"\xc1 rubbish", "malformed", "not a message of boxes"),
         (b"", "malformed", "not a message of boxes"),
+        (b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0", "malformed", "recursion"),
         (message(schema="masklet-boxes/2"), "version", "schema must be masklet-boxes/1"),
         (message(schema=None), "version", "schema must be masklet-boxes/1"),
         (message(stream_id="yard"), "unknown", "no stream 'yard'; streams here: gate"),
