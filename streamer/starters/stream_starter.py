@@ -255,20 +255,22 @@ class StreamStarter:
         moment = FrameMoment(frame_index=frame.frame_index, session_id=frame.session_id)
         tasks = []
         for index, detection in enumerate(detections):
-            object_id = lost[index][0] if lost else self._objects.next_id(self.stream_id)
-            prompt = _prompt_of(object_id, detection, frame)
-            tasks.append(asyncio.create_task(self._outcome(prompt, detection, moment)))
+            object_id = lost[index][0] if lost else None
+            tasks.append(asyncio.create_task(self._outcome(object_id, detection, frame, moment)))
             await asyncio.sleep(0)  # let it begin: that takes the id, and the next one is another
         return list(zip(detections, await asyncio.gather(*tasks), strict=True))
 
     async def _outcome(
-        self, prompt: Prompt, detection: Detection, moment: FrameMoment
+        self, object_id: int | None, detection: Detection, frame: FrameFacts, moment: FrameMoment
     ) -> PromptOutcome | None:
         label = detection.label or self._config.label
         try:
+            if object_id is None:
+                object_id = self._objects.next_id(self.stream_id)
+            prompt = _prompt_of(object_id, detection, frame)
             return await self._objects.prompt(self.stream_id, prompt, label, moment=moment)
         except ControlError as error:  # the stream is gone, or the tracker busy
-            self._log.info("object %d was not started: %s", prompt.object_id, error)
+            self._log.info("an object was not started: %s", error)
             return None
 
     def _judge_find(self, detection: Detection, outcome: PromptOutcome | None) -> None:

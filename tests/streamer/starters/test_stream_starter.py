@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from streamer.errors import BusyError, StandsStillError, StarterError
+from streamer.errors import BusyError, StandsStillError, StarterError, UnknownStreamError
 from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome
 from streamer.starters import stream_starter
@@ -42,10 +42,13 @@ class FakeObjects:
         self.removed: list[int] = []
         self.found: tuple[int, int, int, int] | None = (4, 4, 16, 20)
         self.error: BusyError | None = None
+        self.is_gone = False
         self.applied = True
         self._next = 1
 
     def next_id(self, stream_id: str) -> int:
+        if self.is_gone:
+            raise UnknownStreamError(f"there is no stream {stream_id!r}; streams here: none")
         return self._next
 
     async def prompt(
@@ -353,3 +356,12 @@ async def test_look_that_fails_after_the_end_is_nobodys_business(
     await asyncio.sleep(0)
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+async def test_stream_that_is_removed_during_a_look_is_no_mistake() -> None:
+    async with at_work(Rig(lambda _: [THERE])) as rig:
+        rig.objects.is_gone = True
+        await rig.until(lambda: rig.verdict("rejected"))
+        assert not rig.objects.prompts
+        rig.objects.is_gone = False  # it is at work still
+        await rig.until(lambda: rig.verdict("started"))
