@@ -59,6 +59,7 @@ class LoadControl:
         """A stream is gone."""
         self._priorities.pop(stream_id, None)
         self._overload.forget(stream_id)
+        self._meter.forget(stream_id)
         self._scheduler.forget(stream_id)
 
     def tracked(self, stream_id: str) -> None:

@@ -57,6 +57,11 @@ class LoadMeter:
         """A frame was taken and went through the tracker, whatever came of it."""
         self._tracked[stream_id] = self._tracked.get(stream_id, 0) + 1
 
+    def forget(self, stream_id: str) -> None:
+        """A stream is gone: another of its name counts from 0."""
+        self._offered_before.pop(stream_id, None)
+        self._tracked.pop(stream_id, None)
+
     def is_due(self, now_ns: int) -> bool:
         """Whether a window is over."""
         return now_ns - self._began_ns >= WINDOW_NS

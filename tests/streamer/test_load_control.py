@@ -232,3 +232,20 @@ def test_streams_come_and_go_under_overload() -> None:
     for number in range(20):
         assert rig.told().count((f"guest{number}", "overload_ended")) == 0
         assert len(rig.tracked_s(f"guest{number}")) >= 2
+
+
+def test_stream_that_is_begun_anew_under_its_name_counts_from_nothing() -> None:
+    rig = Overloaded()
+    for name in ("gate", "yard"):
+        rig.stream(name, 10)
+
+    def replace_gate() -> None:
+        rig.remove("gate")
+        rig.stream("gate", 10)
+
+    least = [0.0]
+    rig.clock.at(20.4, replace_gate)
+    for tenth in range(205, 260):
+        rig.clock.at(tenth / 10, lambda: least.append(rig.metrics.load_ratio._value.get()))
+    rig.run(26)
+    assert min(least[1:]) > 0.2  # without the past it is 10 frames/s of 40, and not minus 90
