@@ -93,6 +93,9 @@ class InferenceCommands:
                 metrics=self._metrics,
                 clock=self._clock,
             )
+            left = self._streams.pop(slot.stream_id, None)
+            if left is not None:  # one whose beginning was given up, and that could not be removed
+                left.close("stream_removed")
             self._streams[slot.stream_id] = stream
             self._load.prioritise(slot.stream_id, priority)
             for request in requests:

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -188,9 +189,10 @@ class Streams:
 
         Raises ``MaskletError`` for one of the configuration that cannot work.
         """
-        self._tasks = tasks
-        for stream_id in taken_up.streams:
-            await self._begin_as_kept(stream_id, taken_up)
+        async with self._changing:  # the API is up already, and may be asked for one of them
+            self._tasks = tasks
+            for stream_id in taken_up.streams:
+                await self._begin_as_kept(stream_id, taken_up)
 
     async def stop(self, reason: str) -> None:
         """End all streams, within a second. What they were can still be asked for."""
@@ -271,12 +273,19 @@ class Streams:
         await asyncio.wrap_future(
             self._inference.add_stream(slot, counts, config.max_objects, (), config.priority)
         )
-        await asyncio.wrap_future(self._smooth(stream_id, config))
-        known = await self._take_up(stream_id, kept)
-        wanted = {each.id for each in objects_to_prompt(config, record, known)}
-        for request in requests:
-            if request.prompt.object_id in wanted:
-                self._inference.prompt(request)
+        try:
+            await asyncio.wrap_future(self._smooth(stream_id, config))
+            known = await self._take_up(stream_id, kept)
+            wanted = {each.id for each in objects_to_prompt(config, record, known)}
+            for request in requests:
+                if request.prompt.object_id in wanted:
+                    self._inference.prompt(request)
+        except BusyError:
+            # In the order of asking, so that one of this name may be begun at once.
+            with suppress(BusyError):
+                self._inference.remove_stream(stream_id, STREAM_REMOVED)
+            counts.close()
+            raise
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
         self._running[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
 

@@ -8,7 +8,7 @@ import pytest
 
 from streamer.app import App
 from streamer.config import ObjectConfig, StreamConfig
-from streamer.errors import ConfigError, ControlError
+from streamer.errors import BusyError, ConfigError, ControlError
 from streamer.types import StreamState
 from tests.integration.test_live_path import SMALL, running, settings, until
 from tests.streamer.fakes import FakeTracker
@@ -110,3 +110,21 @@ async def test_unknown_stream_cannot_be_changed(tmp_path: Path) -> None:
         ):
             with pytest.raises(ControlError, match="there is no stream 'gate'"):
                 await change
+
+
+async def test_stream_whose_beginning_is_refused_half_way_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+
+        def busy(*_: object) -> None:
+            raise BusyError("256 commands wait for the tracker already")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(app._inference, "smooth", busy)
+            with pytest.raises(BusyError):
+                await app.streams.add("yard", StreamConfig(SMALL))
+        await until(lambda: list(app._inference._streams) == ["gate"])
+        assert 'stream="yard"' not in app.metrics.exposition().decode()
+        await app.streams.add("yard", StreamConfig(SMALL))
+        await until(lambda: app.streams.statuses()[1].frames_tracked)

@@ -11,6 +11,7 @@ import httpx
 
 from streamer.app import App
 from streamer.config import StreamConfig
+from streamer.errors import BusyError, StreamExistsError
 from tests.integration.test_live_path import settings
 from tests.streamer.api.serving import WAIT_S, problem
 from tests.streamer.fakes import FakeTracker
@@ -72,3 +73,32 @@ async def test_daemon_stops_while_it_warms_up(tmp_path: Path) -> None:
         assert await running == 0
     assert not app.started.is_set()
     assert tracker.steps_done < 2
+
+
+async def test_stream_of_the_file_that_is_added_while_it_begins_is_not_begun_twice(
+    tmp_path: Path,
+) -> None:
+    tracker = ColdTracker()
+    streams = {name: StreamConfig(url=SMALL) for name in ("gate", "hall", "yard")}
+    app = App(settings(tmp_path, **streams), tracker=tracker)  # type: ignore[arg-type]
+    running = asyncio.create_task(app.run())
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.to_thread(tracker.begun.wait)
+        tracker.let_go.release(2)
+
+        async def add() -> str:
+            while True:
+                try:
+                    await app.streams.add("yard", StreamConfig(url=SMALL))
+                except BusyError:
+                    await asyncio.sleep(0)
+                except StreamExistsError as error:
+                    return str(error)
+                else:
+                    return "was begun twice"
+
+        assert "already" in await add()
+        await app.started.wait()
+        assert [each.stream_id for each in app.streams.statuses()] == ["gate", "hall", "yard"]
+        app.request_stop()
+        assert await running == 0
