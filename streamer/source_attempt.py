@@ -14,6 +14,7 @@ from streamer.stream_counts import StreamCounts
 from streamer.timing import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
 from streamer.types import DecodedFrame, DropReason, ImageArray
 from tracker.engine.prepared_image import PreparedImage
+from tracker.errors import TrackerError
 
 PAUSE_POLL_S = 0.1
 PrepareImage = Callable[[ImageArray], PreparedImage]
@@ -118,10 +119,17 @@ class SourceAttempt:
             self._stream.was_reset(reason)
 
     def _prepared(self, picture: DecodedFrame) -> PreparedImage | None:
-        """Only where it is used: a stream without objects is not encoded."""
+        """Only where it is used: a stream without objects is not encoded.
+
+        A picture or a device that it fails with is no fault of the camera's: the step, which is
+        given the picture itself then, tells of it.
+        """
         if self._prepare is None or not self._counts.object_ids:
             return None
-        return self._prepare(picture.image)
+        try:
+            return self._prepare(picture.image)
+        except (TrackerError, RuntimeError, ValueError):
+            return None
 
     def _wait_until_resumed(self) -> None:
         """Hold a source that must lose nothing for as long as its stream is paused."""

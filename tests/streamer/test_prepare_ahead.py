@@ -100,3 +100,18 @@ def test_it_is_done_where_the_step_leaves_the_processor_free(
 ) -> None:
     config = MaskletConfig(model=ModelSection(prepare_ahead=setting))
     assert prepares_ahead(config, device) == expected
+
+
+def test_picture_that_cannot_be_prepared_is_left_to_the_step() -> None:
+    counts = StreamCounts("gate", Metrics())
+    counts.follows((1,))
+    slot = FrameSlot("gate", lambda: None, counts.dropped)
+
+    def prepare(image: Any) -> Any:
+        raise RuntimeError("CUDA out of memory")
+
+    attempt = SourceAttempt(Supervising(), slot, counts, FakeClock(), prepare)  # type: ignore[arg-type]
+    attempt.frame(picture(0))  # the camera stays connected
+    frame = slot.take()
+    assert frame is not None
+    assert frame.prepared is None
