@@ -130,6 +130,8 @@ class ObjectLifecycle:
             else:
                 reason = doubt or _why_hidden(track, life, scene_cut)
                 change = self._unseen(track.object_id, life, time_ns, reason)
+                if was_prompted and change is not None and change.kind is EventKind.REMOVED:
+                    change = None  # who was just shown is given a frame to be found on
             if change is not None:
                 changes.append(change)
                 if change.kind is EventKind.REMOVED:

@@ -224,3 +224,13 @@ def test_forgotten_object_is_added_again(hidden: bool) -> None:
     life.at(0, hidden=hidden)
     life.lifecycle.forget(7)
     assert life.at(1, hidden=False)[1] == ["added"]
+
+
+def test_object_is_not_removed_by_the_prompt_that_shows_it() -> None:
+    life = Life(lost_to_removed_ns=0)
+    life.at(0, hidden=False)
+    life.at(1, hidden=True)
+    assert life.at(6, hidden=True) == (TrackState.LOST, ["lost"])
+    # Prompted where it was a moment ago; on the newest frame it is hidden still.
+    assert life.sees(6, found(NOTHING), prompted=True) == (TrackState.LOST, [])
+    assert life.at(6.1, hidden=True) == (TrackState.LOST, ["removed"])
