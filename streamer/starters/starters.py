@@ -63,6 +63,9 @@ class Starters:
         self._make = make
         self._random = Random()
         self._running: dict[str, _Running] = {}
+        # The last connection of streams that have ended: a step that was under way then tells of
+        # one more frame. Bound: the streams that there are.
+        self._ended: dict[str, str | None] = {}
 
     def state(self, stream_id: str) -> StarterState | None:
         """How a stream's starter does; None for one that has none, or no frame yet."""
@@ -101,13 +104,16 @@ class Starters:
 
     async def publish(self, item: Published) -> None:
         """Show a frame to the stream's starter."""
+        streams = self._streams()
         if isinstance(item, StreamStatus):
             self._end(item.stream_id)
+            self._ended = {each: last for each, last in self._ended.items() if each in streams}
+            self._ended[item.stream_id] = item.session_id
             return
         assert isinstance(item, FrameResult), "not wanted"
         stream_id = item.frame.stream_id
-        stream = self._streams().get(stream_id)
-        if stream is None:
+        stream = streams.get(stream_id)
+        if stream is None or self._ended.get(stream_id) == item.frame.session_id:
             return
         running = self._running.get(stream_id)
         config = self._config_of(stream)

@@ -39,8 +39,9 @@ class Rig:
         self.made.append(config)
         return lambda _image: []
 
-    async def frame(self, stream_id: str) -> None:
-        item = FrameResult(Frame(stream_id, "s", self._frames, picture(self._frames)), 0, 0, ())
+    async def frame(self, stream_id: str, session_id: str = "s") -> None:
+        frame = Frame(stream_id, session_id, self._frames, picture(self._frames))
+        item = FrameResult(frame, 0, 0, ())
         self._frames += 1
         assert self.starters.wants(item)
         await self.starters.publish(item)
@@ -63,7 +64,7 @@ def starter_tasks() -> list[str]:
 
 
 def stopped(stream_id: str) -> StreamStatus:
-    return StreamStatus(stream_id, StreamState.STOPPED, 0, "fake://")
+    return StreamStatus(stream_id, StreamState.STOPPED, 0, "fake://", session_id="s")
 
 
 async def test_each_stream_has_its_own_or_the_usual_starter() -> None:
@@ -98,6 +99,16 @@ async def test_other_settings_begin_it_anew_and_the_end_of_the_stream_ends_it() 
         assert rig.starters.wants(stopped("gate"))
         await rig.starters.publish(stopped("gate"))
         assert rig.starters.state("gate") is None
+
+
+async def test_frame_that_was_in_a_step_when_its_stream_ended_begins_no_starter() -> None:
+    async with rig_of(gate=StreamConfig("fake://")) as rig:
+        await rig.frame("gate")
+        await rig.starters.publish(stopped("gate"))
+        await rig.frame("gate")  # the stream is removed once the tracker let go of it
+        assert rig.starters.state("gate") is None
+        await rig.frame("gate", "another stream's of this name")
+        assert rig.starters.state("gate") is not None
 
 
 async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
