@@ -22,6 +22,8 @@ from streamer.types import ClockSource, Frame, FrameMoment, FrameResult
 # Frames that boxes can be for, of one stream; without their pictures. Policy: the oldest go.
 FRAMES_KEPT = 256
 EARLY_KEPT = 32
+# Of the frames that boxes can be for, and of the boxes that came early, each.
+MASK_BYTES_KEPT = 1 << 26
 EARLY_AT_MOST_NS = 5_000_000_000
 
 
@@ -106,11 +108,13 @@ class BoxLooks:
     A detector may be faster than the tracker: boxes for a frame that is still to come wait for it.
     Bounds: ``FRAMES_KEPT`` frames of the last ``history_ns``, without pictures; one message to be
     judged, which a newer one replaces; ``EARLY_KEPT`` messages that came early, the oldest go.
+    Of either so many, but for the newest, as have ``MASK_BYTES_KEPT`` of masks.
     """
 
     def __init__(self, history_ns: int) -> None:
         self._recent = RecentFrames(history_ns)
         self._frames: dict[int, FrameFacts] = {}
+        self._mask_bytes = 0
         self._after = -1
         self._waiting: tuple[RecentFrame, Sequence[Detection]] | None = None
         self._early: deque[tuple[FrameMoment, Sequence[Detection]]] = deque(maxlen=EARLY_KEPT)
@@ -129,11 +133,14 @@ class BoxLooks:
             )
         )
         self._frames[frame.index] = facts
+        self._mask_bytes += _mask_bytes(facts)
         if len(self._frames) > FRAMES_KEPT:
             oldest = max(oldest, sorted(self._frames)[-FRAMES_KEPT])
-            self._recent.forget_before(oldest)
-        for index in [index for index in self._frames if index < oldest]:
-            del self._frames[index]
+        for index in sorted(self._frames):
+            if index < oldest or (self._mask_bytes > MASK_BYTES_KEPT and index < frame.index):
+                self._mask_bytes -= _mask_bytes(self._frames.pop(index))
+                oldest = max(oldest, index + 1)
+        self._recent.forget_before(oldest)
         for _ in range(len(self._early)):
             moment, detections = self._early.popleft()
             if self._is_to_come(moment):
@@ -157,8 +164,19 @@ class BoxLooks:
         if self._is_to_come(moment):
             free = len(self._early) < EARLY_KEPT
             self._early.append((moment, detections))
+            while len(self._early) > 1 and self._early_mask_bytes() > MASK_BYTES_KEPT:
+                self._early.popleft()
+                free = False
             return free
         return self._take(moment, detections)
+
+    def _early_mask_bytes(self) -> int:
+        return sum(
+            each.crop.nbytes
+            for _, detections in self._early
+            for each in detections
+            if each.crop is not None
+        )
 
     def _is_to_come(self, moment: FrameMoment) -> bool:
         newest = self._recent.newest
@@ -202,6 +220,10 @@ def facts_of(result: FrameResult) -> FrameFacts:
         height=height,
         objects=result.objects,
     )
+
+
+def _mask_bytes(facts: FrameFacts) -> int:
+    return sum(each.track.crop.nbytes for each in facts.objects)
 
 
 def _time_ns(frame: Frame) -> int:

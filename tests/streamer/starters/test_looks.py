@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from streamer.errors import ControlError
+from streamer.starters import looks as looks_module
+from streamer.starters.detection import Detection
 from streamer.starters.looks import EARLY_KEPT, FRAMES_KEPT, BoxLooks
 from streamer.types import Frame, FrameMoment, FrameResult
 from tests.streamer.fakes import picture
-from tests.streamer.starters.things import thing
+from tests.streamer.starters.things import followed, thing
 
 SECOND_NS = 1_000_000_000
 
@@ -88,3 +91,20 @@ async def test_frames_are_kept_for_the_history_and_a_bounded_number() -> None:
     assert len(looks._frames) == FRAMES_KEPT
     with pytest.raises(ControlError, match="too old"):
         looks.offer(at(3), [])
+
+
+async def test_masks_of_frames_and_of_early_boxes_have_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(looks_module, "MASK_BYTES_KEPT", 5000)
+    looks = BoxLooks(1000 * SECOND_NS)
+    for index in range(8):  # 2000 bytes a frame
+        frame = Frame("gate", "s", index, picture(index))
+        looks.see(FrameResult(frame, 0, 0, (followed(1, (0, 0, 50, 40)),)))
+    assert sorted(looks._frames) == [6, 7]
+    with pytest.raises(ControlError, match="too old"):
+        looks.offer(at(5), [])
+    assert looks.offer(at(7), [thing(5)])
+    masked = Detection((0, 0, 50, 40), crop=np.ones((40, 50), dtype=np.bool_))
+    assert [looks.offer(at(index), [masked]) for index in (8, 9, 10)] == [True, True, False]
+    assert [moment.frame_index for moment, _ in looks._early] == [9, 10]
