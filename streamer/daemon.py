@@ -15,13 +15,14 @@ from streamer.app import INFERENCE_THREAD, App
 from streamer.config import MaskletConfig
 from streamer.errors import MaskletError
 from streamer.logs import configure_logging
+from streamer.starters.stream_starter import STARTER_THREAD_PREFIX
 from streamer.stream import SOURCE_THREAD_PREFIX
 from streamer.terminal import Terminal
 from streamer.warm_up_report import WarmUpReport
 from tracker import TrackerError
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_MAY_BE_LEFT = (SOURCE_THREAD_PREFIX, INFERENCE_THREAD)
+_MAY_BE_LEFT = (SOURCE_THREAD_PREFIX, INFERENCE_THREAD, STARTER_THREAD_PREFIX)
 _log = logging.getLogger(__name__)
 
 
@@ -33,8 +34,9 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
     configure_logging(config.log)
     for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
         signal.signal(name, lambda *_: sys.exit(0))
+    report = WarmUpReport(Terminal(file=sys.stderr))
     try:
-        app = App(config, fresh=fresh, warm_up_progress=_warm_up_progress())
+        app = App(config, fresh=fresh, warm_up_progress=_warm_up_progress(report))
     except (MaskletError, TrackerError) as error:
         _log.error("%s", error)
         return 2
@@ -42,19 +44,20 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
         code = asyncio.run(_run_until_signalled(app))
     except ExceptionGroup as errors:
         code = _report(errors)
+    finally:
+        report.close()
     gc.unfreeze()  # what Triton's bindings do not see collected they call leaked, on stderr
     if any(thread.name.startswith(_MAY_BE_LEFT) for thread in threading.enumerate()):
-        # A thread blocked in a camera's read would wake up in an interpreter that is being
-        # taken apart, inside of FFmpeg, and could turn a clean end into a crash.
+        # A thread blocked in a camera's read or a starter's look would wake up in an interpreter
+        # that is being taken apart, inside of FFmpeg or torch, and could turn a clean end into a
+        # crash.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(code)
     return code
 
 
-def _warm_up_progress() -> Callable[[int, int], None]:
-    report = WarmUpReport(Terminal(file=sys.stderr))
-
+def _warm_up_progress(report: WarmUpReport) -> Callable[[int, int], None]:
     def progress(done: int, steps: int) -> None:
         report(done, steps)
         if done >= steps:

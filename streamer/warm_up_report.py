@@ -39,12 +39,13 @@ class WarmUpReport:
             self._bar.start()
             self._bar.update(self._task, completed=done, total=steps)
         if done >= steps:
-            self._end()
+            self.close()
             _log.info("the model is warm after %.1f s", now_s - self._began_s)
         elif self._bar is None and now_s >= self._line_due_s:
             self._line_due_s = now_s + LINE_EVERY_S
             _log.info("warming up the model: %d of %d steps", done, steps)
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Give the terminal back, also where the warm-up did not come to its end."""
         if self._bar is not None:
             self._bar.stop()

@@ -33,3 +33,13 @@ def test_bar_in_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
     assert "warming up the model" in out.getvalue()
     assert "3/3" in out.getvalue()
     assert len(caplog.messages) == 1
+
+
+def test_terminal_is_given_back_where_the_warm_up_is_stopped() -> None:
+    out = io.StringIO()
+    report = WarmUpReport(Terminal(file=out, force_terminal=True, width=80))
+    report(1, 3)
+    assert "\x1b[?25h" not in out.getvalue()
+    report.close()
+    assert "\x1b[?25h" in out.getvalue()  # the cursor
+    report.close()
