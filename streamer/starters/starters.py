@@ -15,8 +15,9 @@ from streamer.starters.detection import Detection
 from streamer.starters.looks import BoxLooks, PictureLooks
 from streamer.starters.make import MakeStarter, keeps_off_border, make_starter, rate_hz
 from streamer.starters.policy import StartPolicy
+from streamer.starters.prompting import ObjectCommands
 from streamer.starters.settings import StarterConfig
-from streamer.starters.stream_starter import ObjectCommands, StarterState, StreamStarter
+from streamer.starters.stream_starter import StarterState, StreamStarter
 from streamer.timing import Clock, seconds_to_ns
 from streamer.types import FrameMoment, FrameResult, Published, StreamState, StreamStatus
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
-from typing import Protocol
 
 from streamer.backoff import Backoff
 from streamer.config import ReconnectConfig
-from streamer.errors import ControlError, StandsStillError, StarterError
+from streamer.errors import StandsStillError, StarterError
 from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome
@@ -26,38 +24,16 @@ from streamer.starters.detection import Detection, checked
 from streamer.starters.geometry import iou
 from streamer.starters.looks import Look, Looks
 from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
+from streamer.starters.prompting import ObjectCommands, Prompting, is_clear
 from streamer.starters.settings import StarterConfig
 from streamer.threads import start_thread
 from streamer.timing import Clock, ns_to_seconds
-from streamer.types import FrameMoment, FrameResult
-from tracker.types import Prompt, TrackState
+from streamer.types import FrameResult
 
 STARTER_THREAD_PREFIX = "starter-"
-# What the tracker finds must overlap the detection so much, box with box; else it is another thing.
-CLEAR_IOU = 0.2
 REJECTED_WAIT_S = 1.0
 _BACKOFF = ReconnectConfig(initial_s=1.0, maximum_s=60.0, reset_after_s=0.0)
 _logger = logging.getLogger(__name__)
-
-
-class ObjectCommands(Protocol):
-    """What a starter asks of a stream's objects (``streamer.objects.Objects``)."""
-
-    def next_id(self, stream_id: str) -> int:
-        """The smallest id that was never used in this stream."""
-
-    async def prompt(
-        self,
-        stream_id: str,
-        prompt: Prompt,
-        label: str | None = None,
-        *,
-        moment: FrameMoment | None = None,
-    ) -> PromptOutcome:
-        """Apply a prompt on the frame that is meant."""
-
-    async def remove(self, stream_id: str, object_id: int) -> None:
-        """Stop following an object."""
 
 
 class StarterStanding(StrEnum):
@@ -102,12 +78,12 @@ class StreamStarter:
         self._config = config
         self._looks = looks
         self._policy = policy
-        self._objects = objects
         self._metrics = metrics
         self._clock = clock
         self._random = random
         self._backoff = Backoff(_BACKOFF, random)
         self._log = stream_logger(_logger, stream_id)
+        self._prompting = Prompting(stream_id, objects, config.label, self._log)
         self._standing = StarterStanding.WAITING
         self._reason: str | None = None
         self._looked = self._started = self._found = 0
@@ -219,11 +195,15 @@ class StreamStarter:
 
     async def _carry_out(self, decision: Decision, frame: FrameFacts) -> None:
         for object_id in decision.removals:
-            await self._remove(object_id, "out of sight for long, or another object as well")
+            await self._prompting.remove(
+                object_id, "out of sight for long, or another object as well"
+            )
         starts = [each for each in decision.starts if not self._is_followed_meanwhile(each, frame)]
         self._count(Verdict.FOLLOWED, len(decision.starts) - len(starts))
-        found = await self._prompt([each for _, each in decision.finds], frame, decision.finds)
-        begun = await self._prompt(starts, frame)
+        found = await self._prompting.prompt(
+            [each for _, each in decision.finds], frame, decision.finds
+        )
+        begun = await self._prompting.prompt(starts, frame)
         for detection, outcome in found:
             self._judge_find(detection, outcome)
         for detection, outcome in begun:
@@ -245,38 +225,10 @@ class StreamStarter:
             for each in (self._latest.objects if self._latest is not None else ())
         )
 
-    async def _prompt(
-        self,
-        detections: Sequence[Detection],
-        frame: FrameFacts,
-        lost: Sequence[tuple[int, Detection]] = (),
-    ) -> list[tuple[Detection, PromptOutcome | None]]:
-        """Prompt all at once, new ids or those of ``lost`` objects: one correction takes them."""
-        moment = FrameMoment(frame_index=frame.frame_index, session_id=frame.session_id)
-        tasks = []
-        for index, detection in enumerate(detections):
-            object_id = lost[index][0] if lost else None
-            tasks.append(asyncio.create_task(self._outcome(object_id, detection, frame, moment)))
-            await asyncio.sleep(0)  # let it begin: that takes the id, and the next one is another
-        return list(zip(detections, await asyncio.gather(*tasks), strict=True))
-
-    async def _outcome(
-        self, object_id: int | None, detection: Detection, frame: FrameFacts, moment: FrameMoment
-    ) -> PromptOutcome | None:
-        label = detection.label or self._config.label
-        try:
-            if object_id is None:
-                object_id = self._objects.next_id(self.stream_id)
-            prompt = _prompt_of(object_id, detection, frame)
-            return await self._objects.prompt(self.stream_id, prompt, label, moment=moment)
-        except ControlError as error:  # the stream is gone, or the tracker busy
-            self._log.info("an object was not started: %s", error)
-            return None
-
     def _judge_find(self, detection: Detection, outcome: PromptOutcome | None) -> None:
         if outcome is None or not outcome.applied:
             self._count(Verdict.REJECTED)
-        elif _is_clear(outcome, detection):
+        elif is_clear(outcome, detection):
             self._found += 1
             self._count(Verdict.FOUND)
             self._log.info("object %d was lost and is found again", outcome.object_id)
@@ -288,40 +240,19 @@ class StreamStarter:
     ) -> None:
         if outcome is None or not outcome.applied:
             self._count(Verdict.REJECTED)
-        elif _is_clear(outcome, detection):
+        elif is_clear(outcome, detection):
             self._started += 1
             self._count(Verdict.STARTED)
             self._policy.started(outcome.object_id)
         else:
             self._count(Verdict.UNCLEAR)
             self._policy.unclear(detection, frame.time_ns)
-            await self._remove(outcome.object_id, "the tracker finds something else there")
-
-    async def _remove(self, object_id: int, why: str) -> None:
-        self._log.info("object %d is removed: %s", object_id, why)
-        try:
-            await self._objects.remove(self.stream_id, object_id)
-        except ControlError as error:  # removed by somebody else, or the tracker busy: next time
-            self._log.info("object %d was not removed: %s", object_id, error)
+            await self._prompting.remove(
+                outcome.object_id, "the tracker finds something else there"
+            )
 
     def _count(self, verdict: Verdict, count: int = 1) -> None:
         self._metrics.starter_detections.labels(self.stream_id, verdict).inc(count)
 
     def _looked_with(self, result: str) -> None:
         self._metrics.starter_looks.labels(self.stream_id, result).inc()
-
-
-def _prompt_of(object_id: int, detection: Detection, frame: FrameFacts) -> Prompt:
-    if detection.crop is not None:
-        return Prompt(object_id, mask=detection.mask(frame.height, frame.width))
-    return Prompt(object_id, box_xyxy=detection.box_xyxy)
-
-
-def _is_clear(outcome: PromptOutcome, detection: Detection) -> bool:
-    """Whether the tracker's mask on the frame that was looked at is of what was detected."""
-    track = outcome.track
-    return (
-        track is not None
-        and track.state is TrackState.VISIBLE
-        and iou(track.box_xyxy, detection.box_xyxy) >= CLEAR_IOU
-    )
