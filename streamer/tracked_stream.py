@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from streamer.frame_gaps import FrameGaps
 from streamer.frame_slot import FrameSlot
@@ -13,7 +13,8 @@ from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrame, RecentFrames
-from streamer.smoothing import BoxSmoother, BoxSmoothing, FloatBox
+from streamer.shown_objects import ShownObjects
+from streamer.smoothing import BoxSmoothing
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
 from streamer.types import (
@@ -22,7 +23,6 @@ from streamer.types import (
     Frame,
     FrameMoment,
     FrameResult,
-    ObjectResult,
     ObjectSummary,
     Published,
     RememberedObject,
@@ -39,14 +39,6 @@ HELD_FOR_S = 30.0
 # that is gone: they end the daemon, and its supervisor starts it anew.
 STEP_ERRORS = (TrackerError, RuntimeError, ValueError, ArithmeticError, LookupError)
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Newest:
-    """The objects on the newest frame."""
-
-    frame_index: int
-    objects: tuple[ObjectResult, ...]
 
 
 class TrackedStream:
@@ -80,50 +72,25 @@ class TrackedStream:
         self._publish = publish
         self._metrics = metrics
         self._clock = clock
-        self._labels: dict[int, str] = {}
-        self._colours: dict[int, str] = {}
-        self._box_smoother: BoxSmoother | None = None
-        self._smooth_boxes: dict[int, FloatBox] = {}
-        self._newest = _Newest(-1, ())  # replaced, never changed: other threads read it
+        self._shown = ShownObjects()
         self._held_until_ns: int | None = None
         self._connection: str | None = None
         self._failing = False
 
     def objects(self) -> list[ObjectSummary]:
         """The objects as the newest frame had them. May be called from any thread."""
-        newest = self._newest
-        return [
-            ObjectSummary(
-                object_id=each.track.object_id,
-                label=each.label,
-                colour=each.colour,
-                state=each.track.state,
-                box_xyxy=each.track.box_xyxy,
-                area=each.track.area,
-                predicted_iou=each.track.predicted_iou,
-                object_score=each.track.object_score,
-                frame_index=newest.frame_index,
-                calibrated_iou=each.track.calibrated_iou,
-            )
-            for each in newest.objects
-        ]
+        return self._shown.summaries()
 
     def rename(self, object_id: int, label: str | None, colour: str | None) -> bool:
         """Name or colour an object; None leaves what it has, "" takes it away; False if unknown."""
         if object_id not in self.session.object_ids:
             return False
-        for given, kept in ((label, self._labels), (colour, self._colours)):
-            if given:
-                kept[object_id] = given
-            elif given is not None:
-                kept.pop(object_id, None)
-        self._show([each.track for each in self._newest.objects])
+        self._shown.rename(object_id, label, colour)
         return True
 
     def smooth(self, boxes: BoxSmoothing | None, masks: float) -> None:
         """Let boxes (None: not) and masks (0: not) tremble less, from the next frame on."""
-        self._box_smoother = None if boxes is None else BoxSmoother(boxes)
-        self._smooth_boxes = {}
+        self._shown.smooth(boxes)
         self.session.smooth_masks(masks)
 
     def remembered(self) -> list[RememberedObject]:
@@ -131,8 +98,8 @@ class TrackedStream:
         return [
             RememberedObject(
                 object_id,
-                self._labels.get(object_id),
-                self._colours.get(object_id),
+                self._shown.label(object_id),
+                self._shown.colour(object_id),
                 self.session.export_object(object_id),
             )
             for object_id in self.session.object_ids
@@ -140,13 +107,9 @@ class TrackedStream:
 
     def take_up(self, remembered: RememberedObject) -> None:
         """Go on with an object of an earlier run. Raises ``TrackerError``; nothing is changed."""
-        object_id = remembered.object_id
-        self.session.import_object(object_id, remembered.memory)
+        self.session.import_object(remembered.object_id, remembered.memory)
         self._counts.follows(self.session.object_ids)
-        if remembered.label is not None:
-            self._labels[object_id] = remembered.label
-        if remembered.colour is not None:
-            self._colours[object_id] = remembered.colour
+        self._shown.take_up(remembered)
 
     def reject(self, request: PromptRequest, reason: str) -> None:
         """Refuse a prompt and say why."""
@@ -184,7 +147,7 @@ class TrackedStream:
             self._lifecycle.resume(time_ns)
         self._connection = frame.session_id
         for request in applied:
-            self._name(request)
+            self._shown.name(request)
         scene_cut = self.session.last_step.scene_cut
         if scene_cut:
             self._event(EventKind.SCENE_CUT, frame_index=frame.index)
@@ -196,17 +159,14 @@ class TrackedStream:
             track = by_id.get(request.prompt.object_id)
             self._tell_applied(request, frame.index)
             request.applied(frame.index, track, frame.index, track)
-        if self._box_smoother is not None:
-            for request in applied:
-                self._box_smoother.begin_anew(request.prompt.object_id)
-            self._smooth_boxes = self._box_smoother.smooth(judged, time_ns)
-        self._newest = _Newest(frame.index, tuple(map(self._named, judged)))
+        prompted = [request.prompt.object_id for request in applied]
+        self._shown.show(frame.index, time_ns, judged, prompted)
         self._publish(
             FrameResult(
                 frame=frame,
                 started_monotonic_ns=started_ns,
                 tracked_monotonic_ns=tracked_ns,
-                objects=self._newest.objects,
+                objects=self._shown.newest,
             )
         )
         self._count(frame, judged, started_ns, tracked_ns)
@@ -216,7 +176,7 @@ class TrackedStream:
         """The tracks with those of lost objects that were not looked for on this frame."""
         if len(tracks) == len(self.session.object_ids):
             return list(tracks)
-        known = {each.track.object_id: without_mask(each.track) for each in self._newest.objects}
+        known = {each.track.object_id: without_mask(each.track) for each in self._shown.newest}
         height, width = frame.picture.image.shape[:2]
         for object_id, track in known.items():
             known[object_id] = replace(
@@ -297,15 +257,9 @@ class TrackedStream:
         newest = self._frames.newest
         assert newest is not None, "a frame was corrected before one was tracked"
         for request in applied:
-            self._name(request)
+            self._shown.name(request)
         judged = self._judge(correction.latest, newest.index, newest.time_ns, applied)
-        for track in judged:
-            self._smooth_boxes.pop(track.object_id, None)
-            if self._box_smoother is not None:
-                self._box_smoother.begin_anew(track.object_id)
-        tracks = {each.track.object_id: each.track for each in self._newest.objects}
-        tracks |= {track.object_id: track for track in judged}
-        self._show(list(tracks.values()))
+        self._shown.correct(judged)
         self._counts.follows(self.session.object_ids)
         for request, track, latest in zip(applied, correction.tracks, judged, strict=True):
             self._tell_applied(request, frame.index)
@@ -365,29 +319,7 @@ class TrackedStream:
             frame_index=frame_index,
             absent_s=absent_s,
         )
-        self._labels.pop(object_id, None)
-        self._colours.pop(object_id, None)
-        left = [each.track for each in self._newest.objects if each.track.object_id != object_id]
-        self._show(left)
-
-    def _show(self, tracks: Sequence[Track]) -> None:
-        """Let ``objects`` say something else of the newest frame."""
-        self._newest = _Newest(self._newest.frame_index, tuple(map(self._named, tracks)))
-
-    def _name(self, request: PromptRequest) -> None:
-        if request.label is not None:
-            self._labels[request.prompt.object_id] = request.label
-        if request.colour is not None:
-            self._colours[request.prompt.object_id] = request.colour
-
-    def _named(self, track: Track) -> ObjectResult:
-        object_id = track.object_id
-        return ObjectResult(
-            track,
-            self._labels.get(object_id),
-            self._colours.get(object_id),
-            self._smooth_boxes.get(object_id),
-        )
+        self._shown.forget(object_id)
 
     def _tell_applied(self, request: PromptRequest, frame_index: int) -> None:
         object_id = request.prompt.object_id
@@ -418,7 +350,7 @@ class TrackedStream:
                 time_ns=self._clock.unix_ns(),
                 reason=reason,
                 object_id=object_id,
-                label=None if object_id is None else self._labels.get(object_id),
+                label=None if object_id is None else self._shown.label(object_id),
                 request_id=request_id,
                 frame_index=frame_index,
                 detail=detail,

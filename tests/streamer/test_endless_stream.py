@@ -74,8 +74,8 @@ def test_twenty_thousand_frames_on_a_loop_leave_nothing_behind() -> None:
         step.track([StreamWork(stream, frame, requests, session.object_ids)])
         tracker.batch_sizes.clear()
         assert len(lifecycle) == len(session.object_ids) <= 3
-        assert len(stream._labels) <= 3
-        assert len(stream._smooth_boxes) <= 3
+        assert len(stream._shown._labels) <= 3
+        assert len(stream._shown._smooth_boxes) <= 3
         if number % 1000 == 999:
             memory_bytes.append(process.memory_info().rss)
     rounds = FRAMES // LOOP
