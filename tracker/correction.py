@@ -1,15 +1,20 @@
-"""What a correction of an earlier frame gives, and its undoing when it fails half-way."""
+"""Prompts on frames that were tracked already: what they give, and how the objects catch up."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from tracker.admission import admit_prompts, ensure_free, ensure_own
+from tracker.frame_step import FrameStep
 from tracker.history import TrackedFrame
 from tracker.memory_bank import MemoryBank
+from tracker.model import ImageFeatures
+from tracker.policy.robust_bank import RobustBank
+from tracker.rows import Row
 from tracker.session import Session
-from tracker.types import Track
+from tracker.types import Prompt, Track
+from tracker.undoing import added, unchanged_on_error
 
 
 class Correction(NamedTuple):
@@ -22,22 +27,100 @@ class Correction(NamedTuple):
     latest: list[Track]
 
 
-@contextmanager
-def unchanged_on_error(
-    bank: MemoryBank, session: Session, object_ids: Collection[int], frames: Sequence[TrackedFrame]
-) -> Iterator[None]:
-    """Give objects their memories and these frames their masks back if what follows fails.
+class Corrector:
+    """Carries out ``Tracker.correct`` and ``Tracker.preview``, which say what they mean.
 
-    Costs a copy of each object's slot, and no more: use it where prompts are, not in a step.
+    ``sessions``: those the tracker has open now; the tracker adds to them and takes away.
     """
-    slots = {each: session.slot_of(each) for each in object_ids if each in session.object_ids}
-    memories = {slot: bank.copy(slot) for slot in slots.values()}
-    copies = [frame.copy() for frame in frames]
-    try:
-        yield
-    except BaseException:
-        for slot, memory in memories.items():
-            bank.restore(slot, memory)
-        for frame, copy in zip(frames, copies, strict=True):
-            frame.restore_objects(copy)
-        raise
+
+    def __init__(
+        self, frame_step: FrameStep, bank: MemoryBank, sessions: Collection[Session]
+    ) -> None:
+        self._frame_step = frame_step
+        self._bank = bank
+        self._sessions = sessions
+
+    def correct(
+        self, session: Session, prompts: Sequence[Prompt], frame_index: int | None, anew: bool
+    ) -> Correction:
+        """Apply prompts to a frame of the history and track their objects on from there."""
+        rows = self._rows_at(session, prompts, frame_index, anew)
+        if not rows:
+            return Correction([], [])
+        frame = rows[0].frame
+        following = session.frames_after(frame.index)
+        object_ids = [row.object_id for row in rows]
+        try:
+            with (
+                unchanged_on_error(self._bank, session, object_ids, [frame, *following]),
+                added([(session, object_id) for object_id in object_ids]),
+            ):
+                for object_id in object_ids:
+                    self._go_back(session, object_id, frame)
+                (tracks,) = self._frame_step.track(rows, self._features(session, frame))
+                if not following:
+                    return Correction(tracks, tracks)
+                for later in following:
+                    self._catch_up(session, object_ids, later)
+                newest = following[-1].tracks
+                return Correction(tracks, [newest[object_id] for object_id in object_ids])
+        finally:
+            session.count_history()
+
+    def preview(
+        self, session: Session, prompt: Prompt, frame_index: int | None, anew: bool
+    ) -> Track:
+        """What ``correct`` would find on that frame; nothing is changed."""
+        rows = self._rows_at(session, [prompt], frame_index, anew)
+        (track,) = self._frame_step.preview(rows, self._features(session, rows[0].frame))
+        return track
+
+    def _rows_at(
+        self, session: Session, prompts: Sequence[Prompt], frame_index: int | None, anew: bool
+    ) -> list[Row]:
+        """Prompts on a frame of the history, added to what was clicked there unless ``anew``."""
+        ensure_own(session, self._sessions)
+        frame = session.frame(frame_index)
+        size = self._frame_step.image_size
+        prepared = admit_prompts(session, prompts, frame.height, frame.width, size)
+        ensure_free(len(prepared.keys() - set(session.object_ids)), self._bank)
+        return [
+            Row(session, object_id, 0, frame, prompt)
+            if anew
+            else Row(
+                session,
+                object_id,
+                0,
+                frame,
+                prompt.after(frame.clicks.get(object_id)),
+                object_id in frame.logits,
+            )
+            for object_id, prompt in prepared.items()
+        ]
+
+    def _go_back(self, session: Session, object_id: int, frame: TrackedFrame) -> None:
+        """Let an object remember and know what it did before that frame, as far as it is kept."""
+        slot = session.slot_of(object_id)
+        self._bank.forget_recent_after(slot, frame.time)
+        if isinstance(self._bank, RobustBank):
+            self._bank.know(slot, frame.before.get(object_id))
+
+    def _catch_up(self, session: Session, object_ids: Sequence[int], frame: TrackedFrame) -> None:
+        """Track some objects on an earlier frame once more, with what they remember now.
+
+        Where an object was started on this frame, nothing that it remembers decided it: it stays.
+        """
+        rows = [
+            Row(session, each, 0, frame, frame.clicks.get(each), each in frame.clicks)
+            for each in object_ids
+            if each not in frame.unconditioned
+        ]
+        if rows:
+            self._frame_step.track(rows, self._features(session, frame))
+
+    def _features(self, session: Session, frame: TrackedFrame) -> ImageFeatures:
+        if frame.features is not None:
+            return frame.features
+        features = self._frame_step.encode([frame])
+        session.encoded(frame, features)
+        return features

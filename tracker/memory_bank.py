@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,75 +24,13 @@ from tracker.config import ModelConfig
 from tracker.engine.memory_shapes import MemoryShape, MemoryShapes
 from tracker.errors import CapacityError
 from tracker.host_arrays import on_device
+from tracker.memory_places import IntArray, Places, Recollection
 
-IntArray = npt.NDArray[np.int64]
-Number = TypeVar("Number", np.int64, np.bool_)
 EMPTY = -(1 << 62)  # a frame number that no session reaches, and no age overflows with
 
 # A conditioning pointer grows older without end, far beyond any clip of the training. From here
 # on it counts as this old; the sine code of older ages carries no order the network has seen.
 LARGEST_POINTER_AGE = 256
-
-
-class Places(NamedTuple):
-    """Where in the bank N objects have what they remember; on the host.
-
-    ``column_NF``: columns of spatial memories, ``temporal_NF`` the row of ``maskmem_tpos_enc``
-    of each. ``pointer_column_NP``, ``age_NP`` in frames. ``valid_NF`` and ``pointer_valid_NP``:
-    which of them are real; these come first in every row.
-    """
-
-    slot_N: IntArray
-    column_NF: IntArray
-    temporal_NF: IntArray
-    valid_NF: npt.NDArray[np.bool_]
-    pointer_column_NP: IntArray
-    age_NP: IntArray
-    pointer_valid_NP: npt.NDArray[np.bool_]
-
-    @property
-    def counts(self) -> tuple[IntArray, IntArray]:
-        """How many spatial memories and pointers each row really has."""
-        return self.valid_NF.sum(axis=1), self.pointer_valid_NP.sum(axis=1)
-
-    def thinned(self, stride: int, window: int) -> Places:
-        """Of the recent memories only every such one, the newest first; the others all."""
-        kept_NF = self.valid_NF & ((self.temporal_NF == window) | (self.temporal_NF % stride == 0))
-        longest = int(kept_NF.sum(axis=1).max())
-        order_NF = np.argsort(~kept_NF, axis=1, kind="stable")[:, :longest]
-        return self._replace(
-            column_NF=np.take_along_axis(self.column_NF, order_NF, 1),
-            temporal_NF=np.take_along_axis(self.temporal_NF, order_NF, 1),
-            valid_NF=np.take_along_axis(kept_NF, order_NF, 1),
-        )
-
-    def chosen(self, row_R: IntArray, frames: int, pointers: int) -> Places:
-        """Some rows, each with so many spatial memories and pointers: cut, or padded."""
-        return Places(
-            self.slot_N[row_R],
-            _as_wide(self.column_NF[row_R], frames),
-            _as_wide(self.temporal_NF[row_R], frames),
-            _as_wide(self.valid_NF[row_R], frames),
-            _as_wide(self.pointer_column_NP[row_R], pointers),
-            _as_wide(self.age_NP[row_R], pointers),
-            _as_wide(self.pointer_valid_NP[row_R], pointers),
-        )
-
-
-class Recollection(NamedTuple):
-    """What N objects remember at their frame, padded to the longest of them.
-
-    ``spatial_NFLc``, ``temporal_index_NF`` (row of ``maskmem_tpos_enc``), ``pointer_NPC``,
-    ``pointer_age_NP`` in frames. ``frame_valid_NF`` and ``pointer_valid_NP`` mark what is real,
-    None where nothing is padding.
-    """
-
-    spatial_NFLc: Tensor
-    temporal_index_NF: Tensor
-    pointer_NPC: Tensor
-    pointer_age_NP: Tensor
-    frame_valid_NF: Tensor | None
-    pointer_valid_NP: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,9 +299,3 @@ class _Choice(NamedTuple):
     column_NF: IntArray
     age_NF: IntArray
     valid_NF: npt.NDArray[np.bool_]
-
-
-def _as_wide(rows_NW: npt.NDArray[Number], width: int) -> npt.NDArray[Number]:
-    """Rows cut to a width, or filled up with zeros: no place, age 0, not real."""
-    missing = max(width - rows_NW.shape[1], 0)
-    return np.pad(rows_NW[:, :width], ((0, 0), (0, missing)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import tracker.tracker
+import tracker.frame_step
 from tracker import CapacityError, Prompt, PromptError, Session, SessionError, Tracker
 from tracker.memory_bank import MemoryBank
 from tracker.model import Sam2
@@ -77,7 +77,7 @@ def test_bad_prompt_is_refused_with_the_object_and_nothing_changes(name: str) ->
 AFTER_ENCODING = [
     (Sam2, "decode"),
     (Sam2, "finish_memory"),
-    (tracker.tracker, "tracks_of"),
+    (tracker.frame_step, "tracks_of"),
     (MemoryBank, "write"),
 ]
 

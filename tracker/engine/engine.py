@@ -23,7 +23,8 @@ from tracker.engine.memory_shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.engine.options import EngineOptions
 from tracker.engine.pieces import pieces_of, pieces_with_padding
 from tracker.host_arrays import on_device
-from tracker.memory_bank import IntArray, MemoryBank, Places, Recollection
+from tracker.memory_bank import MemoryBank
+from tracker.memory_places import IntArray, Places, Recollection
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.model.fp8 import multiply_in_fp8, require_fp8
 from tracker.model.memory_attention import FrameState, pool_keys

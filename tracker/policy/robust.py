@@ -22,7 +22,7 @@ from tracker.decision import Choice, Decision
 from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device
 from tracker.masks import boxes_of
-from tracker.memory_bank import IntArray
+from tracker.memory_places import IntArray
 from tracker.model import DecoderOutput
 from tracker.policy import motion
 from tracker.policy.choice import Expectation, choose, shares_of

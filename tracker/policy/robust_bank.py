@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from tracker.config import ModelConfig
-from tracker.memory_bank import EMPTY, IntArray, MemoryBank, Places, SlotCopy
+from tracker.memory_bank import EMPTY, MemoryBank, SlotCopy
+from tracker.memory_places import IntArray, Places
 from tracker.policy.motion import COORDINATES, NUMBERS
 from tracker.policy.options import RobustOptions
 

@@ -45,8 +45,10 @@ class ObservedTracker(Tracker):
         )
         super().__init__(model, torch.device("cpu"), options)
         self.decided: Output = {}
+        self._encode = self._frame_step._encode_memories
+        self._frame_step._encode_memories = self._observe  # type: ignore[method-assign]
 
-    def _encode_memories(self, rows: list[Any], decision: Decision, features: Any) -> torch.Tensor:
+    def _observe(self, rows: list[Any], decision: Decision, features: Any) -> torch.Tensor:
         self.decided = {
             row.object_id: ObjectOutput(
                 logits=decision.logits_N1hw[place, 0],
@@ -56,7 +58,7 @@ class ObservedTracker(Tracker):
             )
             for place, row in enumerate(rows)
         }
-        return super()._encode_memories(rows, decision, features)
+        return self._encode(rows, decision, features)
 
 
 def run_ours(tracker: ObservedTracker, script: Iterable[Frame]) -> Iterator[Output]:

@@ -1,0 +1,219 @@
+"""What is done with one batch of rows: encode, decide, deliver, remember.
+
+Whatever may fail comes before anything is kept, so that a batch that failed left no trace.
+
+Dimensions: B images, N objects, n of one frame, S image size, h w mask grid, H W token grid,
+L grid tokens, C hidden width, c memory width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracker import transforms
+from tracker.calibration import ScoreCalibration
+from tracker.decision import Decision
+from tracker.engine.engine import Engine
+from tracker.history import TrackedFrame
+from tracker.masks import fill_holes
+from tracker.memory_bank import MemoryBank
+from tracker.model import ImageFeatures
+from tracker.model.layers import tokens_from_grid
+from tracker.options import TrackerOptions
+from tracker.policy.robust import RobustPolicy
+from tracker.prompts import PreparedPrompt
+from tracker.results import FrameMasks, tracks_of
+from tracker.rows import Row, RowDecider, images_of, places_of
+from tracker.session import Session
+from tracker.types import Track
+
+
+class FrameStep:
+    """Takes frames through the encoder, and rows through all that follows. Made by the tracker.
+
+    ``calibration`` of the predicted IoU; its owner may replace it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        bank: MemoryBank,
+        policy: RobustPolicy | None,
+        options: TrackerOptions,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.image_size = engine.model.config.image_size
+        self.calibration: ScoreCalibration | None = None
+        self._engine = engine
+        self._bank = bank
+        self._policy = policy
+        self._options = options
+        self._dtype = dtype
+        self._device = device
+        self._decider = RowDecider(engine, bank, policy, device)
+
+    def autocast(self) -> torch.autocast:
+        """Where the network is called: in the dtype computed in."""
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+    def row(
+        self,
+        session: Session,
+        object_id: int,
+        image: int,
+        frame: TrackedFrame,
+        prompt: PreparedPrompt | None,
+        live: bool,
+    ) -> Row:
+        """An object on a new frame. A click on a live one may correct what is tracked there."""
+        clicked = prompt is not None and prompt.mask_1SS is None
+        first = clicked and live and self._policy is not None
+        first = first and self._options.robust.track_before_prompt
+        return Row(session, object_id, image, frame, prompt, first, first)
+
+    def encode(
+        self, frames: list[TrackedFrame], before: Sequence[TrackedFrame | None] = ()
+    ) -> ImageFeatures:
+        """Encode the images of some frames as one batch; new ones come with those before them."""
+        images = [frame.image for frame in frames if frame.image is not None]
+        pixels_B3SS = transforms.pixels_of(images, self.image_size, self._device)
+        if self._policy is not None and before:
+            self._policy.look(pixels_B3SS, frames, before)
+        with self.autocast():
+            return self._engine.encode_image(pixels_B3SS)
+
+    def track(self, rows: list[Row], features: ImageFeatures) -> list[list[Track]]:
+        """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
+
+        All that may fail comes before anything is kept, so that a step that failed left no trace.
+        """
+        outlook = None if self._policy is None else self._policy.outlook(rows)
+        with self.autocast():
+            decision = self._decider.decide(rows, features, outlook)
+        logits = self._filled(decision)
+        # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
+        # shown; a tracked one as it was decided.
+        prompted = decision.prompted_N.view(-1, 1, 1, 1)
+        remembered = torch.where(prompted, logits, decision.logits_N1hw)
+        with self.autocast():
+            spatial_NLc = self._encode_memories(
+                rows, decision._replace(logits_N1hw=remembered), features
+            )
+        by_frame = [list(own) for _, own in groupby(rows, key=lambda row: row.image)]
+        # A copy for each frame: a view would keep what belongs to the other streams.
+        logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
+        shown_by_frame = [
+            _smoothed(own, own_logits)
+            for own, own_logits in zip(by_frame, logits_by_frame, strict=True)
+        ]
+        masks = [
+            self._frame_masks(own, own_logits)
+            for own, own_logits in zip(by_frame, shown_by_frame, strict=True)
+        ]
+        sighting = None
+        if self._policy is not None and outlook is not None:
+            sighting = self._policy.see(outlook, decision)
+        tracks, beside_NE = tracks_of(
+            masks,
+            decision.predicted_iou_N,
+            decision.object_score_logit_N,
+            self._options,
+            self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC),
+            self.calibration,
+            *(() if sighting is None else (sighting.predicted_box_N4, sighting.evidence_NE)),
+        )
+        if self._policy is None or outlook is None or sighting is None:
+            self._remember(rows, spatial_NLc, decision.pointer_NC)
+        else:
+            conditioning_N = np.array([self._conditions(row) for row in rows])
+            self._policy.remember(
+                rows,
+                conditioning_N,
+                outlook,
+                sighting,
+                beside_NE,
+                spatial_NLc,
+                decision.pointer_NC,
+            )
+        for own, own_logits, own_tracks in zip(by_frame, logits_by_frame, tracks, strict=True):
+            for row, logits_1hw, track in zip(own, own_logits.unbind(), own_tracks, strict=True):
+                row.frame.logits[row.object_id] = logits_1hw
+                row.frame.tracks[row.object_id] = track
+                if row.prompt is not None:
+                    row.frame.clicks[row.object_id] = row.prompt
+                    if not row.corrects:
+                        row.frame.unconditioned.add(row.object_id)
+        for own, shown in zip(by_frame, shown_by_frame, strict=True):
+            own[0].session.smoother.keep([row.object_id for row in own], shown)
+        return tracks
+
+    def preview(self, rows: list[Row], features: ImageFeatures) -> list[Track]:
+        """What ``track`` would deliver for rows of one frame; nothing is remembered or kept."""
+        with self.autocast():
+            decision = self._decider.decide(rows, features)
+        masks = self._frame_masks(rows, self._filled(decision))
+        (tracks,) = tracks_of(
+            [masks], decision.predicted_iou_N, decision.object_score_logit_N, self._options
+        ).tracks
+        return tracks
+
+    def _frame_masks(self, rows: list[Row], logits_n1hw: Tensor) -> FrameMasks:
+        frame = rows[0].frame
+        object_ids = [row.object_id for row in rows]
+        return FrameMasks.at_source_size(
+            object_ids, logits_n1hw, frame.logits, frame.height, frame.width, self._options
+        )
+
+    def _filled(self, decision: Decision) -> Tensor:
+        return fill_holes(decision.logits_N1hw, self._options.fill_hole_area)
+
+    def _encode_memories(
+        self, rows: list[Row], decision: Decision, features: ImageFeatures
+    ) -> Tensor:
+        spatial_NcHW = self._engine.encode_memory(
+            features.stride16_BCHW,
+            decision.memory_mask(self.image_size),
+            decision.visible_N,
+            images_of(rows),
+        )
+        return tokens_from_grid(spatial_NcHW)
+
+    def _remember(self, rows: list[Row], spatial_NLc: Tensor, pointer_NC: Tensor) -> None:
+        slot_N, frame_N = places_of(rows)
+        conditioning_N = np.array([self._conditions(row) for row in rows])
+        self._bank.write(slot_N, frame_N, conditioning_N, spatial_NLc, pointer_NC)
+
+    def _conditions(self, row: Row) -> bool:
+        """Whether the frame is kept for ever: prompted before it was tracked, or by option.
+
+        So is a held frame: what came next is gone, and would hand nothing on.
+        """
+        if row.prompt is None:
+            return False
+        if not row.corrects or self._options.corrections_condition:
+            return True
+        if row.session.has_left(row.frame):
+            return True
+        return self._bank.is_conditioning(*row.place)
+
+
+def keep_features(frames: list[TrackedFrame], features: ImageFeatures) -> None:
+    """Keep each frame's features with it."""
+    for row, frame in enumerate(frames):
+        own = ImageFeatures(*(level[row : row + 1] for level in features))
+        # A view would keep the whole batch for as long as the slowest of its streams stands.
+        frame.encoded(own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own)))
+
+
+def _smoothed(rows: list[Row], logits_n1hw: Tensor) -> Tensor:
+    """What is shown of one frame's objects; a prompt, and a frame tracked again, is shown as is."""
+    session, frame = rows[0].session, rows[0].frame
+    again = frame.index < session.frames_seen
+    anew = {row.object_id for row in rows if again or row.prompt is not None}
+    return session.smoother.blend([row.object_id for row in rows], logits_n1hw, anew)
