@@ -11,12 +11,13 @@ from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle, without_mask
 from streamer.logs import stream_logger
 from streamer.metrics import Metrics
+from streamer.promptable_frames import PromptableFrames
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrame, RecentFrames
 from streamer.shown_objects import ShownObjects
 from streamer.smoothing import BoxSmoothing
 from streamer.stream_counts import StreamCounts
-from streamer.timing import Clock, ns_to_seconds, seconds_to_ns
+from streamer.timing import Clock, ns_to_seconds
 from streamer.types import (
     ClockSource,
     EventKind,
@@ -34,7 +35,6 @@ from tracker.correction import Correction
 from tracker.errors import TrackerError
 from tracker.types import Track, TrackState
 
-HELD_FOR_S = 30.0
 # What a step may raise because of what it was given. Others are mistakes of ours, or a device
 # that is gone: they end the daemon, and its supervisor starts it anew.
 STEP_ERRORS = (TrackerError, RuntimeError, ValueError, ArithmeticError, LookupError)
@@ -44,8 +44,8 @@ _logger = logging.getLogger(__name__)
 class TrackedStream:
     """Turns tracks into results and events for one stream; used by the inference thread only.
 
-    ``prompts`` are those that wait for its next frames. Bounds: labels, colours and lives exist
-    for live objects only; one frame is held, for ``HELD_FOR_S``.
+    ``prompts`` are those that wait for its next frames. Bound: what is kept of an object
+    is kept of live ones only.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TrackedStream:
         self.session = session
         self.slot = slot
         self.prompts = WaitingPrompts(reject=self.reject)
-        self._frames = frames
+        self._frames = PromptableFrames(session, frames, clock)
         self._counts = counts
         self._lifecycle = lifecycle
         self._gaps = FrameGaps()
@@ -73,7 +73,6 @@ class TrackedStream:
         self._metrics = metrics
         self._clock = clock
         self._shown = ShownObjects()
-        self._held_until_ns: int | None = None
         self._connection: str | None = None
         self._failing = False
 
@@ -142,7 +141,7 @@ class TrackedStream:
         self._failing = False
         time_ns = _lifecycle_time_ns(frame)
         self._gaps.tracked(frame, time_ns)
-        self._remember(frame, time_ns)
+        self._frames.add(frame, time_ns)
         if self._connection not in (None, frame.session_id):
             self._lifecycle.resume(time_ns)
         self._connection = frame.session_id
@@ -217,38 +216,13 @@ class TrackedStream:
             )
         return judged
 
-    def _remember(self, frame: Frame, time_ns: int) -> None:
-        """Know the frame as one that can be prompted; forget with the session's history."""
-        session = self.session
-        recent = RecentFrame(
-            index=frame.index,
-            tracker_index=session.frames_seen - 1,
-            session_id=frame.session_id,
-            capture_time_ns=frame.picture.capture_time_ns,
-            time_ns=time_ns,
-        )
-        session.forget_before(self._frames.add(recent))
-        self._forget_what_is_gone()
-
-    def _forget_what_is_gone(self) -> None:
-        oldest = self.session.oldest_frame
-        if oldest is not None:
-            self._frames.forget_before(oldest)
-        if self._held_until_ns is not None and self._clock.monotonic_ns() >= self._held_until_ns:
-            self._held_until_ns = None
-            self._frames.hold(None)
-            self.session.let_go()
-
     def frame_of(self, moment: FrameMoment | None) -> RecentFrame:
         """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
-        self._forget_what_is_gone()
         return self._frames.find(moment)
 
     def hold(self, frame: RecentFrame) -> None:
-        """Keep a frame promptable for ``HELD_FOR_S``; the one held before is let go."""
-        self.session.hold(frame.tracker_index)
+        """Keep a frame promptable for a while; the one held before is let go."""
         self._frames.hold(frame)
-        self._held_until_ns = self._clock.monotonic_ns() + seconds_to_ns(HELD_FOR_S)
 
     def corrected(
         self, frame: RecentFrame, correction: Correction, applied: Sequence[PromptRequest]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from streamer.command_queue import COMMANDS_WAITING
+from streamer.promptable_frames import HELD_FOR_S
 from streamer.prompts import PromptRequest
-from streamer.tracked_stream import HELD_FOR_S
 from streamer.types import FrameMoment
 from streamer.waiting_prompts import PROMPTS_WAITING
 from tests.conftest import eventually

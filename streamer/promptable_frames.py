@@ -1,0 +1,60 @@
+"""The frames of one stream that can still be prompted: known here by name, kept by its session."""
+
+from __future__ import annotations
+
+from streamer.recent_frames import RecentFrame, RecentFrames
+from streamer.timing import Clock, seconds_to_ns
+from streamer.types import Frame, FrameMoment
+from tracker import Session
+
+HELD_FOR_S = 30.0
+
+
+class PromptableFrames:
+    """Lets names and frames be forgotten together; used by the inference thread only.
+
+    Bound: what the session's history holds, and one frame that is held, for ``HELD_FOR_S``.
+    """
+
+    def __init__(self, session: Session, frames: RecentFrames, clock: Clock) -> None:
+        self._session = session
+        self._frames = frames
+        self._clock = clock
+        self._held_until_ns: int | None = None
+
+    @property
+    def newest(self) -> RecentFrame | None:
+        """The frame tracked last."""
+        return self._frames.newest
+
+    def add(self, frame: Frame, time_ns: int) -> None:
+        """Know the frame just tracked as one that can be prompted; older ones may be too old."""
+        recent = RecentFrame(
+            index=frame.index,
+            tracker_index=self._session.frames_seen - 1,
+            session_id=frame.session_id,
+            capture_time_ns=frame.picture.capture_time_ns,
+            time_ns=time_ns,
+        )
+        self._session.forget_before(self._frames.add(recent))
+        self._forget_what_is_gone()
+
+    def find(self, moment: FrameMoment | None) -> RecentFrame:
+        """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
+        self._forget_what_is_gone()
+        return self._frames.find(moment)
+
+    def hold(self, frame: RecentFrame) -> None:
+        """Keep a frame promptable for ``HELD_FOR_S``; the one held before is let go."""
+        self._session.hold(frame.tracker_index)
+        self._frames.hold(frame)
+        self._held_until_ns = self._clock.monotonic_ns() + seconds_to_ns(HELD_FOR_S)
+
+    def _forget_what_is_gone(self) -> None:
+        oldest = self._session.oldest_frame
+        if oldest is not None:
+            self._frames.forget_before(oldest)
+        if self._held_until_ns is not None and self._clock.monotonic_ns() >= self._held_until_ns:
+            self._held_until_ns = None
+            self._frames.hold(None)
+            self._session.let_go()
