@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer import commands as handlers
-from streamer.argument_types import box, object_id, point, positive, positive_whole
+from streamer.argument_types import positive
 from streamer.bench_arguments import BENCH_EXAMPLES, add_bench_arguments, bench
+from streamer.client_arguments import add_prompt, add_stream_commands, add_watch
+from streamer.command_parser import command_parser
 from streamer.ctl_arguments import add_ctl
 from streamer.errors import ConfigError, MaskletError, SecurityError
 from streamer.evaluate_command import add_evaluate
@@ -24,10 +26,8 @@ from streamer.shipped_configs import config_groups
 from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
-    # Generic for type checkers only.
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    from streamer.command_parser import Subparsers
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 EXIT_FAILED = 1
 EXIT_REFUSED = 2  # the command or its configuration is wrong
 EXIT_INTERRUPTED = 130
@@ -55,21 +55,6 @@ single values (dotted.key=value) are those of configs/masklet.yaml; a wrong one 
 refused with what is allowed. A URL goes into --stream or the file, a password into
 an environment variable or a file that the configuration names (password_env,
 password_file).
-"""
-PROMPT_EXAMPLES = """\
-examples (pixels of the camera's picture):
-  masklet prompt gate --object 1 --label dog --box 120,80,260,300
-  masklet prompt gate --object 2 --point 300,210
-  masklet prompt gate --object 2 --point 300,210 --not-point 320,260   point anew
-  masklet prompt gate --object 2 --not-point 340,255 --correct         its mask has too much
-  masklet prompt gate --object 3 --mask door.png
-"""
-WATCH_EXAMPLES = """\
-examples:
-  masklet watch
-  masklet watch tcp://127.0.0.1:5555 --stream gate
-  masklet watch --json --count 100 | jq .objects
-  masklet watch tcp://10.0.0.5:5555 --server-key server.key --client-keys me.key_secret
 """
 CHECKPOINTS_EXAMPLES = """\
 examples:
@@ -126,8 +111,9 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_run(commands)
-    _add_watch(commands)
-    _add_prompt(commands)
+    add_watch(commands)
+    add_prompt(commands)
+    add_stream_commands(commands)
     _add_small_commands(commands)
     add_ctl(commands)
     _add_checkpoints(commands)
@@ -136,26 +122,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: Subparsers,
-    name: str,
-    summary: str,
-    function: Callable[[argparse.Namespace], int],
-    examples: str = "",
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=function)
-    return parser
-
-
 def _add_demo(commands: Subparsers) -> None:
-    parser = _command(
+    parser = command_parser(
         commands,
         "demo",
         "track a rendered match live, and keep a video and a picture of it",
@@ -187,7 +155,7 @@ def _add_run(commands: Subparsers) -> None:
     groups = "".join(
         f"  {group:11}{', '.join(options)}\n" for group, options in config_groups().items()
     )
-    parser = _command(
+    parser = command_parser(
         commands,
         "run",
         "run the daemon until SIGINT or SIGTERM",
@@ -216,67 +184,8 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_watch(commands: Subparsers) -> None:
-    parser = _command(
-        commands, "watch", "show what a daemon publishes, live", handlers.watch, WATCH_EXAMPLES
-    )
-    parser.add_argument("endpoint", nargs="?", default=DEFAULT_ENDPOINT, help=DEFAULT_ENDPOINT)
-    parser.add_argument("--stream", metavar="ID", help="only this stream")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--count", type=positive_whole, metavar="N", help="end after N results")
-    parser.add_argument("--server-key", metavar="FILE", help="the daemon's public key")
-    parser.add_argument("--client-keys", metavar="FILE", help="your own NAME.key_secret")
-
-
-def _add_prompt(commands: Subparsers) -> None:
-    parser = _command(
-        commands, "prompt", "name an object of a running stream", handlers.prompt, PROMPT_EXAMPLES
-    )
-    parser.add_argument("stream", metavar="STREAM")
-    parser.add_argument("--object", type=object_id, required=True, metavar="N", help="its id")
-    parser.add_argument("--label", help="a name that results carry")
-    parser.add_argument(
-        "--point", action="append", default=[], type=point, metavar="X,Y", help="on the object"
-    )
-    parser.add_argument(
-        "--not-point",
-        action="append",
-        default=[],
-        type=point,
-        metavar="X,Y",
-        help="beside the object",
-    )
-    parser.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="half-open")
-    parser.add_argument("--mask", metavar="FILE", help="a picture; what is not black is the object")
-    parser.add_argument(
-        "--replace-points", action="store_true", help="forget the points given before"
-    )
-    parser.add_argument(
-        "--correct",
-        action="store_true",
-        help="refine the object where it was found on the newest frame, do not start it anew",
-    )
-    _add_control(parser)
-
-
 def _add_small_commands(commands: Subparsers) -> None:
-    parser = _command(commands, "add", "add a stream to a running daemon", handlers.add)
-    parser.add_argument("stream", metavar="ID=URL")
-    _add_control(parser)
-    parser = _command(
-        commands, "remove", "stop following an object, or a whole stream", handlers.remove
-    )
-    parser.add_argument("stream", metavar="STREAM")
-    parser.add_argument("--object", type=object_id, metavar="N", help="only this object")
-    _add_control(parser)
-    parser = _command(
-        commands, "streams", "show how every stream of a running daemon does", handlers.streams
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    _add_control(parser)
-    parser = _command(commands, "stop", "end a running daemon", handlers.stop)
-    _add_control(parser)
-    parser = _command(
+    parser = command_parser(
         commands,
         "keys",
         "make encryption keys for the daemon and its clients",
@@ -288,15 +197,15 @@ def _add_small_commands(commands: Subparsers) -> None:
         "--client", action="append", default=[], metavar="NAME", help="a client that may subscribe"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace keys that are there")
-    parser = _command(
+    parser = command_parser(
         commands, "doctor", "say what this machine has and what is missing", handlers.doctor
     )
     _add_configuration(parser)
-    _command(commands, "version", "print the version", handlers.version)
+    command_parser(commands, "version", "print the version", handlers.version)
 
 
 def _add_checkpoints(commands: Subparsers) -> None:
-    parser = _command(
+    parser = command_parser(
         commands,
         "checkpoints",
         "list, fetch and check Meta's official models",
@@ -304,19 +213,19 @@ def _add_checkpoints(commands: Subparsers) -> None:
         CHECKPOINTS_EXAMPLES,
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    _command(
+    command_parser(
         actions, "list", "list the official files and which are here", handlers.checkpoints_list
     )
-    pull = _command(actions, "pull", "fetch an official file", handlers.checkpoints_pull)
+    pull = command_parser(actions, "pull", "fetch an official file", handlers.checkpoints_pull)
     pull.add_argument("name", metavar="NAME")
-    verify = _command(
+    verify = command_parser(
         actions, "verify", "say which official file this is", handlers.checkpoints_verify
     )
     verify.add_argument("file", metavar="FILE")
 
 
 def _add_bench(commands: Subparsers) -> None:
-    parser = _command(
+    parser = command_parser(
         commands,
         "bench",
         "find how many streams with how many objects this machine carries",
@@ -327,12 +236,6 @@ def _add_bench(commands: Subparsers) -> None:
     parser.add_argument("--config", metavar="FILE", help="a YAML file of your settings")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="a group's option or a single value"
-    )
-
-
-def _add_control(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--control", metavar="ENDPOINT", help="the daemon's control.endpoint, if not the default"
     )
 
 
