@@ -7,7 +7,8 @@ import re
 from itertools import combinations
 from urllib.parse import urlsplit
 
-from streamer.config import URL_SCHEMES, ApiConfig, MaskletConfig, WebRTCConfig
+from streamer.config import URL_SCHEMES, MaskletConfig
+from streamer.config_network import ApiConfig, WebRTCConfig
 from streamer.errors import ConfigError
 
 _ORIGIN = re.compile(r"https?://[^/\s*]+")

@@ -26,7 +26,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection
 
 from streamer.api.problems import forbidden, unauthenticated
-from streamer.config import TokenConfig
+from streamer.config_network import TokenConfig
 from streamer.errors import ConfigError
 from streamer.timing import Clock, seconds_to_ns
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from streamer.api.self_signed import SelfSignedCertificate, empty_tls_context
-from streamer.config import ApiConfig
+from streamer.config_network import ApiConfig
 from streamer.errors import ConfigError
 from streamer.private_folder import make_private_folder
 from streamer.timing import Clock

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from streamer.config import PictureConfig
+from streamer.config_network import PictureConfig
 from streamer.errors import MaskletError
 from streamer.metrics import Metrics
 from streamer.picture.encoder import VideoCodec

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import cv2
 
-from streamer.config import PictureConfig
+from streamer.config_network import PictureConfig
 from streamer.metrics import Metrics
 from streamer.picture.canvas import render
 from streamer.picture.newest import NewestWorker

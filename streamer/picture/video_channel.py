@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from streamer.config import PictureConfig
+from streamer.config_network import PictureConfig
 from streamer.metrics import Metrics
 from streamer.picture.canvas import render
 from streamer.picture.encoder import VideoCodec, VideoEncoder, VideoPacket

@@ -11,7 +11,8 @@ import asyncio
 import threading
 from weakref import WeakValueDictionary
 
-from streamer.config import StreamConfig, WebRTCConfig
+from streamer.config import StreamConfig
+from streamer.config_network import WebRTCConfig
 from streamer.errors import SourceFailure
 from streamer.metrics import Metrics
 from streamer.sources.base import Source

@@ -17,7 +17,6 @@ import pytest
 from streamer.app import App
 from streamer.client import Subscriber
 from streamer.config import (
-    ApiConfig,
     ControlConfig,
     MaskletConfig,
     MetricsConfig,
@@ -26,6 +25,7 @@ from streamer.config import (
     StreamConfig,
     ZeroMQConfig,
 )
+from streamer.config_network import ApiConfig
 from streamer.control import ControlClient
 from streamer.errors import ConfigError, ControlError, SourceError, SourceFailure
 from streamer.messages import EventMessage, FrameMessage, StatusMessage

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from streamer.app import App
-from streamer.config import StreamConfig, WebRTCConfig
+from streamer.config import StreamConfig
+from streamer.config_network import WebRTCConfig
 from streamer.types import StreamState
 from tests.integration.test_live_path import running, settings, until
 from tests.streamer.fakes import FakeTracker, RecordingSink

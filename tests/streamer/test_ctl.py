@@ -18,7 +18,8 @@ from PIL import Image
 from streamer.api_client import ServerEvent
 from streamer.app import App
 from streamer.cli import main
-from streamer.config import StreamConfig, TokenConfig
+from streamer.config import StreamConfig
+from streamer.config_network import TokenConfig
 from streamer.ctl_output import print_event
 from streamer.ctl_requests import settings_of
 from streamer.errors import ConfigError

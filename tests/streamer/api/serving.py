@@ -14,7 +14,8 @@ import numpy as np
 
 from streamer.api.api import Api
 from streamer.api.event_hub import EventHub
-from streamer.config import ApiConfig, ControlConfig, MaskletConfig, StreamConfig, TokenConfig
+from streamer.config import ControlConfig, MaskletConfig, StreamConfig
+from streamer.config_network import ApiConfig, TokenConfig
 from streamer.config_values import build
 from streamer.errors import StreamExistsError, UnknownObjectError, UnknownStreamError
 from streamer.metrics import Metrics

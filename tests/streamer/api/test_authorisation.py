@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamer.api.authorisation import LOGINS_KEPT, Authorisation, Scope
-from streamer.config import ApiConfig, TokenConfig
+from streamer.config_network import ApiConfig, TokenConfig
 from streamer.errors import ConfigError
 from tests.streamer.api.serving import (
     CONTROL,

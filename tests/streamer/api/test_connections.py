@@ -14,7 +14,7 @@ import pytest
 
 from streamer.api import connections, gate
 from streamer.api.api import Api
-from streamer.config import ApiConfig, ApiLimitsConfig
+from streamer.config_network import ApiConfig, ApiLimitsConfig
 from streamer.errors import ConfigError
 from tests.streamer.api.serving import (
     WAIT_S,

@@ -13,7 +13,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from streamer.app import App
-from streamer.config import ApiConfig, StreamConfig, TokenConfig
+from streamer.config import StreamConfig
+from streamer.config_network import ApiConfig, TokenConfig
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import running, settings
 from tests.streamer.api.serving import WAIT_S, problem

@@ -20,7 +20,7 @@ from PIL import Image
 
 from streamer.api.api import Api
 from streamer.api.routes_results import STREAM_GONE
-from streamer.config import ApiConfig, ApiLimitsConfig
+from streamer.config_network import ApiConfig, ApiLimitsConfig
 from streamer.picture.hub import PictureHub
 from streamer.picture.jpeg import MULTIPART_BOUNDARY
 from streamer.sinks.json_results import FRAMES_PER_READER, OTHERS_PER_READER, ResultsHub

@@ -30,14 +30,8 @@ from schemathesis.specs.openapi.checks import (
 
 from streamer import app as app_module
 from streamer.app import App
-from streamer.config import (
-    ApiLimitsConfig,
-    ControlConfig,
-    MaskletConfig,
-    MetricsConfig,
-    StreamConfig,
-    ZeroMQConfig,
-)
+from streamer.config import ControlConfig, MaskletConfig, MetricsConfig, StreamConfig, ZeroMQConfig
+from streamer.config_network import ApiLimitsConfig
 from tests.streamer.api.serving import CONTROL, WAIT_S, bearer, with_tokens
 from tracker import Tracker
 

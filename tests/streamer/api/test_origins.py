@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from streamer.config import ApiConfig
+from streamer.config_network import ApiConfig
 from tests.streamer.api.serving import (
     READ,
     FakeDaemon,

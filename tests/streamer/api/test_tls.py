@@ -22,7 +22,7 @@ from streamer.api.self_signed import (
     own_names,
 )
 from streamer.api.tls import UserCertificate
-from streamer.config import ApiConfig
+from streamer.config_network import ApiConfig
 from streamer.errors import ConfigError
 from streamer.timing import seconds_to_ns
 from tests.streamer.api.serving import FakeDaemon, bearer, make_api, serving, with_tokens

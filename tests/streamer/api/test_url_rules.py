@@ -12,7 +12,8 @@ from streamer.api.problems import ProblemError
 from streamer.api.schemas_starters import Starter
 from streamer.api.schemas_streams import NewStream, Reconnect, StartingObject, StreamChange
 from streamer.api.url_rules import UrlRules
-from streamer.config import ApiConfig, ObjectConfig, ReconnectConfig, StreamConfig
+from streamer.config import ObjectConfig, ReconnectConfig, StreamConfig
+from streamer.config_network import ApiConfig
 from streamer.starters.settings import StarterConfig
 
 SCHEMES = ApiConfig().url_schemes

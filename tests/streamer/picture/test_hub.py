@@ -15,7 +15,7 @@ from PIL import Image
 
 import streamer.picture.jpeg as jpeg_module
 import streamer.picture.video_channel as channel_module
-from streamer.config import PictureConfig
+from streamer.config_network import PictureConfig
 from streamer.metrics import Metrics
 from streamer.picture.encoder import VideoCodec, VideoEncoder
 from streamer.picture.hub import (

@@ -12,7 +12,7 @@ from typing import Any
 import aioice.ice
 import pytest
 
-from streamer.config import PictureConfig
+from streamer.config_network import PictureConfig
 from streamer.metrics import Metrics
 from streamer.picture.encoder import VideoEncoder
 from streamer.picture.hub import PictureHub

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config import StreamConfig, WebRTCConfig
+from streamer.config import StreamConfig
+from streamer.config_network import WebRTCConfig
 from streamer.metrics import Metrics
 from streamer.webrtc.publishers import Publishers
 from streamer.webrtc.whip import Whip

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamer.config import IceServerConfig, StreamConfig, WebRTCConfig
+from streamer.config import StreamConfig
+from streamer.config_network import IceServerConfig, WebRTCConfig
 from streamer.errors import ControlError, StreamExistsError
 from streamer.metrics import Metrics
 from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer
