@@ -12,6 +12,12 @@ from streamer.terminal import Terminal
 from streamer.warm_up_report import WarmUpReport
 
 
+@pytest.fixture(autouse=True)
+def _capable_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tests themselves run in may be a terminal that cannot redraw."""
+    monkeypatch.setenv("TERM", "xterm")
+
+
 def test_lines_in_a_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_up_report, "LINE_EVERY_S", 0.0)
     out = io.StringIO()
