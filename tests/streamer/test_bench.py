@@ -24,6 +24,9 @@ from streamer.errors import MaskletError
 from streamer.terminal import Terminal
 from tests.streamer.fakes import FakeTracker
 
+# The command logs errors only, for the whole process.
+pytestmark = pytest.mark.usefixtures("root_logger")
+
 SETTINGS = {
     "model": "nano",
     "device": "cpu",
