@@ -150,7 +150,7 @@ class FrameStep:
                     if not row.corrects:
                         row.frame.unconditioned.add(row.object_id)
         for own, shown in zip(by_frame, shown_by_frame, strict=True):
-            own[0].session.smoother.keep([row.object_id for row in own], shown)
+            _keep_shown(own, shown)
         return tracks
 
     def preview(self, rows: list[Row], features: ImageFeatures) -> list[Track]:
@@ -217,3 +217,13 @@ def _smoothed(rows: list[Row], logits_n1hw: Tensor) -> Tensor:
     again = frame.index < session.frames_seen
     anew = {row.object_id for row in rows if again or row.prompt is not None}
     return session.smoother.blend([row.object_id for row in rows], logits_n1hw, anew)
+
+
+def _keep_shown(rows: list[Row], shown_n1hw: Tensor) -> None:
+    """Let the next frame lean on what is shown of the newest, which may be tracked again."""
+    session, frame = rows[0].session, rows[0].frame
+    object_ids = [row.object_id for row in rows]
+    if frame.index == session.frames_seen:
+        session.smoother.keep(object_ids, shown_n1hw)
+    elif frame.index == session.frames_seen - 1:
+        session.smoother.replace(object_ids, shown_n1hw)

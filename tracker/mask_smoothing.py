@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
+
+from tracker.host_arrays import on_device
 
 # Logits count within this: how sure is sure enough does not differ from object to object.
 STRONGEST_LOGIT = 10.0
@@ -25,7 +28,7 @@ ABSENT_BELOW = -1000.0
 class MaskSmoother:
     """What was shown of one stream's objects on the frame before.
 
-    Bound: one low-resolution mask per object of that frame.
+    Bound: one low-resolution mask per object of that frame; its owner takes out who is removed.
     """
 
     def __init__(self, past_share: float) -> None:
@@ -47,14 +50,20 @@ class MaskSmoother:
             [own if each is None else each for own, each in zip(now, past, strict=True)]
         )
         blended = now + self.past_share * (_moved(before, now) - now)
-        as_it_is = _absent(logits_n1hw) | _absent(before)
+        new_n = on_device(np.array([each is None for each in past]), logits_n1hw.device)
+        as_it_is = _absent(logits_n1hw) | _absent(before) | new_n.view(-1, 1, 1, 1)
         return torch.where(as_it_is, logits_n1hw, blended)
 
     def keep(self, object_ids: Sequence[int], shown_n1hw: Tensor) -> None:
-        """This was shown; the next frame leans on it."""
+        """This was shown on a new frame; the next one leans on it, and on nothing else."""
+        self._shown = {}
+        self.replace(object_ids, shown_n1hw)
+
+    def replace(self, object_ids: Sequence[int], shown_n1hw: Tensor) -> None:
+        """This was shown of some objects of the same frame instead; the others stay."""
         strong = shown_n1hw.clamp(-STRONGEST_LOGIT, STRONGEST_LOGIT)
         kept = torch.where(_absent(shown_n1hw), shown_n1hw, strong)
-        self._shown = dict(zip(object_ids, kept.unbind(), strict=True))
+        self._shown |= zip(object_ids, kept.unbind(), strict=True)
 
     def begin_anew(self, object_ids: Collection[int]) -> None:
         """Forget what was shown of these objects."""

@@ -169,6 +169,7 @@ class Session:
             raise KeyError(f"no object {object_id} in this session; it has {self.object_ids}")
         self._bank.release(self._slots.pop(object_id))
         self._history.forget_object(object_id)
+        self.smoother.begin_anew([object_id])
 
     def export_object(self, object_id: int) -> ObjectMemory:
         """What is needed to go on with an object after a restart. Raises KeyError if unknown."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
 from tests.tracker.little import assert_same, click, little_picture, little_tracker, step
+from tracker import Session, Tracker
 from tracker.mask_smoothing import MaskSmoother
+from tracker.model import Sam2
 
 
 def logits(*values: float) -> torch.Tensor:
@@ -41,6 +46,8 @@ def test_absent_new_and_prompted_objects_are_shown_as_they_are() -> None:
     assert torch.equal(smoother.blend([2], now, ()), now)
     assert torch.equal(smoother.blend([1], now, {1}), now)
     assert not torch.equal(smoother.blend([1], now, ()), now)
+    sure = logits(20.0, -20.0)
+    assert torch.equal(smoother.blend([1, 2], torch.cat((now, sure)), ())[1:], sure)
     smoother.keep([1], absent)
     assert torch.equal(smoother.blend([1], now, ()), now)
 
@@ -67,3 +74,60 @@ def test_what_is_remembered_is_the_same_with_and_without() -> None:
     assert differed
     plain_again = tracker.correct(plain, [click(1, 40, 20)]).tracks[0]
     assert_same(plain_again, tracker.correct(smooth, [click(1, 40, 20)]).tracks[0])
+
+
+def smooth_session(tracker: Tracker) -> Session:
+    """Two objects on four frames, with all of these in the history."""
+    session = tracker.open_session(history_frames=9)
+    session.smooth_masks(0.45)
+    for index in range(4):
+        prompts = [click(1), click(2, 50, 50)] if index == 0 else []
+        step(tracker, session, little_picture(index), *prompts)
+    return session
+
+
+def shown_next(tracker: Tracker, session: Session, object_id: int) -> np.ndarray:
+    logits = step(tracker, session, little_picture(4))[object_id].logits
+    assert logits is not None
+    return logits
+
+
+@pytest.mark.parametrize("frame_index", [1, 3])
+def test_correction_of_one_object_leaves_the_smoothing_of_the_others(frame_index: int) -> None:
+    tracker = little_tracker(object_score_bias=20.0)
+    corrected, plain = smooth_session(tracker), smooth_session(tracker)
+    tracker.correct(corrected, [click(1, 9, 50)], frame_index)
+    ours, theirs = (shown_next(tracker, each, 2) for each in (corrected, plain))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_correction_that_fails_half_way_leaves_the_smoothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tracker = little_tracker(object_score_bias=20.0)
+    failing, plain = smooth_session(tracker), smooth_session(tracker)
+    finish, calls = Sam2.finish_memory, itertools.count()
+
+    def fails_at_the_second(self: Sam2, *arguments: torch.Tensor) -> torch.Tensor:
+        if next(calls) == 1:
+            raise MemoryError
+        return finish(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sam2, "finish_memory", fails_at_the_second)
+        with pytest.raises(MemoryError):
+            tracker.correct(failing, [click(1, 9, 50)], 1)
+    ours, theirs = (shown_next(tracker, each, 1) for each in (failing, plain))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_object_that_takes_the_id_of_a_removed_one_is_shown_as_it_is() -> None:
+    tracker = little_tracker(object_score_bias=20.0)
+    smooth, plain = smooth_session(tracker), smooth_session(tracker)
+    plain.smooth_masks(0)
+    for session in (smooth, plain):
+        memory = session.export_object(1)
+        session.remove(1)
+        session.import_object(1, memory)
+    ours, theirs = (shown_next(tracker, each, 1) for each in (smooth, plain))
+    np.testing.assert_array_equal(ours, theirs)
