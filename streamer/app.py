@@ -37,21 +37,18 @@ from streamer.api.api import Api
 from streamer.api.event_hub import EventHub
 from streamer.config import MaskletConfig
 from streamer.config_checks import validate
-from streamer.configured_lifecycle import configured_lifecycle
+from streamer.configured_inference import configured_inference
 from streamer.configured_tracker import configured_tracker, prepares_ahead
 from streamer.control_server import ControlServer
 from streamer.drop_report import report_drops
 from streamer.errors import ConfigError, MaskletError
 from streamer.fanout import Fanout
-from streamer.inference import SHUTDOWN, Inference
+from streamer.inference import SHUTDOWN
 from streamer.metrics import Metrics
 from streamer.metrics_server import MetricsServer
 from streamer.objects import Objects
-from streamer.overload import Overload
 from streamer.picture.hub import PictureHub
 from streamer.picture.whep_server import WhepServer
-from streamer.rate_shares import OverloadPolicy
-from streamer.scheduler import Scheduler
 from streamer.sinks.base import Sink
 from streamer.sinks.json_results import ResultsHub
 from streamer.sinks.zeromq import ZeroMQSink
@@ -65,13 +62,12 @@ from streamer.state_keeper import StateKeeper, TakenUp
 from streamer.stream import MakeSource
 from streamer.streams import Streams
 from streamer.threads import start_thread
-from streamer.timing import Clock, SystemClock, seconds_to_ns
+from streamer.timing import Clock, SystemClock
 from streamer.webrtc.publishers import Publishers
 from streamer.webrtc.whip import Whip
 from tracker import Tracker
 
 MAXIMUM_STREAMS = 64
-FRAMES_PER_BATCH = 16
 INFERENCE_THREAD = "inference"
 _log = logging.getLogger(__name__)
 
@@ -159,28 +155,13 @@ class App:
         tracker = tracker or configured_tracker(config)
         model_name, device_name = tracker.config.name, str(tracker.device)
         metrics.build_info.labels(version("masklet"), model_name, device_name).set(1)
-        self._inference = Inference(
+        self._inference = configured_inference(
+            config,
             tracker,
-            Scheduler(
-                seconds_to_ns(config.max_batch_wait_ms / 1000),
-                FRAMES_PER_BATCH,
-            ),
-            Overload(
-                OverloadPolicy(config.overload.policy),
-                config.overload.floor_hz,
-                config.overload.begin_after_s,
-                config.overload.end_after_s,
-            ),
-            step_s=config.overload.step_ms / 1000,
-            publish=self._fanout.publish,
-            is_unpublished=self._fanout.holds_frame_of,
+            self._fanout,
             live_streams=lambda: self.streams.live(),
             metrics=metrics,
             clock=clock,
-            lifecycle=configured_lifecycle(config.tracking),
-            history_s=config.history.duration_s,
-            history_bytes=round(config.history.mib * 2**20),
-            threads=config.model.threads,
             warm_up_progress=warm_up_progress,
         )
         self.streams = Streams(

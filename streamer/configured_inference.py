@@ -1,0 +1,53 @@
+"""The inference thread's work that a configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamer.config import MaskletConfig
+from streamer.configured_lifecycle import configured_lifecycle
+from streamer.fanout import Fanout
+from streamer.inference import Inference
+from streamer.metrics import Metrics
+from streamer.overload import Overload
+from streamer.rate_shares import OverloadPolicy
+from streamer.scheduler import Scheduler
+from streamer.timing import Clock, seconds_to_ns
+from tracker import Tracker
+
+FRAMES_PER_BATCH = 16
+
+
+def configured_inference(
+    config: MaskletConfig,
+    tracker: Tracker,
+    fanout: Fanout,
+    *,
+    live_streams: Callable[[], int],
+    metrics: Metrics,
+    clock: Clock,
+    warm_up_progress: Callable[[int, int], None] | None,
+) -> Inference:
+    """``tracker`` for all streams; its results go to ``fanout``. The thread is not begun yet."""
+    overload = config.overload
+    return Inference(
+        tracker,
+        Scheduler(seconds_to_ns(config.max_batch_wait_ms / 1000), FRAMES_PER_BATCH),
+        Overload(
+            OverloadPolicy(overload.policy),
+            overload.floor_hz,
+            overload.begin_after_s,
+            overload.end_after_s,
+        ),
+        step_s=overload.step_ms / 1000,
+        publish=fanout.publish,
+        is_unpublished=fanout.holds_frame_of,
+        live_streams=live_streams,
+        metrics=metrics,
+        clock=clock,
+        lifecycle=configured_lifecycle(config.tracking),
+        history_s=config.history.duration_s,
+        history_bytes=round(config.history.mib * 2**20),
+        threads=config.model.threads,
+        warm_up_progress=warm_up_progress,
+    )
