@@ -71,6 +71,9 @@ async def test_daemon_stops_while_it_warms_up(tmp_path: Path) -> None:
         app.request_stop()
         tracker.let_go.release(1)
         assert await running == 0
+        tracker.let_go.release(1)  # it may have been in its second step when it was told
+        while "inference" in [thread.name for thread in threading.enumerate()]:
+            await asyncio.sleep(0.01)
     assert not app.started.is_set()
     assert tracker.steps_done < 2
 
