@@ -10,7 +10,7 @@ from tracker.frame_step import FrameStep
 from tracker.history import TrackedFrame
 from tracker.memory_bank import MemoryBank
 from tracker.model import ImageFeatures
-from tracker.policy.robust_bank import RobustBank
+from tracker.policy.robust_bank import Before, RobustBank
 from tracker.rows import Row
 from tracker.session import Session
 from tracker.types import Prompt, Track
@@ -55,6 +55,7 @@ class Corrector:
                 unchanged_on_error(self._bank, session, object_ids, [frame, *following]),
                 added([(session, object_id) for object_id in object_ids]),
             ):
+                known = [self._known_after(session, each, following) for each in object_ids]
                 for object_id in object_ids:
                     self._go_back(session, object_id, frame)
                 (tracks,) = self._frame_step.track(rows, self._features(session, frame))
@@ -62,6 +63,7 @@ class Corrector:
                     return Correction(tracks, tracks)
                 for later in following:
                     self._catch_up(session, object_ids, later)
+                    self._know_again(session, object_ids, later, known)
                 newest = following[-1].tracks
                 return Correction(tracks, [newest[object_id] for object_id in object_ids])
         finally:
@@ -104,6 +106,33 @@ class Corrector:
         self._bank.forget_recent_after(slot, frame.time)
         if isinstance(self._bank, RobustBank):
             self._bank.know(slot, frame.before.get(object_id))
+
+    def _known_after(
+        self, session: Session, object_id: int, frames: Sequence[TrackedFrame]
+    ) -> dict[int, Before]:
+        """What is known of an object after those of these frames on which it was started."""
+        if not isinstance(self._bank, RobustBank):
+            return {}
+        known = {}
+        after = self._bank.known(session.slot_of(object_id))
+        for frame in reversed(frames):
+            if object_id in frame.unconditioned:
+                known[frame.index] = after
+            after = frame.before.get(object_id, after)
+        return known
+
+    def _know_again(
+        self,
+        session: Session,
+        object_ids: Sequence[int],
+        frame: TrackedFrame,
+        known: Sequence[dict[int, Before]],
+    ) -> None:
+        """Let objects that were started on this frame be known as they were after it."""
+        if isinstance(self._bank, RobustBank):
+            for object_id, after in zip(object_ids, known, strict=True):
+                if frame.index in after:
+                    self._bank.know(session.slot_of(object_id), after[frame.index])
 
     def _catch_up(self, session: Session, object_ids: Sequence[int], frame: TrackedFrame) -> None:
         """Track some objects on an earlier frame once more, with what they remember now.

@@ -136,6 +136,10 @@ class RobustBank(MemoryBank):
             self.facts_K[slot] = before.facts
             self.motion_K45[slot] = before.motion_45
 
+    def known(self, slot: int) -> Before:
+        """What is known of an object now, apart from the bank."""
+        return Before(self.facts_K[slot].copy(), self.motion_K45[slot].clone())
+
     def _know_nothing(self, slot: int) -> None:
         self.facts_K[slot] = np.zeros((), FACTS)
         self.facts_K[slot]["anchored"] = EMPTY

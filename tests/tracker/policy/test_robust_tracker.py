@@ -257,6 +257,23 @@ def test_preview_is_what_the_prompt_gives_and_leaves_no_trace(live: bool, anew: 
     assert_identical({1: given.latest[0]}, {1: expected.latest[0]})
 
 
+@pytest.mark.parametrize("started", [4, 6])
+def test_correction_before_a_new_start_leaves_what_is_known_after_that(started: int) -> None:
+    """Started anew on a frame, an object is known from there on, however it was before."""
+    tracker = robust(replace(PLAIN, track_before_prompt=False))
+    bank = bank_of(tracker)
+    session = tracker.open_session(history_frames=9)
+    follow(tracker, session, started, click(1))
+    follow(tracker, session, 7 - started, click(1, 50, 50), first=started)
+    slot = session.slot_of(1)
+    known, motion_45 = bank.facts_K[slot].copy(), bank.motion_K45[slot].clone()
+    tracker.correct(session, [click(1, 9, 50)], 2)
+    assert bank.facts_K[slot]["time"] == known["time"] == 6
+    assert bank.facts_K[slot]["seen"] == known["seen"]
+    if started == 6:
+        torch.testing.assert_close(bank.motion_K45[slot], motion_45, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_catching_up_that_fails_changes_nothing(
     live: bool, monkeypatch: pytest.MonkeyPatch
