@@ -158,8 +158,16 @@ class FrameStep:
         with self.autocast():
             decision = self._decider.decide(rows, features)
         masks = self._frame_masks(rows, self._filled(decision))
+        similarity_N = None
+        if all(row.object_id in row.session.object_ids for row in rows):
+            similarity_N = self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC)
         (tracks,) = tracks_of(
-            [masks], decision.predicted_iou_N, decision.object_score_logit_N, self._options
+            [masks],
+            decision.predicted_iou_N,
+            decision.object_score_logit_N,
+            self._options,
+            similarity_N,
+            self.calibration,
         ).tracks
         return tracks
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tracker.little import LITTLE, click, little_picture, step
+from tests.tracker.little import LITTLE, click, little_picture, little_tracker, step
 from tracker import CheckpointError, Tracker
 from tracker.calibration import (
     ScoreCalibration,
@@ -101,3 +101,16 @@ def test_tracker_tells_calibrated_scores_where_its_checkpoint_has_a_calibration(
         track = step(tracker, session, little_picture(1))[1]
         expected = LINE([track.predicted_iou])[0] if tracker is calibrated else None
         assert track.calibrated_iou == expected
+
+
+def test_preview_tells_every_score_that_the_correction_will_tell() -> None:
+    tracker = little_tracker(object_score_bias=20.0)
+    tracker.calibration = LINE
+    session = tracker.open_session()
+    step(tracker, session, little_picture(0), click(1))
+    step(tracker, session, little_picture(1))
+    seen = tracker.preview(session, click(1, 9, 50))
+    corrected = tracker.correct(session, [click(1, 9, 50)]).tracks[0]
+    assert seen.calibrated_iou == corrected.calibrated_iou == LINE([seen.predicted_iou])[0]
+    assert seen.pointer_similarity == corrected.pointer_similarity is not None
+    assert tracker.preview(session, click(2)).pointer_similarity is None
