@@ -77,7 +77,7 @@ def bench(arguments: Namespace) -> int:
     from streamer.bench_search import FrontierSearch
     from streamer.config import LogConfig
     from streamer.config_loading import load_config
-    from streamer.configured_tracker import configured_tracker
+    from streamer.configured_tracker import configured_tracker, with_model_threads
     from streamer.logs import configure_logging
 
     config = load_config(arguments.config, arguments.overrides, [])
@@ -89,6 +89,7 @@ def bench(arguments: Namespace) -> int:
         files.json.unlink(missing_ok=True)
     console = bench_console()
     console.print("loading the model, rendering frames …")
+    config = with_model_threads(config)
     tracker = configured_tracker(config)
     tracker.warm_up()
     width, height = arguments.size

@@ -201,14 +201,16 @@ class TrackingConfig:
 class OverloadConfig:
     """What gives way when the device cannot track every frame; ``degraded`` events tell of it.
 
-    ``lower_rate``: all streams go down to one common rate. ``priority_first``: the rate of those
-    of the lowest ``priority`` goes down first. Every stream keeps ``floor_hz``, and is served that
+    ``newest``: streams take turns with their newest frames, in batches as large as they come: the
+    most frames. ``lower_rate``: all streams go down to one common rate, below what the device can
+    do: the earliest results. ``priority_first``: the rate of those of the lowest ``priority`` goes
+    down first. With the last two every stream keeps ``floor_hz``, and is served that
     often whatever goes before it, as far as that takes no more than half of what the device can
     do. It begins after ``begin_after_s`` of overload and ends after ``end_after_s`` of a load that
-    fits. Batches are cut so that a step takes about ``step_ms``.
+    fits, and batches are cut so that a step takes about ``step_ms``.
     """
 
-    policy: Literal["lower_rate", "priority_first", "smaller_image"] = "lower_rate"
+    policy: Literal["newest", "lower_rate", "priority_first", "smaller_image"] = "newest"
     floor_hz: float = ranged(1.0, 0.01, 30)
     begin_after_s: float = ranged(2.0, 1, 600)
     end_after_s: float = ranged(5.0, 1, 600)

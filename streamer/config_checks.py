@@ -48,8 +48,8 @@ def validate(config: MaskletConfig) -> None:
     if config.overload.policy == "smaller_image":
         raise ConfigError(
             "overload.policy smaller_image is not possible: what a tracker remembers is of one "
-            "image size, which cannot change while it runs; choose lower_rate or priority_first, "
-            "or start with a smaller model.engine.image_size"
+            "image size, which cannot change while it runs; choose newest, lower_rate or "
+            "priority_first, or start with a smaller model.engine.image_size"
         )
     check_starter("starter", config.starter)
     check_state_directory(config.state_directory)

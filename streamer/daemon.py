@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from streamer.app import INFERENCE_THREAD, App
 from streamer.config import MaskletConfig
+from streamer.configured_tracker import with_model_threads
 from streamer.errors import MaskletError
 from streamer.logs import configure_logging
 from streamer.starters.stream_starter import STARTER_THREAD_PREFIX
@@ -36,7 +37,9 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
         signal.signal(name, lambda *_: sys.exit(0))
     report = WarmUpReport(Terminal(file=sys.stderr))
     try:
-        app = App(config, fresh=fresh, warm_up_progress=_warm_up_progress(report))
+        app = App(
+            with_model_threads(config), fresh=fresh, warm_up_progress=_warm_up_progress(report)
+        )
     except (MaskletError, TrackerError) as error:
         _log.error("%s", error)
         return 2

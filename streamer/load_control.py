@@ -35,8 +35,8 @@ class LoadControl:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """Batches are cut so that a step takes about ``step_s``: results of few streams early
-        are worth more than those of all late. With eight streams at 25 ms a frame, results are
+        """Where the policy shapes the load, batches are cut so that a step takes about
+        ``step_s``: results of few streams early are worth more than those of all late. With eight streams at 25 ms a frame, results are
         100 ms old instead of 200, and as many. On a processor, batches beyond two gain little
         (nano: 29, 24 and 24 ms of one core a frame with 1, 2 and 4 frames).
         """
@@ -86,7 +86,7 @@ class LoadControl:
             frozenset(name for name, stream in streams.items() if stream.slot.lossless),
         )
         changes = self._overload.observe(load)
-        if self._overload.frame_s is not None:
+        if self._overload.frame_s is not None and self._overload.shapes:
             self._scheduler.limit_batch(int(self._step_s / self._overload.frame_s))
         self._scheduler.limit_rates(self._overload.rates_hz)
         self._scheduler.starve_after(seconds_to_ns(1 / self._overload.floor_hz))

@@ -75,8 +75,13 @@ class Overload:
 
     @property
     def rates_hz(self) -> Mapping[str, float]:
-        """The streams that are lowered now, and to what."""
-        return self._rates_hz
+        """The streams that are to be lowered now, and to what."""
+        return self._rates_hz if self.shapes else {}
+
+    @property
+    def shapes(self) -> bool:
+        """Whether the policy lowers rates and cuts batches, or only tells."""
+        return self._policy is not OverloadPolicy.NEWEST
 
     @property
     def floor_hz(self) -> float:

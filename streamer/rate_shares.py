@@ -13,6 +13,7 @@ FLOORS_SHARE = 0.5
 class OverloadPolicy(StrEnum):
     """How streams share a device that is too slow for all of them."""
 
+    NEWEST = "newest"  # in turn, as many as the device can: what is superseded is lost
     LOWER_RATE = "lower_rate"  # all down to one common rate
     PRIORITY_FIRST = "priority_first"  # the highest priority keeps its rate, the lowest gives
 
@@ -34,12 +35,13 @@ def rate_shares(
     """The rate of each stream: what it asks for, or less, so that the sum is ``capacity_hz``.
 
     Every stream gets ``fitting_floor_hz``, or what it asks for where that is less. With
-    ``LOWER_RATE`` those that are lowered get one common rate; with ``PRIORITY_FIRST`` a priority
+    ``LOWER_RATE`` (and ``NEWEST``, which comes to the same without anybody's doing) those that are
+    lowered get one common rate; with ``PRIORITY_FIRST`` a priority
     gets something beyond its floors only when all higher ones have all, and shares it as above.
     """
     floor_hz = fitting_floor_hz(demands, capacity_hz, floor_hz)
     floors = {name: min(demand.rate_hz, floor_hz) for name, demand in demands.items()}
-    if policy is OverloadPolicy.LOWER_RATE:
+    if policy is not OverloadPolicy.PRIORITY_FIRST:
         return _with_common_rate(demands, demands.keys(), floors, capacity_hz)
     shares = dict(floors)
     by_priority = sorted(demands, key=lambda name: -demands[name].priority)

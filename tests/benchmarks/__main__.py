@@ -13,6 +13,7 @@ from pathlib import Path
 
 # As the masklet command does: threads that spin while they wait starve the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from rich.console import Console
 

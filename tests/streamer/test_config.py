@@ -84,14 +84,15 @@ BAD_VALUES = {
     ),
     "model.engine.memory_stride=0": "model.engine.memory_stride must be between 1 and 16, got 0",
     "overload.policy=none": (
-        "overload.policy must be one of lower_rate, priority_first, smaller_image, got 'none'"
+        "overload.policy must be one of newest, lower_rate, priority_first, smaller_image, "
+        "got 'none'"
     ),
     "overload.floor_hz=0": "overload.floor_hz must be between 0.01 and 30, got 0",
     "overload.step_ms=0": "overload.step_ms must be between 1 and 10000, got 0",
     "overload.policy=smaller_image": (
         "overload.policy smaller_image is not possible: what a tracker remembers is of one image "
-        "size, which cannot change while it runs; choose lower_rate or priority_first, or start "
-        "with a smaller model.engine.image_size"
+        "size, which cannot change while it runs; choose newest, lower_rate or priority_first, or "
+        "start with a smaller model.engine.image_size"
     ),
     "streams.gate.max_objects=0": "streams.gate.max_objects must be between 1 and 64, got 0",
     "streams.gate.transport=pigeon": (

@@ -139,3 +139,14 @@ def test_windows_hold_what_happened_within_them() -> None:
     assert second == Load(
         2.0, 2.0, {"gate": StreamLoad(5, 0), "file": StreamLoad(2, 0, lossless=True)}
     )
+
+
+def test_newest_tells_of_overload_and_lowers_nobody() -> None:
+    machine = Machine(OverloadPolicy.NEWEST)
+    told = [machine.second(gate=30, yard=30) for _ in range(3)]
+    assert told == [[], ["gate lowered", "yard lowered"], []]
+    assert machine.overload.rates_hz == {}
+    assert sum(machine.tracked.values()) == pytest.approx(40)
+    assert [machine.second(gate=10, yard=10) for _ in range(12)].count(
+        ["gate free", "yard free"]
+    ) == 1
