@@ -36,9 +36,10 @@ class LoadControl:
         clock: Clock,
     ) -> None:
         """Where the policy shapes the load, batches are cut so that a step takes about
-        ``step_s``: results of few streams early are worth more than those of all late. With eight streams at 25 ms a frame, results are
-        100 ms old instead of 200, and as many. On a processor, batches beyond two gain little
-        (nano: 29, 24 and 24 ms of one core a frame with 1, 2 and 4 frames).
+        ``step_s``: results of few streams early are worth more than those of all late. With eight
+        streams at 25 ms a frame, results are 100 ms old instead of 200, and as many. On a
+        processor, batches beyond two gain little (nano: 29, 24 and 24 ms of one core a frame with
+        1, 2 and 4 frames).
         """
         self._scheduler = scheduler
         self._overload = overload
