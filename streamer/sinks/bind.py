@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from pathlib import Path
+
+import zmq
+import zmq.asyncio
 
 from streamer.errors import ConfigError, SecurityError
 from streamer.socket_path import check_socket_path
 
 LONGEST_SOCKET_PATH_BYTES = 107
+IPC_MODE = 0o660
 _TCP = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:;/\s]+):(\d{1,5}|\*)")
 
 
@@ -37,6 +42,28 @@ def check_bind(endpoint: str, encrypted: bool, section: str = "zeromq") -> None:
             f"set {section}.server_key_file=KEYS/server.key_secret and "
             f"{section}.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
         )
+
+
+def bind_socket(socket: zmq.asyncio.Socket, endpoint: str, section: str = "zeromq") -> None:
+    """Bind an endpoint that ``check_bind`` let pass; a local socket is for user and group alone.
+
+    Raises ``ConfigError`` where it is taken or not to be had.
+    """
+    is_ipc = endpoint.startswith("ipc://")
+    # The socket file must not be open to others between its creation and the chmod.
+    previous_umask = os.umask(0o077) if is_ipc else None
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(
+            f"{section}.endpoint {endpoint} cannot be bound: {error.strerror}; stop what "
+            "listens there or choose another endpoint"
+        ) from error
+    finally:
+        if previous_umask is not None:
+            os.umask(previous_umask)
+    if is_ipc:
+        Path(endpoint.removeprefix("ipc://")).chmod(IPC_MODE)
 
 
 def is_ipv6(endpoint: str) -> bool:

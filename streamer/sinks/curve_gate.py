@@ -9,7 +9,8 @@ import zmq
 import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
-from streamer.keys import AllowList, KeyPair
+from streamer.errors import SecurityError
+from streamer.keys import AllowList, KeyPair, load_server_keys
 
 # The socket names its domain and the authenticator answers for it: they must be equal.
 ZAP_DOMAIN = "masklet"
@@ -65,3 +66,24 @@ class CurveGate:
             self._denied = 0
             self._reported_monotonic_s = now_s
         return False
+
+
+def make_gate(
+    context: zmq.asyncio.Context,
+    socket: zmq.asyncio.Socket,
+    server_key_file: str | None,
+    client_keys_directory: str | None,
+    section: str = "zeromq",
+) -> CurveGate:
+    """A gate with the keys of these files; ``section`` is where they are configured.
+
+    Raises ``SecurityError`` where one is missing or cannot be used.
+    """
+    if server_key_file is None or client_keys_directory is None:
+        missing = "server_key_file" if server_key_file is None else "client_keys_directory"
+        raise SecurityError(
+            f"{section}.{missing} is not set: encryption needs {section}.server_key_file and "
+            f"{section}.client_keys_directory; `masklet keys KEYS --client NAME` makes both"
+        )
+    allowed = AllowList(client_keys_directory, section)
+    return CurveGate(context, socket, load_server_keys(server_key_file, section), allowed)

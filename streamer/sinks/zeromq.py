@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import zmq
 import zmq.asyncio
 
 from streamer.config import ZeroMQConfig
-from streamer.errors import ConfigError, SecurityError
 from streamer.keepalive import notice_dead_peers
-from streamer.keys import AllowList, load_server_keys
 from streamer.metrics import Metrics
-from streamer.sinks.bind import check_bind, is_ipv6
-from streamer.sinks.curve_gate import CurveGate
+from streamer.sinks.bind import bind_socket, check_bind, is_ipv6
+from streamer.sinks.curve_gate import CurveGate, make_gate
 from streamer.sinks.stream_record import StreamRecord
 from streamer.sinks.subscriptions import Subscriptions
 from streamer.types import FrameResult, Published, StreamEvent, StreamStatus
@@ -48,7 +44,6 @@ INBOUND_MESSAGE_LIMIT_BYTES = 1024
 REPLAY_INTERVAL_S = 0.05
 # Masks that cover more pixels than this (0.15 ms as rle) are encoded off the event loop.
 INLINE_PIXELS = 250_000
-IPC_MODE = 0o660
 # Bound: the numbers of so many streams are kept, running ones always; policy: of those that ended
 # or were removed the oldest is forgotten, and begins at 0 if it is ever added again.
 RECORDS_KEPT = 1024
@@ -121,9 +116,14 @@ class ZeroMQSink:
         self._socket = self._make_socket(self._context)
         try:
             if encrypted:
-                self._gate = self._make_gate(self._context, self._socket)
+                self._gate = make_gate(
+                    self._context,
+                    self._socket,
+                    config.server_key_file,
+                    config.client_keys_directory,
+                )
                 self._gate.start()
-            self._bind(self._socket)
+            bind_socket(self._socket, config.endpoint)
         except BaseException:
             await self._release()
             raise
@@ -172,36 +172,6 @@ class ZeroMQSink:
         notice_dead_peers(socket)
         socket.setsockopt(zmq.IPV6, int(is_ipv6(self._config.endpoint)))
         return socket
-
-    def _make_gate(self, context: zmq.asyncio.Context, socket: zmq.asyncio.Socket) -> CurveGate:
-        server_key_file = self._config.server_key_file
-        client_keys_directory = self._config.client_keys_directory
-        if server_key_file is None or client_keys_directory is None:
-            missing = "server_key_file" if server_key_file is None else "client_keys_directory"
-            raise SecurityError(
-                f"zeromq.{missing} is not set: encryption needs zeromq.server_key_file and "
-                "zeromq.client_keys_directory; `masklet keys KEYS --client NAME` makes both"
-            )
-        allowed = AllowList(client_keys_directory)
-        return CurveGate(context, socket, load_server_keys(server_key_file), allowed)
-
-    def _bind(self, socket: zmq.asyncio.Socket) -> None:
-        endpoint = self._config.endpoint
-        is_ipc = endpoint.startswith("ipc://")
-        # The socket file must not be open to others between its creation and the chmod.
-        previous_umask = os.umask(0o077) if is_ipc else None
-        try:
-            socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            raise ConfigError(
-                f"zeromq.endpoint {endpoint} cannot be bound: {error.strerror}; stop what "
-                "listens there or choose another endpoint"
-            ) from error
-        finally:
-            if previous_umask is not None:
-                os.umask(previous_umask)
-        if is_ipc:
-            Path(endpoint.removeprefix("ipc://")).chmod(IPC_MODE)
 
     async def _release(self) -> None:
         if self._socket is not None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 import zmq
 import zmq.asyncio
 
-from streamer.errors import ConfigError, ControlError, SecurityError, WireError, WireVersionError
+from streamer.errors import ControlError, WireError, WireVersionError
 from streamer.keepalive import notice_dead_peers
-from streamer.keys import AllowList, load_server_keys
 from streamer.metrics import Metrics
-from streamer.sinks.bind import check_bind, is_ipv6
-from streamer.sinks.curve_gate import CurveGate
+from streamer.sinks.bind import bind_socket, check_bind, is_ipv6
+from streamer.sinks.curve_gate import CurveGate, make_gate
 from streamer.starters.boxes_message import (
     BoxesAnswer,
     BoxesMessage,
@@ -37,7 +34,6 @@ HIGH_WATER_MARK = 64
 # Who sent it, and what a REQ socket puts before its message; proxies add a part each.
 ENVELOPE_PARTS = 8
 LINGER_MS = 200
-IPC_MODE = 0o660
 REPORT_INTERVAL_S = 10.0
 Offer = Callable[[str, FrameMoment, Sequence[Detection]], bool]
 _SECTION = "boxes_in"
@@ -84,9 +80,15 @@ class BoxesIn:
         notice_dead_peers(socket)
         try:
             if encrypted:
-                self._gate = self._make_gate(self._context, socket)
+                self._gate = make_gate(
+                    self._context,
+                    socket,
+                    config.server_key_file,
+                    config.client_keys_directory,
+                    _SECTION,
+                )
                 self._gate.start()
-            self._bind(socket)
+            bind_socket(socket, config.endpoint, _SECTION)
         except BaseException:
             await self.close()
             raise
@@ -148,36 +150,6 @@ class BoxesIn:
             )
             self._refused = 0
         return BoxesAnswer(accepted=False, request_id=request_id, reason=reason, detail=detail)
-
-    def _make_gate(self, context: zmq.asyncio.Context, socket: zmq.asyncio.Socket) -> CurveGate:
-        server_key_file = self._config.server_key_file
-        client_keys_directory = self._config.client_keys_directory
-        if server_key_file is None or client_keys_directory is None:
-            missing = "server_key_file" if server_key_file is None else "client_keys_directory"
-            raise SecurityError(
-                f"{_SECTION}.{missing} is not set: encryption needs {_SECTION}.server_key_file and "
-                f"{_SECTION}.client_keys_directory; `masklet keys KEYS --client NAME` makes both"
-            )
-        allowed = AllowList(client_keys_directory, _SECTION)
-        return CurveGate(context, socket, load_server_keys(server_key_file, _SECTION), allowed)
-
-    def _bind(self, socket: zmq.asyncio.Socket) -> None:
-        endpoint = self._config.endpoint
-        is_ipc = endpoint.startswith("ipc://")
-        # The socket file must not be open to others between its creation and the chmod.
-        previous_umask = os.umask(0o077) if is_ipc else None
-        try:
-            socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            raise ConfigError(
-                f"{_SECTION}.endpoint {endpoint} cannot be bound: {error.strerror}; stop what "
-                "listens there or choose another endpoint"
-            ) from error
-        finally:
-            if previous_umask is not None:
-                os.umask(previous_umask)
-        if is_ipc:
-            Path(endpoint.removeprefix("ipc://")).chmod(IPC_MODE)
 
 
 def _moment(message: BoxesMessage) -> FrameMoment:
