@@ -43,7 +43,7 @@ class MaskSmoother:
     ) -> Tensor:
         """The logits to show; those of ``anew``, of new objects and of absent ones as they are."""
         past = [None if each in anew else self._shown.get(each) for each in object_ids]
-        if self.past_share == 0 or all(each is None for each in past):
+        if all(each is None for each in past):
             return logits_n1hw
         now = logits_n1hw.clamp(-STRONGEST_LOGIT, STRONGEST_LOGIT)
         before = torch.stack(
@@ -61,6 +61,8 @@ class MaskSmoother:
 
     def replace(self, object_ids: Sequence[int], shown_n1hw: Tensor) -> None:
         """This was shown of some objects of the same frame instead; the others stay."""
+        if self.past_share == 0:
+            return  # nothing will lean on it
         strong = shown_n1hw.clamp(-STRONGEST_LOGIT, STRONGEST_LOGIT)
         kept = torch.where(_absent(shown_n1hw), shown_n1hw, strong)
         self._shown |= zip(object_ids, kept.unbind(), strict=True)

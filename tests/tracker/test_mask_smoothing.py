@@ -131,3 +131,13 @@ def test_object_that_takes_the_id_of_a_removed_one_is_shown_as_it_is() -> None:
         session.import_object(1, memory)
     ours, theirs = (shown_next(tracker, each, 1) for each in (smooth, plain))
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_smoother_that_is_off_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    smoother = MaskSmoother(0.0)
+    logits = torch.ones(1, 1, 4, 4)
+    with monkeypatch.context() as patched:
+        patched.setattr("tracker.mask_smoothing._absent", None)  # what keeping begins with
+        smoother.keep([1], logits)
+    shown = -logits
+    assert smoother.blend([1], shown, ()) is shown
