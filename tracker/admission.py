@@ -23,9 +23,11 @@ def admit(
     sessions: Collection[Session],
     bank: MemoryBank,
     image_size: int,
+    image_sizes: Collection[int],
 ) -> list[dict[int, PreparedPrompt]]:
     """Check a step against the tracker's open sessions and free slots -> prompts by object.
 
+    ``image_sizes``: what images may be prepared for, ``image_size`` what they are tracked at.
     Raises PromptError, CapacityError, SessionError, or ValueError for an array that is no image.
     """
     if len({id(session) for session, _, _ in batch}) < len(batch):
@@ -33,7 +35,7 @@ def admit(
     prepared: list[dict[int, PreparedPrompt]] = []
     for session, image, prompts in batch:
         ensure_own(session, sessions)
-        height, width = size_of(image, image_size)
+        height, width = size_of(image, image_sizes)
         prepared.append(admit_prompts(session, prompts, height, width, image_size))
     ensure_free(
         sum(
@@ -45,13 +47,14 @@ def admit(
     return prepared
 
 
-def size_of(image: ImageArray | PreparedImage, image_size: int) -> tuple[int, int]:
+def size_of(image: ImageArray | PreparedImage, image_sizes: Collection[int]) -> tuple[int, int]:
     """Height and width of the source. Raises ValueError for what is no image of this tracker."""
     if isinstance(image, PreparedImage):
-        if image.pixels_13SS.shape[2] != image_size:
+        if image.pixels_13SS.shape[2] not in image_sizes:
+            sizes = " or ".join(map(str, image_sizes))
             raise ValueError(
                 f"the image was prepared for a network of {image.pixels_13SS.shape[2]} pixels, "
-                f"this one takes {image_size}; prepare it with this tracker"
+                f"this one takes {sizes}; prepare it with this tracker"
             )
         return image.height, image.width
     ensure_image(image)

@@ -48,7 +48,6 @@ class FrameStep:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.image_size = engine.model.config.image_size
         self.calibration: ScoreCalibration | None = None
         self._engine = engine
         self._bank = bank
@@ -57,6 +56,11 @@ class FrameStep:
         self._dtype = dtype
         self._device = device
         self._decider = RowDecider(engine, bank, policy, device)
+
+    @property
+    def image_size(self) -> int:
+        """The side of the images that are encoded now."""
+        return self._engine.image_size
 
     def autocast(self) -> torch.autocast:
         """Where the network is called: in the dtype computed in."""

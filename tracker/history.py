@@ -146,6 +146,13 @@ class FrameHistory:
         return indexes if held is None or held.index in indexes else (held.index, *indexes)
 
     @property
+    def frames(self) -> tuple[TrackedFrame, ...]:
+        """Every frame that is kept, oldest first, with the held one."""
+        held = self._held
+        apart = () if held is None or held in self._frames else (held,)
+        return (*apart, *self._frames)
+
+    @property
     def oldest_index(self) -> int | None:
         """The oldest frame, the held one left out; None before the first frame."""
         return self._frames[0].index if self._frames else None
@@ -224,7 +231,7 @@ class FrameHistory:
         self._sizes = deque(frame.bytes for frame in self._frames)
         self._bytes = sum(self._sizes)
         self._reduced = 0
-        for frame in (*self._frames, *(() if self._held is None else (self._held,))):
+        for frame in self.frames:
             if frame is not self._frames[-1]:
                 frame.tracks = {}
         self._shrink()

@@ -11,6 +11,7 @@ C hidden width, c memory width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ from tracker.config import ModelConfig
 from tracker.engine.memory_shapes import MemoryShape, MemoryShapes
 from tracker.errors import CapacityError
 from tracker.host_arrays import on_device
-from tracker.memory_places import IntArray, Places, Recollection
+from tracker.memory_grids import MemoryGrids
+from tracker.memory_places import ConditioningMemories, IntArray, Places, Recollection
 
 EMPTY = -(1 << 62)  # a frame number that no session reaches, and no age overflows with
 
@@ -35,20 +37,13 @@ LARGEST_POINTER_AGE = 256
 
 @dataclass(frozen=True, slots=True)
 class SlotCopy:
-    """One slot as it was: which frames lay where, and what they left."""
+    """One slot as it was: which frames lay where, what they left, and on which grid."""
 
     spatial_frame_F: IntArray
     pointer_frame_P: IntArray
     spatial_FLc: Tensor
     pointer_PC: Tensor
-
-
-class ConditioningMemories(NamedTuple):
-    """The frames somebody pointed at, ``frame_F``, and what they left; on the host."""
-
-    frame_F: IntArray
-    spatial_FLc: npt.NDArray[np.float32]
-    pointer_FC: npt.NDArray[np.float32]
+    made_on_F: npt.NDArray[np.int8]
 
 
 class MemoryBank:
@@ -58,8 +53,8 @@ class MemoryBank:
     than the window of 6, so that a frame just tracked can be corrected without losing the oldest;
     of an earlier frame that is corrected, those are missing that were overwritten meanwhile)
     and ``max_conditioning_memories`` + ``max_object_pointers`` pointers. At 1024² in bfloat16
-    that is 5.5 MiB. Policy: a recent memory is overwritten when its frame leaves the window; a
-    full set of conditioning memories loses its oldest but the first.
+    that is 5.5 MiB; smaller image sizes add to it. Policy: a recent memory is overwritten when its
+    frame leaves the window; a full set of conditioning memories loses its oldest but the first.
     """
 
     def __init__(
@@ -72,12 +67,11 @@ class MemoryBank:
         self._conditioning = config.max_conditioning_memories
         self._ring = self._window + 1
         self._pointer_ring = self._pointer_window + 1
-        tokens = config.grid_size**2
         dtype: torch.dtype = getattr(torch, config.memory_dtype)
         frames = self._conditioning + more_memories + self._ring
         pointers = self._conditioning + self._pointer_ring
-        self._spatial_KFLc = torch.zeros(
-            capacity, frames, tokens, config.memory_dim, dtype=dtype, device=device
+        self._grids = MemoryGrids(
+            capacity, frames, config.memory_dim, config.grid_size, dtype, device
         )
         self._pointer_KPC = torch.zeros(capacity, pointers, config.hidden_dim, device=device)
         self._spatial_frame = np.full((capacity, frames), EMPTY, dtype=np.int64)
@@ -87,7 +81,7 @@ class MemoryBank:
     @property
     def bytes(self) -> int:
         """Device memory held, whether in use or not."""
-        return self._spatial_KFLc.nbytes + self._pointer_KPC.nbytes
+        return self._grids.bytes + self._pointer_KPC.nbytes
 
     @property
     def shapes(self) -> MemoryShapes:
@@ -99,6 +93,17 @@ class MemoryBank:
     def free_slots(self) -> int:
         """Objects that still fit."""
         return len(self._free)
+
+    def add_image_sizes(self, image_sizes: Sequence[int]) -> None:
+        """Make room on the grids of these sizes too."""
+        for image_size in image_sizes:
+            self._grids.add(image_size // 16)
+
+    def use_image_size(self, image_size: int) -> None:
+        """Hold memories on the grid of another image size, one of those that were added."""
+        filled_KF = self._spatial_frame != EMPTY
+        filled_KF[self._free] = False
+        self._grids.use(image_size // 16, filled_KF)
 
     def allocate(self) -> int:
         """Take an empty slot. Raises CapacityError when there is none."""
@@ -139,34 +144,37 @@ class MemoryBank:
         return SlotCopy(
             self._spatial_frame[slot].copy(),
             self._pointer_frame[slot].copy(),
-            self._spatial_KFLc[slot].clone(),
+            self._grids.in_use[slot].clone(),
             self._pointer_KPC[slot].clone(),
+            self._grids.made_on(slot),
         )
 
     def restore(self, slot: int, copy: SlotCopy) -> None:
         """Let a slot hold again what it held when it was copied."""
-        self._spatial_KFLc[slot] = copy.spatial_FLc
+        self._grids.in_use[slot] = copy.spatial_FLc
         self._pointer_KPC[slot] = copy.pointer_PC
+        self._grids.made_again(slot, copy.made_on_F)
         self._spatial_frame[slot] = copy.spatial_frame_F
         self._pointer_frame[slot] = copy.pointer_frame_P
 
     def conditioning(self, slot: int) -> ConditioningMemories:
-        """The conditioning memories of a slot, oldest first, on the host."""
+        """The conditioning memories of a slot, oldest first, on the host.
+
+        They are of the largest image size, whichever is in use.
+        """
         frames = self._spatial_frame[slot, : self._conditioning]
         column_F = np.argsort(frames, kind="stable")[np.count_nonzero(frames == EMPTY) :]
         column = self._tensor(column_F)
         return ConditioningMemories(
             frames[column_F],
-            self._spatial_KFLc[slot, column].float().cpu().numpy(),
+            self._grids.taken_out(slot, column_F).float().cpu().numpy(),
             self._pointer_KPC[slot, column].cpu().numpy(),
         )
 
     def condition(self, slot: int, memories: ConditioningMemories) -> None:
-        """Let an empty slot begin with conditioning memories, of this bank's sizes."""
+        """Let an empty slot begin with conditioning memories, of this bank's largest size."""
         count = len(memories.frame_F)
-        self._spatial_KFLc[slot, :count] = self._tensor(memories.spatial_FLc).to(
-            self._spatial_KFLc.dtype
-        )
+        self._grids.take_in(slot, self._tensor(memories.spatial_FLc))
         self._pointer_KPC[slot, :count] = self._tensor(memories.pointer_FC)
         self._spatial_frame[slot, :count] = memories.frame_F
         self._pointer_frame[slot, :count] = memories.frame_F
@@ -189,7 +197,7 @@ class MemoryBank:
         """
         if not 1 <= count <= self._conditioning:
             raise ValueError(f"an object has 1 to {self._conditioning} of them, not {count}")
-        return (count, *self._spatial_KFLc.shape[2:]), (count, self._pointer_KPC.shape[2])
+        return (count, *self._grids.memory_shape), (count, self._pointer_KPC.shape[2])
 
     def read(self, slot_N: IntArray, frame_N: IntArray) -> Recollection:
         """Recall what lies before ``frame_N``: every conditioning memory and both windows."""
@@ -233,7 +241,7 @@ class MemoryBank:
         slot = self._tensor(places.slot_N)[:, None]
         valid_NF, pointer_valid_NP = places.valid_NF, places.pointer_valid_NP
         return Recollection(
-            self._spatial_KFLc[slot, self._tensor(places.column_NF)],
+            self._grids.in_use[slot, self._tensor(places.column_NF)],
             self._tensor(places.temporal_NF),
             self._pointer_KPC[slot, self._tensor(places.pointer_column_NP)],
             self._tensor(places.age_NP),
@@ -257,14 +265,15 @@ class MemoryBank:
             column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
             spatial_column[row] = pointer_column[row] = column
         slot = self._tensor(slot_N)
-        self._spatial_KFLc[slot, self._tensor(spatial_column)] = spatial_NLc.to(
-            self._spatial_KFLc.dtype
+        self._grids.in_use[slot, self._tensor(spatial_column)] = spatial_NLc.to(
+            self._grids.in_use.dtype
         )
         self._pointer_KPC[slot, self._tensor(pointer_column)] = pointer_NC.float()
         # The host learns of it last: the device may have had no memory left for the copies.
         # A frame is remembered once: as a conditioning frame it leaves the windows.
         self._spatial_frame[slot_N, recent_column] = EMPTY
         self._pointer_frame[slot_N, recent_pointer_column] = EMPTY
+        self._grids.wrote(slot_N, spatial_column)
         self._spatial_frame[slot_N, spatial_column] = frame_N
         self._pointer_frame[slot_N, pointer_column] = frame_N
 

@@ -61,6 +61,14 @@ class Places(NamedTuple):
         )
 
 
+class ConditioningMemories(NamedTuple):
+    """The frames somebody pointed at, ``frame_F``, and what they left; on the host."""
+
+    frame_F: IntArray
+    spatial_FLc: npt.NDArray[np.float32]
+    pointer_FC: npt.NDArray[np.float32]
+
+
 class Recollection(NamedTuple):
     """What N objects remember at their frame, padded to the longest of them.
 

@@ -17,7 +17,7 @@ from tracker.engine.engine import Engine
 from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device, sent
 from tracker.memory_bank import MemoryBank
-from tracker.model import DecoderOutput, ImageFeatures
+from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.policy.robust import Outlook, RobustPolicy
 from tracker.prompts import PreparedPrompt
 from tracker.session import Session
@@ -60,7 +60,6 @@ class RowDecider:
     ) -> None:
         self._engine = engine
         self._policy = policy
-        self._model = engine.model
         self._bank = bank
         self._device = device
 
@@ -88,6 +87,11 @@ class RowDecider:
         order = np.argsort(np.concatenate(list(groups.values())))
         order_N = on_device(order, self._device)
         return Decision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
+
+    @property
+    def _model(self) -> Sam2:
+        """The network for the image size in use."""
+        return self._engine.model
 
     def _kind(self, row: Row) -> tuple[str, int]:
         """Rows of one kind and point count go through the decoder together.

@@ -9,7 +9,8 @@ import numpy as np
 from tracker.errors import CapacityError, ObjectMemoryError, SessionError
 from tracker.history import FrameHistory, TrackedFrame
 from tracker.mask_smoothing import MaskSmoother
-from tracker.memory_bank import ConditioningMemories, MemoryBank
+from tracker.memory_bank import MemoryBank
+from tracker.memory_places import ConditioningMemories
 from tracker.model import ImageFeatures
 from tracker.object_memory import ModelIdentity, ObjectMemory
 from tracker.types import StepFacts
@@ -76,6 +77,11 @@ class Session:
     def last_frame(self) -> TrackedFrame | None:
         """The frame just tracked."""
         return self._history.newest
+
+    @property
+    def kept_frames(self) -> tuple[TrackedFrame, ...]:
+        """Every frame of the history, oldest first, with the one that is held."""
+        return self._history.frames
 
     @property
     def last_step(self) -> StepFacts:

@@ -34,6 +34,7 @@ from tracker.object_memory import ModelIdentity
 from tracker.options import TrackerOptions
 from tracker.policy.robust import RobustPolicy
 from tracker.policy.robust_bank import RobustBank
+from tracker.resizing import Resizer
 from tracker.session import Session
 from tracker.types import Prompt, Track
 from tracker.undoing import added
@@ -53,10 +54,9 @@ class Tracker:
         dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
         if (image_size := self.options.engine.image_size) is not None:
             model.resize(image_size, self.options.engine.positions == "stretched")
-        self.config: ModelConfig = model.config
         self._identity = ModelIdentity(model.config.name, fingerprint(model))
-        self._model = model.to(device).eval().requires_grad_(requires_grad=False)
-        store_as_computed(self._model, dtype, device)
+        model = model.to(device).eval().requires_grad_(requires_grad=False)
+        store_as_computed(model, dtype, device)
         model.fix_constants()
         self._policy: RobustPolicy | None = None
         if self.options.memory_policy == "robust":
@@ -66,12 +66,14 @@ class Tracker:
             self._bank: MemoryBank = bank
         else:
             self._bank = MemoryBank(model.config, self.options.max_objects, device)
-        self._engine = Engine(self._model, self.options.engine, self._bank.shapes, device)
+        self._engine = Engine(model, self.options.engine, self._bank.shapes, device)
+        self._bank.add_image_sizes(self._engine.image_sizes[1:])
         self._frame_step = FrameStep(
             self._engine, self._bank, self._policy, self.options, dtype, device
         )
         self._sessions: set[Session] = set()
         self._corrector = Corrector(self._frame_step, self._bank, self._sessions)
+        self._resizer = Resizer(self._engine, self._bank, self._sessions)
 
     @classmethod
     def from_checkpoint(
@@ -105,6 +107,16 @@ class Tracker:
             torch.manual_seed(seed)
             model = Sam2(PRESETS[config] if isinstance(config, str) else config)
         return cls(model, resolve_device(device), options)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the network as it is run now: at the image size in use."""
+        return self._engine.model.config
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """What ``set_image_size`` may be given, largest first (``EngineOptions``)."""
+        return self._engine.image_sizes
 
     @property
     def identity(self) -> ModelIdentity:
@@ -181,14 +193,30 @@ class Tracker:
 
         ``progress`` is told the steps done and the steps in all.
         """
-        calls = self._engine.calls_to_warm(self._bank)
-        warm_up(self, [partial(self._call, call) for call in calls], progress)
+        calls = [partial(self._call, call) for call in self._engine.calls_to_warm(self._bank)]
+        warm_up(self, calls, self._resizer.at, progress)
         self._engine.is_warm()
 
     @property
     def engine_counts(self) -> CallCounts:
         """Which shapes were called and which graphs captured, before and after the warm-up."""
         return self._engine.counts
+
+    @torch.inference_mode()
+    def set_image_size(self, image_size: int) -> None:
+        """Track at another size from the next step on, one of ``image_sizes``; objects go on.
+
+        A smaller one is faster, and less exact (``tests/benchmarks/PERFORMANCE.md``). What is
+        remembered is resampled from the size it was made at: back at the size before, what was
+        remembered there is as it was. Images prepared for another of the sizes are still taken.
+        Raises ValueError for a size that is none of these; whatever is raised changes nothing.
+        """
+        if image_size not in self.image_sizes:
+            raise ValueError(
+                f"image_size must be one of {', '.join(map(str, self.image_sizes))}, "
+                f"got {image_size}; EngineOptions.smaller_image_sizes names others"
+            )
+        self._resizer.resize(image_size)
 
     @torch.inference_mode()
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
@@ -200,7 +228,9 @@ class Tracker:
         or, for an array that is no image, ValueError before anything is changed; whatever else is
         raised changes nothing either, and the frame may be given again.
         """
-        prepared = admit(batch, self._sessions, self._bank, self.config.image_size)
+        prepared = admit(
+            batch, self._sessions, self._bank, self.config.image_size, self.image_sizes
+        )
         frames = [
             TrackedFrame.of(session.frames_seen, session.now, image) for session, image, _ in batch
         ]
@@ -288,4 +318,4 @@ class Tracker:
 
     def model(self) -> Sam2:
         """The network, for evaluation and tests; its parameters are frozen."""
-        return self._model
+        return self._engine.model

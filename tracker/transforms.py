@@ -33,11 +33,24 @@ def pixels_of(
     images: Sequence[npt.NDArray[np.uint8] | PreparedImage], size: int, device: torch.device
 ) -> Tensor:
     """RGB uint8 (H, W, 3), each of any size, or prepared -> resized uint8 (B, 3, S, S)."""
-    ready = [
-        image if isinstance(image, PreparedImage) else prepare_image(image, size, device)
-        for image in images
-    ]
-    return torch.cat([image.pixels_13SS for image in ready])
+    return torch.cat(
+        [
+            pixels_at(image.pixels_13SS, size)
+            if isinstance(image, PreparedImage)
+            else prepare_image(image, size, device).pixels_13SS
+            for image in images
+        ]
+    )
+
+
+def pixels_at(pixels_13SS: Tensor, size: int) -> Tensor:
+    """What was prepared for a network of another size; as it is where that is the same."""
+    if pixels_13SS.shape[2] == size:
+        return pixels_13SS
+    if pixels_13SS.device.type == "cpu":  # elsewhere there is no kernel for bytes
+        return F.interpolate(pixels_13SS, (size, size), mode="bicubic", antialias=True)
+    resized = F.interpolate(pixels_13SS.float(), (size, size), mode="bicubic", antialias=True)
+    return (resized + 0.5).clamp_(0, 255).to(torch.uint8)
 
 
 def normalised(pixels_B3SS: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def test_prompted_frame_is_remembered_with_its_holes_filled() -> None:
     def memory(prompt: Prompt) -> torch.Tensor:
         tracker, _ = overlapping(TrackerOptions(max_objects=1, fill_hole_area=4))
         step(tracker, tracker.open_session(), little_picture(0), prompt)
-        return tracker._bank._spatial_KFLc
+        return tracker._bank._grids.in_use
 
     whole = np.ones((64, 64), np.bool_)
     with_hole = whole.copy()

@@ -18,6 +18,7 @@ from torch import Tensor
 from tracker.decoding import decode
 from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
+from tracker.engine.image_sizes import at_size, sizes_of
 from tracker.engine.kernel_cache import keep_kernels
 from tracker.engine.memory_shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.engine.options import EngineOptions
@@ -33,7 +34,10 @@ from tracker.transforms import normalised
 
 
 class Engine:
-    """Runs a network. Made by the tracker; called from its thread, under its autocast."""
+    """Runs a network. Made by the tracker; called from its thread, under its autocast.
+
+    ``model`` is the network for the image size in use; ``image_sizes``, those that can be.
+    """
 
     def __init__(
         self,
@@ -56,7 +60,22 @@ class Engine:
         self._shapes = shapes.thinned(options.memory_stride, self._window)
         pool_keys(model.memory_attention, options.pooled_keys)
         graphs = self._fixed and device.type == "cuda" and options.graphs == "auto"
-        self._calls = GraphCalls(device, options.most_graphs) if graphs else Calls()
+        self.image_sizes = sizes_of(options, model.config.image_size)
+        self._models = {model.config.image_size: model} | {
+            size: at_size(model, size, options.positions == "stretched")
+            for size in self.image_sizes[1:]
+        }
+        most_graphs = options.most_graphs * len(self.image_sizes)
+        self._calls = GraphCalls(device, most_graphs) if graphs else Calls()
+
+    @property
+    def image_size(self) -> int:
+        """The side of the images that are encoded now."""
+        return self.model.config.image_size
+
+    def use_image_size(self, image_size: int) -> None:
+        """Encode images of this size from here on, one of ``image_sizes``."""
+        self.model = self._models[image_size]
 
     @property
     def counts(self) -> CallCounts:
@@ -119,8 +138,9 @@ class Engine:
         return memory_NcHW
 
     def calls_to_warm(self, bank: MemoryBank) -> Sequence[Callable[[], object]]:
-        """What there is to call once, so that no shape is new in service; largest first.
+        """What there is to call once at every image size, so that no shape is new in service.
 
+        Largest first.
         Every stream has at least an object, so that there are no more images than objects.
         Before that, on a CUDA device, the attention kernels are measured.
         """
@@ -241,14 +261,14 @@ class Engine:
         )
 
     def _warm_images(self, size: int) -> None:
-        side = self.model.config.image_size
+        side = self.image_size
         blank = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=self._device)
         features = self.encode_image(blank)
         self._per_image("begin_attention", self.model.begin_attention, features.stride16_BCHW)
         self._per_image("begin_memory", self._begin_memory, features.stride16_BCHW)
 
     def _warm_objects(self, size: int) -> None:
-        side = self.model.config.image_size
+        side = self.image_size
         features = self.encode_image(
             torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self._device)
         )
@@ -260,7 +280,7 @@ class Engine:
         self.encode_memory(features.stride16_BCHW, mask, visible, image_N)
 
     def _warm_attention(self, bank: MemoryBank, shape: MemoryShape, size: int) -> None:
-        side = self.model.config.image_size
+        side = self.image_size
         features = self.encode_image(
             torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self._device)
         )

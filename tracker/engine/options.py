@@ -19,13 +19,15 @@ class EngineOptions:
     ``fixed_shapes``: objects and images are padded to a few counts, so that every shape is known
     at the start ("auto": on a CUDA device; on a processor it only costs work). ``graphs``: with
     fixed shapes, a CUDA device replays captured graphs. ``row_sizes`` and ``image_sizes`` are the
-    counts; more are divided into pieces. ``most_graphs`` bounds the graphs that are kept; the one
-    that was used longest ago goes. ``attention``: which kernel looks at the memory; "auto"
-    measures them when the tracker is warmed up on a CUDA device. ``kernel_cache``: the folder in
-    which compiled kernels are kept between starts, up to ``kernel_cache_bytes``; None leaves them
-    where PyTorch and Triton put them.
+    counts; more are divided into pieces. ``most_graphs`` bounds the graphs that are kept, for each
+    image size; the one that was used longest ago goes. ``attention``: which kernel looks at the
+    memory; "auto" measures them when the tracker is warmed up on a CUDA device. ``kernel_cache``:
+    the folder in which compiled kernels are kept between starts, up to ``kernel_cache_bytes``;
+    None leaves them where PyTorch and Triton put them.
 
     ``image_size``: smaller than the network was trained with, a multiple of 32; None as trained.
+    ``smaller_image_sizes``: what ``Tracker.set_image_size`` may be given besides, descending;
+    "auto": three quarters and half of it. The memory bank is made for all of them.
     ``positions``: how RoPE counts on the smaller grid, see ``Sam2.resize``. ``pooled_keys``: of
     the memory, 2×2 cells go as one, see ``model.pooling``. ``memory_stride``: of the recent
     spatial memories only every such one is looked at, the newest among them. ``fp8``: trunk and
@@ -41,6 +43,7 @@ class EngineOptions:
     kernel_cache: str | None = None
     kernel_cache_bytes: int = 1 << 30
     image_size: int | None = None
+    smaller_image_sizes: tuple[int, ...] | Literal["auto"] = ()
     positions: Literal["stretched", "regenerated"] = "stretched"
     pooled_keys: bool = False
     memory_stride: int = 1
@@ -70,6 +73,12 @@ class EngineOptions:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         if self.image_size is not None and (self.image_size < 32 or self.image_size % 32):
             raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
+        if self.smaller_image_sizes != "auto":
+            smaller = list(self.smaller_image_sizes)
+            if any(size < 32 or size % 32 for size in smaller):
+                raise ValueError(f"smaller_image_sizes must be multiples of 32, got {smaller}")
+            if smaller != sorted(set(smaller), reverse=True):
+                raise ValueError(f"smaller_image_sizes must descend, got {smaller}")
 
     def fixes_shapes(self, device_type: str) -> bool:
         """Whether rows and images are padded on a device."""

@@ -6,6 +6,7 @@ The first call of everything is slow: libraries load, kernels are chosen, tables
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -24,19 +25,27 @@ _FRAMES = 3
 
 
 def warm_up(
-    tracker: Tracker, calls: Sequence[Callable[[], object]], progress: Progress | None = None
+    tracker: Tracker,
+    calls: Sequence[Callable[[], object]],
+    at_image_size: Callable[[int], AbstractContextManager[None]],
+    progress: Progress | None = None,
 ) -> None:
     """Make these calls, those of fixed shapes; then follow an object through a few grey frames.
 
+    All of it at each of the tracker's image sizes, with ``at_image_size``.
     Nothing that is tracked is touched: the frames have a session of their own, which is closed
     again; without a free slot they are left out.
     """
     frames = _FRAMES if tracker.free_slots else 0
-    total = len(calls) + frames
-    for done, call in enumerate(chain(calls, _steps(tracker, frames)), start=1):
-        call()
-        if progress is not None:
-            progress(done, total)
+    total = len(tracker.image_sizes) * (len(calls) + frames)
+    done = 0
+    for image_size in tracker.image_sizes:
+        with at_image_size(image_size):
+            for call in chain(calls, _steps(tracker, frames)):
+                call()
+                done += 1
+                if progress is not None:
+                    progress(done, total)
 
 
 def _steps(tracker: Tracker, frames: int) -> Iterator[Callable[[], object]]:

@@ -115,6 +115,7 @@ class RobustBank(MemoryBank):
             base.pointer_frame_P,
             base.spatial_FLc,
             base.pointer_PC,
+            base.made_on_F,
             self._kept[slot].copy(),
             self.facts_K[slot].copy(),
             self.motion_K45[slot].clone(),
@@ -233,11 +234,13 @@ class RobustBank(MemoryBank):
         anchor_column = self._anchor_column(slot_N, frame_N)
         anchor = selection.anchor_N & ~selection.conditioning_N
         for rows, column in ((recent, spatial_column), (anchor, anchor_column)):
-            self._put(self._spatial_KFLc, slot_N, column, rows, spatial_NLc)
+            self._put(self._grids.in_use, slot_N, column, rows, spatial_NLc)
         self._put(self._pointer_KPC, slot_N, pointer_column, pointed, pointer_NC)
         self.motion_K45[self._tensor(slot_N)] = motion_N45
         # The host learns of it last: the device may have had no memory left for the copies.
         self._drop(slot_N, frame_N, selection.conditioning_N)
+        self._grids.wrote(slot_N[recent], spatial_column[recent])
+        self._grids.wrote(slot_N[anchor], anchor_column[anchor])
         self._spatial_frame[slot_N[recent], spatial_column[recent]] = frame_N[recent]
         self._spatial_frame[slot_N[anchor], anchor_column[anchor]] = frame_N[anchor]
         self._pointer_frame[slot_N[pointed], pointer_column[pointed]] = frame_N[pointed]

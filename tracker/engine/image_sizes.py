@@ -1,0 +1,48 @@
+"""One network for images of several sizes: shared weights, and tables of each size's own."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor
+
+from tracker.engine.options import EngineOptions
+from tracker.model import Sam2
+
+_SMALLEST = 64
+
+
+def sizes_of(options: EngineOptions, image_size: int) -> tuple[int, ...]:
+    """The sizes a tracker can be set to, largest first; the first is the one it begins with.
+
+    Raises ValueError for a smaller size that is not smaller.
+    """
+    if options.smaller_image_sizes == "auto":
+        smaller = tuple(
+            size for part in (0.75, 0.5) if (size := _valid(part * image_size)) >= _SMALLEST
+        )
+        return (image_size, *(size for size in dict.fromkeys(smaller) if size < image_size))
+    for size in options.smaller_image_sizes:
+        if size >= image_size:
+            raise ValueError(
+                f"smaller_image_sizes must be below the image size {image_size}, got {size}"
+            )
+    return (image_size, *options.smaller_image_sizes)
+
+
+def at_size(model: Sam2, image_size: int, stretched: bool) -> Sam2:
+    """The same network for images of another size, see ``Sam2.resize``; it holds no weights.
+
+    Every tensor that there is now is shared; what depends on the size is made anew.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    for module in model.modules():
+        tensors += [each for each in vars(module).values() if isinstance(each, Tensor)]
+    other = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    other.resize(image_size, stretched)
+    other.fix_constants()
+    return other
+
+
+def _valid(side: float) -> int:
+    return int(side) // 32 * 32
