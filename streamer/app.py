@@ -215,7 +215,9 @@ class App:
             config.control.endpoint, self.streams, self.objects, self.request_stop
         )
         self._boxes_in = (
-            BoxesIn(config.boxes_in, self.starters.offer, metrics)
+            BoxesIn(
+                config.boxes_in, self.starters.offer, self.starters.streams_taking_boxes, metrics
+            )
             if config.boxes_in.enabled
             else None
         )

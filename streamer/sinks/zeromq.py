@@ -16,13 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import zmq
-import zmq.asyncio
 
 from streamer.config import ZeroMQConfig
-from streamer.keepalive import notice_dead_peers
 from streamer.metrics import Metrics
-from streamer.sinks.bind import bind_socket, check_bind, is_ipv6
-from streamer.sinks.curve_gate import CurveGate, make_gate
+from streamer.sinks.bound_socket import BoundSocket
 from streamer.sinks.stream_record import StreamRecord
 from streamer.sinks.subscriptions import Subscriptions
 from streamer.types import FrameResult, Published, StreamEvent, StreamStatus
@@ -39,6 +36,9 @@ from streamer.wire import (
 
 # Peers send subscriptions only; a topic is short.
 INBOUND_MESSAGE_LIMIT_BYTES = 1024
+# Of one connection, as long as it lasts: some 300,000 subscriptions. XPUB does not tell whose
+# message it hands over.
+INBOUND_LIMIT_BYTES = 1 << 24
 # Consumers that subscribe within this time are answered together: nobody can have everyone's
 # last messages sent again and again.
 REPLAY_INTERVAL_S = 0.05
@@ -85,18 +85,14 @@ class ZeroMQSink:
         self._joined: set[bytes] = set()
         self._someone_joined = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._context: zmq.asyncio.Context | None = None
-        self._socket: zmq.asyncio.Socket | None = None
-        self._gate: CurveGate | None = None
+        self._bound: BoundSocket | None = None
         # One thread: a sink publishes one item at a time.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="masklet-zeromq-encode")
 
     @property
     def endpoint(self) -> str:
         """Where the socket is bound; what was configured while it is not."""
-        if self._socket is None:
-            return self._config.endpoint
-        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        return self._config.endpoint if self._bound is None else self._bound.endpoint
 
     @property
     def subscriptions(self) -> int:
@@ -109,25 +105,11 @@ class ZeroMQSink:
         Raises ``SecurityError`` for an endpoint or keys that are refused and ``ConfigError``
         for an endpoint that cannot be bound.
         """
-        config = self._config
-        encrypted = config.server_key_file is not None or config.client_keys_directory is not None
-        check_bind(config.endpoint, encrypted)
-        self._context = zmq.asyncio.Context()
-        self._socket = self._make_socket(self._context)
-        try:
-            if encrypted:
-                self._gate = make_gate(
-                    self._context,
-                    self._socket,
-                    config.server_key_file,
-                    config.client_keys_directory,
-                )
-                self._gate.start()
-            bind_socket(self._socket, config.endpoint)
-        except BaseException:
-            await self._release()
-            raise
+        bound = self._make_socket()
+        await bound.bind()
+        self._bound = bound
         self._tasks = [
+            asyncio.create_task(bound.unfinished.watch(), name="zeromq-watch"),
             asyncio.create_task(self._watch_subscriptions(), name="zeromq-subscriptions"),
             asyncio.create_task(self._replay_to_joiners(), name="zeromq-replay"),
             asyncio.create_task(self._beat(), name="zeromq-heartbeat"),
@@ -135,8 +117,7 @@ class ZeroMQSink:
         ]
         for task in self._tasks:
             task.add_done_callback(_report_failure)
-        suffix = " (CURVE, keys of the allow-list only)" if encrypted else ""
-        _log.info("results are published on %s%s", self.endpoint, suffix)
+        _log.info("results are published on %s", bound.described)
 
     def wants(self, item: Published) -> bool:  # noqa: ARG002 - the protocol's signature
         """True: everything is numbered and remembered; ``publish`` decides what is encoded."""
@@ -153,42 +134,37 @@ class ZeroMQSink:
 
     async def close(self) -> None:
         """Say ``stopping``, drain for at most ``linger_ms``, release everything."""
-        if self._socket is None:
+        if self._bound is None:
             return
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._send_heartbeat(stopping=True)
-        await self._release()
-
-    def _make_socket(self, context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
-        socket = context.socket(zmq.XPUB)
-        socket.linger = self._config.linger_ms
-        # Bound: this many messages wait per subscriber; policy: the newest is dropped for it.
-        socket.sndhwm = self._config.high_water_mark
-        # Tell of every subscription, not only of a topic's first: each is a late joiner.
-        socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-        socket.setsockopt(zmq.MAXMSGSIZE, INBOUND_MESSAGE_LIMIT_BYTES)
-        notice_dead_peers(socket)
-        socket.setsockopt(zmq.IPV6, int(is_ipv6(self._config.endpoint)))
-        return socket
-
-    async def _release(self) -> None:
-        if self._socket is not None:
-            self._socket.close(linger=self._config.linger_ms)
-            self._socket = None
-        if self._gate is not None:
-            self._gate.stop()
-            self._gate = None
-        if self._context is not None:
-            # Blocks until what was sent is gone or the linger time is over.
-            await asyncio.to_thread(self._context.term)
-            self._context = None
+        bound, self._bound = self._bound, None
+        await bound.close()
         self._encoder.shutdown(wait=False)
 
+    def _make_socket(self) -> BoundSocket:
+        bound = BoundSocket(
+            zmq.XPUB,
+            self._config,
+            "zeromq",
+            linger_ms=self._config.linger_ms,
+            message_bytes=INBOUND_MESSAGE_LIMIT_BYTES,
+            unfinished_bytes=INBOUND_LIMIT_BYTES,
+            on_ended=lambda received: _log.warning(
+                "a consumer that sent %d bytes was disconnected: consumers only subscribe", received
+            ),
+        )
+        # Bound: this many messages wait per subscriber; policy: the newest is dropped for it.
+        bound.socket.sndhwm = self._config.high_water_mark
+        # Tell of every subscription, not only of a topic's first: each is a late joiner.
+        bound.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+        return bound
+
     async def _watch_subscriptions(self) -> None:
-        socket = self._socket
-        assert socket is not None
+        assert self._bound is not None
+        socket = self._bound.socket
         while True:
             prefix = self._subscriptions.take(await socket.recv())
             if self._metrics is not None:
@@ -324,8 +300,8 @@ class ZeroMQSink:
 
     def _send(self, kind: TopicKind, parts: list[bytes]) -> None:
         """Hand a message to the socket, which takes or drops it at once."""
-        assert self._socket is not None
-        sent = self._socket.send_multipart(parts, flags=zmq.NOBLOCK)
+        assert self._bound is not None
+        sent = self._bound.socket.send_multipart(parts, flags=zmq.NOBLOCK)
         assert isinstance(sent, asyncio.Future)
         assert sent.done()
         try:

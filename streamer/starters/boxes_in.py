@@ -9,13 +9,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import zmq
-import zmq.asyncio
 
 from streamer.errors import ControlError, WireError, WireVersionError
-from streamer.keepalive import notice_dead_peers
 from streamer.metrics import Metrics
-from streamer.sinks.bind import bind_socket, check_bind, is_ipv6
-from streamer.sinks.curve_gate import CurveGate, make_gate
+from streamer.sinks.bound_socket import BoundSocket
 from streamer.starters.boxes_message import (
     BoxesAnswer,
     BoxesMessage,
@@ -28,15 +25,21 @@ from streamer.starters.settings import BoxesInConfig
 from streamer.starters.turns import Turns
 from streamer.types import FrameMoment
 
-# Bound: so many messages wait for us, and so many answers for one detector that does not read
-# them; policy of ZeroMQ's ROUTER: a detector waits with more, further answers are dropped.
-HIGH_WATER_MARK = 64
-# Who sent it, and what a REQ socket puts before its message; proxies add a part each.
+# Bound: so many messages of each detector wait for us; policy of ZeroMQ: it waits with more.
+MESSAGES_WAITING = 4
+# Bound: so many answers wait for a detector that does not read them; policy of ZeroMQ's ROUTER:
+# further ones are dropped.
+ANSWERS_WAITING = 64
+# Who sent it, and what a REQ socket puts before its message; proxies add a part each. They are
+# kept, to be sent back with the answer; of a message that has more nothing is kept.
 ENVELOPE_PARTS = 8
+ENVELOPE_BYTES = 1024
+# Parts of such a message that are thrown away before others have their turn on the event loop.
+PARTS_AT_ONCE = 256
 LINGER_MS = 200
 REPORT_INTERVAL_S = 10.0
 Offer = Callable[[str, FrameMoment, Sequence[Detection]], bool]
-_SECTION = "boxes_in"
+StreamsTaking = Callable[[], int]
 _log = logging.getLogger(__name__)
 
 
@@ -47,82 +50,112 @@ class BoxesIn:
     every ``REPORT_INTERVAL_S`` at most. Rules of binding and keys are those of the results.
     """
 
-    def __init__(self, config: BoxesInConfig, offer: Offer, metrics: Metrics) -> None:
-        """``offer`` gives a stream's starter boxes; False says that they replaced others."""
+    def __init__(
+        self, config: BoxesInConfig, offer: Offer, streams_taking: StreamsTaking, metrics: Metrics
+    ) -> None:
+        """``offer`` gives a stream's starter boxes; False says that they replaced others.
+        ``streams_taking`` says how many streams take any.
+        """
         self._config = config
         self._offer = offer
+        self._streams_taking = streams_taking
         self._metrics = metrics
-        self._turns = Turns(config.messages_per_s)
-        self._context: zmq.asyncio.Context | None = None
-        self._socket: zmq.asyncio.Socket | None = None
-        self._gate: CurveGate | None = None
+        self._turns_of_stream = Turns()
+        self._turns_of_connection = Turns()
+        self._bound: BoundSocket | None = None
         self._refused = 0
         self._reported_monotonic_s = -REPORT_INTERVAL_S
 
     @property
     def endpoint(self) -> str:
         """Where the socket is bound; what was configured while it is not."""
-        if self._socket is None:
-            return self._config.endpoint
-        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        return self._config.endpoint if self._bound is None else self._bound.endpoint
 
     async def start(self) -> None:
         """Bind. Raises ``SecurityError`` and ``ConfigError`` as the publisher does."""
-        config = self._config
-        encrypted = config.server_key_file is not None or config.client_keys_directory is not None
-        check_bind(config.endpoint, encrypted, _SECTION)
-        self._context = zmq.asyncio.Context()
-        self._socket = socket = self._context.socket(zmq.ROUTER)
-        socket.linger = LINGER_MS
-        socket.rcvhwm = socket.sndhwm = HIGH_WATER_MARK
-        socket.setsockopt(zmq.MAXMSGSIZE, config.message_bytes)
-        socket.setsockopt(zmq.IPV6, int(is_ipv6(config.endpoint)))
-        notice_dead_peers(socket)
-        try:
-            if encrypted:
-                self._gate = make_gate(
-                    self._context,
-                    socket,
-                    config.server_key_file,
-                    config.client_keys_directory,
-                    _SECTION,
-                )
-                self._gate.start()
-            bind_socket(socket, config.endpoint, _SECTION)
-        except BaseException:
-            await self.close()
-            raise
-        suffix = " (CURVE, keys of the allow-list only)" if encrypted else ""
-        _log.info("boxes are taken on %s%s", self.endpoint, suffix)
+        message_bytes = self._config.message_bytes
+        bound = BoundSocket(
+            zmq.ROUTER,
+            self._config,
+            "boxes_in",
+            linger_ms=LINGER_MS,
+            message_bytes=message_bytes,
+            unfinished_bytes=(MESSAGES_WAITING + 2) * message_bytes,
+            on_ended=self._ended,
+        )
+        bound.socket.rcvhwm, bound.socket.sndhwm = MESSAGES_WAITING, ANSWERS_WAITING
+        await bound.bind()
+        self._bound = bound
+        _log.info("boxes are taken on %s", bound.described)
 
     async def run(self) -> None:
         """Take messages until cancelled."""
-        assert self._socket is not None, "the socket was not bound"
-        while True:
-            *envelope, payload = await self._socket.recv_multipart()
-            if len(envelope) > ENVELOPE_PARTS:  # it would be sent back with the answer
-                self._refuse(None, "malformed", f"a message of {len(envelope)} parts")
-                continue
+        assert self._bound is not None, "the socket was not bound"
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._bound.unfinished.watch(), name="boxes-in-watch")
+            while True:
+                await self._take_next(self._bound)
+
+    async def _take_next(self, bound: BoundSocket) -> None:
+        received = await self._receive(bound)
+        if received is None:
+            return
+        envelope, payload = received
+        if self._turns_of_connection.allows(envelope[0], time.monotonic(), self._connection_hz):
             answer = await self._take(payload)
-            if answer.request_id is not None or not answer.accepted:
-                await self._socket.send_multipart([*envelope, msgspec.msgpack.encode(answer)])
+        else:
+            answer = self._refuse(
+                request_id_of(payload),
+                "rate",
+                f"more than boxes_in.messages_per_s ({self._config.messages_per_s:g}) for each "
+                "stream that takes boxes, over one connection",
+            )
+        if answer.request_id is not None or not answer.accepted:
+            await bound.socket.send_multipart([*envelope, msgspec.msgpack.encode(answer)])
+
+    @property
+    def _connection_hz(self) -> float:
+        """What a detector for all streams needs, and one stream's share for names that are none."""
+        return self._config.messages_per_s * (1 + self._streams_taking())
+
+    async def _receive(self, bound: BoundSocket) -> tuple[list[bytes], bytes] | None:
+        """A message's envelope and its last part; None for one that has too many or large parts."""
+        socket = bound.socket
+        envelope: list[bytes] = []
+        parts = envelope_bytes = 0
+        while True:
+            part = await socket.recv(copy=False)
+            parts += 1
+            if not socket.getsockopt(zmq.RCVMORE):
+                break
+            envelope_bytes += len(part)
+            if parts <= ENVELOPE_PARTS and envelope_bytes <= ENVELOPE_BYTES:
+                envelope.append(part.bytes)
+            elif parts % PARTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        bound.unfinished.finished(part)
+        if parts > ENVELOPE_PARTS + 1 or envelope_bytes > ENVELOPE_BYTES:
+            self._refuse(
+                None,
+                "parts",
+                f"a message of {parts} parts, {envelope_bytes} bytes before the last; "
+                f"{ENVELOPE_PARTS} parts of {ENVELOPE_BYTES} bytes together may stand there",
+            )
+            return None
+        return envelope, part.bytes
 
     async def close(self) -> None:
         """Release everything."""
-        if self._socket is not None:
-            self._socket.close(linger=LINGER_MS)
-            self._socket = None
-        if self._gate is not None:
-            self._gate.stop()
-            self._gate = None
-        if self._context is not None:
-            await asyncio.to_thread(self._context.term)
-            self._context = None
+        if self._bound is not None:
+            bound, self._bound = self._bound, None
+            await bound.close()
 
     async def _take(self, payload: bytes) -> BoxesAnswer:
         try:
             message = decode_boxes(payload)
-            if not self._turns.allows(message.stream_id, time.monotonic()):
+            if not self._turns_of_stream.allows(
+                message.stream_id, time.monotonic(), self._config.messages_per_s
+            ):
                 return self._refuse(
                     message.request_id,
                     "rate",
@@ -138,6 +171,9 @@ class BoxesIn:
             return self._refuse(message.request_id, "unknown", str(error))
         self._metrics.boxes_messages.labels("accepted" if fresh else "superseded").inc()
         return BoxesAnswer(accepted=True, request_id=message.request_id)
+
+    def _ended(self, received_bytes: int) -> None:
+        self._refuse(None, "endless", f"a message without an end, {received_bytes} bytes so far")
 
     def _refuse(self, request_id: str | None, reason: str, detail: str) -> BoxesAnswer:
         self._metrics.boxes_messages.labels(reason).inc()

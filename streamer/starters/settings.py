@@ -66,7 +66,8 @@ class BoxesInConfig:
 
     ``server_key_file`` and ``client_keys_directory`` (an allow-list) switch encryption on; an
     address that others can reach is refused without them. More than ``messages_per_s`` for a
-    stream, and a message of more than ``message_bytes``, are refused.
+    stream, or over one connection for each stream that takes boxes, and a message of more than
+    ``message_bytes``, are refused.
     """
 
     enabled: bool = False

@@ -73,6 +73,10 @@ class Starters:
         running = self._running.get(stream_id)
         return None if running is None else running.starter.state()
 
+    def streams_taking_boxes(self) -> int:
+        """How many streams take boxes from outside."""
+        return sum(self._config_of(each).kind == "boxes" for each in self._streams().values())
+
     def offer(self, stream_id: str, moment: FrameMoment, detections: Sequence[Detection]) -> bool:
         """Boxes from outside, for a frame of a moment ago; False if they replace others.
 

@@ -53,6 +53,30 @@ async def publisher(
         await sink.close()
 
 
+async def send_without_end(endpoint: str, socket_type: str, part_bytes: int) -> None:
+    """Send a message that never ends, until the connection is ended by the other side.
+
+    In ZMTP 3.0 (ZeroMQ RFC 23) with the NULL mechanism: libzmq itself sends whole messages only.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(endpoint.rpartition(":")[2]))
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+    kind = socket_type.encode()
+    ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    writer.write(greeting + b"\x04" + bytes([len(ready)]) + ready)
+    await reader.readexactly(len(greeting) + 2)  # the other side's: it is ready as well then
+    part = b"\x03" + part_bytes.to_bytes(8, "big") + bytes(part_bytes)  # long, more to come
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0)
+    except ConnectionError:
+        return
+    finally:
+        writer.close()
+
+
 async def eventually(condition: Callable[[], T], timeout_s: float = 20.0) -> T:
     """The first true value of ``condition``, letting the event loop run in between."""
     deadline_s = time.monotonic() + timeout_s

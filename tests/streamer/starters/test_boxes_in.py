@@ -22,8 +22,9 @@ from streamer.metrics import Metrics
 from streamer.starters.boxes_in import BoxesIn
 from streamer.starters.detection import Detection
 from streamer.starters.settings import BoxesInConfig
-from streamer.starters.turns import STREAMS, Turns
+from streamer.starters.turns import SENDERS, Turns
 from streamer.types import FrameMoment
+from tests.streamer.zeromq_helpers import eventually, send_without_end
 
 LOOPBACK = "tcp://127.0.0.1:*"
 BOX = [1.0, 2.0, 11.0, 22.0]
@@ -55,7 +56,7 @@ async def listening(
 ) -> AsyncIterator[tuple[BoxesIn, Taken]]:
     taken = Taken()
     config = BoxesInConfig(enabled=True, endpoint=endpoint, **settings)  # type: ignore[arg-type]
-    boxes_in = BoxesIn(config, taken, taken.metrics)
+    boxes_in = BoxesIn(config, taken, lambda: 1, taken.metrics)
     await boxes_in.start()
     task = asyncio.create_task(boxes_in.run())
     try:
@@ -162,18 +163,62 @@ async def test_stream_that_sends_too_often_is_refused_and_others_are_not() -> No
         assert answers[2]["reason"] == "rate"
         assert "boxes_in.messages_per_s (1)" in answers[2]["detail"]
         assert taken.count("rate") >= 1
-        assert (await answer_to(one, message(stream_id="yard")))["reason"] == "unknown"
+        async with dealer(boxes_in.endpoint) as other:
+            assert (await answer_to(other, message(stream_id="yard")))["reason"] == "unknown"
 
 
-def test_turns_fill_at_the_rate_and_are_kept_for_a_bounded_number_of_streams() -> None:
-    turns = Turns(2.0)
-    assert [turns.allows("gate", 0.0) for _ in range(3)] == [True, True, False]
-    assert turns.allows("gate", 0.5)
-    assert not turns.allows("gate", 0.6)
-    assert sum(turns.allows("gate", 100.0) for _ in range(5)) == 2
-    for number in range(2 * STREAMS):
-        assert turns.allows(str(number), 100.0)
-    assert len(turns._buckets) == STREAMS
+async def test_names_that_are_made_up_do_not_get_past_the_rate() -> None:
+    async with listening(messages_per_s=1.0) as (boxes_in, taken), dealer(boxes_in.endpoint) as one:
+        answers = [await answer_to(one, message(stream_id=f"made-up-{n}")) for n in range(20)]
+        assert answers[-1]["reason"] == "rate"
+        assert answers[-1]["request_id"] == "mine"
+        assert "boxes_in.messages_per_s (1) for each stream that takes" in answers[-1]["detail"]
+        assert taken.count("unknown") + taken.count("rate") == 20
+        async with dealer(boxes_in.endpoint) as other:
+            assert (await answer_to(other, message()))["accepted"]
+
+
+def test_turns_fill_at_the_rate_and_are_kept_for_a_bounded_number_of_senders() -> None:
+    turns = Turns()
+    assert [turns.allows("gate", 0.0, 2.0) for _ in range(3)] == [True, True, False]
+    assert turns.allows("gate", 0.5, 2.0)
+    assert not turns.allows("gate", 0.6, 2.0)
+    assert sum(turns.allows("gate", 100.0, 2.0) for _ in range(5)) == 2
+    for number in range(2 * SENDERS):
+        assert turns.allows(str(number), 100.0, 2.0)
+    assert len(turns._buckets) == SENDERS
+
+
+@pytest.mark.parametrize("parts", [[b"x"] * 5000, [b""] * 9, [b"x" * 1025]])
+async def test_message_of_too_many_or_large_parts_is_dropped_and_counted(
+    parts: list[bytes],
+) -> None:
+    async with listening() as (boxes_in, taken), dealer(boxes_in.endpoint) as socket:
+        await socket.send_multipart([*parts, msgspec.msgpack.encode(message())])
+        assert (await answer_to(socket, message()))["accepted"]
+        assert taken.count("parts") == 1
+        assert len(taken.offers) == 1
+
+
+async def test_connection_whose_message_has_no_end_is_ended_and_others_are_heard() -> None:
+    async with (
+        listening(message_bytes=2048, messages_per_s=10_000.0) as (boxes_in, taken),
+        dealer(boxes_in.endpoint) as other,
+    ):
+        await send_without_end(boxes_in.endpoint, "DEALER", 2000)
+        await eventually(lambda: taken.count("endless") == 1)
+        assert (await answer_to(other, message()))["accepted"]
+
+
+async def test_connection_that_ends_its_messages_may_send_for_ever() -> None:
+    async with (
+        listening(message_bytes=1024, messages_per_s=10_000.0) as (boxes_in, taken),
+        dealer(boxes_in.endpoint) as socket,
+    ):
+        padded = message(padding="x" * 800)
+        for _ in range(1200):  # almost twice what may come of one message
+            assert (await answer_to(socket, padded))["accepted"]
+        assert not taken.count("endless")
 
 
 async def test_message_that_is_too_large_ends_its_connection_only() -> None:

@@ -1,0 +1,98 @@
+"""A ZeroMQ socket that others connect to, with all that belongs to it, for results and boxes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import zmq
+import zmq.asyncio
+
+from streamer.keepalive import notice_dead_peers
+from streamer.sinks.bind import bind_socket, check_bind, is_ipv6
+from streamer.sinks.curve_gate import CurveGate, make_gate
+from streamer.sinks.unfinished import UnfinishedMessages
+
+
+class Bindable(Protocol):
+    """The settings that say where a socket is bound, and who may connect."""
+
+    endpoint: str
+    server_key_file: str | None
+    client_keys_directory: str | None
+
+
+class BoundSocket:
+    """Used on the event loop: made, given its options by ``socket``, bound, closed."""
+
+    def __init__(
+        self,
+        kind: int,
+        config: Bindable,
+        section: str,
+        *,
+        linger_ms: int,
+        message_bytes: int,
+        unfinished_bytes: int,
+        on_ended: Callable[[int], None],
+    ) -> None:
+        """Not bound yet. ``section`` is where it is configured.
+
+        A message has parts of ``message_bytes`` at most; a connection that sends
+        ``unfinished_bytes`` without a message that is taken (``unfinished.finished``) is ended,
+        and ``on_ended`` is told how many they were. Raises ``ConfigError`` for an impossible
+        endpoint and ``SecurityError`` for one that is open to others without keys.
+        """
+        self._config = config
+        self._section = section
+        self._linger_ms = linger_ms
+        self._is_encrypted = not (
+            config.server_key_file is None and config.client_keys_directory is None
+        )
+        check_bind(config.endpoint, self._is_encrypted, section)
+        self._context = zmq.asyncio.Context()
+        self.socket: zmq.asyncio.Socket = self._context.socket(kind)
+        self.socket.linger = linger_ms
+        self.socket.setsockopt(zmq.MAXMSGSIZE, message_bytes)
+        self.socket.setsockopt(zmq.IPV6, int(is_ipv6(config.endpoint)))
+        notice_dead_peers(self.socket)
+        self.unfinished = UnfinishedMessages(self.socket, unfinished_bytes, on_ended)
+        self._gate: CurveGate | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is bound, with the port that is really used."""
+        return self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def described(self) -> str:
+        """The endpoint and who may connect, for a log."""
+        suffix = " (CURVE, keys of the allow-list only)" if self._is_encrypted else ""
+        return self.endpoint + suffix
+
+    async def bind(self) -> None:
+        """Let others connect. Raises ``SecurityError`` and ``ConfigError``, and is closed then."""
+        config = self._config
+        try:
+            if self._is_encrypted:
+                self._gate = make_gate(
+                    self._context,
+                    self.socket,
+                    config.server_key_file,
+                    config.client_keys_directory,
+                    self._section,
+                )
+                self._gate.start()
+            bind_socket(self.socket, config.endpoint, self._section)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Release everything, once what was sent is gone or the linger time is over."""
+        self.unfinished.close()
+        self.socket.close(linger=self._linger_ms)
+        if self._gate is not None:
+            self._gate.stop()
+        await asyncio.to_thread(self._context.term)

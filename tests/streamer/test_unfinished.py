@@ -1,0 +1,27 @@
+"""Messages that never end, over real sockets: their connection is ended, and no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamer.client import Subscriber
+from tests.streamer import wire_samples as samples
+from tests.streamer.zeromq_helpers import (
+    eventually,
+    next_frame,
+    publisher,
+    send_without_end,
+    subscribed,
+)
+
+
+async def test_consumer_that_sends_without_end_is_disconnected_and_others_are_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with publisher() as sink:
+        with Subscriber(sink.endpoint, ["gate"], ["frame"]) as subscriber:
+            await subscribed(sink, 2)
+            await send_without_end(sink.endpoint, "SUB", 1000)
+            await eventually(lambda: "consumers only subscribe" in caplog.text)
+            await sink.publish(samples.result())
+            assert (await next_frame(subscriber)).header.stream_id == "gate"
