@@ -204,13 +204,18 @@ class OverloadConfig:
     ``newest``: streams take turns with their newest frames, in batches as large as they come: the
     most frames. ``lower_rate``: all streams go down to one common rate, below what the device can
     do: the earliest results. ``priority_first``: the rate of those of the lowest ``priority`` goes
-    down first. With the last two every stream keeps ``floor_hz``, and is served that
+    down first. With these two every stream keeps ``floor_hz``, and is served that
     often whatever goes before it, as far as that takes no more than half of what the device can
-    do. It begins after ``begin_after_s`` of overload and ends after ``end_after_s`` of a load that
-    fits, and batches are cut so that a step takes about ``step_ms``.
+    do. ``smaller_image``: the tracker takes the next of ``image_sizes`` (multiples of 32,
+    descending; none: three quarters and half of the model's own), and ``newest`` after the last:
+    masks become less exact before frames are lost.
+
+    It begins after ``begin_after_s`` of overload and ends after ``end_after_s`` of a load that
+    fits. Where rates are lowered, batches are cut so that a step takes about ``step_ms``.
     """
 
     policy: Literal["newest", "lower_rate", "priority_first", "smaller_image"] = "newest"
+    image_sizes: list[int] = field(default_factory=list)
     floor_hz: float = ranged(1.0, 0.01, 30)
     begin_after_s: float = ranged(2.0, 1, 600)
     end_after_s: float = ranged(5.0, 1, 600)

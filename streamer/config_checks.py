@@ -45,17 +45,28 @@ def validate(config: MaskletConfig) -> None:
             f"tracking.max_objects must be at least {starting}, the objects configured in all "
             f"streams, got {config.tracking.max_objects}"
         )
-    if config.overload.policy == "smaller_image":
-        raise ConfigError(
-            "overload.policy smaller_image is not possible: what a tracker remembers is of one "
-            "image size, which cannot change while it runs; choose newest, lower_rate or "
-            "priority_first, or start with a smaller model.engine.image_size"
-        )
+    _check_image_sizes(config)
     check_starter("starter", config.starter)
     check_state_directory(config.state_directory)
     check_listeners(config)
     check_api(config.api)
     check_webrtc(config.webrtc)
+
+
+def _check_image_sizes(config: MaskletConfig) -> None:
+    sizes, model = config.overload.image_sizes, config.model
+    if any(size < 64 or size % 32 for size in sizes):
+        raise ConfigError(f"overload.image_sizes must be multiples of 32 from 64 on, got {sizes}")
+    if sizes != sorted(set(sizes), reverse=True):
+        raise ConfigError(f"overload.image_sizes must descend, got {sizes}")
+    full = model.engine.image_size
+    if full is None and model.checkpoint is None:
+        full = PRESETS[model.name].image_size
+    if sizes and full is not None and sizes[0] >= full:
+        raise ConfigError(
+            f"overload.image_sizes must be below the {full} pixels that the model takes, "
+            f"got {sizes[0]}"
+        )
 
 
 def _check_stream(key: str, stream_id: str, stream: StreamConfig) -> None:

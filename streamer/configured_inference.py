@@ -12,6 +12,7 @@ from streamer.metrics import Metrics
 from streamer.overload import Overload
 from streamer.rate_shares import OverloadPolicy
 from streamer.scheduler import Scheduler
+from streamer.smaller_image import SmallerImage
 from streamer.timing import Clock, seconds_to_ns
 from tracker import Tracker
 
@@ -30,15 +31,14 @@ def configured_inference(
 ) -> Inference:
     """``tracker`` for all streams; its results go to ``fanout``. The thread is not begun yet."""
     overload = config.overload
+    times = (overload.floor_hz, overload.begin_after_s, overload.end_after_s)
+    policy = OverloadPolicy(overload.policy)
     return Inference(
         tracker,
         Scheduler(seconds_to_ns(config.max_batch_wait_ms / 1000), FRAMES_PER_BATCH),
-        Overload(
-            OverloadPolicy(overload.policy),
-            overload.floor_hz,
-            overload.begin_after_s,
-            overload.end_after_s,
-        ),
+        SmallerImage(tracker.image_sizes, *times)
+        if policy is OverloadPolicy.SMALLER_IMAGE
+        else Overload(policy, *times),
         step_s=overload.step_ms / 1000,
         publish=fanout.publish,
         is_unpublished=fanout.holds_frame_of,

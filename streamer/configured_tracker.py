@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Literal
 
 import torch
 
@@ -18,6 +19,10 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
     Raises ``CheckpointError`` for a model that does not load, ``ConfigError`` for an option.
     """
     tracking, model = config.tracking, config.model
+    shrinks = config.overload.policy == "smaller_image"
+    smaller: tuple[int, ...] | Literal["auto"] = ()
+    if shrinks:
+        smaller = tuple(config.overload.image_sizes) or "auto"
     try:
         options = TrackerOptions(
             max_objects=tracking.max_objects,
@@ -25,16 +30,22 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
             fill_hole_area=tracking.fill_hole_area,
             non_overlap=tracking.non_overlap,
             compute_dtype=model.compute_dtype,
-            engine=EngineOptions(**asdict(model.engine)),
+            engine=EngineOptions(**asdict(model.engine), smaller_image_sizes=smaller),
         )
     except ValueError as error:
         raise ConfigError(f"tracking or model.engine: {error}") from error
     try:
-        return Tracker.from_checkpoint(
+        tracker = Tracker.from_checkpoint(
             model.checkpoint or model.name, device=model.device, options=options
         )
     except ValueError as error:
-        raise ConfigError(f"model.device or model.engine: {error}") from error
+        raise ConfigError(f"model.device, model.engine or overload.image_sizes: {error}") from error
+    if shrinks and len(tracker.image_sizes) < 2:
+        raise ConfigError(
+            f"overload.policy smaller_image: half of this model's {tracker.config.image_size} "
+            "pixels is too small; name overload.image_sizes, or choose another policy"
+        )
+    return tracker
 
 
 def with_model_threads(config: MaskletConfig) -> MaskletConfig:

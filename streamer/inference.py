@@ -56,7 +56,13 @@ class Inference(InferenceCommands):
         lossless stream is not stepped before it was taken. ``wake`` tells when that changed.
         """
         load = LoadControl(
-            scheduler, overload, step_s=step_s, publish=publish, metrics=metrics, clock=clock
+            scheduler,
+            overload,
+            set_image_size=tracker.set_image_size,
+            step_s=step_s,
+            publish=publish,
+            metrics=metrics,
+            clock=clock,
         )
         super().__init__(
             tracker,

@@ -29,6 +29,7 @@ class InferenceGauges:
         if now_ns < self._due_ns:
             return
         self._due_ns = now_ns + seconds_to_ns(_EVERY_S)
+        self._metrics.image_size_pixels.set(self._tracker.config.image_size)
         self._metrics.memory_bank_bytes.set(self._tracker.memory_bank_bytes)
         self._metrics.history_bytes.set(sum(stream.session.history_bytes for stream in streams))
         on_gpu = self._tracker.device.type == "cuda"

@@ -30,6 +30,7 @@ class LoadControl:
         scheduler: Scheduler,
         overload: Overload,
         *,
+        set_image_size: Callable[[int], None],
         step_s: float,
         publish: Callable[[Published], None],
         metrics: Metrics,
@@ -39,10 +40,12 @@ class LoadControl:
         ``step_s``: results of few streams early are worth more than those of all late. With eight
         streams at 25 ms a frame, results are 100 ms old instead of 200, and as many. On a
         processor, batches beyond two gain little (nano: 29, 24 and 24 ms of one core a frame with
-        1, 2 and 4 frames).
+        1, 2 and 4 frames). ``set_image_size`` is called between two steps.
         """
         self._scheduler = scheduler
         self._overload = overload
+        self._set_image_size = set_image_size
+        self._image_size = overload.image_size
         self._step_s = step_s
         self._publish = publish
         self._metrics = metrics
@@ -89,11 +92,18 @@ class LoadControl:
         changes = self._overload.observe(load)
         if self._overload.frame_s is not None and self._overload.shapes:
             self._scheduler.limit_batch(int(self._step_s / self._overload.frame_s))
+        self._follow_image_size()
         self._scheduler.limit_rates(self._overload.rates_hz)
         self._scheduler.starve_after(seconds_to_ns(1 / self._overload.floor_hz))
         self._metrics.load_ratio.set(self._overload.load_ratio)
         for change in changes:
             self._tell(change)
+
+    def _follow_image_size(self) -> None:
+        image_size = self._overload.image_size
+        if image_size is not None and image_size != self._image_size:
+            self._set_image_size(image_size)
+            self._image_size = image_size
 
     def _tell(self, change: OverloadChange) -> None:
         log = stream_logger(_logger, change.stream_id)

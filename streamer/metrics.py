@@ -17,7 +17,9 @@ track: the step; publish: result to sink |
 | ``batch_size`` | frames in one step of the tracker |
 | ``load_ratio`` | frames that live streams ask for, to those that the device could track: above 1 \
 it cannot keep up |
-| ``degraded`` | 1 while the stream is tracked at a lower rate because the device cannot keep up |
+| ``degraded`` | 1 while the stream is tracked at a lower rate, or in smaller images: the device \
+cannot keep up |
+| ``image_size_pixels`` | side of the images that the network takes now |
 | ``tracked_objects`` | objects of a stream on its last frame, by state |
 | ``track_events_total`` | events of objects and streams, by kind |
 | ``prompts_total`` | prompts by result: applied, rejected |
@@ -110,7 +112,12 @@ class Metrics:
             "load_ratio", "Frames asked for, to those the device could track"
         )
         self.degraded = self._gauge(
-            "degraded", "1 while the stream's rate is lowered: the device cannot keep up", "stream"
+            "degraded",
+            "1 while rate or image size are lowered: the device cannot keep up",
+            "stream",
+        )
+        self.image_size_pixels = self._gauge(
+            "image_size_pixels", "Side of the images that the network takes now"
         )
         self.tracked_objects = self._gauge(
             "tracked_objects", "Objects of a stream on its last frame", "stream", "state"

@@ -81,7 +81,7 @@ class Overload:
     @property
     def shapes(self) -> bool:
         """Whether the policy lowers rates and cuts batches, or only tells."""
-        return self._policy is not OverloadPolicy.NEWEST
+        return self._policy in (OverloadPolicy.LOWER_RATE, OverloadPolicy.PRIORITY_FIRST)
 
     @property
     def floor_hz(self) -> float:
@@ -89,6 +89,11 @@ class Overload:
         if self._frame_s is None:
             return self._floor_hz
         return fitting_floor_hz(self._demands, USED_SHARE / self._frame_s, self._floor_hz)
+
+    @property
+    def image_size(self) -> int | None:
+        """The side of the images that are to be tracked now; None where it is left as it is."""
+        return None
 
     @property
     def lowered(self) -> frozenset[str]:
@@ -123,7 +128,7 @@ class Overload:
         if load.tracked:
             frame_s = load.busy_s / load.tracked
             before = frame_s if self._frame_s is None else self._frame_s
-            self._frame_s = max(before + _COST_WEIGHT * (frame_s - before), 1e-6)
+            self._frame_s = max(before + self._cost_weight * (frame_s - before), 1e-6)
         demands = {}
         for stream_id, stream in load.streams.items():
             rate_hz = stream.offered / load.window_s
@@ -136,6 +141,11 @@ class Overload:
         self._demands = demands
         self._live = frozenset(name for name, each in load.streams.items() if not each.lossless)
         self._told &= demands.keys()
+
+    @property
+    def _cost_weight(self) -> float:
+        """What a window's cost of a frame counts for, against all before it."""
+        return _COST_WEIGHT
 
     @property
     def _wanted_hz(self) -> float:

@@ -16,6 +16,7 @@ class OverloadPolicy(StrEnum):
     NEWEST = "newest"  # in turn, as many as the device can: what is superseded is lost
     LOWER_RATE = "lower_rate"  # all down to one common rate
     PRIORITY_FIRST = "priority_first"  # the highest priority keeps its rate, the lowest gives
+    SMALLER_IMAGE = "smaller_image"  # all at a smaller image size, and in turn where that is not it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def rate_shares(
     """The rate of each stream: what it asks for, or less, so that the sum is ``capacity_hz``.
 
     Every stream gets ``fitting_floor_hz``, or what it asks for where that is less. With
-    ``LOWER_RATE`` (and ``NEWEST``, which comes to the same without anybody's doing) those that are
+    ``LOWER_RATE`` (and the others, which come to the same without anybody's doing) those that are
     lowered get one common rate; with ``PRIORITY_FIRST`` a priority
     gets something beyond its floors only when all higher ones have all, and shares it as above.
     """

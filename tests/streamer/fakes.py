@@ -177,6 +177,7 @@ class FakeTracker:
     def __init__(self) -> None:
         self.device = torch.device("cpu")
         self.config = ModelConfig(name="fake")
+        self.image_sizes: tuple[int, ...] = (1024, 768, 512)
         self.memory_bank_bytes = 4096
         self.batch_sizes: list[int] = []
         self.searched: deque[set[int]] = deque(maxlen=64)  # the objects of the last steps
@@ -194,6 +195,10 @@ class FakeTracker:
     ) -> FakeSession:
         self.sessions.append(FakeSession(max_objects or 64, history_frames))
         return self.sessions[-1]
+
+    def set_image_size(self, image_size: int) -> None:
+        assert image_size in self.image_sizes
+        self.config = self.config.replaced(image_size=image_size)
 
     def warm_up(self, progress: Callable[[int, int], None] | None = None) -> None:
         if progress is not None:

@@ -89,10 +89,12 @@ BAD_VALUES = {
     ),
     "overload.floor_hz=0": "overload.floor_hz must be between 0.01 and 30, got 0",
     "overload.step_ms=0": "overload.step_ms must be between 1 and 10000, got 0",
-    "overload.policy=smaller_image": (
-        "overload.policy smaller_image is not possible: what a tracker remembers is of one image "
-        "size, which cannot change while it runs; choose newest, lower_rate or priority_first, or "
-        "start with a smaller model.engine.image_size"
+    "overload.image_sizes=[200]": (
+        "overload.image_sizes must be multiples of 32 from 64 on, got [200]"
+    ),
+    "overload.image_sizes=[128,192]": "overload.image_sizes must descend, got [128, 192]",
+    "overload.image_sizes=[256,128]": (
+        "overload.image_sizes must be below the 256 pixels that the model takes, got 256"
     ),
     "streams.gate.max_objects=0": "streams.gate.max_objects must be between 1 and 64, got 0",
     "streams.gate.transport=pigeon": (

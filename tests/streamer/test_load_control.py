@@ -73,16 +73,23 @@ class SlowTracker(FakeTracker):
 class Overloaded:
     """Streams on a machine that takes 25 ms for a frame."""
 
-    def __init__(self, policy: OverloadPolicy = OverloadPolicy.LOWER_RATE) -> None:
+    def __init__(
+        self,
+        policy: OverloadPolicy = OverloadPolicy.LOWER_RATE,
+        make_tracker: Callable[[Cameras], SlowTracker] = lambda clock: SlowTracker(clock, 0.025),
+        make_overload: Callable[[Any], Overload] | None = None,
+    ) -> None:
         self.clock = Cameras()
-        self.tracker = SlowTracker(self.clock, 0.025)
+        self.tracker = make_tracker(self.clock)
         self.metrics = Metrics()
         self.published = Journal()
         tracker: Any = self.tracker
         self.inference = Inference(
             tracker,
             Scheduler(2_000_000, 16),
-            Overload(policy, floor_hz=1.0, begin_after_s=2.0, end_after_s=5.0),
+            Overload(policy, floor_hz=1.0, begin_after_s=2.0, end_after_s=5.0)
+            if make_overload is None
+            else make_overload(tracker),
             step_s=0.1,
             publish=self.published,
             is_unpublished=lambda _: False,
