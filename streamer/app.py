@@ -55,7 +55,7 @@ from streamer.sinks.zeromq import ZeroMQSink
 from streamer.sources import make_source
 from streamer.sources.whip import WHIP_URL
 from streamer.starters.boxes_in import BoxesIn
-from streamer.starters.make import MakeStarter, make_starter
+from streamer.starters.make import MakeStarter, StarterMaker
 from streamer.starters.starters import Starters
 from streamer.state_folder import state_folder
 from streamer.state_keeper import StateKeeper, TakenUp
@@ -97,7 +97,7 @@ class App:
         tracker: Tracker | None = None,
         further_sinks: Sequence[Sink] = (),
         make_source: MakeSource = make_source,
-        make_starter: MakeStarter = make_starter,
+        make_starter: MakeStarter | None = None,
         clock: Clock | None = None,
         fresh: bool = False,
         warm_up_progress: Callable[[int, int], None] | None = None,
@@ -140,7 +140,7 @@ class App:
             objects=lambda: self.objects,
             metrics=metrics,
             clock=clock,
-            make=make_starter,
+            make=make_starter or StarterMaker(),
         )
         self._sinks: tuple[Sink, ...] = (
             self._zeromq,

@@ -36,7 +36,7 @@ class Look:
 
 
 class Looks(Protocol):
-    """Gives one look after the other."""
+    """Gives one look after the other: ``due``, then ``take``."""
 
     def see(self, result: FrameResult) -> None:
         """A frame was tracked."""
@@ -47,8 +47,11 @@ class Looks(Protocol):
     def failed(self) -> None:
         """The last look raised."""
 
-    async def next(self) -> Look:
-        """The next look, once it is due."""
+    async def due(self) -> None:
+        """Wait until it is time for a look and there is something to look at."""
+
+    def take(self) -> Look | None:
+        """The look with what came last; None if that is for nothing any more."""
 
 
 class PictureLooks:
@@ -80,21 +83,22 @@ class PictureLooks:
         """Begin with a new starter: who knows in which state the other is."""
         self._starter = None
 
-    async def next(self) -> Look:
-        """The newest frame, once it is time for another look."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._came.wait()
-            await asyncio.sleep(max(0.0, self._due_s - loop.time()))
-            self._came.clear()
-            result, self._newest = self._newest, None
-            if result is None or result.frame.index <= self._after:
-                continue
-            self._due_s = loop.time() + self._period_s
-            facts = facts_of(result)
-            image = result.frame.picture.image.view()
-            image.flags.writeable = False  # it is the tracker's as well
-            return Look(replace(facts, image=image), partial(self._find, image))
+    async def due(self) -> None:
+        """Wait until there is a frame, and it is time for another look."""
+        await self._came.wait()
+        await asyncio.sleep(max(0.0, self._due_s - asyncio.get_running_loop().time()))
+
+    def take(self) -> Look | None:
+        """A look at the newest frame; None if it was looked at, or comes before a start."""
+        self._came.clear()
+        result, self._newest = self._newest, None
+        if result is None or result.frame.index <= self._after:
+            return None
+        self._due_s = asyncio.get_running_loop().time() + self._period_s
+        facts = facts_of(result)
+        image = result.frame.picture.image.view()
+        image.flags.writeable = False  # it is the tracker's as well
+        return Look(replace(facts, image=image), partial(self._find, image))
 
     def _find(self, image: ImageArray) -> Sequence[Detection]:
         if self._starter is None:
@@ -196,16 +200,18 @@ class BoxLooks:
         self._came.set()
         return free
 
-    async def next(self) -> Look:
-        """The boxes that came last."""
-        while True:
-            await self._came.wait()
-            self._came.clear()
-            waiting, self._waiting = self._waiting, None
-            facts = None if waiting is None else self._frames.get(waiting[0].index)
-            if waiting is None or facts is None or facts.frame_index <= self._after:
-                continue
-            return Look(facts, partial(list, waiting[1]))
+    async def due(self) -> None:
+        """Wait for boxes."""
+        await self._came.wait()
+
+    def take(self) -> Look | None:
+        """The boxes that came last; None if their frame is gone, or comes before a start."""
+        self._came.clear()
+        waiting, self._waiting = self._waiting, None
+        facts = None if waiting is None else self._frames.get(waiting[0].index)
+        if waiting is None or facts is None or facts.frame_index <= self._after:
+            return None
+        return Look(facts, partial(list, waiting[1]))
 
 
 def facts_of(result: FrameResult) -> FrameFacts:

@@ -12,8 +12,9 @@ from streamer.config import MaskletConfig, StreamConfig
 from streamer.errors import ControlError, UnknownStreamError
 from streamer.metrics import Metrics
 from streamer.starters.detection import Detection
+from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import BoxLooks, PictureLooks
-from streamer.starters.make import MakeStarter, keeps_off_border, make_starter, rate_hz
+from streamer.starters.make import MakeStarter, keeps_off_border, rate_hz
 from streamer.starters.policy import StartPolicy
 from streamer.starters.prompting import ObjectCommands
 from streamer.starters.settings import StarterConfig
@@ -52,7 +53,7 @@ class Starters:
         objects: Callable[[], ObjectCommands],
         metrics: Metrics,
         clock: Clock,
-        make: MakeStarter = make_starter,
+        make: MakeStarter,
     ) -> None:
         """``streams`` are the settings of those that run; ``make`` makes starters from theirs."""
         self._usual = config.starter
@@ -63,6 +64,7 @@ class Starters:
         self._clock = clock
         self._make = make
         self._random = Random()
+        self._turns = LookTurns()
         self._running: dict[str, _Running] = {}
         # The last connection of streams that have ended: a step that was under way then tells of
         # one more frame. Bound: the streams that there are.
@@ -154,6 +156,7 @@ class Starters:
             config,
             looks,
             StartPolicy(config, max_objects, keeps_off_border(config)),
+            turns=self._turns,
             objects=self._objects(),
             metrics=self._metrics,
             clock=self._clock,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Hashable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -22,7 +24,9 @@ from streamer.prompts import PromptOutcome
 from streamer.security import redact
 from streamer.starters.detection import Detection, checked
 from streamer.starters.geometry import iou
+from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import Look, Looks
+from streamer.starters.make import shared_detector
 from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
 from streamer.starters.prompting import ObjectCommands, Prompting, is_clear
 from streamer.starters.settings import StarterConfig
@@ -69,15 +73,18 @@ class StreamStarter:
         looks: Looks,
         policy: StartPolicy,
         *,
+        turns: LookTurns,
         objects: ObjectCommands,
         metrics: Metrics,
         clock: Clock,
         random: Random,
     ) -> None:
+        """``turns`` are those of all streams, and outlive this starter."""
         self.stream_id = stream_id
         self._config = config
         self._looks = looks
         self._policy = policy
+        self._turns = turns
         self._metrics = metrics
         self._clock = clock
         self._random = random
@@ -109,9 +116,11 @@ class StreamStarter:
     async def run(self) -> None:
         """Look until cancelled. A thread that is in a look then ends by itself."""
         while True:
-            look = await self._looks.next()
-            decision = await self._judged(look)
-            if decision is None:
+            await self._looks.due()
+            with await self._turn() as turn:
+                look = self._looks.take()
+                decision = None if look is None else await self._judged(look, turn)
+            if look is None or decision is None:
                 continue
             for verdict, count in decision.verdicts.items():
                 self._count(verdict, count)
@@ -119,8 +128,30 @@ class StreamStarter:
 
     # A look.
 
-    async def _judged(self, look: Look) -> Decision | None:
-        """What a look comes to; None if it came to nothing, which is told and waited for."""
+    async def _turn(self) -> ExitStack:
+        """Wait until the look before has ended, also one that was begun with other settings."""
+        whose: list[Hashable] = [self.stream_id]
+        detector = shared_detector(self._config)
+        if detector is not None:
+            whose.append(detector)
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                return await self._turns.take(*whose)
+        except TimeoutError:
+            self._looked_with("busy")
+            reason = (
+                f"for {self._config.timeout_s:g} s (starter.timeout_s) a look has not ended that "
+                "this stream began with other settings, or others in the same detector; nothing "
+                "is started until it ends"
+            )
+            self._is(StarterStanding.STUCK, reason)
+        return await self._turns.take(*whose)
+
+    async def _judged(self, look: Look, turn: ExitStack) -> Decision | None:
+        """What a look comes to; None if it came to nothing, which is told and waited for.
+
+        ``turn`` is given back when the thread ends.
+        """
         decisions: list[Decision] = []
         frame = look.frame
 
@@ -130,8 +161,15 @@ class StreamStarter:
 
         began_ns = self._clock.monotonic_ns()
         ended = start_thread(f"{STARTER_THREAD_PREFIX}{self.stream_id}", judge)
-        # Also where nobody waits any more, because the stream has ended meanwhile.
-        ended.add_done_callback(lambda future: future.cancelled() or future.exception())
+        kept = turn.pop_all()
+
+        def has_ended(future: asyncio.Future[None]) -> None:
+            """Also where nobody waits any more, because the stream has ended meanwhile."""
+            kept.close()
+            if not future.cancelled():
+                future.exception()
+
+        ended.add_done_callback(has_ended)
         await asyncio.wait({ended}, timeout=self._config.timeout_s)
         if not ended.done():
             await self._wait_for_stuck(ended)

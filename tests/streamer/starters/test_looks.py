@@ -29,8 +29,11 @@ def at(index: int) -> FrameMoment:
 
 async def judged(looks: BoxLooks) -> tuple[int, int]:
     """The frame of the next look, and how many boxes it has."""
-    async with asyncio.timeout(5):
-        look = await looks.next()
+    look = None
+    while look is None:
+        async with asyncio.timeout(5):
+            await looks.due()
+        look = looks.take()
     assert look.frame.image is None
     return look.frame.frame_index, len(look.find())
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 
 from streamer.config import MaskletConfig, StreamConfig
 from streamer.errors import ControlError, UnknownStreamError
 from streamer.metrics import Metrics
+from streamer.starters import look_turns
+from streamer.starters.detection import Detection, ImageArray, Starter
 from streamer.starters.settings import StarterConfig
 from streamer.starters.starters import Starters
+from streamer.starters.stream_starter import StarterStanding
 from streamer.timing import SystemClock
 from streamer.types import Frame, FrameMoment, FrameResult, StreamState, StreamStatus
 from tests.streamer.fakes import picture
@@ -33,15 +38,18 @@ class Rig:
             clock=SystemClock(),
             make=self._make,
         )
+        self.find: Starter = lambda _: []
+        self.newest: ImageArray | None = None
         self._frames = 0
 
-    def _make(self, config: StarterConfig) -> object:
+    def _make(self, config: StarterConfig) -> Starter:
         self.made.append(config)
-        return lambda _image: []
+        return self.find
 
     async def frame(self, stream_id: str, session_id: str = "s") -> None:
         frame = Frame(stream_id, session_id, self._frames, picture(self._frames))
         item = FrameResult(frame, 0, 0, ())
+        self.newest = frame.picture.image
         self._frames += 1
         assert self.starters.wants(item)
         await self.starters.publish(item)
@@ -126,3 +134,81 @@ async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
         await rig.frame("gate")
         assert offer("gate", first, [])
         await eventually(lambda: rig.starters.state("gate").looks == 1)  # type: ignore[union-attr]
+
+
+class Hanging:
+    """A starter whose looks go on until a test lets them."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.go_on = threading.Event()
+        self.begun: list[str] = []
+        rig.find = self
+
+    def __call__(self, _: ImageArray) -> list[Detection]:
+        self.begun.append(threading.current_thread().name)
+        self.go_on.wait(20)
+        return []
+
+
+def starter_threads() -> list[str]:
+    names = [thread.name for thread in threading.enumerate()]
+    return sorted(name for name in names if name.startswith("starter-"))
+
+
+async def test_starter_that_hangs_has_one_thread_however_often_its_settings_change() -> None:
+    hangs = [StarterConfig(kind="python", timeout_s=0.1, rate_hz=20 + n) for n in range(5)]
+    async with rig_of(gate=StreamConfig("fake://", starter=hangs[0])) as rig:
+        hanging = Hanging(rig)
+        await rig.frame("gate")
+        await eventually(lambda: len(hanging.begun) == 1)
+        for config in hangs[1:]:
+            rig.streams["gate"].starter = config
+            await rig.frame("gate")
+            await asyncio.sleep(0)
+        state = rig.starters.state
+        await eventually(lambda: state("gate").standing is StarterStanding.STUCK)  # type: ignore[union-attr]
+        assert "a look has not ended that this stream began" in str(state("gate").reason)  # type: ignore[union-attr]
+        assert starter_threads() == ["starter-gate"]
+        hanging.go_on.set()
+        await eventually(lambda: state("gate").looks >= 1)  # type: ignore[union-attr]
+        assert hanging.begun == ["starter-gate"] * 2
+
+
+async def test_threads_that_were_left_hanging_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_turns, "LOOKS_AT_ONCE", 2)
+    async with rig_of(**{name: StreamConfig("fake://") for name in "abcd"}) as rig:
+        hanging = Hanging(rig)
+        for name in "abcd":
+            await rig.frame(name)
+            await rig.starters.publish(stopped(name))
+            await rig.frame(name, "again")
+        await eventually(lambda: len(hanging.begun) == 2)
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert len(starter_threads()) == 2
+        hanging.go_on.set()
+        await eventually(lambda: len(hanging.begun) >= 4)
+
+
+async def test_streams_with_one_detector_look_one_after_the_other_at_their_newest_frame() -> None:
+    shared = StarterConfig(kind="torchvision", rate_hz=60)
+    other = StarterConfig(kind="torchvision", rate_hz=60, device="cuda")
+    async with rig_of(
+        gate=StreamConfig("fake://", starter=shared),
+        yard=StreamConfig("fake://", starter=shared),
+        road=StreamConfig("fake://", starter=other),
+    ) as rig:
+        hanging = Hanging(rig)
+        await rig.frame("gate")
+        await eventually(lambda: hanging.begun == ["starter-gate"])
+        for _ in range(3):
+            await rig.frame("yard")
+        newest = rig.newest
+        await rig.frame("road")
+        await eventually(lambda: len(hanging.begun) == 2)
+        assert starter_threads() == ["starter-gate", "starter-road"]
+        looked: list[ImageArray] = []
+        rig.find = lambda image: looked.append(image) or []  # type: ignore[func-returns-value]
+        hanging.go_on.set()
+        await eventually(lambda: looked)
+        assert np.shares_memory(looked[0], newest)

@@ -18,6 +18,7 @@ from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome
 from streamer.starters import stream_starter
 from streamer.starters.detection import Detection, Starter
+from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import PictureLooks
 from streamer.starters.policy import StartPolicy
 from streamer.starters.settings import StarterConfig
@@ -101,6 +102,7 @@ class Rig:
             config,
             PictureLooks(make, config.rate_hz or 1.0),
             StartPolicy(config, 16, False),
+            turns=LookTurns(),
             objects=self.objects,
             metrics=self.metrics,
             clock=SystemClock(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 
 from streamer.errors import StarterError
+from streamer.starters import torchvision_detector
 from streamer.starters.detection import checked
-from streamer.starters.make import make_starter
+from streamer.starters.make import StarterMaker
 from streamer.starters.published_detectors import PUBLISHED_DETECTORS
 from streamer.starters.settings import StarterConfig
 from streamer.starters.torchvision_detector import (
@@ -99,12 +101,37 @@ def test_weights_are_loaded_as_published(tmp_path: Path, monkeypatch: pytest.Mon
     saved = empty_detector(SMALLEST)
     torch.save(saved.state_dict(), PUBLISHED_DETECTORS[SMALLEST].path)
     config = StarterConfig(kind="torchvision", model=SMALLEST, minimum_score=0.0)
-    found = checked(make_starter(config)(IMAGE), 90, 160)
+    found = checked(StarterMaker()(config)(IMAGE), 90, 160)
     assert all(each.label in coco_labels() for each in found)
     loaded = load_detector(SMALLEST, None)
     assert not loaded.training
     for name, value in saved.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
+
+
+def test_streams_with_the_same_detector_share_one_while_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads: list[tuple[str, Path | None]] = []
+
+    def load(name: str, weights: Path | None) -> nn.Module:
+        loads.append((name, weights))
+        return Found()
+
+    monkeypatch.setattr(torchvision_detector, "load_detector", load)
+    make = StarterMaker()
+    sure = StarterConfig(kind="torchvision", model=SMALLEST, minimum_score=0.8)
+    unsure = StarterConfig(kind="torchvision", model=SMALLEST, minimum_score=0.1)
+    first, second = make(sure), make(unsure)
+    assert loads == [(SMALLEST, None)]
+    assert len(first(IMAGE)) < len(second(IMAGE))  # what else is set is each one's own
+    own = make(StarterConfig(kind="torchvision", model=SMALLEST, weights="/own.pth"))
+    assert loads[1:] == [(SMALLEST, Path("/own.pth"))]
+    del first, second
+    gc.collect()
+    make(sure)
+    assert len(loads) == 3
+    assert own is not None
 
 
 def test_weights_that_are_not_there_or_of_another_network_are_named(
