@@ -18,7 +18,7 @@ from streamer.metrics import Metrics
 from streamer.past_prompts import PastPrompts
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrames
-from streamer.smoothing import BoxSmoothing
+from streamer.smoothing import Smoothing
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, seconds_to_ns
 from streamer.tracked_stream import TrackedStream
@@ -118,41 +118,38 @@ class InferenceCommands:
 
         return self._commands.add(remove)
 
-    def set_max_objects(self, stream_id: str, max_objects: int) -> Future[None]:
-        """Let a stream follow more objects, or fewer: then no fewer than it follows now."""
+    def change_stream(
+        self,
+        stream_id: str,
+        *,
+        max_objects: int | None = None,
+        priority: int | None = None,
+        smoothing: Smoothing | None = None,
+    ) -> Future[None]:
+        """Let a stream follow more objects, or fewer (no fewer than it follows now), serve it
+        before those of a lower priority, let its results tremble less: all of it or nothing.
+
+        None leaves what it has.
+        """
 
         def change() -> None:
             stream = self._streams.get(stream_id)
             if stream is None:
                 return
             followed = len(stream.session.object_ids)
-            if max_objects < followed:
-                raise CapacityError(
-                    f"stream {stream_id} follows {followed} objects: max_objects {max_objects} is "
-                    "too few; remove objects first"
-                )
-            stream.session.max_objects = max_objects
-
-        return self._commands.add(change)
-
-    def set_priority(self, stream_id: str, priority: int) -> Future[None]:
-        """Serve a stream before those of a lower priority, from now on."""
-
-        def change() -> None:
-            if stream_id in self._streams:
+            if max_objects is not None:
+                if max_objects < followed:
+                    raise CapacityError(
+                        f"stream {stream_id} follows {followed} objects: max_objects "
+                        f"{max_objects} is too few; remove objects first"
+                    )
+                stream.session.max_objects = max_objects
+            if priority is not None:
                 self._load.prioritise(stream_id, priority)
+            if smoothing is not None:
+                stream.smooth(smoothing.boxes, smoothing.masks)
 
         return self._commands.add(change)
-
-    def smooth(self, stream_id: str, boxes: BoxSmoothing | None, masks: float) -> Future[None]:
-        """Let a stream's boxes (None: not) and masks (0: not) tremble less, from now on."""
-
-        def smooth() -> None:
-            stream = self._streams.get(stream_id)
-            if stream is not None:
-                stream.smooth(boxes, masks)
-
-        return self._commands.add(smooth)
 
     def remembered_objects(self, stream_id: str) -> Future[list[RememberedObject]]:
         """A stream's objects as they can be gone on with after a restart."""

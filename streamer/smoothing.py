@@ -37,6 +37,14 @@ class BoxSmoothing:
         return 1 / (2 * math.pi * (self.cutoff_hz + speed * self.speed_factor))
 
 
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """Of a stream's results: ``boxes`` None and ``masks`` 0 are as they were found."""
+
+    boxes: BoxSmoothing | None = None
+    masks: float = 0.0
+
+
 class BoxSmoother:
     """Smooths the boxes of one stream's objects, frame after frame.
 

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -27,13 +26,13 @@ from streamer.inference import Inference
 from streamer.metrics import Metrics
 from streamer.object_ids import ObjectIds
 from streamer.prompts import configured_prompts
-from streamer.smoothing import BoxSmoothing
+from streamer.smoothing import BoxSmoothing, Smoothing
 from streamer.source_attempt import PrepareImage
 from streamer.state import StreamRecord, ids_of, objects_to_prompt
 from streamer.state_keeper import StateKeeper, TakenUp
 from streamer.stream import MakeSource, Stream
 from streamer.stream_counts import StreamCounts
-from streamer.stream_settings import changed_stream
+from streamer.stream_settings import changed_stream, settings_that_differ
 from streamer.timing import Clock
 from streamer.types import Published, RememberedObject, StreamState, StreamStatus
 
@@ -147,18 +146,23 @@ class Streams:
             changed = changed_stream(f"streams.{stream_id}", running.config, settings)
             self._check_with(stream_id, changed)
             self._make_source(stream_id, changed)  # opens nothing, but refuses what cannot work
-            if changed.max_objects != running.config.max_objects:
+            before = running.config
+            differing = settings_that_differ(changed, before)
+            if not differing.keys().isdisjoint(("max_objects", "priority", "smoothing")):
+                # One command: of several the first could be done before the queue is full.
+                smoothing = _smoothing(changed) if "smoothing" in differing else None
                 await asyncio.wrap_future(
-                    self._inference.set_max_objects(stream_id, changed.max_objects)
+                    self._inference.change_stream(
+                        stream_id,
+                        max_objects=changed.max_objects,
+                        priority=changed.priority,
+                        smoothing=smoothing,
+                    )
                 )
-            if changed.priority != running.config.priority:
-                await asyncio.wrap_future(self._inference.set_priority(stream_id, changed.priority))
-            if changed.smoothing != running.config.smoothing:
-                await asyncio.wrap_future(self._smooth(stream_id, changed))
             running.stream.change(changed)
-            if changed.url != running.config.url:
-                await self._end_publishing(stream_id)
             self._running[stream_id] = dataclasses.replace(running, config=changed)
+            if changed.url != before.url:
+                await self._end_publishing(stream_id)
         self._changed()
 
     async def pause(self, stream_id: str) -> None:
@@ -274,7 +278,9 @@ class Streams:
             self._inference.add_stream(slot, counts, config.max_objects, (), config.priority)
         )
         try:
-            await asyncio.wrap_future(self._smooth(stream_id, config))
+            await asyncio.wrap_future(
+                self._inference.change_stream(stream_id, smoothing=_smoothing(config))
+            )
             known = await self._take_up(stream_id, kept)
             wanted = {each.id for each in objects_to_prompt(config, record, known)}
             for request in requests:
@@ -289,11 +295,6 @@ class Streams:
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
         self._running[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
 
-    def _smooth(self, stream_id: str, config: StreamConfig) -> Future[None]:
-        wanted = config.smoothing
-        boxes = BoxSmoothing(wanted.box_cutoff_hz, wanted.box_speed_factor)
-        return self._inference.smooth(stream_id, boxes if wanted.boxes else None, wanted.masks)
-
     async def _take_up(self, stream_id: str, kept: Sequence[RememberedObject]) -> set[int]:
         """Go on with kept objects; the ids of those that the tracker knows again."""
         known = set()
@@ -306,3 +307,9 @@ class Streams:
             else:
                 known.add(each.object_id)
         return known
+
+
+def _smoothing(config: StreamConfig) -> Smoothing:
+    wanted = config.smoothing
+    boxes = BoxSmoothing(wanted.box_cutoff_hz, wanted.box_speed_factor)
+    return Smoothing(boxes if wanted.boxes else None, wanted.masks)

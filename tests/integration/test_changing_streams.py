@@ -117,11 +117,11 @@ async def test_stream_whose_beginning_is_refused_half_way_leaves_nothing_behind(
 ) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
 
-        def busy(*_: object) -> None:
+        def busy(*_: object, **__: object) -> None:
             raise BusyError("256 commands wait for the tracker already")
 
         with monkeypatch.context() as patched:
-            patched.setattr(app._inference, "smooth", busy)
+            patched.setattr(app._inference, "change_stream", busy)
             with pytest.raises(BusyError):
                 await app.streams.add("yard", StreamConfig(SMALL))
         await until(lambda: list(app._inference._streams) == ["gate"])

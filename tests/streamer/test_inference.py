@@ -12,7 +12,7 @@ from streamer.errors import ControlError
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import LifecycleRules
 from streamer.prompts import PromptRequest
-from streamer.smoothing import BoxSmoothing
+from streamer.smoothing import BoxSmoothing, Smoothing
 from streamer.stream_counts import StreamCounts
 from streamer.timing import seconds_to_ns
 from streamer.types import DropReason
@@ -21,6 +21,8 @@ from tests.conftest import eventually
 from tests.streamer.fakes import CUTS, FAILS, HIDES, picture
 from tests.streamer.inference_rig import Rig, click, outcome, running
 from tracker import TrackState
+
+SMOOTHED = Smoothing(BoxSmoothing(), 0.3)
 
 
 def test_frame_without_objects_gives_an_empty_result(rig: Rig) -> None:
@@ -224,16 +226,16 @@ def test_tracker_is_told_of_pictures_that_it_did_not_see(rig: Rig) -> None:
 def test_smoothed_boxes_come_beside_the_boxes_while_they_are_asked_for(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7)
-    rig.inference.smooth("gate", BoxSmoothing(), 0.3).result(20)
+    rig.inference.change_stream("gate", smoothing=SMOOTHED).result(20)
     seen, hidden = rig.frame("gate", 0), rig.frame("gate", 1, colour=HIDES)
-    rig.inference.smooth("gate", None, 0.0).result(20)
+    rig.inference.change_stream("gate", smoothing=Smoothing()).result(20)
     plain = rig.frame("gate", 2)
     assert seen is not None
     assert hidden is not None
     assert plain is not None
     smooth = [result.objects[0].smooth_box_xyxy for result in (seen, hidden, plain)]
     assert smooth == [(0.0, 0.0, 4.0, 3.0), None, None]
-    rig.inference.smooth("nowhere", BoxSmoothing(), 0.3).result(20)
+    rig.inference.change_stream("nowhere", smoothing=SMOOTHED).result(20)
 
 
 def test_events_say_why_and_for_how_long(rig: Rig) -> None:

@@ -204,7 +204,7 @@ def test_priority_that_is_changed_counts_from_then_on() -> None:
     rig = Overloaded(OverloadPolicy.PRIORITY_FIRST)
     for name in ("gate", "yard"):
         rig.stream(name, 30, priority=5)
-    rig.clock.at(15, lambda: rig.inference.set_priority("yard", 9))
+    rig.clock.at(15, lambda: rig.inference.change_stream("yard", priority=9))
     rig.run(30)
     assert rig.rate_hz("yard", 5, 14) == pytest.approx(18, rel=0.1)
     assert rig.rate_hz("yard", 20, 30) == pytest.approx(30, rel=0.1)
