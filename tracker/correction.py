@@ -150,6 +150,6 @@ class Corrector:
     def _features(self, session: Session, frame: TrackedFrame) -> ImageFeatures:
         if frame.features is not None:
             return frame.features
-        features = self._frame_step.encode([frame])
+        features = self._frame_step.encode_again(frame)
         session.encoded(frame, features)
         return features

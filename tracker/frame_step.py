@@ -1,6 +1,7 @@
 """What is done with one batch of rows: encode, decide, deliver, remember.
 
-Whatever may fail comes before anything is kept, so that a batch that failed left no trace.
+Deciding keeps nothing and waits for nothing; what came of it is kept afterwards, at once or when
+the device has told what the memory policy needs. A batch that failed left no trace.
 
 Dimensions: B images, N objects, n of one frame, S image size, h w mask grid, H W token grid,
 L grid tokens, C hidden width, c memory width.
@@ -16,10 +17,14 @@ import torch
 from torch import Tensor
 
 from tracker import transforms
+from tracker.admission import ImageArray
 from tracker.calibration import ScoreCalibration
+from tracker.decided_rows import DecidedRows, keep_shown, smoothed
 from tracker.decision import Decision
 from tracker.engine.engine import Engine
+from tracker.engine.prepared_image import PreparedImage
 from tracker.history import TrackedFrame
+from tracker.host_arrays import Landing
 from tracker.masks import fill_holes
 from tracker.memory_bank import MemoryBank
 from tracker.model import ImageFeatures
@@ -27,7 +32,7 @@ from tracker.model.layers import tokens_from_grid
 from tracker.options import TrackerOptions
 from tracker.policy.robust import RobustPolicy
 from tracker.prompts import PreparedPrompt
-from tracker.results import FrameMasks, tracks_of
+from tracker.results import FrameMasks, deliver
 from tracker.rows import Row, RowDecider, images_of, places_of
 from tracker.session import Session
 from tracker.types import Track
@@ -56,11 +61,18 @@ class FrameStep:
         self._dtype = dtype
         self._device = device
         self._decider = RowDecider(engine, bank, policy, device)
+        # On a processor results are where they are read.
+        self._landing = Landing() if device.type == "cuda" else None
 
     @property
     def image_size(self) -> int:
         """The side of the images that are encoded now."""
         return self._engine.image_size
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """The sides that images may have been prepared for."""
+        return self._engine.image_sizes
 
     def autocast(self) -> torch.autocast:
         """Where the network is called: in the dtype computed in."""
@@ -81,21 +93,47 @@ class FrameStep:
         first = first and self._options.robust.track_before_prompt
         return Row(session, object_id, image, frame, prompt, first, first)
 
-    def encode(
-        self, frames: list[TrackedFrame], before: Sequence[TrackedFrame | None] = ()
-    ) -> ImageFeatures:
-        """Encode the images of some frames as one batch; new ones come with those before them."""
-        images = [frame.image for frame in frames if frame.image is not None]
-        pixels_B3SS = transforms.pixels_of(images, self.image_size, self._device)
-        if self._policy is not None and before:
-            self._policy.look(pixels_B3SS, frames, before)
+    def pixels_of(self, images: Sequence[ImageArray | PreparedImage]) -> Tensor:
+        """Images at the network's size on the device, uint8 (B, 3, S, S)."""
+        return transforms.pixels_of(images, self.image_size, self._device)
+
+    def encode(self, pixels_B3SS: Tensor) -> ImageFeatures:
+        """Encode images as one batch."""
         with self.autocast():
             return self._engine.encode_image(pixels_B3SS)
+
+    def encode_again(self, frame: TrackedFrame) -> ImageFeatures:
+        """Encode the image that an earlier frame has kept."""
+        assert frame.image is not None, "a frame keeps its image or its features"
+        return self.encode(self.pixels_of([frame.image]))
+
+    def look(
+        self,
+        pixels_B3SS: Tensor,
+        frames: Sequence[TrackedFrame],
+        before: Sequence[TrackedFrame | None],
+    ) -> None:
+        """Let the memory policy see new frames beside those before them."""
+        if self._policy is not None:
+            self._policy.look(pixels_B3SS, frames, before)
 
     def track(self, rows: list[Row], features: ImageFeatures) -> list[list[Track]]:
         """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
 
         All that may fail comes before anything is kept, so that a step that failed left no trace.
+        """
+        decided = self.decide(rows, features)
+        tracks = decided.delivery.tracks()
+        self.keep(decided)
+        for own, own_tracks in zip(decided.by_frame, tracks, strict=True):
+            for row, track in zip(own, own_tracks, strict=True):
+                row.frame.tracks[row.object_id] = track
+        return tracks
+
+    def decide(self, rows: list[Row], features: ImageFeatures) -> DecidedRows:
+        """Decide rows, which lie frame by frame, and send their results on the way to the host.
+
+        Nothing is kept, and nothing waits for the device.
         """
         outlook = None if self._policy is None else self._policy.outlook(rows)
         with self.autocast():
@@ -113,7 +151,7 @@ class FrameStep:
         # A copy for each frame: a view would keep what belongs to the other streams.
         logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
         shown_by_frame = [
-            _smoothed(own, own_logits)
+            smoothed(own, own_logits)
             for own, own_logits in zip(by_frame, logits_by_frame, strict=True)
         ]
         masks = [
@@ -123,39 +161,55 @@ class FrameStep:
         sighting = None
         if self._policy is not None and outlook is not None:
             sighting = self._policy.see(outlook, decision)
-        tracks, beside_NE = tracks_of(
+        delivery = deliver(
             masks,
             decision.predicted_iou_N,
             decision.object_score_logit_N,
             self._options,
             self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC),
             self.calibration,
-            *(() if sighting is None else (sighting.predicted_box_N4, sighting.evidence_NE)),
+            None if sighting is None else sighting.predicted_box_N4,
+            None if sighting is None else sighting.evidence_NE,
+            self._landing,
         )
-        if self._policy is None or outlook is None or sighting is None:
-            self._remember(rows, spatial_NLc, decision.pointer_NC)
+        return DecidedRows(
+            by_frame,
+            delivery,
+            logits_by_frame,
+            shown_by_frame,
+            spatial_NLc,
+            decision.pointer_NC,
+            outlook,
+            sighting,
+        )
+
+    def keep(self, decided: DecidedRows) -> None:
+        """Remember rows that were decided, and keep with their frames what corrections need.
+
+        The robust policy chooses by numbers from the device: here the host waits for them.
+        """
+        rows = decided.rows
+        if self._policy is None or decided.outlook is None or decided.sighting is None:
+            self._remember(rows, decided.spatial_NLc, decided.pointer_NC)
         else:
-            conditioning_N = np.array([self._conditions(row) for row in rows])
             self._policy.remember(
                 rows,
-                conditioning_N,
-                outlook,
-                sighting,
-                beside_NE,
-                spatial_NLc,
-                decision.pointer_NC,
+                np.array([self._conditions(row) for row in rows]),
+                decided.outlook,
+                decided.sighting,
+                decided.delivery.numbers_beside(),
+                decided.spatial_NLc,
+                decided.pointer_NC,
             )
-        for own, own_logits, own_tracks in zip(by_frame, logits_by_frame, tracks, strict=True):
-            for row, logits_1hw, track in zip(own, own_logits.unbind(), own_tracks, strict=True):
+        for own, own_logits in zip(decided.by_frame, decided.logits_by_frame, strict=True):
+            for row, logits_1hw in zip(own, own_logits.unbind(), strict=True):
                 row.frame.logits[row.object_id] = logits_1hw
-                row.frame.tracks[row.object_id] = track
                 if row.prompt is not None:
                     row.frame.clicks[row.object_id] = row.prompt
                     if not row.corrects:
                         row.frame.unconditioned.add(row.object_id)
-        for own, shown in zip(by_frame, shown_by_frame, strict=True):
-            _keep_shown(own, shown)
-        return tracks
+        for own, shown in zip(decided.by_frame, decided.shown_by_frame, strict=True):
+            keep_shown(own, shown)
 
     def preview(self, rows: list[Row], features: ImageFeatures) -> list[Track]:
         """What ``track`` would deliver for rows of one frame; nothing is remembered or kept."""
@@ -165,14 +219,15 @@ class FrameStep:
         similarity_N = None
         if all(row.object_id in row.session.object_ids for row in rows):
             similarity_N = self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC)
-        (tracks,) = tracks_of(
+        (tracks,) = deliver(
             [masks],
             decision.predicted_iou_N,
             decision.object_score_logit_N,
             self._options,
             similarity_N,
             self.calibration,
-        ).tracks
+            landing=self._landing,
+        ).tracks()
         return tracks
 
     def _frame_masks(self, rows: list[Row], logits_n1hw: Tensor) -> FrameMasks:
@@ -221,21 +276,3 @@ def keep_features(frames: list[TrackedFrame], features: ImageFeatures) -> None:
         own = ImageFeatures(*(level[row : row + 1] for level in features))
         # A view would keep the whole batch for as long as the slowest of its streams stands.
         frame.encoded(own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own)))
-
-
-def _smoothed(rows: list[Row], logits_n1hw: Tensor) -> Tensor:
-    """What is shown of one frame's objects; a prompt, and a frame tracked again, is shown as is."""
-    session, frame = rows[0].session, rows[0].frame
-    again = frame.index < session.frames_seen
-    anew = {row.object_id for row in rows if again or row.prompt is not None}
-    return session.smoother.blend([row.object_id for row in rows], logits_n1hw, anew)
-
-
-def _keep_shown(rows: list[Row], shown_n1hw: Tensor) -> None:
-    """Let the next frame lean on what is shown of the newest, which may be tracked again."""
-    session, frame = rows[0].session, rows[0].frame
-    object_ids = [row.object_id for row in rows]
-    if frame.index == session.frames_seen:
-        session.smoother.keep(object_ids, shown_n1hw)
-    elif frame.index == session.frames_seen - 1:
-        session.smoother.replace(object_ids, shown_n1hw)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,20 +31,110 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def on_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[np.generic]]:
-    """Tensors of one device as arrays, in one transfer; here the host waits for the device.
+class Transfer(Protocol):
+    """Tensors on their way to the host."""
 
-    Of a processor's own tensors these are views.
+    def arrays(self) -> list[npt.NDArray[np.generic]]:
+        """The tensors as arrays; here the host waits for the device. Views, until ``release``."""
+
+    def release(self) -> None:
+        """The arrays are not looked at any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Tensors of a processor: they are there, and nothing is copied."""
+
+    tensors: Sequence[Tensor]
+
+    def arrays(self) -> list[npt.NDArray[np.generic]]:
+        """Views of the tensors."""
+        return [tensor.numpy() for tensor in self.tensors]
+
+    def release(self) -> None:
+        """Nothing was borrowed."""
+
+
+class Landing:
+    """Pinned memory in which what is brought from a device lands, in one transfer each time.
+
+    Bound: two buffers, each as large as the largest transfer that it ever took. They are used in
+    turn: what one step found is read while the next one's is on its way. Policy: arrays that were
+    not released when the turn of their buffer comes are copied out of it first.
     """
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return [tensor.numpy() for tensor in tensors]
-    joined, begins = side_by_side(tensors)
-    landed = torch.empty(joined.shape, dtype=torch.uint8, pin_memory=True)
-    landed.copy_(joined, non_blocking=True)
-    arrived = torch.cuda.Event()
-    arrived.record(torch.cuda.current_stream(joined.device))
-    arrived.synchronize()
-    return apart(landed.numpy(), begins, tensors)
+
+    def __init__(self, *, pinned: bool = True) -> None:
+        """``pinned``: only where there is a CUDA device."""
+        self._pinned = pinned
+        self._buffers = [torch.empty(0, dtype=torch.uint8) for _ in range(2)]
+        self._guests: list[_Landed | None] = [None, None]
+        self._turn = 0
+
+    @property
+    def bytes(self) -> int:
+        """Memory of both buffers."""
+        return sum(buffer.nbytes for buffer in self._buffers)
+
+    def begin(self, tensors: Sequence[Tensor]) -> Transfer:
+        """Bring tensors of one device; the host does not wait."""
+        joined, begins = side_by_side(tensors)
+        turn = self._turn = 1 - self._turn
+        guest = self._guests[turn]
+        if guest is not None:
+            guest.move_out()
+        if self._buffers[turn].numel() < joined.numel():
+            self._buffers[turn] = torch.empty(
+                joined.numel(), dtype=torch.uint8, pin_memory=self._pinned
+            )
+        landed = self._buffers[turn][: joined.numel()]
+        landed.copy_(joined, non_blocking=True)
+        arrived = None
+        if joined.is_cuda:
+            arrived = torch.cuda.Event()
+            arrived.record(torch.cuda.current_stream(joined.device))
+        # What the arrays will be like, without the memory of what they come from.
+        like = [torch.empty_like(tensor, device="meta") for tensor in tensors]
+        guest = self._guests[turn] = _Landed(landed.numpy(), begins, like, arrived)
+        return guest
+
+
+class _Landed:
+    """One transfer into a buffer that others use after it."""
+
+    def __init__(
+        self,
+        raw: npt.NDArray[np.uint8],
+        begins: Sequence[int],
+        like: Sequence[Tensor],
+        arrived: torch.cuda.Event | None,
+    ) -> None:
+        self._raw: npt.NDArray[np.uint8] | None = raw
+        self._begins = begins
+        self._like = like
+        self._arrived = arrived
+
+    def arrays(self) -> list[npt.NDArray[np.generic]]:
+        assert self._raw is not None, "arrays were read after they had been released"
+        self._wait()
+        return apart(self._raw, self._begins, self._like)
+
+    def release(self) -> None:
+        self._raw = None
+
+    def move_out(self) -> None:
+        """The buffer is needed: keep the bytes elsewhere, if anybody may still read them."""
+        if self._raw is not None:
+            self._wait()
+            self._raw = self._raw.copy()
+
+    def _wait(self) -> None:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+
+
+def begin_transfer(tensors: Sequence[Tensor], landing: Landing | None) -> Transfer:
+    """Bring tensors to the host; without a place to land they are there already."""
+    return Here(tensors) if landing is None else landing.begin(tensors)
 
 
 def side_by_side(tensors: Sequence[Tensor]) -> tuple[Tensor, list[int]]:

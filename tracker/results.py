@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tracker.calibration import ScoreCalibration
-from tracker.host_arrays import on_host
+from tracker.host_arrays import Landing, Transfer, begin_transfer
 from tracker.mask_bits import cut_bits, pack_bits
 from tracker.masks import boxes_of, without_overlap
 from tracker.options import TrackerOptions
@@ -90,14 +89,90 @@ class FrameMasks:
         )
 
 
-class Delivered(NamedTuple):
-    """What came to the host: ``tracks`` by frame, and the numbers ``beside_NE`` asked for."""
+class Delivery:
+    """Masks and numbers on their way to the host, and the tracks that they become there."""
 
-    tracks: list[list[Track]]
-    beside_NE: npt.NDArray[np.float64]
+    def __init__(
+        self,
+        frames: Sequence[FrameMasks],
+        transfer: Transfer,
+        numbers: int,
+        calibration: ScoreCalibration | None,
+        *,
+        packed: bool,
+        logits: bool,
+    ) -> None:
+        """``numbers``: so many of a row's are of its track, those that follow are ``beside``."""
+        self._frames = [(frame.object_ids, frame.height, frame.width) for frame in frames]
+        # Masks that came packed need not stay on the device.
+        self._regions = [] if packed else [region for frame in frames for region in frame.regions]
+        self._transfer = transfer
+        self._numbers = numbers
+        self._calibration = calibration
+        self._packed = packed
+        self._logits = logits
+        self._beside_NE: npt.NDArray[np.float64] | None = None
+
+    def numbers_beside(self) -> npt.NDArray[np.float64]:
+        """``beside_NE``, as it was asked for; here the host waits for the device."""
+        if self._beside_NE is None:
+            self._beside_NE = self._transfer.arrays()[0][:, self._numbers :].astype(np.float64)
+        return self._beside_NE
+
+    def tracks(self) -> list[list[Track]]:
+        """The tracks by frame, once; here the host waits for the device."""
+        try:
+            self.numbers_beside()
+            return self._unpacked()
+        finally:
+            self._transfer.release()
+
+    def _unpacked(self) -> list[list[Track]]:
+        host_NX, *arrays = self._transfer.arrays()
+        bits = arrays[: len(self._frames)] if self._packed else []
+        host_logits = arrays[len(bits) :]
+        host_numbers = host_NX[:, : self._numbers].tolist()
+        calibrated = (
+            [None] * len(host_numbers)
+            if self._calibration is None
+            else self._calibration([row[5] for row in host_numbers]).tolist()
+        )
+        boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1, *_ in host_numbers]
+        crops = (
+            [cut_bits(*each) for each in zip(chain.from_iterable(bits), boxes, strict=True)]
+            if self._packed
+            else _crops(self._regions, boxes)
+        )
+        rows = iter(zip(boxes, crops, calibrated, host_numbers, strict=True))
+        tracks_by_frame = []
+        for index, (object_ids, height, width) in enumerate(self._frames):
+            logits = host_logits[index] if self._logits else None
+            tracks = []
+            for place, object_id in enumerate(object_ids):
+                box, crop, expected_iou, row = next(rows)
+                area, predicted_iou, object_score, visible, similarity = row[4:9]
+                tracks.append(
+                    Track(
+                        object_id=object_id,
+                        state=TrackState.VISIBLE if visible and area else TrackState.OCCLUDED,
+                        box_xyxy=box,
+                        crop=crop,
+                        area=int(area),
+                        predicted_iou=predicted_iou,
+                        object_score=object_score,
+                        frame_height=height,
+                        frame_width=width,
+                        calibrated_iou=expected_iou,
+                        pointer_similarity=None if math.isnan(similarity) else similarity,
+                        predicted_box_xyxy=_in_pixels(row[9:13], height, width),
+                        logits=None if logits is None else logits[place].copy(),
+                    )
+                )
+            tracks_by_frame.append(tracks)
+        return tracks_by_frame
 
 
-def tracks_of(
+def deliver(
     frames: Sequence[FrameMasks],
     predicted_iou_N: Tensor,
     object_score_logit_N: Tensor,
@@ -106,12 +181,13 @@ def tracks_of(
     calibration: ScoreCalibration | None = None,
     predicted_box_N4: Tensor | None = None,
     beside_NE: Tensor | None = None,
-) -> Delivered:
-    """Bring frames to the host, masks cut to boxes, in one transfer.
+    landing: Landing | None = None,
+) -> Delivery:
+    """Send frames to the host, masks cut to boxes, in one transfer; the host does not wait.
 
     ``pointer_similarity_N`` is NaN for an object that there is nothing to compare with,
     ``predicted_box_N4``, in shares of the frame, for one whose place is not predicted.
-    ``beside_NE`` comes along.
+    ``beside_NE`` comes along. ``landing``: where; None for a processor's own tensors.
     An object counts as visible where its occlusion logit is positive and a pixel is set.
     """
     if pointer_similarity_N is None:
@@ -134,50 +210,17 @@ def tracks_of(
         ),
         dim=1,
     )
-    packed = [pack_bits(frame.whole_masks) for frame in frames] if _packs(numbers.device) else []
+    packs = landing is not None  # on a processor only the masks' boxes are read
+    packed = [pack_bits(frame.whole_masks) for frame in frames] if packs else []
     shown = [frame.logits_n1hw[:, 0] for frame in frames] if options.return_logits else []
-    host_NX, *arrays = on_host([numbers, *packed, *shown])
-    bits, host_logits = arrays[: len(packed)], arrays[len(packed) :]
-    beside = host_NX.shape[1] - beside_NE.shape[1]
-    host_numbers = host_NX[:, :beside].tolist()
-    calibrated = (
-        [None] * len(host_numbers)
-        if calibration is None
-        else calibration([row[5] for row in host_numbers]).tolist()
+    return Delivery(
+        frames,
+        begin_transfer([numbers, *packed, *shown], landing),
+        numbers.shape[1] - beside_NE.shape[1],
+        calibration,
+        packed=packs,
+        logits=options.return_logits,
     )
-    boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1, *_ in host_numbers]
-    crops = (
-        [cut_bits(*each) for each in zip(chain.from_iterable(bits), boxes, strict=True)]
-        if packed
-        else _crops([region for frame in frames for region in frame.regions], boxes)
-    )
-    rows = iter(zip(boxes, crops, calibrated, host_numbers, strict=True))
-    tracks_by_frame = []
-    for index, frame in enumerate(frames):
-        logits = host_logits[index] if options.return_logits else None
-        tracks = []
-        for place, object_id in enumerate(frame.object_ids):
-            box, crop, expected_iou, row = next(rows)
-            area, predicted_iou, object_score, visible, similarity = row[4:9]
-            tracks.append(
-                Track(
-                    object_id=object_id,
-                    state=TrackState.VISIBLE if visible and area else TrackState.OCCLUDED,
-                    box_xyxy=box,
-                    crop=crop,
-                    area=int(area),
-                    predicted_iou=predicted_iou,
-                    object_score=object_score,
-                    frame_height=frame.height,
-                    frame_width=frame.width,
-                    calibrated_iou=expected_iou,
-                    pointer_similarity=None if math.isnan(similarity) else similarity,
-                    predicted_box_xyxy=_in_pixels(row[9:13], frame.height, frame.width),
-                    logits=None if logits is None else logits[place].copy(),
-                )
-            )
-        tracks_by_frame.append(tracks)
-    return Delivered(tracks_by_frame, host_NX[:, beside:].astype(np.float64, copy=False))
 
 
 def _in_pixels(
@@ -190,8 +233,3 @@ def _in_pixels(
 def _crops(regions: list[MaskRegion], boxes: list[tuple[int, int, int, int]]) -> list[MaskArray]:
     """Every mask inside its box, each in memory of its own: a track may be kept alone."""
     return [region.cut(box).numpy().copy() for region, box in zip(regions, boxes, strict=True)]
-
-
-def _packs(device: torch.device) -> bool:
-    """Whether masks have to be brought from there; on a processor only their boxes are read."""
-    return device.type != "cpu"

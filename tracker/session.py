@@ -19,7 +19,9 @@ from tracker.types import StepFacts
 class Session:
     """One stream. Made by ``Tracker.open_session``; not shared between threads.
 
-    The frames of its history stay correctable, older ones are let go.
+    The frames of its history stay correctable, older ones are let go. While a step is on its way
+    (``Tracker.submit``) a session is as it was before that step, but for objects that are new with
+    it; what changes more than one frame waits for the step first.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class Session:
         self._model = model
         self._on_close = on_close
         self._closed = False
-        self._left_out: frozenset[int] = frozenset()
+        self._left_out: set[int] = set()
         self._counts_gaps = counts_gaps
         self._missed = 0
+        self._settle: Callable[[], None] | None = None
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -55,6 +58,7 @@ class Session:
 
         Raises ValueError for a share that is not 0..0.45.
         """
+        self.settle()
         self.smoother = MaskSmoother(past_share)
 
     def leave_out(self, object_ids: Collection[int]) -> None:
@@ -62,7 +66,12 @@ class Session:
 
         Nothing is told of them on it, and they remember nothing of it. A prompt on it counts.
         """
-        self._left_out = frozenset(object_ids)
+        self._left_out = set(object_ids)
+
+    @property
+    def left_out(self) -> set[int]:
+        """What ``leave_out`` was told last; another set every time."""
+        return self._left_out
 
     def due(self, prompted: Collection[int]) -> tuple[int, ...]:
         """The objects that the next frame is searched for, in the order they were added."""
@@ -163,14 +172,28 @@ class Session:
         """Give a new object a slot. Raises CapacityError."""
         self._slots[object_id] = self._bank.allocate()
 
-    def remember(self, frame: TrackedFrame) -> None:
-        """Append a processed frame; what passes the bounds of the history is let go."""
+    def begin(self, settle: Callable[[], None] | None) -> None:
+        """A step was submitted, and ``settle`` keeps what came of it; None: it is over."""
+        self._settle = settle
+
+    def settle(self) -> None:
+        """Be as after the step that is on its way, if there is one (``PendingStep``)."""
+        if self._settle is not None:
+            self._settle()
+
+    def remember(self, frame: TrackedFrame, left_out: set[int]) -> None:
+        """Append a processed frame; what passes the bounds of the history is let go.
+
+        ``left_out`` was for this frame; what was told since then is for the next one.
+        """
         self._history.append(frame)
         self.frames_seen = frame.index + 1
-        self._left_out = frozenset()
+        if self._left_out is left_out:
+            self._left_out = set()
 
     def remove(self, object_id: int) -> None:
         """Stop tracking an object; the others are not touched. Raises KeyError if unknown."""
+        self.settle()
         if object_id not in self._slots:
             raise KeyError(f"no object {object_id} in this session; it has {self.object_ids}")
         self._bank.release(self._slots.pop(object_id))
@@ -179,6 +202,7 @@ class Session:
 
     def export_object(self, object_id: int) -> ObjectMemory:
         """What is needed to go on with an object after a restart. Raises KeyError if unknown."""
+        self.settle()
         frame_F, spatial_FLc, pointer_FC = self._bank.conditioning(self._slots[object_id])
         return ObjectMemory(self._model, self.now - frame_F, spatial_FLc, pointer_FC)
 
@@ -189,6 +213,7 @@ class Session:
         then nothing is changed.
         """
         self.ensure_open()
+        self.settle()
         if object_id in self._slots:
             raise SessionError(f"object {object_id} is tracked already; remove it first")
         if len(self._slots) >= self.max_objects:
@@ -231,6 +256,7 @@ class Session:
         """Free every slot. Closing twice is no error."""
         if self._closed:
             return
+        self.settle()
         for object_id in self.object_ids:
             self.remove(object_id)
         self._history.clear()

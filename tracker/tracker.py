@@ -2,7 +2,7 @@
 
 All images of a step are encoded as one batch, and all objects of all streams go through memory
 attention, mask decoder and memory encoder as one batch. Rows of that batch are objects; what a
-row's result is never depends on the other rows. What is done with the batch stands in
+row's result is never depends on the other rows. What is done with the batch stands in ``steps`` and
 ``frame_step``, what a prompt on an earlier frame does in ``correction``.
 """
 
@@ -15,7 +15,7 @@ from os import PathLike
 import torch
 
 from tracker import transforms
-from tracker.admission import ImageArray, StepInput, admit, ensure_image
+from tracker.admission import ImageArray, StepInput, ensure_image
 from tracker.calibration import ScoreCalibration, calibration_path, load_calibration
 from tracker.checkpoint import find_checkpoint, fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
@@ -26,18 +26,19 @@ from tracker.engine.engine import Engine
 from tracker.engine.prepared_image import PreparedImage
 from tracker.engine.warm_up import Progress, warm_up
 from tracker.engine.yuv import YuvPicture, prepare_yuv
-from tracker.frame_step import FrameStep, keep_features
-from tracker.history import FrameHistory, TrackedFrame
+from tracker.frame_step import FrameStep
+from tracker.history import FrameHistory
 from tracker.memory_bank import MemoryBank
 from tracker.model import Sam2
 from tracker.object_memory import ModelIdentity
 from tracker.options import TrackerOptions
+from tracker.pending_step import PendingStep
 from tracker.policy.robust import RobustPolicy
 from tracker.policy.robust_bank import RobustBank
 from tracker.resizing import Resizer
 from tracker.session import Session
+from tracker.steps import Steps
 from tracker.types import Prompt, Track
-from tracker.undoing import added
 
 
 class Tracker:
@@ -51,6 +52,9 @@ class Tracker:
     ) -> None:
         self.options = options or TrackerOptions()
         self.device = device
+        # Whether ``submit`` returns before the work is done, so that there is something to do
+        # meanwhile. Only who drives the tracker looks at it; tests set it.
+        self.overlaps = device.type == "cuda"
         dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
         if (image_size := self.options.engine.image_size) is not None:
             model.resize(image_size, self.options.engine.positions == "stretched")
@@ -72,6 +76,7 @@ class Tracker:
             self._engine, self._bank, self._policy, self.options, dtype, device
         )
         self._sessions: set[Session] = set()
+        self._steps = Steps(self._frame_step, self._bank, self._sessions)
         self._corrector = Corrector(self._frame_step, self._bank, self._sessions)
         self._resizer = Resizer(self._engine, self._bank, self._sessions)
 
@@ -216,9 +221,9 @@ class Tracker:
                 f"image_size must be one of {', '.join(map(str, self.image_sizes))}, "
                 f"got {image_size}; EngineOptions.smaller_image_sizes names others"
             )
+        self._steps.finish()
         self._resizer.resize(image_size)
 
-    @torch.inference_mode()
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
         """Track one new frame of each of several streams -> tracks per stream, in batch order.
 
@@ -228,50 +233,19 @@ class Tracker:
         or, for an array that is no image, ValueError before anything is changed; whatever else is
         raised changes nothing either, and the frame may be given again.
         """
-        prepared = admit(
-            batch, self._sessions, self._bank, self.config.image_size, self.image_sizes
-        )
-        frames = [
-            TrackedFrame.of(session.frames_seen, session.now, image) for session, image, _ in batch
-        ]
-        results: list[list[Track]] = [[] for _ in batch]
-        live = [set(session.object_ids) for session, _, _ in batch]
-        with added(
-            [
-                (session, object_id)
-                for (session, _, _), prompts in zip(batch, prepared, strict=True)
-                for object_id in prompts
-            ]
-        ):
-            due = [
-                session.due(prompts)
-                for (session, _, _), prompts in zip(batch, prepared, strict=True)
-            ]
-            needed = [place for place, object_ids in enumerate(due) if object_ids]
-            rows = [
-                self._frame_step.row(
-                    batch[place][0],
-                    object_id,
-                    image,
-                    frames[place],
-                    prepared[place].get(object_id),
-                    object_id in live[place],
-                )
-                for image, place in enumerate(needed)
-                for object_id in due[place]
-            ]
-            if rows:
-                encoded = [frames[place] for place in needed]
-                features = self._frame_step.encode(
-                    encoded, [batch[place][0].last_frame for place in needed]
-                )
-                keep_features(encoded, features)
-                tracks = self._frame_step.track(rows, features)
-                for place, own in zip(needed, tracks, strict=True):
-                    results[place] = own
-        for (session, _, _), frame in zip(batch, frames, strict=True):
-            session.remember(frame)
-        return results
+        return self.submit(batch).collect()
+
+    @torch.inference_mode()
+    def submit(self, batch: Sequence[StepInput]) -> PendingStep:
+        """Begin a ``step``, and leave it to the device; ``collect`` of the answer ends it.
+
+        The host does not wait for what it gives to the device here. Of a step that is on its way
+        already (one at most: an older one is finished first) it waits for what the robust policy
+        has to know, when the device has the new images; the paper's policy has to know nothing.
+        Raises what ``step`` raises, and SessionError where the step before turns out to have
+        failed: then this one was not begun.
+        """
+        return self._steps.submit(batch)
 
     @torch.inference_mode()
     def correct(
@@ -294,6 +268,7 @@ class Tracker:
         Raises PromptError (also for a frame that is not in the history), CapacityError or
         SessionError before anything is changed; whatever else is raised changes nothing either.
         """
+        self._steps.finish()
         return self._corrector.correct(session, prompts, frame_index, anew)
 
     @torch.inference_mode()
@@ -309,6 +284,7 @@ class Tracker:
 
         Raises what ``correct`` raises.
         """
+        self._steps.finish()
         return self._corrector.preview(session, prompt, frame_index, anew)
 
     @torch.inference_mode()

@@ -10,9 +10,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tracker import Tracker, TrackerOptions, results
+from tracker import Tracker, TrackerOptions
 from tracker.engine.options import EngineOptions
-from tracker.host_arrays import on_host
+from tracker.host_arrays import Landing, Transfer
 
 from .little import LITTLE, click, little_picture, little_tracker, model_with
 
@@ -82,9 +82,22 @@ class Reads(TorchFunctionMode):
         return function(*arguments, **(options or {}))
 
 
+class Counting(Landing):
+    """Takes in what comes from a processor as if it came from a device."""
+
+    def __init__(self) -> None:
+        super().__init__(pinned=False)
+        self.transfers = 0
+
+    def begin(self, tensors: Any) -> Transfer:
+        self.transfers += 1
+        with torch._C.DisableTorchFunction():
+            return super().begin(tensors)
+
+
 @pytest.mark.parametrize("fixed_shapes", ["off", "on"])
 def test_a_step_brings_its_results_in_one_transfer(
-    fixed_shapes: Any, monkeypatch: pytest.MonkeyPatch
+    fixed_shapes: Any,
 ) -> None:
     """As on a device with memory of its own: whole masks, packed, beside the numbers."""
     weights = little_tracker().model().state_dict()
@@ -97,18 +110,11 @@ def test_a_step_brings_its_results_in_one_transfer(
     plain, packing = (
         Tracker(model_with(LITTLE, weights), torch.device("cpu"), options) for _ in range(2)
     )
-    transfers: list[int] = []
-
-    def brought(tensors: Any) -> Any:
-        transfers.append(len(tensors))
-        with torch._C.DisableTorchFunction():
-            return on_host(tensors)
-
+    landing = Counting()
     expected, found = [], []
     for tracker in (plain, packing):
         if tracker is packing:
-            monkeypatch.setattr(results, "_packs", lambda device: True)
-            monkeypatch.setattr(results, "on_host", brought)
+            packing._frame_step._landing = landing
         sessions = [tracker.open_session() for _ in range(2)]
         for index in range(4):
             prompts = [[click(1), click(2)] if index == 0 else [], [click(3)] if index == 2 else []]
@@ -125,7 +131,7 @@ def test_a_step_brings_its_results_in_one_transfer(
             if tracker is packing:
                 assert reads.found == []
                 assert waits.found == []
-    assert len(transfers) == 4
+    assert landing.transfers == 4
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours.mask, theirs.mask)
         np.testing.assert_array_equal(ours.logits, theirs.logits)

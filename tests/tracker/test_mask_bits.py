@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.host_arrays import apart, on_host, side_by_side
+from tracker.host_arrays import apart, begin_transfer, side_by_side
 from tracker.mask_bits import cut_bits, pack_bits
 
 
@@ -40,6 +40,6 @@ def test_arrays_of_all_types_travel_side_by_side() -> None:
 
 def test_on_a_processor_nothing_is_copied() -> None:
     tensor = torch.zeros(5)
-    (array,) = on_host([tensor])
+    (array,) = begin_transfer([tensor], None).arrays()
     tensor += 1
     assert array.sum() == 5

@@ -11,6 +11,7 @@ import tracker.frame_step
 from tracker import CapacityError, Prompt, PromptError, Session, SessionError, Tracker
 from tracker.memory_bank import MemoryBank
 from tracker.model import Sam2
+from tracker.results import Delivery
 
 from .little import click, little_picture, little_tracker, step
 
@@ -77,7 +78,8 @@ def test_bad_prompt_is_refused_with_the_object_and_nothing_changes(name: str) ->
 AFTER_ENCODING = [
     (Sam2, "decode"),
     (Sam2, "finish_memory"),
-    (tracker.frame_step, "tracks_of"),
+    (tracker.frame_step, "deliver"),
+    (Delivery, "tracks"),
     (MemoryBank, "write"),
 ]
 

@@ -307,7 +307,7 @@ def test_step_that_fails_can_be_given_again(monkeypatch: pytest.MonkeyPatch) -> 
     for session in (failing, plain):
         follow(tracker, session, 4, click(1))
     with monkeypatch.context() as patch:
-        patch.setattr("tracker.frame_step.tracks_of", lambda *_: 1 / 0)
+        patch.setattr("tracker.frame_step.deliver", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             follow(tracker, failing, 1, first=4)
     ours, theirs = (follow(tracker, session, 4, first=4) for session in (failing, plain))
