@@ -9,20 +9,23 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 
 from streamer.command_queue import CommandQueue
+from streamer.errors import ControlError
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import LifecycleRules, ObjectLifecycle
 from streamer.load_control import LoadControl
 from streamer.metrics import Metrics
 from streamer.past_prompts import PastPrompts
+from streamer.promptable_frames import Holder
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrames
 from streamer.smoothing import Smoothing
 from streamer.stream_counts import StreamCounts
 from streamer.timing import Clock, seconds_to_ns
 from streamer.tracked_stream import TrackedStream
-from streamer.types import ObjectSummary, Published, RememberedObject
+from streamer.types import FrameMoment, ObjectSummary, Published, RememberedObject
 from tracker import Tracker
 from tracker.errors import CapacityError
 
@@ -181,6 +184,17 @@ class InferenceCommands:
                 stream.prompts.queue(request)
 
         self._commands.add(queue)
+
+    def hold(self, stream_id: str, moment: FrameMoment, holder: Holder) -> Future[None]:
+        """Keep a frame promptable for a while, for one who looks at it; one that is gone is not."""
+
+        def hold() -> None:
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                with suppress(ControlError):
+                    stream.hold(stream.frame_of(moment), holder)
+
+        return self._commands.add(hold)
 
     def objects(self, stream_id: str) -> list[ObjectSummary]:
         """The objects of a stream as its newest frame had them; none for an unknown stream."""

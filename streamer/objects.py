@@ -6,6 +6,7 @@ import asyncio
 
 from streamer.errors import UnknownObjectError, UnknownStreamError
 from streamer.inference import Inference
+from streamer.promptable_frames import Holder
 from streamer.prompts import PromptOutcome, PromptRequest, new_request_id
 from streamer.state_keeper import StateKeeper
 from streamer.streams import Streams
@@ -88,6 +89,14 @@ class Objects:
         self._streams.config(stream_id)  # refuses a name that is none
         request = PromptRequest(stream_id, prompt, moment=moment, correct=correct, preview=True)
         return await self._outcome(request, timeout_s)
+
+    def hold(self, stream_id: str, moment: FrameMoment) -> None:
+        """Keep the frame promptable that a starter begins to look at, until it looks at another.
+
+        Half a minute at most. Where it is gone already, prompts for it are refused.
+        """
+        self._streams.config(stream_id)  # refuses a name that is none
+        self._inference.hold(stream_id, moment, Holder.STARTER)
 
     async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from streamer.errors import ControlError
+from streamer.promptable_frames import Holder
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrame
 from streamer.tracked_stream import STEP_ERRORS, TrackedStream
@@ -122,7 +123,7 @@ class PastPrompts:
     ) -> None:
         first = requests[0]
         if first.preview:
-            stream.hold(frame)
+            stream.hold(frame, Holder.PREVIEW)
             track = self._tracker.preview(
                 stream.session, first.prompt, frame.tracker_index, anew=not first.correct
             )

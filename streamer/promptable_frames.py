@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from streamer.recent_frames import RecentFrame, RecentFrames
 from streamer.timing import Clock, seconds_to_ns
 from streamer.types import Frame, FrameMoment
@@ -10,17 +12,24 @@ from tracker import Session
 HELD_FOR_S = 30.0
 
 
+class Holder(StrEnum):
+    """Who looks at a frame for longer than frames are kept."""
+
+    PREVIEW = "preview"
+    STARTER = "starter"
+
+
 class PromptableFrames:
     """Lets names and frames be forgotten together; used by the inference thread only.
 
-    Bound: what the session's history holds, and one frame that is held, for ``HELD_FOR_S``.
+    Bound: what the session's history holds, and one frame for each ``Holder``, for ``HELD_FOR_S``.
     """
 
     def __init__(self, session: Session, frames: RecentFrames, clock: Clock) -> None:
         self._session = session
         self._frames = frames
         self._clock = clock
-        self._held_until_ns: int | None = None
+        self._held_until_ns: dict[Holder, int] = {}
 
     @property
     def newest(self) -> RecentFrame | None:
@@ -44,17 +53,20 @@ class PromptableFrames:
         self._forget_what_is_gone()
         return self._frames.find(moment)
 
-    def hold(self, frame: RecentFrame) -> None:
-        """Keep a frame promptable for ``HELD_FOR_S``; the one held before is let go."""
-        self._session.hold(frame.tracker_index)
-        self._frames.hold(frame)
-        self._held_until_ns = self._clock.monotonic_ns() + seconds_to_ns(HELD_FOR_S)
+    def hold(self, frame: RecentFrame, holder: Holder) -> None:
+        """Keep a frame promptable for ``HELD_FOR_S``; what ``holder`` held before is let go."""
+        self._session.hold(frame.tracker_index, holder)
+        self._frames.hold(frame, holder)
+        self._held_until_ns[holder] = self._clock.monotonic_ns() + seconds_to_ns(HELD_FOR_S)
 
     def _forget_what_is_gone(self) -> None:
         oldest = self._session.oldest_frame
         if oldest is not None:
             self._frames.forget_before(oldest)
-        if self._held_until_ns is not None and self._clock.monotonic_ns() >= self._held_until_ns:
-            self._held_until_ns = None
-            self._frames.hold(None)
-            self._session.let_go()
+        now_ns = self._clock.monotonic_ns()
+        for holder in [
+            each for each, until_ns in self._held_until_ns.items() if now_ns >= until_ns
+        ]:
+            del self._held_until_ns[holder]
+            self._frames.let_go(holder)
+            self._session.let_go(holder)

@@ -31,15 +31,16 @@ class RecentFrame:
 
 
 class RecentFrames:
-    """The frames of the last ``duration_ns``, oldest first, and one that is held beside them.
+    """The frames of the last ``duration_ns``, oldest first, and those held beside them.
 
-    Bound: it holds what the session's history holds; the newest frame always stays.
+    Bound: it holds what the session's history holds. The newest two stay however old: a tracker
+    that is slow may be asked for the one before the newest.
     """
 
     def __init__(self, duration_ns: int) -> None:
         self._duration_ns = duration_ns
         self._frames: deque[RecentFrame] = deque()
-        self._held: RecentFrame | None = None
+        self._held: dict[str, RecentFrame] = {}  # by who looks at it
 
     @property
     def newest(self) -> RecentFrame | None:
@@ -49,18 +50,25 @@ class RecentFrames:
     def add(self, frame: RecentFrame) -> int:
         """Add the newest frame -> the ``tracker_index`` before which frames are too old."""
         self._frames.append(frame)
-        while frame.time_ns - self._frames[0].time_ns > self._duration_ns:
+        while len(self._frames) > 2 and self._is_too_old(self._frames[0], frame):
             self._frames.popleft()
         return self._frames[0].tracker_index
+
+    def _is_too_old(self, frame: RecentFrame, newest: RecentFrame) -> bool:
+        return newest.time_ns - frame.time_ns > self._duration_ns
 
     def forget_before(self, tracker_index: int) -> None:
         """Frames before this one are gone: their memory ran out before their time."""
         while len(self._frames) > 1 and self._frames[0].tracker_index < tracker_index:
             self._frames.popleft()
 
-    def hold(self, frame: RecentFrame | None) -> None:
-        """Keep a frame that was found here beyond its time; None lets the held one go."""
-        self._held = frame
+    def hold(self, frame: RecentFrame, holder: str) -> None:
+        """Keep a frame that was found here beyond its time; what ``holder`` held before goes."""
+        self._held[holder] = frame
+
+    def let_go(self, holder: str) -> None:
+        """Hold no frame for ``holder`` any more."""
+        self._held.pop(holder, None)
 
     def find(self, moment: FrameMoment | None) -> RecentFrame:
         """The frame that is meant. Raises ``ControlError``, which says what can be prompted."""
@@ -83,7 +91,7 @@ class RecentFrames:
         return found
 
     def _candidates(self) -> list[RecentFrame]:
-        return [*([] if self._held is None else [self._held]), *self._frames]
+        return [*self._held.values(), *self._frames]
 
     def _of_index(self, index: int, newest: RecentFrame) -> RecentFrame:
         for frame in self._candidates():

@@ -11,7 +11,7 @@ from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle, without_mask
 from streamer.logs import stream_logger
 from streamer.metrics import Metrics
-from streamer.promptable_frames import PromptableFrames
+from streamer.promptable_frames import Holder, PromptableFrames
 from streamer.prompts import PromptRequest
 from streamer.recent_frames import RecentFrame, RecentFrames
 from streamer.shown_objects import ShownObjects
@@ -220,9 +220,9 @@ class TrackedStream:
         """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
         return self._frames.find(moment)
 
-    def hold(self, frame: RecentFrame) -> None:
-        """Keep a frame promptable for a while; the one held before is let go."""
-        self._frames.hold(frame)
+    def hold(self, frame: RecentFrame, holder: Holder) -> None:
+        """Keep a frame promptable for a while; what ``holder`` held before is let go."""
+        self._frames.hold(frame, holder)
 
     def corrected(
         self, frame: RecentFrame, correction: Correction, applied: Sequence[PromptRequest]

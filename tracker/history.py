@@ -115,7 +115,8 @@ class FrameHistory:
 
     Bounds: ``frames`` and, where given, ``bytes``. Policy: over the bytes, the oldest frames that
     have both go back to being images only, and when all have, the oldest frame goes; the newest
-    stays however large it is. One frame more may be held for as long as somebody looks at it.
+    stays however large it is. One frame more may be held for each who looks at one, as long as
+    they do.
     """
 
     def __init__(self, frames: int, bytes: int | None) -> None:
@@ -129,32 +130,33 @@ class FrameHistory:
         self._sizes: deque[int] = deque()  # of each frame, as it was counted last
         self._bytes = 0
         self._reduced = 0  # so many of the oldest were reduced
-        self._held: TrackedFrame | None = None
+        self._held: dict[str, TrackedFrame] = {}  # by who looks at it
 
     @property
     def bytes(self) -> int:
-        """What the history keeps alive, with the held frame."""
-        held = self._held
-        apart = 0 if held is None or held in self._frames else held.bytes
-        return self._bytes + apart
+        """What the history keeps alive, with the held frames."""
+        return self._bytes + sum(frame.bytes for frame in self._held_apart)
 
     @property
     def indexes(self) -> tuple[int, ...]:
-        """The frames, oldest first; the held one first where it is older than the others."""
-        indexes = tuple(frame.index for frame in self._frames)
-        held = self._held
-        return indexes if held is None or held.index in indexes else (held.index, *indexes)
+        """The frames, oldest first, with the held ones."""
+        return tuple(frame.index for frame in self.frames)
 
     @property
     def frames(self) -> tuple[TrackedFrame, ...]:
-        """Every frame that is kept, oldest first, with the held one."""
-        held = self._held
-        apart = () if held is None or held in self._frames else (held,)
-        return (*apart, *self._frames)
+        """Every frame that is kept, oldest first, with the held ones."""
+        return (*self._held_apart, *self._frames)
+
+    @property
+    def _held_apart(self) -> list[TrackedFrame]:
+        """The held frames that are older than the others, oldest first."""
+        oldest = self._frames[0].index if self._frames else 0
+        apart = {each.index: each for each in self._held.values() if each.index < oldest}
+        return [apart[index] for index in sorted(apart)]
 
     @property
     def oldest_index(self) -> int | None:
-        """The oldest frame, the held one left out; None before the first frame."""
+        """The oldest frame, held ones left out; None before the first frame."""
         return self._frames[0].index if self._frames else None
 
     @property
@@ -174,7 +176,8 @@ class FrameHistory:
 
     def encoded(self, frame: TrackedFrame, features: ImageFeatures) -> None:
         """Keep the features of an earlier frame, encoded again, if there is room for them."""
-        if frame is self._held or frame is self.newest or self._has_room(features):
+        is_held = frame in self._held.values()
+        if is_held or frame is self.newest or self._has_room(features):
             frame.encoded(features)
             self.count_again()
 
@@ -188,8 +191,9 @@ class FrameHistory:
             raise PromptError("nothing to correct: no frame of this session was tracked yet")
         if index is None:
             return self._frames[-1]
-        if self._held is not None and self._held.index == index:
-            return self._held
+        for held in self._held.values():
+            if held.index == index:
+                return held
         place = index - self._frames[0].index
         if 0 <= place < len(self._frames):
             return self._frames[place]
@@ -206,13 +210,16 @@ class FrameHistory:
         """Whether a frame is older than the history: only held, with a gap after it."""
         return bool(self._frames) and frame.index < self._frames[0].index
 
-    def hold(self, index: int) -> None:
-        """Keep a frame beyond the bounds; the one held before is let go. Raises PromptError."""
-        self._held = self.find(index)
+    def hold(self, index: int, holder: str) -> None:
+        """Keep a frame beyond the bounds; what ``holder`` held before is let go.
 
-    def let_go(self) -> None:
-        """Hold no frame."""
-        self._held = None
+        Raises PromptError.
+        """
+        self._held[holder] = self.find(index)
+
+    def let_go(self, holder: str) -> None:
+        """Hold no frame for ``holder``."""
+        self._held.pop(holder, None)
 
     def forget_before(self, index: int) -> None:
         """Let frames older than ``index`` go; the newest stays."""
@@ -221,10 +228,8 @@ class FrameHistory:
 
     def forget_object(self, object_id: int) -> None:
         """Drop what the frames keep of an object."""
-        for frame in self._frames:
+        for frame in self.frames:
             frame.forget(object_id)
-        if self._held is not None:
-            self._held.forget(object_id)
 
     def count_again(self) -> None:
         """Look at the bounds again, after frames were encoded or prompted."""
@@ -241,7 +246,7 @@ class FrameHistory:
         self._frames.clear()
         self._sizes.clear()
         self._bytes = self._reduced = 0
-        self._held = None
+        self._held.clear()
 
     def _shrink(self) -> None:
         while len(self._frames) > self._most_frames:
@@ -259,7 +264,7 @@ class FrameHistory:
 
     def _reduce(self, place: int) -> None:
         frame = self._frames[place]
-        if frame is not self._held:
+        if frame not in self._held.values():
             frame.reduce()
         self._bytes += frame.bytes - self._sizes[place]
         self._sizes[place] = frame.bytes

@@ -121,7 +121,7 @@ class Session:
 
     @property
     def oldest_frame(self) -> int | None:
-        """The oldest frame of the history, a held one left out; None before the first frame."""
+        """The oldest frame of the history, held ones left out; None before the first frame."""
         return self._history.oldest_index
 
     @property
@@ -129,19 +129,19 @@ class Session:
         """Memory of the history, on the host and on the device."""
         return self._history.bytes
 
-    def hold(self, frame_index: int) -> None:
-        """Keep a frame of the history correctable until it is let go, or another is held.
+    def hold(self, frame_index: int, holder: str = "") -> None:
+        """Keep a frame of the history correctable until ``holder`` lets it go, or holds another.
 
         Raises PromptError if the frame is not in the history.
         """
-        self._history.hold(frame_index)
+        self._history.hold(frame_index, holder)
 
-    def let_go(self) -> None:
-        """Hold no frame any more."""
-        self._history.let_go()
+    def let_go(self, holder: str = "") -> None:
+        """Hold no frame for ``holder`` any more."""
+        self._history.let_go(holder)
 
     def forget_before(self, frame_index: int) -> None:
-        """Let the frames before ``frame_index`` go; the newest and the held one stay."""
+        """Let the frames before ``frame_index`` go; the newest and held ones stay."""
         self._history.forget_before(frame_index)
 
     def frame(self, frame_index: int | None) -> TrackedFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from logging import Logger, LoggerAdapter
 from typing import Protocol
 
@@ -38,6 +39,9 @@ class ObjectCommands(Protocol):
     async def remove(self, stream_id: str, object_id: int) -> None:
         """Stop following an object."""
 
+    def hold(self, stream_id: str, moment: FrameMoment) -> None:
+        """Keep the frame promptable that is looked at, until another is."""
+
 
 class Prompting:
     """Prompts one stream's objects. What is refused is told in the log, and is no error."""
@@ -51,6 +55,11 @@ class Prompting:
         self._label = label
         self._log = log
 
+    def hold(self, frame: FrameFacts) -> None:
+        """Have the frame that is looked at kept, however long that takes."""
+        with suppress(ControlError):  # the stream is gone, or the tracker busy: a prompt will tell
+            self._objects.hold(self._stream_id, _moment_of(frame))
+
     async def prompt(
         self,
         detections: Sequence[Detection],
@@ -58,7 +67,7 @@ class Prompting:
         lost: Sequence[tuple[int, Detection]] = (),
     ) -> list[tuple[Detection, PromptOutcome | None]]:
         """Prompt all at once, new ids or those of ``lost`` objects: one correction takes them."""
-        moment = FrameMoment(frame_index=frame.frame_index, session_id=frame.session_id)
+        moment = _moment_of(frame)
         tasks = []
         for index, detection in enumerate(detections):
             object_id = lost[index][0] if lost else None
@@ -86,6 +95,10 @@ class Prompting:
             await self._objects.remove(self._stream_id, object_id)
         except ControlError as error:  # removed by somebody else, or the tracker busy: next time
             self._log.info("object %d was not removed: %s", object_id, error)
+
+
+def _moment_of(frame: FrameFacts) -> FrameMoment:
+    return FrameMoment(frame_index=frame.frame_index, session_id=frame.session_id)
 
 
 def _prompt_of(object_id: int, detection: Detection, frame: FrameFacts) -> Prompt:

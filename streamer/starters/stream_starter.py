@@ -154,6 +154,8 @@ class StreamStarter:
         """
         decisions: list[Decision] = []
         frame = look.frame
+        if frame.image is not None:  # boxes from outside come when their look is over
+            self._prompting.hold(frame)
 
         def judge() -> None:
             found = checked(look.find(), frame.height, frame.width)

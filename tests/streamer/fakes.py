@@ -99,7 +99,7 @@ class FakeSession:
         self.history_frames = history_frames
         self.frames_seen = 0
         self.images: dict[int, np.ndarray] = {}
-        self.held: dict[int, np.ndarray] = {}
+        self.holders: dict[str, tuple[int, np.ndarray]] = {}
         self.object_ids: tuple[int, ...] = ()
         self.closed = False
         self.left_out: frozenset[int] = frozenset()
@@ -150,11 +150,15 @@ class FakeSession:
         for index in [index for index in self.images if index < frame_index]:
             del self.images[index]
 
-    def hold(self, frame_index: int) -> None:
-        self.held = {frame_index: self.image(frame_index)}
+    def hold(self, frame_index: int, holder: str) -> None:
+        self.holders[holder] = (frame_index, self.image(frame_index))
 
-    def let_go(self) -> None:
-        self.held = {}
+    def let_go(self, holder: str) -> None:
+        self.holders.pop(holder)
+
+    @property
+    def held(self) -> dict[int, np.ndarray]:
+        return dict(self.holders.values())
 
     def image(self, frame_index: int) -> np.ndarray:
         known = self.held | self.images

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from streamer.command_queue import COMMANDS_WAITING
-from streamer.promptable_frames import HELD_FOR_S
+from streamer.promptable_frames import HELD_FOR_S, Holder
 from streamer.prompts import PromptRequest
 from streamer.types import FrameMoment
 from streamer.waiting_prompts import PROMPTS_WAITING
@@ -224,6 +224,28 @@ def test_previewed_frame_can_be_confirmed_when_its_time_is_over() -> None:
     finally:
         rig.inference.stop()
         rig.thread.join(20)
+
+
+def test_frame_that_a_starter_looks_at_can_be_prompted_when_its_time_is_over(rig: Rig) -> None:
+    rig.stream("gate")
+    run_frames(rig, 3)
+    rig.inference.hold("gate", at(1), Holder.STARTER).result(20)
+    assert outcome(rig.prompt("gate", 7, preview=True, moment=at(2))).applied  # holds its own
+    run_frames(rig, 60, first=100)
+    for index in (1, 2):
+        assert outcome(rig.prompt("gate", 7, moment=at(index))).frame_index == index
+    assert "too old" in str(outcome(rig.prompt("gate", 8, moment=at(0))).reason)
+    rig.inference.hold("gate", at(0), Holder.STARTER).result(20)  # is gone
+    rig.inference.hold("nowhere", at(0), Holder.STARTER).result(20)
+    assert rig.frame("gate", 200) is not None
+
+
+def test_frame_before_the_newest_can_be_prompted_however_slow_the_tracker_is(rig: Rig) -> None:
+    rig.stream("gate")
+    for index in (0, 100, 200):  # four seconds apart
+        rig.frame("gate", index)
+    assert outcome(rig.prompt("gate", 7, moment=at(1))).applied
+    assert not outcome(rig.prompt("gate", 7, moment=at(0))).applied
 
 
 def test_history_of_no_length_holds_the_newest_frame() -> None:

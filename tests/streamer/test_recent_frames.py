@@ -79,13 +79,14 @@ def test_nothing_can_be_prompted_before_the_first_frame() -> None:
         RecentFrames(1).find(None)
 
 
-def test_frames_go_after_their_time_and_the_newest_stays() -> None:
+def test_frames_go_after_their_time_and_the_newest_two_stay() -> None:
     frames = RecentFrames(duration_ns=100 * MS)
     assert [frames.add(frame(number, 40 * number)) for number in range(6)] == [0, 0, 0, 1, 2, 3]
     assert index_at(frames, frame_index=3) == 3
     with pytest.raises(ControlError, match="frame 2 is too old"):
         index_at(frames, frame_index=2)
-    assert frames.add(frame(6, 60_000)) == 6
+    assert frames.add(frame(6, 60_000)) == 5
+    assert frames.add(frame(7, 60_040)) == 6
 
 
 def test_frames_whose_memory_ran_out_are_forgotten(frames: RecentFrames) -> None:
@@ -98,11 +99,13 @@ def test_frames_whose_memory_ran_out_are_forgotten(frames: RecentFrames) -> None
 
 
 def test_held_frame_is_found_when_the_others_of_its_time_are_gone(frames: RecentFrames) -> None:
-    frames.hold(frames.find(FrameMoment(frame_index=100)))
+    frames.hold(frames.find(FrameMoment(frame_index=100)), "who looks")
+    frames.hold(frames.find(FrameMoment(frame_index=102)), "another")
     frames.add(frame(500, 60_000))
     assert index_at(frames, frame_index=100) == 100
     assert index_at(frames, capture_time_ns=950 * MS) == 100
-    frames.hold(None)
+    frames.let_go("who looks")
+    assert index_at(frames, frame_index=102) == 102
     with pytest.raises(ControlError, match="too old, 400 frames"):
         index_at(frames, frame_index=100)
 

@@ -136,7 +136,7 @@ def test_catching_up_over_many_images_stays_within_the_bytes() -> None:
     assert session.history_bytes <= bound
 
 
-def test_held_frame_outlives_the_history_and_only_one_is_held() -> None:
+def test_held_frame_outlives_the_history_and_each_holds_one() -> None:
     tracker = little_tracker()
     session = tracker.open_session(history_frames=2)
     for index in range(4):
@@ -153,6 +153,13 @@ def test_held_frame_outlives_the_history_and_only_one_is_held() -> None:
     assert session.history_bytes < before
     with pytest.raises(PromptError, match="frame 1 is not"):
         session.hold(1)
+    session.hold(2, "one")
+    session.hold(3, "another")
+    for index in range(4, 8):
+        step(tracker, session, index)
+    assert session.history == (2, 3, 6, 7)
+    session.let_go("one")
+    assert session.history == (3, 6, 7)
 
 
 def test_removed_object_leaves_the_whole_history() -> None:

@@ -54,7 +54,7 @@ async def test_boxes_are_judged_on_the_frame_they_are_for() -> None:
     ):
         with pytest.raises(ControlError, match=reason):
             looks.offer(moment, [])
-    tracked(looks, 40)
+    tracked(looks, 40, 41)
     with pytest.raises(ControlError, match="too old"):
         looks.offer(at(3), [])
 

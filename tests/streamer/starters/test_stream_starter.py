@@ -41,6 +41,7 @@ class FakeObjects:
     def __init__(self) -> None:
         self.prompts: list[tuple[Prompt, str | None, FrameMoment | None]] = []
         self.removed: list[int] = []
+        self.held: list[FrameMoment] = []
         self.found: tuple[int, int, int, int] | None = (4, 4, 16, 20)
         self.error: BusyError | None = None
         self.is_gone = False
@@ -76,6 +77,9 @@ class FakeObjects:
             track=followed(prompt.object_id, self.found).track,
             latest_frame_index=index,
         )
+
+    def hold(self, stream_id: str, moment: FrameMoment) -> None:
+        self.held.append(moment)
 
     async def remove(self, stream_id: str, object_id: int) -> None:
         self.removed.append(object_id)
@@ -169,6 +173,7 @@ async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> No
         ((prompt, label, moment),) = rig.objects.prompts
         assert (prompt.object_id, prompt.box_xyxy, label) == (1, BOX, "dog")
         assert moment == FrameMoment(frame_index=0, session_id="session")
+        assert rig.objects.held[0] == moment  # however long the look takes
         await eventually(lambda: rig.starter.state().started)
         state = rig.starter.state()
         assert (state.kind, state.standing, state.object_ids) == ("python", "looking", (1,))
