@@ -49,6 +49,7 @@ from streamer.metrics_server import MetricsServer
 from streamer.objects import Objects
 from streamer.picture.hub import PictureHub
 from streamer.picture.whep_server import WhepServer
+from streamer.preparation import preparation
 from streamer.sinks.base import Sink
 from streamer.sinks.json_results import ResultsHub
 from streamer.sinks.zeromq import ZeroMQSink
@@ -174,7 +175,7 @@ class App:
             state=self._state,
             metrics=metrics,
             clock=clock,
-            prepare=tracker.prepare if prepares_ahead(config, device_name) else None,
+            preparation=preparation(tracker, ahead=prepares_ahead(config, device_name)),
         )
         self.objects = Objects(self.streams, self._inference, self._state)
 

@@ -85,7 +85,7 @@ class BatchStep:
             [
                 (
                     each.stream.session,
-                    each.frame.prepared or each.frame.picture.image,
+                    each.frame.prepared or each.frame.picture.to_track,
                     [request.prompt for request in each.requests],
                 )
                 for each in work

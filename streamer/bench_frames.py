@@ -86,7 +86,7 @@ class BenchSource:
             # As a camera's: the time at which the picture was due, however late this thread is.
             output.frame(
                 DecodedFrame(
-                    image=self._frames[around[(self._first + index) % len(around)]].image,
+                    pixels=self._frames[around[(self._first + index) % len(around)]].image,
                     pts=(due_ns - began_ns) // 1000,
                     time_base=_TIME_BASE,
                     capture_time_ns=due_ns + to_unix_ns,

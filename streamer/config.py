@@ -22,6 +22,7 @@ from streamer.starters.settings import BoxesInConfig, StarterConfig
 
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
 Transport = Literal["tcp", "udp"]
+Decoder = Literal["auto", "software", "cuda"]
 
 STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Characters that every program can show: neither control characters nor half of a surrogate pair.
@@ -106,14 +107,18 @@ class StreamConfig:
     ``paced`` plays a file in real time (frames that come too fast are dropped as on a camera);
     without it every frame of the file is tracked, as fast as the model allows. A camera's own
     clock is used where it is within ``clock_tolerance_s`` of ours. ``options`` go to FFmpeg as
-    they are. A ``paused`` stream stays connected and is not tracked. Where the device cannot keep
-    up, streams of a higher ``priority`` are served first (``overload``). ``ground_plane`` is four
-    points [x, y, X, Y], pixels of the picture and metres on flat ground, no three in a line: with
-    it, speeds can be told in metres. ``starter`` is this stream's own, instead of the general one.
+    they are. ``decoder``: ``auto`` decodes on an NVIDIA device (NVDEC) where there is one that can
+    and is not full, else on the processor; ``cuda`` ends an attempt that cannot; a device that
+    fails in mid-stream is given up either way. A ``paused`` stream stays connected and is not
+    tracked. Where the device cannot keep up, streams of a higher ``priority`` are served first
+    (``overload``). ``ground_plane`` is four points [x, y, X, Y], pixels of the picture and metres
+    on flat ground, no three in a line: with it, speeds can be told in metres. ``starter`` is this
+    stream's own, instead of the general one.
     """
 
     url: str
     transport: Transport = "tcp"
+    decoder: Decoder = "auto"
     open_timeout_s: float = ranged(10.0, 0.1, 300)
     read_timeout_s: float = ranged(5.0, 0.1, 300)
     clock_tolerance_s: float = ranged(10.0, 0, 86_400)

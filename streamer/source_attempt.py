@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
 from typing import Protocol
 
 from streamer.frame_slot import FrameSlot
+from streamer.preparation import IN_RGB, Preparation
 from streamer.rate_limit import RateLimit
 from streamer.sources.base import Source
 from streamer.stream_counts import StreamCounts
 from streamer.timing import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
-from streamer.types import DecodedFrame, DropReason, ImageArray
+from streamer.types import DecodedFrame, DropReason
 from tracker.engine.prepared_image import PreparedImage
-from tracker.errors import TrackerError
 
 PAUSE_POLL_S = 0.1
-PrepareImage = Callable[[ImageArray], PreparedImage]
 
 
 class Supervisor(Protocol):
@@ -48,16 +46,16 @@ class SourceAttempt:
         slot: FrameSlot,
         counts: StreamCounts,
         clock: Clock,
-        prepare: PrepareImage | None = None,
+        preparation: Preparation = IN_RGB,
     ) -> None:
-        """``prepare`` is what a step would begin with: done here, it is done meanwhile."""
+        """``preparation`` is what a step would begin with: done here, it is done meanwhile."""
         self.stop = threading.Event()
         self.detached = False
         self._stream = stream
         self._slot = slot
         self._counts = counts
         self._clock = clock
-        self._prepare = prepare
+        self._preparation = preparation
         self._session_id = uuid.uuid4().hex
         self._lossless = False
         self._size: tuple[int, int] | None = None
@@ -80,8 +78,9 @@ class SourceAttempt:
         """Put a picture into the slot, or refuse it."""
         if self.detached:
             return
+        picture = self._preparation.received(picture)
         now_ns = self._clock.monotonic_ns()
-        height, width, _ = picture.image.shape
+        height, width = picture.height, picture.width
         if self._size is None:
             self._first_monotonic_ns = now_ns
             self._stream.went_live(self._session_id, (width, height))
@@ -119,17 +118,8 @@ class SourceAttempt:
             self._stream.was_reset(reason)
 
     def _prepared(self, picture: DecodedFrame) -> PreparedImage | None:
-        """Only where it is used: a stream without objects is not encoded.
-
-        A picture or a device that it fails with is no fault of the camera's: the step, which is
-        given the picture itself then, tells of it.
-        """
-        if self._prepare is None or not self._counts.object_ids:
-            return None
-        try:
-            return self._prepare(picture.image)
-        except (TrackerError, RuntimeError, ValueError):
-            return None
+        """Only where it is used: a stream without objects is not encoded."""
+        return self._preparation.prepared(picture) if self._counts.object_ids else None
 
     def _wait_until_resumed(self) -> None:
         """Hold a source that must lose nothing for as long as its stream is paused."""

@@ -20,9 +20,10 @@ from streamer.errors import MaskletError, SourceError, SourceFailure
 from streamer.frame_slot import FrameSlot
 from streamer.logs import stream_logger
 from streamer.metrics import Metrics
+from streamer.preparation import IN_RGB, Preparation
 from streamer.rate_limit import RateLimit
 from streamer.security import redact
-from streamer.source_attempt import PrepareImage, SourceAttempt
+from streamer.source_attempt import SourceAttempt
 from streamer.sources.base import Source
 from streamer.sources.whip import reconnect_config
 from streamer.stream_counts import StreamCounts
@@ -79,9 +80,9 @@ class Stream:
         metrics: Metrics,
         clock: Clock,
         random: Random,
-        prepare: PrepareImage | None = None,
+        preparation: Preparation = IN_RGB,
     ) -> None:
-        """``prepare`` makes of a picture what the tracker wants, in the source's thread."""
+        """``preparation`` makes of a picture what the tracker wants, in the source's thread."""
         self.stream_id = stream_id
         self._config = config
         self._make_source = make_source
@@ -92,7 +93,7 @@ class Stream:
         self._clock = clock
         self._log = stream_logger(_logger, stream_id)
         self._random = random
-        self._prepare = prepare
+        self._preparation = preparation
         self._backoff = Backoff(reconnect_config(config), random)
         self._interrupted = asyncio.Event()  # what runs or waits now is to end: stop, or change
         self._stopping = False
@@ -181,7 +182,7 @@ class Stream:
             if attempts:
                 self._metrics.stream_reconnects.labels(self.stream_id).inc()
             attempts += 1
-            attempt = SourceAttempt(self, self._slot, self._counts, self._clock, self._prepare)
+            attempt = SourceAttempt(self, self._slot, self._counts, self._clock, self._preparation)
             failure = await self._one_attempt(attempt)
             if not self._interrupted.is_set():
                 await self._rest(attempt, failure)

@@ -25,9 +25,9 @@ from streamer.frame_slot import FrameSlot
 from streamer.inference import Inference
 from streamer.metrics import Metrics
 from streamer.object_ids import ObjectIds
+from streamer.preparation import IN_RGB, Preparation
 from streamer.prompts import configured_prompts
 from streamer.smoothing import BoxSmoothing, Smoothing
-from streamer.source_attempt import PrepareImage
 from streamer.state import StreamRecord, ids_of, objects_to_prompt
 from streamer.state_keeper import StateKeeper, TakenUp
 from streamer.stream import MakeSource, Stream
@@ -71,7 +71,7 @@ class Streams:
         state: StateKeeper | None,
         metrics: Metrics,
         clock: Clock,
-        prepare: PrepareImage | None = None,
+        preparation: Preparation = IN_RGB,
     ) -> None:
         """``config`` is what a further stream has to go with; ``end_publishing`` sends away who
         publishes to a stream, ``state`` is told what to keep.
@@ -85,7 +85,7 @@ class Streams:
         self._state = state
         self._metrics = metrics
         self._clock = clock
-        self._prepare = prepare
+        self._preparation = preparation
         self._random = Random()
         self._running: dict[str, _Running] = {}
         self._changing = asyncio.Lock()
@@ -272,7 +272,7 @@ class Streams:
             metrics=self._metrics,
             clock=self._clock,
             random=self._random,
-            prepare=self._prepare,
+            preparation=self._preparation,
         )
         await asyncio.wrap_future(
             self._inference.add_stream(slot, counts, config.max_objects, (), config.priority)

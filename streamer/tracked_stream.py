@@ -176,7 +176,7 @@ class TrackedStream:
         if len(tracks) == len(self.session.object_ids):
             return list(tracks)
         known = {each.track.object_id: without_mask(each.track) for each in self._shown.newest}
-        height, width = frame.picture.image.shape[:2]
+        height, width = frame.picture.height, frame.picture.width
         for object_id, track in known.items():
             known[object_id] = replace(
                 track, frame_height=height, frame_width=width, predicted_box_xyxy=None

@@ -18,8 +18,10 @@ from tracker.object_memory import ObjectMemory
 from tracker.types import Track, TrackState
 
 if TYPE_CHECKING:
-    # It needs torch, which who only reads results does without.
+    # They need torch, which who only reads results does without.
+    from streamer.sources.planes import DecodedPlanes
     from tracker.engine.prepared_image import PreparedImage
+    from tracker.engine.yuv import YuvPicture
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -50,11 +52,11 @@ class DropReason(StrEnum):
 class DecodedFrame:
     """One picture as a source delivers it.
 
-    ``image`` is RGB uint8, (height, width, 3), C-contiguous and never written again.
-    ``pts`` counts ``time_base`` units; None where the container gives none.
+    ``pixels``: RGB uint8, (height, width, 3), C-contiguous and never written again, or the planes
+    that a decoder gave. ``pts`` counts ``time_base`` units; None where the container gives none.
     """
 
-    image: ImageArray
+    pixels: ImageArray | DecodedPlanes
     pts: int | None
     time_base: Fraction
     capture_time_ns: int
@@ -62,6 +64,28 @@ class DecodedFrame:
     arrival_time_ns: int
     arrival_monotonic_ns: int
     decoded_monotonic_ns: int
+
+    @property
+    def image(self) -> ImageArray:
+        """In RGB; of planes it is made when it is asked for the first time."""
+        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels.rgb()
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        pixels = self.pixels
+        return int(pixels.shape[0] if isinstance(pixels, np.ndarray) else pixels.height)
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+        pixels = self.pixels
+        return int(pixels.shape[1] if isinstance(pixels, np.ndarray) else pixels.width)
+
+    @property
+    def to_track(self) -> ImageArray | YuvPicture:
+        """As a step of the tracker takes it."""
+        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels.yuv
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,8 @@ def encode_frame(
         capture_time_ns=picture.capture_time_ns,
         clock_source=picture.clock_source.value,
         arrival_time_ns=picture.arrival_time_ns,
-        width=picture.image.shape[1],
-        height=picture.image.shape[0],
+        width=picture.width,
+        height=picture.height,
         stage_times_ns=StageTimes(
             decoded=picture.decoded_monotonic_ns - arrival,
             started=result.started_monotonic_ns - arrival,

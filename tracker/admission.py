@@ -8,14 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.engine.prepared_image import PreparedImage
+from tracker.engine.yuv import YuvPicture
 from tracker.errors import CapacityError, PromptError, SessionError
 from tracker.memory_bank import MemoryBank
 from tracker.prompts import PreparedPrompt, prepare
 from tracker.session import Session
+from tracker.transforms import AnyImage
 from tracker.types import Prompt
 
 ImageArray = npt.NDArray[np.uint8]
-StepInput = tuple[Session, ImageArray | PreparedImage, Sequence[Prompt]]
+StepInput = tuple[Session, AnyImage, Sequence[Prompt]]
 
 
 def admit(
@@ -47,7 +49,7 @@ def admit(
     return prepared
 
 
-def size_of(image: ImageArray | PreparedImage, image_sizes: Collection[int]) -> tuple[int, int]:
+def size_of(image: AnyImage, image_sizes: Collection[int]) -> tuple[int, int]:
     """Height and width of the source. Raises ValueError for what is no image of this tracker."""
     if isinstance(image, PreparedImage):
         if image.pixels_13SS.shape[2] not in image_sizes:
@@ -56,6 +58,8 @@ def size_of(image: ImageArray | PreparedImage, image_sizes: Collection[int]) -> 
                 f"the image was prepared for a network of {image.pixels_13SS.shape[2]} pixels, "
                 f"this one takes {sizes}; prepare it with this tracker"
             )
+        return image.height, image.width
+    if isinstance(image, YuvPicture):
         return image.height, image.width
     ensure_image(image)
     height, width = image.shape[:2]

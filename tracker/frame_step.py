@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 
 from tracker import transforms
-from tracker.admission import ImageArray
 from tracker.calibration import ScoreCalibration
 from tracker.decided_rows import DecidedRows, keep_shown, smoothed
 from tracker.decision import Decision
 from tracker.engine.engine import Engine
-from tracker.engine.prepared_image import PreparedImage
 from tracker.history import TrackedFrame
 from tracker.host_arrays import Landing
 from tracker.masks import fill_holes
@@ -93,7 +91,7 @@ class FrameStep:
         first = first and self._options.robust.track_before_prompt
         return Row(session, object_id, image, frame, prompt, first, first)
 
-    def pixels_of(self, images: Sequence[ImageArray | PreparedImage]) -> Tensor:
+    def pixels_of(self, images: Sequence[transforms.AnyImage]) -> Tensor:
         """Images at the network's size on the device, uint8 (B, 3, S, S)."""
         return transforms.pixels_of(images, self.image_size, self._device)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from tracker.engine.prepared_image import PreparedImage
+from tracker.engine.yuv import YuvPicture
 from tracker.errors import PromptError
 from tracker.model import ImageFeatures
 from tracker.policy.robust_bank import Before
 from tracker.policy.scene import Scene
 from tracker.prompts import PreparedPrompt
+from tracker.transforms import AnyImage
 from tracker.types import StepFacts, Track
 
 
@@ -38,7 +38,7 @@ class TrackedFrame:
     time: int
     height: int
     width: int
-    image: npt.NDArray[np.uint8] | PreparedImage | None
+    image: AnyImage | None
     features: ImageFeatures | None = None
     logits: dict[int, Tensor] = field(default_factory=dict)
     clicks: dict[int, PreparedPrompt] = field(default_factory=dict)
@@ -50,11 +50,9 @@ class TrackedFrame:
     facts: StepFacts = field(default_factory=StepFacts)
 
     @classmethod
-    def of(
-        cls, index: int, time: int, image: npt.NDArray[np.uint8] | PreparedImage
-    ) -> TrackedFrame:
+    def of(cls, index: int, time: int, image: AnyImage) -> TrackedFrame:
         """A frame that is not encoded yet."""
-        if isinstance(image, PreparedImage):
+        if isinstance(image, (PreparedImage, YuvPicture)):
             return cls(index, time, image.height, image.width, image)
         return cls(index, time, image.shape[0], image.shape[1], image)
 

@@ -227,7 +227,7 @@ class Tracker:
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
         """Track one new frame of each of several streams -> tracks per stream, in batch order.
 
-        Images are RGB uint8 (H, W, 3) of any size, or prepared ones; arrays may be kept while
+        Images are RGB uint8 (H, W, 3) or planes, of any size, or prepared; arrays may be kept while
         their frame is in the stream's history, and must not be written to. Prompts start objects
         or prompt live ones anew on this frame. Raises PromptError, CapacityError, SessionError
         or, for an array that is no image, ValueError before anything is changed; whatever else is

@@ -16,31 +16,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tracker.engine.prepared_image import PreparedImage
+from tracker.engine.yuv import YuvPicture, prepare_yuv
 from tracker.host_arrays import sent, view_of
+
+# Whatever a step can be given, or a history keeps.
+AnyImage = npt.NDArray[np.uint8] | PreparedImage | YuvPicture
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
-def images_to_tensor(
-    images: Sequence[npt.NDArray[np.uint8] | PreparedImage], size: int, device: torch.device
-) -> Tensor:
-    """RGB uint8 (H, W, 3), each of any size, or prepared -> normalised float32 (B, 3, S, S)."""
+def images_to_tensor(images: Sequence[AnyImage], size: int, device: torch.device) -> Tensor:
+    """RGB (H, W, 3) or planes, of any size, or prepared -> normalised float32 (B, 3, S, S)."""
     return normalised(pixels_of(images, size, device))
 
 
-def pixels_of(
-    images: Sequence[npt.NDArray[np.uint8] | PreparedImage], size: int, device: torch.device
-) -> Tensor:
-    """RGB uint8 (H, W, 3), each of any size, or prepared -> resized uint8 (B, 3, S, S)."""
-    return torch.cat(
-        [
-            pixels_at(image.pixels_13SS, size)
-            if isinstance(image, PreparedImage)
-            else prepare_image(image, size, device).pixels_13SS
-            for image in images
-        ]
-    )
+def pixels_of(images: Sequence[AnyImage], size: int, device: torch.device) -> Tensor:
+    """RGB uint8 (H, W, 3) or planes, each of any size, or prepared -> uint8 (B, 3, S, S)."""
+    return torch.cat([_pixels_of(image, size, device) for image in images])
+
+
+def _pixels_of(image: AnyImage, size: int, device: torch.device) -> Tensor:
+    if isinstance(image, PreparedImage):
+        return pixels_at(image.pixels_13SS, size)
+    if isinstance(image, YuvPicture):
+        return prepare_yuv(image, size, device).pixels_13SS
+    return prepare_image(image, size, device).pixels_13SS
 
 
 def pixels_at(pixels_13SS: Tensor, size: int) -> Tensor:

@@ -160,8 +160,8 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
         capture_time_ns=picture.capture_time_ns,
         capture_time_ms=picture.capture_time_ns / _NANOSECONDS_PER_MILLISECOND,
         clock_source=picture.clock_source.value,
-        width=picture.image.shape[1],
-        height=picture.image.shape[0],
+        width=picture.width,
+        height=picture.height,
         rtp_time=rtp_time(picture),
         latency_ms=(clock.unix_ns() - picture.capture_time_ns) / _NANOSECONDS_PER_MILLISECOND,
         stage_times_ns=StageTimes(

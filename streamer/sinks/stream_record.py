@@ -100,5 +100,5 @@ class StreamRecord:
 def _without_image(result: FrameResult) -> FrameResult:
     """The same result, its picture replaced by one of the same shape that takes no memory."""
     picture = result.frame.picture
-    blank = np.broadcast_to(np.uint8(0), picture.image.shape)
-    return replace(result, frame=replace(result.frame, picture=replace(picture, image=blank)))
+    blank = np.broadcast_to(np.uint8(0), (picture.height, picture.width, 3))
+    return replace(result, frame=replace(result.frame, picture=replace(picture, pixels=blank)))

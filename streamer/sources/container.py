@@ -21,7 +21,8 @@ from streamer.errors import SourceFailure
 from streamer.sources.base import SourceOutput
 from streamer.sources.failures import source_error
 from streamer.sources.opening import ContainerSettings, open_video
-from streamer.sources.picture import RgbConverter
+from streamer.sources.packet_decoder import DeviceFailedError, PacketDecoder
+from streamer.sources.planes import DecodedPlanes, pixels_of
 from streamer.types import DropReason, ImageArray
 
 # 8192 × 4352, the largest picture of H.264 level 6.2: a hostile stream cannot ask for more
@@ -38,9 +39,9 @@ _MAX_PACKETS_WITHOUT_PICTURE = 3000
 
 @dataclass(frozen=True, slots=True)
 class DecodedPicture:
-    """A picture as RGB, the packet that completed it and when that arrived."""
+    """A picture, the packet that completed it and when that arrived."""
 
-    image: ImageArray
+    pixels: DecodedPlanes | ImageArray
     packet: av.Packet[av.VideoStream]
     pts: int | None
     time_base: Fraction
@@ -58,7 +59,11 @@ class VideoContainer:
         # Threads over frames would hold two pictures back; threads over slices hold none.
         self._stream.thread_type = "SLICE"
         self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
-        self._converter = RgbConverter()
+        try:
+            self._decoder = PacketDecoder(self._stream, settings)
+        except BaseException:
+            self._container.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +74,7 @@ class VideoContainer:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._decoder.close()
         self._container.close()
 
     @property
@@ -118,12 +124,12 @@ class VideoContainer:
                 continue
             progress.packets_without_picture += 1
             for frame in self._decode(packet, output, progress):
-                image = self._convert(frame, output, progress)
-                if image is None:
+                pixels = self._pixels(frame, output, progress)
+                if pixels is None:
                     continue
                 progress.picture_came()
                 yield DecodedPicture(
-                    image=image,
+                    pixels=pixels,
                     packet=packet,
                     pts=frame.pts,
                     time_base=frame.time_base or packet.time_base,
@@ -174,8 +180,9 @@ class VideoContainer:
                 output.dropped(DropReason.NO_KEYFRAME)
             return []
         try:
-            frames = packet.decode()
-        except av.FFmpegError:
+            frames = self._decoder.decode(packet)
+        except (av.FFmpegError, DeviceFailedError) as error:
+            progress.keyframe_seen = not isinstance(error, DeviceFailedError)
             if not is_flush:
                 output.dropped(DropReason.DECODE_ERROR)
                 progress.decode_errors += 1
@@ -185,11 +192,11 @@ class VideoContainer:
             output.dropped(DropReason.CORRUPT, len(frames) - len(whole))
         return whole
 
-    def _convert(
+    def _pixels(
         self, frame: av.VideoFrame, output: SourceOutput, progress: _Progress
-    ) -> ImageArray | None:
+    ) -> DecodedPlanes | ImageArray | None:
         try:
-            return self._converter.convert(frame)
+            return pixels_of(frame, self._decoder.rotation if self._decoder.on_device else 0)
         except av.FFmpegError:
             output.dropped(DropReason.DECODE_ERROR)
             progress.decode_errors += 1

@@ -16,7 +16,7 @@ import av
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources.base import SourceOutput
-from streamer.sources.picture import RgbConverter
+from streamer.sources.planes import pixels_of
 from streamer.sources.presentation_time import DiscontinuityWatch
 from streamer.types import ClockSource, DecodedFrame, DropReason
 from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
@@ -41,7 +41,6 @@ class EncodedPictureReader:
         self._stream_id = stream_id
         self._feed = feed
         self._picture_timeout_s = picture_timeout_s
-        self._converter = RgbConverter()
         self._watch = DiscontinuityWatch()
         self._decoder: av.VideoCodecContext | None = None
         self._codec_name = ""
@@ -103,7 +102,7 @@ class EncodedPictureReader:
             self._feed.clock.forget()
             output.reset(problem)
         try:
-            image = self._converter.convert(frame)
+            pixels = pixels_of(frame)
         except av.FFmpegError:
             output.dropped(DropReason.DECODE_ERROR)
             return
@@ -112,7 +111,7 @@ class EncodedPictureReader:
         self._undecoded_since_s = None
         output.frame(
             DecodedFrame(
-                image=image,
+                pixels=pixels,
                 pts=pts,
                 time_base=RTP_TIME_BASE,
                 capture_time_ns=(

@@ -84,6 +84,7 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
                 open_timeout_s=config.open_timeout_s,
                 read_timeout_s=config.read_timeout_s,
                 options=config.options,
+                decoder=config.decoder,
             ),
             config.clock_tolerance_s,
         )
@@ -108,6 +109,7 @@ def _file(key: str, stream_id: str, config: StreamConfig, path: str) -> FileSour
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         options=dict(config.options),
+        decoder=config.decoder,
     )
     return FileSource(settings, paced=config.paced, loop=config.loop)
 
@@ -122,6 +124,7 @@ def _device_settings(stream_id: str, config: StreamConfig, path: str) -> Contain
         read_timeout_s=config.read_timeout_s,
         format="v4l2",
         options=dict(config.options),
+        decoder=config.decoder,
     )
 
 
@@ -136,6 +139,7 @@ def _network_settings(
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         options=dict(config.options),
+        decoder=config.decoder,
     )
 
 

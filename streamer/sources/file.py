@@ -11,6 +11,7 @@ from fractions import Fraction
 from streamer.sources.base import SourceOutput
 from streamer.sources.container import VideoContainer
 from streamer.sources.opening import ContainerSettings
+from streamer.sources.planes import DecodedPlanes
 from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
 from streamer.types import ClockSource, DecodedFrame, ImageArray
 
@@ -38,7 +39,7 @@ class FileSource:
         origin = (time.time_ns(), 0.0)
         is_first = True
         with contextlib.closing(self._pictures(output, stop)) as pictures:
-            for image, pts, time_base in pictures:
+            for pixels, pts, time_base in pictures:
                 presentation_s = float(pts * time_base)
                 # Files are read faster than they play: only the presentation times can tell.
                 jump = watch.observe(presentation_s, 0.0)
@@ -53,7 +54,7 @@ class FileSource:
                     is_first = False
                 output.frame(
                     DecodedFrame(
-                        image=image,
+                        pixels=pixels,
                         pts=pts,
                         time_base=time_base,
                         capture_time_ns=origin[0] + round((presentation_s - origin[1]) * 1e9),
@@ -66,7 +67,7 @@ class FileSource:
 
     def _pictures(
         self, output: SourceOutput, stop: threading.Event
-    ) -> Generator[tuple[ImageArray, int, Fraction]]:
+    ) -> Generator[tuple[DecodedPlanes | ImageArray, int, Fraction]]:
         """Pictures with a presentation time each, over all rounds of the loop."""
         next_pts = 0
         shift: int | None = 0  # None: this round's first picture takes the next presentation time
@@ -81,7 +82,7 @@ class FileSource:
                             shift = next_pts - picture.pts
                         pts = picture.pts + shift
                     next_pts = pts + max(1, round(interval_s / picture.time_base))
-                    yield picture.image, pts, picture.time_base
+                    yield picture.pixels, pts, picture.time_base
             if not self._loop or stop.is_set():
                 return
             shift = None

@@ -60,7 +60,7 @@ class LiveSource:
         capture_time_ns = self._clock.capture_time_ns(picture.pts, picture.time_base)
         output.frame(
             DecodedFrame(
-                image=picture.image,
+                pixels=picture.pixels,
                 pts=picture.pts,
                 time_base=picture.time_base,
                 capture_time_ns=arrival_time_ns if capture_time_ns is None else capture_time_ns,

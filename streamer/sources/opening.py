@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Literal, cast
 
 import av
 import av.container
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources.failures import source_error
+
+Decoder = Literal["auto", "software", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class ContainerSettings:
 
     ``quick_options`` are added for the first attempt and left out of a second one, which is made
     when the first found no video. ``open_timeout_s`` also bounds the wait for a first picture:
-    for a keyframe, or for anything that decodes.
+    for a keyframe, or for anything that decodes. ``decoder``: where pictures are decoded, see
+    ``packet_decoder``.
     """
 
     stream_id: str
@@ -31,6 +34,7 @@ class ContainerSettings:
     format: str | None = None
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     quick_options: Mapping[str, str] = field(default_factory=dict)
+    decoder: Decoder = "software"
 
     def failure(self, reason: SourceFailure, explanation: str) -> SourceError:
         """An error about this source, in the form all of its errors have."""

@@ -10,10 +10,10 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from streamer.types import ImageArray
 
-# AVCOL_SPC_UNSPECIFIED; what a stream without colour description has.
-_UNSPECIFIED = 2
+# AVCOL_SPCUNSPECIFIED; what a stream without colour description has.
+UNSPECIFIED = 2
 # Where nothing is said, video of this height and more is BT.709, below it BT.601; players agree.
-_HIGH_DEFINITION_LINES = 720
+HIGH_DEFINITION_LINES = 720
 
 
 class RgbConverter:
@@ -26,15 +26,16 @@ class RgbConverter:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def convert(self, frame: av.VideoFrame) -> ImageArray:
+    def convert(self, frame: av.VideoFrame, rotation: int = 0) -> ImageArray:
         """``frame`` as RGB uint8, (height, width, 3), C-contiguous, upright.
 
         0.1 ms at 640×360 and 0.6 ms at 1080p; where a row fills its alignment (widths that are
-        multiples of 64 do) the array is FFmpeg's own buffer, not a copy. Raises ``FFmpegError``
-        for a pixel format that cannot be converted.
+        multiples of 64 do) the array is FFmpeg's own buffer, not a copy. ``rotation``, in degrees,
+        where the frame itself does not know. Raises ``FFmpegError`` for a pixel format that cannot
+        be converted.
         """
-        unlabelled = frame.colorspace == _UNSPECIFIED
-        high_definition = frame.height >= _HIGH_DEFINITION_LINES
+        unlabelled = frame.colorspace == UNSPECIFIED
+        high_definition = frame.height >= HIGH_DEFINITION_LINES
         rgb = self._reformatter.reformat(
             frame,
             format="rgb24",
@@ -42,6 +43,6 @@ class RgbConverter:
             threads=1,
         )
         image = cast(ImageArray, rgb.to_ndarray())
-        if frame.rotation:
-            image = np.rot90(image, k=round(frame.rotation / 90))
+        if rotation := rotation or frame.rotation:
+            image = np.rot90(image, k=round(rotation / 90))
         return np.ascontiguousarray(image)

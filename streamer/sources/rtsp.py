@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from streamer.security import Credentials, redact_url, url_with_credentials
-from streamer.sources.opening import ContainerSettings
+from streamer.sources.opening import ContainerSettings, Decoder
 
 # The codec is known from the session description: no need to read a second of video to find out,
 # which would also be the stream's first backlog. Opening takes 0.06 s instead of 0.9 s.
@@ -22,6 +22,7 @@ def rtsp_settings(
     open_timeout_s: float,
     read_timeout_s: float,
     options: Mapping[str, str],
+    decoder: Decoder = "software",
 ) -> ContainerSettings:
     """What to open; ``options`` of the user come last and win.
 
@@ -37,4 +38,5 @@ def rtsp_settings(
         read_timeout_s=read_timeout_s,
         options={"rtsp_transport": transport, **options},
         quick_options=_QUICK_OPTIONS,
+        decoder=decoder,
     )

@@ -117,7 +117,7 @@ class SyntheticSource:
             image = match.render(index % length if length else index).image
             output.frame(
                 DecodedFrame(
-                    image=image,
+                    pixels=image,
                     pts=media_ns // 1000,
                     time_base=_TIME_BASE,
                     capture_time_ns=start_time_ns + media_ns,

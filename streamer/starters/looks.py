@@ -217,7 +217,7 @@ class BoxLooks:
 def facts_of(result: FrameResult) -> FrameFacts:
     """What is known of a tracked frame, without its picture."""
     frame = result.frame
-    height, width = frame.picture.image.shape[:2]
+    height, width = frame.picture.height, frame.picture.width
     return FrameFacts(
         frame_index=frame.index,
         session_id=frame.session_id,

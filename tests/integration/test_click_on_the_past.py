@@ -58,7 +58,7 @@ class Camera:
     def _picture(self, number: int) -> DecodedFrame:
         time_ns = seconds_to_ns(number / RATE_HZ)
         return DecodedFrame(
-            image=self._match.render(FIRST + number).image,
+            pixels=self._match.render(FIRST + number).image,
             pts=number,
             time_base=Fraction(1, round(RATE_HZ)),
             capture_time_ns=time_ns,

@@ -70,7 +70,7 @@ def picture(
     """A plain picture; ``number`` is its pts in 25ths of a second and, by default, its time."""
     arrival_ns = seconds_to_ns(number / 25 if time_s is None else time_s)
     return DecodedFrame(
-        image=np.full((height, width, 3), colour, dtype=np.uint8),
+        pixels=np.full((height, width, 3), colour, dtype=np.uint8),
         pts=number,
         time_base=Fraction(1, 25),
         capture_time_ns=arrival_ns,

@@ -12,6 +12,7 @@ from streamer.config import MaskletConfig, ModelSection
 from streamer.configured_tracker import prepares_ahead
 from streamer.frame_slot import FrameSlot
 from streamer.metrics import Metrics
+from streamer.preparation import Preparation
 from streamer.source_attempt import SourceAttempt
 from streamer.stream_counts import StreamCounts
 from tests.streamer.fakes import FakeClock, ScriptedSource, picture
@@ -50,7 +51,7 @@ def test_frame_carries_what_its_thread_prepared(lossless: bool) -> None:
             output.frame(picture(number))
             frames.append(slot.take())
 
-    attempt = SourceAttempt(Supervising(), slot, counts, FakeClock(), prepare)  # type: ignore[arg-type]
+    attempt = SourceAttempt(Supervising(), slot, counts, FakeClock(), Preparation(ahead=prepare))
     source = ScriptedSource(script, lossless=lossless)
     thread = threading.Thread(target=attempt.run, args=(source,))
     thread.start()
@@ -110,7 +111,7 @@ def test_picture_that_cannot_be_prepared_is_left_to_the_step() -> None:
     def prepare(image: Any) -> Any:
         raise RuntimeError("CUDA out of memory")
 
-    attempt = SourceAttempt(Supervising(), slot, counts, FakeClock(), prepare)  # type: ignore[arg-type]
+    attempt = SourceAttempt(Supervising(), slot, counts, FakeClock(), Preparation(ahead=prepare))
     attempt.frame(picture(0))  # the camera stays connected
     frame = slot.take()
     assert frame is not None

@@ -85,7 +85,7 @@ def result(
 ) -> FrameResult:
     """A frame with one L-shaped and one hidden object, or with ``tracks``."""
     picture = DecodedFrame(
-        image=np.zeros((height, width, 3), dtype=np.uint8),
+        pixels=np.zeros((height, width, 3), dtype=np.uint8),
         pts=index * 3600,
         time_base=Fraction(1, 90_000),
         capture_time_ns=CAPTURE_NS,

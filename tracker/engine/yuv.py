@@ -59,6 +59,21 @@ class YuvPicture:
                 f"{self.blue_hw.shape} and {self.red_hw.shape}"
             )
 
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return int(self.luma_HW.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+        return int(self.luma_HW.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the planes, without what lies beside their rows."""
+        return self.luma_HW.nbytes + self.blue_hw.nbytes + self.red_hw.nbytes
+
     @staticmethod
     def of_nv12(
         luma_HW: Plane, colour_hw2: Plane, matrix: Matrix = "bt709", full_range: bool = False
@@ -85,8 +100,7 @@ def prepare_yuv(picture: YuvPicture, size: int, device: torch.device) -> Prepare
     less_green = more_red * (red_weight / green_weight) + more_blue * (blue_weight / green_weight)
     rgb_3SS = torch.stack((luma + more_red, luma - less_green, luma + more_blue))
     pixels_3SS = (rgb_3SS + 0.5).clamp_(0, 255).to(torch.uint8)
-    height, width = picture.luma_HW.shape
-    return PreparedImage(pixels_3SS.unsqueeze(0), height, width)
+    return PreparedImage(pixels_3SS.unsqueeze(0), picture.height, picture.width)
 
 
 def _resized(plane: Plane, size: int, device: torch.device) -> Tensor:

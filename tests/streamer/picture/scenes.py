@@ -61,7 +61,7 @@ def frame_result(
     stamp(image, index)
     arrival = START_NS + index * 1_000_000_000 // RATE_HZ if arrival_ns is None else arrival_ns
     picture = DecodedFrame(
-        image=image,
+        pixels=image,
         pts=index,
         time_base=Fraction(1, RATE_HZ),
         capture_time_ns=CAPTURE_OFFSET_NS + arrival,
