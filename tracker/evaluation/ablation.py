@@ -1,9 +1,9 @@
 """Every technique of the robust memory policy, on and off: what does each one pay?
 
-Rows are ``sam2``, ``robust``, and ``robust`` with one field of its options changed: a switch
-turned over, a number set to the least it may be, or, where that is its default, to the value its
-authors published. Each row of each category is a file; what lies
-there already, for the same clips, is read and not run again, so that a long ablation may be
+Rows are ``sam2``, ``robust``, and ``robust`` with one of its techniques changed: one that is on is
+switched off ("without"), or its number set to the least it may be; one that is off is switched on
+("with"), or takes the value its authors published. Each clip of each row is a file; what lies
+there already, of the same model, is read and not run again, so that a long ablation may be
 interrupted at any time.
 """
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LEAST = (0, 0.0, 1, 1.0)  # tried in this order
 # Of techniques that are off: DAM4SAM's anchors and stride, SAMURAI's weight and score.
 PUBLISHED = {"anchors": 3, "recent_stride": 5, "motion_weight": 0.2, "write_iou": 0.5}
+# Numbers of a technique that has its row under another name.
+PARAMETERS = frozenset({"recent_memories", "largest_pointer_age", "steady_frames"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What was written for one row on one category: ``report.as_json`` of its clips."""
+    """What was written for one row on one clip: ``report.as_json`` of it."""
 
     row: str
     category: str
@@ -46,8 +48,8 @@ class RowResult:
 
 
 MakeTracker = Callable[[dict[str, Any]], EvaluatedTracker]
-RowObserver = Callable[[str, str, bool], None]
-"""(row, category, whether it was read from its file): called when it is there."""
+RowObserver = Callable[[str, EvaluationClip, bool], None]
+"""(row, clip, whether it was read from its file): called when it is there."""
 
 
 def ablation_rows(techniques: DataclassInstance) -> list[Row]:
@@ -64,12 +66,14 @@ def ablation_rows(techniques: DataclassInstance) -> list[Row]:
 
 
 def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
-    """The options with one field changed, by "FIELD=VALUE".
+    """The options with one technique changed, by the row's name.
 
     A number that is already the least it may be takes its published value, if there is one.
     """
     result: dict[str, DataclassInstance] = {}
     for field in fields(techniques):
+        if field.name in PARAMETERS:
+            continue
         value = getattr(techniques, field.name)
         if isinstance(value, bool):
             choices: tuple[float, ...] = (not value,)
@@ -83,9 +87,15 @@ def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
                 changed = replace(techniques, **{field.name: choice})
             except ValueError:
                 continue  # less than this option may be
-            result[f"{field.name}={choice}"] = changed
+            result[_name(field.name, value, choice)] = changed
             break
     return result
+
+
+def _name(technique: str, value: float, choice: float) -> str:
+    if isinstance(choice, bool):
+        return f"with {technique}" if choice else f"without {technique}"
+    return f"with {technique} {choice}" if choice > value else f"without {technique}"
 
 
 def run_ablation(
@@ -100,42 +110,46 @@ def run_ablation(
     on_row: RowObserver | None = None,
     on_frame: FrameObserver | None = None,
 ) -> list[RowResult]:
-    """Run what is missing, row by row, and return everything.
+    """Run what is missing, row by row and clip by clip, and return everything.
 
-    ``label`` names what is ablated (the checkpoint); a file with another label or other clips is
-    run again.
+    ``label`` names what is ablated, such as a checkpoint and its fingerprint; a file with another
+    label is run again.
     """
     directory.mkdir(parents=True, exist_ok=True)
     results = []
     for row in rows:
         tracker: EvaluatedTracker | None = None
-        for category in dict.fromkeys(clip.category for clip in clips):
-            chosen = [clip for clip in clips if clip.category == category]
+        for clip in clips:
             made_of = {
                 "label": label,
                 "prompt": prompt,
-                "clips": [clip.name for clip in chosen],
+                "frames": clip.frame_count,
+                "objects": list(clip.object_ids),
                 "options": repr(row.options),
             }
-            path = directory / f"{row.name} {category}.json".replace("/", "-").replace(" ", "_")
+            path = directory / _file_name(row, clip)
             document = _finished(path, made_of)
             read = document is not None
             if document is None:
                 tracker = tracker or make_tracker(row.options)
-                scores = [evaluate_clip(tracker, clip, prompt, on_frame) for clip in chosen]
+                score = evaluate_clip(tracker, clip, prompt, on_frame)
                 document = {
                     "row": row.name,
                     "made_of": made_of,
-                    **report.as_json(scores, category, label, prompt, identity=identity),
+                    **report.as_json([score], clip.category, label, prompt, identity=identity),
                 }
                 # Renamed into place: an interruption leaves no half a file.
                 partial = path.with_suffix(".partial")
                 partial.write_text(json.dumps(document, indent=1) + "\n")
                 partial.replace(path)
-            results.append(RowResult(row.name, category, document))
+            results.append(RowResult(row.name, clip.category, document))
             if on_row is not None:
-                on_row(row.name, category, read)
+                on_row(row.name, clip, read)
     return results
+
+
+def _file_name(row: Row, clip: EvaluationClip) -> str:
+    return f"{row.name} {clip.category} {clip.name}.json".replace("/", "-").replace(" ", "_")
 
 
 def _finished(path: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:

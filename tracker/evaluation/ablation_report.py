@@ -102,17 +102,13 @@ def as_json(lines: Sequence[Headline]) -> list[dict[str, Any]]:
 
 def _headline(row: str, results: Sequence[RowResult]) -> Headline:
     objects = [entry for result in results for entry in _objects(result)]
-    errors = [
-        (result.document["all"]["calibration_error"], result.document["calibration"]["count"])
-        for result in results
-        if result.document["calibration"] is not None
-    ]
+    by_category: dict[str, list[float]] = {}
+    for result in results:
+        qualities = by_category.setdefault(result.category, [])
+        qualities += [_quality(entry) for entry in _objects(result)]
     return Headline(
         row=row,
-        by_category={
-            result.category: float(np.mean([_quality(entry) for entry in _objects(result)]))
-            for result in results
-        },
+        by_category={name: float(np.mean(values)) for name, values in by_category.items()},
         mean=float(np.mean([_quality(entry) for entry in objects])),
         reacquired=reacquired(Return(**each) for entry in objects for each in entry["returns"]),
         switched=_mean(entry["switched"] for entry in objects),
@@ -120,12 +116,23 @@ def _headline(row: str, results: Sequence[RowResult]) -> Headline:
             entry["absence"]["false_area"] for entry in objects if entry["absence"] is not None
         ),
         flicker=_mean(entry["flicker"] for entry in objects),
-        calibration_error=(
-            sum(error * count for error, count in errors) / sum(count for _, count in errors)
-            if errors
-            else None
-        ),
+        calibration_error=_calibration_error(results),
     )
+
+
+def _calibration_error(results: Sequence[RowResult]) -> float | None:
+    """The expected error over the bins of all clips together."""
+    missed: dict[float, float] = {}
+    count = 0
+    for result in results:
+        found = result.document["calibration"]
+        if found is None:
+            continue
+        count += found["count"]
+        for each in found["bins"]:
+            more = each["count"] * (each["predicted"] - each["actual"])
+            missed[each["low"]] = missed.get(each["low"], 0.0) + more
+    return sum(map(abs, missed.values())) / count if count else None
 
 
 def _objects(result: RowResult) -> list[dict[str, Any]]:

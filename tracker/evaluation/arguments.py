@@ -8,7 +8,8 @@ from pathlib import Path
 RENDERED = ("synthetic", "stress")
 MASK_LAYOUTS = ("davis", "mose", "lvos", "youtube-vos", "sa-v")
 BOX_LAYOUTS = ("vot", "lasot", "otb", "mot")
-SUITES = (*RENDERED, *MASK_LAYOUTS, *BOX_LAYOUTS)
+LOOP = "loop"
+SUITES = (*RENDERED, *MASK_LAYOUTS, *BOX_LAYOUTS, LOOP)
 
 SUMMARY = "score a model on rendered suites or on a dataset: masks, boxes, identities, returns"
 DESCRIPTION = """\
@@ -25,7 +26,9 @@ examples:
   masklet evaluate --suite sa-v --data sav_val --checkpoint sam2.1_hiera_small --device cuda
   masklet evaluate --suite stress --out report            results.json, plots, worst clips as video
   masklet evaluate --suite davis --data PATH --real-time  as if it came from a camera
-  masklet evaluate --suite stress --ablate --out ablation every technique on and off; resumes
+  masklet evaluate --suite stress,synthetic --ablate --out ablation
+                                                          every technique on and off; resumes
+  masklet evaluate --suite loop --frames 20000            a stream without an end
 
 layouts (--data is the folder that holds what is named here):
   davis        JPEGImages/480p/NAME + Annotations/480p/NAME, one object (2016) or several (2017;
@@ -47,13 +50,22 @@ pip install --no-deps trackeval==1.3.0 (it asks for another build of OpenCV than
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add every argument to a parser."""
     what = parser.add_argument_group("what is followed")
-    what.add_argument("--suite", choices=SUITES, default="synthetic", help="default: %(default)s")
+    what.add_argument(
+        "--suite",
+        type=_suites,
+        default="synthetic",
+        metavar="A,B",
+        help=f"one or several of {', '.join(SUITES)} (default: %(default)s)",
+    )
     what.add_argument("--data", type=Path, metavar="PATH", help="where a dataset lies")
     what.add_argument("--category", help="only the clips of this category")
     what.add_argument("--clip", action="append", default=[], metavar="NAME", help="only this clip")
     what.add_argument("--limit", type=_positive, metavar="N", help="at most N clips a category")
     what.add_argument(
-        "--split", choices=("tuning", "reported"), default="reported", help="seeds of stress"
+        "--split",
+        choices=("tuning", "reported"),
+        default="reported",
+        help="seeds of what is rendered",
     )
     what.add_argument("--size", choices=("short", "full"), default="full", help="of stress")
     what.add_argument(
@@ -70,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=16,
         metavar="N",
         help="of a clip with more, the N that show longest (default: %(default)s)",
+    )
+    what.add_argument(
+        "--frames", type=_positive, metavar="N", help="of loop: so many (default: 20000)"
+    )
+    what.add_argument(
+        "--first-frame", type=_positive, metavar="N", help="of loop: counted from N on, not from 0"
     )
     how = parser.add_argument_group("what follows it")
     how.add_argument("--checkpoint", default="nano", help="name of a model, or a file")
@@ -114,15 +132,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ablate",
         action="store_true",
         help="both memory policies, and the robust one with each technique changed; what is "
-        "finished in --out is not run again",
+        "finished in --out, clip by clip and with the same weights, is not run again",
     )
     out.add_argument("--rows", metavar="A,B", help="with --ablate: only these rows, in this order")
 
 
 def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with a usage error where arguments do not fit together."""
-    if options.suite not in RENDERED and options.data is None:
-        parser.error(f"--suite {options.suite} needs --data PATH")
+    suites = options.suite.split(",")
+    datasets = [suite for suite in suites if suite not in (*RENDERED, LOOP)]
+    if datasets and options.data is None:
+        parser.error(f"--suite {datasets[0]} needs --data PATH")
+    if len(datasets) > 1:
+        parser.error(f"--suite {options.suite}: --data is of one dataset, not of {len(datasets)}")
+    if LOOP in suites:
+        _check_loop(parser, options)
+    elif options.frames or options.first_frame:
+        parser.error("--frames and --first-frame go with --suite loop")
     if options.ablate and options.out is None:
         parser.error("--ablate needs --out DIR, where rows are kept until all are finished")
     if options.fit_calibration and options.ablate:
@@ -135,6 +161,14 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
         parser.error("--camera-fps goes with --real-time or --real-time-fps-model")
 
 
+def _check_loop(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.suite != LOOP:
+        parser.error("--suite loop is followed alone, without other suites")
+    for name in ("ablate", "real_time", "real_time_fps_model", "fit_calibration", "out"):
+        if getattr(options, name):
+            parser.error(f"--{name.replace('_', '-')} does not go with --suite loop")
+
+
 def make_parser(program: str) -> argparse.ArgumentParser:
     """The parser for a command of its own."""
     parser = argparse.ArgumentParser(
@@ -145,6 +179,13 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     )
     add_arguments(parser)
     return parser
+
+
+def _suites(text: str) -> str:
+    for name in text.split(","):
+        if name not in SUITES:
+            raise argparse.ArgumentTypeError(f"no suite {name!r}; there are: {', '.join(SUITES)}")
+    return text
 
 
 def _positive(text: str) -> int:

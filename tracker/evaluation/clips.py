@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from tracker.types import MaskArray
 
+Split = Literal["tuning", "reported"]
+"""Seeds that choices are made with, and seeds that are published."""
 BoxXyxy = tuple[float, float, float, float]
 """Half-open, in pixels."""
 
@@ -41,6 +43,7 @@ class EvaluationClip:
 
     ``open`` starts reading at the first frame. ``rate_hz`` says how fast the frames followed one
     another in the world; real-time evaluation needs it. ``annotation``: masks, or boxes only.
+    ``clicked_every``: on each so many-th frame every object in sight is clicked again (0: never).
     """
 
     name: str
@@ -50,3 +53,4 @@ class EvaluationClip:
     open: Callable[[], Iterator[ClipFrame]]
     rate_hz: float = 25.0
     annotation: Literal["masks", "boxes"] = "masks"
+    clicked_every: int = 0

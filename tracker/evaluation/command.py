@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tracker.errors import TrackerError
-from tracker.evaluation import ablation, ablation_report, fitting, plots, report
+from tracker.evaluation import ablation, ablation_report, fitting, long_stream, plots, report
+from tracker.evaluation.arguments import LOOP
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.comparison_video import WorstClips
 from tracker.evaluation.identity import require_trackeval
@@ -28,12 +30,16 @@ if TYPE_CHECKING:
     from tracker.tracker import Tracker
 
 EXIT_REFUSED = 2
+LOOP_FRAMES = 20_000
 
 
 def run(options: Namespace) -> int:
     """Do what the arguments say; returns the exit code."""
     console = Console()
     try:
+        if options.suite == LOOP:
+            _follow_loop(options, console)
+            return 0
         if not options.no_identity:
             require_trackeval()
         if options.out is not None:
@@ -47,6 +53,24 @@ def run(options: Namespace) -> int:
         console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
         return EXIT_REFUSED
     return 0
+
+
+def _follow_loop(options: Namespace, console: Console) -> None:
+    chosen = {} if options.policy is None else {"memory_policy": options.policy}
+    frame_count, first_frame = options.frames or LOOP_FRAMES, options.first_frame or 0
+    with _progress(console, frame_count) as advance:
+        found = long_stream.follow_loop(
+            _tracker(options, chosen),
+            frame_count,
+            options.prompt,
+            first_frame,
+            scored=long_stream.SCORED_FRAMES,
+            on_frame=lambda _: advance.step("loop"),
+        )
+    title = f"{options.checkpoint} on a loop, frames counted from {first_frame}"
+    console.print(long_stream.table(found, title))
+    if options.json:
+        _write(options.json, long_stream.as_json(found), console)
 
 
 def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Console) -> None:
@@ -109,10 +133,11 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
     total = len(rows) * sum(clip.frame_count for clip in clips)
     with _progress(console, total) as advance:
 
-        def on_row(row: str, category: str, read: bool) -> None:
+        def on_row(row: str, clip: EvaluationClip, read: bool) -> None:
             if read:
-                advance.skip(sum(clip.frame_count for clip in clips if clip.category == category))
-            console.print(f"{row}: {category} {'was there' if read else 'done'}", style="dim")
+                advance.skip(clip.frame_count)
+            said = f"{row}: {clip.category} {clip.name} {'was there' if read else 'done'}"
+            console.print(said, style="dim", highlight=False)
 
         results = ablation.run_ablation(
             rows,
@@ -120,7 +145,7 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
             lambda chosen: _tracker(options, chosen),
             options.out,
             options.prompt,
-            options.checkpoint,
+            f"{options.checkpoint} {_fingerprint(options.checkpoint)}",
             identity=not options.no_identity,
             on_row=on_row,
             on_frame=lambda clip, *_: advance.frame(clip),
@@ -148,6 +173,13 @@ def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:
     )
 
 
+def _fingerprint(checkpoint: str) -> str:
+    """Of the file: other weights under the same name are another model."""
+    from tracker.checkpoint import find_checkpoint  # waits for torch
+
+    return hashlib.sha256(find_checkpoint(checkpoint).read_bytes()).hexdigest()[:12]
+
+
 def _pace(options: Namespace) -> Pace | None:
     if options.real_time_fps_model:
         return SimulatedPace(options.real_time_fps_model, options.camera_fps)
@@ -162,7 +194,10 @@ class _Advance:
         self._task = progress.add_task("", total=total)
 
     def frame(self, clip: EvaluationClip) -> None:
-        self._progress.update(self._task, advance=1, description=f"{clip.category} {clip.name}")
+        self.step(f"{clip.category} {clip.name}")
+
+    def step(self, description: str) -> None:
+        self._progress.update(self._task, advance=1, description=description)
 
     def skip(self, frames: int) -> None:
         self._progress.update(self._task, advance=frames)

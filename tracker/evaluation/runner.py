@@ -101,7 +101,8 @@ def evaluate_clip(
                 to_lose -= 1
                 gap += 1
             else:
-                prompts = _prompts(clip, frame, begun, prompt)
+                again = _clicks_again(clip, index, frame, begun)
+                prompts = [*_prompts(clip, frame, begun, prompt), *again]
                 _tell_of(session, gap)
                 gap = 0
                 started = time.perf_counter()
@@ -157,6 +158,19 @@ def _prompts(
         elif box is not None:
             result.append(box_prompt(object_id, box, as_point=kind == "point"))
     return result
+
+
+def _clicks_again(
+    clip: EvaluationClip, index: int, frame: ClipFrame, begun: set[int]
+) -> list[Prompt]:
+    """A click into the middle of everybody who is followed and in sight, where the clip has it."""
+    if not clip.clicked_every or index % clip.clicked_every:
+        return []
+    return [
+        first_frame_prompt(object_id, frame.truth[object_id], "point")
+        for object_id in sorted(begun)
+        if object_id in frame.truth and frame.truth[object_id].any()
+    ]
 
 
 def _tell_of(session: EvaluatedSession, gap: int) -> None:

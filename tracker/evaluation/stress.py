@@ -11,6 +11,7 @@
 | drops       | 0, 30, 50 and 70 % of the frames lost                             |
 | compression | JPEG quality 30 to 6                                              |
 | rain        | 150 to 600 streaks                                                |
+| clicks      | everybody in sight is clicked again on every 12th or 25th frame   |
 
 What is chosen by numbers is chosen with ``TUNING_SEED``; what is published is measured with
 ``REPORTED_SEED``. A clip's own seed is one of the two plus its place in the suite; there are
@@ -20,11 +21,11 @@ fewer clips than lie between the two.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tracker.evaluation import effects, stagings
-from tracker.evaluation.clips import ClipFrame, EvaluationClip
+from tracker.evaluation.clips import ClipFrame, EvaluationClip, Split
 from tracker.evaluation.effects import with_effects
 from tracker.evaluation.staged import RATE_HZ
 from tracker.evaluation.stagings import Staging
@@ -33,7 +34,6 @@ TUNING_SEED = 20_100
 REPORTED_SEED = 30_100
 PLAY_FRAMES = 50  # of the clips that effects are laid over
 
-Split = Literal["tuning", "reported"]
 Size = Literal["short", "full"]
 Build = Callable[[int, int, int], EvaluationClip]
 """(seed, width, height) -> clip."""
@@ -169,6 +169,13 @@ def _rained(drops: int) -> Build:
     return build
 
 
+def _clicked(every: int) -> Build:
+    def build(seed: int, width: int, height: int) -> EvaluationClip:
+        return replace(_play("clicks", f"every {every}")(seed, width, height), clicked_every=every)
+
+    return build
+
+
 # New steps go to the end: a clip's seed is its place.
 STEPS: tuple[Step, ...] = (
     *(Step("hidden", str(each), True, _hidden(each)) for each in (5, 15, 40, 60, 100)),
@@ -187,4 +194,5 @@ STEPS: tuple[Step, ...] = (
     *(Step("drops", str(each), each == 0.5, _dropped(each)) for each in (0.5, 0.0, 0.3, 0.7)),
     *(Step("compression", str(each), each == 12, _compressed(each)) for each in (12, 30, 6)),
     *(Step("rain", str(each), each == 300, _rained(each)) for each in (300, 150, 600)),
+    *(Step("clicks", str(each), each == 12, _clicked(each)) for each in (12, 25)),
 )

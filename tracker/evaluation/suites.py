@@ -16,12 +16,12 @@ from tracker.evaluation.synthetic import synthetic_clips
 
 
 def clips_of(options: Namespace) -> list[EvaluationClip]:
-    """Read or prepare the suite, and choose from it.
+    """Read or prepare the suites, and choose from them.
 
     Raises OSError or ValueError, which name the file and what was expected, and ValueError for a
-    category or clip that the suite does not have.
+    category or clip that they do not have.
     """
-    sequences = _sequences(options)
+    sequences = [each for suite in options.suite.split(",") for each in _sequences(suite, options)]
     categories = sorted({each.category for each in sequences})
     if options.category is not None and options.category not in categories:
         raise ValueError(f"no category {options.category!r}; there are: {', '.join(categories)}")
@@ -41,20 +41,20 @@ def clips_of(options: Namespace) -> list[EvaluationClip]:
     return [each.read() for each in chosen]
 
 
-def _sequences(options: Namespace) -> list[Listed]:
+def _sequences(suite: str, options: Namespace) -> list[Listed]:
     most = options.max_objects
-    match options.suite:
+    match suite:
         case "synthetic":
-            return listed(synthetic_clips())
+            return listed(synthetic_clips(split=options.split))
         case "stress":
             return listed(stress_clips(options.split, options.size))
         case "davis" if not (options.data / "JPEGImages").is_dir():
             return listed(davis_clips(options.data))
         case "davis" | "mose" | "lvos" | "youtube-vos":
-            return mask_folder_sequences(options.data, options.suite, most)
+            return mask_folder_sequences(options.data, suite, most)
         case "sa-v":
             return sa_v_sequences(options.data, most)
         case "mot":
             return mot_sequences(options.data, most, from_detections=options.from_detections)
         case _:
-            return box_folder_sequences(options.data, options.suite)
+            return box_folder_sequences(options.data, suite)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,16 @@ import pytest
 from rich.console import Console
 
 from tracker.evaluation import ClipFrame, EvaluationClip, ablation_report
-from tracker.evaluation.ablation import ablation_rows, run_ablation, variants
+from tracker.evaluation.ablation import (
+    PARAMETERS,
+    RowResult,
+    ablation_rows,
+    run_ablation,
+    variants,
+)
+from tracker.policy.options import RobustOptions
 
-from .trackers import BlindTracker, FakeTracker, FirstMaskTracker
+from .trackers import BlindTracker, FakeSession, FakeTracker, FirstMaskTracker
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Techniques:
     stride: int = 5
     weight: float = 0.2
     nothing: int = 0
+    steady_frames: int = 15
 
     def __post_init__(self) -> None:
         if self.stride < 1:
@@ -63,35 +71,42 @@ class Trackers:
 def test_every_field_is_changed_once() -> None:
     changed = variants(Techniques())
     assert list(changed) == [
-        "skip_absent=False",
-        "from_far=True",
-        "anchors=0",
-        "stride=1",  # 0 is refused
-        "weight=0.0",
+        "without skip_absent",
+        "with from_far",
+        "without anchors",
+        "without stride",
+        "without weight",
     ]
-    assert changed["anchors=0"] == Techniques(anchors=0)
+    assert changed["without anchors"] == Techniques(anchors=0)
+    assert changed["without stride"] == Techniques(stride=1)  # 0 is refused
 
 
 def test_a_technique_that_is_off_takes_its_published_value() -> None:
     changed = variants(Techniques(anchors=0, stride=1))
-    assert changed["anchors=3"] == Techniques(stride=1)
-    assert not any(name.startswith(("stride", "nothing")) for name in changed)
+    assert changed["with anchors 3"] == Techniques(stride=1)
+    assert not any("stride" in name or "nothing" in name for name in changed)
+
+
+def test_what_pays_has_a_row_for_every_technique_of_the_policy() -> None:
+    changed = variants(RobustOptions())
+    technique = {name.split()[1] for name in changed}
+    assert technique == {field.name for field in fields(RobustOptions)} - PARAMETERS
 
 
 def test_rows_begin_with_both_policies() -> None:
     rows = ablation_rows(Techniques())
-    assert [row.name for row in rows[:3]] == ["sam2", "robust", "skip_absent=False"]
+    assert [row.name for row in rows[:3]] == ["sam2", "robust", "without skip_absent"]
     assert rows[0].options == {"memory_policy": "sam2"}
     assert rows[1].options == {"memory_policy": "robust", "robust": Techniques()}
 
 
-def test_finished_rows_are_not_run_again(tmp_path: Path) -> None:
+def test_finished_clips_are_not_run_again(tmp_path: Path) -> None:
     rows = ablation_rows(Techniques())[:3]
     first, second = Trackers(), Trackers()
     done = run_ablation(rows, CLIPS, first, tmp_path, "mask", "nano")
     assert len(first.made) == 3
-    (tmp_path / "robust_rain.json").write_text("{")  # half a file, from before
-    read: list[tuple[str, str]] = []
+    (tmp_path / "robust_hidden_b.json").write_text("{")  # half a file, from before
+    ran: list[tuple[str, str]] = []
     again = run_ablation(
         rows,
         CLIPS,
@@ -99,23 +114,39 @@ def test_finished_rows_are_not_run_again(tmp_path: Path) -> None:
         tmp_path,
         "mask",
         "nano",
-        on_row=lambda row, category, was_there: read.append((row, category)) if was_there else None,
+        on_row=lambda row, clip, was_there: None if was_there else ran.append((row, clip.name)),
     )
     assert [(entry.row, entry.category) for entry in again] == [
         (entry.row, entry.category) for entry in done
     ]
-    assert len(second.made) == 1
-    assert len(read) == 5
+    assert second.made == [rows[1].options]
+    assert ran == [("robust", "b")]
 
 
-@pytest.mark.parametrize(("clips", "label"), [(CLIPS[1:], "nano"), (CLIPS, "other")])
-def test_other_clips_or_another_model_are_run_again(
-    tmp_path: Path, clips: list[EvaluationClip], label: str
+def test_an_interrupted_row_goes_on_with_the_clip_that_is_missing(tmp_path: Path) -> None:
+    class StoppedAtB(FirstMaskTracker):
+        def open_session(self) -> FakeSession:
+            if self.sessions:
+                raise KeyboardInterrupt
+            return super().open_session()
+
+    rows = ablation_rows(Techniques())[:1]
+    with pytest.raises(KeyboardInterrupt):
+        run_ablation(rows, CLIPS, lambda _: StoppedAtB(), tmp_path, "mask", "nano")
+    tracker = FirstMaskTracker()
+    results = run_ablation(rows, CLIPS, lambda _: tracker, tmp_path, "mask", "nano")
+    assert len(tracker.sessions) == 2
+    assert [entry.document["clips"][0]["name"] for entry in results] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("changed", "label"), [({"object_ids": (1, 2)}, "a"), ({}, "b")])
+def test_other_objects_or_another_model_are_run_again(
+    tmp_path: Path, changed: dict[str, Any], label: str
 ) -> None:
     rows = ablation_rows(Techniques())[:1]
-    run_ablation(rows, CLIPS, Trackers(), tmp_path, "mask", "nano")
+    run_ablation(rows, CLIPS[:1], Trackers(), tmp_path, "mask", "a")
     trackers = Trackers()
-    run_ablation(rows, clips, trackers, tmp_path, "mask", label)
+    run_ablation(rows, [replace(CLIPS[0], **changed)], trackers, tmp_path, "mask", label)
     assert len(trackers.made) == 1
 
 
@@ -131,8 +162,22 @@ def test_the_table_shows_what_a_technique_is_worth(tmp_path: Path) -> None:
     for table in ablation_report.tables(lines, "an ablation"):
         console.print(table)
     text = console.export_text()
-    assert "skip_absent=False" in text
+    assert "without skip_absent" in text
     assert f"{-robust.mean:+.3f}" in text
     assert f"{-robust.by_category['rain']:+.3f}" in text
     assert "…" not in text
-    assert json.loads(json.dumps(ablation_report.as_json(lines)))[1]["row"] == "skip_absent=False"
+    assert json.loads(json.dumps(ablation_report.as_json(lines)))[1]["row"] == "without skip_absent"
+
+
+def test_calibration_is_of_the_masks_of_all_clips_together() -> None:
+    def result(predicted: float, actual: float, count: int) -> RowResult:
+        one = {"low": 0.5, "high": 0.6, "count": count, "predicted": predicted, "actual": actual}
+        entry = {"mean": 0.5, "returns": [], "switched": None, "absence": None, "flicker": None}
+        clips = [{"objects": [entry]}]
+        found = {"count": count, "bins": [one]}
+        return RowResult("robust", "hidden", {"clips": clips, "calibration": found})
+
+    (line,) = ablation_report.headlines([result(0.5, 0.9, 10), result(0.6, 0.2, 10)])
+    assert line.calibration_error == pytest.approx(0.0)
+    (line,) = ablation_report.headlines([result(0.5, 0.9, 10), result(0.6, 0.6, 30)])
+    assert line.calibration_error == pytest.approx(0.1)

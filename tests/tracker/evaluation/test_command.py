@@ -11,6 +11,7 @@ import pytest
 import tracker.tracker
 from streamer.cli import main as masklet
 from tests.tracker.little import LITTLE
+from tracker.evaluation import long_stream
 from tracker.evaluation.__main__ import main
 
 from . import layouts
@@ -79,6 +80,25 @@ def test_an_ablation_is_run_and_resumed(
     assert (tmp_path / "out" / "ablation.png").is_file()
 
 
+def test_several_suites_are_ablated_together(data: Path, tmp_path: Path) -> None:
+    suites = ["--suite", "stress,mose", "--data", str(data), "--out", str(tmp_path / "out")]
+    # One clip of each: nobody else's clip has such a name.
+    clips = ["--clip", "every 12 s30147", "--clip", "walk"]
+    rows = ["--ablate", "--rows", "robust", "--no-identity", "--device", "cpu"]
+    assert main([*suites, *clips, *rows]) == 0
+    (line,) = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert list(line["by_category"]) == ["clicks", "mose"]
+
+
+def test_a_loop_is_followed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_stream, "SCORED_FRAMES", 30)
+    loop = ["--suite", "loop", "--frames", "100", "--first-frame", "1000000", "--device", "cpu"]
+    assert main([*loop, "--json", str(tmp_path / "loop.json")]) == 0
+    found = json.loads((tmp_path / "loop.json").read_text())
+    assert (found["frames"], found["first_frame"]) == (100, 1_000_000)
+    assert found["first"].keys() == found["last"].keys() == {"1", "4"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,6 +108,11 @@ def test_an_ablation_is_run_and_resumed(
         (["--camera-fps", "20"], "--camera-fps goes with --real-time"),
         (["--real-time", "--real-time-fps-model", "9"], "exclude one another"),
         (["--limit", "0"], "must be at least 1, got 0"),
+        (["--suite", "stress,snow"], "no suite 'snow'; there are: synthetic, stress"),
+        (["--suite", "mose,vot", "--data", "a"], "--data is of one dataset, not of 2"),
+        (["--suite", "loop,stress"], "--suite loop is followed alone"),
+        (["--suite", "loop", "--out", "a"], "--out does not go with --suite loop"),
+        (["--frames", "2000"], "--frames and --first-frame go with --suite loop"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(
@@ -103,6 +128,7 @@ def test_arguments_that_do_not_fit_are_refused(
     [
         (["--suite", "mose", "--data", "nowhere"], "JPEGImages: expected a folder"),
         (["--suite", "davis", "--data", "nowhere"], "nowhere: expected a tar file"),
+        (["--suite", "loop", "--frames", "9"], "a long stream has at least 1000 frames, got 9"),
         (["--category", "snow"], "no category 'snow'; there are: ball, crossing"),
         (["--clip", "7"], "no clip '7'; there are: 11001"),
         (["--ablate", "--rows", "magic", "--out", "unused"], "no row 'magic'; there are: sam2"),

@@ -78,3 +78,20 @@ def test_a_clip_too_short_to_score_is_refused(clips: list[EvaluationClip]) -> No
     short = clip_of("crossing", 10_005, (1,), count=2)
     with pytest.raises(ValueError, match="on 2 frames; at least 3"):
         evaluate_clip(BlindTracker(), short)
+
+
+def test_who_is_in_sight_is_clicked_again_where_the_clip_says_so() -> None:
+    square = np.zeros((20, 20), dtype=np.bool_)
+    square[5:10, 5:10] = True
+    truths = [square, square, square, square, np.zeros_like(square), square, square]
+
+    def frames() -> Iterator[ClipFrame]:
+        for truth in truths:
+            yield ClipFrame(np.zeros((20, 20, 3), dtype=np.uint8), {1: truth})
+
+    tracker = FirstMaskTracker()
+    clip = EvaluationClip("a", "b", (1,), len(truths), frames, clicked_every=2)
+    evaluate_clip(tracker, clip, "mask")
+    first, *again = tracker.prompts  # on frames 0, 2 and 6: on frame 4 there is nothing to click
+    assert first.mask is not None
+    assert [prompt.points_xy for prompt in again] == [((7.5, 7.5),)] * 2

@@ -13,7 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 from tracker.evaluation import davis_clips, evaluate_clip, report, synthetic_clips
-from tracker.evaluation.synthetic import WINDOWS, Window, open_scene
+from tracker.evaluation.clips import Split
+from tracker.evaluation.synthetic import TUNING_WINDOWS, WINDOWS, Window, open_scene
 from tracker.scenes import EVALUATION_SEED_START
 
 from .trackers import FirstMaskTracker
@@ -32,15 +33,17 @@ def fractions(window: Window) -> dict[int, np.ndarray]:
 
 
 def test_all_seeds_are_held_out() -> None:
-    assert all(window.seed >= EVALUATION_SEED_START for window in WINDOWS)
-    assert len({window.seed for window in WINDOWS}) == len(WINDOWS)
+    windows = (*WINDOWS, *TUNING_WINDOWS)
+    assert all(window.seed >= EVALUATION_SEED_START for window in windows)
+    assert len({window.seed for window in windows}) == len(windows)
 
 
 @pytest.mark.parametrize("category", ["occlusion", "re-entry"])
 def test_objects_vanish_and_return(category: str) -> None:
     windows = [window for window in WINDOWS if window.category == category]
     assert len(windows) >= 4
-    for window in windows[:2]:
+    tuning = [window for window in TUNING_WINDOWS if window.category == category]
+    for window in (*windows[:2], *tuning[:2]):
         for shares in fractions(window).values():
             gone = np.flatnonzero(shares < 0.02)
             assert shares[0] > 0.9
@@ -49,15 +52,18 @@ def test_objects_vanish_and_return(category: str) -> None:
 
 
 def test_objects_are_covered_in_part() -> None:
-    for window in [window for window in WINDOWS if window.category == "crossing"][:2]:
+    crossing = [window for window in WINDOWS if window.category == "crossing"][:2]
+    tuning = [window for window in TUNING_WINDOWS if window.category == "crossing"][:2]
+    for window in (*crossing, *tuning):
         for shares in fractions(window).values():
             assert shares[0] > 0.9
             assert shares.min() < 0.65
             assert shares[-3:].min() > 0.85
 
 
-def test_every_clip_begins_with_its_objects() -> None:
-    for clip in synthetic_clips(*SMALL):
+@pytest.mark.parametrize("split", ["tuning", "reported"])
+def test_every_clip_begins_with_its_objects(split: Split) -> None:
+    for clip in synthetic_clips(*SMALL, split):
         first = next(clip.open())
         assert tuple(first.truth) == clip.object_ids
         assert all(mask.any() for mask in first.truth.values())
