@@ -265,11 +265,12 @@ class MemoryBank:
             column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
             spatial_column[row] = pointer_column[row] = column
         slot = self._tensor(slot_N)
-        self._grids.in_use[slot, self._tensor(spatial_column)] = spatial_NLc.to(
-            self._grids.in_use.dtype
-        )
-        self._pointer_KPC[slot, self._tensor(pointer_column)] = pointer_NC.float()
-        # The host learns of it last: the device may have had no memory left for the copies.
+        spatial_place = slot, self._tensor(spatial_column)
+        pointer_place = slot, self._tensor(pointer_column)
+        # What needs memory of the device, which may have none left, comes before what is kept.
+        spatial_NLc, pointer_NC = spatial_NLc.to(self._grids.in_use.dtype), pointer_NC.float()
+        self._grids.in_use[spatial_place] = spatial_NLc
+        self._pointer_KPC[pointer_place] = pointer_NC
         # A frame is remembered once: as a conditioning frame it leaves the windows.
         self._spatial_frame[slot_N, recent_column] = EMPTY
         self._pointer_frame[slot_N, recent_pointer_column] = EMPTY

@@ -21,6 +21,7 @@ from torch import Tensor
 from tracker.config import ModelConfig
 from tracker.memory_bank import EMPTY, MemoryBank, SlotCopy
 from tracker.memory_places import IntArray, Places
+from tracker.policy.frame_columns import in_order, newest, packed, place_for
 from tracker.policy.motion import COORDINATES, NUMBERS
 from tracker.policy.options import RobustOptions
 
@@ -42,9 +43,6 @@ FACTS = np.dtype(
     ]
 )
 Facts = npt.NDArray[np.void]
-
-# Larger than any frame number of a stream: sorts by kind first, by frame next.
-_KIND = 1 << 60
 
 
 class Selection(NamedTuple):
@@ -147,15 +145,15 @@ class RobustBank(MemoryBank):
 
     def anchor_frames(self, slot: int) -> tuple[int, ...]:
         """Frames the slot remembers as anchors, oldest first."""
-        return _sorted(self._spatial_frame[slot, self._conditioning : self._recent])
+        return in_order(self._spatial_frame[slot, self._conditioning : self._recent])
 
     def recent_frames(self, slot: int) -> tuple[int, ...]:
         """Frames the slot remembers as recent ones, oldest first."""
-        return _sorted(self._spatial_frame[slot, self._recent :])
+        return in_order(self._spatial_frame[slot, self._recent :])
 
     def pointer_frames(self, slot: int) -> tuple[int, ...]:
         """Frames whose pointers the slot remembers beside the conditioning ones, oldest first."""
-        return _sorted(self._pointer_frame[slot, self._conditioning :])
+        return in_order(self._pointer_frame[slot, self._conditioning :])
 
     def find(self, slot_N: IntArray, frame_N: IntArray) -> Places:
         """Where what lies before ``frame_N`` is.
@@ -171,7 +169,7 @@ class RobustBank(MemoryBank):
         newest_NR = past_NR & (
             recent_NR == np.where(past_NR, recent_NR, EMPTY).max(axis=1, keepdims=True)
         )
-        order_NR, recent_valid_NR = _newest(
+        order_NR, recent_valid_NR = newest(
             recent_NR, past_NR & (self._kept[slot_N] | newest_NR), self._recent_memories
         )
         rank_NR = np.broadcast_to(np.arange(order_NR.shape[1]), order_NR.shape)
@@ -186,12 +184,12 @@ class RobustBank(MemoryBank):
             ((long_NF != EMPTY) & (long_NF < now_N1), recent_valid_NR), axis=1
         )
         temporal_NF = np.concatenate((np.full_like(long_NF, self._window), rank_NR), axis=1)
-        column_NF, temporal_NF, valid_NF = _packed(column_NF, temporal_NF, valid_NF)
+        column_NF, temporal_NF, valid_NF = packed(column_NF, temporal_NF, valid_NF)
 
         pointer_NP = self._pointer_frame[slot_N]
         own_NP = pointer_NP[:, : self._conditioning]
         others_NP = pointer_NP[:, self._conditioning :]
-        order_NP, others_valid_NP = _newest(
+        order_NP, others_valid_NP = newest(
             others_NP, (others_NP != EMPTY) & (others_NP < now_N1), self._pointer_window
         )
         pointer_column_NP = np.concatenate(
@@ -207,7 +205,7 @@ class RobustBank(MemoryBank):
         age_NP = np.minimum(
             now_N1 - np.take_along_axis(pointer_NP, pointer_column_NP, 1), self._oldest_pointer
         )
-        pointer_column_NP, age_NP, pointer_valid_NP = _packed(
+        pointer_column_NP, age_NP, pointer_valid_NP = packed(
             pointer_column_NP, age_NP, pointer_valid_NP
         )
         return Places(
@@ -233,11 +231,21 @@ class RobustBank(MemoryBank):
         pointed = selection.conditioning_N | selection.pointer_N
         anchor_column = self._anchor_column(slot_N, frame_N)
         anchor = selection.anchor_N & ~selection.conditioning_N
-        for rows, column in ((recent, spatial_column), (anchor, anchor_column)):
-            self._put(self._grids.in_use, slot_N, column, rows, spatial_NLc)
-        self._put(self._pointer_KPC, slot_N, pointer_column, pointed, pointer_NC)
-        self.motion_K45[self._tensor(slot_N)] = motion_N45
-        # The host learns of it last: the device may have had no memory left for the copies.
+        grids, pointers = self._grids.in_use, self._pointer_KPC
+        # What needs memory of the device, which may have none left, comes before what is kept.
+        writes = [
+            (into, *self._chosen(into, slot_N, column, rows, what))
+            for into, column, rows, what in (
+                (grids, spatial_column, recent, spatial_NLc),
+                (grids, anchor_column, anchor, spatial_NLc),
+                (pointers, pointer_column, pointed, pointer_NC),
+            )
+            if rows.any()
+        ]
+        slot = self._tensor(slot_N)
+        for into, place, chosen in writes:
+            into[place] = chosen
+        self.motion_K45[slot] = motion_N45
         self._drop(slot_N, frame_N, selection.conditioning_N)
         self._grids.wrote(slot_N[recent], spatial_column[recent])
         self._grids.wrote(slot_N[anchor], anchor_column[anchor])
@@ -254,9 +262,9 @@ class RobustBank(MemoryBank):
         recent_NR = self._spatial_frame[slot_N, self._recent :]
         newest_NR = recent_NR == recent_NR.max(axis=1, keepdims=True)
         keep_NR = self._kept[slot_N] | newest_NR
-        spatial = self._recent + _place(recent_NR, frame_N, keep_NR)
+        spatial = self._recent + place_for(recent_NR, frame_N, keep_NR)
         others_NP = self._pointer_frame[slot_N, self._conditioning :]
-        pointer = self._conditioning + _place(others_NP, frame_N, np.zeros_like(others_NP, bool))
+        pointer = self._conditioning + place_for(others_NP, frame_N, np.zeros_like(others_NP, bool))
         for row in np.flatnonzero(selection.conditioning_N):  # prompts are rare
             column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
             spatial[row] = pointer[row] = column
@@ -266,7 +274,7 @@ class RobustBank(MemoryBank):
         if self._recent == self._conditioning:
             return np.full_like(slot_N, self._conditioning)
         anchor_NA = self._spatial_frame[slot_N, self._conditioning : self._recent]
-        return self._conditioning + _place(anchor_NA, frame_N, np.zeros_like(anchor_NA, bool))
+        return self._conditioning + place_for(anchor_NA, frame_N, np.zeros_like(anchor_NA, bool))
 
     def _drop(self, slot_N: IntArray, frame_N: IntArray, conditioning_N: BoolArray) -> None:
         """Forget what was kept of this very frame, which is decided anew.
@@ -279,41 +287,10 @@ class RobustBank(MemoryBank):
             stale[:, : self._conditioning] &= conditioning_N[:, None]
             frames[slot_N] = np.where(stale, EMPTY, own)
 
-    def _put(
+    def _chosen(
         self, into: Tensor, slot_N: IntArray, column_N: IntArray, rows_N: BoolArray, what: Tensor
-    ) -> None:
-        if not rows_N.any():
-            return
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Where the chosen rows go, and what goes there."""
         chosen = what if rows_N.all() else what[self._tensor(np.flatnonzero(rows_N))]
-        slot, column = self._tensor(slot_N[rows_N]), self._tensor(column_N[rows_N])
-        into[slot, column] = chosen.to(into.dtype)
-
-
-def _newest(frame_NR: IntArray, valid_NR: BoolArray, most: int) -> tuple[IntArray, BoolArray]:
-    """Columns of the newest valid frames, newest first, and which of these are valid."""
-    key_NR = np.where(valid_NR, -frame_NR, _KIND)
-    order_NR = np.argsort(key_NR, axis=1, kind="stable")[:, :most]
-    return order_NR, np.take_along_axis(valid_NR, order_NR, 1)
-
-
-def _packed(
-    column_NF: IntArray, code_NF: IntArray, valid_NF: BoolArray
-) -> tuple[IntArray, IntArray, BoolArray]:
-    """Valid entries first, as many columns as the fullest row has; codes of the others are 0."""
-    longest = int(valid_NF.sum(axis=1).max())
-    order = np.argsort(~valid_NF, axis=1, kind="stable")[:, :longest]
-    valid_NF = np.take_along_axis(valid_NF, order, 1)
-    code_NF = np.where(valid_NF, np.take_along_axis(code_NF, order, 1), 0)
-    return np.take_along_axis(column_NF, order, 1), code_NF, valid_NF
-
-
-def _place(frame_NR: IntArray, now_N: IntArray, keep_NR: BoolArray) -> IntArray:
-    """The column for a frame: its own, else an empty one, else the oldest that need not be kept."""
-    kind_NR = np.select([frame_NR == now_N[:, None], frame_NR == EMPTY, ~keep_NR], [0, 1, 2], 3)
-    age_NR = np.where(frame_NR == EMPTY, 0, frame_NR)
-    place: IntArray = np.argmin(kind_NR * _KIND + age_NR, axis=1)
-    return place
-
-
-def _sorted(frames: IntArray) -> tuple[int, ...]:
-    return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))
+        place = self._tensor(slot_N[rows_N]), self._tensor(column_N[rows_N])
+        return place, chosen.to(into.dtype)
