@@ -123,10 +123,12 @@ def check_device(config: MaskletConfig) -> Iterator[Finding]:
 
 
 def check_video(_: MaskletConfig) -> Iterator[Finding]:
-    """FFmpeg inside PyAV: versions, decoders, containers, cameras."""
+    """FFmpeg inside PyAV: versions, decoders, containers, a device that decodes, cameras."""
     import av
     from av.codec import codecs_available
     from av.format import formats_available
+
+    from streamer.sources.cuda_decoding import MOST_DECODERS, why_no_cuda
 
     libraries = ", ".join(
         f"{name} {'.'.join(map(str, version))}"
@@ -150,6 +152,12 @@ def check_video(_: MaskletConfig) -> Iterator[Finding]:
             f"{', '.join(lacking)} not there",
             "reinstall PyAV from its wheel",
         )
+    reason = why_no_cuda()
+    if reason is None:
+        found = f"NVDEC, up to {MOST_DECODERS} streams at once"
+        yield Finding(Level.OK, "hardware", found)
+    else:
+        yield Finding(Level.NOTE, "hardware", f"video is decoded on the processor: {reason}")
     cameras = sorted(str(path) for path in Path("/dev").glob("video*"))
     if cameras:
         yield Finding(Level.OK, "cameras", ", ".join(cameras))

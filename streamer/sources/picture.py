@@ -25,6 +25,7 @@ class RgbConverter:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._planar = VideoReformatter()
 
     def convert(self, frame: av.VideoFrame, rotation: int = 0) -> ImageArray:
         """``frame`` as RGB uint8, (height, width, 3), C-contiguous, upright.
@@ -34,8 +35,13 @@ class RgbConverter:
         where the frame itself does not know. Raises ``FFmpegError`` for a pixel format that cannot
         be converted.
         """
+        rotation = rotation or frame.rotation
         unlabelled = frame.colorspace == UNSPECIFIED
         high_definition = frame.height >= HIGH_DEFINITION_LINES
+        if frame.format.name == "nv12":
+            # What devices decode to. libswscale places its colours otherwise, by up to 24 levels
+            # at their edges: a picture shall not depend on who decoded it.
+            frame = self._planar.reformat(frame, format="yuv420p", threads=1)
         rgb = self._reformatter.reformat(
             frame,
             format="rgb24",
@@ -43,6 +49,6 @@ class RgbConverter:
             threads=1,
         )
         image = cast(ImageArray, rgb.to_ndarray())
-        if rotation := rotation or frame.rotation:
+        if rotation:
             image = np.rot90(image, k=round(rotation / 90))
         return np.ascontiguousarray(image)

@@ -179,6 +179,8 @@ def test_doctor_reports_and_fails_on_what_is_missing(
         "python", "torch", "ffmpeg", "decoders", "zeromq", "model", "results", "page", "state",
     ):  # fmt: skip
         assert f"ok      {subject}" in said
+    # A device that decodes, or why there is none.
+    assert "hardware     NVDEC" in said or "hardware     video is decoded on the proc" in said
     assert said.endswith("ready\n")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free_port))

@@ -104,6 +104,30 @@ def test_an_object_is_tracked_in_planes_as_in_rgb() -> None:
     assert_same(first[0], own, relative=0.1)
 
 
+def test_planes_given_to_a_step_and_kept_for_later_are_those_prepared() -> None:
+    tracker = little_tracker()
+    pictures = [
+        planes_of(coded(picture(seed, 90, 120), "nv12", "bt709", False), "bt709", False)
+        for seed in range(4)
+    ]
+    results = []
+    for prepare in (lambda planes: planes, tracker.prepare_yuv):
+        session = tracker.open_session(history_frames=4)
+        for index, each in enumerate(pictures):
+            # The first object comes late: until then, nothing is encoded.
+            prompts = [click(1)] if index == 2 else []
+            image = prepare(each)
+            tracker.step([(session, image, prompts)])
+            if index < 2:
+                assert session.history_bytes == (index + 1) * image.nbytes
+        correction = tracker.correct(session, [click(2, 50, 20)], 0)
+        results.append([*correction.tracks, *correction.latest])
+    for own, other in zip(*results, strict=True):
+        assert own.logits is not None
+        np.testing.assert_array_equal(own.logits, other.logits)
+        assert own.mask.shape == (90, 120)
+
+
 @pytest.mark.parametrize(
     ("planes", "message"),
     [
