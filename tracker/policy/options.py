@@ -9,18 +9,17 @@ from dataclasses import dataclass
 class RobustOptions:
     """What ``memory_policy="robust"`` does; nothing here needs training.
 
-    Measured with nano (mean J over all frames, and over those after an object came back) on
-    rendered clips of two sets of seeds, neither of them the published ones, paper's policy first:
-    0.404 and 0.052 -> 0.468 and 0.284 on the seeds these defaults were chosen with, but 0.425 and
-    0.110 -> 0.405 and 0.220 on others: it finds again who was hidden, and loses more among
-    look-alikes. Hence the paper's is the default policy. Off are techniques that were not found
-    to pay with nano, or not measured alone.
+    As long as an object is in sight, its memories are those of the paper's policy but for masks
+    that the network itself does not believe; what differs comes after absences, cuts and gaps. Off
+    are techniques that did not pay with nano (``tracker/evaluation/README.md`` has their rows).
 
     Which frames are remembered:
     ``skip_absent``: a frame on which the object is not seen overwrites nothing, and leaves no
     pointer. ``recent_stride``: of the frames seen, each so many-th stays among the recent ones,
     with the last. ``recent_memories``: so many recent frames are looked at, 1..6.
     ``write_iou``: below this predicted IoU nothing is remembered (0: no such gate).
+    ``return_iou``: the same for an object that was out of sight, until a frame of it is
+    remembered again.
     ``anchors``: so many frames that told the object from a look-alike are kept besides
     (0..3). ``largest_pointer_age``: pointers count as at most so many frames old.
 
@@ -40,7 +39,8 @@ class RobustOptions:
     skip_absent: bool = True
     recent_stride: int = 1
     recent_memories: int = 6
-    write_iou: float = 0.3
+    write_iou: float = 0.2
+    return_iou: float = 0.3
     anchors: int = 0
     largest_pointer_age: int = 256
     motion_weight: float = 0.0
@@ -57,6 +57,7 @@ class RobustOptions:
             ("recent_stride", 1, 1000),
             ("recent_memories", 1, 6),
             ("write_iou", 0, 1),
+            ("return_iou", 0, 1),
             ("anchors", 0, 3),
             ("largest_pointer_age", 1, 256),
             ("motion_weight", 0, 1),

@@ -251,7 +251,8 @@ class RobustPolicy:
         """Where this frame of each object goes. What somebody pointed at is always kept."""
         options = self.options
         visible_N = evidence.visible > 0
-        sure_N = evidence.predicted_iou >= options.write_iou
+        least_N = np.where(facts_N["returning"], options.return_iou, options.write_iou)
+        sure_N = ~visible_N | (evidence.predicted_iou >= least_N)
         sure_N &= (evidence.cut == 0) | (evidence.predicted_iou > CUT_IOU)
         if options.motion_gate:
             sure_N &= evidence.near > 0
@@ -295,6 +296,7 @@ def facts_after(
     after["time"] = time_N
     after["anchored"] = np.where(selection.anchor_N, time_N, facts_N["anchored"])
     after["remembered"] += selection.recent_N
+    after["returning"] = ~visible | (facts_N["returning"] & ~selection.recent_N)
     shifted = np.concatenate((evidence.area[:, None], facts_N["areas"][:, : AREAS_KEPT - 1]), 1)
     after["areas"] = np.where(visible[:, None], shifted, facts_N["areas"])
     return after

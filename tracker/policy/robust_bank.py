@@ -30,7 +30,8 @@ BoolArray = npt.NDArray[np.bool_]
 AREAS_KEPT = 10
 # What the host knows of an object: whether its motion is known; for how many frames it has been
 # seen, or not, in a row; when it was tracked last; when a frame of it was made an anchor last;
-# how many frames of it were remembered; the shares of the picture it covered lately, newest first.
+# how many frames of it were remembered; whether none was since it was out of sight; the shares of
+# the picture it covered lately, newest first.
 FACTS = np.dtype(
     [
         ("known", np.bool_),
@@ -39,6 +40,7 @@ FACTS = np.dtype(
         ("time", np.int64),
         ("anchored", np.int64),
         ("remembered", np.int64),
+        ("returning", np.bool_),
         ("areas", np.float64, (AREAS_KEPT,)),
     ]
 )

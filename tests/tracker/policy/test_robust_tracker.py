@@ -39,7 +39,7 @@ EVERYTHING = RobustOptions(
     reject_floods=True,
 )
 # The little network's predicted IoU is noise, and its picture is another one on every frame.
-PLAIN = replace(EVERYTHING, write_iou=0, scene_cuts=False)
+PLAIN = replace(EVERYTHING, write_iou=0, return_iou=0, scene_cuts=False)
 
 
 def robust(options: RobustOptions = PLAIN, bias: float = VISIBLE_BIAS) -> Tracker:
@@ -109,6 +109,32 @@ def test_unsure_frames_are_shown_but_not_remembered() -> None:
     assert bank_of(tracker).recent_frames(session.slot_of(1)) == ()
 
 
+def test_who_comes_back_is_remembered_once_the_network_is_sure_of_it(hidden: set[int]) -> None:
+    hidden.update(range(6, 9))
+    remembered = {}
+    for return_iou in (0.0, 1.0):
+        tracker = robust(replace(PLAIN, recent_stride=1, return_iou=return_iou))
+        session = tracker.open_session()
+        tracks = follow(tracker, session, 12, click(1))
+        assert tracks[1].state is TrackState.VISIBLE
+        remembered[return_iou] = bank_of(tracker).recent_frames(session.slot_of(1))
+    assert remembered == {0.0: (2, 3, 4, 5, 9, 10, 11), 1.0: (1, 2, 3, 4, 5)}
+    # Whoever points at it is sure.
+    follow(tracker, session, 3, click(1), first=12)
+    assert bank_of(tracker).recent_frames(session.slot_of(1))[-2:] == (13, 14)
+
+
+def test_robust_is_the_paper_policy_while_everybody_is_in_sight() -> None:
+    plain = RobustOptions(write_iou=0, scene_cuts=False, track_before_prompt=False)
+    one, other = robust(plain), little_tracker(object_score_bias=VISIBLE_BIAS)
+    streams = one.open_session(), other.open_session()
+    for index in range(25):
+        prompts = {0: [click(1), click(2, 10, 12)], 4: [click(3, 30, 30)]}.get(index, [])
+        ours = step(one, streams[0], little_picture(index), *prompts)
+        theirs = step(other, streams[1], little_picture(index), *prompts)
+        assert_all_same(list(ours.values()), list(theirs.values()))
+
+
 def test_hidden_object_is_told_where_it_may_be_until_nobody_knows(hidden: set[int]) -> None:
     tracker = robust()
     session = tracker.open_session()
@@ -166,6 +192,19 @@ def test_cut_is_told_resets_the_motion_and_nothing_unsure_is_remembered_across_i
     assert (6 in bank_of(tracker).recent_frames(slot)) == (track.predicted_iou > 0.8)
     step(tracker, session, light)
     assert not session.last_step.scene_cut
+
+
+def test_cut_is_told_after_a_first_click_on_a_frame_that_has_passed() -> None:
+    """Nothing was encoded before it: nobody was followed."""
+    tracker = robust(replace(PLAIN, scene_cuts=True))
+    session = tracker.open_session(history_frames=8)
+    dark, light = little_picture(1), 255 - little_picture(2) // 2
+    for _ in range(5):
+        step(tracker, session, dark)
+    tracker.correct(session, [click(1)], 2, anew=True)
+    assert session.last_step.camera_motion == pytest.approx((0, 0), abs=1e-6)  # of the newest
+    step(tracker, session, light)
+    assert session.last_step == StepFacts(scene_cut=True, camera_motion=None)
 
 
 def test_click_on_a_new_frame_corrects_what_is_tracked_there() -> None:
