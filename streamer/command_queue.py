@@ -53,12 +53,12 @@ class CommandQueue:
         self._on_added()
         return done
 
-    def carry_out_all(self) -> None:
-        """Carry out what waits."""
-        while True:
+    def carry_out_all(self, before_each: Callable[[], object] | None = None) -> None:
+        """Carry out what waits, each after ``before_each``."""
+        while self._waiting:  # nobody else takes from it
+            if before_each is not None:
+                before_each()
             with self._lock:
-                if not self._waiting:
-                    return
                 command = self._waiting.popleft()
             command()
 

@@ -99,8 +99,12 @@ class Inference(InferenceCommands):
             while True:
                 self._awake.clear()  # before anything is looked at: what comes later wakes again
                 if self._stopping:
+                    self._batch_step.finish()
                     return
-                self._commands.carry_out_all()
+                # Who asks for something means the streams as they are after every step so far.
+                self._commands.carry_out_all(before_each=self._batch_step.finish)
+                if self._past_prompts:
+                    self._batch_step.finish()
                 if self._past_prompts.carry_out_next():
                     self._awake.set()  # more of them wait: do not wait for a frame
                 self._gauges.set(self._streams.values())
@@ -108,6 +112,7 @@ class Inference(InferenceCommands):
                 self._next_batch()
         finally:
             self._stopping = True
+            self._batch_step.withdraw(f"the stream was removed ({SHUTDOWN})")
             self._commands.close()
             self._past_prompts.withdraw(lambda _: True, f"the stream was removed ({SHUTDOWN})")
             for stream in self._streams.values():
@@ -129,10 +134,12 @@ class Inference(InferenceCommands):
             stream_id: since_ns
             for stream_id, stream in self._streams.items()
             if (since_ns := stream.slot.waiting_since_monotonic_ns) is not None
-            and not (stream.slot.lossless and self._is_unpublished(stream_id))
+            and not (stream.slot.lossless and self._holds_result(stream_id))
         }
         decision = self._scheduler.decide(self._clock.monotonic_ns(), waiting, self._live_streams())
         if isinstance(decision, Wait):
+            if self._batch_step.finish():
+                return  # that took its time: look again at what waits
             self._load.rest(self._awake, decision.wait_ns)
             return
         work = []
@@ -147,6 +154,10 @@ class Inference(InferenceCommands):
         if work:
             self._metrics.batch_size.observe(len(work))
             self._batch_step.track(work)
+
+    def _holds_result(self, stream_id: str) -> bool:
+        """Whether a result of a stream is not out yet: a further one would take its place."""
+        return self._batch_step.is_tracking(stream_id) or self._is_unpublished(stream_id)
 
 
 class _StoppedEarlyError(Exception):

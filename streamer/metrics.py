@@ -12,7 +12,7 @@
 | ``frames_dropped_total`` | frames that were not tracked, by stage and reason |
 | ``pts_discontinuities_total`` | presentation times that jumped or restarted |
 | ``stage_duration_seconds`` | decode: arrival to picture; wait: picture to batch; \
-track: the step; publish: result to sink |
+track: the step, on a GPU with what is left of the one before; publish: result to sink |
 | ``capture_to_publish_seconds`` | capture to the end of publishing, by the capture clock |
 | ``batch_size`` | frames in one step of the tracker |
 | ``load_ratio`` | frames that live streams ask for, to those that the device could track: above 1 \

@@ -34,6 +34,9 @@ class PastPrompts:
         self._streams = streams
         self._waiting: deque[PromptRequest] = deque()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def queue(self, request: PromptRequest) -> None:
         """Keep a prompt for the next time between two steps."""
         if len(self._waiting) < PROMPTS_WAITING:

@@ -36,11 +36,11 @@ class PromptableFrames:
         """The frame tracked last."""
         return self._frames.newest
 
-    def add(self, frame: Frame, time_ns: int) -> None:
+    def add(self, frame: Frame, tracker_index: int, time_ns: int) -> None:
         """Know the frame just tracked as one that can be prompted; older ones may be too old."""
         recent = RecentFrame(
             index=frame.index,
-            tracker_index=self._session.frames_seen - 1,
+            tracker_index=tracker_index,
             session_id=frame.session_id,
             capture_time_ns=frame.picture.capture_time_ns,
             time_ns=time_ns,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from streamer.found import Found, lifecycle_time_ns
 from streamer.frame_gaps import FrameGaps
 from streamer.frame_slot import FrameSlot
 from streamer.lifecycle import ObjectLifecycle, without_mask
@@ -17,9 +18,9 @@ from streamer.recent_frames import RecentFrame, RecentFrames
 from streamer.shown_objects import ShownObjects
 from streamer.smoothing import BoxSmoothing
 from streamer.stream_counts import StreamCounts
+from streamer.stream_events import StreamEvents
 from streamer.timing import Clock, ns_to_seconds
 from streamer.types import (
-    ClockSource,
     EventKind,
     Frame,
     FrameMoment,
@@ -27,7 +28,6 @@ from streamer.types import (
     ObjectSummary,
     Published,
     RememberedObject,
-    StreamEvent,
 )
 from streamer.waiting_prompts import WaitingPrompts
 from tracker import Session
@@ -73,6 +73,9 @@ class TrackedStream:
         self._metrics = metrics
         self._clock = clock
         self._shown = ShownObjects()
+        self._events = StreamEvents(
+            self.stream_id, self._shown.label, publish=publish, metrics=metrics, clock=clock
+        )
         self._connection: str | None = None
         self._failing = False
 
@@ -112,68 +115,59 @@ class TrackedStream:
 
     def reject(self, request: PromptRequest, reason: str) -> None:
         """Refuse a prompt and say why."""
-        self._metrics.prompts.labels("rejected").inc()
-        object_id = request.prompt.object_id
-        self._log.warning("prompt for object %d refused: %s", object_id, reason)
-        self._event(
-            EventKind.PROMPT_REJECTED,
-            object_id=object_id,
-            request_id=request.request_id,
-            reason=reason,
-        )
-        request.rejected(reason)
+        self._events.rejected(request, reason)
 
     def about_to_track(self, frame: Frame) -> None:
         """Tell the tracker how many pictures it did not see before this one."""
-        missed = self._gaps.missed(frame, _lifecycle_time_ns(frame))
+        time_ns = lifecycle_time_ns(frame)
+        missed = self._gaps.missed(frame, time_ns)
+        self._gaps.tracked(frame, time_ns)
         if missed:
             self.session.note_gap(missed)
 
-    def tracked(
-        self,
-        frame: Frame,
-        tracks: Sequence[Track],
-        applied: Sequence[PromptRequest],
-        started_ns: int,
-        tracked_ns: int,
-    ) -> None:
-        """Publish the events and the result of a frame, in this order."""
+    def tracked(self, frame: Frame, found: Found, applied: Sequence[PromptRequest]) -> None:
+        """Publish the events and the result of a frame, in this order.
+
+        The tracker may be at the next frame already.
+        """
         self._failing = False
-        time_ns = _lifecycle_time_ns(frame)
-        self._gaps.tracked(frame, time_ns)
-        self._frames.add(frame, time_ns)
+        time_ns = lifecycle_time_ns(frame)
+        self._frames.add(frame, found.tracker_index, time_ns)
         if self._connection not in (None, frame.session_id):
             self._lifecycle.resume(time_ns)
         self._connection = frame.session_id
         for request in applied:
             self._shown.name(request)
-        scene_cut = self.session.last_step.scene_cut
+        scene_cut = found.facts.scene_cut
         if scene_cut:
-            self._event(EventKind.SCENE_CUT, frame_index=frame.index)
+            self._events.tell(EventKind.SCENE_CUT, frame_index=frame.index)
         judged = self._judge(
-            self._with_idle(tracks, frame), frame.index, time_ns, applied, scene_cut=scene_cut
+            self._with_idle(found.tracks, frame), frame.index, time_ns, applied, scene_cut=scene_cut
         )
         by_id = {track.object_id: track for track in judged} if applied else {}
         for request in applied:
             track = by_id.get(request.prompt.object_id)
-            self._tell_applied(request, frame.index)
+            self._events.applied(request, frame.index)
             request.applied(frame.index, track, frame.index, track)
         prompted = [request.prompt.object_id for request in applied]
         self._shown.show(frame.index, time_ns, judged, prompted)
         self._publish(
             FrameResult(
                 frame=frame,
-                started_monotonic_ns=started_ns,
-                tracked_monotonic_ns=tracked_ns,
+                started_monotonic_ns=found.started_ns,
+                tracked_monotonic_ns=found.tracked_ns,
                 objects=self._shown.newest,
             )
         )
-        self._count(frame, judged, started_ns, tracked_ns)
+        self._count(frame, judged, found.started_ns, found.tracked_ns)
         self.session.leave_out(self._lifecycle.idle())
 
     def _with_idle(self, tracks: Sequence[Track], frame: Frame) -> list[Track]:
-        """The tracks with those of lost objects that were not looked for on this frame."""
-        if len(tracks) == len(self.session.object_ids):
+        """The tracks with those of lost objects that were not looked for on this frame.
+
+        Without those of objects that were removed since the frame was given to the tracker.
+        """
+        if {track.object_id for track in tracks} == set(self.session.object_ids):
             return list(tracks)
         known = {each.track.object_id: without_mask(each.track) for each in self._shown.newest}
         height, width = frame.picture.height, frame.picture.width
@@ -207,7 +201,7 @@ class TrackedStream:
                 assert change.reason is not None, "what is removed is removed for a reason"
                 self._forget(change.object_id, change.reason, frame_index, absent_s)
                 continue
-            self._event(
+            self._events.tell(
                 change.kind,
                 reason=change.reason,
                 object_id=change.object_id,
@@ -236,7 +230,7 @@ class TrackedStream:
         self._shown.correct(judged)
         self._counts.follows(self.session.object_ids)
         for request, track, latest in zip(applied, correction.tracks, judged, strict=True):
-            self._tell_applied(request, frame.index)
+            self._events.applied(request, frame.index)
             request.applied(frame.index, track, newest.index, latest)
 
     def failed(self, frame: Frame, error: Exception, known_objects: Sequence[int]) -> None:
@@ -245,6 +239,7 @@ class TrackedStream:
         Objects that the step had begun to add, beyond ``known_objects``, are taken out again.
         """
         self.slot.count_failed(frame)
+        self.session.note_gap(1)
         for object_id in set(self.session.object_ids).difference(known_objects):
             self.session.remove(object_id)
         if not self._failing:
@@ -254,7 +249,7 @@ class TrackedStream:
                 frame.index,
                 exc_info=error,
             )
-            self._event(
+            self._events.tell(
                 EventKind.DEGRADED,
                 reason="step_failed",
                 frame_index=frame.index,
@@ -286,7 +281,7 @@ class TrackedStream:
     ) -> None:
         self.session.remove(object_id)
         self._lifecycle.forget(object_id)
-        self._event(
+        self._events.tell(
             EventKind.REMOVED,
             object_id=object_id,
             reason=reason,
@@ -294,43 +289,6 @@ class TrackedStream:
             absent_s=absent_s,
         )
         self._shown.forget(object_id)
-
-    def _tell_applied(self, request: PromptRequest, frame_index: int) -> None:
-        object_id = request.prompt.object_id
-        self._metrics.prompts.labels("applied").inc()
-        self._log.info("prompt for object %d applied on frame %d", object_id, frame_index)
-        self._event(
-            EventKind.PROMPT_APPLIED,
-            object_id=object_id,
-            request_id=request.request_id,
-            frame_index=frame_index,
-        )
-
-    def _event(
-        self,
-        kind: EventKind,
-        *,
-        reason: str | None = None,
-        object_id: int | None = None,
-        request_id: str | None = None,
-        frame_index: int | None = None,
-        detail: str | None = None,
-        absent_s: float | None = None,
-    ) -> None:
-        self._publish(
-            StreamEvent(
-                stream_id=self.stream_id,
-                kind=kind,
-                time_ns=self._clock.unix_ns(),
-                reason=reason,
-                object_id=object_id,
-                label=None if object_id is None else self._shown.label(object_id),
-                request_id=request_id,
-                frame_index=frame_index,
-                detail=detail,
-                absent_s=absent_s,
-            )
-        )
 
     def _count(
         self, frame: Frame, tracks: Sequence[Track], started_ns: int, tracked_ns: int
@@ -344,11 +302,3 @@ class TrackedStream:
         states = [track.state for track in tracks]
         for state in TrackState:
             self._metrics.tracked_objects.labels(self.stream_id, state).set(states.count(state))
-
-
-def _lifecycle_time_ns(frame: Frame) -> int:
-    """The time by which an object is lost: a file's own, which may run faster than ours."""
-    picture = frame.picture
-    if picture.clock_source is ClockSource.FILE:
-        return picture.capture_time_ns
-    return picture.arrival_monotonic_ns

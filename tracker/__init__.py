@@ -27,6 +27,7 @@ from tracker.types import Prompt, StepFacts, Track, TrackState
 if TYPE_CHECKING:
     from tracker.engine.prepared_image import PreparedImage
     from tracker.engine.yuv import YuvPicture
+    from tracker.pending_step import PendingStep
     from tracker.session import Session
     from tracker.tracker import Tracker
 
@@ -39,6 +40,7 @@ __all__ = [
     "ModelIdentity",
     "ObjectMemory",
     "ObjectMemoryError",
+    "PendingStep",
     "PreparedImage",
     "Prompt",
     "PromptError",
@@ -56,6 +58,7 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
+    "PendingStep": "tracker.pending_step",
     "PreparedImage": "tracker.engine.prepared_image",
     "Session": "tracker.session",
     "Tracker": "tracker.tracker",

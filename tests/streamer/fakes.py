@@ -23,6 +23,7 @@ from tracker import (
     ObjectMemoryError,
     Prompt,
     PromptError,
+    SessionError,
     Track,
     TrackState,
 )
@@ -171,6 +172,45 @@ class FakeSession:
         self.closed = True
 
 
+class FakePending:
+    """A step whose results are ready once ``landed`` is set."""
+
+    def __init__(
+        self,
+        landed: threading.Event,
+        tracks: list[list[Track]],
+        indexes: list[int],
+        facts: list[StepFacts],
+        undo: Callable[[], None],
+        fails: Exception | None,
+    ) -> None:
+        self.frame_indexes = indexes
+        self.facts = facts
+        self.error: Exception | None = None
+        self.collected = False
+        self._landed = landed
+        self._tracks = tracks
+        self._undo = undo
+        self._fails = fails
+
+    def collect(self) -> list[list[Track]]:
+        self._landed.wait(20.0)
+        self.collected = True
+        self.settle()
+        if self.error is not None:
+            raise self.error
+        return self._tracks
+
+    def settle(self) -> None:
+        if self._fails is not None and self.error is None:
+            self.error = self._fails
+            self._undo()
+
+    def withdraw(self) -> None:
+        self._fails = SessionError("the step was withdrawn")
+        self.settle()
+
+
 class FakeTracker:
     """Finds every object everywhere; refuses ids above 900; fails on pictures of one colour.
 
@@ -190,6 +230,45 @@ class FakeTracker:
         self.fatal: BaseException | None = None
         self.held = threading.Event()
         self.held.set()
+        self.overlaps = False
+        self.landed = threading.Event()  # while it is clear, no step's results are there
+        self.landed.set()
+        self.failing_late: list[Exception] = []  # of the next steps, one each
+        self.submitted = 0
+        self.most_on_their_way = 0
+        self._on_their_way: list[FakePending] = []
+
+    def submit(
+        self, batch: Sequence[tuple[FakeSession, np.ndarray, Sequence[Prompt]]]
+    ) -> FakePending:
+        """``step``, told later. A step that fails late is noticed by the next one at last."""
+        self._on_their_way = [each for each in self._on_their_way if not each.collected]
+        for before in self._on_their_way:
+            before.settle()
+            if before.error is not None:
+                self._on_their_way.remove(before)
+                raise SessionError("the step submitted before this one has failed")
+        sessions = [session for session, _, _ in batch]
+        known = [(session.object_ids, session.frames_seen) for session in sessions]
+        tracks = self.step(batch)
+
+        def undo() -> None:
+            for session, (object_ids, frames_seen) in zip(sessions, known, strict=True):
+                session.object_ids, session.frames_seen = object_ids, frames_seen
+                session.images.pop(frames_seen)
+
+        pending = FakePending(
+            self.landed,
+            tracks,
+            [session.frames_seen - 1 for session in sessions],
+            [session.last_step for session in sessions],
+            undo,
+            self.failing_late.pop(0) if self.failing_late else None,
+        )
+        self._on_their_way.append(pending)
+        self.submitted += 1
+        self.most_on_their_way = max(self.most_on_their_way, len(self._on_their_way))
+        return pending
 
     def open_session(
         self,

@@ -30,8 +30,11 @@ class Rig:
         clock: Clock | None = None,
         history_s: float = 1.0,
         rules: LifecycleRules | None = None,
+        *,
+        overlaps: bool = False,
     ) -> None:
         self.tracker = FakeTracker()
+        self.tracker.overlaps = overlaps
         self.metrics = Metrics()
         self.published = Journal()
         self.slots: dict[str, FrameSlot] = {}
@@ -113,6 +116,7 @@ def running(rig: Rig) -> Iterator[Rig]:
     rig.thread.start()
     yield rig
     rig.tracker.held.set()
+    rig.tracker.landed.set()
     rig.inference.stop()
     rig.thread.join(20)
     assert not rig.thread.is_alive()

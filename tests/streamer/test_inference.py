@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -23,6 +24,13 @@ from tests.streamer.inference_rig import Rig, click, outcome, running
 from tracker import TrackState
 
 SMOOTHED = Smoothing(BoxSmoothing(), 0.3)
+
+
+@pytest.fixture(params=[False, True], ids=["each step alone", "steps overlap"])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """All of it holds where the device is at the next step already, too."""
+    with running(Rig(overlaps=request.param)) as made:
+        yield made
 
 
 def test_frame_without_objects_gives_an_empty_result(rig: Rig) -> None:
@@ -221,6 +229,13 @@ def test_tracker_is_told_of_pictures_that_it_did_not_see(rig: Rig) -> None:
     rig.session_ids["gate"] = "another"
     rig.frame("gate", 5 + 250)  # ten seconds later
     assert list(rig.tracker.sessions[0].gaps) == [2, 249]
+
+
+def test_frame_that_failed_belongs_to_the_gap(rig: Rig) -> None:
+    rig.stream("gate")
+    for number in range(4):
+        rig.frame("gate", number, colour=FAILS if number in (1, 2) else (0, 0, 0))
+    assert list(rig.tracker.sessions[0].gaps) == [1, 1]
 
 
 def test_smoothed_boxes_come_beside_the_boxes_while_they_are_asked_for(rig: Rig) -> None:

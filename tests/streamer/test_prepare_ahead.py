@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +17,7 @@ from streamer.preparation import Preparation
 from streamer.source_attempt import SourceAttempt
 from streamer.stream_counts import StreamCounts
 from tests.streamer.fakes import FakeClock, ScriptedSource, picture
+from tracker import StepFacts
 
 
 class Supervising:
@@ -67,9 +69,13 @@ def test_step_takes_the_prepared_picture_where_there_is_one(is_prepared: bool) -
     taken: list[Any] = []
 
     class Tracker:
-        def step(self, batch: Any) -> list[list[Any]]:
+        overlaps = False
+
+        def submit(self, batch: Any) -> Any:
             taken.extend(image for _, image, _ in batch)
-            return [[] for _ in batch]
+            pending = Mock(frame_indexes=[0], facts=[StepFacts()])
+            pending.collect.return_value = [[]]
+            return pending
 
     class Stream:
         session = None
