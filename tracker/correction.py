@@ -150,6 +150,6 @@ class Corrector:
     def _features(self, session: Session, frame: TrackedFrame) -> ImageFeatures:
         if frame.features is not None:
             return frame.features
-        features = self._frame_step.encode_again(frame)
+        features = self._frame_step.encode_late(frame, session.frame_before(frame.index))
         session.encoded(frame, features)
         return features

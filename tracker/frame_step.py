@@ -100,10 +100,16 @@ class FrameStep:
         with self.autocast():
             return self._engine.encode_image(pixels_B3SS)
 
-    def encode_again(self, frame: TrackedFrame) -> ImageFeatures:
-        """Encode the image that an earlier frame has kept."""
+    def encode_late(self, frame: TrackedFrame, before: TrackedFrame | None) -> ImageFeatures:
+        """Encode the image that an earlier frame has kept, again or for the first time.
+
+        ``before``: the frame before it, if that is still here.
+        """
         assert frame.image is not None, "a frame keeps its image or its features"
-        return self.encode(self.pixels_of([frame.image]))
+        pixels_13SS = self.pixels_of([frame.image])
+        if frame.thumbnail_13TT is None:
+            self.look(pixels_13SS, [frame], [before])
+        return self.encode(pixels_13SS)
 
     def look(
         self,

@@ -204,6 +204,11 @@ class FrameHistory:
         """The frames of the history that came after a frame, oldest first."""
         return [frame for frame in self._frames if frame.index > index]
 
+    def before(self, index: int) -> TrackedFrame | None:
+        """The frame just before one, if it is here."""
+        place = index - 1 - self._frames[0].index if self._frames else -1
+        return self._frames[place] if 0 <= place < len(self._frames) else None
+
     def has_left(self, frame: TrackedFrame) -> bool:
         """Whether a frame is older than the history: only held, with a gap after it."""
         return bool(self._frames) and frame.index < self._frames[0].index

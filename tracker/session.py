@@ -152,6 +152,10 @@ class Session:
         """The frames of the history that followed, oldest first."""
         return self._history.after(frame_index)
 
+    def frame_before(self, frame_index: int) -> TrackedFrame | None:
+        """The frame just before one, if the history holds it."""
+        return self._history.before(frame_index)
+
     def encoded(self, frame: TrackedFrame, features: ImageFeatures) -> None:
         """Keep the features of a frame of the history, as far as its bounds allow."""
         self._history.encoded(frame, features)
