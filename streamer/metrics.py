@@ -24,7 +24,7 @@ cannot keep up |
 | ``track_events_total`` | events of objects and streams, by kind |
 | ``prompts_total`` | prompts by result: applied, rejected |
 | ``starter_looks_total`` | looks of a stream's starter by result: looked, standing_still, failed, \
-timeout |
+timeout, busy |
 | ``starter_look_seconds`` | time of a look |
 | ``starter_detections_total`` | what became of what starters found, by verdict |
 | ``boxes_messages_total`` | messages of detectors elsewhere: accepted, superseded, or why refused |
