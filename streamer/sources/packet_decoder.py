@@ -17,6 +17,8 @@ from streamer.sources.opening import ContainerSettings
 
 # A damaged packet fails once; a device that is gone fails with every packet.
 _FAILURES_IN_A_ROW = 3
+# Twice as many as any standard lets a decoder hold back.
+_SILENT_PACKETS = 32
 _logger = logging.getLogger(__name__)
 _told: set[str] = set()  # reasons that were logged; as many as there are texts of them
 _telling = threading.Lock()
@@ -34,7 +36,7 @@ class PacketDecoder:
         self._software = stream.codec_context
         self._log = stream_logger(_logger, settings.stream_id)
         self._device: CudaDecoder | None = None
-        self._failures = self._pictures = 0
+        self._failures = self._pictures = self._silent_packets = 0
         self._probed = False
         # Of pictures from the device, which know nothing of what the container says.
         self.rotation = 0
@@ -77,10 +79,12 @@ class PacketDecoder:
             self._failures += 1
             if self._pictures and self._failures < _FAILURES_IN_A_ROW:
                 raise
-            return self._go_on_in_software(packet, error)
-        if frames:
-            self._failures = 0
-            self._pictures += len(frames)
+            return self._go_on_in_software(packet, str(error))
+        self._failures = 0 if frames else self._failures
+        self._pictures += len(frames)
+        self._silent_packets = 0 if frames else self._silent_packets + 1
+        if self._silent_packets >= _SILENT_PACKETS:
+            return self._go_on_in_software(packet, "no pictures come from it")
         return frames
 
     def _probe(self, packet: av.Packet[av.VideoStream]) -> None:
@@ -95,15 +99,15 @@ class PacketDecoder:
         self.rotation = frames[0].rotation if frames else 0
 
     def _go_on_in_software(
-        self, packet: av.Packet[av.VideoStream], error: av.FFmpegError
+        self, packet: av.Packet[av.VideoStream], reason: str
     ) -> list[av.VideoFrame]:
         self._log.warning(
-            "the CUDA device does not decode this stream (%s); decoding on the processor", error
+            "the CUDA device does not decode this stream (%s); decoding on the processor", reason
         )
         self.close()
         if packet.is_keyframe or not packet.size:
             return packet.decode()
-        raise DeviceFailedError from error
+        raise DeviceFailedError
 
     def _tell_once(self, reason: str) -> None:
         with _telling:

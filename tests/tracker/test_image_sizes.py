@@ -249,6 +249,22 @@ def test_images_prepared_for_another_of_the_sizes_are_taken() -> None:
         tracker.step([(session, strange, [])])
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_step_on_its_way_is_of_the_size_it_was_begun_at(policy: str) -> None:
+    tracker, stayed = sized(memory_policy=policy), sized(memory_policy=policy)
+    session, other = prompted(tracker), prompted(stayed)
+    pending = tracker.submit([(session, little_picture(4), [])])
+    tracker.set_image_size(32)
+    later = tracker.submit([(session, little_picture(5), [])])
+    ((own,),) = pending.collect()
+    assert_equal(own, step(stayed, other, little_picture(4))[1])
+    ((after,),) = later.collect()
+    assert after.logits is not None
+    assert after.logits.shape == (8, 8)
+    stayed.set_image_size(32)
+    assert_same(after, step(stayed, other, little_picture(5))[1])
+
+
 def test_a_change_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     trackers = [sized(), sized()]
     sessions = [prompted(tracker) for tracker in trackers]

@@ -159,6 +159,27 @@ def test_a_device_that_refuses_the_first_picture_costs_none(
     assert line.endswith("); decoding on the processor")
 
 
+def test_a_device_that_gives_nothing_is_given_up(tmp_path: Path, device: Any) -> None:
+    path = write_clip(tmp_path / "long.mp4", count=56)
+    made = device(lambda packet: None)
+    silent: list[Any] = []
+
+    def decode(packet: Any) -> list[Any]:
+        silent.append(packet)
+        return []
+
+    source = make_source("clip", StreamConfig(str(path), decoder="auto", paced=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StandIn, "decode", lambda self, packet: decode(packet))
+        output, error = run_to_end(source)
+    assert error is None
+    assert len(made) == 1
+    assert len(silent) == 32
+    # The 32nd was lost; the 33rd, number 32, is a keyframe.
+    assert numbers(output) == [index % 16 for index in range(32, 56)]
+    assert output.drops == {DropReason.DECODE_ERROR: 1}
+
+
 @pytest.mark.parametrize("decoder", ["auto", "cuda"])
 def test_a_device_that_fails_in_mid_stream_is_given_up_and_the_stream_goes_on(
     clip: Path, decoder: str, device: Any
