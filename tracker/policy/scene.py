@@ -92,9 +92,10 @@ def _correlation(one_BTT: Tensor, other_BTT: Tensor) -> Tensor:
 
 def _histogram(picture_B3TT: Tensor) -> Tensor:
     """Shares (B, 3 · BINS) of the pixels by colour; each colour's sum to a third."""
-    level = (picture_B3TT * BINS).long().clamp(0, BINS - 1)
-    one_hot = F.one_hot(level.flatten(2), BINS).float()
-    return one_hot.mean(dim=2).flatten(1) / 3
+    level_B3L = (picture_B3TT * BINS).long().clamp(0, BINS - 1).flatten(2)
+    count = torch.zeros(*level_B3L.shape[:2], BINS, device=picture_B3TT.device)
+    one_B3L = torch.ones((), device=picture_B3TT.device).expand(level_B3L.shape)
+    return count.scatter_add_(2, level_B3L, one_B3L).flatten(1) / (3 * level_B3L.shape[2])
 
 
 def _centred(picture_BTT: Tensor) -> Tensor:
