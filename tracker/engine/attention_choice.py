@@ -94,9 +94,7 @@ def choose(
                 _log.warning("attention by %s is off by %.3f and is left out", name, difference)
                 continue
             times[name] = measure(narrow)
-        except (RuntimeError, ValueError, TypeError) as error:
-            # Compilers refuse what a device cannot hold with errors of many kinds; all of theirs
-            # derive from these.
+        except _refusals() as error:
             _log.warning("attention by %s is left out: %s", name, error)
     chosen = min(times, key=lambda name: times[name]) if times else "sdpa"
     use(attention, kernels.get(chosen))
@@ -109,6 +107,16 @@ def use(attention: MemoryAttention, kernel: NarrowAttention | None) -> None:
     for layer in attention.layers:
         assert isinstance(layer, MemoryAttentionLayer)
         layer.cross_attn_image.narrow = kernel
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What compilers refuse with, and what a device cannot hold: Triton has errors of its own."""
+    known = (RuntimeError, ValueError, TypeError)
+    try:
+        from triton.errors import TritonError
+    except ImportError:
+        return known
+    return (*known, TritonError)
 
 
 def flex_attend(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import flex_attention
+from triton.runtime.errors import OutOfResources
 
 from tracker.engine import attention_choice
 from tracker.engine.attention_choice import choose, use
@@ -33,6 +34,10 @@ def refused(*_: object) -> Tensor:
     raise RuntimeError("out of shared memory")
 
 
+def too_large(*_: object) -> Tensor:
+    raise OutOfResources(required=300_000, limit=232_448, name="shared memory")
+
+
 @pytest.fixture
 def attention() -> Iterator[torch.nn.Module]:
     attention = little_tracker().model().memory_attention
@@ -54,6 +59,7 @@ def times(*seconds: float) -> Callable[[Callable[[], Tensor]], float]:
         ({"refused": refused}, (3.0,), False, "sdpa"),
         ({"refused": refused, "narrow": plain}, (3.0,), True, "narrow"),
         ({"refused": refused}, (), True, "sdpa"),
+        ({"too large": too_large, "narrow": plain}, (3.0, 1.0), False, "narrow"),
     ],
 )
 def test_choice(attention, kernels, seconds, must: bool, chosen: str) -> None:
