@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 _TRITON, _INDUCTOR = "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"
@@ -24,19 +25,34 @@ def keep_kernels(directory: str | os.PathLike[str], most_bytes: int) -> None:
     for name, folder in ((_TRITON, root / "triton"), (_INDUCTOR, root / "inductor")):
         folder.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault(name, str(folder))
-    entries = [entry for folder in root.iterdir() if folder.is_dir() for entry in folder.iterdir()]
-    sizes = {entry: _bytes_of(entry) for entry in entries}
-    total = sum(sizes.values())
-    for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime_ns):
+    entries = [
+        (_written_ns(entry), _bytes_of(entry), entry)
+        for folder in root.iterdir()
+        if folder.is_dir()
+        for entry in folder.iterdir()
+    ]
+    total = sum(size for _, size, _ in entries)
+    for _, size, entry in sorted(entries):
         if total <= most_bytes:
             return
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-        total -= sizes[entry]
+        with suppress(FileNotFoundError):  # another process that starts now was faster
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        total -= size
 
 
 def _bytes_of(entry: Path) -> int:
     files = entry.rglob("*") if entry.is_dir() else (entry,)
-    return sum(file.stat().st_size for file in files if file.is_file())
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
+
+
+def _written_ns(entry: Path) -> int:
+    with suppress(FileNotFoundError):
+        return entry.stat().st_mtime_ns
+    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,32 @@ def test_what_was_written_longest_ago_goes_first(tmp_path: Path) -> None:
     assert [entry.exists() for entry in (old, middle, new)] == [False, True, True]
     keep_kernels(tmp_path, 0)
     assert not any(entry.exists() for entry in (old, middle, new))
+
+
+def test_two_processes_may_start_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever one has listed, the other may have removed when it gets there."""
+    for age, name in enumerate(("a", "b", "c")):
+        written(tmp_path / "triton" / name, 400, age=age)
+    stat = Path.stat
+
+    def stat_after_the_other(path: Path, *arguments: object, **more: object) -> os.stat_result:
+        if path.name in ("a", "kernel.cubin"):
+            shutil.rmtree(tmp_path / "triton" / "a", ignore_errors=True)
+        return stat(path, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "stat", stat_after_the_other)
+    keep_kernels(tmp_path, 500)
+    assert sorted(path.name for path in (tmp_path / "triton").iterdir()) == ["b"]
+    monkeypatch.undo()
+    removed = shutil.rmtree
+
+    def removed_by_the_other(path: Path) -> None:
+        removed(path)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(shutil, "rmtree", removed_by_the_other)
+    keep_kernels(tmp_path, 0)
+    assert not list((tmp_path / "triton").iterdir())
 
 
 def test_a_tracker_keeps_its_kernels_where_its_options_say(tmp_path: Path) -> None:
