@@ -65,10 +65,10 @@ def test_two_processes_may_start_at_once(tmp_path: Path, monkeypatch: pytest.Mon
             shutil.rmtree(tmp_path / "triton" / "a", ignore_errors=True)
         return stat(path, *arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Path, "stat", stat_after_the_other)
-    keep_kernels(tmp_path, 500)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", stat_after_the_other)
+        keep_kernels(tmp_path, 500)
     assert sorted(path.name for path in (tmp_path / "triton").iterdir()) == ["b"]
-    monkeypatch.undo()
     removed = shutil.rmtree
 
     def removed_by_the_other(path: Path) -> None:
