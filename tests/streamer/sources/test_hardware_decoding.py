@@ -145,6 +145,22 @@ def test_a_device_decodes_every_picture_and_its_planes_go_on(
         np.testing.assert_array_equal(own.image, other.image)
 
 
+def test_pictures_that_refer_to_later_ones_come_in_order(tmp_path: Path, device: Any) -> None:
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "b-adapt": "0"})
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+        for index in range(CLIP_LENGTH):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(index), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    made = device()
+    output, error = play(path, "auto")
+    assert error is None
+    assert made[0].packets == CLIP_LENGTH + 1
+    assert numbers(output) == list(range(CLIP_LENGTH))
+
+
 def test_a_device_that_refuses_the_first_picture_costs_none(
     clip: Path, device: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
