@@ -25,6 +25,7 @@ from tests.tracker.agreement.reference import _materialise_buffers, transformers
 from tests.tracker.agreement.scripts import model_with
 from tests.tracker.agreement.transformers_names import to_transformers
 from tracker import ModelConfig, Prompt, Tracker, TrackerOptions, transforms
+from tracker.model import ImageFeatures
 from tracker.model.layers import grid_from_tokens, tokens_from_grid
 from tracker.model.memory_attention import FrameState
 
@@ -116,6 +117,10 @@ class Masklet:
 
         side = features.stride16_BCHW.shape[2]
 
+        # Plain functions: a mock would keep what it was called with, 12 MiB a frame at 1024².
+        def encoded(pixels: Tensor) -> ImageFeatures:
+            return features
+
         def begin(stride16: Tensor) -> FrameState:
             return FrameState(tokens_from_grid(stride16), tokens_from_grid(stride16))
 
@@ -123,7 +128,7 @@ class Masklet:
             return grid_from_tokens(frame[0], side, side)
 
         with (
-            mock.patch.object(self.model, "encode_image", return_value=features),
+            mock.patch.object(self.model, "encode_image", encoded),
             mock.patch.object(self.model, "begin_attention", begin),
             mock.patch.object(self.model, "attend_memory", attend),
         ):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tracker.model import hiera, piecewise_attention, products
+from tracker.model import hiera, piecewise_attention, products, row_pieces
 from tracker.model.layers import attend
 from tracker.model.piecewise_attention import attend_in_pieces
 from tracker.model.products import Activation, Linear, Pointwise
@@ -104,5 +104,5 @@ def test_rows_that_go_through_a_block_in_pieces_come_out_as_together(
     x = torch.randn(2, 16, 16, 16)
     with torch.inference_mode():
         together = blocks[1](blocks[0](x))
-        monkeypatch.setattr(hiera, "_PIECE_BYTES", 4 * 48 * 9 * 5)
+        monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 4 * 48 * 9 * 5)
         torch.testing.assert_close(blocks[1](blocks[0](x)), together)

@@ -5,8 +5,6 @@ Dimensions: B batch, H W grid, C channels, V windows, L tokens of a window.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,10 +12,7 @@ from torch.nn import functional as F
 from tracker.config import TrunkConfig
 from tracker.model.layers import Mlp, attend, join_heads, split_heads
 from tracker.model.products import Linear
-
-# What is widest inside a block, in float32, of the rows that go through it together on a processor:
-# measured for the encoder of tiny at 1024², peak memory 653 -> 366 MiB and no slower.
-_PIECE_BYTES = 8 << 20
+from tracker.model.row_pieces import in_pieces, rows_at_a_time
 
 
 def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
@@ -43,23 +38,6 @@ def from_windows(x_VSSC: Tensor, height: int, width: int) -> Tensor:
 def halve(x_BHWC: Tensor) -> Tensor:
     """2×2 max pooling of (B, H, W, C)."""
     return F.max_pool2d(x_BHWC.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-
-
-def in_pieces(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int) -> Tensor:
-    """``layer`` over rows that know nothing of each other, (R, ...) -> (R, ...).
-
-    On a processor without gradients so many at a time that what the layer makes inside, with
-    ``floats_a_row``, stays in the cache and never exists for the whole map at once.
-    """
-    step = max(1, _PIECE_BYTES // (4 * floats_a_row))
-    if x_R.device.type != "cpu" or torch.is_grad_enabled() or len(x_R) <= step:
-        return layer(x_R)
-    first = layer(x_R[:step])
-    out = first.new_empty(len(x_R), *first.shape[1:])
-    out[:step] = first
-    for begin in range(step, len(x_R), step):
-        out[begin : begin + step] = layer(x_R[begin : begin + step])
-    return out
 
 
 class WindowAttention(nn.Module):
@@ -106,7 +84,26 @@ class HieraBlock(nn.Module):
         self.proj = Linear(width_in, width_out) if width_in != width_out else None
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
-        """(B, H, W, width_in) -> (B, H or H / 2, W or W / 2, width_out)."""
+        """(B, H, W, width_in) -> (B, H or H / 2, W or W / 2, width_out).
+
+        Without gradients on a processor, ``x`` may be overwritten by the result.
+        """
+        batch, height, width, _ = x_BHWC.shape
+        window = self.window or height
+        floats = batch * width * window * 4 * self.attn.proj.out_features
+        strip = window * rows_at_a_time(x_BHWC, floats)
+        if strip >= height:
+            return self._whole(x_BHWC)
+        # Rows of windows know nothing of each other: where those lay, their result may lie.
+        out, shrink = x_BHWC, 2 if self.pooled else 1
+        for begin in range(0, height, strip):
+            made = self._whole(x_BHWC[:, begin : begin + strip])
+            if begin == 0 and self.pooled:
+                out = made.new_empty(batch, height // 2, width // 2, made.shape[3])
+            out[:, begin // shrink : (begin + strip) // shrink] = made
+        return out
+
+    def _whole(self, x_BHWC: Tensor) -> Tensor:
         shortcut = x_BHWC
         x = self.norm1(x_BHWC)
         if self.proj is not None:
@@ -115,9 +112,7 @@ class HieraBlock(nn.Module):
             shortcut = halve(shortcut)
         height, width = shortcut.shape[1:3]
         if self.window:
-            windows = to_windows(x, self.window)
-            floats = self.window**2 * self.attn.qkv.out_features
-            x = from_windows(in_pieces(self.attn, windows, floats), height, width)
+            x = from_windows(self.attn(to_windows(x, self.window)), height, width)
         else:
             x = self.attn(x)
         x = (shortcut + x).flatten(0, 2)
@@ -193,7 +188,9 @@ class Hiera(nn.Module):
     def forward(self, image_B3HW: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> four (B, C, H / stride, W / stride) maps, finest first."""
         x = self.patch_embed(image_B3HW)
-        x = x + self.position(x.shape[1], x.shape[2])
+        position = self.position(x.shape[1], x.shape[2])
+        in_place = x.dtype == position.dtype and not torch.is_grad_enabled()
+        x = x.add_(position) if in_place else x + position
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)

@@ -18,6 +18,7 @@ from tracker.model.narrow_values import attend_narrow, pays
 from tracker.model.pooling import attend_pooled, pool_memory
 from tracker.model.position_encoding import rotate, rotate_first
 from tracker.model.products import Linear
+from tracker.model.row_pieces import in_pieces
 
 # Queries, keys, values as narrow as the memory, how many of the last keys are pointers', and which
 # are real or None; real ones come first among the spatial keys as among the pointers'.
@@ -138,7 +139,11 @@ class MemoryAttentionLayer(nn.Module):
         x = x_NLC + self.cross_attn_image(
             query_NLC, key_NSc, value_NSc, rotation, plain_keys, valid_NS
         )
-        out: Tensor = x + self.linear2(self.linear1.activated(self.norm3(x), "relu"))
+        rows = in_pieces(self._feed_forward, x.flatten(0, 1), self.linear1.out_features)
+        return rows.view(x.shape)
+
+    def _feed_forward(self, x_RC: Tensor) -> Tensor:
+        out: Tensor = x_RC + self.linear2(self.linear1.activated(self.norm3(x_RC), "relu"))
         return out
 
 
