@@ -79,7 +79,7 @@ def prepare_image(image: npt.NDArray[np.uint8], size: int, device: torch.device)
 
 @cache
 def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, deviation = torch.tensor((IMAGE_MEAN, IMAGE_STD), device=device).view(2, 3, 1, 1)
+    mean, deviation = sent(torch.tensor((IMAGE_MEAN, IMAGE_STD)), device).view(2, 3, 1, 1)
     return 1 / (255 * deviation), -mean / deviation
 
 

@@ -1,0 +1,77 @@
+"""Steps that are submitted before the one before was collected, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from tracker import RobustOptions, Session, Track, Tracker, TrackerOptions
+from tracker.engine.options import EngineOptions
+from tracker.host_arrays import Landing
+from tracker.pending_step import PendingStep
+
+from .agreement.scripts import model_with, shapes_of
+from .agreement.weights import amplified_weights
+from .little import LITTLE
+from .policy.test_robust_tracker import PLAIN
+
+POLICIES = pytest.mark.parametrize("robust", [None, PLAIN], ids=["sam2", "robust"])
+
+
+def tracker_of(
+    robust: RobustOptions | None, *, landing: bool = True, device: str = "cpu"
+) -> Tracker:
+    """One that takes the way of a device: whole masks, which land in buffers of their own."""
+    options = TrackerOptions(
+        max_objects=8,
+        non_overlap=True,
+        return_logits=True,
+        compute_dtype="float32",
+        memory_policy="sam2" if robust is None else "robust",
+        robust=robust or RobustOptions(),
+        engine=EngineOptions(smaller_image_sizes=(32,)),
+    )
+    weights = amplified_weights(shapes_of(LITTLE), seed=1, object_score_bias=4.0)
+    tracker = Tracker(model_with(LITTLE, weights), torch.device(device), options)
+    if landing and device == "cpu":
+        tracker._frame_step._landing = Landing(pinned=False)
+    return tracker
+
+
+def assert_identical(ours: Sequence[Track], theirs: Sequence[Track]) -> None:
+    assert [track.object_id for track in ours] == [track.object_id for track in theirs]
+    for own, other in zip(ours, theirs, strict=True):
+        for name in (
+            "state",
+            "box_xyxy",
+            "area",
+            "predicted_iou",
+            "object_score",
+            "pointer_similarity",
+            "predicted_box_xyxy",
+        ):
+            assert getattr(own, name) == getattr(other, name), name
+        np.testing.assert_array_equal(own.crop, other.crop)
+        np.testing.assert_array_equal(own.logits, other.logits)
+
+
+class Ahead:
+    """Submits every step before it collects the one before; ``step`` gives what was collected."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self.results: list[list[list[Track]]] = []
+        self._before: PendingStep | None = None
+
+    def step(self, batch: Sequence[tuple[Session, np.ndarray, list]]) -> None:
+        pending = self.tracker.submit(batch)
+        self.end()
+        self._before = pending
+
+    def end(self) -> None:
+        if self._before is not None:
+            self.results.append(self._before.collect())
+            self._before = None
