@@ -20,8 +20,9 @@ from tracker.training import command
 from tracker.training.assets import AssetError, load_assets
 from tracker.training.data import ComposedClips
 from tracker.training.folder_clips import FolderClips, find_sequences
-from tracker.training.loop import Run, Tally, Trainer
+from tracker.training.loop import Run, Trainer
 from tracker.training.recipe import FINE_TUNE, Recipe, RecipeError, load_recipe
+from tracker.training.tally import Tally
 
 
 def trainer(config: ModelConfig, recipe: Recipe, out: Path) -> Trainer:

@@ -15,8 +15,9 @@ from tracker.model import Sam2
 from tracker.training import command
 from tracker.training.assets import load_assets
 from tracker.training.compose import compose
-from tracker.training.loop import Run, Tally, Trainer
+from tracker.training.loop import Run, Trainer
 from tracker.training.recipe import LossWeights, Recipe
+from tracker.training.tally import Tally
 from tracker.training.teacher import Teacher, alike
 from tracker.training.unroll import Sampling, Unroll
 
