@@ -10,7 +10,9 @@ from tracker.frame_step import FrameStep
 from tracker.history import TrackedFrame
 from tracker.memory_bank import MemoryBank
 from tracker.model import ImageFeatures
-from tracker.policy.robust_bank import Before, RobustBank
+from tracker.policy.branching import only_the_best
+from tracker.policy.records import Before
+from tracker.policy.robust_bank import RobustBank
 from tracker.rows import Row
 from tracker.session import Session
 from tracker.types import Prompt, Track
@@ -59,11 +61,12 @@ class Corrector:
                 for object_id in object_ids:
                     self._go_back(session, object_id, frame)
                 (tracks,) = self._frame_step.track(rows, self._features(session, frame))
-                if not following:
-                    return Correction(tracks, tracks)
                 for later in following:
                     self._catch_up(session, object_ids, later)
                     self._know_again(session, object_ids, later, known)
+                self._end_other_paths(session, object_ids)
+                if not following:
+                    return Correction(tracks, tracks)
                 newest = following[-1].tracks
                 return Correction(tracks, [newest[object_id] for object_id in object_ids])
         finally:
@@ -133,6 +136,12 @@ class Corrector:
             for object_id, after in zip(object_ids, known, strict=True):
                 if frame.index in after:
                     self._bank.know(session.slot_of(object_id), after[frame.index])
+
+    def _end_other_paths(self, session: Session, object_ids: Sequence[int]) -> None:
+        """What somebody pointed at is no longer in question."""
+        if isinstance(self._bank, RobustBank):
+            for object_id in object_ids:
+                only_the_best(session, object_id, self._bank)
 
     def _catch_up(self, session: Session, object_ids: Sequence[int], frame: TrackedFrame) -> None:
         """Track some objects on an earlier frame once more, with what they remember now.

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tracker.policy.robust import Outlook, Sighting
+from tracker.decision import Decision
+from tracker.model import ImageFeatures
+from tracker.policy.outlook import Outlook, Sighting
+from tracker.policy.paths import Paths
 from tracker.results import Delivery
 from tracker.rows import Row
 
@@ -19,15 +22,18 @@ class DecidedRows:
     """Rows that were decided, and what is to be kept of them; ``delivery`` is on its way.
 
     ``logits_by_frame`` (n, 1, h, w) are kept for corrections, ``shown_by_frame`` to smooth the
-    next frame's. ``spatial_NLc`` and ``pointer_NC`` are the new memories.
+    next frame's. ``paths`` are all that the rows' objects were followed along; ``decision`` and
+    the new memories ``spatial_NLc`` are of these.
     """
 
     by_frame: list[list[Row]]
     delivery: Delivery
     logits_by_frame: list[Tensor]
     shown_by_frame: list[Tensor]
+    paths: Paths
+    features: ImageFeatures
     spatial_NLc: Tensor
-    pointer_NC: Tensor
+    decision: Decision
     outlook: Outlook | None
     sighting: Sighting | None
 

@@ -6,12 +6,14 @@ S image size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tracker.model import DecoderOutput, Sam2
+from tracker.policy.rivals import Rival, no_rival
 from tracker.transforms import resize_logits
 
 ABSENT_LOGIT = -1024.0
@@ -34,7 +36,8 @@ class Decision(NamedTuple):
     ``logits_N1hw`` are -1024 where the object is not visible. ``object_score_logit_N``.
     ``prompted``: the memory is made from the binary mask, as for every frame with a prompt.
     ``alone_iou_N``: how far the decoder's other masks show nothing beside the object, see
-    ``policy.distractors``; 1 where nobody asked.
+    ``policy.distractors``; 1 where nobody asked. ``rival``: what the objects may be instead, where
+    somebody asked.
     """
 
     logits_N1hw: Tensor
@@ -44,6 +47,12 @@ class Decision(NamedTuple):
     pointer_NC: Tensor
     prompted_N: Tensor
     alone_iou_N: Tensor
+    rival: Rival | None = None
+
+    def of(self, index_n: Tensor) -> Decision:
+        """The same about some of the objects, without their rivals."""
+        *columns, _ = self
+        return Decision._make([*(column[index_n] for column in columns), None])
 
     def memory_mask(self, image_size: int) -> Tensor:
         """The mask that the memory encoder takes, (N, 1, S, S) in -10..10."""
@@ -60,6 +69,7 @@ def decide(
     prompted: bool,
     choice: Choice | None = None,
     alone_iou_N: Tensor | None = None,
+    rival: Rival | None = None,
 ) -> Decision:
     """Choose one mask per object, unless a memory policy has (``choice``).
 
@@ -88,7 +98,18 @@ def decide(
         model.object_pointer(token, visible).float(),
         torch.full_like(visible, prompted),
         torch.ones_like(score_logit, dtype=torch.float32) if alone_iou_N is None else alone_iou_N,
+        rival,
     )
+
+
+def in_order(parts: Sequence[Decision], order_N: Tensor) -> Decision:
+    """Decisions about parts of N objects as one; ``order_N``: where each object is in the parts."""
+    *columns, _ = zip(*parts, strict=True)
+    rival = None
+    if any(part.rival is not None for part in parts):
+        rivals = [part.rival or no_rival(part.logits_N1hw, part.pointer_NC) for part in parts]
+        rival = Rival(*(torch.cat(column)[order_N] for column in zip(*rivals, strict=True)))
+    return Decision._make([*(torch.cat(column)[order_N] for column in columns), rival])
 
 
 def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) -> Decision:

@@ -10,6 +10,7 @@ L grid tokens, C hidden width, c memory width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -28,6 +29,7 @@ from tracker.memory_bank import MemoryBank
 from tracker.model import ImageFeatures
 from tracker.model.layers import tokens_from_grid
 from tracker.options import TrackerOptions
+from tracker.policy.paths import Paths
 from tracker.policy.robust import RobustPolicy
 from tracker.prompts import PreparedPrompt
 from tracker.results import FrameMasks, deliver
@@ -137,11 +139,13 @@ class FrameStep:
     def decide(self, rows: list[Row], features: ImageFeatures) -> DecidedRows:
         """Decide rows, which lie frame by frame, and send their results on the way to the host.
 
-        Nothing is kept, and nothing waits for the device.
+        An object may be followed along several paths; the best is told of. Nothing is kept, and
+        nothing waits for the device.
         """
-        outlook = None if self._policy is None else self._policy.outlook(rows)
+        paths = Paths.of(rows)
+        outlook = None if self._policy is None else self._policy.outlook(paths)
         with self.autocast():
-            decision = self._decider.decide(rows, features, outlook)
+            decision = self._decider.decide(paths.rows, features, outlook)
         logits = self._filled(decision)
         # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
         # shown; a tracked one as it was decided.
@@ -149,8 +153,14 @@ class FrameStep:
         remembered = torch.where(prompted, logits, decision.logits_N1hw)
         with self.autocast():
             spatial_NLc = self._encode_memories(
-                rows, decision._replace(logits_N1hw=remembered), features
+                paths.rows, decision._replace(logits_N1hw=remembered), features
             )
+        sighting = None
+        if self._policy is not None and outlook is not None:
+            sighting = self._policy.see(paths, outlook, decision)
+        told = decision
+        if sighting is not None and sighting.best_O is not None:
+            told, logits = decision.of(sighting.best_O), logits[sighting.best_O]
         by_frame = [list(own) for _, own in groupby(rows, key=lambda row: row.image)]
         # A copy for each frame: a view would keep what belongs to the other streams.
         logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
@@ -162,15 +172,12 @@ class FrameStep:
             self._frame_masks(own, own_logits)
             for own, own_logits in zip(by_frame, shown_by_frame, strict=True)
         ]
-        sighting = None
-        if self._policy is not None and outlook is not None:
-            sighting = self._policy.see(outlook, decision)
         delivery = deliver(
             masks,
-            decision.predicted_iou_N,
-            decision.object_score_logit_N,
+            told.predicted_iou_N,
+            told.object_score_logit_N,
             self._options,
-            self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC),
+            self._bank.pointer_similarity(places_of(rows)[0], told.pointer_NC),
             self.calibration,
             None if sighting is None else sighting.predicted_box_N4,
             None if sighting is None else sighting.evidence_NE,
@@ -181,8 +188,10 @@ class FrameStep:
             delivery,
             logits_by_frame,
             shown_by_frame,
+            paths,
+            features,
             spatial_NLc,
-            decision.pointer_NC,
+            decision,
             outlook,
             sighting,
         )
@@ -192,18 +201,18 @@ class FrameStep:
 
         The robust policy chooses by numbers from the device: here the host waits for them.
         """
-        rows = decided.rows
         if self._policy is None or decided.outlook is None or decided.sighting is None:
-            self._remember(rows, decided.spatial_NLc, decided.pointer_NC)
+            self._remember(decided.rows, decided.spatial_NLc, decided.decision.pointer_NC)
         else:
             self._policy.remember(
-                rows,
-                np.array([self._conditions(row) for row in rows]),
+                decided.paths,
+                np.array([self._conditions(row) for row in decided.paths.rows]),
                 decided.outlook,
                 decided.sighting,
                 decided.delivery.numbers_beside(),
                 decided.spatial_NLc,
-                decided.pointer_NC,
+                decided.decision,
+                partial(self._encode_rivals, decided.features),
             )
         for own, own_logits in zip(decided.by_frame, decided.logits_by_frame, strict=True):
             for row, logits_1hw in zip(own, own_logits.unbind(), strict=True):
@@ -254,6 +263,12 @@ class FrameStep:
             images_of(rows),
         )
         return tokens_from_grid(spatial_NcHW)
+
+    def _encode_rivals(
+        self, features: ImageFeatures, rows: list[Row], decision: Decision
+    ) -> Tensor:
+        with self.autocast():
+            return self._encode_memories(rows, decision, features)
 
     def _remember(self, rows: list[Row], spatial_NLc: Tensor, pointer_NC: Tensor) -> None:
         slot_N, frame_N = places_of(rows)

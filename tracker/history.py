@@ -11,7 +11,7 @@ from tracker.engine.prepared_image import PreparedImage
 from tracker.engine.yuv import YuvPicture
 from tracker.errors import PromptError
 from tracker.model import ImageFeatures
-from tracker.policy.robust_bank import Before
+from tracker.policy.records import Before
 from tracker.policy.scene import Scene
 from tracker.prompts import PreparedPrompt
 from tracker.transforms import AnyImage

@@ -90,6 +90,11 @@ class MemoryBank:
         return MemoryShapes.of(self._window, self._pointer_window, self._conditioning, others)
 
     @property
+    def most_rows(self) -> int:
+        """Rows of a step at most."""
+        return self.capacity
+
+    @property
     def free_slots(self) -> int:
         """Objects that still fit."""
         return len(self._free)
@@ -107,7 +112,7 @@ class MemoryBank:
 
     def allocate(self) -> int:
         """Take an empty slot. Raises CapacityError when there is none."""
-        if not self._free:
+        if not self.free_slots:
             raise CapacityError(
                 f"all {self.capacity} object slots are taken; remove an object or raise max_objects"
             )
@@ -116,9 +121,9 @@ class MemoryBank:
         self._pointer_frame[slot] = EMPTY
         return slot
 
-    def release(self, slot: int) -> None:
-        """Give a slot back; other objects are not touched."""
-        self._free.append(slot)
+    def release(self, *slots: int) -> None:
+        """Give the slots of an object back, mostly one; other objects are not touched."""
+        self._free += slots
 
     def is_conditioning(self, slot: int, frame: int) -> bool:
         """Whether the slot remembers that frame as a conditioning frame."""

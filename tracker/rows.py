@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tracker.decision import Decision, decide, decide_mask_prompt
+from tracker.decision import Decision, decide, decide_mask_prompt, in_order
 from tracker.engine.engine import Engine
 from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device, sent
 from tracker.memory_bank import MemoryBank
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
-from tracker.policy.robust import Outlook, RobustPolicy
+from tracker.policy.outlook import Outlook
+from tracker.policy.robust import RobustPolicy
 from tracker.prompts import PreparedPrompt
 from tracker.session import Session
 
@@ -31,7 +32,8 @@ class Row:
     """One object on one frame of this batch.
 
     ``corrects``: the prompt adds to what was tracked on this frame; with ``tracked_first`` that
-    is found on the way, because the frame is new.
+    is found on the way, because the frame is new. ``slot``: of which of the object's paths, if not
+    of the one that is shown.
     """
 
     session: Session
@@ -41,11 +43,22 @@ class Row:
     prompt: PreparedPrompt | None = None
     corrects: bool = False
     tracked_first: bool = False
+    slot: int | None = None
+
+    @property
+    def slot_in_bank(self) -> int:
+        """Where the path lies that this row follows."""
+        return self.session.slot_of(self.object_id) if self.slot is None else self.slot
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the frame is tracked for the first time."""
+        return self.frame.index == self.session.frames_seen
 
     @property
     def place(self) -> tuple[int, int]:
-        """The object's slot in the bank and the frame's time."""
-        return self.session.slot_of(self.object_id), self.frame.time
+        """The path's slot in the bank and the frame's time."""
+        return self.slot_in_bank, self.frame.time
 
 
 class RowDecider:
@@ -86,7 +99,7 @@ class RowDecider:
             return parts[0]
         order = np.argsort(np.concatenate(list(groups.values())))
         order_N = on_device(order, self._device)
-        return Decision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
+        return in_order(parts, order_N)
 
     @property
     def _model(self) -> Sam2:
@@ -156,7 +169,8 @@ class RowDecider:
         several = len({row.image for row in rows}) < len(rows)
         choice = self._policy.choose(outlook, output, several)
         alone_iou_N = self._policy.alone(output, choice)
-        return decide(self._model, output, True, False, choice, alone_iou_N)
+        rival = self._policy.rival(self._model, output, choice)
+        return decide(self._model, output, True, False, choice, alone_iou_N, rival)
 
     def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
         model = self._model

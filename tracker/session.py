@@ -38,7 +38,7 @@ class Session:
         self.frames_seen = 0
         self.smoother = MaskSmoother(past_share=0.0)
         self._bank = bank
-        self._slots: dict[int, int] = {}
+        self._slots: dict[int, tuple[int, ...]] = {}
         self._history = history
         self._model = model
         self._on_close = on_close
@@ -169,12 +169,25 @@ class Session:
         self._history.count_again()
 
     def slot_of(self, object_id: int) -> int:
-        """The bank slot of an object."""
+        """The bank slot of an object, of the path that is shown."""
+        return self._slots[object_id][0]
+
+    def paths_of(self, object_id: int) -> tuple[int, ...]:
+        """The slots of all paths an object is followed along, the one that is shown first."""
         return self._slots[object_id]
+
+    def follow(self, object_id: int, slots: tuple[int, ...]) -> None:
+        """Follow an object along these paths; giving back the slots of others is the caller's."""
+        self._slots[object_id] = slots
+
+    @property
+    def branches(self) -> int:
+        """Paths beyond the first, of all objects together."""
+        return sum(map(len, self._slots.values())) - len(self._slots)
 
     def add(self, object_id: int) -> None:
         """Give a new object a slot. Raises CapacityError."""
-        self._slots[object_id] = self._bank.allocate()
+        self._slots[object_id] = (self._bank.allocate(),)
 
     def begin(self, settle: Callable[[], None] | None) -> None:
         """A step was submitted, and ``settle`` keeps what came of it; None: it is over."""
@@ -200,14 +213,14 @@ class Session:
         self.settle()
         if object_id not in self._slots:
             raise KeyError(f"no object {object_id} in this session; it has {self.object_ids}")
-        self._bank.release(self._slots.pop(object_id))
+        self._bank.release(*self._slots.pop(object_id))
         self._history.forget_object(object_id)
         self.smoother.begin_anew([object_id])
 
     def export_object(self, object_id: int) -> ObjectMemory:
         """What is needed to go on with an object after a restart. Raises KeyError if unknown."""
         self.settle()
-        frame_F, spatial_FLc, pointer_FC = self._bank.conditioning(self._slots[object_id])
+        frame_F, spatial_FLc, pointer_FC = self._bank.conditioning(self.slot_of(object_id))
         return ObjectMemory(self._model, self.now - frame_F, spatial_FLc, pointer_FC)
 
     def import_object(self, object_id: int, memory: ObjectMemory) -> None:
@@ -233,7 +246,7 @@ class Session:
         self.add(object_id)
         try:
             self._bank.condition(
-                self._slots[object_id],
+                self.slot_of(object_id),
                 ConditioningMemories(frame_F, memory.spatial_FLc, memory.pointer_FC),
             )
         except BaseException:

@@ -149,7 +149,7 @@ class Engine:
         if not self._fixed:
             return before
         images = _sizes_within(self._options.image_sizes, bank.capacity)
-        rows = _sizes_within(self._options.row_sizes, bank.capacity)
+        rows = _sizes_within(self._options.row_sizes, bank.most_rows)
         return (
             *before,
             *(lambda size=size: self._warm_images(size) for size in images),

@@ -38,7 +38,7 @@ class Expectation(NamedTuple):
     ``box_N4``: where each is expected, in shares of the picture; meaningful where ``known_N``.
     ``steady_N``: seen long enough for that to count in the choice. ``usual_area_N``: share of
     the picture that it covered lately, 0 where unknown. ``stream_N``: objects of one stream have
-    one number.
+    one number; ``object_N``: so have paths of one object.
     """
 
     box_N4: Tensor
@@ -46,6 +46,7 @@ class Expectation(NamedTuple):
     steady_N: Tensor
     usual_area_N: Tensor
     stream_N: Tensor
+    object_N: Tensor
 
 
 def choose(
@@ -61,7 +62,7 @@ def choose(
     shown_N = torch.ones_like(expected.steady_N)
     if options.competition and several:
         present_N = output.object_score_logit_N1[:, 0] > 0
-        lost_N3 = lost_regions(mask_N3hw, iou_N3 + near_N3, present_N, expected.stream_N)
+        lost_N3 = lost_regions(mask_N3hw, iou_N3 + near_N3, present_N, expected)
         score_N3 = score_N3 - 10 * lost_N3
         shown_N = ~lost_N3.all(dim=1)
     chosen_N = score_N3.argmax(dim=1)
@@ -92,7 +93,7 @@ def floods(mask_Nhw: Tensor, box_N4: Tensor, iou_N: Tensor, usual_area_N: Tensor
 
 
 def lost_regions(
-    mask_N3hw: Tensor, claim_N3: Tensor, present_N: Tensor, stream_N: Tensor
+    mask_N3hw: Tensor, claim_N3: Tensor, present_N: Tensor, expected: Expectation
 ) -> Tensor:
     """Whose masks (N, 3) lie on a region that another object of the stream has more claim to.
 
@@ -103,7 +104,8 @@ def lost_regions(
     device = claim_N3.device
     rows_N = torch.arange(count, device=device)
     overlap_N3N3 = _mask_iou(mask_N3hw)
-    meet_NN = (stream_N[:, None] == stream_N) & (rows_N[:, None] != rows_N) & present_N
+    stream_N, object_N = expected.stream_N, expected.object_N
+    meet_NN = (stream_N[:, None] == stream_N) & (object_N[:, None] != object_N) & present_N
     first_NN = rows_N[:, None] > rows_N
     lost_N3 = torch.zeros_like(claim_N3, dtype=torch.bool)
     for _ in range(ROUNDS):

@@ -29,6 +29,10 @@ class RobustOptions:
     does not touch the predicted box is not remembered. ``camera_motion``: the prediction moves
     with the camera. ``competition``: objects of one stream do not share a region.
     ``reject_floods``: a mask that suddenly fills the picture is no object.
+    ``hypotheses``: an object of which the decoder's masks contradict one another is followed
+    along so many paths at most, each with its own memories, until one of them proves the better
+    (1..3; 1: never). ``hypothesis_rows``: so many paths beyond the first, of all objects
+    together (1..256); each reserves the memory of one object.
 
     What the stream does:
     ``scene_cuts``: across a cut nothing is remembered as if it were motion.
@@ -49,6 +53,8 @@ class RobustOptions:
     camera_motion: bool = True
     competition: bool = False
     reject_floods: bool = True
+    hypotheses: int = 1
+    hypothesis_rows: int = 8
     scene_cuts: bool = True
     track_before_prompt: bool = True
 
@@ -62,6 +68,8 @@ class RobustOptions:
             ("largest_pointer_age", 1, 256),
             ("motion_weight", 0, 1),
             ("steady_frames", 1, 1000),
+            ("hypotheses", 1, 3),
+            ("hypothesis_rows", 1, 256),
         ):
             value = getattr(self, name)
             if not least <= value <= most:

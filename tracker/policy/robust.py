@@ -11,7 +11,7 @@ Dimensions: N objects of a batch, B frames of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,20 @@ from torch import Tensor
 from tracker.decision import Choice, Decision
 from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device
-from tracker.masks import boxes_of
 from tracker.memory_places import IntArray
-from tracker.model import DecoderOutput
+from tracker.model import DecoderOutput, Sam2
 from tracker.policy import motion
-from tracker.policy.choice import Expectation, choose, shares_of
+from tracker.policy.branching import Branching, Encode, Seen, only_the_best
+from tracker.policy.choice import Expectation, choose
 from tracker.policy.distractors import alone_iou
+from tracker.policy.frame_columns import BoolArray
+from tracker.policy.hypotheses import PathEvidence, stand
 from tracker.policy.options import RobustOptions
-from tracker.policy.robust_bank import AREAS_KEPT, Before, BoolArray, Facts, RobustBank, Selection
+from tracker.policy.outlook import Evidence, Outlook, Sighting, moved
+from tracker.policy.paths import Paths, row_by_row, side_by_side
+from tracker.policy.records import Before, Facts, Kept, Selection
+from tracker.policy.rivals import Rival, rival_of
+from tracker.policy.robust_bank import AREAS_KEPT, RobustBank
 from tracker.policy.scene import Scene, compare, thumbnails
 from tracker.types import StepFacts
 
@@ -48,63 +54,6 @@ ANCHOR_IOU, ANCHOR_AREA, ANCHOR_GAP_FRAMES, ANCHOR_ALONE_IOU = 0.8, 0.2, 5, 0.7
 CUT_IOU = ANCHOR_IOU
 
 
-class Outlook(NamedTuple):
-    """What is known of N objects before a frame is decided.
-
-    ``facts_N``, ``state_N45``: as they were left by the last frame. ``predicted_N45``: moved on
-    to this one. ``fresh_N``: the motion begins anew with the next sighting. ``scene_N``: what
-    happened to each object's picture.
-    """
-
-    facts_N: Facts
-    state_N45: Tensor
-    predicted_N45: Tensor
-    expected: Expectation
-    fresh_N: Tensor
-    scene_N: Scene
-
-    def of(self, places: list[int]) -> Outlook:
-        """The same for some of the objects."""
-        if len(places) == len(self.facts_N):
-            return self
-        index = np.array(places)
-        rows = on_device(index, self.state_N45.device)
-        return Outlook(
-            self.facts_N[index],
-            self.state_N45[rows],
-            self.predicted_N45[rows],
-            Expectation(*(column[rows] for column in self.expected)),
-            self.fresh_N[rows],
-            Scene(*(column[rows] for column in self.scene_N)),
-        )
-
-
-class Sighting(NamedTuple):
-    """What was seen of N objects.
-
-    ``state_N45``: their motion now. ``predicted_box_N4``: where a hidden one may be, in shares of
-    the picture; NaN where that is not known, or the object is seen. ``evidence_NE``: numbers the
-    host needs, see ``Evidence``.
-    """
-
-    state_N45: Tensor
-    predicted_box_N4: Tensor
-    evidence_NE: Tensor
-
-
-class Evidence(NamedTuple):
-    """The columns of ``Sighting.evidence_NE``, on the host."""
-
-    visible: npt.NDArray[np.float64]
-    predicted_iou: npt.NDArray[np.float64]
-    area: npt.NDArray[np.float64]
-    near: npt.NDArray[np.float64]
-    alone_iou: npt.NDArray[np.float64]
-    cut: npt.NDArray[np.float64]
-    shift_x: npt.NDArray[np.float64]
-    shift_y: npt.NDArray[np.float64]
-
-
 class RobustPolicy:
     """Rules over a ``RobustBank``; all that lasts lies in the bank."""
 
@@ -112,6 +61,7 @@ class RobustPolicy:
         self.options = options
         self._bank = bank
         self._device = device
+        self._branching = Branching(options.hypotheses, bank, self._after, device)
 
     def look(
         self,
@@ -139,8 +89,9 @@ class RobustPolicy:
         ):
             frame.scene = Scene(shift_12.clone(), cut_1.clone())
 
-    def outlook(self, rows: list[Row]) -> Outlook:
-        """What is expected of the rows' objects."""
+    def outlook(self, paths: Paths) -> Outlook:
+        """What is expected of the objects on each of their paths."""
+        rows = paths.rows
         slot_N, time_N = _places(rows)
         image = self._tensor(np.array([row.image for row in rows], dtype=np.int64))
         frames = {row.image: row.frame for row in rows}
@@ -165,6 +116,7 @@ class RobustPolicy:
             self._tensor(known_N & steady_N) & here_N,
             self._tensor(_usual_areas(facts_N).astype(np.float32)),
             image,
+            self._tensor(paths.owner_N),
         )
         fresh = ~known_N | (facts_N["hidden"] > HIDDEN_FRAMES) | (gap_N > LONGEST_GAP_FRAMES)
         return Outlook(
@@ -181,64 +133,100 @@ class RobustPolicy:
             return None
         return alone_iou(output.mask_logits_N4hw, choice.mask_N)
 
-    def see(self, outlook: Outlook, decision: Decision) -> Sighting:
-        """Let the motion follow what was decided."""
-        mask_Nhw = decision.logits_N1hw[:, 0] > 0
-        box_N4 = shares_of(boxes_of(mask_Nhw), mask_Nhw)
-        area_N = mask_Nhw.flatten(1).float().mean(dim=1)
-        visible_N = decision.visible_N & (area_N > 0)
-        expected = outlook.expected
-        fresh_N = outlook.fresh_N | decision.prompted_N
-        seen_N45 = torch.where(
-            fresh_N[:, None, None],
-            motion.begun(box_N4),
-            motion.corrected(outlook.predicted_N45, box_N4),
-        )
-        state_N45 = torch.where(visible_N[:, None, None], seen_N45, outlook.predicted_N45)
-        told_N = ~visible_N & expected.known_N & (motion.spread(state_N45) < LARGEST_SPREAD)
+    def rival(self, model: Sam2, output: DecoderOutput, choice: Choice) -> Rival | None:
+        """What the tracked objects may be besides what they are taken for."""
+        return None if self.options.hypotheses == 1 else rival_of(model, output, choice)
+
+    def see(self, paths: Paths, outlook: Outlook, decision: Decision) -> Sighting:
+        """Let the motion follow what was decided, and find out which paths are shown."""
+        seen = moved(outlook, decision)
+        expected, hidden_N = outlook.expected, ~seen.visible_N
+        told_N = hidden_N & expected.known_N & (motion.spread(seen.state_N45) < LARGEST_SPREAD)
         box = expected.box_N4.masked_fill(~told_N[:, None], torch.nan)
         # Who is not steady, or was just pointed at, has nothing to be compared with.
         near_N = torch.where(
-            expected.steady_N & ~decision.prompted_N, motion.box_iou(expected.box_N4, box_N4), 1.0
+            expected.steady_N & ~decision.prompted_N,
+            motion.box_iou(expected.box_N4, seen.box_N4),
+            1.0,
         )
         evidence = (
-            visible_N,
+            seen.visible_N,
             decision.predicted_iou_N,
-            area_N,
+            seen.area_N,
             near_N,
             decision.alone_iou_N,
             outlook.scene_N.cut_B,
             outlook.scene_N.shift_B2[:, 0],
             outlook.scene_N.shift_B2[:, 1],
         )
-        return Sighting(state_N45, box, torch.stack([each.double() for each in evidence], dim=1))
+        evidence_NE = torch.stack([each.double() for each in evidence], dim=1)
+        if decision.rival is None:
+            return Sighting(seen.state_N45, box, evidence_NE)
+        past_N = np.where(paths.count_N > 1, outlook.facts_N["score"], 0.0)
+        standing = stand(paths, decision, seen.visible_N, expected.stream_N, past_N)
+        evidence_NE = torch.cat((evidence_NE, standing.columns_NE), dim=1)
+        best_O = standing.best_O
+        return Sighting(
+            seen.state_N45,
+            box if best_O is None else box[best_O],
+            side_by_side(evidence_NE, paths),
+            best_O,
+        )
 
     def remember(
         self,
-        rows: list[Row],
+        paths: Paths,
         conditioning_N: BoolArray,
         outlook: Outlook,
         sighting: Sighting,
-        evidence_NE: npt.NDArray[np.float64],
+        beside_OE: npt.NDArray[np.float64],
         spatial_NLc: Tensor,
-        pointer_NC: Tensor,
+        decision: Decision,
+        encode: Encode,
     ) -> None:
-        """Keep of the rows' objects what is worth it, and what their next frame needs to know."""
-        evidence = Evidence(*evidence_NE.T)
+        """Keep of the rows' objects what is worth it, and what their next frame needs to know.
+
+        ``beside_OE`` is the sighting's evidence, on the host.
+        """
+        rows = paths.rows
         slot_N, time_N = _places(rows)
+        told_NE = row_by_row(beside_OE, paths)
+        evidence = Evidence(*told_NE.T[: len(Evidence._fields)])
         prompted_N = np.array([row.prompt is not None for row in rows])
-        selection = self.select(outlook.facts_N, evidence, time_N, prompted_N, conditioning_N)
-        facts_N = facts_after(outlook.facts_N, evidence, time_N, selection)
-        self._bank.remember(
-            slot_N, time_N, selection, spatial_NLc, pointer_NC, sighting.state_N45, facts_N
+        selection, facts_N = self._after(
+            outlook.facts_N, evidence, time_N, prompted_N, conditioning_N
         )
-        before_N = zip(outlook.facts_N, outlook.state_N45.clone().unbind(), strict=True)
-        for row, (facts, state_45) in zip(rows, before_N, strict=True):
-            row.frame.before[row.object_id] = Before(facts.copy(), state_45)
+        pointer_NC, state_N45 = decision.pointer_NC, sighting.state_N45
+        kept = Kept(slot_N, time_N, selection, spatial_NLc, pointer_NC, state_N45, facts_N)
+        if decision.rival is None:
+            self._bank.remember(*kept)
+        else:
+            standing = PathEvidence(*told_NE.T[len(Evidence._fields) :])
+            self._branching.remember(
+                Seen(paths, outlook, decision, evidence, standing), kept, encode
+            )
+        for place in np.flatnonzero(prompted_N).tolist():
+            if rows[place].is_new:  # else the correction ends them, when all of it is done
+                only_the_best(rows[place].session, rows[place].object_id, self._bank)
+        before_N = outlook.state_N45.clone().unbind()
+        for place in np.flatnonzero(paths.first_N).tolist():
+            before = Before(outlook.facts_N[place].copy(), before_N[place])
+            rows[place].frame.before[rows[place].object_id] = before
         for place in {row.image: place for place, row in enumerate(rows)}.values():
             cut = bool(evidence.cut[place])
-            moved = None if cut or rows[place].frame.scene is None else _shift(evidence, place)
-            rows[place].frame.facts = StepFacts(cut, moved)
+            shift = None if cut or rows[place].frame.scene is None else _shift(evidence, place)
+            rows[place].frame.facts = StepFacts(cut, shift)
+
+    def _after(
+        self,
+        facts_N: Facts,
+        evidence: Evidence,
+        time_N: IntArray,
+        prompted_N: BoolArray,
+        conditioning_N: BoolArray,
+    ) -> tuple[Selection, Facts]:
+        selection = self.select(facts_N, evidence, time_N, prompted_N, conditioning_N)
+        return selection, facts_after(facts_N, evidence, time_N, selection)
 
     def select(
         self,

@@ -10,28 +10,27 @@ L grid tokens, c memory width, C hidden width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tracker.config import ModelConfig
 from tracker.memory_bank import EMPTY, MemoryBank, SlotCopy
 from tracker.memory_places import IntArray, Places
-from tracker.policy.frame_columns import in_order, newest, packed, place_for
+from tracker.policy.frame_columns import BoolArray, in_order, newest, packed, place_for
 from tracker.policy.motion import COORDINATES, NUMBERS
 from tracker.policy.options import RobustOptions
-
-BoolArray = npt.NDArray[np.bool_]
+from tracker.policy.records import Before, Facts, RobustSlotCopy, Selection
 
 AREAS_KEPT = 10
 # What the host knows of an object: whether its motion is known; for how many frames it has been
 # seen, or not, in a row; when it was tracked last; when a frame of it was made an anchor last;
 # how many frames of it were remembered; whether none was since it was out of sight; the shares of
 # the picture it covered lately, newest first.
+# Of one path among several: its score, on how many frames in a row it has agreed with the one that
+# leads, and when it began.
 FACTS = np.dtype(
     [
         ("known", np.bool_),
@@ -42,44 +41,11 @@ FACTS = np.dtype(
         ("remembered", np.int64),
         ("returning", np.bool_),
         ("areas", np.float64, (AREAS_KEPT,)),
+        ("score", np.float64),
+        ("agreed", np.int64),
+        ("begun", np.int64),
     ]
 )
-Facts = npt.NDArray[np.void]
-
-
-class Selection(NamedTuple):
-    """Where one frame of each of N objects goes.
-
-    ``conditioning_N``: for ever, somebody pointed at it. ``recent_N``: among the recent frames;
-    ``kept_N``: there beyond the next one. ``pointer_N``: its pointer. ``anchor_N``: as an anchor.
-    """
-
-    conditioning_N: BoolArray
-    recent_N: BoolArray
-    kept_N: BoolArray
-    pointer_N: BoolArray
-    anchor_N: BoolArray
-
-
-class Before(NamedTuple):
-    """What was known of an object before a frame: facts on the host, motion on the device."""
-
-    facts: Facts
-    motion_45: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of both."""
-        return self.facts.nbytes + self.motion_45.nbytes
-
-
-@dataclass(frozen=True, slots=True)
-class RobustSlotCopy(SlotCopy):
-    """One slot of a robust bank as it was."""
-
-    kept_R: BoolArray
-    facts: Facts
-    motion_45: Tensor
 
 
 class RobustBank(MemoryBank):
@@ -87,19 +53,57 @@ class RobustBank(MemoryBank):
 
     Policy: of the recent frames, one that was not to be kept goes as soon as two newer ones have
     come, so that a frame just tracked can be corrected with what was known before it; then the
-    oldest. A full set of anchors loses its oldest.
+    oldest. A full set of anchors loses its oldest. ``spare`` slots beside the objects' are for
+    second paths; who finds none does without.
     """
 
     def __init__(
         self, config: ModelConfig, capacity: int, device: torch.device, options: RobustOptions
     ) -> None:
-        super().__init__(config, capacity, device, options.anchors)
+        self.spare = options.hypothesis_rows if options.hypotheses > 1 else 0
+        super().__init__(config, capacity + self.spare, device, options.anchors)
+        self.capacity = capacity
+        self._branches = 0
         self._recent_memories = min(options.recent_memories, config.recent_memories)
         self._oldest_pointer = options.largest_pointer_age
         self._recent = self._conditioning + options.anchors
-        self._kept = np.zeros((capacity, self._spatial_frame.shape[1] - self._recent), np.bool_)
-        self.facts_K = np.zeros(capacity, FACTS)
-        self.motion_K45 = torch.zeros(capacity, COORDINATES, NUMBERS, device=device)
+        slots, columns = self._spatial_frame.shape
+        self._kept = np.zeros((slots, columns - self._recent), np.bool_)
+        self.facts_K = np.zeros(slots, FACTS)
+        self.motion_K45 = torch.zeros(slots, COORDINATES, NUMBERS, device=device)
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of a step at most: every object, and every second path."""
+        return self.capacity + self.spare
+
+    @property
+    def free_slots(self) -> int:
+        """Objects that still fit; second paths take nothing from them."""
+        return len(self._free) - self.spare_slots
+
+    @property
+    def spare_slots(self) -> int:
+        """Second paths that still fit."""
+        return self.spare - self._branches
+
+    def branch(self, slot: int) -> int:
+        """Take a spare slot that holds what ``slot`` does; there has to be one."""
+        new = self._free[-1]
+        self.restore(new, self.copy(slot))
+        self._free.pop()
+        self._branches += 1
+        return new
+
+    def prune(self, slots: Sequence[int]) -> None:
+        """Give the slots of paths back; their objects go on."""
+        self._free += slots
+        self._branches -= len(slots)
+
+    def release(self, *slots: int) -> None:
+        """Give the slots of all of an object's paths back."""
+        super().release(*slots)
+        self._branches -= len(slots) - 1
 
     def allocate(self) -> int:
         """Take an empty slot. Raises CapacityError when there is none."""

@@ -40,6 +40,7 @@ def expecting(
         torch.full((count,), steady),
         torch.full((count,), usual_area),
         torch.tensor(streams or (0,) * count),
+        torch.arange(count),
     )
 
 
