@@ -43,7 +43,7 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
     if shrinks and len(tracker.image_sizes) < 2:
         raise ConfigError(
             f"overload.policy smaller_image: half of this model's {tracker.config.image_size} "
-            "pixels is too small; name overload.image_sizes, or choose another policy"
+            "pixels is too small; choose another policy"
         )
     return tracker
 

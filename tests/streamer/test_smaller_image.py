@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -9,6 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamer.config import (
+    EngineSection,
+    MaskletConfig,
+    ModelSection,
+    OverloadConfig,
+    TrackingConfig,
+)
+from streamer.configured_tracker import configured_tracker
+from streamer.errors import ConfigError
 from streamer.load_meter import Load, StreamLoad
 from streamer.rate_shares import OverloadPolicy
 from streamer.smaller_image import SmallerImage
@@ -182,6 +192,35 @@ def test_details_say_the_size_and_the_measured_numbers() -> None:
         "smaller_image: tracked at 192 of 256 pixels; all streams ask for 80 frames/s, this "
         "machine tracks 71 (14.1 ms a frame)"
     )
+
+
+@pytest.mark.parametrize(
+    ("image_sizes", "expected"), [([], (256, 192, 128)), ([224, 96], (256, 224, 96))]
+)
+def test_configured_tracker_can_be_set_to_the_sizes(
+    image_sizes: list[int], expected: tuple[int, ...], random_nano: Path
+) -> None:
+    config = MaskletConfig(
+        model=ModelSection(checkpoint=str(random_nano), device="cpu"),
+        tracking=TrackingConfig(max_objects=1),
+        overload=OverloadConfig(policy="smaller_image", image_sizes=image_sizes),
+    )
+    assert configured_tracker(config).image_sizes == expected
+    config.overload.policy = "newest"
+    assert configured_tracker(config).image_sizes == (256,)
+
+
+def test_sizes_that_the_model_cannot_take_end_the_start(random_nano: Path) -> None:
+    config = MaskletConfig(
+        model=ModelSection(checkpoint=str(random_nano), device="cpu"),
+        overload=OverloadConfig(policy="smaller_image", image_sizes=[256]),
+    )
+    with pytest.raises(ConfigError, match="overload.image_sizes: smaller_image_sizes must be belo"):
+        configured_tracker(config)
+    config.model.engine = EngineSection(image_size=64)
+    config.overload.image_sizes = []
+    with pytest.raises(ConfigError, match="half of this model's 64 pixels is too small; choose an"):
+        configured_tracker(config)
 
 
 class ShrinkingTracker(SlowTracker):
