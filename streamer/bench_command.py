@@ -63,11 +63,13 @@ class BenchFiles:
             return {}
         try:
             kept = json.loads(self.json.read_text())
-            before = kept["settings"]
+            before = dict(kept["settings"])
             results = [
                 CellResult(**{name: each[name] for name in CellResult.__slots__})
                 for each in kept["cells"]
             ]
+        except OSError as error:
+            raise MaskletError(f"{self.json} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise MaskletError(
                 f"{self.json} is no result of masklet bench; move it away"

@@ -155,8 +155,13 @@ def test_results_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
     files.write(report())
     with pytest.raises(MaskletError, match=r"another model, rate_hz; give another --output-dir"):
         files.known({**SETTINGS, "model": "large", "rate_hz": 5.0})
-    files.json.write_text("[]")
-    with pytest.raises(MaskletError, match="no result of masklet bench"):
+    for text in ("[]", "no JSON", '{"settings": 5, "cells": []}', '{"settings": {}, "cells": [5]}'):
+        files.json.write_text(text)
+        with pytest.raises(MaskletError, match="no result of masklet bench"):
+            files.known(SETTINGS)
+    files.json.unlink()
+    files.json.mkdir()
+    with pytest.raises(MaskletError, match="bench.json cannot be read"):
         files.known(SETTINGS)
 
 

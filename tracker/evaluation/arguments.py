@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy", choices=("sam2", "robust"), help="memory policy, if not the default"
     )
     how.add_argument("--device", default="auto")
-    how.add_argument("--threads", type=int, default=0, metavar="N", help="default: torch's")
+    how.add_argument("--threads", type=_positive, metavar="N", help="default: torch's")
     live = parser.add_argument_group("as from a camera")
     live.add_argument(
         "--real-time",

@@ -108,6 +108,7 @@ def test_a_loop_is_followed_and_written(tmp_path: Path, monkeypatch: pytest.Monk
         (["--camera-fps", "20"], "--camera-fps goes with --real-time"),
         (["--real-time", "--real-time-fps-model", "9"], "exclude one another"),
         (["--limit", "0"], "must be at least 1, got 0"),
+        (["--threads", "-3"], "argument --threads: must be at least 1, got -3"),
         (["--suite", "stress,snow"], "no suite 'snow'; there are: synthetic, stress"),
         (["--suite", "mose,vot", "--data", "a"], "--data is of one dataset, not of 2"),
         (["--suite", "loop,stress"], "--suite loop is followed alone"),
