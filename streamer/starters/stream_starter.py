@@ -17,7 +17,7 @@ from random import Random
 
 from streamer.backoff import Backoff
 from streamer.config import ReconnectConfig
-from streamer.errors import StandsStillError, StarterError
+from streamer.errors import MaskletError, StandsStillError
 from streamer.logs import stream_logger
 from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome
@@ -209,8 +209,8 @@ class StreamStarter:
             return
         self._looks.failed()
         self._looked_with("failed")
-        # What is no StarterError is a mistake in somebody's starter, or in a library under it.
-        is_ours = isinstance(error, StarterError)
+        # What is no error of ours is a mistake in somebody's starter, or in a library under it.
+        is_ours = isinstance(error, MaskletError)
         reason = redact(str(error) if is_ours else f"{type(error).__name__}: {error}")
         if self._is(StarterStanding.FAILING, reason) and not is_ours:
             self._log.error("the starter raised", exc_info=error)

@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from streamer.errors import BusyError, StandsStillError, StarterError, UnknownStreamError
+from streamer.errors import BusyError, ConfigError, StandsStillError, StarterError, UnknownStreamError
 from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome
 from streamer.starters import stream_starter
@@ -334,15 +334,19 @@ async def test_starter_that_does_not_return_is_stuck_and_has_one_thread() -> Non
         await rig.until(lambda: rig.starter.state().standing is StarterStanding.LOOKING)
 
 
-async def test_model_that_does_not_load_is_tried_again_with_its_advice() -> None:
+@pytest.mark.parametrize("kind", [StarterError, ConfigError])
+async def test_model_that_does_not_load_is_tried_again_with_its_advice(
+    kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
     def make() -> Starter:
-        raise StarterError("run `masklet checkpoints pull x`")
+        raise kind("run `masklet checkpoints pull x`")
 
     rig = Rig(lambda _: [])
     rig.starter._looks = PictureLooks(make, 50.0)
     async with at_work(rig):
         await rig.until(lambda: rig.looks("failed") >= 2)
         assert rig.starter.state().reason == "run `masklet checkpoints pull x`"
+        assert all(each.exc_info is None for each in caplog.records)
 
 
 async def test_look_that_fails_after_the_end_is_nobodys_business(
