@@ -82,6 +82,9 @@ class StreamChange(Request):
 
     url: Url = ""
     transport: Literal["tcp", "udp"] = "tcp"
+    decoder: Literal["auto", "software", "cuda"] = Field(
+        default="auto", description="where video is decoded; cuda: NVDEC, or not at all"
+    )
     open_timeout_s: float = Field(default=10.0, ge=0.1, le=300, allow_inf_nan=False)
     read_timeout_s: float = Field(default=5.0, ge=0.1, le=300, allow_inf_nan=False)
     clock_tolerance_s: float = Field(default=10.0, ge=0, le=86_400, allow_inf_nan=False)
