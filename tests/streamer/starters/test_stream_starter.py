@@ -13,7 +13,13 @@ from random import Random
 import numpy as np
 import pytest
 
-from streamer.errors import BusyError, ConfigError, StandsStillError, StarterError, UnknownStreamError
+from streamer.errors import (
+    BusyError,
+    ConfigError,
+    StandsStillError,
+    StarterError,
+    UnknownStreamError,
+)
 from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome
 from streamer.starters import stream_starter
