@@ -89,14 +89,15 @@ def groups_of(
     frames_N: IntArray, pointers_N: IntArray, shapes: MemoryShapes | None
 ) -> list[tuple[MemoryShape, IntArray]]:
     """Rows by shape, in the order in which shapes come first; without ``shapes`` by exact count."""
+    rows_by_count: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, count in enumerate(zip(frames_N.tolist(), pointers_N.tolist(), strict=True)):
+        rows_by_count[count].append(row)
     groups: dict[MemoryShape, list[int]] = defaultdict(list)
-    for row, (frames, pointers) in enumerate(
-        zip(frames_N.tolist(), pointers_N.tolist(), strict=True)
-    ):
+    for (frames, pointers), rows in rows_by_count.items():  # few: most remember equally much
         shape = (
             MemoryShape(frames, pointers, masked=False)
             if shapes is None
             else shapes.shape_for(frames, pointers)
         )
-        groups[shape].append(row)
-    return [(shape, np.array(rows, np.int64)) for shape, rows in groups.items()]
+        groups[shape] += rows
+    return [(shape, np.sort(np.array(rows, np.int64))) for shape, rows in groups.items()]
