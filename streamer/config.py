@@ -189,7 +189,7 @@ class TrackingConfig:
     """
 
     max_objects: int = ranged(64, 1, 1024)
-    memory_policy: Literal["robust", "sam2"] = "sam2"
+    memory_policy: Literal["robust", "sam2"] = "robust"
     fill_hole_area: int = ranged(0, 0, 64)
     non_overlap: bool = False
     occluded_after_frames: int = ranged(2, 1, 1000)

@@ -13,7 +13,7 @@ ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True, slots=True)
 class TrackerOptions:
-    """Options of a tracker; the defaults follow Meta's released behaviour.
+    """Options of a tracker; with ``memory_policy="sam2"`` all others follow Meta's releases.
 
     ``max_objects``: slots over all sessions; fixes the bank's memory. ``memory_policy``: how
     memories are chosen; "sam2" is the paper's, "robust" ours, with its techniques in ``robust``.
@@ -25,7 +25,7 @@ class TrackerOptions:
     """
 
     max_objects: int = 64
-    memory_policy: Literal["robust", "sam2"] = "sam2"
+    memory_policy: Literal["robust", "sam2"] = "robust"
     fill_hole_area: int = 0
     non_overlap: bool = False
     corrections_condition: bool = False
