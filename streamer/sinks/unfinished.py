@@ -142,6 +142,14 @@ def _ends(connection: sockets.socket) -> tuple[tuple[object, ...], tuple[object,
 
 
 def _received(connection: sockets.socket) -> int:
-    info = connection.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _TCP_INFO_BYTES)
-    (received_bytes,) = _BYTES_RECEIVED.unpack(info)
+    return received_bytes_of(
+        connection.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _TCP_INFO_BYTES)
+    )
+
+
+def received_bytes_of(tcp_info: bytes) -> int:
+    """Bytes since the connection began; 0 for ever where a kernel does not count them."""
+    if len(tcp_info) < _TCP_INFO_BYTES:
+        return 0
+    (received_bytes,) = _BYTES_RECEIVED.unpack(tcp_info)
     return int(received_bytes)
