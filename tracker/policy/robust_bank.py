@@ -91,6 +91,7 @@ class RobustBank(MemoryBank):
         """Take a spare slot that holds what ``slot`` does; there has to be one."""
         new = self._free[-1]
         self.restore(new, self.copy(slot))
+        self._grids.repeat(slot, new)
         self._free.pop()
         self._branches += 1
         return new
