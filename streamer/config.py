@@ -180,6 +180,9 @@ class ModelSection:
 class TrackingConfig:
     """How objects are followed. ``max_objects`` is for the whole process: memory is fixed by it.
 
+    With the robust policy an object that may be one of two things is followed along up to
+    ``hypotheses`` paths until one proves the better; the memory of eight objects is kept for it.
+
     What is told of an object's life (``WIRE.md``, Events): ``occluded`` once it was unseen on
     ``occluded_after_frames`` frames in a row and for ``occluded_after_s``, ``reacquired``
     likewise; ``lost`` when unseen for ``occluded_to_lost_s``, ``removed`` when for
@@ -190,6 +193,7 @@ class TrackingConfig:
 
     max_objects: int = ranged(64, 1, 1024)
     memory_policy: Literal["robust", "sam2"] = "robust"
+    hypotheses: int = ranged(1, 1, 3)
     fill_hole_area: int = ranged(0, 0, 64)
     non_overlap: bool = False
     occluded_after_frames: int = ranged(2, 1, 1000)

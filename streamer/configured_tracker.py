@@ -11,6 +11,7 @@ from streamer.config import MaskletConfig
 from streamer.errors import ConfigError
 from tracker import Tracker, TrackerOptions
 from tracker.engine.options import EngineOptions
+from tracker.policy.options import RobustOptions
 
 
 def configured_tracker(config: MaskletConfig) -> Tracker:
@@ -27,6 +28,7 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
         options = TrackerOptions(
             max_objects=tracking.max_objects,
             memory_policy=tracking.memory_policy,
+            robust=RobustOptions(hypotheses=tracking.hypotheses),
             fill_hole_area=tracking.fill_hole_area,
             non_overlap=tracking.non_overlap,
             compute_dtype=model.compute_dtype,
