@@ -1,9 +1,9 @@
 """What it costs to go down to a smaller image size for a while, and what is left of it afterwards.
 
-``python -m tests.benchmarks.image_size_switch [every-nth-clip]``: nano, first-frame masks, the
-synthetic suite. In each variant the middle third of a clip is tracked at another size, in one for
-two frames out of every six; the last column is the mean over the last third, back at the size
-before. Variants take turns clip by clip; J and F are of the whole clip.
+``python -m tests.benchmarks.image_size_switch [every-nth-clip]``: nano, first-frame masks, policy
+``sam2``, the synthetic suite. In most variants the middle third of a clip is tracked at another
+size, in one of them for three frames out of six; J is told of each third, J and F of the whole
+clip. Variants take turns clip by clip.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Switching:
 def main(every: int) -> None:
     """Print one line a variant, after the last clip."""
     torch.set_num_threads(1)
-    options = TrackerOptions(engine=EngineOptions(smaller_image_sizes="auto"))
+    options = TrackerOptions(memory_policy="sam2", engine=EngineOptions(smaller_image_sizes="auto"))
     trackers = {
         name: Switching(Tracker.from_checkpoint("nano", device="cpu", options=options), sizes)
         for name, sizes in VARIANTS.items()

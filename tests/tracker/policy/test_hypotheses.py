@@ -338,7 +338,7 @@ def test_the_papers_policy_is_not_touched() -> None:
         Tracker(
             model_with(LITTLE, weights),
             torch.device("cpu"),
-            TrackerOptions(max_objects=4, robust=robust, return_logits=True),
+            TrackerOptions(max_objects=4, memory_policy="sam2", robust=robust, return_logits=True),
         )
         for robust in (RobustOptions(), RobustOptions(hypotheses=3))
     ]
