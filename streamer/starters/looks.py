@@ -15,9 +15,9 @@ from typing import Protocol
 
 from streamer.errors import ControlError
 from streamer.recent_frames import RecentFrame, RecentFrames
-from streamer.starters.detection import Detection, ImageArray, Starter
+from streamer.starters.detection import Detection, Starter
 from streamer.starters.policy import FrameFacts
-from streamer.types import ClockSource, Frame, FrameMoment, FrameResult
+from streamer.types import ClockSource, DecodedFrame, Frame, FrameMoment, FrameResult
 
 # Frames that boxes can be for, of one stream; without their pictures. Policy: the oldest go.
 FRAMES_KEPT = 256
@@ -29,10 +29,15 @@ EARLY_AT_MOST_NS = 5_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A frame to be looked at; ``find`` is called in a thread and may take its time."""
+    """A frame to be looked at, of which as much is known without its picture.
+
+    ``find`` is called in a thread and may take its time: what is found, and the frame with its
+    picture, where that is at hand. ``is_slow``: the frame is to be kept meanwhile.
+    """
 
     frame: FrameFacts
-    find: Callable[[], Sequence[Detection]]
+    find: Callable[[], tuple[FrameFacts, Sequence[Detection]]]
+    is_slow: bool
 
 
 class Looks(Protocol):
@@ -96,14 +101,16 @@ class PictureLooks:
             return None
         self._due_s = asyncio.get_running_loop().time() + self._period_s
         facts = facts_of(result)
-        image = result.frame.picture.image.view()
-        image.flags.writeable = False  # it is the tracker's as well
-        return Look(replace(facts, image=image), partial(self._find, image))
+        return Look(facts, partial(self._find, facts, result.frame.picture), is_slow=True)
 
-    def _find(self, image: ImageArray) -> Sequence[Detection]:
+    def _find(
+        self, facts: FrameFacts, picture: DecodedFrame
+    ) -> tuple[FrameFacts, Sequence[Detection]]:
+        image = picture.image.view()  # of a decoder's planes it is made here
+        image.flags.writeable = False  # it is the tracker's as well
         if self._starter is None:
             self._starter = self._make()
-        return self._starter(image)
+        return replace(facts, image=image), self._starter(image)
 
 
 class BoxLooks:
@@ -211,7 +218,8 @@ class BoxLooks:
         facts = None if waiting is None else self._frames.get(waiting[0].index)
         if waiting is None or facts is None or facts.frame_index <= self._after:
             return None
-        return Look(facts, partial(list, waiting[1]))
+        detections = waiting[1]
+        return Look(facts, lambda: (facts, detections), is_slow=False)
 
 
 def facts_of(result: FrameResult) -> FrameFacts:

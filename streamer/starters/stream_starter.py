@@ -153,12 +153,12 @@ class StreamStarter:
         ``turn`` is given back when the thread ends.
         """
         decisions: list[Decision] = []
-        frame = look.frame
-        if frame.image is not None:  # boxes from outside come when their look is over
-            self._prompting.hold(frame)
+        if look.is_slow:
+            self._prompting.hold(look.frame)
 
         def judge() -> None:
-            found = checked(look.find(), frame.height, frame.width)
+            frame, found = look.find()
+            found = checked(found, frame.height, frame.width)
             decisions.append(self._policy.decide(found, frame))
 
         began_ns = self._clock.monotonic_ns()

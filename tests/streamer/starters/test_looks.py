@@ -35,7 +35,9 @@ async def judged(looks: BoxLooks) -> tuple[int, int]:
             await looks.due()
         look = looks.take()
     assert look.frame.image is None
-    return look.frame.frame_index, len(look.find())
+    frame, found = look.find()
+    assert frame is look.frame
+    return frame.frame_index, len(found)
 
 
 async def test_boxes_are_judged_on_the_frame_they_are_for() -> None:

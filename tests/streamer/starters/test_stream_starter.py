@@ -186,6 +186,24 @@ async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> No
         assert rig.verdict("started") == 1
 
 
+async def test_picture_is_made_of_a_decoders_planes_in_the_thread_of_the_look() -> None:
+    class Planes:
+        width, height = 32, 24
+        made_in: tuple[str, ...] = ()
+
+        def rgb(self) -> Image:
+            self.made_in += (threading.current_thread().name,)
+            return np.zeros((24, 32, 3), np.uint8)
+
+    planes = Planes()
+    rig = Rig(lambda _: [THERE])
+    async with at_work(rig):
+        shown = replace(picture(0), pixels=planes)  # type: ignore[arg-type]
+        rig.starter.see(FrameResult(Frame("gate", "session", 0, shown), 0, 0, ()))
+        await eventually(lambda: rig.objects.prompts)
+    assert planes.made_in == ("starter-gate",)
+
+
 async def test_several_things_get_ids_of_their_own_and_masks_are_prompted_as_masks() -> None:
     crop = np.tri(16, 12, dtype=np.bool_)
     things = [Detection(BOX, crop=crop), Detection((20.0, 2.0, 30.0, 22.0))]
