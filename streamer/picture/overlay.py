@@ -30,8 +30,7 @@ _SHIFT = 4
 
 def draw_overlay(canvas: ImageArray, scene: Scene) -> None:
     """Draw all objects of ``scene`` into ``canvas``, the frame's picture at any size (RGB)."""
-    source = scene.result.frame.picture.image
-    pen = _Pen.for_canvas(canvas, canvas.shape[1] / source.shape[1])
+    pen = _Pen.for_canvas(canvas, canvas.shape[1] / scene.result.frame.picture.width)
     for entry in scene.result.objects:
         if (trail := scene.trails.get(entry.track.object_id)) is not None:
             pen.trail(trail.points, _colour(entry))

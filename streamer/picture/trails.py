@@ -38,7 +38,7 @@ class Trails:
     def observe(self, result: FrameResult) -> None:
         """Take in a frame; the ways of objects that are not followed any more are forgotten."""
         picture = result.frame.picture
-        size = (picture.image.shape[1], picture.image.shape[0])
+        size = (picture.width, picture.height)
         if size != self._size:  # another picture size: the old pixels mean nothing
             self._objects.clear()
             self._size = size

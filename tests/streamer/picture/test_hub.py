@@ -7,6 +7,7 @@ import contextlib
 import io
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -31,7 +32,7 @@ from streamer.picture.view import Scene, View
 from streamer.types import FrameResult, StreamState
 from tests.integration.browser.frame_counter import read
 from tests.streamer.fakes import FakeClock
-from tests.streamer.picture.scenes import frame_result
+from tests.streamer.picture.scenes import HEIGHT, WIDTH, frame_result
 from tests.streamer.wire_samples import event, status
 
 TIMEOUT_S = 20.0
@@ -117,6 +118,19 @@ async def test_nobody_watches_nothing_is_encoded(hub: PictureHub, encodes: Encod
     assert not hub.is_encoding("gate")
     assert threading.active_count() == before
     assert (encodes.video, encodes.jpeg) == ([], [])
+
+
+async def test_nobody_watches_a_decoders_planes_are_left_as_they_are(hub: PictureHub) -> None:
+    class Planes:
+        width, height = WIDTH, HEIGHT
+
+        def rgb(self) -> np.ndarray:
+            raise AssertionError("nobody wants to see it")
+
+    for index in range(3):
+        result = frame_result(index)
+        picture = replace(result.frame.picture, pixels=Planes())  # type: ignore[arg-type]
+        await hub.publish(replace(result, frame=replace(result.frame, picture=picture)))
 
 
 async def test_two_viewers_share_one_encoding_and_the_last_one_ends_it(
