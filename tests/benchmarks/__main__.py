@@ -127,10 +127,11 @@ def _engine(cells: Cells, options: argparse.Namespace, console: Console) -> list
             options.device,
             options.dtype,
             options.rounds,
+            60 * options.cell_minutes,
             status.update,
         )
         profiles = []
-        for cell in wanted:
+        for cell in wanted if options.profile else ():
             status.update(f"profile of {cell.name}")
             profiles.append(
                 cells.measure(
@@ -193,7 +194,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     parser.add_argument("--image-size", type=int, default=1024, help="step")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3], help="step")
-    parser.add_argument("--rounds", type=int, default=5, help="step")
+    parser.add_argument("--rounds", type=int, default=5, help="step, engine: at most")
     parser.add_argument("--frames", type=int, default=300, help="memory")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="latency")
     parser.add_argument("--duration-s", type=float, default=40.0, help="latency, webrtc")
@@ -206,6 +207,18 @@ def _parse() -> argparse.Namespace:
         help="engine: tiny-1024-4-1 is sam2.1 tiny at 1024², 4 objects in each of 1 stream",
     )
     parser.add_argument("--full", action="store_true", help="engine: every cell there is")
+    parser.add_argument(
+        "--cell-minutes",
+        type=float,
+        default=3.0,
+        help="engine: no further round of a cell begins that would be over after that",
+    )
+    parser.add_argument(
+        "--profile",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="engine: also take a step of every cell apart",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="engine")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="engine, nano"

@@ -66,11 +66,8 @@ def _tracker(checkpoint: str, dtype: str) -> Tracker:
 
 def _copy_memories(source: Tracker, target: Tracker) -> None:
     """Both serve one session with the same objects: their slots are the same."""
-    for name, value in vars(source._bank).items():
-        if isinstance(value, np.ndarray):
-            getattr(target._bank, name)[...] = value
-        elif hasattr(value, "copy_"):
-            getattr(target._bank, name).copy_(value)
+    for slot in range(source.options.max_objects):
+        target._bank.restore(slot, source._bank.copy(slot))
 
 
 def _note(

@@ -21,9 +21,13 @@ def measure_cells(
     device: str,
     dtype: str,
     rounds: int,
+    budget_s: float,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Cell]:
-    """Time, then peak memory, of every cell; whatever is on disk already is not taken again."""
+    """Time, then peak memory, of every cell; whatever is on disk already is not taken again.
+
+    ``budget_s`` bounds the rounds of one cell.
+    """
     options = ["--device", device, "--dtype", dtype]
     done = []
     for cell in wanted:
@@ -32,7 +36,10 @@ def measure_cells(
         timed = cells.measure(
             f"engine-{title}-{'+'.join(names)}",
             lambda cell=cell: in_own_process(  # type: ignore[misc]
-                "time", cell, list(names), [*options, "--rounds", str(rounds)]
+                "time",
+                cell,
+                list(names),
+                [*options, "--rounds", str(rounds), "--budget-s", str(budget_s)],
             ),
         )
         memory = {}
@@ -49,31 +56,34 @@ def measure_cells(
 def report(cells: Sequence[Cell]) -> str:
     """The table, as markdown."""
     lines = [
-        "| model | image | objects × streams | | host → host p50 / p99 | device → device p50 / p99 "
-        "| frames/s | against masklet | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | image | objects × streams | | rounds | host → host p50 / p99 "
+        "| device → device p50 / p99 | frames/s | against masklet | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in cells:
         for row in summary(cell):
             name = row["implementation"]
             memory = cell["memory"][name]
+            device = "–"
+            if row["device_ms"] is not None:
+                device = f"{row['device_ms']:.0f} / {row['device_p99_ms']:.0f} ms"
             lines.append(
                 f"| {cell['size']} | {cell['image_size']}² | {cell['objects']} × {cell['streams']} "
-                f"| {name} | {row['host_ms']:.0f} / {row['host_p99_ms']:.0f} ms "
-                f"| {row['device_ms']:.0f} / {row['device_p99_ms']:.0f} ms "
+                f"| {name} | {cell['rounds']} "
+                f"| {row['host_ms']:.0f} / {row['host_p99_ms']:.0f} ms | {device} "
                 f"| {1000 * cell['streams'] / row['host_ms']:.2f} | {row['ratio']:.2f} "
                 f"| {memory['peak_mib'] - memory['imports_mib']:.0f} MiB |"
             )
         lines += [
             f"| {cell['size']} | {cell['image_size']}² | {cell['objects']} × {cell['streams']} "
-            f"| {name} | not measured: {why} | | | | |"
+            f"| {name} | | not measured: {why} | | | | |"
             for name, why in cell["refused"].items()
         ]
     setting = cells[0]["setting"]
     return (
         "\n".join(lines)
-        + f"\n\n{setting['dtype']} on {setting['device']}, bank full, {cells[0]['rounds']} "
-        + "alternating rounds after one of warm-up; the ratio is the median of the rounds' own; "
+        + f"\n\n{setting['dtype']} on {setting['device']}, bank full, alternating rounds after "
+        + "one of warm-up; the ratio is the median of the rounds' own; "
         + "memory is the process's peak beyond its imports, weights included; "
         + str(cells[0]["machine"])
     )

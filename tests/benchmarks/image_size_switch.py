@@ -1,9 +1,9 @@
 """What it costs to go down to a smaller image size for a while, and what is left of it afterwards.
 
-``python -m tests.benchmarks.image_size_switch [every-nth-clip]``: nano, first-frame masks, policy
-``sam2``, the synthetic suite. In most variants the middle third of a clip is tracked at another
-size, in one of them for three frames out of six; J is told of each third, J and F of the whole
-clip. Variants take turns clip by clip.
+``python -m tests.benchmarks.image_size_switch [every-nth-clip [policy]]``: nano, first-frame masks,
+policy ``sam2`` or another, the synthetic suite. In most variants the middle third of a clip is
+tracked at another size, in one of them for three frames out of six; J is told of each third, J and
+F of the whole clip. Variants take turns clip by clip.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Switching:
         return tracks
 
 
-def main(every: int) -> None:
+def main(every: int, policy: Any) -> None:
     """Print one line a variant, after the last clip."""
     torch.set_num_threads(1)
-    options = TrackerOptions(memory_policy="sam2", engine=EngineOptions(smaller_image_sizes="auto"))
+    options = TrackerOptions(memory_policy=policy, engine=EngineOptions(smaller_image_sizes="auto"))
     trackers = {
         name: Switching(Tracker.from_checkpoint("nano", device="cpu", options=options), sizes)
         for name, sizes in VARIANTS.items()
@@ -110,4 +110,4 @@ def main(every: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    main(int((sys.argv[1:] or ["1"])[0]), (sys.argv[2:] or ["sam2"])[0])

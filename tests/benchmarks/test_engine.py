@@ -33,7 +33,8 @@ def test_streams_of_all_are_timed_in_turn_and_drawn(
     monkeypatch.setitem(implementations.RIVALS, "official", Missing)  # type: ignore[arg-type]
     names = ["masklet", "transformers", "official"]
     timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), rounds=1)
-    assert set(timed["seconds"]["device"]) == {"masklet", "transformers"}
+    assert set(timed["seconds"]["host"]) == {"masklet", "transformers"}
+    assert "device" not in timed["seconds"]
     assert "it is not there" in timed["refused"]["official"]
     memory = {"peak_mib": 300.0, "imports_mib": 200.0}
     cell = timed | {"memory": {"masklet": memory, "transformers": memory}}
@@ -42,6 +43,11 @@ def test_streams_of_all_are_timed_in_turn_and_drawn(
     assert "100 MiB" in text
     engine_report.plot([cell], tmp_path / "engine.png")
     assert (tmp_path / "engine.png").stat().st_size > 1000
+
+
+def test_no_round_begins_that_the_budget_does_not_hold() -> None:
+    timed = engine.measure_time(CELL, SMALL, ["masklet"], Setting(streams=2), 5, budget_s=0.0)
+    assert timed["rounds"] == len(timed["seconds"]["host"]["masklet"]) == 1
 
 
 def test_what_is_measured_is_not_measured_again(
@@ -55,7 +61,7 @@ def test_what_is_measured_is_not_measured_again(
 
     monkeypatch.setattr(engine_report, "in_own_process", in_own_process)
     for _ in range(2):
-        engine_report.measure_cells(Cells(tmp_path), [CELL], ["masklet"], "cpu", "float32", 1)
+        engine_report.measure_cells(Cells(tmp_path), [CELL], ["masklet"], "cpu", "float32", 1, 60)
     assert asked == ["time tiny-256-2-2 masklet", "memory tiny-256-2-2 masklet"]
 
 
