@@ -127,17 +127,19 @@ class PendingStep:
     def _keep(self) -> None:
         if self._settled:
             return
+        self._end_waiting()  # what is done with the sessions from here on is this step's own
         if self._decided is not None:
             self._frame_step.keep(self._decided)
-        self._end_waiting()
+        self._settled = True
+        self._decided = None
         for new in self._frames:
             new.session.remember(new.frame, new.left_out)
 
     def _come_to_nothing(self, error: BaseException) -> None:
-        was_settled = self._settled
         self._error = error
-        self._end_waiting()
-        if not was_settled:
+        if not self._settled:
+            self._settled = True
+            self._end_waiting()
             for new in self._frames:
                 for object_id in new.added:
                     new.session.remove(object_id)
@@ -146,8 +148,6 @@ class PendingStep:
             raise error
 
     def _end_waiting(self) -> None:
-        self._settled = True
-        self._decided = None
         for new in self._frames:
             new.session.begin(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,11 @@ from .agreement.weights import amplified_weights
 from .little import LITTLE
 from .policy.test_robust_tracker import PLAIN
 
-POLICIES = pytest.mark.parametrize("robust", [None, PLAIN], ids=["sam2", "robust"])
+POLICIES = pytest.mark.parametrize(
+    "robust",
+    [None, PLAIN, replace(PLAIN, hypotheses=2)],
+    ids=["sam2", "robust", "several paths"],
+)
 
 
 def tracker_of(

@@ -108,3 +108,26 @@ def test_withdrawn_step_is_as_if_it_had_not_been_submitted() -> None:
     with pytest.raises(SessionError, match="withdrawn"):
         pending.collect()
     assert len(tracker.step([(session, little_picture(1), [])])[0]) == 1
+
+
+def test_step_that_cannot_be_read_takes_nothing_from_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was kept when the next was submitted: only its tracks are missing."""
+    tracker, plain = tracker_of(None), tracker_of(None)
+    session, other = tracker.open_session(), plain.open_session()
+    expected = [
+        plain.step([(other, little_picture(index), [click(1)] if index == 0 else [])])
+        for index in range(3)
+    ]
+    tracker.step([(session, little_picture(0), [click(1)])])
+    first = tracker.submit([(session, little_picture(1), [])])
+    second = tracker.submit([(session, little_picture(2), [])])
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery, "tracks", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            first.collect()
+    other.remove(1)
+    session.remove(1)  # waits for the second step, which knows the object
+    assert session.frames_seen == other.frames_seen == 3
+    assert_identical(second.collect()[0], expected[2][0])
