@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Hashable
 from contextlib import ExitStack
 from weakref import WeakValueDictionary
@@ -12,11 +13,17 @@ from weakref import WeakValueDictionary
 LOOKS_AT_ONCE = 72
 
 
+class _Lock(asyncio.Lock):
+    """Knows since when there is a look; who holds it may be waiting for another one still."""
+
+    looking_since_s = math.inf
+
+
 class LookTurns:
     """Used on the event loop. Who has waited longest is next."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[Hashable, _Lock] = WeakValueDictionary()
         self._places = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def take(self, *whose: Hashable) -> ExitStack:
@@ -24,11 +31,22 @@ class LookTurns:
 
         It is to be closed when the look's thread has ended, also if nobody waits for that.
         """
-        wanted: list[asyncio.Lock | asyncio.Semaphore] = [
-            self._locks.setdefault(each, asyncio.Lock()) for each in whose
-        ]
+        locks = [self._locks.setdefault(each, _Lock()) for each in whose]
         with ExitStack() as turn:
-            for lock in (*wanted, self._places):
+            for lock in locks:
                 await lock.acquire()
                 turn.callback(lock.release)
+                lock.looking_since_s = math.inf
+            await self._places.acquire()
+            turn.callback(self._places.release)
+            for lock in locks:
+                lock.looking_since_s = asyncio.get_running_loop().time()
             return turn.pop_all()
+
+    def lasting_s(self, *whose: Hashable) -> float:
+        """For how long the look has lasted that these wait for."""
+        now_s = asyncio.get_running_loop().time()
+        waited_for = tuple(self._locks) if self._places.locked() else whose
+        locks = [self._locks.get(each) for each in waited_for]
+        since_s = [lock.looking_since_s for lock in locks if lock is not None and lock.locked()]
+        return max(0.0, now_s - min(since_s, default=now_s))

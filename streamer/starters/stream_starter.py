@@ -134,18 +134,25 @@ class StreamStarter:
         detector = shared_detector(self._config)
         if detector is not None:
             whose.append(detector)
+        taking = asyncio.create_task(self._turns.take(*whose))
+        timeout_s = self._config.timeout_s
         try:
-            async with asyncio.timeout(self._config.timeout_s):
-                return await self._turns.take(*whose)
-        except TimeoutError:
-            self._looked_with("busy")
-            reason = (
-                f"for {self._config.timeout_s:g} s (starter.timeout_s) a look has not ended that "
-                "this stream began with other settings, or others in the same detector; nothing "
-                "is started until it ends"
-            )
-            self._is(StarterStanding.STUCK, reason)
-        return await self._turns.take(*whose)
+            while not (await asyncio.wait({taking}, timeout=timeout_s))[0]:
+                if self._turns.lasting_s(*whose) < timeout_s:
+                    continue  # others have their turns
+                if self._standing is not StarterStanding.STUCK:
+                    self._looked_with("busy")
+                reason = (
+                    f"a look takes more than starter.timeout_s ({timeout_s:g} s) that this stream "
+                    "began with other settings, or others in the same detector; nothing is "
+                    "started until it ends"
+                )
+                self._is(StarterStanding.STUCK, reason)
+        except asyncio.CancelledError:
+            taking.cancel()
+            taking.add_done_callback(_give_back)
+            raise
+        return taking.result()
 
     async def _judged(self, look: Look, turn: ExitStack) -> Decision | None:
         """What a look comes to; None if it came to nothing, which is told and waited for.
@@ -296,3 +303,9 @@ class StreamStarter:
 
     def _looked_with(self, result: str) -> None:
         self._metrics.starter_looks.labels(self.stream_id, result).inc()
+
+
+def _give_back(taking: asyncio.Task[ExitStack]) -> None:
+    """Of a turn that came in the moment in which nobody wanted it any more."""
+    if not taking.cancelled():
+        taking.result().close()
