@@ -75,7 +75,8 @@ class Branching:
         try:
             if len(places):
                 other = self._along_rivals(seen, kept, places, encode)
-                slots += (self._bank.branch(int(slot)) for slot in kept.slot_N[places])
+                # One by one: what was taken before a failure goes back.
+                slots.extend(map(self._bank.branch, kept.slot_N[places].tolist()))
                 kept = _together(kept, other._replace(slot_N=np.array(slots)))
             self._bank.remember(*kept)
         except BaseException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,9 @@ from tests.tracker.little import LITTLE, click, little_picture, little_tracker, 
 from tests.tracker.test_correct_earlier_frames import assert_identical
 from tests.tracker.test_device_waits import Waits
 from tracker import Prompt, Session, Tracker, TrackerOptions
+from tracker.engine.options import EngineOptions
 from tracker.errors import CapacityError
+from tracker.memory_bank import SlotCopy
 from tracker.model import Sam2
 from tracker.policy import hypotheses
 from tracker.policy.options import RobustOptions
@@ -279,6 +283,28 @@ def test_step_that_fails_while_it_branches_can_be_given_again(
         assert_identical(ours, theirs)
 
 
+def test_slots_go_back_when_the_second_of_two_cannot_be_filled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.doubtful = {4}
+    tracker = two_places_tracker()
+    session = begun(world, tracker, "left", "left")
+    restore, calls = RobustBank.restore, itertools.count()
+
+    def fails_at_the_second(self: RobustBank, slot: int, copy: SlotCopy) -> None:
+        if next(calls) == 1:
+            raise RuntimeError("no memory left")
+        restore(self, slot, copy)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RobustBank, "restore", fails_at_the_second)
+        with pytest.raises(RuntimeError, match="no memory left"):
+            world.step(tracker, session)
+    assert all_slots_are_back(tracker, session.object_ids)
+    world.step(tracker, session)
+    assert session.branches == 2
+
+
 def test_object_that_is_left_out_keeps_its_paths(world: World) -> None:
     tracker = two_places_tracker()
     session = in_question(world, tracker, "left", "right")
@@ -360,6 +386,22 @@ def test_budget_is_reserved_when_the_tracker_is_made() -> None:
     without = two_places_tracker(1, max_objects=8).memory_bank_bytes
     assert one - without == without / 8
     assert eight == 2 * without
+
+
+def test_second_paths_are_warmed_up_for(world: World) -> None:
+    weights = little_tracker().model().state_dict()
+    options = TrackerOptions(
+        max_objects=1,
+        memory_policy="robust",
+        robust=RobustOptions(hypotheses=2, hypothesis_rows=1, scene_cuts=False),
+        engine=EngineOptions(fixed_shapes="on"),
+    )
+    tracker = Tracker(model_with(LITTLE, weights), torch.device("cpu"), options)
+    tracker.warm_up()
+    session = in_question(world, tracker)
+    world.go(tracker, session, 8)
+    assert session.branches == 1
+    assert tracker.engine_counts.in_service == 0
 
 
 def test_the_host_waits_for_nothing_but_the_result(world: World) -> None:

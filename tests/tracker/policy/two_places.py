@@ -54,7 +54,8 @@ class World:
 
     def decode(self, output: DecoderOutput) -> DecoderOutput:
         """What is seen in place of what the little network says."""
-        assert isinstance(self._bank, RobustBank)
+        if not isinstance(self._bank, RobustBank):
+            return output  # it is warming up
         centre_N = self._bank.motion_K45[torch.from_numpy(self._slot_N), 0, 0]
         self.rows.append(len(centre_N))
         masks, iou = torch.full((len(centre_N), 4, SIDE, SIDE), -6.0), torch.zeros(len(centre_N), 4)
