@@ -159,10 +159,10 @@ class ModelSection:
     """Which network runs, and where. ``checkpoint`` is a file; without it the name decides.
 
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
-    ``compute_dtype`` "auto" is bfloat16 on CUDA and float32 elsewhere; bfloat16 is faster on
-    processors that multiply it (AMX), and rounds. ``prepare_ahead`` brings a frame to the
-    network's size in its source's thread, while another is tracked: "auto" does where a step
-    leaves the processor free, on CUDA.
+    ``compute_dtype`` "auto" is bfloat16 on CUDA and float32 elsewhere. On processors that multiply
+    bfloat16 (avx512_bf16, AMX) it makes the image trunk faster, which alone computes in it there.
+    ``prepare_ahead`` brings a frame to the network's size in its source's thread, while another
+    is tracked: "auto" does where a step leaves the processor free, on CUDA.
     """
 
     name: str = "nano"

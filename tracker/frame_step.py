@@ -31,6 +31,7 @@ from tracker.model.layers import tokens_from_grid
 from tracker.options import TrackerOptions
 from tracker.policy.paths import Paths
 from tracker.policy.robust import RobustPolicy
+from tracker.precision import autocast
 from tracker.prompts import PreparedPrompt
 from tracker.results import FrameMasks, deliver
 from tracker.rows import Row, RowDecider, images_of, places_of
@@ -76,7 +77,7 @@ class FrameStep:
 
     def autocast(self) -> torch.autocast:
         """Where the network is called: in the dtype computed in."""
-        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+        return autocast(self._dtype, self._device)
 
     def row(
         self,

@@ -1,46 +1,41 @@
-"""The precision that masks are decoded in.
+"""The precision that the network computes in.
 
-On a processor it is float32 whatever the rest is computed in: bfloat16 makes the decoder's small
-products no faster there (15.9 ms for eight objects of nano, 13.9 in float32), and half of what
-its rounding does to a mask comes from there.
-
-Dimensions: N objects, C channels, H W token grid.
+On a CUDA device all products are in the dtype asked for. On a processor those of the trunk are,
+and everything else is float32: one module at a time in bfloat16 (``tests/benchmarks``), trunk and
+memory attention move the masks, and only the trunk gains time, since attention without AMX is
+faster in float32 and the products of neck, decoder and memory encoder are small.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tracker.model import DecoderOutput, ImageFeatures, Sam2
-from tracker.model.prompt_encoder import PromptEmbedding
-
-Tensors = TypeVar("Tensors", ImageFeatures, PromptEmbedding)
+from tracker.model import Sam2
 
 
-def decode(
-    model: Sam2, conditioned_NCHW: Tensor, features: ImageFeatures, prompt: PromptEmbedding
-) -> DecoderOutput:
-    """Masks of N objects; ``features`` holds the N objects' own images."""
-    if conditioned_NCHW.device.type != "cpu":
-        return model.decode(conditioned_NCHW, features, prompt)
-    with torch.autocast("cpu", enabled=False):
-        return model.decode(conditioned_NCHW.float(), _float(features), _float(prompt))
+def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """What the network is called in; within it, on a processor, the trunk has its own."""
+    return torch.autocast(
+        device.type, dtype, enabled=dtype != torch.float32 and device.type != "cpu"
+    )
 
 
-def store_as_computed(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
+def compute_in(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
+    """Let a frozen network compute in this dtype, called in ``autocast``."""
+    if device.type == "cpu":
+        model.image_encoder.trunk_dtype = dtype
+        store_as_computed(model.image_encoder.trunk, dtype)
+    else:
+        store_as_computed(model, dtype)
+
+
+def store_as_computed(network: nn.Module, dtype: torch.dtype) -> None:
     """Weights of products in the dtype of the products; results are the same bit for bit.
 
     Autocast rounds frozen weights anew in every call: it keeps rounded copies only of those that
     are trained.
     """
-    exact = set(model.sam_mask_decoder.modules()) if device.type == "cpu" else set()
-    for module in model.modules():
-        if module not in exact and isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             module.to(dtype)
-
-
-def _float(tensors: Tensors) -> Tensors:
-    return type(tensors)(*(tensor.float() for tensor in tensors))

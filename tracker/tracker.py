@@ -20,7 +20,6 @@ from tracker.calibration import ScoreCalibration, calibration_path, load_calibra
 from tracker.checkpoint import find_checkpoint, fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.correction import Correction, Corrector
-from tracker.decoding import store_as_computed
 from tracker.engine.calls import CallCounts
 from tracker.engine.engine import Engine
 from tracker.engine.prepared_image import PreparedImage
@@ -35,6 +34,7 @@ from tracker.options import TrackerOptions
 from tracker.pending_step import PendingStep
 from tracker.policy.robust import RobustPolicy
 from tracker.policy.robust_bank import RobustBank
+from tracker.precision import compute_in
 from tracker.resizing import Resizer
 from tracker.session import Session
 from tracker.steps import Steps
@@ -60,7 +60,7 @@ class Tracker:
             model.resize(image_size, self.options.engine.positions == "stretched")
         self._identity = ModelIdentity(model.config.name, fingerprint(model))
         model = model.to(device).eval().requires_grad_(requires_grad=False)
-        store_as_computed(model, dtype, device)
+        compute_in(model, dtype, device)
         model.fix_constants()
         self._policy: RobustPolicy | None = None
         if self.options.memory_policy == "robust":

@@ -25,12 +25,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="nano")
     parser.add_argument("--clips", type=int, default=None, help="only the first so many")
+    parser.add_argument("--every", type=int, default=1, help="of these, one in so many")
     options = parser.parse_args()
     exact = _tracker(options.checkpoint, "float32")
     rounded = {kind: _tracker(options.checkpoint, "bfloat16") for kind in KINDS}
     agreement: dict[tuple[str, str], list[float]] = {}
     quality: dict[str, list[float]] = {}
-    for clip in synthetic_clips()[: options.clips]:
+    for clip in synthetic_clips()[: options.clips : options.every]:
         own = exact.open_session()
         sessions = {kind: tracker.open_session() for kind, tracker in rounded.items()}
         for index, frame in enumerate(clip.open()):

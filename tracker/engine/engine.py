@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tracker.decoding import decode
 from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
 from tracker.engine.image_sizes import at_size, sizes_of
@@ -124,7 +123,7 @@ class Engine:
         self, conditioned_NCHW: Tensor, features: ImageFeatures, prompt: PromptEmbedding
     ) -> DecoderOutput:
         """Masks of N objects with their prompts; ``features`` holds the objects' own images."""
-        return decode(self.model, conditioned_NCHW, features, prompt)
+        return self.model.decode(conditioned_NCHW, features, prompt)
 
     def encode_memory(
         self, stride16_BCHW: Tensor, mask_N1SS: Tensor, visible_N: Tensor, image_N: IntArray

@@ -107,7 +107,8 @@ class HieraBlock(nn.Module):
         shortcut = x_BHWC
         x = self.norm1(x_BHWC)
         if self.proj is not None:
-            shortcut = self.proj(x)
+            # The sum over the blocks keeps its digits, whatever products are computed in.
+            shortcut = self.proj(x).to(x_BHWC.dtype)
         if self.pooled:
             shortcut = halve(shortcut)
         height, width = shortcut.shape[1:3]

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from tracker import Prompt, Track, Tracker, TrackerOptions
+from tracker.model.products import Linear
+from tracker.precision import autocast, compute_in
 
 from .scripts import SMALL, disc, model_with, picture, small_weights
 
@@ -53,9 +55,25 @@ def test_places_of_clicks_are_not_rounded() -> None:
         torch.testing.assert_close(grid, model.sam_prompt_encoder.dense_position())
 
 
+def test_only_products_of_the_trunk_are_rounded_on_a_processor() -> None:
+    exact, rounded = (model_with(SMALL, small_weights()) for _ in range(2))
+    compute_in(rounded, torch.bfloat16, torch.device("cpu"))
+    assert {module.weight.dtype for module in rounded.modules() if type(module) is Linear} == {
+        torch.bfloat16,
+        torch.float32,
+    }
+    assert rounded.memory_attention.layers[0].linear1.weight.dtype == torch.float32
+    image = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode(), autocast(torch.bfloat16, torch.device("cpu")):
+        for own, other in zip(rounded.encode_image(image), exact.encode_image(image), strict=True):
+            assert own.dtype == torch.float32
+            error = (own - other).norm() / other.norm()
+            assert 0 < error < 1e-2
+
+
 def test_weights_stored_as_computed_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = run("bfloat16", "bfloat16")
-    monkeypatch.setattr("tracker.tracker.store_as_computed", lambda *_: None)
+    monkeypatch.setattr("tracker.precision.store_as_computed", lambda *_: None)
     for own, other in zip(stored, run("bfloat16", "bfloat16"), strict=True):
         np.testing.assert_array_equal(own.logits, other.logits)
         assert own.predicted_iou == other.predicted_iou
