@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from tracker.evaluation import ClipFrame, EvaluationClip
@@ -17,6 +18,7 @@ from tracker.evaluation.readers.box_lines import box_of
 from tracker.evaluation.readers.listing import Listed
 from tracker.evaluation.readers.mask_folders import mask_folder_sequences
 from tracker.evaluation.readers.mot import mot_sequences
+from tracker.evaluation.readers.pictures import load_picture
 from tracker.evaluation.readers.sa_v import sa_v_sequences
 
 from . import layouts
@@ -257,3 +259,13 @@ class TestMot:
         (root / "gt/gt.txt").write_text("1,1\n")
         with pytest.raises(ValueError, match=r"gt.txt, line 1: expected frame,id"):
             sequence.read()
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 20, 400])
+def test_picture_that_was_cut_off_is_named(tmp_path: Path, kept_bytes: int) -> None:
+    path = tmp_path / "00000.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    with pytest.raises(ValueError, match="00000.jpg: not a picture that can be read"):
+        load_picture(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
 
@@ -42,6 +42,8 @@ def _opened(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
         image.load()
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a picture that can be read") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # no picture, or one that was cut off: PIL does not say which file
+        raise ValueError(f"{path}: not a picture that can be read: {error}") from error
     return image
