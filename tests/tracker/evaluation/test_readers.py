@@ -102,7 +102,6 @@ class TestMaskFolders:
 
     def test_sizes_that_differ_are_refused(self, tmp_path: Path) -> None:
         root = layouts.mask_folders(tmp_path)
-        from PIL import Image
 
         Image.new("RGB", (9, 9)).save(root / "JPEGImages/walk/00000.jpg")
         (sequence,) = mask_folder_sequences(root, "mose", 16)
@@ -269,3 +268,21 @@ def test_picture_that_was_cut_off_is_named(tmp_path: Path, kept_bytes: int) -> N
     path.write_bytes(path.read_bytes()[:kept_bytes])
     with pytest.raises(ValueError, match="00000.jpg: not a picture that can be read"):
         load_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("frameRate=14", "cannot be read: File contains no section headers"),
+        ("[Sequence]\nframeRate=quick", "cannot be read: could not convert"),
+        ("[Sequence]\nframeRate=0", "frameRate must be above 0, got 0"),
+    ],
+)
+def test_information_on_a_mot_sequence_that_cannot_be_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    layouts.mot(tmp_path / "walk")
+    (tmp_path / "walk" / "seqinfo.ini").write_text(text)
+    (sequence,) = mot_sequences(tmp_path, 16)
+    with pytest.raises(ValueError, match=f"seqinfo.ini: {message}"):
+        sequence.read()

@@ -113,10 +113,17 @@ def _fitting(path: Path, truth: Boxes, object_ids: tuple[int, ...]) -> Boxes:
 
 def _information(sequence: Path) -> tuple[Path, float]:
     """The folder of pictures and the frame rate, from seqinfo.ini if it is there."""
-    parser = configparser.ConfigParser()
-    parser.read(sequence / "seqinfo.ini")
-    directory = parser.get("Sequence", "imDir", fallback="img1")
-    return sequence / directory, parser.getfloat("Sequence", "frameRate", fallback=25.0)
+    path = sequence / "seqinfo.ini"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(path)
+        directory = parser.get("Sequence", "imDir", fallback="img1")
+        rate_hz = parser.getfloat("Sequence", "frameRate", fallback=25.0)
+    except (configparser.Error, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    if not 0 < rate_hz < 10_000:
+        raise ValueError(f"{path}: frameRate must be above 0, got {rate_hz:g}")
+    return sequence / directory, rate_hz
 
 
 def _lines(path: Path, fewest: int) -> Iterator[list[float]]:
