@@ -56,6 +56,8 @@ class MotionStarter:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        if self._before is not None and self._before.shape != grey.shape:
+            self._begin_anew()  # the background is of another size
         if self._camera.moved(grey):
             self._moved_looks += 1
             if self._moved_looks >= MOVED_LOOKS:

@@ -95,6 +95,19 @@ def test_slow_pan_adds_up(street: np.ndarray) -> None:
     assert any("the camera moves" in each for each in reasons)
 
 
+def test_picture_of_another_size_is_learned_anew(street: np.ndarray) -> None:
+    """Cameras and browsers change it while they are connected."""
+    starter = learned(street)
+    narrow = np.ascontiguousarray(view(street)[:, : WIDTH // 2])
+    for _ in range(1 + LEARNING_LOOKS):
+        with pytest.raises(StandsStillError):
+            starter(narrow)
+    moving = narrow.copy()
+    moving[60:100, 40:80] = (250, 240, 30)
+    (found,) = starter(moving)
+    assert iou(found.box_xyxy, (40, 60, 80, 100)) > 0.7
+
+
 def test_other_exposure_is_no_motion(street: np.ndarray) -> None:
     starter = learned(street)
     darker = (view(street) * 0.7).astype(np.uint8)
