@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 RIVAL_IOU, RIVAL_MARGIN = 0.4, 0.15
 # Of a path's score so much is left after a frame.
 SCORE_FADES = 0.95
-# A mask that should not be there is as likely as one of this predicted IoU that should.
+# Not to see an object that the network calls gone counts as much as a mask of this predicted IoU.
 UNSEEN_IOU = 0.5
 LEAST_CHANCE = 0.02
 # What another path must be ahead by to be shown instead.
