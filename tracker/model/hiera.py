@@ -23,7 +23,8 @@ def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
     batch, height, width, channels = x_BHWC.shape
     x = F.pad(x_BHWC, (0, 0, 0, -width % size, 0, -height % size))
     x = x.view(batch, x.shape[1] // size, size, x.shape[2] // size, size, channels)
-    return x.transpose(2, 3).reshape(-1, size, size, channels)
+    # One row of windows would stay a view, which PyTorch's products of bfloat16 take row by row.
+    return x.transpose(2, 3).reshape(-1, size, size, channels).contiguous()
 
 
 def from_windows(x_VSSC: Tensor, height: int, width: int) -> Tensor:
