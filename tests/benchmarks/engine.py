@@ -12,10 +12,12 @@ import argparse
 import json
 import math
 import resource
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -106,14 +108,16 @@ def measure_time(
     """Seconds of every round, by implementation and way: host to host and device to device.
 
     On a processor the two ways are one but for the resizing of a picture: only the first is taken.
-    No round begins that would be over after ``budget_s``; one counts whatever it takes.
+    No round begins that would be over after ``budget_s``; one counts whatever it takes. A rival
+    that takes longer than that to be built, compiled and filled is left out.
     """
     image = picture(1, HEIGHT, WIDTH)
     entries: dict[str, Implementation] = {}
     refused: dict[str, str] = {}
     for name in names:
         try:
-            entries[name] = ready(name, cell, config, setting, image)
+            with _at_most(math.inf if name == "masklet" else budget_s):
+                entries[name] = ready(name, cell, config, setting, image)
         except Exception as error:  # a rival that cannot be built here is left out, and why
             if name == "masklet":
                 raise
@@ -178,6 +182,25 @@ def ready(
     entry: Implementation = RIVALS[name](config, weights, cell.objects, setting)
     fill(entry, config, image, cell.objects)
     return entry
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in the main thread when the time is over."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not ready (built, compiled, bank filled) after {seconds:g} s")
+
+    if math.isinf(seconds):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _wait(setting: Setting) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,15 @@ def test_streams_of_all_are_timed_in_turn_and_drawn(
     assert (tmp_path / "engine.png").stat().st_size > 1000
 
 
-def test_no_round_begins_that_the_budget_does_not_hold() -> None:
-    timed = engine.measure_time(CELL, SMALL, ["masklet"], Setting(streams=2), 5, budget_s=0.0)
+def test_no_round_begins_that_the_budget_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def __init__(self, *_: object) -> None:
+            threading.Event().wait(60)
+
+    monkeypatch.setitem(implementations.RIVALS, "official", Slow)  # type: ignore[arg-type]
+    names = ["masklet", "official"]
+    timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), 5, budget_s=0.01)
+    assert "not ready" in timed["refused"]["official"]
     assert timed["rounds"] == len(timed["seconds"]["host"]["masklet"]) == 1
 
 
