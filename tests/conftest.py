@@ -18,6 +18,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 T = TypeVar("T")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that are marked ``gpu`` are skipped where there is no CUDA device."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch  # here: not every test needs it, and it takes seconds
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 def eventually(condition: Callable[[], T], timeout_s: float = 60.0, what: str = "") -> T:
     """The first true value of ``condition``; fails the test when ``timeout_s`` has passed.
 

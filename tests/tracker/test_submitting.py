@@ -17,7 +17,6 @@ from .ahead import POLICIES, Ahead, assert_identical, tracker_of
 from .little import click, little_picture
 from .test_device_waits import Counting, Reads, Waits
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 SQUARE = np.zeros((64, 64), np.bool_)
 SQUARE[20:40, 10:30] = True
 PROMPTS = {
@@ -89,7 +88,6 @@ def test_results_that_nobody_read_are_moved_before_others_land_in_their_place() 
 
 
 @pytest.mark.gpu
-@needs_cuda
 @POLICIES
 def test_on_a_device_submitting_synchronises_nothing(robust: RobustOptions | None) -> None:
     """Not run by us. Events are waited for by ``collect``, and by the robust policy's ``submit``
@@ -115,7 +113,6 @@ def test_on_a_device_submitting_synchronises_nothing(robust: RobustOptions | Non
 
 
 @pytest.mark.gpu
-@needs_cuda
 @POLICIES
 def test_on_a_device_steps_submitted_ahead_find_the_same(robust: RobustOptions | None) -> None:
     """Not run by us."""

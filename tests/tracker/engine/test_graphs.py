@@ -13,8 +13,6 @@ from tracker.tracker import Tracker
 
 from ..little import LITTLE, assert_all_same, click, little_picture, little_tracker, model_with
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
 
 def test_a_shape_is_what_shapes_and_types_say() -> None:
     rows = torch.zeros(2, 3)
@@ -37,7 +35,6 @@ def test_shapes_are_counted_once_and_those_in_service_apart() -> None:
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_replayed_calls_give_results_of_their_own_and_the_oldest_graph_goes() -> None:
     device = torch.device("cuda")
     calls = GraphCalls(device, most_graphs=2)
@@ -58,7 +55,6 @@ def test_replayed_calls_give_results_of_their_own_and_the_oldest_graph_goes() ->
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_on_a_device_graphs_track_what_plain_calls_track() -> None:
     weights = little_tracker().model().state_dict()
     trackers = [

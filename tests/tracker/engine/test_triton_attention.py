@@ -33,7 +33,6 @@ def test_it_compiles_for_a_device_that_is_not_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_on_a_device_it_is_softmax_attention(place: int) -> None:
     from tracker.engine.triton_attention import BLOCKS, attend_narrow
