@@ -260,7 +260,7 @@ def test_a_bad_recipe_is_refused_with_the_reason(
         load_recipe(path, tiny_recipe)
 
 
-@pytest.mark.parametrize(("name", "phase"), [("second", "again"), ("third", "low")])
+@pytest.mark.parametrize(("name", "phase"), [("second", "again"), ("third", "high")])
 def test_the_files_of_nano_s_runs_are_recipes(name: str, phase: str) -> None:
     path = Path(__file__).parents[3] / "checkpoints" / f"nano-{name}-run.toml"
     recipe = load_recipe(path, FINE_TUNE)
