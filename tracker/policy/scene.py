@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,11 +55,11 @@ def compare(before_B3TT: Tensor, now_B3TT: Tensor) -> Scene:
 def _shift(before_BTT: Tensor, now_BTT: Tensor) -> tuple[Tensor, Tensor]:
     """Phase correlation: shift in pixels x, y (B, 2), to a part of one, and the peak's height."""
     window = _window(before_BTT.device)
-    spectrum_before = _spectrum(_centred(before_BTT) * window)
-    cross = _spectrum(_centred(now_BTT) * window) * spectrum_before.conj()
+    spectrum_before = torch.fft.rfft2(_centred(before_BTT) * window)
+    cross = torch.fft.rfft2(_centred(now_BTT) * window) * spectrum_before.conj()
     size = cross.abs()
     cross = cross / (size + 1e-3 * size.amax(dim=(1, 2), keepdim=True) + 1e-12)
-    surface_BTT = _picture(cross)
+    surface_BTT = torch.fft.irfft2(cross, s=(SIDE, SIDE))
     peak_B, place_B = surface_BTT.flatten(1).max(dim=1)
     y_B, x_B = place_B // SIDE, place_B % SIDE
     rows_B = torch.arange(len(peak_B), device=peak_B.device)
@@ -75,28 +74,6 @@ def _shift(before_BTT: Tensor, now_BTT: Tensor) -> tuple[Tensor, Tensor]:
     whole = torch.stack((x_B, y_B), dim=1)
     whole = torch.where(whole > SIDE // 2, whole - SIDE, whole)
     return whole + torch.stack(finer, dim=1), peak_B
-
-
-def _spectrum(picture_BTT: Tensor) -> Tensor:
-    """The real transform, complex (B, T, T // 2 + 1).
-
-    On a processor NumPy's: PyTorch's brings a pool of OpenMP threads of its own, and beside a second
-    pool those of the network sleep between operations (13 ms of a step of nano with two threads).
-    """
-    if picture_BTT.device.type == "cpu":
-        return torch.from_numpy(np.fft.rfft2(picture_BTT.numpy()).astype(np.complex64, copy=False))
-    spectrum: Tensor = torch.fft.rfft2(picture_BTT)
-    return spectrum
-
-
-def _picture(spectrum_BTF: Tensor) -> Tensor:
-    """Back from ``_spectrum``, float32 (B, T, T)."""
-    size = (SIDE, SIDE)
-    if spectrum_BTF.device.type == "cpu":
-        picture = np.fft.irfft2(spectrum_BTF.resolve_conj().numpy(), s=size, axes=(1, 2))
-        return torch.from_numpy(picture.astype(np.float32, copy=False))
-    picture_BTT: Tensor = torch.fft.irfft2(spectrum_BTF, s=size)
-    return picture_BTT
 
 
 def _moved(picture_BTT: Tensor, shift_B2: Tensor) -> Tensor:
