@@ -228,7 +228,8 @@ def _parse() -> argparse.Namespace:
         nargs="+",
         choices=list(RIVALS),
         default=["masklet", "transformers", "official"],
-        help="engine; official-compiled takes minutes to compile on a GPU, on a processor longer",
+        help="engine; masklet-bfloat16 stands beside the others whatever --dtype says; "
+        "official-compiled takes minutes to compile on a GPU, on a processor longer",
     )
     parser.add_argument("--steady-frames", type=int, default=2000, help="steady")
     parser.add_argument(

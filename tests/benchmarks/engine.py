@@ -25,7 +25,7 @@ import psutil
 import torch
 
 from tests.benchmarks.cells import Cell
-from tests.benchmarks.implementations import RIVALS, ImageArray, Implementation, Setting
+from tests.benchmarks.implementations import OURS, RIVALS, ImageArray, Implementation, Setting
 from tests.benchmarks.machine import describe_machine
 from tests.benchmarks.step_against_transformers import fill
 from tests.tracker.agreement.scripts import picture, shapes_of
@@ -116,10 +116,10 @@ def measure_time(
     refused: dict[str, str] = {}
     for name in names:
         try:
-            with _at_most(math.inf if name == "masklet" else budget_s):
+            with _at_most(math.inf if name in OURS else budget_s):
                 entries[name] = ready(name, cell, config, setting, image)
         except Exception as error:  # a rival that cannot be built here is left out, and why
-            if name == "masklet":
+            if name in OURS:
                 raise
             refused[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
     ways: dict[str, Callable[[str], None]] = {"host": lambda name: entries[name].step(image)}
@@ -209,13 +209,16 @@ def _wait(setting: Setting) -> None:
 
 
 def summary(cell: Cell) -> list[Cell]:
-    """A row for each implementation: median and p99 in ms, both ways, and ours' advantage."""
+    """A row for each implementation: median and p99 in ms, both ways, and ours' advantage.
+
+    ``ratios`` by which of ours: how often it is done while the implementation is once, the median
+    of the rounds' own.
+    """
     rows = []
     host = cell["seconds"]["host"]
     device = cell["seconds"].get("device", {})
     for name in host:
         own = device.get(name)
-        ratios = np.divide(host[name], host["masklet"])
         rows.append(
             {
                 "implementation": name,
@@ -224,8 +227,11 @@ def summary(cell: Cell) -> list[Cell]:
                 "device_ms": None if own is None else 1000 * float(np.median(own)),
                 "device_p99_ms": None if own is None else 1000 * float(np.percentile(own, 99)),
                 "least_ms": 1000 * min(host[name]),
-                "ratio": float(np.median(ratios)),
-                "least_ratio": min(host[name]) / min(host["masklet"]),
+                "ratios": {
+                    ours: float(np.median(np.divide(host[name], host[ours])))
+                    for ours in OURS
+                    if ours in host
+                },
             }
         )
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import matplotlib as mpl
 
 from tests.benchmarks.cells import Cell, Cells
 from tests.benchmarks.engine import EngineCell, in_own_process, summary
+from tests.benchmarks.implementations import OURS
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -55,10 +57,13 @@ def measure_cells(
 
 def report(cells: Sequence[Cell]) -> str:
     """The table, as markdown."""
+    ours = [name for name in OURS if any(name in cell["seconds"]["host"] for cell in cells)]
     lines = [
         "| model | image | objects × streams | | rounds | host → host p50 / p99 "
-        "| device → device p50 / p99 | frames/s | against masklet | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| device → device p50 / p99 | frames/s | peak memory "
+        + "".join(f"| against {name} " for name in ours)
+        + "|",
+        "|---" * (9 + len(ours)) + "|",
     ]
     for cell in cells:
         for row in summary(cell):
@@ -71,19 +76,21 @@ def report(cells: Sequence[Cell]) -> str:
                 f"| {cell['size']} | {cell['image_size']}² | {cell['objects']} × {cell['streams']} "
                 f"| {name} | {cell['rounds']} "
                 f"| {row['host_ms']:.0f} / {row['host_p99_ms']:.0f} ms | {device} "
-                f"| {1000 * cell['streams'] / row['host_ms']:.2f} | {row['ratio']:.2f} "
-                f"| {memory['peak_mib'] - memory['imports_mib']:.0f} MiB |"
+                f"| {1000 * cell['streams'] / row['host_ms']:.2f} "
+                f"| {memory['peak_mib'] - memory['imports_mib']:.0f} MiB "
+                + "".join(f"| {row['ratios'].get(name, math.nan):.2f} " for name in ours)
+                + "|"
             )
         lines += [
             f"| {cell['size']} | {cell['image_size']}² | {cell['objects']} × {cell['streams']} "
-            f"| {name} | | not measured: {why} | | | | |"
+            f"| {name} | | not measured: {why} | | | {'| ' * len(ours)}|"
             for name, why in cell["refused"].items()
         ]
     setting = cells[0]["setting"]
     return (
         "\n".join(lines)
         + f"\n\n{setting['dtype']} on {setting['device']}, bank full, alternating rounds after "
-        + "one of warm-up; the ratio is the median of the rounds' own; "
+        + "one of warm-up; how many times as long as ours is the median of the rounds' own; "
         + "memory is the process's peak beyond its imports, weights included; "
         + str(cells[0]["machine"])
     )

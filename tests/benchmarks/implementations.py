@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from unittest import mock
 
@@ -133,6 +133,22 @@ class Masklet:
             mock.patch.object(self.model, "attend_memory", attend),
         ):
             yield
+
+
+class MaskletBfloat16(Masklet):
+    """Our tracker in bfloat16, whatever the others compute in."""
+
+    name = "masklet-bfloat16"
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        max_objects: int,
+        setting: Setting | None = None,
+    ) -> None:
+        rounded = replace(setting or Setting(), dtype="bfloat16")
+        super().__init__(config, weights, max_objects, rounded)
 
 
 class Transformers:
@@ -286,6 +302,9 @@ IMPLEMENTATIONS: dict[str, type[Masklet | Transformers]] = {
 }
 RIVALS: dict[str, type[Masklet | Transformers | Official]] = {
     **IMPLEMENTATIONS,
+    "masklet-bfloat16": MaskletBfloat16,
     "official": Official,
     "official-compiled": OfficialCompiled,
 }
+# Ours: these must work, and the others are compared with each of them.
+OURS = ("masklet", "masklet-bfloat16")

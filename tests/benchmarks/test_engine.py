@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.benchmarks import engine, engine_profile, engine_report, implementations
 from tests.benchmarks.cells import Cells
@@ -32,18 +33,36 @@ def test_streams_of_all_are_timed_in_turn_and_drawn(
             raise RuntimeError("it is not there")
 
     monkeypatch.setitem(implementations.RIVALS, "official", Missing)  # type: ignore[arg-type]
-    names = ["masklet", "transformers", "official"]
+    names = ["masklet", "masklet-bfloat16", "transformers", "official"]
     timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), rounds=1)
-    assert set(timed["seconds"]["host"]) == {"masklet", "transformers"}
+    assert list(timed["seconds"]["host"]) == names[:3]
     assert "device" not in timed["seconds"]
     assert "it is not there" in timed["refused"]["official"]
     memory = {"peak_mib": 300.0, "imports_mib": 200.0}
-    cell = timed | {"memory": {"masklet": memory, "transformers": memory}}
-    text = engine_report.report([cell])
-    assert "| tiny | 256² | 2 × 2 | masklet |" in text
-    assert "100 MiB" in text
+    cell = timed | {"memory": dict.fromkeys(names, memory)}
+    header, rule, *rows = engine_report.report([cell]).splitlines()
+    assert header.endswith("| peak memory | against masklet | against masklet-bfloat16 |")
+    assert [row.split(" | ")[3] for row in rows[:4]] == names
+    assert {row.count("|") for row in (header, rule, *rows[:4])} == {12}
+    seconds = {name: own[0] for name, own in timed["seconds"]["host"].items()}
+    against = seconds["transformers"] / seconds["masklet-bfloat16"]
+    assert rows[2].endswith(
+        f"| 100 MiB | {seconds['transformers'] / seconds['masklet']:.2f} | {against:.2f} |"
+    )
     engine_report.plot([cell], tmp_path / "engine.png")
     assert (tmp_path / "engine.png").stat().st_size > 1000
+
+
+def test_one_of_ours_is_in_bfloat16_whatever_the_others_compute_in() -> None:
+    image = engine.picture(1, 360, 640)
+    stored = [
+        {
+            weight.dtype
+            for weight in engine.ready(name, CELL, SMALL, Setting(), image).model.parameters()
+        }
+        for name in implementations.OURS
+    ]
+    assert stored == [{torch.float32}, {torch.float32, torch.bfloat16}]
 
 
 def test_no_round_begins_that_the_budget_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
