@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker.evaluation import report
 from tracker.evaluation.clips import EvaluationClip
+from tracker.evaluation.file_names import file_stem
 from tracker.evaluation.prompts import PromptKind
 from tracker.evaluation.runner import EvaluatedTracker, FrameObserver, evaluate_clip
 
@@ -136,7 +137,7 @@ def run_ablation(
                 "objects": list(clip.object_ids),
                 "options": repr(row.options),
             }
-            path = directory / _file_name(row, clip)
+            path = directory / f"{file_stem(row.name, clip.category, clip.name)}.json"
             document = _finished(path, made_of)
             read = document is not None
             if document is None:
@@ -155,10 +156,6 @@ def run_ablation(
             if on_row is not None:
                 on_row(row.name, clip, read)
     return results
-
-
-def _file_name(row: Row, clip: EvaluationClip) -> str:
-    return f"{row.name} {clip.category} {clip.name}.json".replace("/", "-").replace(" ", "_")
 
 
 def _finished(path: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ examples:
   masklet evaluate                                        nano on the held-out rendered clips
   masklet evaluate --suite stress --size short            occlusion, doubles, rain, drops ...
   masklet evaluate --suite davis --data DAVIS-2016.tar --prompt point
+  masklet evaluate --suite davis --data DAVIS --clips DAVIS/ImageSets/2017/val.txt
   masklet evaluate --suite sa-v --data sav_val --checkpoint sam2.1_hiera_small --device cuda
   masklet evaluate --suite stress --out report            results.json, plots, worst clips as video
   masklet evaluate --suite davis --data PATH --real-time  as if it came from a camera
@@ -36,10 +37,12 @@ layouts (--data is the folder that holds what is named here):
   mose, lvos, youtube-vos
                JPEGImages/NAME/*.jpg + Annotations/NAME/*.png (palette), meta.json if there is one
   sa-v         JPEGImages_24fps/NAME + Annotations_6fps/NAME/OBJECT, or *.mp4 + *_manual.json
-  vot          NAME/groundtruth.txt (rectangles or polygons) + NAME/color/*.jpg or NAME/*.jpg
+  vot          NAME/groundtruth.txt (rectangles, polygons or masks) + NAME/color/*.jpg or
+               NAME/*.jpg; masks are scored by their boxes
   lasot        NAME/groundtruth.txt + NAME/img, also as CATEGORY/NAME
-  otb          NAME/groundtruth_rect.txt (also groundtruth_rect.1.txt ...) + NAME/img
-  mot          NAME/gt/gt.txt + NAME/img1 + NAME/seqinfo.ini
+  otb          NAME/groundtruth_rect.txt (also groundtruth_rect.1.txt ...: NAME-1) + NAME/img
+  mot          NAME/gt/gt.txt + NAME/img1 + NAME/seqinfo.ini; pedestrians, each from the first
+               frame on that shows half of it
 
 Seeds of the rendered suites are fixed. Choose thresholds with --split tuning, publish what
 --split reported gives. Plots and HOTA need: pip install 'masklet[evaluation]' and
@@ -59,7 +62,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--data", type=Path, metavar="PATH", help="where a dataset lies")
     what.add_argument("--category", help="only the clips of this category")
-    what.add_argument("--clip", action="append", default=[], metavar="NAME", help="only this clip")
+    what.add_argument(
+        "--clip",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this clip; may be given several times",
+    )
+    what.add_argument(
+        "--clips",
+        type=Path,
+        metavar="FILE",
+        help="only the clips that this file names, one a line, such as ImageSets/2017/val.txt",
+    )
     what.add_argument("--limit", type=_positive, metavar="N", help="at most N clips a category")
     what.add_argument(
         "--split",
@@ -90,11 +105,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--first-frame", type=_positive, metavar="N", help="of loop: counted from N on, not from 0"
     )
     how = parser.add_argument_group("what follows it")
-    how.add_argument("--checkpoint", default="nano", help="name of a model, or a file")
     how.add_argument(
-        "--policy", choices=("sam2", "robust"), help="memory policy, if not the default"
+        "--checkpoint", default="nano", help="name of a model, or a file (default: %(default)s)"
     )
-    how.add_argument("--device", default="auto")
+    how.add_argument("--policy", choices=("sam2", "robust"), help="memory policy (default: robust)")
+    how.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
+    )
     how.add_argument("--threads", type=_positive, metavar="N", help="default: torch's")
     live = parser.add_argument_group("as from a camera")
     live.add_argument(

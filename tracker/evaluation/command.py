@@ -21,7 +21,7 @@ from tracker.evaluation.comparison_video import WorstClips
 from tracker.evaluation.identity import require_trackeval
 from tracker.evaluation.overlay import OverlayWriter
 from tracker.evaluation.real_time import MeasuredPace, Pace, SimulatedPace
-from tracker.evaluation.runner import ClipScore, evaluate_clip
+from tracker.evaluation.runner import ClipScore, NothingToScoreError, evaluate_clip
 from tracker.evaluation.suites import clips_of
 from tracker.options import TrackerOptions
 from tracker.types import MaskArray
@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
         else:
             _evaluate(options, clips, console)
     except (TrackerError, OSError, ValueError) as error:
-        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        _say(console, str(error), "red")
         return EXIT_REFUSED
     return 0
 
@@ -81,6 +81,7 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
     worst = WorstClips(options.out / "videos", options.videos) if filmed else None
     pace = _pace(options)
     scores: list[ClipScore] = []
+    left_out: list[NothingToScoreError] = []
     with _progress(console, sum(clip.frame_count for clip in clips)) as advance:
 
         def on_frame(
@@ -93,9 +94,18 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
                 worst(clip, index, frame, masks)
 
         for clip in clips:
-            scores.append(evaluate_clip(tracker, clip, options.prompt, on_frame, pace))
-            if worst is not None:
-                worst.finished(scores[-1])
+            try:
+                scores.append(evaluate_clip(tracker, clip, options.prompt, on_frame, pace))
+            except NothingToScoreError as error:
+                left_out.append(error)
+                _say(console, f"left out: {error}", "yellow")
+                if worst is not None:
+                    worst.left_out()
+            else:
+                if worst is not None:
+                    worst.finished(scores[-1])
+    if not scores:
+        raise left_out[-1]
     identity = not options.no_identity
     title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}"
     for table in report.tables(scores, title, identity=identity):
@@ -103,22 +113,21 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
     console.print(report.EXPLANATION, style="dim", highlight=False)
     content = report.as_json(
         scores, options.suite, options.checkpoint, options.prompt, identity=identity
-    )
+    ) | {"left_out": [str(each) for each in left_out]}
     if options.json:
         _write(options.json, content, console)
     if options.out is not None:
         _write(options.out / "results.json", content, console)
         films = [] if worst is None else worst.films
         for path in [*plots.write_plots(scores, options.out, title), *films]:
-            console.print(f"written: {path}", highlight=False, soft_wrap=True)
+            _say(console, f"written: {path}")
     if options.fit_calibration:
         fitted = fitting.fit(scores)
         fitting.write(options.fit_calibration, fitted, tracker.identity.fingerprint, title)
-        console.print(
+        _say(
+            console,
             f"written: {options.fit_calibration}: the predicted IoU of these {fitted.masks} masks "
             f"is off by {fitted.error_before:.3f}, calibrated by {fitted.error_after:.3f}",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -137,7 +146,7 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
             if read:
                 advance.skip(clip.frame_count)
             said = f"{row}: {clip.category} {clip.name} {'was there' if read else 'done'}"
-            console.print(said, style="dim", highlight=False)
+            _say(console, said, "dim")
 
         results = ablation.run_ablation(
             rows,
@@ -156,7 +165,7 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
         console.print(table)
     _write(options.out / "ablation.json", ablation_report.as_json(lines), console)
     plots.write_ablation_plot(lines, options.out / "ablation.png", title)
-    console.print(f"written: {options.out / 'ablation.png'}", highlight=False, soft_wrap=True)
+    _say(console, f"written: {options.out / 'ablation.png'}")
 
 
 def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:
@@ -206,7 +215,7 @@ class _Advance:
 @contextmanager
 def _progress(console: Console, total: int) -> Iterator[_Advance]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -218,4 +227,9 @@ def _progress(console: Console, total: int) -> Iterator[_Advance]:
 def _write(path: Path, content: object, console: Console) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
-    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    _say(console, f"written: {path}")
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    """One line as it is: brackets, as in masklet[evaluation], are no markup."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
+from tracker.evaluation.file_names import file_stem
 from tracker.evaluation.overlay import colour_of
 from tracker.evaluation.runner import ClipScore
 from tracker.evaluation.series import ObjectScore
@@ -37,12 +38,17 @@ class WorstClips:
     ) -> None:
         """Film one frame; the clip's first one opens the file."""
         if index == 0:
-            name = "".join(letter if letter.isalnum() else "-" for letter in clip.name)
-            path = self._directory / f"{clip.category.replace(' ', '-')}-{name}.mp4"
+            path = self._directory / f"{file_stem(clip.category, clip.name)}.mp4"
             self._directory.mkdir(parents=True, exist_ok=True)
             self._film = _Film(path, clip.rate_hz, clip.object_ids)
         if self._film is not None:
             self._film.add(frame, masks)
+
+    def left_out(self) -> None:
+        """The clip could not be scored: it has no film."""
+        if self._film is not None:
+            self._film.close().unlink()
+            self._film = None
 
     def finished(self, score: ClipScore) -> None:
         """The clip is scored: keep its film, or delete the least bad one."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
+from tracker.evaluation.file_names import file_stem
 from tracker.evaluation.measures import boundary
 from tracker.types import MaskArray
 
@@ -25,7 +26,7 @@ _COLOURS = (
 
 
 class OverlayWriter:
-    """Writes every ``every``-th frame of each clip as DIRECTORY/CLIP/00000.png."""
+    """Writes every ``every``-th frame of each clip as DIRECTORY/CATEGORY,CLIP/00000.png."""
 
     def __init__(self, directory: Path, every: int = 5) -> None:
         self._directory, self._every = directory, every
@@ -35,7 +36,7 @@ class OverlayWriter:
     ) -> None:
         if index % self._every:
             return
-        target = self._directory / f"{clip.category}-{clip.name}" / f"{index:05d}.png"
+        target = self._directory / file_stem(clip.category, clip.name) / f"{index:05d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(overlay(frame, masks)).save(target)
 

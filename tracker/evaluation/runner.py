@@ -23,6 +23,10 @@ from tracker.evaluation.series import FEWEST_FRAMES, Found, ObjectScore, ObjectS
 from tracker.types import MaskArray, Prompt, Track
 
 
+class NothingToScoreError(ValueError):
+    """A clip of which too little is annotated; others of its data set may be scored."""
+
+
 class EvaluatedSession(Protocol):
     """What is needed of a session."""
 
@@ -83,7 +87,7 @@ def evaluate_clip(
 
     With a ``pace``, frames that a camera would have shown while a step ran are not tracked; the
     result before them is scored in their place. An object that shows too late to be scored is
-    left out; ValueError if that leaves none.
+    left out; NothingToScoreError if that leaves none.
     """
     series = {object_id: ObjectSeries(clip, object_id) for object_id in clip.object_ids}
     identity = IdentityRecord()
@@ -133,10 +137,11 @@ def evaluate_clip(
 def _scores(clip: EvaluationClip, series: Iterable[ObjectSeries]) -> tuple[ObjectScore, ...]:
     by_length = sorted(each.annotated for each in series)
     if not by_length or by_length[-1] < FEWEST_FRAMES:
-        raise ValueError(
+        raise NothingToScoreError(
             f"{clip.name}: the truth of an object is known on {by_length[-1] if by_length else 0} "
             f"frames; at least {FEWEST_FRAMES} are needed, because the prompt's and the last one "
-            "are not scored"
+            "are not scored (of sets for a challenge only the first mask is public: take another "
+            "split)"
         )
     return tuple(each.score() for each in series if each.annotated >= FEWEST_FRAMES)
 
@@ -152,7 +157,8 @@ def _prompts(
         box = frame.boxes.get(object_id)
         if frame.prompt_boxes is not None:
             if object_id in frame.prompt_boxes:
-                result.append(box_prompt(object_id, frame.prompt_boxes[object_id]))
+                begins = frame.prompt_boxes[object_id]
+                result.append(box_prompt(object_id, begins, as_point=kind == "point"))
         elif object_id in frame.truth and frame.truth[object_id].any():
             result.append(first_frame_prompt(object_id, frame.truth[object_id], kind))
         elif box is not None:

@@ -14,6 +14,8 @@ from tracker.evaluation.readers.sa_v import sa_v_sequences
 from tracker.evaluation.stress import stress_clips
 from tracker.evaluation.synthetic import synthetic_clips
 
+NAMES_SHOWN = 40
+
 
 def clips_of(options: Namespace) -> list[EvaluationClip]:
     """Read or prepare the suites, and choose from them.
@@ -26,19 +28,39 @@ def clips_of(options: Namespace) -> list[EvaluationClip]:
     if options.category is not None and options.category not in categories:
         raise ValueError(f"no category {options.category!r}; there are: {', '.join(categories)}")
     names = {each.name for each in sequences}
-    for name in options.clip:
+    wanted = _wanted(options)
+    for name in wanted:
         if name not in names:
-            raise ValueError(f"no clip {name!r}; there are: {', '.join(sorted(names))}")
+            raise ValueError(f"no clip {name!r}; there are: {_some(sorted(names))}")
     chosen: list[Listed] = []
     for each in sequences:
         fellows = sum(other.category == each.category for other in chosen)
         if options.category not in (None, each.category):
             continue
-        if options.clip and each.name not in options.clip:
+        if wanted and each.name not in wanted:
             continue
         if options.limit is None or fellows < options.limit:
             chosen.append(each)
     return [each.read() for each in chosen]
+
+
+def _wanted(options: Namespace) -> list[str]:
+    """The names of the only clips that are asked for; none: all."""
+    if options.clips is None:
+        return list(options.clip)
+    if not options.clips.is_file():
+        raise FileNotFoundError(f"{options.clips}: expected a file with the name of a clip a line")
+    lines = options.clips.read_text().splitlines()
+    listed_there = [line.split()[0] for line in lines if line.strip()]
+    if not listed_there:
+        raise ValueError(f"{options.clips}: no name inside; expected that of a clip on each line")
+    return [*options.clip, *listed_there]
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:NAMES_SHOWN])
+    more = len(names) - NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _sequences(suite: str, options: Namespace) -> list[Listed]:

@@ -46,17 +46,17 @@ def meta(root: Path, ids: list[str]) -> None:
     (root / "meta.json").write_text(json.dumps({"videos": {"walk": {"objects": objects}}}))
 
 
-def boxes(root: Path, truth: str, lines: list[str], images: str = "img") -> Path:
-    pictures(root / images, [f"{index:08d}.jpg" for index in range(1, len(lines) + 1)])
+def boxes(root: Path, truth: str, lines: list[str], images: str = "img", first: int = 1) -> Path:
+    pictures(root / images, [f"{index:08d}.jpg" for index in range(first, first + len(lines))])
     (root / truth).write_text("\n".join(lines) + "\n")
     return root
 
 
 def mot(root: Path) -> Path:
-    """Two that count, one that does not and a car; the second leaves after two frames."""
+    """Two that count, one that does not and a car; the second is hidden, then seen, then away."""
     pictures(root / "img1", [f"{index:06d}.jpg" for index in range(1, 5)])
     lines = [f"{frame},7,3,3,8,8,1,1,1" for frame in range(1, 5)]
-    lines += [f"{frame},9,15,3,8,8,1,1,0.5" for frame in (1, 2)]
+    lines += [f"{frame},9,15,3,8,8,1,1,{seen}" for frame, seen in ((1, 0.1), (2, 0.5))]
     lines += ["1,4,1,1,4,4,0,1,1", "1,5,1,1,4,4,1,3,1"]
     (root / "gt").mkdir()
     (root / "gt" / "gt.txt").write_text("\n".join(lines))

@@ -105,7 +105,7 @@ def test_finished_clips_are_not_run_again(tmp_path: Path) -> None:
     first, second = Trackers(), Trackers()
     done = run_ablation(rows, CLIPS, first, tmp_path, "mask", "nano")
     assert len(first.made) == 3
-    (tmp_path / "robust_hidden_b.json").write_text("{")  # half a file, from before
+    (tmp_path / "robust,hidden,b.json").write_text("{")  # half a file, from before
     ran: list[tuple[str, str]] = []
     again = run_ablation(
         rows,

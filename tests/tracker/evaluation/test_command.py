@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,42 @@ def test_masklet_evaluate_writes_results_plots_and_videos(data: Path, tmp_path: 
     written = {path.name for path in out.iterdir()}
     assert written >= {"results.json", "success.png", "categories.png", "videos"}
     assert len(list((out / "videos").iterdir())) == 1
+
+
+def test_a_clip_that_cannot_be_scored_is_left_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of data sets of which only the first mask of some sequences is public."""
+    layouts.pictures(data / "JPEGImages/run", ["00000.jpg", "00001.jpg"])
+    layouts.index_map(data / "Annotations/run/00000.png", {1: (2, 2)})
+    out = tmp_path / "out"
+    suite = ["--suite", "mose", "--data", str(data), "--no-identity", "--device", "cpu"]
+    assert main([*suite, "--out", str(out)]) == 0
+    content = json.loads((out / "results.json").read_text())
+    assert [clip["name"] for clip in content["clips"]] == ["walk"]
+    assert content["left_out"][0].startswith("run: the truth of an object is known on 1 frames")
+    assert [path.name for path in (out / "videos").iterdir()] == ["mose,walk.mp4"]
+    assert main([*suite, "--clip", "run"]) == 2
+    assert "take another split" in capsys.readouterr().out
+
+
+def test_the_clips_of_a_file_are_followed(data: Path, tmp_path: Path) -> None:
+    layouts.pictures(data / "JPEGImages/run", ["00000.jpg"])
+    layouts.index_map(data / "Annotations/run/00000.png", {1: (2, 2)})
+    names = tmp_path / "val.txt"
+    names.write_text("walk\n\n")
+    suite = ["--suite", "mose", "--data", str(data), "--no-identity", "--device", "cpu"]
+    results = tmp_path / "a.json"
+    assert main([*suite, "--clips", str(names), "--json", str(results)]) == 0
+    assert [clip["name"] for clip in json.loads(results.read_text())["clips"]] == ["walk"]
+
+
+def test_a_missing_library_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["--no-identity", "--out", "unused"]) == 2
+    assert "pip install 'masklet[evaluation]'" in capsys.readouterr().out
 
 
 def test_boxes_without_masks_are_scored_as_boxes(tmp_path: Path) -> None:
@@ -131,6 +168,7 @@ def test_arguments_that_do_not_fit_are_refused(
         (["--suite", "davis", "--data", "nowhere"], "nowhere: expected a tar file"),
         (["--suite", "loop", "--frames", "9"], "a long stream has at least 1000 frames, got 9"),
         (["--category", "snow"], "no category 'snow'; there are: ball, crossing"),
+        (["--clips", "nowhere.txt"], "nowhere.txt: expected a file with the name of a clip a line"),
         (["--clip", "7"], "no clip '7'; there are: 11001"),
         (["--ablate", "--rows", "magic", "--out", "unused"], "no row 'magic'; there are: sam2"),
     ],

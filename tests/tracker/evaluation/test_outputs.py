@@ -63,7 +63,7 @@ def test_only_the_worst_clips_stay_on_film(tmp_path: Path) -> None:
     for each in (clip("slow", 1), clip("fast", 5), clip("still", 0), clip("middle", 3)):
         worst.finished(evaluate_clip(FirstMaskTracker(), each, on_frame=worst))
         assert len(list(tmp_path.iterdir())) <= 2
-    assert [path.name for path in worst.films] == ["a-fast.mp4", "a-middle.mp4"]
+    assert [path.name for path in worst.films] == ["a,fast.mp4", "a,middle.mp4"]
     with av.open(str(worst.films[0])) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(frames) == 5
@@ -74,6 +74,22 @@ def test_only_the_worst_clips_stay_on_film(tmp_path: Path) -> None:
     assert reddish[0][28]
     assert not reddish[0][6]
     assert reddish[1][6]
+
+
+def test_clips_whose_names_look_alike_have_films_of_their_own(tmp_path: Path) -> None:
+    worst = WorstClips(tmp_path, 4)
+    names = ("walk 1", "walk-1", "walk/1", "walk+1")
+    for name in names:
+        worst.finished(evaluate_clip(FirstMaskTracker(), clip(name, 1), on_frame=worst))
+    assert len(list(tmp_path.iterdir())) == len(set(worst.films)) == len(names)
+
+
+def test_a_clip_that_is_left_out_has_no_film(tmp_path: Path) -> None:
+    worst = WorstClips(tmp_path, 2)
+    evaluate_clip(FirstMaskTracker(), clip("slow", 1), on_frame=worst)
+    worst.left_out()
+    assert not worst.films
+    assert not list(tmp_path.iterdir())
 
 
 def test_large_pictures_are_filmed_smaller(tmp_path: Path) -> None:

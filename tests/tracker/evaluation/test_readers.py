@@ -49,6 +49,19 @@ class TestMaskFolders:
         layouts.mask_folders(tmp_path / "valid")
         assert only(mask_folder_sequences(tmp_path, "mose", 16))[0].object_ids == (1, 2)
 
+    @pytest.mark.parametrize(
+        ("layout", "step", "rate_hz"),
+        [("youtube-vos", 5, 6.0), ("youtube-vos", 1, 30.0), ("lvos", 5, 6.0), ("lvos", 1, 6.0)],
+    )
+    def test_pictures_that_were_left_out_make_the_camera_slower(
+        self, tmp_path: Path, layout: str, step: int, rate_hz: float
+    ) -> None:
+        layouts.pictures(
+            tmp_path / "JPEGImages/walk", [f"{step * index:05d}.jpg" for index in range(3)]
+        )
+        layouts.index_map(tmp_path / "Annotations/walk/00000.png", {1: (2, 2)})
+        assert only(mask_folder_sequences(tmp_path, layout, 16))[0].rate_hz == rate_hz
+
     def test_only_the_objects_of_the_list_count(self, tmp_path: Path) -> None:
         root = layouts.mask_folders(tmp_path)
         layouts.meta(root, ["2"])
@@ -162,6 +175,11 @@ class TestBoxLines:
             ("10.5,20,30.25,40", (10.5, 20, 40.75, 60)),
             ("0,0,10,2,8,12,-2,9", (-2, 0, 10, 12)),
             ("m10,20,3,4,0,12", (10, 20, 13, 24)),
+            # Of a whole picture 8 wide: columns 2 and 3 of row 1, column 4 of row 2.
+            ("m0,0,8,4,10,2,8,1,11", (2, 1, 5, 3)),
+            ("m5,5,8,4,6,4", (5, 5, 13, 7)),  # one run over the end of a row
+            ("m0,0,8,4,32", None),
+            ("m0,0,8,4,32,0", None),
             ("NaN,NaN,NaN,NaN", None),
             ("5,5,0,0", None),
             ("0", None),
@@ -169,6 +187,13 @@ class TestBoxLines:
     )
     def test_what_lines_mean(self, line: str, box: tuple[float, ...] | None) -> None:
         assert box_of(line) == box
+
+    @pytest.mark.parametrize(
+        ("line", "told"), [("m0,0,8,4,30,3", "8x4 pixels, got 33"), ("m0,0,0,0,1", "0x0 pixels")]
+    )
+    def test_masks_that_do_not_fit_their_rectangle_are_refused(self, line: str, told: str) -> None:
+        with pytest.raises(ValueError, match=f"expected runs of {told}"):
+            box_of(line)
 
     @pytest.mark.parametrize("line", ["a,b,c,d", "1,2,3", "1,2,3,4,5"])
     def test_what_is_no_box(self, line: str) -> None:
@@ -190,6 +215,11 @@ class TestBoxFolders:
         layouts.boxes(tmp_path / "ball", "groundtruth.txt", list(self.lines), ".")
         assert only(box_folder_sequences(tmp_path, "vot"))[0].frame_count == 3
 
+    def test_vot_says_how_fast_the_pictures_followed_one_another(self, tmp_path: Path) -> None:
+        root = layouts.boxes(tmp_path / "ball", "groundtruth.txt", list(self.lines), "color")
+        (root / "sequence").write_text("channels.color=color/%08d.jpg\nfps=30\nformat=default\n")
+        assert only(box_folder_sequences(tmp_path, "vot"))[0].rate_hz == 30.0
+
     def test_lasot_counts_from_one_and_flags_absences(self, tmp_path: Path) -> None:
         root = layouts.boxes(tmp_path / "cat/cat-1", "groundtruth.txt", list(self.lines))
         (root / "full_occlusion.txt").write_text("0,1,0")
@@ -202,14 +232,32 @@ class TestBoxFolders:
         root = layouts.boxes(tmp_path / "Jogging", "groundtruth_rect.1.txt", list(self.lines))
         (root / "groundtruth_rect.2.txt").write_text("1 1 4 4\n2 1 4 4\n3 1 4 4\n")
         sequences = box_folder_sequences(tmp_path, "otb")
-        assert [each.name for each in sequences] == ["Jogging.1", "Jogging.2"]
+        assert [each.name for each in sequences] == ["Jogging-1", "Jogging-2"]
         assert next(sequences[1].read().open()).boxes[1] == (0, 0, 4, 4)
 
-    def test_otb_sequences_that_begin_late(self, tmp_path: Path) -> None:
-        root = layouts.boxes(tmp_path / "BlurCar3", "groundtruth_rect.txt", ["1,1,4,4"] * 5)
+    @pytest.mark.parametrize(
+        ("name", "first", "pictures"),
+        [("BlurCar3", 3, 3), ("BlurCar3", 1, 5), ("David", 299, 4), ("Diving", 1, 5)],
+    )
+    def test_otb_annotates_some_sequences_in_part(
+        self, tmp_path: Path, name: str, first: int, pictures: int
+    ) -> None:
+        lines = ["1,1,4,4"] * pictures
+        root = layouts.boxes(tmp_path / name, "groundtruth_rect.txt", lines, first=first)
         (root / "groundtruth_rect.txt").write_text("1,1,4,4\n" * 3)
-        clip, _ = only(box_folder_sequences(tmp_path, "otb"))
+        marked = {"BlurCar3": 3, "David": 300, "Diving": 1}[name]
+        Image.new("RGB", (layouts.WIDTH, layouts.HEIGHT), "red").save(
+            root / "img" / f"{marked:08d}.jpg"
+        )
+        clip, frames = only(box_folder_sequences(tmp_path, "otb"))
         assert clip.frame_count == 3
+        assert frames[0].image[0, 0, 0] > 200
+        assert frames[1].image[0, 0, 0] < 200
+
+    def test_otb_truths_without_a_line_are_passed_over(self, tmp_path: Path) -> None:
+        root = layouts.boxes(tmp_path / "Human4", "groundtruth_rect.txt", ["1\t1\t4\t4"] * 2)
+        (root / "groundtruth_rect1.txt").touch()
+        assert only(box_folder_sequences(tmp_path, "otb"))[0].name == "Human4"
 
     def test_errors_name_the_file(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"expected NAME/groundtruth.txt"):
@@ -231,7 +279,19 @@ class TestMot:
         assert (clip.name, clip.object_ids, clip.rate_hz) == ("MOT17-02", (7, 9), 14.0)
         assert frames[0].boxes == {7: (2, 2, 10, 10), 9: (14, 2, 22, 10)}
         assert frames[3].boxes == {7: (2, 2, 10, 10), 9: None}
-        assert frames[0].prompt_boxes is None
+
+    def test_objects_start_where_half_of_them_is_in_sight(self, tmp_path: Path) -> None:
+        layouts.mot(tmp_path / "MOT17-02")
+        _, frames = only(mot_sequences(tmp_path, 16))
+        assert frames[0].prompt_boxes == {7: (2, 2, 10, 10)}
+        assert frames[1].prompt_boxes == {7: (2, 2, 10, 10), 9: (14, 2, 22, 10)}
+
+    def test_mot15_has_places_in_the_world_where_others_have_a_class(self, tmp_path: Path) -> None:
+        root = layouts.mot(tmp_path / "PETS09-S2L1")
+        (root / "gt/gt.txt").write_text("1,3,1,1,9,9,1,-8.5,-1.2,0\n2,3,1,1,9,9,1,83,2,0\n")
+        clip, frames = only(mot_sequences(tmp_path, 16))
+        assert clip.object_ids == (3,)
+        assert [sorted(frame.prompt_boxes or {}) for frame in frames] == [[3], [3], [], []]
 
     def test_objects_can_start_from_detections_that_fit(self, tmp_path: Path) -> None:
         layouts.mot(tmp_path / "MOT17-02")

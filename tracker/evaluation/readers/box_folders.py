@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ RATE_HZ = {"vot": 25.0, "lasot": 30.0, "otb": 30.0}
 _TRUTH = {"vot": "groundtruth*.txt", "lasot": "groundtruth.txt", "otb": "groundtruth_rect*.txt"}
 # Matlab counts pixels from 1.
 _ORIGIN = {"vot": 0.0, "lasot": 1.0, "otb": 1.0}
-# OTB annotates these from another frame on than the first (its toolkit's list), counted from 1.
+# OTB annotates these from the picture of this number on (its toolkit's list). Before it there are
+# other pictures (David) or none (the cars).
 _OTB_BEGINS = {"David": 300, "BlurCar1": 247, "BlurCar3": 3, "BlurCar4": 18}
 
 
@@ -28,7 +30,10 @@ def box_folder_sequences(root: Path, layout: str) -> list[Listed]:
     """
     folder(root, "the sequences")
     truths = sorted(
-        path for depth in ("*", "*/*") for path in root.glob(f"{depth}/{_TRUTH[layout]}")
+        path
+        for depth in ("*", "*/*")
+        for path in root.glob(f"{depth}/{_TRUTH[layout]}")
+        if path.stat().st_size  # OTB's Human4 has a second one without a line
     )
     if not truths:
         raise FileNotFoundError(f"{root}: expected NAME/{_TRUTH[layout]} or CATEGORY/NAME/ of it")
@@ -66,8 +71,8 @@ def _clip(truth: Path, layout: str) -> EvaluationClip:
                 boxes = [None if gone else box for box, gone in zip(boxes, away, strict=True)]
     pictures = picture_files(_images(sequence))
     if layout == "otb":
-        begin = _OTB_BEGINS.get(sequence.name, 1) - 1
-        pictures = pictures[begin : begin + len(boxes)]
+        begin = _OTB_BEGINS.get(sequence.name, 0)
+        pictures = [path for path in pictures if _number(path) >= begin][: len(boxes)]
     if len(pictures) != len(boxes):
         raise ValueError(
             f"{truth}: {len(boxes)} boxes, but {len(pictures)} pictures in {_images(sequence)}; "
@@ -79,9 +84,22 @@ def _clip(truth: Path, layout: str) -> EvaluationClip:
         object_ids=(OBJECT_ID,),
         frame_count=len(pictures),
         open=_Frames(tuple(pictures), tuple(boxes)),
-        rate_hz=RATE_HZ[layout],
+        rate_hz=_rate_hz(sequence / "sequence", RATE_HZ[layout]),
         annotation="boxes",
     )
+
+
+def _rate_hz(path: Path, usual: float) -> float:
+    """What VOT's file of properties says ("fps=30" on a line), or else ``usual``."""
+    found = (
+        re.search(r"^fps\s*=\s*([\d.]+)\s*$", path.read_text(), re.M) if path.is_file() else None
+    )
+    stated = float(found[1]) if found else 0.0
+    return stated if 0 < stated < 10_000 else usual
+
+
+def _number(picture: Path) -> int:
+    return int(picture.stem) if picture.stem.isdigit() else 0
 
 
 def _images(sequence: Path) -> Path:
@@ -90,7 +108,7 @@ def _images(sequence: Path) -> Path:
 
 
 def _name(truth: Path) -> str:
-    """The folder's name, and the object's number where a sequence has several truths."""
+    """The folder's name, and the object's where a sequence has several truths: Jogging-1."""
     _, _, number = truth.stem.replace("groundtruth_rect", "groundtruth").partition(".")
     number = number or truth.stem.partition("_")[2].replace("rect", "").strip(".")
-    return f"{truth.parent.name}.{number}" if number else truth.parent.name
+    return f"{truth.parent.name}-{number}" if number else truth.parent.name

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tracker.evaluation.clips import BoxXyxy
 
@@ -15,9 +18,9 @@ def read_boxes(path: Path, origin: float = 0.0) -> list[BoxXyxy | None]:
     """One box a line, None where the object is out of sight; ``origin`` numbers the first pixel.
 
     A line holds left, top, width, height; or the corners of a polygon (8 numbers or more); or
-    "m" and a mask of VOT, whose rectangle comes first; or one number, VOT's code for no region.
-    They are separated by commas, blanks or tabs. A box without area or of NaN is no box. Raises
-    ValueError, with the line, for anything else.
+    "m" and a mask of VOT: its rectangle, then runs of pixels row by row, outside and inside in
+    turn; or one number, VOT's code for no region. They are separated by commas, blanks or tabs.
+    A box without area or of NaN is no box. Raises ValueError, with the line, for anything else.
     """
     boxes: list[BoxXyxy | None] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -43,10 +46,12 @@ def box_of(line: str, origin: float = 0.0) -> BoxXyxy | None:
         values = []
     if len(values) == 1:
         return None
-    if len(values) == 4 or (is_mask and len(values) > 4):
-        left, top, width, height = values[:4]
+    if is_mask and len(values) >= 4:
+        return _box_of_runs(values[:4], values[4:])
+    if len(values) == 4:
+        left, top, width, height = values
         box = (left - origin, top - origin, left - origin + width, top - origin + height)
-    elif len(values) >= 6 and len(values) % 2 == 0 and not is_mask:
+    elif len(values) >= 6 and len(values) % 2 == 0:
         across = [value - origin for value in values[0::2]]
         down = [value - origin for value in values[1::2]]
         box = (min(across), min(down), max(across), max(down))
@@ -56,6 +61,28 @@ def box_of(line: str, origin: float = 0.0) -> BoxXyxy | None:
         )
     usable = all(math.isfinite(value) for value in box) and box[2] > box[0] and box[3] > box[1]
     return box if usable else None
+
+
+def _box_of_runs(rectangle: Sequence[float], runs: Sequence[float]) -> BoxXyxy | None:
+    """The box around a mask: the rectangle that it is written in may be the whole picture's."""
+    left, top, width, height = (int(value) for value in rectangle)
+    ends = np.cumsum(np.asarray(runs, dtype=np.int64))
+    if width < 1 or height < 1 or (len(ends) and ends[-1] > width * height):
+        raise ValueError(f"expected runs of {width}x{height} pixels, got {sum(runs):g} of them")
+    begins, ends = ends[0::2][: len(ends) // 2], ends[1::2]
+    begins, ends = begins[ends > begins], ends[ends > begins]
+    if not len(begins):
+        return None
+    # A run that goes on in the next row touches both sides of the rectangle.
+    broken = bool(np.any(begins // width != (ends - 1) // width))
+    first = 0 if broken else int((begins % width).min())
+    last = width if broken else int(((ends - 1) % width).max()) + 1
+    return (
+        float(left + first),
+        float(top + begins[0] // width),
+        float(left + last),
+        float(top + (ends[-1] - 1) // width + 1),
+    )
 
 
 def read_flags(path: Path) -> list[bool]:

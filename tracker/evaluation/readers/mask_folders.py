@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from tracker.evaluation.readers.pictures import load_indexes, load_picture, pict
 
 UNDECIDED = 255
 DAVIS_SIZES = ("480p", "Full-Resolution", "1080p")
-RATE_HZ = {"davis": 24.0, "youtube-vos": 30.0, "mose": 30.0, "lvos": 30.0}
+# LVOS is cut to 6 pictures a second; YouTube-VOS numbers those of a video of 30, and the usual
+# archives hold every fifth.
+RATE_HZ = {"davis": 24.0, "youtube-vos": 30.0, "mose": 30.0, "lvos": 6.0}
 
 
 def mask_folder_sequences(root: Path, layout: str, max_objects: int) -> list[Listed]:
@@ -116,8 +119,14 @@ def _clip(
         object_ids=object_ids,
         frame_count=len(pictures),
         open=_Frames(tuple(pictures), maps, object_ids, merged),
-        rate_hz=RATE_HZ.get(layout, 25.0),
+        rate_hz=RATE_HZ[layout] / (_step(pictures) if layout == "youtube-vos" else 1),
     )
+
+
+def _step(pictures: list[Path]) -> int:
+    """How far the numbers of neighbouring pictures lie apart; 1 if they have none."""
+    numbers = [int(path.stem) for path in pictures if path.stem.isdigit()]
+    return min((after - before for before, after in pairwise(numbers)), default=1) or 1
 
 
 def _inner(root: Path) -> Path:

@@ -1,7 +1,9 @@
 """MOT challenge: NAME/img1, NAME/gt/gt.txt, NAME/det/det.txt and NAME/seqinfo.ini.
 
 A line of gt.txt: frame, id, left, top, width, height, whether it counts, class, visibility;
-frames, and pixels, from 1 on. Pedestrians (class 1) that count are followed.
+frames, and pixels, from 1 on. Pedestrians (class 1) that count are followed, each from the first
+frame on that shows half of it: a box around somebody hidden would point at who stands in front.
+MOT15 has neither class nor visibility, but a place in the world (10 columns).
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from tracker.evaluation.readers.listing import Listed, folder, longest
 from tracker.evaluation.readers.pictures import load_picture, picture_files
 
 PEDESTRIAN = 1
-NO_CLASS = -1  # MOT15 has none
+MOT15_COLUMNS = 10
+NO_CLASS = NOT_KNOWN = -1  # in data sets made to this layout
+SHOWN = 0.5  # of an object, on the frame of its prompt
 DETECTED_OVERLAP = 0.5
 
 Boxes = dict[int, dict[int, BoxXyxy]]
@@ -49,7 +53,7 @@ class _Frames:
     pictures: tuple[Path, ...]
     truth: Boxes
     object_ids: tuple[int, ...]
-    prompts: Boxes | None
+    prompts: Boxes
 
     def __call__(self) -> Iterator[ClipFrame]:
         for index, path in enumerate(self.pictures):
@@ -58,19 +62,25 @@ class _Frames:
                 load_picture(path),
                 {},
                 boxes={key: here.get(key) for key in self.object_ids},
-                prompt_boxes=None if self.prompts is None else self.prompts.get(index, {}),
+                prompt_boxes=self.prompts.get(index, {}),
             )
 
 
 def _clip(sequence: Path, max_objects: int, from_detections: bool) -> EvaluationClip:
     truth: Boxes = {}
+    shown: Boxes = {}
     counts: dict[int, int] = {}
     for values in _lines(sequence / "gt" / "gt.txt", 6):
         counts_here = len(values) < 7 or values[6] != 0
-        kind = int(values[7]) if len(values) > 7 else NO_CLASS
-        if counts_here and kind in (PEDESTRIAN, NO_CLASS):
-            object_id = int(values[1])
-            truth.setdefault(int(values[0]) - 1, {})[object_id] = _box(values)
+        kind, visibility = PEDESTRIAN, 1.0
+        if 7 < len(values) < MOT15_COLUMNS:
+            kind = PEDESTRIAN if values[7] == NO_CLASS else int(values[7])
+            visibility = values[8] if len(values) > 8 else 1.0
+        if counts_here and kind == PEDESTRIAN:
+            frame, object_id = int(values[0]) - 1, int(values[1])
+            truth.setdefault(frame, {})[object_id] = _box(values)
+            if visibility >= SHOWN or visibility == NOT_KNOWN:
+                shown.setdefault(frame, {})[object_id] = truth[frame][object_id]
             counts[object_id] = counts.get(object_id, 0) + 1
     object_ids = longest(counts, max_objects)
     if not object_ids:
@@ -82,7 +92,9 @@ def _clip(sequence: Path, max_objects: int, from_detections: bool) -> Evaluation
             f"{sequence / 'gt' / 'gt.txt'}: names frame {max(truth) + 1}, but {images} holds "
             f"{len(pictures)} pictures"
         )
-    prompts = _fitting(sequence / "det" / "det.txt", truth, object_ids) if from_detections else None
+    prompts = shown
+    if from_detections:
+        prompts = _fitting(sequence / "det" / "det.txt", shown, object_ids)
     return EvaluationClip(
         name=sequence.name,
         category="mot",
