@@ -3,7 +3,8 @@
     pip install pyzmq msgspec numpy pycocotools
     python plain_pyzmq.py tcp://127.0.0.1:5555 --stream gate --count 10
 
-Prints one line per object and frame; the area is counted in the decoded mask.
+Prints one line per object and frame, whose area is counted in the decoded mask, and one per
+event: an object was added, is occluded, lost, reacquired or removed, the stream is up or down ...
 """
 
 import argparse
@@ -30,6 +31,18 @@ def read_mask(header: dict, entry: dict, masks: list[bytes]) -> np.ndarray:
     return full
 
 
+def event_line(header: dict) -> str:
+    """What happened; keys without a value are not there, and others may come."""
+    words = [header["stream_id"], "event", header["kind"]]
+    if "object_id" in header:
+        words.append(f"object {header['object_id']}")
+    if "reason" in header:
+        words.append(f"({header['reason']})")
+    if "absent_s" in header:
+        words.append(f"unseen for {header['absent_s']:.1f} s")
+    return " ".join(words)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("endpoint", nargs="?", default="tcp://127.0.0.1:5555")
@@ -40,8 +53,9 @@ def main() -> None:
     socket = zmq.Context().socket(zmq.SUB)
     socket.rcvhwm = 64
     # The closing slash keeps cam10 out of a subscription to cam1.
-    topic = f"v1/frame/{arguments.stream}/" if arguments.stream else "v1/frame/"
-    socket.subscribe(topic.encode())
+    which = f"{arguments.stream}/" if arguments.stream else ""
+    socket.subscribe(f"v1/frame/{which}".encode())
+    socket.subscribe(f"v1/event/{which}".encode())
     socket.connect(arguments.endpoint)
 
     epoch = None
@@ -50,7 +64,7 @@ def main() -> None:
     while arguments.count is None or frames < arguments.count:
         topic_part, header_part, *masks = socket.recv_multipart()
         header = msgspec.msgpack.decode(header_part)
-        if not header["schema"].startswith("masklet/1"):
+        if header["schema"].split(".")[0] != "masklet/1":  # masklet/1.2 is still version 1
             sys.exit(f"the daemon speaks {header['schema']}, this example masklet/1")
         if header["epoch"] != epoch:  # the daemon was started (again): numbers begin at 0
             epoch = header["epoch"]
@@ -62,6 +76,9 @@ def main() -> None:
         if lost:
             print(f"lost {lost} messages of {topic_part.decode()}")
         expected[topic_part] = seq + 1
+        if topic_part.startswith(b"v1/event/"):
+            print(event_line(header), flush=True)
+            continue
         frames += 1
         for entry in header["objects"]:
             mask = read_mask(header, entry, masks)

@@ -19,6 +19,8 @@ from tests.streamer.zeromq_helpers import background_publisher
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
 CONTRACT = ROOT / "streamer" / "WIRE.md"
+FRAMES = 25  # with two events among them at least
+EVENT = "gate event occluded object 2 (left_picture) unseen for 0.1 s\n"
 LINES = re.compile(
     r"gate frame (\d+) object 1 visible box \(10, 20, 15, 26\) area 18 score 0\.8[78]\n"
     r"gate frame \1 object 2 occluded box \(0, 0, 0, 0\) area 0 score 0\.25\n"
@@ -31,6 +33,14 @@ def run(command: list[str], folder: Path) -> str:
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout
+
+
+def check(output: str) -> None:
+    """Every frame is there with its objects, events stand between them, and nothing else."""
+    assert output.count(EVENT) >= 2
+    frames = output.replace(EVENT, "")
+    assert len(LINES.findall(frames)) == FRAMES
+    assert LINES.sub("", frames) == ""
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +58,16 @@ def test_plain_pyzmq_reads_results(tmp_path: Path) -> None:
     assert not re.search(r"import (streamer|tracker)|from (streamer|tracker)", script.read_text())
     with background_publisher() as endpoint:
         output = run(
-            [sys.executable, str(script), endpoint, "--stream", "gate", "--count", "5"], tmp_path
+            [sys.executable, str(script), endpoint, "--stream", "gate", "--count", str(FRAMES)],
+            tmp_path,
         )
-    assert len(LINES.findall(output)) == 5
-    assert LINES.sub("", output) == ""
+    check(output)
 
 
 def test_node_reads_results(node_example: Path) -> None:
     with background_publisher() as endpoint:
-        output = run(["node", "subscribe.mjs", endpoint, "gate", "5"], node_example)
-    assert len(LINES.findall(output)) == 5
-    assert LINES.sub("", output) == ""
+        output = run(["node", "subscribe.mjs", endpoint, "gate", str(FRAMES)], node_example)
+    check(output)
 
 
 @pytest.mark.parametrize("example", ["plain_pyzmq.py", "node/subscribe.mjs"])

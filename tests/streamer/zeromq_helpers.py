@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -110,7 +111,8 @@ async def next_frame(subscriber: Subscriber) -> FrameMessage:
 def background_publisher(**config: object) -> Iterator[str]:
     """A publisher in a thread of its own; gives its endpoint.
 
-    It sends the state of stream ``gate``, an event, and then 50 results a second.
+    It sends the state of stream ``gate`` and an event, and then 50 results a second, every tenth
+    with an event.
     """
     ready: Future[str] = Future()
     stop = threading.Event()
@@ -124,6 +126,9 @@ def background_publisher(**config: object) -> Iterator[str]:
                 if stop.is_set():
                     return
                 await sink.publish(samples.result(index, dropped={"superseded": 1}))
+                if index % 10 == 0:
+                    gone = replace(samples.event(), reason="left_picture", absent_s=0.08)
+                    await sink.publish(gone)
                 await asyncio.sleep(0.02)
 
     thread = threading.Thread(target=lambda: asyncio.run(publish_until_stopped()))

@@ -3,7 +3,8 @@
 //     npm ci --ignore-scripts
 //     node subscribe.mjs tcp://127.0.0.1:5555 gate 10      (endpoint, stream or "", frames)
 //
-// Prints one line per object and frame; the area is counted in the decoded mask.
+// Prints one line per object and frame, whose area is counted in the decoded mask, and one per
+// event: an object was added, is occluded, lost, reacquired or removed, the stream is up or down ...
 
 import { decode } from "@msgpack/msgpack";
 import { Subscriber } from "zeromq";
@@ -53,10 +54,20 @@ function readMask(header, entry, masks) {
   return full;
 }
 
+/** What happened; keys without a value are not there, and others may come. */
+function eventLine(header) {
+  const words = [header.stream_id, "event", header.kind];
+  if (header.object_id !== undefined) words.push(`object ${header.object_id}`);
+  if (header.reason !== undefined) words.push(`(${header.reason})`);
+  if (header.absent_s !== undefined) words.push(`unseen for ${header.absent_s.toFixed(1)} s`);
+  return words.join(" ");
+}
+
 const [endpoint = "tcp://127.0.0.1:5555", stream = "", count = "Infinity"] = process.argv.slice(2);
 const socket = new Subscriber({ receiveHighWaterMark: 64 });
 // The closing slash keeps cam10 out of a subscription to cam1.
-socket.subscribe(stream ? `v1/frame/${stream}/` : "v1/frame/");
+const which = stream ? `${stream}/` : "";
+socket.subscribe(`v1/frame/${which}`, `v1/event/${which}`);
 socket.connect(endpoint);
 
 let epoch;
@@ -77,6 +88,10 @@ for await (const [topicPart, headerPart, ...masks] of socket) {
   if (header.seq < next) continue; // sent again for somebody who just came
   if (header.seq > next) console.log(`lost ${header.seq - next} messages of ${topic}`);
   expected.set(topic, header.seq + 1);
+  if (topic.startsWith("v1/event/")) {
+    console.log(eventLine(header));
+    continue;
+  }
   for (const entry of header.objects) {
     const area = readMask(header, entry, masks).reduce((sum, pixel) => sum + pixel, 0);
     console.log(
