@@ -194,7 +194,11 @@ def _add_small_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument(
-        "--client", action="append", default=[], metavar="NAME", help="a client that may subscribe"
+        "--client",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a client that may subscribe; deleting DIR/clients/NAME.key shuts it out",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace keys that are there")
     parser = command_parser(

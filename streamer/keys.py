@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +123,7 @@ class AllowList:
     """The clients that may connect: the public keys in a folder of ``.key`` files.
 
     The folder is looked at whenever somebody connects: a key that is added works at once, one
-    that is removed no longer opens new connections (living ones go on).
+    that is removed opens no new connection. Who ends living ones asks for ``missing``.
     """
 
     def __init__(self, directory: Path | str, section: str = "zeromq") -> None:
@@ -151,6 +151,11 @@ class AllowList:
         """Whether the client with this key (Z85) may connect."""
         self._refresh()
         return public_key in self._keys
+
+    def missing(self, public_keys: Collection[bytes]) -> frozenset[bytes]:
+        """Those of these keys (Z85) whose clients may not connect."""
+        self._refresh()
+        return frozenset(public_keys).difference(self._keys)
 
     def _refresh(self) -> None:
         """Read the folder again if a file of it was added, removed or changed."""

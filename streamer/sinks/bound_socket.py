@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import zmq
@@ -11,8 +12,13 @@ import zmq.asyncio
 
 from streamer.keepalive import notice_dead_peers
 from streamer.sinks.bind import bind_socket, check_bind, is_ipv6
+from streamer.sinks.connections import Connections
 from streamer.sinks.curve_gate import CurveGate, make_gate
+from streamer.sinks.revoked_keys import RevokedKeys
 from streamer.sinks.unfinished import UnfinishedMessages
+from streamer.tasks import report_failure
+
+CHECK_INTERVAL_S = 0.1
 
 
 class Bindable(Protocol):
@@ -40,7 +46,7 @@ class BoundSocket:
         """Not bound yet. ``section`` is where it is configured.
 
         A message has parts of ``message_bytes`` at most; a connection that sends
-        ``unfinished_bytes`` without a message that is taken (``unfinished.finished``) is ended,
+        ``unfinished_bytes`` without a message that is taken (``finished``) is ended,
         and ``on_ended`` is told how many they were. Raises ``ConfigError`` for an impossible
         endpoint and ``SecurityError`` for one that is open to others without keys.
         """
@@ -57,8 +63,13 @@ class BoundSocket:
         self.socket.setsockopt(zmq.MAXMSGSIZE, message_bytes)
         self.socket.setsockopt(zmq.IPV6, int(is_ipv6(config.endpoint)))
         notice_dead_peers(self.socket)
-        self.unfinished = UnfinishedMessages(self.socket, unfinished_bytes, on_ended)
+        self._connections = Connections(self.socket)
+        self._unfinished = UnfinishedMessages(
+            self.socket, self._connections, unfinished_bytes, on_ended
+        )
         self._gate: CurveGate | None = None
+        self._revoked: RevokedKeys | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -84,15 +95,44 @@ class BoundSocket:
                     self._section,
                 )
                 self._gate.start()
+                self._revoked = RevokedKeys(self._connections, self._gate.allowed)
             bind_socket(self.socket, config.endpoint, self._section)
         except BaseException:
             await self.close()
             raise
+        self._watching = asyncio.create_task(self._watch(), name=f"{self._section}-watch")
+        self._watching.add_done_callback(report_failure)
+
+    def took(self, part: zmq.Frame) -> None:
+        """A part of a message was taken: now its client is known."""
+        self._connections.sender_of(part)
+
+    def finished(self, part: zmq.Frame) -> None:
+        """A whole message was taken, of which this is a part."""
+        connection = self._connections.sender_of(part)
+        if connection is not None:
+            connection.has_finished = True
 
     async def close(self) -> None:
         """Release everything, once what was sent is gone or the linger time is over."""
-        self.unfinished.close()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+        self._connections.close()
         self.socket.close(linger=self._linger_ms)
         if self._gate is not None:
             self._gate.stop()
         await asyncio.to_thread(self._context.term)
+
+    async def _watch(self) -> None:
+        """Look at all connections now and then."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL_S)
+            self._connections.update()
+            if self._revoked is not None:
+                self._revoked.look(self._connections.keys)
+            for connection, handle in self._connections.open():
+                with suppress(OSError):  # it ended meanwhile
+                    self._unfinished.check(connection, handle)
+                if self._revoked is not None:
+                    self._revoked.check(connection, handle)

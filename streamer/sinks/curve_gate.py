@@ -32,7 +32,7 @@ class CurveGate:
         allowed: AllowList,
     ) -> None:
         """Make ``socket``, not bound yet, a CURVE server."""
-        self._allowed = allowed
+        self.allowed = allowed
         self._denied = 0
         self._reported_monotonic_s = -REPORT_INTERVAL_S
         self._authenticator = AsyncioAuthenticator(context)
@@ -52,7 +52,7 @@ class CurveGate:
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq's protocol
         """Whether the client with this public key (Z85) may connect; called by pyzmq."""
-        if self._allowed.allows(key):
+        if self.allowed.allows(key):
             return True
         self._denied += 1
         now_s = time.monotonic()

@@ -22,6 +22,7 @@ from streamer.metrics import Metrics
 from streamer.sinks.bound_socket import BoundSocket
 from streamer.sinks.stream_record import StreamRecord
 from streamer.sinks.subscriptions import Subscriptions
+from streamer.tasks import report_failure
 from streamer.types import FrameResult, Published, StreamEvent, StreamStatus
 from streamer.wire import (
     MaskEncoding,
@@ -109,14 +110,13 @@ class ZeroMQSink:
         await bound.bind()
         self._bound = bound
         self._tasks = [
-            asyncio.create_task(bound.unfinished.watch(), name="zeromq-watch"),
             asyncio.create_task(self._watch_subscriptions(), name="zeromq-subscriptions"),
             asyncio.create_task(self._replay_to_joiners(), name="zeromq-replay"),
             asyncio.create_task(self._beat(), name="zeromq-heartbeat"),
             asyncio.create_task(self._repeat_statuses(), name="zeromq-status"),
         ]
         for task in self._tasks:
-            task.add_done_callback(_report_failure)
+            task.add_done_callback(report_failure)
         _log.info("results are published on %s", bound.described)
 
     def wants(self, item: Published) -> bool:  # noqa: ARG002 - the protocol's signature
@@ -164,9 +164,11 @@ class ZeroMQSink:
 
     async def _watch_subscriptions(self) -> None:
         assert self._bound is not None
-        socket = self._bound.socket
+        bound = self._bound
         while True:
-            prefix = self._subscriptions.take(await socket.recv())
+            message = await bound.socket.recv(copy=False)
+            bound.took(message)
+            prefix = self._subscriptions.take(message.bytes)
             if self._metrics is not None:
                 self._metrics.zmq_subscribers.set(len(self._subscriptions))
             if prefix is not None:
@@ -312,9 +314,3 @@ class ZeroMQSink:
             return
         if self._metrics is not None:
             self._metrics.zmq_messages_sent.labels(kind.value).inc()
-
-
-def _report_failure(task: asyncio.Task[None]) -> None:
-    """Say it when one of the publisher's own tasks ended by a mistake: it would be missed."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("%s ended by an error", task.get_name(), exc_info=task.exception())

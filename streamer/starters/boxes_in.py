@@ -91,10 +91,8 @@ class BoxesIn:
     async def run(self) -> None:
         """Take messages until cancelled."""
         assert self._bound is not None, "the socket was not bound"
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._bound.unfinished.watch(), name="boxes-in-watch")
-            while True:
-                await self._take_next(self._bound)
+        while True:
+            await self._take_next(self._bound)
 
     async def _take_next(self, bound: BoundSocket) -> None:
         received = await self._receive(bound)
@@ -133,7 +131,7 @@ class BoxesIn:
                 envelope.append(part.bytes)
             elif parts % PARTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        bound.unfinished.finished(part)
+        bound.finished(part)
         if parts > ENVELOPE_PARTS + 1 or envelope_bytes > ENVELOPE_BYTES:
             self._refuse(
                 None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -19,10 +18,9 @@ from streamer.starters.policy import StartPolicy
 from streamer.starters.prompting import ObjectCommands
 from streamer.starters.settings import StarterConfig
 from streamer.starters.stream_starter import StarterState, StreamStarter
+from streamer.tasks import report_failure
 from streamer.timing import Clock, seconds_to_ns
 from streamer.types import FrameMoment, FrameResult, Published, StreamState, StreamStatus
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +161,10 @@ class Starters:
             random=self._random,
         )
         task = asyncio.create_task(starter.run(), name=f"starter-{stream_id}")
-        task.add_done_callback(_report_failure)
+        task.add_done_callback(report_failure)
         return _Running(config, max_objects, starter, boxes, task)
 
     def _end(self, stream_id: str) -> None:
         running = self._running.pop(stream_id, None)
         if running is not None:
             running.task.cancel()
-
-
-def _report_failure(task: asyncio.Task[None]) -> None:
-    """Say it when a starter's own task ended by a mistake of ours: it would be missed."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("%s ended by an error", task.get_name(), exc_info=task.exception())

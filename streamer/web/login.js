@@ -30,7 +30,8 @@ export class LoginView {
         },
       },
       element("h1", {}, "Sign in"),
-      element("p", {}, "This daemon asks for a token: one of api.tokens in its configuration."),
+      element("p", {}, "This daemon asks for a token: one of api.tokens in its configuration. "
+        + "You stay signed in for 12 hours, or until the daemon is restarted."),
       element("label", { for: "token" }, "Token"), token, message,
       element("div", { class: "buttons" },
         element("button", { type: "submit", class: "primary" }, "Sign in"))));

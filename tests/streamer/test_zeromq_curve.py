@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import zmq
 
 from streamer.client import Subscriber
 from streamer.errors import ConfigError, SecurityError
-from streamer.keys import allow_client, keys_command, make_keys
+from streamer.keys import AllowList, allow_client, keys_command, load_public_key, make_keys
 from streamer.sinks.zeromq import ZeroMQSink
 from streamer.wire import EventMessage
 from tests.streamer import wire_samples as samples
@@ -99,6 +101,59 @@ async def test_a_client_that_is_added_while_the_daemon_runs_gets_in(
             await subscribed(sink, 2)
             await sink.publish(samples.event())
             assert isinstance(await next_message(subscriber), EventMessage)
+
+
+async def test_a_client_that_was_taken_off_the_list_hears_no_more_and_others_do(
+    keys: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys_command(keys, ["wall"])
+    async with publisher(**encrypted(keys)) as sink:
+        wall = Subscriber(
+            sink.endpoint,
+            topics=["event"],
+            server_key=keys / "server.key",
+            client_keys=keys / "wall.key_secret",
+        )
+        with laptop(sink, keys) as removed, wall:
+            await subscribed(sink, 2)
+            for index in itertools.count():  # until both have subscribed
+                await sink.publish(samples.event())
+                both = [await each.receive_async(timeout_s=0.1) for each in (removed, wall)]
+                if all(both):
+                    break
+                assert index < 200, "somebody receives nothing"
+            listed = keys / "clients" / "laptop.key"
+            key = load_public_key(listed)
+            listed.rename(keys / "away")
+            await eventually(lambda: "a client was disconnected" in caplog.text)
+            assert f"(public key {key.decode()})" in caplog.text
+            await eventually(lambda: "key is not on the allow-list was refused" in caplog.text)
+            while await removed.receive_async(timeout_s=0.05) is not None:
+                pass  # what was on its way
+            await sink.publish(samples.event())
+            assert isinstance(await next_message(wall), EventMessage)
+            assert await removed.receive_async(timeout_s=0.2) is None
+        assert caplog.text.count("a client was disconnected") == 1
+
+
+async def test_a_list_that_is_replaced_in_a_moment_disconnects_nobody(
+    keys: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[frozenset[bytes]] = []
+
+    def missing(self: AllowList, public_keys: Collection[bytes]) -> frozenset[bytes]:
+        looks.append(frozenset(public_keys) if len(looks) == 1 else frozenset())
+        return looks[-1]
+
+    monkeypatch.setattr(AllowList, "missing", missing)
+    async with publisher(**encrypted(keys)) as sink:
+        with laptop(sink, keys) as subscriber:
+            await subscribed(sink, 2)
+            await eventually(lambda: len(looks) >= 4)
+            await sink.publish(samples.event())
+            assert isinstance(await next_message(subscriber), EventMessage)
+    assert len(looks[1]) == 1
+    assert "disconnected" not in caplog.text
 
 
 async def test_a_client_that_takes_another_server_for_ours_receives_nothing(

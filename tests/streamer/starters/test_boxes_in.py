@@ -210,6 +210,25 @@ async def test_connection_whose_message_has_no_end_is_ended_and_others_are_heard
         assert (await answer_to(other, message()))["accepted"]
 
 
+async def test_connections_are_watched_before_messages_are_taken() -> None:
+    """While the model warms up libzmq's thread must not stand still, nor a message grow on."""
+    taken = Taken()
+    config = BoxesInConfig(enabled=True, endpoint=LOOPBACK, message_bytes=2048)
+    boxes_in = BoxesIn(config, taken, lambda: 1, taken.metrics)
+    await boxes_in.start()
+    try:
+        port = int(boxes_in.endpoint.rpartition(":")[2])
+        for _ in range(1200):  # two events each: more than wait in a monitor's queue
+            async with asyncio.timeout(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                assert await reader.readexactly(1) == b"\xff"  # libzmq's greeting
+            writer.close()
+        await send_without_end(boxes_in.endpoint, "DEALER", 2000)
+        await eventually(lambda: taken.count("endless") == 1)
+    finally:
+        await boxes_in.close()
+
+
 async def test_connection_that_ends_its_messages_may_send_for_ever() -> None:
     async with (
         listening(message_bytes=1024, messages_per_s=10_000.0) as (boxes_in, taken),
@@ -295,6 +314,31 @@ async def test_only_clients_of_the_list_are_heard(tmp_path: Path) -> None:
             with pytest.raises(ControlError, match="no answer"):
                 await asyncio.to_thread(send, refused)
         assert len(taken.offers) == 1
+
+
+async def test_client_that_was_taken_off_the_list_is_not_heard_any_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = tmp_path / "keys"
+    keys_command(keys, ["detector", "other"])
+    settings = {
+        "server_key_file": str(keys / "server.key_secret"),
+        "client_keys_directory": str(keys / "clients"),
+    }
+    async with listening(**settings) as (boxes_in, taken):
+
+        def sender(name: str) -> BoxesSender:
+            own = keys / f"{name}.key_secret"
+            return BoxesSender(boxes_in.endpoint, server_key=keys / "server.key", client_keys=own)
+
+        with sender("detector") as one, sender("other") as other:
+            for each in (one, other):
+                await asyncio.to_thread(each.send, "gate", [], frame_index=1, answer_within_s=20)
+            (keys / "clients" / "detector.key").unlink()
+            await eventually(lambda: "not on the allow-list any more" in caplog.text)
+            one.send("gate", [], frame_index=2)
+            await asyncio.to_thread(other.send, "gate", [], frame_index=3, answer_within_s=20)
+        assert [moment.frame_index for moment, _ in taken.offers] == [1, 1, 3]
 
 
 @pytest.mark.parametrize(
