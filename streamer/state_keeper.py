@@ -90,6 +90,7 @@ class StateKeeper:
         self._finish_now = asyncio.Event()
         self._failing = False
         self._opened = False
+        self._copied = False
 
     # The start.
 
@@ -154,6 +155,12 @@ class StateKeeper:
         self._unused[stream_id] = record
         self._objects.pop(stream_id, None)
         self._removed_objects.pop(stream_id, None)
+
+    async def keep_copy(self) -> None:
+        """Objects of the state cannot be gone on with: the next write would be the end of them."""
+        if not self._copied:
+            self._copied = True
+            await asyncio.to_thread(self._store.copy_aside)
 
     # While running, on the event loop.
 

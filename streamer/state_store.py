@@ -139,6 +139,22 @@ class StateStore:
         self._memory_files = {}
         return self._move_aside(found, reason) if found else None
 
+    def copy_aside(self) -> None:
+        """Copy the whole state, as it was last read or written, into a folder beside it."""
+        try:
+            target = self._folder_aside("not-gone-on-with")
+            for path in (self.folder / INDEX, *self.folder.glob("memory-*.safetensors")):
+                shutil.copy2(path, target)
+        except OSError as error:
+            _log.warning("what was kept cannot be copied (%s): it is lost soon", error)
+        else:
+            _log.warning(
+                "what was kept is copied to %s: the model that made it, at the same "
+                "model.engine.image_size, goes on with it by state_directory=%s",
+                target,
+                target,
+            )
+
     def _set_aside_unreadable(self, path: Path, error: Exception) -> None:
         try:
             if path.name == INDEX:
@@ -151,12 +167,17 @@ class StateStore:
             _log.warning("%s cannot be read (%s); set aside in %s", path, error, where)
 
     def _move_aside(self, found: list[Path], reason: str) -> Path:
+        target = self._folder_aside(reason)
+        for path in found:
+            path.rename(target / path.name)
+        return target
+
+    def _folder_aside(self, reason: str) -> Path:
+        """A new folder; the oldest of many is removed."""
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
         target = self.folder / f"aside-{stamp}.{nanoseconds:09}Z-{reason}"
         target.mkdir(mode=0o700)
-        for path in found:
-            path.rename(target / path.name)
         for old in sorted(self.folder.glob("aside-*"))[:-SET_ASIDE_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         return target

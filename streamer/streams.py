@@ -306,6 +306,8 @@ class Streams:
                 _log.warning("%s: object %s has to be shown anew: %s", stream_id, name, error)
             else:
                 known.add(each.object_id)
+        if len(known) < len(kept) and self._state is not None:
+            await self._state.keep_copy()
         return known
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-import numpy as np
-
-from tracker.errors import CapacityError, ObjectMemoryError, SessionError
+from tracker.errors import CapacityError, SessionError
 from tracker.history import FrameHistory, TrackedFrame
 from tracker.mask_smoothing import MaskSmoother
 from tracker.memory_bank import MemoryBank
 from tracker.memory_places import ConditioningMemories
 from tracker.model import ImageFeatures
-from tracker.object_memory import ModelIdentity, ObjectMemory
+from tracker.object_memory import ModelIdentity, ObjectMemory, ensure_usable
 from tracker.types import StepFacts
 
 
@@ -226,8 +224,8 @@ class Session:
     def import_object(self, object_id: int, memory: ObjectMemory) -> None:
         """Go on with an object from the next frame on: it is looked for where it may be.
 
-        Raises ObjectMemoryError for a memory of another model, CapacityError or SessionError;
-        then nothing is changed.
+        Raises ObjectMemoryError for a memory of another model or image size, CapacityError or
+        SessionError; then nothing is changed.
         """
         self.ensure_open()
         self.settle()
@@ -235,13 +233,7 @@ class Session:
             raise SessionError(f"object {object_id} is tracked already; remove it first")
         if len(self._slots) >= self.max_objects:
             raise CapacityError(f"this session holds {self.max_objects} objects already")
-        if memory.model != self._model:
-            raise ObjectMemoryError(
-                f"object {object_id} was remembered by {memory.model.name} "
-                f"({memory.model.fingerprint[:12]}), this is {self._model.name} "
-                f"({self._model.fingerprint[:12]})"
-            )
-        self._check_shapes(object_id, memory)
+        ensure_usable(object_id, memory, self._model, self._bank.conditioning_shapes)
         frame_F = self.now - memory.age_F
         self.add(object_id)
         try:
@@ -252,22 +244,6 @@ class Session:
         except BaseException:
             self.remove(object_id)
             raise
-
-    def _check_shapes(self, object_id: int, memory: ObjectMemory) -> None:
-        name = f"the memory of object {object_id}"
-        ages = memory.age_F
-        if ages.ndim != 1 or ages.dtype != np.int64 or (ages < 1).any() or (ages > 1 << 48).any():
-            raise ObjectMemoryError(f"{name} is damaged: ages are whole frames from 1 on")
-        try:
-            spatial, pointer = self._bank.conditioning_shapes(len(ages))
-        except ValueError as error:
-            raise ObjectMemoryError(f"{name} is damaged: {error}") from error
-        for array, shape in ((memory.spatial_FLc, spatial), (memory.pointer_FC, pointer)):
-            if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ObjectMemoryError(
-                    f"{name} is damaged: expected finite float32 {shape}, got {array.dtype} "
-                    f"{array.shape}"
-                )
 
     def close(self) -> None:
         """Free every slot. Closing twice is no error."""

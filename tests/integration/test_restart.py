@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,14 @@ async def test_objects_of_another_model_are_told_and_the_file_counts_again(
         await until(lambda: app.streams.statuses()[0].object_ids == (1,))
         assert labels(app, "gate") == {1: ("door", None)}
     assert "gate: object 7 (dog) has to be shown anew: object 7 was remembered by" in caplog.text
+    monkeypatch.undo()
+    # The log says how to have them back, and that is true.
+    (copied,) = re.findall(r"what was kept is copied to .* by state_directory=(\S+)", caplog.text)
+    config = settings(tmp_path, gate=gate)
+    config.state_directory = copied
+    async with running(App(config, tracker=FakeTracker())) as app:  # type: ignore[arg-type]
+        await until(lambda: len(labels(app, "gate")) == 2)
+        assert labels(app, "gate") == {1: ("door", None), 7: ("dog", None)}
 
 
 async def test_added_stream_that_does_not_work_any_more_is_a_warning(

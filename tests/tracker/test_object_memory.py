@@ -94,6 +94,17 @@ def test_memory_of_other_weights_is_refused() -> None:
     assert other.free_slots == 2
 
 
+def test_memory_of_another_image_size_is_refused_with_both_sizes() -> None:
+    memory = remembered(little_tracker())
+    larger = little_tracker(config=LITTLE.replaced(image_size=LITTLE.image_size + 32))
+    other = replace(memory, model=remembered(larger).model)
+    size = LITTLE.image_size
+    said = rf"object 1 .* images of {size} x {size} pixels, this tracker takes {size + 32} x"
+    with pytest.raises(ObjectMemoryError, match=said):
+        larger.open_session().import_object(1, other)
+    assert larger.free_slots == 8
+
+
 def test_same_weights_have_the_same_identity() -> None:
     assert remembered(little_tracker()).model == remembered(little_tracker(max_objects=2)).model
 
