@@ -48,7 +48,8 @@ class Smoothing:
 class BoxSmoother:
     """Smooths the boxes of one stream's objects, frame after frame.
 
-    A box begins anew where its object was not seen on the frame before, and after a pause.
+    A box begins anew where its object was not seen on the frame before, after a pause, and when
+    pictures have another size.
     Bound: the objects of the last frame.
     """
 
@@ -59,6 +60,7 @@ class BoxSmoother:
         self._box_N4: FloatArray = np.zeros((0, 4))
         self._speed_N4: FloatArray = np.zeros((0, 4))
         self._time_ns = 0
+        self._size = (0, 0)
 
     def smooth(self, tracks: Sequence[Track], time_ns: int) -> dict[int, FloatBox]:
         """The smoothed box, x0 y0 x1 y1 in source pixels, of every object that is seen."""
@@ -67,8 +69,10 @@ class BoxSmoother:
         step_s = (time_ns - self._time_ns) / 1e9
         # New boxes are their own past, at rest.
         before = np.array([self._row_of.get(track.object_id, -1) for track in seen], dtype=np.intp)
-        if not 0 < step_s <= LONGEST_STEP_S:
+        size = (seen[0].frame_width, seen[0].frame_height) if seen else self._size
+        if not 0 < step_s <= LONGEST_STEP_S or size != self._size:
             before[:] = -1
+        self._size = size
         known = before >= 0
         past_N4, raw_N4, speed_N4 = box_N4.copy(), box_N4.copy(), np.zeros_like(box_N4)
         past_N4[known] = self._box_N4[before[known]]

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamer.starters.detection import Box, Detection
-from streamer.starters.geometry import distance_in_sizes, iou, middle, moved, size_ratio
+from streamer.starters.geometry import (
+    distance_in_sizes,
+    iou,
+    middle,
+    moved,
+    scaled,
+    size_ratio,
+)
 
 # From one look to the next a thing may move by this many of its own sizes, beside what it is
 # expected to, and change its size by this much.
@@ -45,6 +52,11 @@ class Sighting:
         (x0, y0), (x1, y1) = middle(self.box_xyxy), middle(detection.box_xyxy)
         return Sighting(detection.box_xyxy, self.label, self.hits + 1, (x1 - x0, y1 - y0))
 
+    def rescaled(self, across: float, down: float) -> Sighting:
+        """The same thing in pictures of another size."""
+        step_xy = (self.step_xy[0] * across, self.step_xy[1] * down)
+        return replace(self, box_xyxy=scaled(self.box_xyxy, across, down), step_xy=step_xy)
+
 
 def pair(sightings: Sequence[Sighting], detections: Sequence[Detection]) -> dict[int, int]:
     """Which detection (by index) is which thing seen before: the nearest pairs first, each once."""
@@ -82,6 +94,10 @@ class Candidates:
             for row, detection in enumerate(detections)
         ]
         return [each.hits for each in self._sightings]
+
+    def rescale(self, across: float, down: float) -> None:
+        """Pictures have another size now."""
+        self._sightings = [each.rescaled(across, down) for each in self._sightings]
 
     def clear(self) -> None:
         """The picture is another now."""

@@ -58,6 +58,11 @@ def moved(box: Box, dx: float, dy: float) -> Box:
     return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy
 
 
+def scaled(box: Box, across: float, down: float) -> Box:
+    """The same box in a picture of another size."""
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+
+
 def distance_in_sizes(first: Sequence[float], second: Sequence[float]) -> float:
     """How far apart the middles are, in diagonals of the smaller box."""
     (x0, y0), (x1, y1) = middle(first), middle(second)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamer.starters.candidates import Sighting, pair
 from streamer.starters.detection import Box, Detection
@@ -33,6 +33,12 @@ class LeftAlone:
         self._entries.append(_Entry(Sighting(box_xyxy, label), now_ns, for_ns))
         if len(self._entries) > LEFT_ALONE:
             self._entries.remove(min(self._entries, key=lambda each: each.seen_ns))
+
+    def rescale(self, across: float, down: float) -> None:
+        """Pictures have another size now."""
+        self._entries = [
+            replace(each, sighting=each.sighting.rescaled(across, down)) for each in self._entries
+        ]
 
     def among(self, detections: Sequence[Detection], now_ns: int) -> set[int]:
         """The indexes of the detections that must not be started."""

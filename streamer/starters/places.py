@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from streamer.starters.appearance import Look, likeness, look_of
 from streamer.starters.detection import Box, Detection, ImageArray
-from streamer.starters.geometry import distance_in_sizes, size_ratio
+from streamer.starters.geometry import distance_in_sizes, scaled, size_ratio
 from streamer.starters.matching import Seen
 
 # A lost object is looked for near its last place, the farther away the longer it is hidden (in
@@ -58,6 +58,12 @@ class Places:
             if known is not None and known.hidden_since_ns is None:
                 self._places[object_id] = replace(known, hidden_since_ns=now_ns)
         return gone
+
+    def rescale(self, across: float, down: float) -> None:
+        """Pictures have another size now."""
+        for object_id, place in self._places.items():
+            box = scaled(place.box_xyxy, across, down)
+            self._places[object_id] = replace(place, box_xyxy=box)
 
     def restart_waiting(self, now_ns: int) -> None:
         """Nothing could be seen for a while: time out of sight begins anew."""

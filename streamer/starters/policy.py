@@ -93,6 +93,7 @@ class StartPolicy:
         self._twins = Twins()
         self._own: set[int] = set()
         self._session_id: str | None = None
+        self._size: tuple[int, int] | None = None
 
     @property
     def own(self) -> frozenset[int]:
@@ -101,6 +102,7 @@ class StartPolicy:
 
     def decide(self, detections: Sequence[Detection], frame: FrameFacts) -> Decision:
         """Judge the detections on a frame."""
+        self._take_size(frame.width, frame.height)
         verdicts: Counter[Verdict] = Counter()
         usable = [each for each in detections if self._is_usable(each, frame, verdicts)]
         usable, doubles = without_doubles(usable)
@@ -129,6 +131,14 @@ class StartPolicy:
         )
 
     # One step after the other.
+
+    def _take_size(self, width: int, height: int) -> None:
+        """Keep what is known where it is when a camera's pictures have another size."""
+        if self._size is not None and self._size != (width, height):
+            across, down = width / self._size[0], height / self._size[1]
+            for known in (self._candidates, self._left_alone, self._places):
+                known.rescale(across, down)
+        self._size = (width, height)
 
     def _is_usable(
         self, detection: Detection, frame: FrameFacts, verdicts: Counter[Verdict]

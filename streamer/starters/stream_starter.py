@@ -23,7 +23,7 @@ from streamer.metrics import Metrics
 from streamer.prompts import PromptOutcome
 from streamer.security import redact
 from streamer.starters.detection import Detection, checked
-from streamer.starters.geometry import iou
+from streamer.starters.geometry import iou, scaled
 from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import Look, Looks
 from streamer.starters.make import shared_detector
@@ -265,11 +265,15 @@ class StreamStarter:
 
     def _is_followed_meanwhile(self, detection: Detection, frame: FrameFacts) -> bool:
         """Whether it was prompted, or came back by itself, since the frame that was looked at."""
+        if self._latest is None:
+            return False
+        now = self._latest.frame.picture  # maybe of another size than then
+        box = scaled(detection.box_xyxy, now.width / frame.width, now.height / frame.height)
         seen_then = {each.track.object_id for each in frame.objects if each.track.area > 0}
         return any(
             each.track.object_id not in seen_then
-            and iou(each.track.box_xyxy, detection.box_xyxy) >= self._config.match_iou
-            for each in (self._latest.objects if self._latest is not None else ())
+            and iou(each.track.box_xyxy, box) >= self._config.match_iou
+            for each in self._latest.objects
         )
 
     def _judge_find(self, detection: Detection, outcome: PromptOutcome | None) -> None:

@@ -67,3 +67,12 @@ def test_object_that_was_away_prompted_or_long_ago_begins_anew() -> None:
     assert smoother.smooth([at(1, 540, 0)], seconds_to_ns(0.16))[1][0] == 540
     assert smoother.smooth([at(1, 100, 0)], seconds_to_ns(9))[1][0] == 100
     assert smoother.smooth([at(1, 300, 0)], seconds_to_ns(2))[1][0] == 300  # a clock set back
+
+
+def test_pictures_of_another_size_begin_anew() -> None:
+    smoother = BoxSmoother(BoxSmoothing())
+    smoother.smooth([at(1, 100, 50)], 0)
+    large = replace(at(1, 200, 100), frame_width=1280, frame_height=960)
+    assert smoother.smooth([large], seconds_to_ns(0.04))[1][:2] == (200, 100)
+    moved = replace(large, box_xyxy=(210, 100, 270, 160))
+    assert 200 < smoother.smooth([moved], seconds_to_ns(0.08))[1][0] < 210

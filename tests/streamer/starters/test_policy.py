@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from streamer.starters.detection import Detection
-from streamer.starters.policy import Decision, StartPolicy, Verdict
+from streamer.starters.geometry import scaled
+from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
 from streamer.starters.settings import StarterConfig
 from streamer.starters.twins import TWIN_LOOKS
 from tests.streamer.starters.things import HEIGHT, WIDTH, followed, frame, thing
@@ -232,3 +233,46 @@ def test_players_that_cross_stay_two() -> None:
         x = 10 if look % TWIN_LOOKS else 60
         both = (followed(3, (10, 30, 30, 70)), followed(8, (x, 30, x + 20, 70)))
         assert judge.decide([], frame(look, *both)).removals == ()
+
+
+def enlarged(facts: FrameFacts, *things: Detection) -> tuple[list[Detection], FrameFacts]:
+    """The same frame and things of a camera whose pictures are twice as wide, 3 times as high."""
+    objects = tuple(
+        replace(
+            each,
+            track=replace(
+                each.track,
+                box_xyxy=tuple(a * b for a, b in zip(each.track.box_xyxy, (2, 3) * 2, strict=True)),
+                crop=each.track.crop.repeat(3, 0).repeat(2, 1),
+                area=each.track.area * 6,
+            ),
+        )
+        for each in facts.objects
+    )
+    large = replace(facts, width=2 * WIDTH, height=3 * HEIGHT, objects=objects)
+    return [replace(each, box_xyxy=scaled(each.box_xyxy, 2, 3)) for each in things], large
+
+
+def test_thing_is_the_same_in_pictures_of_another_size() -> None:
+    judge = policy(minimum_hits=4)
+    for look, x in enumerate((10, 45)):
+        judge.decide([thing(x)], frame(look))
+    assert judge.decide(*enlarged(frame(2), thing(80))).verdicts == {Verdict.WAITING: 1}
+    assert started(judge.decide([thing(115)], frame(3))) == [(115, 30, 135, 70)]
+
+
+def test_what_was_removed_is_left_alone_in_pictures_of_another_size() -> None:
+    judge = policy()
+    judge.decide([], frame(0, followed(1, (100, 30, 120, 70))))
+    assert judge.decide([thing(100)], frame(1)).verdicts == {Verdict.LEFT_ALONE: 1}
+    assert judge.decide(*enlarged(frame(2), thing(100))).verdicts == {Verdict.LEFT_ALONE: 1}
+    judge.decide(*enlarged(frame(3, followed(2, (20, 30, 40, 70)))))
+    assert judge.decide([thing(20)], frame(4)).verdicts == {Verdict.LEFT_ALONE: 1}
+
+
+def test_lost_object_is_found_in_pictures_of_another_size() -> None:
+    judge = policy(lost_wait_s=0.0)
+    judge.decide([], frame(0, followed(1, (100, 30, 120, 70), "car")))
+    judge.decide([], frame(1, followed(1, None, "car")))
+    things, facts = enlarged(frame(2, followed(1, None, "car")), thing(102, label="car"))
+    assert judge.decide(things, facts).finds == ((1, things[0]),)

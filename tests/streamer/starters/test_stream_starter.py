@@ -121,8 +121,9 @@ class Rig:
         self.live: tuple[ObjectResult, ...] = ()
         self.frames = 0
 
-    def show(self) -> None:
-        shown = replace(picture(self.frames), arrival_monotonic_ns=self.frames * 10**8)
+    def show(self, larger: int = 1) -> None:
+        shown = picture(self.frames, width=32 * larger, height=24 * larger)
+        shown = replace(shown, arrival_monotonic_ns=self.frames * 10**8)
         frame = Frame("gate", "session", self.frames, shown)
         self.starter.see(FrameResult(frame, 0, 0, self.live))
         self.frames += 1
@@ -236,7 +237,9 @@ async def test_earlier_frames_are_not_looked_at_after_a_start() -> None:
         assert len(rig.objects.prompts) == 1
 
 
-async def test_object_that_came_since_the_look_is_not_started_again() -> None:
+@pytest.mark.parametrize("larger", [1, 3])
+async def test_object_that_came_since_the_look_is_not_started_again(larger: int) -> None:
+    """Also where pictures are larger now than the one that was looked at."""
     looking, go_on = threading.Event(), threading.Event()
 
     def starter(_: Image) -> list[Detection]:
@@ -247,8 +250,9 @@ async def test_object_that_came_since_the_look_is_not_started_again() -> None:
     async with at_work(Rig(starter)) as rig:
         rig.show()
         await eventually(looking.is_set)
-        rig.live = (followed(7, (4, 4, 16, 20)),)  # somebody clicked on it
-        rig.show()
+        x0, y0, x1, y1 = (larger * each for each in (4, 4, 16, 20))
+        rig.live = (followed(7, (x0, y0, x1, y1)),)  # somebody clicked on it
+        rig.show(larger)
         go_on.set()
         await eventually(lambda: rig.verdict("followed") >= 1)
         assert rig.objects.prompts == []
