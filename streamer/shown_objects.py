@@ -49,6 +49,7 @@ class ShownObjects:
                 object_score=each.track.object_score,
                 frame_index=newest.frame_index,
                 calibrated_iou=each.track.calibrated_iou,
+                expected_box_xyxy=None if each.track.area else each.track.predicted_box_xyxy,
             )
             for each in newest.objects
         ]

@@ -155,7 +155,10 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True)
 class ObjectSummary:
-    """One followed object as it was on the newest frame, ``frame_index``; without its mask."""
+    """One followed object as it was on the newest frame, ``frame_index``; without its mask.
+
+    ``expected_box_xyxy``: of one that is not seen, where its motion would have taken it.
+    """
 
     object_id: int
     label: str | None
@@ -167,6 +170,7 @@ class ObjectSummary:
     object_score: float
     frame_index: int
     calibrated_iou: float | None = None
+    expected_box_xyxy: tuple[float, float, float, float] | None = None
 
 
 class EventKind(StrEnum):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from tracker.admission import admit_prompts, ensure_free, ensure_own
@@ -77,7 +78,9 @@ class Corrector:
     ) -> Track:
         """What ``correct`` would find on that frame; nothing is changed."""
         rows = self._rows_at(session, [prompt], frame_index, anew)
-        (track,) = self._frame_step.preview(rows, self._features(session, rows[0].frame))
+        features = self._features(session, rows[0].frame)
+        with self._known_then(session, rows[0].object_id, rows[0].frame):
+            (track,) = self._frame_step.preview(rows, features)
         return track
 
     def _rows_at(
@@ -109,6 +112,20 @@ class Corrector:
         self._bank.forget_recent_after(slot, frame.time)
         if isinstance(self._bank, RobustBank):
             self._bank.know(slot, frame.before.get(object_id))
+
+    @contextmanager
+    def _known_then(self, session: Session, object_id: int, frame: TrackedFrame) -> Iterator[None]:
+        """Let be known of an object what was known before that frame, for the moment."""
+        if not isinstance(self._bank, RobustBank) or object_id not in session.object_ids:
+            yield
+            return
+        slot = session.slot_of(object_id)
+        now = self._bank.known(slot)
+        self._bank.know(slot, frame.before.get(object_id))
+        try:
+            yield
+        finally:
+            self._bank.know(slot, now)
 
     def _known_after(
         self, session: Session, object_id: int, frames: Sequence[TrackedFrame]

@@ -230,9 +230,13 @@ class FrameStep:
         with self.autocast():
             decision = self._decider.decide(rows, features)
         masks = self._frame_masks(rows, self._filled(decision))
-        similarity_N = None
+        similarity_N = predicted_box_N4 = None
         if all(row.object_id in row.session.object_ids for row in rows):
             similarity_N = self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC)
+            if self._policy is not None:
+                paths = Paths.of(rows)
+                sighting = self._policy.see(paths, self._policy.outlook(paths), decision)
+                predicted_box_N4 = sighting.predicted_box_N4
         (tracks,) = deliver(
             [masks],
             decision.predicted_iou_N,
@@ -240,6 +244,7 @@ class FrameStep:
             self._options,
             similarity_N,
             self.calibration,
+            predicted_box_N4,
             landing=self._landing,
         ).tracks()
         return tracks

@@ -18,6 +18,13 @@ LONGEST_COUNTS = 1024 * 1024
 Colour = Annotated[
     str, Field(pattern=r"^#[0-9a-fA-F]{6}$", description="#rrggbb", examples=["#e69f00"])
 ]
+ExpectedBox = Annotated[
+    tuple[float, float, float, float] | None,
+    Field(
+        description="of an object that is not seen: where its motion would have taken it, a guess "
+        "that may reach beyond the picture; null where nobody can tell"
+    ),
+]
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$", examples=["click-17"])]
 
 
@@ -116,6 +123,7 @@ class ObjectAnswer(Answer):
     colour: str | None = Field(examples=["#e69f00"])
     state: TrackState
     bbox: tuple[int, int, int, int] = Field(description="half-open x0, y0, x1, y1; zeros: unseen")
+    bbox_expected: ExpectedBox
     area: int = Field(description="pixels")
     score: float = Field(description="the model's own estimate of the mask's IoU, 0 to 1")
     score_calibrated: float | None = Field(
@@ -146,6 +154,7 @@ class TrackAnswer(Answer):
     object_id: int
     state: TrackState
     bbox: tuple[int, int, int, int]
+    bbox_expected: ExpectedBox
     area: int
     score: float
     score_calibrated: float | None
@@ -179,6 +188,7 @@ def object_answer(summary: ObjectSummary) -> ObjectAnswer:
         colour=summary.colour,
         state=summary.state,
         bbox=summary.box_xyxy,
+        bbox_expected=summary.expected_box_xyxy,
         area=summary.area,
         score=summary.predicted_iou,
         score_calibrated=summary.calibrated_iou,
@@ -220,6 +230,7 @@ def _track_answer(track: Track) -> TrackAnswer:
         object_id=track.object_id,
         state=track.state,
         bbox=(x0, y0, x1, y1),
+        bbox_expected=None if track.area else track.predicted_box_xyxy,
         area=int(track.area),
         score=float(track.predicted_iou),
         score_calibrated=track.calibrated_iou,

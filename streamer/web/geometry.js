@@ -39,3 +39,8 @@ export function boxBetween(first, second) {
     Math.max(first.x, second.x), Math.max(first.y, second.y),
   ];
 }
+
+/** Where an object is seen, else where it may be; null where nobody can tell. */
+export function boxOf({ bbox, bbox_expected: expected }) {
+  return bbox[2] > bbox[0] ? bbox : expected ?? null;
+}

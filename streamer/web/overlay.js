@@ -1,6 +1,6 @@
 // Draws what is known of a frame over its picture: masks, boxes, names, trails, the crosshair.
 
-import { containedRectangle } from "./geometry.js";
+import { boxOf, containedRectangle } from "./geometry.js";
 import { channels, inkOn, objectColour } from "./palette.js";
 import { decodeMask } from "./rle.js";
 import { speedText } from "./trails.js";
@@ -66,18 +66,18 @@ export class Overlay {
   #drawObject(object, scene) {
     const colour = objectColour(object.id, object.colour);
     const isSelected = object.id === scene.selectedId;
-    const hasBox = object.bbox[2] > object.bbox[0];
+    const box = boxOf(object);
     if (scene.show.masks && object.mask) this.#drawMask(object.mask, colour);
-    if (!hasBox) return;
+    if (!box) return;
     const isHidden = object.state !== "visible";
     if (scene.show.boxes || isSelected || isHidden) {
-      this.#drawBox(object.bbox, colour, { dashed: isHidden, wide: isSelected });
+      this.#drawBox(box, colour, { dashed: isHidden, wide: isSelected });
     }
     const isNarrow = this.frameWidth * this.scale < NARROW_PX;
     const speed = scene.show.speeds && !isNarrow ? speedText(scene.speeds.get(object.id)) : "";
     const name = object.label || `Object ${object.id}`;
     const state = isHidden ? ` · ${object.state}` : "";
-    this.#drawLabel(`${object.id}  ${name}${state}${speed && ` · ${speed}`}`, object.bbox, colour);
+    this.#drawLabel(`${object.id}  ${name}${state}${speed && ` · ${speed}`}`, box, colour);
   }
 
   #drawMask(mask, colour) {
@@ -99,10 +99,10 @@ export class Overlay {
 
   #drawPreview({ track, colour }) {
     if (track.mask) this.#drawMask(track.mask, colour);
-    if (track.bbox[2] > track.bbox[0]) {
-      this.#drawBox(track.bbox, colour, { dashed: true, wide: true });
-      this.#drawLabel("Preview", track.bbox, colour);
-    }
+    const box = boxOf(track);
+    if (!box) return;
+    this.#drawBox(box, colour, { dashed: true, wide: true });
+    this.#drawLabel(track.mask ? "Preview" : "Preview: nothing seen", box, colour);
   }
 
   #drawBox([x0, y0, x1, y1], colour, { dashed = false, wide = false } = {}) {

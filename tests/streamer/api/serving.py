@@ -93,6 +93,7 @@ class FakeObjects:
         self.prompts: list[tuple[Prompt, dict[str, Any]]] = []
         self.followed: dict[tuple[str, int], ObjectSummary] = {}
         self.refuses: str | None = None
+        self.found: dict[str, Any] = {}  # what differs of the track that is found
 
     def of(self, stream_id: str) -> list[ObjectSummary]:
         self.streams.config(stream_id)
@@ -118,6 +119,7 @@ class FakeObjects:
                 predicted_iou=0.9,
                 object_score=1.0,
                 frame_index=7,
+                expected_box_xyxy=self.found.get("predicted_box_xyxy"),
             )
         return outcome
 
@@ -138,6 +140,7 @@ class FakeObjects:
                 request_id, stream_id, prompt.object_id, applied=False, reason=self.refuses
             )
         found = track(prompt.object_id, np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+        found = replace(found, **self.found)
         return PromptOutcome(
             request_id=request_id,
             stream_id=stream_id,

@@ -105,6 +105,20 @@ async def test_password_is_in_no_answer(client: httpx.AsyncClient) -> None:
             assert "hunter2" not in refused.text
 
 
+async def test_object_that_is_not_seen_has_the_box_where_it_may_be(
+    client: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    hidden = {"area": 0, "box_xyxy": (0, 0, 0, 0), "predicted_box_xyxy": (-2.5, 3.0, 9.0, 8.0)}
+    for found, expected in (({}, None), (hidden, [-2.5, 3.0, 9.0, 8.0])):
+        daemon.objects.found = found
+        for path in ("preview", "objects"):
+            answer = (await client.post(f"/v1/streams/gate/{path}", json=BOX)).json()
+            assert answer["track"]["bbox_expected"] == expected
+            assert answer["latest"]["track"]["bbox_expected"] == expected
+        listed = (await client.get("/v1/streams/gate/objects")).json()["objects"]
+        assert listed[-1]["bbox_expected"] == expected
+
+
 async def test_object_from_first_to_last(client: httpx.AsyncClient, daemon: FakeDaemon) -> None:
     body = BOX | {"label": "keeper", "colour": "#ff0000", "request_id": "click-1"}
     body |= {"points": [{"x": 3.5, "y": 4}, {"x": 1, "y": 1, "positive": False}]}

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import {
-  boxBetween, clampToFrame, containedRectangle, toFrame,
+  boxBetween, boxOf, clampToFrame, containedRectangle, toFrame,
 } from "../../../streamer/web/geometry.js";
 
 test("a wide picture in a tall box has bars above and below", () => {
@@ -33,4 +33,13 @@ test("a click on the picture is a point of the frame, a click on a bar is none",
 test("points stay inside the frame and boxes have their corners in order", () => {
   assert.deepEqual(clampToFrame({ x: -4, y: 400 }, 640, 360), { x: 0, y: 359.99 });
   assert.deepEqual(boxBetween({ x: 9, y: 2 }, { x: 3, y: 7 }), [3, 2, 9, 7]);
+});
+
+test("an object that is not seen has the box where it may be, if anybody can tell", () => {
+  const seen = [1, 2, 3, 4];
+  assert.deepEqual(boxOf({ bbox: seen, bbox_expected: null }), seen);
+  assert.deepEqual(boxOf({ bbox: seen, bbox_expected: [5, 6, 7, 8] }), seen);
+  assert.deepEqual(boxOf({ bbox: [0, 0, 0, 0], bbox_expected: [-5.5, 6, 7, 8] }), [-5.5, 6, 7, 8]);
+  assert.equal(boxOf({ bbox: [0, 0, 0, 0], bbox_expected: null }), null);
+  assert.equal(boxOf({ bbox: [0, 0, 0, 0] }), null);
 });

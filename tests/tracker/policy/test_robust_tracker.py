@@ -135,6 +135,35 @@ def test_robust_is_the_paper_policy_while_everybody_is_in_sight() -> None:
         assert_all_same(list(ours.values()), list(theirs.values()))
 
 
+@pytest.mark.parametrize("frame", [3, 6])
+def test_preview_that_finds_nothing_tells_where_the_object_may_be_as_the_prompt_will(
+    frame: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = robust()
+    session = tracker.open_session(history_frames=8)
+    follow(tracker, session, 7, click(1))
+    decide = RowDecider.decide
+
+    def blind(self: RowDecider, rows: list, *arguments: object) -> Decision:  # type: ignore[type-arg]
+        decision: Decision = decide(self, rows, *arguments)  # type: ignore[arg-type]
+        return decision._replace(
+            logits_N1hw=decision.logits_N1hw.clamp(max=-1024.0),
+            visible_N=torch.zeros_like(decision.visible_N),
+            object_score_logit_N=decision.object_score_logit_N.clamp(max=-5.0),
+        )
+
+    monkeypatch.setattr(RowDecider, "decide", blind)
+    before = bank_of(tracker).known(session.slot_of(1))
+    previewed = tracker.preview(session, click(1, 9, 50), frame)
+    after = bank_of(tracker).known(session.slot_of(1))
+    assert before.facts == after.facts
+    assert torch.equal(before.motion_45, after.motion_45)
+    given = tracker.correct(session, [click(1, 9, 50)], frame).tracks[0]
+    assert previewed.predicted_box_xyxy == given.predicted_box_xyxy
+    assert previewed.predicted_box_xyxy is not None
+    assert previewed.area == 0
+
+
 def test_hidden_object_is_told_where_it_may_be_until_nobody_knows(hidden: set[int]) -> None:
     tracker = robust()
     session = tracker.open_session()
