@@ -16,7 +16,8 @@ from streamer.bench_search import Cell, FrontierSearch
 from streamer.errors import MaskletError
 
 _HEADINGS = (
-    "objects a stream", "streams carried", "p50 / p99", "step p50 / p99", "frames/s", "beyond",
+    "objects a stream", "streams carried", "latency p50 / p99", "step p50 / p99", "frames/s",
+    "beyond",
 )  # fmt: skip
 
 
@@ -96,25 +97,30 @@ class BenchReport:
         figure = figure_of(figsize=(7, 4.5), layout="constrained")
         axes = figure.subplots()
         known = self.known
-        for is_good, colour, name in ((True, "#2a9d4a", "carried"), (False, "#c0392b", "not")):
+        for is_good, colour, mark, name in (
+            (True, "#2a9d4a", "o", "carried"),
+            (False, "#c0392b", "x", "not carried"),
+        ):
             cells = [cell for cell, good in known.items() if good == is_good]
             axes.scatter(
                 [cell.objects for cell in cells],
                 [cell.streams for cell in cells],
                 color=colour,
+                marker=mark,
                 label=name,
                 zorder=3,
             )
         for cell, result in self.results.items():
             axes.annotate(
-                f"{result.latency_p99_ms:.0f} ms",
+                self._caption(result),
                 (cell.objects, cell.streams),
                 xytext=(4, 4),
                 textcoords="offset points",
                 fontsize=7,
             )
         carried = [self.search.carried(objects, known) for objects in self.search.objects]
-        axes.plot(self.search.objects, carried, color="#2a9d4a", zorder=2)
+        # In steps: what carries so many objects carries fewer; nothing was measured in between.
+        axes.plot(self.search.objects, carried, color="#2a9d4a", zorder=2, drawstyle="steps-pre")
         axes.set_xscale("log", base=2)
         axes.set_xticks(self.search.objects, [str(each) for each in self.search.objects])
         axes.margins(x=0.1, y=0.12)
@@ -123,13 +129,21 @@ class BenchReport:
         axes.set_xlabel("objects a stream")
         axes.set_ylabel("streams")
         axes.set_title(
-            f"{self.settings['model']} on {self.settings['device']}: p99 of each cell, "
-            f"objective {self.objective_p99_ms:g} ms",
-            fontsize=10,
+            f"{self.settings['model']} on {self.settings['device']}, {self.settings['width']}x"
+            f"{self.settings['height']} at {self.settings['rate_hz']:g} frames/s: p99 of each "
+            f"cell, objective {self.objective_p99_ms:g} ms\n{self.settings['machine']}",
+            fontsize=8,
         )
         if known:
             axes.legend()
         figure.savefig(path, dpi=120)
+
+    def _caption(self, result: CellResult) -> str:
+        """A cell's p99, and what it left out where that is too much."""
+        late = f"{result.latency_p99_ms:.0f} ms"
+        return (
+            f"{late}, {result.lost_share:.0%} lost" if result.lost_share > self.lost_share else late
+        )
 
     def _rows(self) -> Sequence[tuple[str, ...]]:
         known = self.known
@@ -178,7 +192,7 @@ def _matplotlib_figure() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MaskletError(
-            "the plot needs matplotlib: pip install 'masklet[training]', or give --no-plot"
+            "the plot needs matplotlib: pip install 'masklet[evaluation]', or give --no-plot"
         ) from error
     return Figure
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["BoxesSender", "Detection", "Gap", "Subscriber", "to_supervision"]
 
 HIGH_WATER_MARK = 64
+LARGEST_PORT = 65_535
 
 
 class Subscriber:
@@ -187,6 +188,7 @@ class Subscriber:
         server_key: Path | str | bytes | None,
         client_keys: Path | str | KeyPair | None,
     ) -> None:
+        _check_port(endpoint)
         socket = self._socket
         socket.rcvhwm = high_water_mark
         notice_dead_peers(socket)
@@ -248,6 +250,15 @@ class Subscriber:
                 del self._ready[index]
                 self._skipped += 1
                 return
+
+
+def _check_port(endpoint: str) -> None:
+    """ZeroMQ takes any number for a port, and then nothing ever arrives."""
+    port = endpoint.rpartition(":")[2]
+    if endpoint.startswith("tcp://") and port.isdigit() and not 0 < int(port) <= LARGEST_PORT:
+        raise ConfigError(
+            f"endpoint {endpoint!r} has no port between 1 and {LARGEST_PORT}; give tcp://HOST:PORT"
+        )
 
 
 def to_supervision(message: FrameMessage) -> supervision.Detections:

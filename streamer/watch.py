@@ -25,6 +25,7 @@ HIGH_WATER_MARK = 1000
 REFRESH_S = 0.1
 # Where nothing can be drawn over, the table is written again this often.
 PLAIN_REFRESH_S = 1.0
+PLAIN_WAITING_S = 60.0
 PLAIN_WIDTH = 140
 
 
@@ -40,7 +41,8 @@ def watch(
 ) -> int:
     """Show messages until ``count`` results came (None: for ever) or Ctrl-C; the exit code, 0.
 
-    On a terminal the table is drawn in place, elsewhere it is written once a second;
+    On a terminal the table is drawn in place, elsewhere it is written once a second, and once a
+    minute why there is none;
     ``as_json`` writes every result (without masks), event and status as one JSON object a line,
     its ``topic`` first. Only results count. A reader that closes the pipe ends it as well.
     Raises ``MaskletError`` for an endpoint or keys that cannot be used and for messages of
@@ -118,12 +120,15 @@ def _show_table(
             show = partial(live.update, refresh=True)
             interval_s = REFRESH_S
         shown_s = 0.0
+        said_waiting = False  # where each line stays: not every second that there is nothing
         while count is None or view.frames < count:
             message = subscriber.receive(REFRESH_S)
             now_s = time.monotonic()
             if message is not None:
                 view.observe(message, now_s, time.time_ns())
-            if now_s - shown_s >= interval_s:
+            waits = said_waiting and not view.has_streams
+            if now_s - shown_s >= (PLAIN_WAITING_S if waits else interval_s):
                 shown_s = now_s
                 show(picture())
+                said_waiting = not console.can_redraw and now_s - started_s >= SILENT_AFTER_S
         show(picture())

@@ -179,7 +179,7 @@ def test_missing_matplotlib_is_said_before_anything_is_measured(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["bench", "--output-dir", str(tmp_path / "out")]) == 1
-    assert "pip install 'masklet[training]', or give --no-plot" in capsys.readouterr().err
+    assert "pip install 'masklet[evaluation]', or give --no-plot" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

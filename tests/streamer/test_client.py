@@ -218,6 +218,7 @@ def test_a_message_of_another_version_is_an_error_and_the_next_one_is_read(
     ("options", "message"),
     [
         ({"endpoint": "127.0.0.1:5555"}, "'127.0.0.1:5555' cannot be connected to"),
+        ({"endpoint": "tcp://[::1]:99999"}, ":99999' has no port between 1 and 65535"),
         ({"topics": ["frames"]}, "topic 'frames' is unknown; there are frame, boxes"),
     ],
 )

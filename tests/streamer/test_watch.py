@@ -10,16 +10,21 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from streamer import watch as watching
 from streamer.errors import ConfigError
 from streamer.keys import keys_command
+from streamer.terminal import Terminal
 from streamer.types import EventKind, StreamState
 from streamer.watch import watch
 from streamer.watch_view import WatchView
@@ -183,6 +188,37 @@ def test_without_a_terminal_the_table_is_written_as_text() -> None:
         assert watch(endpoint, count=20, output=output) == 0
     assert "in picture" in output.getvalue()
     assert "\x1b" not in output.getvalue()
+
+
+class SilentSubscriber:
+    """Nothing ever arrives; each look takes a tenth of a second of a clock of its own."""
+
+    lost: ClassVar[dict[str, int]] = {}
+    silent_for_s = None
+
+    def __init__(self, seconds: float) -> None:
+        self.now_s, self._end_s = 1000.0, 1000.0 + seconds
+
+    def receive(self, timeout_s: float) -> None:
+        self.now_s += timeout_s
+        if self.now_s > self._end_s:
+            raise KeyboardInterrupt
+
+
+def test_a_log_is_not_told_every_second_that_there_is_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriber = SilentSubscriber(seconds=130)
+    clock = SimpleNamespace(monotonic=lambda: subscriber.now_s, time_ns=time.time_ns)
+    monkeypatch.setattr(watching, "time", clock)
+    output = io.StringIO()
+    view = WatchView("tcp://127.0.0.1:5555", None)
+    with pytest.raises(KeyboardInterrupt):
+        watching._show_table(subscriber, view, Terminal(file=output, width=400), None)  # type: ignore[arg-type]
+    lines = output.getvalue().splitlines()
+    assert 4 <= len(lines) <= 7
+    assert "Is `masklet run` up" in lines[-1]
+    assert "for 12" in lines[-1]
 
 
 def test_a_table_on_a_terminal_ends_with_ctrl_c_and_exit_code_0() -> None:
