@@ -80,6 +80,9 @@ class GraphCalls(Calls):
         self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
         self._buffers: dict[tuple[str, int, torch.dtype], Tensor] = {}
         self._pool = torch.cuda.graph_pool_handle()
+        # Of this device: PyTorch's own stream for captures is the first device's, and what runs
+        # on another is not captured.
+        self._aside = torch.cuda.Stream(device)
 
     def __call__(
         self, name: str, function: Callable[..., Result], *tensors: Tensor | None
@@ -113,18 +116,22 @@ class GraphCalls(Calls):
             None if tensor is None else self._buffer(name, place, tensor)
             for place, tensor in enumerate(tensors)
         ]
-        # Libraries choose their kernels and make their workspaces in the first calls, which a
-        # capture does not allow.
-        current, aside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):
-            for _ in range(_RUNS_BEFORE_CAPTURE):
-                function(*inputs)
-        current.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads prepare images meanwhile: only this one must keep to what can be captured.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = function(*inputs)
+        current = torch.cuda.current_stream(self._device)
+        with torch.cuda.device(self._device):
+            # Libraries choose their kernels and make their workspaces, one for each stream, in
+            # the first calls, which a capture does not allow.
+            self._aside.wait_stream(current)
+            with torch.cuda.stream(self._aside):
+                for _ in range(_RUNS_BEFORE_CAPTURE):
+                    function(*inputs)
+            current.wait_stream(self._aside)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads prepare images meanwhile: only this one must keep to what can be
+            # captured.
+            with torch.cuda.graph(
+                graph, self._pool, self._aside, capture_error_mode="thread_local"
+            ):
+                outputs = function(*inputs)
         return _Graph(graph, inputs, outputs)
 
     def _buffer(self, name: str, place: int, tensor: Tensor) -> Tensor:

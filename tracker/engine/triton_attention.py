@@ -57,25 +57,27 @@ def attend_narrow(
     value = value_NSc.to(query.dtype).contiguous()
     out = torch.empty(count, length, narrow, dtype=query.dtype, device=query.device)
     real_N2 = query if valid_NS is None else _real(valid_NS, spatial)
-    _attend[(triton.cdiv(length, blocks.queries), count)](
-        query,
-        key,
-        value,
-        real_N2,
-        out,
-        length,
-        keys,
-        spatial,
-        # Exponentials of base 2 are what the device computes.
-        channels**-0.5 * math.log2(math.e),
-        CHANNELS=channels,
-        NARROW=narrow,
-        QUERIES=blocks.queries,
-        KEYS=blocks.keys,
-        COUNTED=valid_NS is not None,
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
-    )
+    # Triton launches on the current device, wherever the tensors are.
+    with torch.cuda.device_of(query):
+        _attend[(triton.cdiv(length, blocks.queries), count)](
+            query,
+            key,
+            value,
+            real_N2,
+            out,
+            length,
+            keys,
+            spatial,
+            # Exponentials of base 2 are what the device computes.
+            channels**-0.5 * math.log2(math.e),
+            CHANNELS=channels,
+            NARROW=narrow,
+            QUERIES=blocks.queries,
+            KEYS=blocks.keys,
+            COUNTED=valid_NS is not None,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
+        )
     return out
 
 
