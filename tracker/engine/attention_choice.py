@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 # Of the largest value; bfloat16 keeps 8 bits, and kernels round the softmax at different places.
 _TOLERANCE = 0.02
 _RUNS = 10
+# Shapes that FlexAttention is compiled for: more than a warm-up has, over all image sizes. After
+# PyTorch's own 8 the others would go uncompiled, and make the scores of all keys at once.
+_MOST_SHAPES = 1024
 
 Timer = Callable[[Callable[[], Tensor]], float]
 
@@ -79,7 +82,7 @@ def choose(
             query[:, None], key[:, None], projection(value)[:, None]
         )[:, 0]
 
-    measure = _seconds if time_of is None else time_of
+    measure = partial(_seconds, device=device) if time_of is None else time_of
     expected = fused()
     times = {} if must else {"sdpa": measure(fused)}
     for name, kernel in kernels.items():
@@ -143,21 +146,25 @@ def flex_attend(
 
 @cache
 def _compiled_flex() -> Callable[..., Tensor]:
+    from torch._dynamo import config as limits
     from torch.nn.attention.flex_attention import flex_attention
 
+    limits.recompile_limit = max(limits.recompile_limit, _MOST_SHAPES)
+    limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, _MOST_SHAPES)
     compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False)
     return compiled
 
 
-def _seconds(call: Callable[[], Tensor]) -> float:
+def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
     """What a call takes the device, the best of several."""
     call()
     times: list[float] = []
+    stream = torch.cuda.current_stream(device)
     for _ in range(_RUNS):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
+        begin.record(stream)
         call()
-        end.record()
+        end.record(stream)
         end.synchronize()
         times.append(begin.elapsed_time(end) / 1000)
     return min(times)

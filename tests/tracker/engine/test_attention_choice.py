@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo import config as dynamo
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import flex_attention
 from triton.runtime.errors import OutOfResources
@@ -99,3 +101,28 @@ def test_flex_attention_takes_narrow_values_and_counts(monkeypatch: pytest.Monke
             warnings.simplefilter("ignore")  # it complains of not being compiled
             ours = attention_choice.flex_attend(query, key, value, 4, mask)
         torch.testing.assert_close(ours, expected)
+
+
+def test_flex_attention_is_compiled_for_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond PyTorch's own bound the others would go uncompiled, with all scores at once."""
+    compiled = 0
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        nonlocal compiled
+        compiled += 1
+        return graph.forward
+
+    monkeypatch.setattr(dynamo, "recompile_limit", 1)
+    monkeypatch.setattr(dynamo, "accumulated_recompile_limit", 1)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    attention_choice._compiled_flex.cache_clear()
+    try:
+        with torch.inference_mode():
+            for rows in (1, 2, 3):
+                query, key = torch.ones(rows, 16, 16), torch.ones(rows, 24, 16)
+                ours = attention_choice.flex_attend(query, key, key[..., :8], 4, None)
+                torch.testing.assert_close(ours, torch.ones(rows, 16, 8))
+    finally:
+        attention_choice._compiled_flex.cache_clear()
+        torch.compiler.reset()
+    assert compiled == 3
