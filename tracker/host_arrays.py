@@ -24,10 +24,11 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on the device.
 
     From pinned memory, which PyTorch keeps and uses again when the copy is done: a copy from
-    other memory is made by the host, after what the device was given before.
+    other memory is made by the host, after what the device was given before. In one piece: what
+    has gaps, as a decoder's planes do, would go through other memory all the same.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
+        tensor = torch.empty_like(tensor, pin_memory=True).copy_(tensor)
     return tensor.to(device, non_blocking=True)
 
 
