@@ -22,7 +22,13 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
 
 
 def compute_in(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
-    """Let a frozen network compute in this dtype, called in ``autocast``."""
+    """Let a frozen network compute in this dtype, called in ``autocast``.
+
+    float32 on a CUDA device turns TF32 off in cuDNN, for the process: PyTorch's convolutions
+    would otherwise keep 10 bits of what they multiply.
+    """
+    if device.type == "cuda" and dtype == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False
     if device.type == "cpu":
         model.image_encoder.trunk_dtype = dtype
         store_as_computed(model.image_encoder.trunk, dtype)
