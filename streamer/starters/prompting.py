@@ -13,7 +13,7 @@ from streamer.prompts import PromptOutcome
 from streamer.starters.detection import Detection
 from streamer.starters.geometry import iou
 from streamer.starters.policy import FrameFacts
-from streamer.types import FrameMoment
+from streamer.types import FrameMoment, ObjectSummary
 from tracker.types import Prompt, TrackState
 
 # What the tracker finds must overlap the detection so much, box with box; else it is another thing.
@@ -22,6 +22,9 @@ CLEAR_IOU = 0.2
 
 class ObjectCommands(Protocol):
     """What a starter asks of a stream's objects (``streamer.objects.Objects``)."""
+
+    def of(self, stream_id: str) -> Sequence[ObjectSummary]:
+        """The objects that are followed now."""
 
     def next_id(self, stream_id: str) -> int:
         """The smallest id that was never used in this stream."""
@@ -88,13 +91,21 @@ class Prompting:
             self._log.info("an object was not started: %s", error)
             return None
 
+    def followed(self) -> set[int]:
+        """The objects that are followed now."""
+        try:
+            return {each.object_id for each in self._objects.of(self._stream_id)}
+        except ControlError:  # the stream is gone
+            return set()
+
     async def remove(self, object_id: int, why: str) -> None:
         """Let it go, whatever others did with it meanwhile."""
-        self._log.info("object %d is removed: %s", object_id, why)
         try:
             await self._objects.remove(self._stream_id, object_id)
         except ControlError as error:  # removed by somebody else, or the tracker busy: next time
             self._log.info("object %d was not removed: %s", object_id, error)
+        else:
+            self._log.info("object %d is removed: %s", object_id, why)
 
 
 def _moment_of(frame: FrameFacts) -> FrameMoment:

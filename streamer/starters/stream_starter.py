@@ -241,15 +241,15 @@ class StreamStarter:
     # What comes of it.
 
     async def _carry_out(self, decision: Decision, frame: FrameFacts) -> None:
-        for object_id in decision.removals:
+        followed = self._prompting.followed()  # without what somebody removed since that frame
+        for object_id in followed.intersection(decision.removals):
             await self._prompting.remove(
                 object_id, "out of sight for long, or another object as well"
             )
+        finds = [each for each in decision.finds if each[0] in followed]
         starts = [each for each in decision.starts if not self._is_followed_meanwhile(each, frame)]
         self._count(Verdict.FOLLOWED, len(decision.starts) - len(starts))
-        found = await self._prompting.prompt(
-            [each for _, each in decision.finds], frame, decision.finds
-        )
+        found = await self._prompting.prompt([each for _, each in finds], frame, finds)
         begun = await self._prompting.prompt(starts, frame)
         for detection, outcome in found:
             self._judge_find(detection, outcome)

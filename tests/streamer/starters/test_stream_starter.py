@@ -30,11 +30,11 @@ from streamer.starters.policy import StartPolicy
 from streamer.starters.settings import StarterConfig
 from streamer.starters.stream_starter import StarterStanding, StreamStarter
 from streamer.timing import SystemClock
-from streamer.types import Frame, FrameMoment, FrameResult, ObjectResult
+from streamer.types import Frame, FrameMoment, FrameResult, ObjectResult, ObjectSummary
 from tests.streamer.fakes import picture
 from tests.streamer.starters.things import followed
 from tests.streamer.zeromq_helpers import eventually
-from tracker.types import Prompt
+from tracker.types import Prompt, TrackState
 
 BOX = (4.0, 4.0, 16.0, 20.0)
 THERE = Detection(BOX, 0.9, "dog")
@@ -52,7 +52,12 @@ class FakeObjects:
         self.error: BusyError | None = None
         self.is_gone = False
         self.applied = True
+        self.gone: set[int] = set()
         self._next = 1
+
+    def of(self, stream_id: str) -> list[ObjectSummary]:
+        summary = ObjectSummary(0, None, None, TrackState.LOST, (0, 0, 0, 0), 0, 0.0, 0.0, 0)
+        return [replace(summary, object_id=each) for each in {*range(1, 9)} - self.gone]
 
     def next_id(self, stream_id: str) -> int:
         if self.is_gone:
@@ -235,6 +240,31 @@ async def test_earlier_frames_are_not_looked_at_after_a_start() -> None:
         rig.live = (followed(1, (4, 4, 16, 20)),)
         await rig.until(lambda: rig.verdict("followed") >= 1)
         assert len(rig.objects.prompts) == 1
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_lost_object_that_was_removed_during_the_look_stays_removed(removed: bool) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def starter(_: Image) -> list[Detection]:
+        if not rig.live or rig.live[0].track.area:
+            return []
+        looking.set()
+        go_on.wait(10)
+        return [THERE]
+
+    async with at_work(Rig(starter, lost_wait_s=0.0)) as rig:
+        rig.live = (followed(7, (4, 4, 16, 20), "dog"),)
+        await rig.until(lambda: rig.looks("looked") >= 1)
+        rig.live = (followed(7, None, "dog"),)
+        await rig.until(looking.is_set)
+        if removed:
+            rig.objects.gone.add(7)
+        go_on.set()
+        looks = rig.looks("looked")
+        await eventually(lambda: rig.looks("looked") > looks)
+        await eventually(lambda: removed or rig.objects.prompts)
+        assert [prompt.object_id for prompt, _, _ in rig.objects.prompts] == [7] * (not removed)
 
 
 @pytest.mark.parametrize("larger", [1, 3])
