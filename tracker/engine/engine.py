@@ -21,7 +21,7 @@ from tracker.engine.image_sizes import at_size, sizes_of
 from tracker.engine.kernel_cache import keep_kernels
 from tracker.engine.memory_shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.engine.options import EngineOptions
-from tracker.engine.pieces import pieces_of, pieces_with_padding
+from tracker.engine.pieces import joined, pieces_of, pieces_with_padding
 from tracker.host_arrays import on_device
 from tracker.memory_bank import MemoryBank
 from tracker.memory_places import IntArray, Places, Recollection
@@ -108,7 +108,7 @@ class Engine:
         if len(parts) == 1:
             return parts[0]
         order_N = np.argsort(np.concatenate([rows for _, rows in groups]))
-        return torch.cat(parts)[on_device(order_N, self._device)]
+        return joined(parts)[on_device(order_N, self._device)]
 
     def decode_unprompted(
         self, conditioned_NCHW: Tensor, features: ImageFeatures, image_N: IntArray
@@ -186,7 +186,7 @@ class Engine:
                 remembered = _with_masks(remembered)
             own = begun.select(on_device(image_N[rows], self._device))
             parts.append(self._attend_piece(own, remembered)[: piece.real])
-        return _joined(parts)
+        return joined(parts)
 
     def _attend_piece(self, own: FrameState, remembered: Recollection) -> Tensor:
         return self._calls("attend_memory", self._attend_memory, *own, *remembered)
@@ -219,7 +219,7 @@ class Engine:
             row = on_device(row_R, self._device)
             results = self._calls(name, function, *(rows[row] for rows in rows_N))
             parts.append([result[:real] for result in results])
-        return tuple(_joined(part) for part in zip(*parts, strict=True))
+        return tuple(joined(part) for part in zip(*parts, strict=True))
 
     # What is called with fixed shapes: functions of tensors alone, without a host wait.
 
@@ -303,7 +303,3 @@ def _with_masks(remembered: Recollection) -> Recollection:
     if pointer_valid is None:
         pointer_valid = torch.ones_like(remembered.pointer_age_NP, dtype=torch.bool)
     return remembered._replace(frame_valid_NF=frame_valid, pointer_valid_NP=pointer_valid)
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))

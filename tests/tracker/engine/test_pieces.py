@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.engine.options import EngineOptions
-from tracker.engine.pieces import pieces_of, pieces_with_padding
+from tracker.engine.pieces import joined, pieces_of, pieces_with_padding
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -57,3 +58,19 @@ def test_every_row_is_in_one_piece_and_padding_repeats_the_last(count: int) -> N
 def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EngineOptions(**options)
+
+
+@pytest.mark.parametrize("sizes", [(7, 1), (1, 7), (1, 1), (4, 3), (5,)])
+@pytest.mark.parametrize("tokens_first", [True, False])
+def test_joined_maps_are_the_rows_in_order_and_lie_as_they_lay(
+    sizes: tuple[int, ...], tokens_first: bool
+) -> None:
+    tokens = torch.rand(sum(sizes), 4 * 4, 6)
+
+    def as_map(tokens_RLC: torch.Tensor) -> torch.Tensor:
+        made = tokens_RLC.transpose(1, 2).unflatten(2, (4, 4))
+        return made if tokens_first else made.contiguous()
+
+    found = joined([as_map(own.clone()) for own in tokens.split(sizes)])
+    assert torch.equal(found, as_map(tokens))
+    assert found.stride() == as_map(tokens).stride()
