@@ -13,7 +13,7 @@ The live path, in the order data meets it:
             StateKeeper ────────────────────────────► the disk, for the next start
             Starters ───► prompts, for what a detector sees and nobody follows yet
 
-What is asked of the daemon goes the other way:
+What is asked of the daemon goes the other way, in at its ``Doors``:
 
     ControlServer (masklet prompt …) ─┬─► Streams: add, change, pause, remove
     Api (page, masklet ctl)          ─┴─► Objects: prompt, preview, rename, remove
@@ -29,37 +29,32 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from streamer.api.api import Api
 from streamer.api.event_hub import EventHub
 from streamer.config import MaskletConfig
 from streamer.config_checks import validate
 from streamer.configured_inference import configured_inference
+from streamer.configured_state import configured_state
 from streamer.configured_tracker import configured_tracker, prepares_ahead
-from streamer.control_server import ControlServer
+from streamer.doors import Doors, Endpoints
 from streamer.drop_report import report_drops
-from streamer.errors import ConfigError, MaskletError
 from streamer.fanout import Fanout
 from streamer.inference import SHUTDOWN
 from streamer.metrics import Metrics
 from streamer.metrics_server import MetricsServer
 from streamer.objects import Objects
 from streamer.picture.hub import PictureHub
-from streamer.picture.whep_server import WhepServer
 from streamer.preparation import preparation
-from streamer.sinks.base import Sink
+from streamer.sinks.base import Sink, close_sink
 from streamer.sinks.json_results import ResultsHub
 from streamer.sinks.zeromq import ZeroMQSink
 from streamer.sources import make_source
 from streamer.sources.whip import WHIP_URL
-from streamer.starters.boxes_in import BoxesIn
 from streamer.starters.make import MakeStarter, StarterMaker
 from streamer.starters.starters import Starters
-from streamer.state_folder import state_folder
-from streamer.state_keeper import StateKeeper, TakenUp
+from streamer.state_keeper import TakenUp
 from streamer.stream import MakeSource
 from streamer.streams import Streams
 from streamer.threads import start_thread
@@ -71,17 +66,6 @@ from tracker import Tracker
 MAXIMUM_STREAMS = 64
 INFERENCE_THREAD = "inference"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """Where a started daemon is reached; None for what is switched off."""
-
-    zeromq: str
-    control: str
-    metrics: str | None
-    api: str | None
-    boxes_in: str | None
 
 
 class App:
@@ -134,7 +118,9 @@ class App:
         events = EventHub()
         results = ResultsHub(metrics, clock)
         picture = PictureHub(config.picture, metrics, clock)
-        self._state = self._make_state_keeper()
+        self._state = configured_state(
+            config, streams=lambda: self.streams, objects=lambda: self.objects, metrics=metrics
+        )
         self.starters = Starters(
             config,
             streams=lambda: self.streams.configs(),
@@ -154,8 +140,8 @@ class App:
             self._sinks, metrics, clock, on_frame_taken=lambda: self._inference.wake()
         )
         tracker = tracker or configured_tracker(config)
-        model_name, device_name = tracker.config.name, str(tracker.device)
-        metrics.build_info.labels(version("masklet"), model_name, device_name).set(1)
+        device = str(tracker.device)
+        metrics.build_info.labels(version("masklet"), tracker.config.name, device).set(1)
         self._inference = configured_inference(
             config,
             tracker,
@@ -175,7 +161,7 @@ class App:
             state=self._state,
             metrics=metrics,
             clock=clock,
-            preparation=preparation(tracker, ahead=prepares_ahead(config, device_name)),
+            preparation=preparation(tracker, ahead=prepares_ahead(config, device)),
         )
         self.objects = Objects(self.streams, self._inference, self._state)
 
@@ -185,42 +171,22 @@ class App:
             stream_config=lambda stream_id: self.streams.configs().get(stream_id),
             begin_stream=self._begin_published_stream if config.webrtc.create_streams else None,
         )
-        self._api: Api | None = None
-        if config.api.enabled:
-            whep = WhepServer(
-                picture,
-                self._publishers.ice_settings,
-                maximum_viewers=config.webrtc.viewers,
-                has_stream=lambda stream_id: stream_id in self.streams.configs(),
-                metrics=metrics,
-                clock=clock,
-            )
-            self._api = Api(
-                config,
-                streams=self.streams,
-                objects=self.objects,
-                starter=self.starters.state,
-                events=events,
-                results=results,
-                picture=picture,
-                whep=whep,
-                whip=self.whip,
-                model_name=model_name,
-                device_name=device_name,
-                not_ready=self.not_ready,
-                maximum_streams=MAXIMUM_STREAMS,
-                metrics=metrics,
-                clock=clock,
-            )
-        self._control = ControlServer(
-            config.control.endpoint, self.streams, self.objects, self.request_stop
-        )
-        self._boxes_in = (
-            BoxesIn(
-                config.boxes_in, self.starters.offer, self.starters.streams_taking_boxes, metrics
-            )
-            if config.boxes_in.enabled
-            else None
+        self._doors = Doors(
+            config,
+            streams=self.streams,
+            objects=self.objects,
+            starters=self.starters,
+            events=events,
+            results=results,
+            picture=picture,
+            whip=self.whip,
+            ice_settings=self._publishers.ice_settings,
+            tracker=tracker,
+            not_ready=self.not_ready,
+            request_stop=self.request_stop,
+            maximum_streams=MAXIMUM_STREAMS,
+            metrics=metrics,
+            clock=clock,
         )
         self._metrics_server = (
             MetricsServer(metrics, config.metrics.host, config.metrics.port)
@@ -249,30 +215,22 @@ class App:
 
         if self._metrics_server is not None:
             await self._metrics_server.start()
-        if self._api is not None:
-            self._api.bind()
         for sink in self._sinks:
             await sink.start()
         self._fanout.start(tasks)
-        await self._control.start()
-        if self._boxes_in is not None:
-            await self._boxes_in.start()
+        await self._doors.bind()
         taken_up = TakenUp(self.config.streams)
         if self._state is not None:
             taken_up = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         in_background(self._inference_ended_by_itself(self._inference_ended))
-        if self._api is not None:  # says that it is not ready, while the model warms up
-            self._api.start()
-            in_background(self._api.run())
+        self._doors.open_early(in_background)
         if not await self._warmed_up():
             return
         await self.streams.start(tasks, taken_up)
         if self._state is not None:
             tasks.create_task(self._state.run(), name="state")
-        in_background(self._control.run(tasks))
-        if self._boxes_in is not None:
-            in_background(self._boxes_in.run())
+        self._doors.open(tasks, in_background)
         in_background(report_drops(self.streams.statuses))
 
     async def _warmed_up(self) -> bool:
@@ -309,11 +267,7 @@ class App:
         share_s = self.config.shutdown_timeout_s / 5
         for task in self._background:
             task.cancel()
-        await self._control.close()
-        if self._boxes_in is not None:
-            await self._boxes_in.close()
-        if self._api is not None:
-            await self._api.close(share_s)
+        await self._doors.close(share_s)
         await self.streams.stop(SHUTDOWN)
         await asyncio.wait({asyncio.ensure_future(self._publishers.close())}, timeout=share_s)
         if self._state is not None and self.started.is_set():
@@ -323,21 +277,11 @@ class App:
             await asyncio.wait({self._inference_ended}, timeout=share_s)
         await self._fanout.drain(share_s)
         for sink in self._sinks:
-            await self._close(sink, share_s)
+            await close_sink(sink, share_s)
         if self._metrics_server is not None:
             await self._metrics_server.close()
         if self.started.is_set():
             _log.info("stopped")
-
-    @staticmethod
-    async def _close(sink: Sink, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await sink.close()
-        except TimeoutError:
-            _log.warning("sink %s did not close within %.1f s", sink.name, timeout_s)
-        except (MaskletError, OSError) as error:
-            _log.warning("sink %s did not close: %s", sink.name, error)
 
     # What the daemon itself can be asked.
 
@@ -348,12 +292,9 @@ class App:
     @property
     def endpoints(self) -> Endpoints:
         """Where everything listens, with the ports that are really used; once started."""
-        return Endpoints(
-            zeromq=self._zeromq.endpoint,
-            control=self._control.endpoint,
-            metrics=self._metrics_server.endpoint if self._metrics_server else None,
-            api=self._api.endpoint if self._api else None,
-            boxes_in=self._boxes_in.endpoint if self._boxes_in else None,
+        metrics = self._metrics_server
+        return self._doors.endpoints(
+            zeromq=self._zeromq.endpoint, metrics=metrics.endpoint if metrics else None
         )
 
     def not_ready(self) -> list[str]:
@@ -368,22 +309,6 @@ class App:
         return missing
 
     # Inside.
-
-    def _make_state_keeper(self) -> StateKeeper | None:
-        try:
-            folder = state_folder(self.config.state_directory, self.config.control.endpoint)
-        except ConfigError as error:
-            _log.warning("nothing is kept for the next start: %s", error)
-            return None
-        if folder is None:
-            return None
-        return StateKeeper(
-            folder,
-            streams=lambda: self.streams.configs(),
-            object_ids=lambda stream_id: self.streams.object_ids(stream_id),
-            export=lambda stream_id: self.objects.remembered(stream_id),
-            metrics=self.metrics,
-        )
 
     async def _begin_published_stream(self, stream_id: str) -> None:
         await self.streams.add_from(stream_id, {"url": WHIP_URL})

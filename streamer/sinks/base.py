@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Protocol
 
+from streamer.errors import MaskletError
 from streamer.types import Published
+
+_log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
@@ -30,3 +35,14 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Say goodbye, drain and release everything, within a bounded time."""
+
+
+async def close_sink(sink: Sink, timeout_s: float) -> None:
+    """Close a sink; one that fails or takes longer is left, which the log tells."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await sink.close()
+    except TimeoutError:
+        _log.warning("sink %s did not close within %.1f s", sink.name, timeout_s)
+    except (MaskletError, OSError) as error:
+        _log.warning("sink %s did not close: %s", sink.name, error)

@@ -47,7 +47,7 @@ async def test_ready_only_once_warm(tmp_path: Path) -> None:
     )
     running = asyncio.create_task(app.run())
     async with asyncio.timeout(WAIT_S), httpx.AsyncClient(timeout=WAIT_S) as client:
-        while app._api is None or not tracker.begun.is_set() or app.endpoints.api is None:
+        while not tracker.begun.is_set() or app.endpoints.api is None:
             await asyncio.sleep(0.01)
         ready = f"{app.endpoints.api}/readyz"
         answer = problem(await client.get(ready), 503, "not_ready")
