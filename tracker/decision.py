@@ -58,8 +58,10 @@ class Decision(NamedTuple):
         """The mask that the memory encoder takes, (N, 1, S, S) in -10..10."""
         logits = resize_logits(self.logits_N1hw, image_size, image_size)
         prompted = self.prompted_N.view(-1, 1, 1, 1)
-        soft = torch.where(prompted, (logits > 0).to(logits.dtype), logits.sigmoid())
-        return soft * MEMORY_SCALE + MEMORY_BIAS
+        # In place: these are of the image's size, and nobody else has them.
+        positive = logits > 0
+        soft = torch.where(prompted, positive, logits.sigmoid_())
+        return soft.mul_(MEMORY_SCALE).add_(MEMORY_BIAS)
 
 
 def decide(

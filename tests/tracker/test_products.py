@@ -106,3 +106,20 @@ def test_rows_that_go_through_a_block_in_pieces_come_out_as_together(
         together = blocks[1](blocks[0](x))
         monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 4 * 48 * 9 * 5)
         torch.testing.assert_close(blocks[1](blocks[0](x)), together)
+
+
+def test_objects_that_go_in_pieces_come_out_as_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = torch.randn(7, 3), torch.randn(7, 2, 4)
+    seen: list[int] = []
+
+    def function(some: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(some))
+        return 2 * some, others.sum(dim=1)
+
+    monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 4 * 10 * 3)
+    with torch.inference_mode():
+        made = row_pieces.objects_in_pieces(function, 10, first, second)
+    assert seen == [3, 3, 1]
+    torch.testing.assert_close(made, (2 * first, second.sum(dim=1)), rtol=0, atol=0)
+    row_pieces.objects_in_pieces(function, 10, first, second)  # gradients want all of it
+    assert seen[3:] == [7]

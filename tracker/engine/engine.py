@@ -29,6 +29,7 @@ from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.model.fp8 import multiply_in_fp8, require_fp8
 from tracker.model.memory_attention import FrameState, pool_keys
 from tracker.model.prompt_encoder import PromptEmbedding
+from tracker.model.row_pieces import rows_at_a_time
 from tracker.transforms import normalised
 
 
@@ -174,11 +175,16 @@ class Engine:
         image_N: IntArray,
     ) -> Tensor:
         """Those of the objects that remember so much."""
-        if not self._fixed:
-            remembered = bank.fetch(places.chosen(row_R, shape.frames, shape.pointers))
-            own = begun.select(on_device(image_N[row_R], self._device))
-            return self.model.attend_memory(own, self.model.memory_tokens(*remembered))
         parts = []
+        if not self._fixed:
+            # An object's keys; those of its pointers are fewer than a frame's.
+            keys = begun.token_BLC[0].numel() * (shape.frames + 1)
+            some = rows_at_a_time(begun.token_BLC, keys)
+            for rows in np.split(row_R, range(some, len(row_R), some)):
+                remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
+                own = begun.select(on_device(image_N[rows], self._device))
+                parts.append(self.model.attend_memory(own, self.model.memory_tokens(*remembered)))
+            return joined(parts)
         for piece in pieces_with_padding(len(row_R), self._options.row_sizes):
             rows = row_R[piece.row_R]
             remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))

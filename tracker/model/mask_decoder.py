@@ -5,6 +5,7 @@ Dimensions: N objects, C channels, H W token grid, h w mask grid (4 × H), M = 4
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from tracker.config import ModelConfig
 from tracker.model.layers import LayerNorm2d, Mlp, tokens_from_grid
 from tracker.model.prompt_encoder import PromptEmbedding
+from tracker.model.row_pieces import objects_in_pieces
 from tracker.model.two_way_transformer import TwoWayTransformer
 
 MASKS = 4
@@ -67,15 +69,35 @@ class MaskDecoder(nn.Module):
         prompt: PromptEmbedding,
         position_CHW: Tensor,
     ) -> DecoderOutput:
-        """Decode N objects at once; high-resolution features come already projected."""
+        """Decode N objects; high-resolution features come already projected."""
+        return DecoderOutput(
+            *objects_in_pieces(
+                partial(self._decode, tokens_from_grid(position_CHW.unsqueeze(0))),
+                stride4_NcHW[0].numel(),  # the widest map
+                conditioned_NCHW,
+                stride8_NcHW,
+                stride4_NcHW,
+                *prompt,
+            )
+        )
+
+    def _decode(
+        self,
+        position_1LC: Tensor,
+        conditioned_NCHW: Tensor,
+        stride8_NcHW: Tensor,
+        stride4_NcHW: Tensor,
+        sparse_NKC: Tensor,
+        dense_NCHW: Tensor,
+    ) -> DecoderOutput:
         count, _, height, columns = conditioned_NCHW.shape
         own_tokens = torch.cat(
             (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         )
-        token_NTC = torch.cat((own_tokens.expand(count, -1, -1), prompt.sparse_NKC), dim=1)
+        token_NTC = torch.cat((own_tokens.expand(count, -1, -1), sparse_NKC), dim=1)
         tokens, image_NLC = self.transformer(
-            tokens_from_grid(conditioned_NCHW + prompt.dense_NCHW),
-            tokens_from_grid(position_CHW.unsqueeze(0)),
+            tokens_from_grid(conditioned_NCHW + dense_NCHW),
+            position_1LC,
             token_NTC,
         )
         score_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + MASKS]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tracker.config import ModelConfig
 from tracker.model.layers import LayerNorm2d
 from tracker.model.products import Linear, Pointwise, activated
+from tracker.model.row_pieces import objects_in_pieces
 
 
 class MaskDownsampler(nn.Module):
@@ -99,5 +100,9 @@ class MemoryEncoder(nn.Module):
 
         The features come out of ``pix_feat_proj``, which knows no object: it runs once per frame.
         """
-        out: Tensor = self.out_proj(self.fuser(projected_NCHW + self.mask_downsampler(mask_N1SS)))
-        return out
+        widest = 4 * projected_NCHW[0].numel()  # inside the fuser
+        (memory,) = objects_in_pieces(self._encode, widest, projected_NCHW, mask_N1SS)
+        return memory
+
+    def _encode(self, projected_NCHW: Tensor, mask_N1SS: Tensor) -> tuple[Tensor]:
+        return (self.out_proj(self.fuser(projected_NCHW + self.mask_downsampler(mask_N1SS))),)

@@ -1,9 +1,9 @@
 """Rows that know nothing of each other, so many at a time that their work stays small.
 
-What a layer makes inside, for the whole map at once, is most of what a network needs in memory;
-pieces of it stay in the cache besides. On a processor without gradients only: elsewhere all rows
-go together. Results are the same to rounding; where a row's arithmetic does not depend on how
-many there are, bit for bit.
+What a layer makes inside, for the whole map or for all objects at once, is most of what a network
+needs in memory; pieces of it stay in the cache besides. On a processor without gradients only:
+elsewhere all rows go together. Results are the same to rounding; where a row's arithmetic does not
+depend on how many there are, bit for bit.
 """
 
 from __future__ import annotations
@@ -37,3 +37,14 @@ def in_pieces(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int)
     for begin in range(step, len(x_R), step):
         out[begin : begin + step] = layer(x_R[begin : begin + step])
     return out
+
+
+def objects_in_pieces(
+    function: Callable[..., tuple[Tensor, ...]], floats_an_object: int, *rows_N: Tensor
+) -> tuple[Tensor, ...]:
+    """``function`` over the rows of several tensors, a few of the N objects at a time."""
+    step = rows_at_a_time(rows_N[0], floats_an_object)
+    if len(rows_N[0]) <= step:
+        return function(*rows_N)
+    parts = [function(*some) for some in zip(*(rows.split(step) for rows in rows_N), strict=True)]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))

@@ -15,6 +15,8 @@ from tracker import Track, Tracker, TrackerOptions
 from tracker.engine import engine
 from tracker.engine.options import EngineOptions
 from tracker.engine.pieces import Piece, pieces_with_padding
+from tracker.model import row_pieces
+from tracker.model.memory_attention import FrameState, MemoryTokens
 
 from ..little import LITTLE, assert_all_same, click, little_picture, little_tracker, model_with
 
@@ -89,6 +91,23 @@ def test_more_objects_than_the_largest_size_go_in_pieces() -> None:
         played(tracker_with(options), 4), played(tracker_with(EngineOptions()), 4), strict=True
     ):
         assert_all_same(own, other)
+
+
+def test_on_a_processor_objects_go_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = list(played(tracker_with(EngineOptions()), 6))
+    tracker = tracker_with(EngineOptions())
+    attend = tracker._engine.model.attend_memory
+    rows: list[int] = []
+
+    def counted(frame: FrameState, memory: MemoryTokens) -> torch.Tensor:
+        rows.append(len(frame.token_BLC))
+        return attend(frame, memory)
+
+    monkeypatch.setattr(tracker._engine.model, "attend_memory", counted)
+    monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 1)
+    for own, other in zip(played(tracker, 6), together, strict=True):
+        assert_all_same(own, other)
+    assert set(rows) == {1}
 
 
 def test_after_the_warm_up_no_shape_is_new_while_objects_come_and_go() -> None:
