@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,26 +28,15 @@ from rich.live import Live
 
 from streamer.browser import can_open_page, is_watched, open_page
 from streamer.client import Subscriber
-from streamer.config import MaskletConfig, ModelSection, default_control_endpoint
 from streamer.control import ControlClient
 from streamer.demo_film import Film, make_film
+from streamer.demo_settings import RATE_HZ, STREAM, demo_scene, demo_settings, starting_boxes
 from streamer.errors import ControlError, MaskletError
 from streamer.terminal import Terminal
 from streamer.watch import PLAIN_WIDTH
 from streamer.watch_view import WatchView
 from streamer.wire import FrameMessage
-from tracker.config import PRESETS
-from tracker.scenes import Match
 
-STREAM = "match"
-DEFAULT_RESULTS_PORT = 5555
-# Chosen among ten scenes that nano was never trained on, as the one it follows best: players cross
-# twice in the first ten seconds. Rate and pace are what two processor cores keep up with, four
-# players at a time; faster matches and columns to hide behind are beyond nano.
-SEED, PLAYERS, OCCLUDERS, PACE = 10_007, 4, 0, 0.35
-WIDTH, HEIGHT, RATE_HZ = 640, 360, 10
-PLAYERS_FOLLOWED = 2  # the others are for visitors to click on
-HISTORY_S = 3.0
 DURATION_S = 30.0
 DURATION_WATCHED_S = 120.0  # with a person at the terminal, who may want to try the page
 START_TIMEOUT_S = 180.0  # the first import of torch on a small, cold machine takes its time
@@ -110,7 +98,7 @@ def run_demo(
     # A SIGTERM ends the demo as Ctrl-C does: the daemon must not be left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _make_directory(output_directory)
-    scene = Match(SEED, WIDTH, HEIGHT, RATE_HZ, players=PLAYERS, occluders=OCCLUDERS, pace=PACE)
+    scene = demo_scene()
     with tempfile.TemporaryDirectory(prefix="masklet-demo-") as folder:
         settings = demo_settings(scene, model, device, Path(folder), console)
         config_file = Path(folder) / "masklet.yaml"
@@ -126,59 +114,6 @@ def run_demo(
     film = make_film(scene, list(recording.results), RATE_HZ, output_directory, prompted)
     _print_film(film, log_file, console)
     return 0
-
-
-def demo_settings(
-    scene: Match, model: str, device: str, folder: Path, console: Terminal
-) -> dict[str, Any]:
-    """The daemon's configuration: the match, a box around some players, listeners that are free.
-
-    ``folder`` is for a control socket where the usual one is taken. What differs from the
-    defaults is said on ``console``.
-    """
-    defaults = MaskletConfig()
-    results_port = _free_port(DEFAULT_RESULTS_PORT, "results", console)
-    metrics_port = _free_port(defaults.metrics.port, "metrics", console)
-    page_port = _free_port(defaults.api.port, "the page", console)
-    control = default_control_endpoint()
-    if _is_served(control):
-        control = f"ipc://{folder}/control.sock"
-        console.print(f"another masklet runs here: commands go to --control {control}")
-    named = ModelSection(name=model) if model in PRESETS else ModelSection(checkpoint=model)
-    url = (
-        f"synthetic://match?seed={SEED}&width={WIDTH}&height={HEIGHT}&rate_hz={RATE_HZ}"
-        f"&players={PLAYERS}&occluders={OCCLUDERS}&pace={PACE}"
-    )
-    return {
-        "streams": {STREAM: {"url": url, "objects": starting_boxes(scene)}},
-        "model": {"name": named.name, "checkpoint": named.checkpoint, "device": device},
-        "zeromq": {"endpoint": f"tcp://127.0.0.1:{results_port}"},
-        "metrics": {"port": metrics_port},
-        "api": {"port": page_port},
-        "control": {"endpoint": control},
-        # A slow machine shows its frames late, and a click on one of them has to find it still.
-        "history": {"duration_s": HISTORY_S},
-        "state_directory": "none",  # what a visitor does ends with the demo
-    }
-
-
-def starting_boxes(scene: Match) -> list[dict[str, object]]:
-    """Boxes around the players that are best seen on the first frame, from the scene's truth."""
-    first = scene.render(0)
-    players = [each for each in scene.object_ids if each != scene.ball_id]
-    best_seen = sorted(
-        players,
-        key=lambda each: (first.visible_fraction[each] > 0.9, int(first.masks[each].sum())),
-        reverse=True,
-    )
-    return [
-        {
-            "id": each,
-            "label": first.labels[each],
-            "box": [float(edge) for edge in first.boxes[each]],
-        }
-        for each in sorted(best_seen[:PLAYERS_FOLLOWED])
-    ]
 
 
 @contextmanager
@@ -231,7 +166,9 @@ def _follow(
     recording = Recording()
     started_s = time.monotonic()
     with suppress(KeyboardInterrupt), ExitStack() as stack:
-        console.print(f"page     {page}   (open it and click on a player)", style="bold")
+        console.print(
+            f"page     {page}   (there in a few seconds: click on a player)", style="bold"
+        )
         console.print(f"results  {endpoint}   (masklet watch {endpoint}, in another terminal)")
         console.print(f"metrics  http://127.0.0.1:{settings['metrics']['port']}/metrics")
         console.print(f"log      {log_file}")
@@ -290,30 +227,6 @@ def _make_directory(directory: Path) -> None:
         raise MaskletError(f"--output-dir {directory} cannot be made: {error.strerror}") from None
     if shutil.disk_usage(directory).free < 50_000_000:
         raise MaskletError(f"--output-dir {directory}: less than 50 MB are free on its disk")
-
-
-def _free_port(wanted: int, what: str, console: Terminal) -> int:
-    """``wanted`` if nobody listens there, else any free one, and say so."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", wanted))
-            return wanted
-        except OSError:
-            listener.bind(("127.0.0.1", 0))
-            port = int(listener.getsockname()[1])
-    console.print(f"port {wanted} is taken: {what} at {port}")
-    return port
-
-
-def _is_served(endpoint: str) -> bool:
-    """Whether a process listens at this ``ipc://`` endpoint; a left-over file does not count."""
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(endpoint.removeprefix("ipc://"))
-        except OSError:
-            return False
-    return True
 
 
 def _last_lines(log_file: Path, count: int = 5) -> str:

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from streamer.client import Subscriber
-from streamer.demo import starting_boxes
 from streamer.demo_film import scene_index
+from streamer.demo_settings import starting_boxes
 from streamer.messages import FrameMessage
 from streamer.state_store import INDEX
 from tests.conftest import eventually

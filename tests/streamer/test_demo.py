@@ -18,8 +18,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from streamer.demo import RATE_HZ, Recording, demo_settings, starting_boxes
+from streamer.demo import Recording
 from streamer.demo_film import draw, make_film, scene_index
+from streamer.demo_settings import RATE_HZ, demo_settings, starting_boxes
 from streamer.mask_codecs import encode_crop
 from streamer.messages import (
     FrameHeader,
@@ -158,7 +159,7 @@ def test_taken_listeners_are_replaced_and_named(
         results.bind(("127.0.0.1", 0))
         results.listen()
         taken = results.getsockname()[1]
-        monkeypatch.setattr("streamer.demo.DEFAULT_RESULTS_PORT", taken)
+        monkeypatch.setattr("streamer.demo_settings.DEFAULT_RESULTS_PORT", taken)
         settings = demo_settings(SCENE, "nano", "cpu", tmp_path, Terminal(file=said, width=200))
     assert settings["control"] == {"endpoint": f"ipc://{tmp_path}/control.sock"}
     assert settings["zeromq"]["endpoint"] != f"tcp://127.0.0.1:{taken}"
