@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tracker.scenes.ball import paint_ball
+from tracker.scenes.body import paint_player
 from tracker.scenes.frame import SceneFrame, mask_box
 from tracker.scenes.layer import Layer
 from tracker.scenes.motion import PlayerPose
 from tracker.scenes.pitch import paint_pitch, paint_totem
-from tracker.scenes.players import Appearance, make_teams, paint_ball, paint_player
+from tracker.scenes.players import Appearance, make_teams
 
 RATE_HZ = 15.0
 _FAR_FEET, _NEAR_FEET = 0.40, 0.97  # where feet stand at depth 0 and 1, in frame heights

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tracker.scenes.ball import paint_ball
+from tracker.scenes.body import paint_player
 from tracker.scenes.frame import ImageArray, SceneFrame, mask_box
 from tracker.scenes.layer import Layer, clip_box
 from tracker.scenes.motion import LOOP_S, make_movements
 from tracker.scenes.pitch import paint_pitch, paint_pole, paint_totem
-from tracker.scenes.players import make_teams, paint_ball, paint_player
+from tracker.scenes.players import make_teams
 
 EVALUATION_SEED_START = 10_000
 DEMO_SEED = 10_005
