@@ -162,11 +162,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """ "auto" is CUDA where there is one. Raises ValueError for a device that is not there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    resolved = torch.device(device)
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:  # its message lists devices that this program cannot use
+        raise ValueError(
+            f"no device {device!r}; there are auto, cpu, cuda, cuda:N and mps"
+        ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device {device} was asked for, but CUDA is not available; use cpu or auto"
         )
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device {device} was asked for, but there is no Metal; use cpu or auto")
     return resolved
 
 

@@ -1,8 +1,7 @@
-"""The command line of training: reads arguments, opens the data, starts the processes."""
+"""``python -m tracker.training``: opens the data, starts the processes, shows how it goes."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from tracker.checkpoint import load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.errors import TrackerError
 from tracker.model import Sam2
+from tracker.training.arguments import make_parser
 from tracker.training.assets import load_assets
 from tracker.training.data import ClipSource, ComposedClips
 from tracker.training.folder_clips import FolderClips
@@ -56,10 +56,13 @@ class _Job:
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     console = Console(stderr=True)
     if options.data is None and options.masks is None:
         console.print("give --data FOLDER (pictures) or --masks FOLDER (frames with masks)")
+        return 2
+    if options.data is not None and options.masks is not None:
+        console.print("--data and --masks exclude one another: a run learns from one of them")
         return 2
     if options.masks is not None and options.finetune is None:
         console.print("--masks needs --finetune CHECKPOINT: which model to go on from")
@@ -95,35 +98,10 @@ def main(arguments: list[str]) -> int:
             spawn(_train, (job, meeting), nprocs=job.processes)
         else:
             _train(0, job, meeting)
-    except (TrackerError, ValueError) as error:
+    except (TrackerError, OSError, ValueError) as error:
         console.print(str(error), markup=False)
         return 1
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tracker.training", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder with cut-outs, photos, videos, tars")
-    parser.add_argument("--masks", type=Path, help="folder with JPEGImages/ and Annotations/")
-    parser.add_argument("--finetune", metavar="CHECKPOINT", help="a preset's name or a file")
-    parser.add_argument(
-        "--teacher", metavar="CHECKPOINT", help="learn from its answers too: a name or a file"
-    )
-    parser.add_argument(
-        "--teacher-size", type=int, help="image side that the teacher sees (default: its own)"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of results; resumes")
-    parser.add_argument("--config", type=Path, help="TOML file with changes to the recipe")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument(
-        "--minutes", type=float, help="the whole run takes so long; steps become weights"
-    )
-    parser.add_argument("--slice-minutes", type=float, help="stop after so long; goes on later")
-    parser.add_argument("--processes", type=int, default=1, help="share each step among them")
-    parser.add_argument("--match-scenes", type=int, default=150, help="0: no rendered match")
-    parser.add_argument("--match-pool", type=Path, help="default: OUT/match-pool")
-    return parser
 
 
 def _fill_pool(job: _Job, console: Console) -> None:

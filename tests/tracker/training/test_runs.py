@@ -266,3 +266,39 @@ def test_the_files_of_nano_s_runs_are_recipes(name: str, phase: str) -> None:
     recipe = load_recipe(path, FINE_TUNE)
     assert recipe.phases[0].name == phase
     assert recipe.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--processes 0", "--processes: must be a whole number from 1 on, got '0'"),
+        ("--match-scenes -2", "--match-scenes: must be a whole number from 0 on, got '-2'"),
+        ("--minutes -3", "--minutes: must be a number above 0, got '-3'"),
+        ("--slice-minutes soon", "--slice-minutes: must be a number above 0, got 'soon'"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(
+    arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--out", str(tmp_path), "--masks", "m", *arguments.split()])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("", 2, "give --data FOLDER (pictures) or --masks FOLDER"),
+        ("--masks m", 2, "--masks needs --finetune CHECKPOINT"),
+        ("--masks m --data d --finetune nano", 2, "--data and --masks exclude one another"),
+        ("--masks m --finetune nano --device gpu", 1, "no device 'gpu'; there are auto, cpu"),
+        ("--masks m --finetune nano --out /proc/new/run", 1, "/proc/new"),
+    ],
+)
+def test_mistakes_end_with_what_to_do(
+    arguments: str, code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--out", str(tmp_path), *arguments.split()]) == code
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    assert "Traceback" not in said

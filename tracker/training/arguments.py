@@ -1,0 +1,115 @@
+"""The arguments of ``python -m tracker.training``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """\
+Trains nano, or goes on from any checkpoint: with nano's own composed clips (--data), or with
+footage and masks of yours (--masks). The result is OUT/NAME.safetensors, which model.checkpoint of
+the daemon and --checkpoint of `masklet evaluate` take.
+"""
+EXAMPLES = """\
+examples:
+  python -m tracker.training --finetune nano --masks mine --minutes 6 --out runs/mine \\
+      --config checkpoints/fine-tune-night.toml
+  python -m tracker.training --finetune sam2.1_hiera_tiny --masks mine --device cuda --out runs/tiny
+  python -m tracker.training --data DATA --minutes 100 --config checkpoints/nano-third-run.toml \\
+      --out runs/nano
+  python -m tracker.training --finetune nano --data DATA --teacher sam2.1_hiera_small \\
+      --out runs/taught
+
+A run that was interrupted goes on where it was with the same command. tracker/training/README.md
+says how folders look, what a recipe holds, and shows an example with numbers.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; values are checked one by one, not whether they go together."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tracker.training",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    data = parser.add_argument_group("what is learnt from")
+    data.add_argument(
+        "--data", type=Path, metavar="DIR", help="cut-outs, photos, videos, tars of them"
+    )
+    data.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="JPEGImages/NAME and Annotations/NAME, or NAME/images and NAME/masks",
+    )
+    data.add_argument(
+        "--match-scenes",
+        type=_whole(0),
+        default=150,
+        metavar="N",
+        help="with --data: rendered scenes of a match; 0: none (default: %(default)s)",
+    )
+    data.add_argument(
+        "--match-pool", type=Path, metavar="DIR", help="where these lie (default: OUT/match-pool)"
+    )
+    data.add_argument(
+        "--teacher", metavar="CHECKPOINT", help="learn from its answers too: a name or a file"
+    )
+    data.add_argument(
+        "--teacher-size",
+        type=_whole(1),
+        metavar="PIXELS",
+        help="image side that the teacher sees (default: its own)",
+    )
+    model = parser.add_argument_group("what learns")
+    model.add_argument(
+        "--finetune", metavar="CHECKPOINT", help="go on from this model: a name or a file"
+    )
+    model.add_argument("--config", type=Path, metavar="TOML", help="changes to the recipe")
+    model.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="results; what is there goes on"
+    )
+    model.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    machine = parser.add_argument_group("on which machine, for how long")
+    machine.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
+    )
+    machine.add_argument(
+        "--processes", type=_whole(1), default=1, metavar="N", help="that share each step"
+    )
+    machine.add_argument(
+        "--minutes",
+        type=_above_zero,
+        metavar="N",
+        help="the whole run takes so long, its phases in proportion to their steps",
+    )
+    machine.add_argument(
+        "--slice-minutes", type=_above_zero, metavar="N", help="stop after so long, to go on later"
+    )
+    return parser
+
+
+class _whole:  # noqa: N801 - reads as a type where it is used
+    """A whole number that is at least ``least``."""
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def __call__(self, text: str) -> int:
+        value = int(text) if text.lstrip("+-").isdigit() else None
+        if value is None or value < self._least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {self._least} on, got {text!r}"
+            )
+        return value
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
