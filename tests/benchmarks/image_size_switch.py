@@ -8,7 +8,7 @@ F of the whole clip. Variants take turns clip by clip.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -110,4 +110,12 @@ def main(every: int, policy: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(int((sys.argv[1:] or ["1"])[0]), (sys.argv[2:] or ["sam2"])[0])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "every", nargs="?", type=int, default=1, help="one clip in so many (default: all)"
+    )
+    parser.add_argument(
+        "policy", nargs="?", choices=("sam2", "robust"), default="sam2", help="default: sam2"
+    )
+    options = parser.parse_args()
+    main(options.every, options.policy)

@@ -7,7 +7,7 @@ the machine does; J and F do not.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import defaultdict
 from statistics import mean
 
@@ -53,4 +53,8 @@ def main(every: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "every", nargs="?", type=int, default=1, help="one clip in so many (default: all)"
+    )
+    main(parser.parse_args().every)
