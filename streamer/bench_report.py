@@ -14,6 +14,7 @@ from rich.table import Table
 from streamer.bench_cell import CellResult
 from streamer.bench_search import Cell, FrontierSearch
 from streamer.errors import MaskletError
+from streamer.processor import processor_name
 
 _HEADINGS = (
     "objects a stream", "streams carried", "latency p50 / p99", "step p50 / p99", "frames/s",
@@ -204,15 +205,6 @@ def describe_machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
-        f"{_processor()}, {cores} cores{gpu}, torch {torch.__version__} on "
+        f"{processor_name()}, {cores} cores{gpu}, torch {torch.__version__} on "
         f"{torch.get_num_threads()} threads, Python {platform.python_version()}"
     )
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

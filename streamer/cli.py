@@ -65,6 +65,14 @@ examples:
 
 Files are kept in $MASKLET_CHECKPOINTS, else in ~/.cache/masklet/checkpoints.
 """
+DOCTOR_EXAMPLES = """\
+examples:
+  masklet doctor
+  masklet doctor --stream gate=rtsp://camera.local/stream     does the camera answer?
+  masklet doctor --config /etc/masklet/masklet.yaml           what will run with this file need?
+
+The exit code is 1 if something is missing that masklet run with the same arguments needs.
+"""
 KEYS_EXAMPLES = """\
 examples:
   masklet keys /etc/masklet/keys --client laptop
@@ -202,7 +210,11 @@ def _add_small_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace keys that are there")
     parser = command_parser(
-        commands, "doctor", "say what this machine has and what is missing", handlers.doctor
+        commands,
+        "doctor",
+        "say what this machine has and what is missing",
+        handlers.doctor,
+        DOCTOR_EXAMPLES,
     )
     _add_configuration(parser)
     command_parser(commands, "version", "print the version", handlers.version)
@@ -212,7 +224,7 @@ def _add_checkpoints(commands: Subparsers) -> None:
     parser = command_parser(
         commands,
         "checkpoints",
-        "list, fetch and check Meta's official models",
+        "list, fetch and check Meta's official models, and detectors",
         handlers.checkpoints_list,
         CHECKPOINTS_EXAMPLES,
     )
@@ -221,11 +233,11 @@ def _add_checkpoints(commands: Subparsers) -> None:
         actions, "list", "list the official files and which are here", handlers.checkpoints_list
     )
     pull = command_parser(actions, "pull", "fetch an official file", handlers.checkpoints_pull)
-    pull.add_argument("name", metavar="NAME")
+    pull.add_argument("name", metavar="NAME", help="as masklet checkpoints list prints it")
     verify = command_parser(
         actions, "verify", "say which official file this is", handlers.checkpoints_verify
     )
-    verify.add_argument("file", metavar="FILE")
+    verify.add_argument("file", metavar="FILE", help="any file; its SHA-256 decides")
 
 
 def _add_bench(commands: Subparsers) -> None:

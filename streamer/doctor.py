@@ -11,8 +11,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,8 +19,11 @@ from rich.console import Console
 from rich.text import Text
 
 from streamer.config import MaskletConfig
+from streamer.doctor_streams import check_streams
 from streamer.errors import ConfigError
+from streamer.findings import Finding, Level
 from streamer.private_folder import is_open_to_others
+from streamer.processor import processor_name
 from streamer.state_folder import AUTO, state_folder
 from streamer.state_store import INDEX
 from tracker.errors import CheckpointError
@@ -35,24 +37,6 @@ TEST_TOOLS = {
     "node": "nodejs",
     "npm": "npm",
 }
-
-
-class Level(StrEnum):
-    """How a finding reads: fine, worth knowing, or something that will not work."""
-
-    OK = "ok"
-    NOTE = "note"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; ``advice`` says what to do about it."""
-
-    level: Level
-    subject: str
-    text: str
-    advice: str = ""
 
 
 Check = Callable[[MaskletConfig], Iterator[Finding]]
@@ -90,7 +74,10 @@ def check_machine(_: MaskletConfig) -> Iterator[Finding]:
         "" if fine else "install Python 3.11 or newer",
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Finding(Level.OK, "processor", f"{os.cpu_count()} cores, {memory:.0f} GiB of memory")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(
+        Level.OK, "processor", f"{processor_name()}, cores: {cores}, {memory:.0f} GiB of memory"
+    )
 
 
 def check_device(config: MaskletConfig) -> Iterator[Finding]:
@@ -117,7 +104,7 @@ def check_device(config: MaskletConfig) -> Iterator[Finding]:
         yield Finding(
             Level.NOTE,
             "device",
-            f"no CUDA: the model runs on the processor, {torch.get_num_threads()} threads",
+            f"no CUDA: the model runs on the processor, threads: {torch.get_num_threads()}",
             "nano is live there; the official models want a GPU",
         )
 
@@ -244,6 +231,21 @@ def check_state(config: MaskletConfig) -> Iterator[Finding]:
         yield Finding(Level.OK, "state", f"{folder}{kept}")
 
 
+def check_extras(_: MaskletConfig) -> Iterator[Finding]:
+    """What only the plots and scores of ``masklet bench`` and ``masklet evaluate`` need."""
+    advice = {
+        "matplotlib": "pip install 'masklet[evaluation]'",
+        "trackeval": "pip install --no-deps trackeval==1.3.0",
+    }
+    lacking = [name for name in advice if find_spec(name) is None]
+    yield Finding(
+        Level.NOTE if lacking else Level.OK,
+        "for scores",
+        f"not here: {', '.join(lacking)}" if lacking else ", ".join(advice),
+        "; ".join(advice[name] for name in lacking),
+    )
+
+
 def check_test_tools(_: MaskletConfig) -> Iterator[Finding]:
     """What only ``make test`` needs."""
     lacking = [package for tool, package in TEST_TOOLS.items() if shutil.which(tool) is None]
@@ -283,5 +285,7 @@ CHECKS: tuple[Check, ...] = (
     check_checkpoints,
     check_listeners,
     check_state,
+    check_streams,
+    check_extras,
     check_test_tools,
 )
