@@ -99,4 +99,8 @@ def _prompt(prompt: PreparedPrompt, factor: float) -> PreparedPrompt:
 
 def _scaled(maps_nChw: Tensor, factor: float) -> Tensor:
     size = [round(side * factor) for side in maps_nChw.shape[2:]]
-    return F.interpolate(maps_nChw, size, mode="bilinear", align_corners=False, antialias=True)
+    # Features are what the network computes in, for which not every device has this kernel.
+    scaled = F.interpolate(
+        maps_nChw.float(), size, mode="bilinear", align_corners=False, antialias=True
+    )
+    return scaled.to(maps_nChw.dtype)

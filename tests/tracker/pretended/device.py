@@ -119,6 +119,21 @@ class Event:
         return 1.0
 
 
+_Real = torch.Generator
+
+
+class _OfRealOnes(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, _Real)
+
+
+class _Generator(metaclass=_OfRealOnes):
+    """Of random numbers, for whichever device."""
+
+    def __new__(cls, device: Any = "cpu") -> Any:
+        return _Real("cpu")
+
+
 @contextmanager
 def pretended_cuda(index: int = 0) -> Iterator[PretendedDevice]:
     """Let ``cuda:index`` be there for this thread, while another device is the current one.
@@ -139,12 +154,17 @@ def pretended_cuda(index: int = 0) -> Iterator[PretendedDevice]:
         "CUDAGraph": Graph,
         "graph": cuda.capture,
         "graph_pool_handle": Recording.new_pool,
+        "get_device_name": lambda device=None: "a device that is not there",
     }
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     tf32 = torch.backends.cudnn.allow_tf32
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
-        with mock.patch.multiple(torch.cuda, **stand_ins), device:
+        with (
+            mock.patch.multiple(torch.cuda, **stand_ins),
+            mock.patch.object(torch, "Generator", _Generator),
+            device,
+        ):
             yield device
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)

@@ -1,0 +1,96 @@
+"""What a CUDA device is asked for, it has; and in bfloat16 types fit each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tracker import TrackerOptions
+from tracker.engine import engine
+from tracker.engine.options import EngineOptions
+
+from .. import ahead
+from ..ahead import POLICIES, tracker_of
+from ..policy.test_robust_tracker import PLAIN
+from .device import pretended_cuda
+from .test_tracker import DEVICE, everything, tracker_with, yuv_picture
+
+# Kernels are registered with a build of PyTorch that has CUDA, also where there is no device.
+BUILT_FOR = "CUDA" if torch.backends.cuda.is_built() else "CPU"
+ANYWHERE = ("CompositeExplicitAutograd", "CompositeImplicitAutograd")
+
+
+class Operators(TorchDispatchMode):
+    """Collects what is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        self.found.add(function.name())
+        return function(*arguments, **(options or {}))
+
+
+def test_every_operator_has_a_kernel_for_the_device() -> None:
+    with pretended_cuda(1), Operators() as operators:
+        tracker = tracker_of(replace(PLAIN, hypotheses=2), device=DEVICE)
+        assert len(list(everything(tracker))) == 28
+        tracker.prepare_yuv(yuv_picture(0))
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    assert len(operators.found) > 100
+    missing = {
+        name
+        for name in operators.found
+        # Attention is called what the processor's kernel is called.
+        if "flash_attention_for_cpu" not in name
+        and not any(has(name, key) for key in (BUILT_FOR, *ANYWHERE))
+    }
+    assert missing == set()
+
+
+@POLICIES
+def test_in_bfloat16_types_fit(robust: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a processor's autocast, which rounds the same products; masks of noise differ."""
+    half = {"compute_dtype": "bfloat16"}
+    monkeypatch.setattr(
+        ahead,
+        "TrackerOptions",
+        lambda **given: TrackerOptions(**given | half),  # type: ignore[arg-type]
+    )
+    monkeypatch.setattr(
+        "tracker.frame_step.autocast", lambda dtype, device: torch.autocast("cpu", dtype)
+    )
+    with pretended_cuda(1):
+        tracker = tracker_of(robust, device=DEVICE)
+        assert tracker.model().image_encoder.trunk.patch_embed.proj.weight.dtype == torch.bfloat16
+        found = [track for tracks in everything(tracker) for track in tracks]
+    assert len(found) > 40
+    assert all(np.isfinite(track.logits).all() for track in found)
+
+
+def test_attention_is_measured_on_the_tracker_s_own_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[torch.device] = []
+
+    def narrow(query: Tensor, key: Tensor, value: Tensor, _: int, valid: Tensor | None) -> Tensor:
+        asked.append(query.device)
+        mask = None if valid is None else valid[:, None]
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
+
+    monkeypatch.setattr(engine, "candidates", lambda wanted: {"narrow": narrow})
+    with pretended_cuda(1):
+        tracker = tracker_with(EngineOptions(row_sizes=(1,), image_sizes=(1,), attention="triton"))
+        tracker.warm_up()
+        for layer in tracker.model().memory_attention.layers:
+            assert layer.cross_attn_image.narrow is narrow
+    assert set(asked) == {torch.device(DEVICE)}
