@@ -25,6 +25,7 @@ from tests.tracker.agreement.reference import _materialise_buffers, transformers
 from tests.tracker.agreement.scripts import model_with
 from tests.tracker.agreement.transformers_names import to_transformers
 from tracker import ModelConfig, Prompt, Tracker, TrackerOptions, transforms
+from tracker.engine.options import EngineOptions
 from tracker.model import ImageFeatures
 from tracker.model.layers import grid_from_tokens, tokens_from_grid
 from tracker.model.memory_attention import FrameState
@@ -36,11 +37,15 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where and how an implementation computes, and how many streams it serves."""
+    """Where and how an implementation computes, and how many streams it serves.
+
+    ``graphs``: whether ours replays graphs on a CUDA device; without, calls can be timed apart.
+    """
 
     device: str = "cpu"
     dtype: str = "float32"
     streams: int = 1
+    graphs: bool = True
 
     def autocast(self) -> torch.autocast:
         """What the rivals run in; ours does its own."""
@@ -74,7 +79,7 @@ class Implementation(Protocol):
 
 
 class Masklet:
-    """Our tracker through its public interface.
+    """Our tracker through its public interface, warmed up on a CUDA device as a daemon's is.
 
     Its masks always come to the host, packed: that is part of what a prepared step takes too.
     """
@@ -93,9 +98,12 @@ class Masklet:
             max_objects=max_objects * setting.streams,
             compute_dtype=setting.dtype,  # type: ignore[arg-type]
             memory_policy="sam2",
+            engine=EngineOptions(graphs="auto" if setting.graphs else "off"),
         )
         self.model = model_with(config, weights)
         self._tracker = Tracker(self.model, torch.device(setting.device), options)
+        if setting.device == "cuda":
+            self._tracker.warm_up()
         self._sessions = [self._tracker.open_session() for _ in range(setting.streams)]
 
     def step(self, image: ImageArray, boxes: dict[int, Box] | None = None) -> None:
@@ -110,6 +118,10 @@ class Masklet:
 
     @contextmanager
     def without_heavy_parts(self) -> Iterator[None]:
+        if self._tracker.device.type == "cuda":
+            # What would be called in their place could be captured, and replayed for good.
+            yield
+            return
         frames = [session.last_frame for session in self._sessions]
         own = [frame.features for frame in frames if frame is not None and frame.features]
         assert len(own) == len(frames), "one whole step comes first"

@@ -1,0 +1,73 @@
+"""The engine's benchmark on a CUDA device that is not there: it measures what a step is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from torch.overrides import TorchFunctionMode
+
+from tests.benchmarks import engine, engine_profile
+from tests.benchmarks.engine import EngineCell
+from tests.benchmarks.implementations import Setting
+from tests.tracker.agreement.scripts import picture
+from tests.tracker.little import LITTLE
+from tests.tracker.pretended.device import pretended_cuda
+from tests.tracker.pretended.graphs import Recording
+
+CELL = EngineCell("tiny", 64, objects=2, streams=1)
+
+
+@pytest.fixture(autouse=True)
+def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But PyTorch's own: the others need a compiler for the device."""
+    monkeypatch.setattr("tracker.engine.engine.candidates", lambda wanted: {})
+
+
+class Called(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        self.names[getattr(function, "__name__", "")] += 1
+        return function(*arguments, **(options or {}))
+
+
+def test_what_is_replayed_is_a_whole_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bank that is filled without the heavy parts must not leave graphs without them."""
+    replayed: Counter[str] = Counter()
+    run = Recording.run
+
+    def counted(recording: Recording) -> None:
+        replayed.update(getattr(function, "__name__", "") for function, *_ in recording.calls)
+        run(recording)
+
+    monkeypatch.setattr(Recording, "run", counted)
+    image = picture(1, engine.HEIGHT, engine.WIDTH)
+    with pretended_cuda():
+        graphs, plain = (
+            engine.ready("masklet", CELL, LITTLE, Setting("cuda", graphs=own), image)
+            for own in (True, False)
+        )
+        replayed.clear()
+        graphs.step(image)
+        with Called() as called:
+            plain.step(image)
+    attended = called.names["scaled_dot_product_attention"]
+    assert replayed["scaled_dot_product_attention"] == attended > 0
+
+
+def test_it_is_timed_both_ways_and_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyTorch's counter asks the driver.
+    monkeypatch.setattr(engine_profile, "_operations", lambda entry, image: {})
+    with pretended_cuda():
+        timed = engine.measure_time(CELL, LITTLE, ["masklet"], Setting("cuda"), rounds=1)
+        profile = engine_profile.measure_profile(
+            CELL, LITTLE, Setting("cuda", graphs=False), rounds=1
+        )
+    assert set(timed["seconds"]) == {"host", "device"}
+    assert set(profile["seconds"]) == {*engine_profile.PARTS, "step"}
