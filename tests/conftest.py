@@ -19,10 +19,15 @@ T = TypeVar("T")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that are marked ``gpu`` are skipped where there is no CUDA device."""
+    """Tests that are marked ``gpu`` are skipped where there is no CUDA device.
+
+    What libraries warn of there nobody has seen: it is shown, and is no failure.
+    """
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
+    for item in marked:
+        item.add_marker(pytest.mark.filterwarnings("default"))
     import torch  # here: not every test needs it, and it takes seconds
 
     if not torch.cuda.is_available():
