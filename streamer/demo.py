@@ -194,7 +194,10 @@ def _follow(
             if now_s - shown_s >= period_s:
                 shown_s = now_s
                 waited_s = now_s - started_s
-                show(view.render(subscriber.lost, subscriber.silent_for_s, waited_s, now_s))
+                if view.has_streams:
+                    show(view.render(subscriber.lost, subscriber.silent_for_s, waited_s, now_s))
+                else:
+                    show(f"starting, and loading the model: {waited_s:.0f} s")
             if process.poll() is not None or (
                 not recording.frames and now_s - started_s > START_TIMEOUT_S
             ):

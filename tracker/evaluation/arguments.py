@@ -84,7 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--size", choices=("short", "full"), default="full", help="of stress")
     what.add_argument(
-        "--prompt", choices=("mask", "box", "point"), default="mask", help="default: %(default)s"
+        "--prompt",
+        choices=("mask", "box", "point"),
+        default="mask",
+        help="what the first frame tells of an object (default: mask, or box where that is known)",
     )
     what.add_argument(
         "--from-detections",

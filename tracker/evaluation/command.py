@@ -107,12 +107,13 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
     if not scores:
         raise left_out[-1]
     identity = not options.no_identity
-    title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}"
+    prompt = _prompt_given(options, clips)
+    title = f"{options.checkpoint} on {options.suite}, first-frame {prompt}"
     for table in report.tables(scores, title, identity=identity):
         console.print(table)
     console.print(report.EXPLANATION, style="dim", highlight=False)
     content = report.as_json(
-        scores, options.suite, options.checkpoint, options.prompt, identity=identity
+        scores, options.suite, options.checkpoint, prompt, identity=identity
     ) | {"left_out": [str(each) for each in left_out]}
     if options.json:
         _write(options.json, content, console)
@@ -160,12 +161,21 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
             on_frame=lambda clip, *_: advance.frame(clip),
         )
     lines = ablation_report.headlines(results)
-    title = f"{options.checkpoint} on {options.suite}, first-frame {options.prompt}: ablation"
+    prompt = _prompt_given(options, clips)
+    title = f"{options.checkpoint} on {options.suite}, first-frame {prompt}: ablation"
     for table in ablation_report.tables(lines, title):
         console.print(table)
     _write(options.out / "ablation.json", ablation_report.as_json(lines), console)
     plots.write_ablation_plot(lines, options.out / "ablation.png", title)
     _say(console, f"written: {options.out / 'ablation.png'}")
+
+
+def _prompt_given(options: Namespace, clips: Sequence[EvaluationClip]) -> str:
+    """What objects began with: of clips without masks "mask" is their box."""
+    kinds = {clip.annotation for clip in clips}
+    if options.prompt != "mask" or kinds == {"masks"}:
+        return str(options.prompt)
+    return "box" if kinds == {"boxes"} else "mask (or box)"
 
 
 def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:

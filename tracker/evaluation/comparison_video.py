@@ -1,5 +1,6 @@
 """Videos of the worst clips: what is true on the left, what was found on the right.
 
+Above the pictures stand the clip's name and the number of the frame, as results count it.
 Which clips are the worst is known when all have been followed; so every clip is filmed, and of
 the films only the worst ones so far stay on disk.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.file_names import file_stem
@@ -22,6 +24,7 @@ from tracker.evaluation.series import ObjectScore
 from tracker.types import MaskArray
 
 LARGEST_WIDTH = 640  # of either half
+CAPTION_HEIGHT = 20
 _TINT = 0.55
 
 
@@ -40,7 +43,7 @@ class WorstClips:
         if index == 0:
             path = self._directory / f"{file_stem(clip.category, clip.name)}.mp4"
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._film = _Film(path, clip.rate_hz, clip.object_ids)
+            self._film = _Film(path, clip)
         if self._film is not None:
             self._film.add(frame, masks)
 
@@ -78,30 +81,43 @@ def quality_of(entry: ObjectScore) -> float:
 class _Film:
     """One video, H.264; the size is that of its first frame."""
 
-    def __init__(self, path: Path, rate_hz: float, object_ids: tuple[int, ...]) -> None:
-        self._path, self._ids = path, object_ids
+    def __init__(self, path: Path, clip: EvaluationClip) -> None:
+        self._path, self._clip = path, clip
         self._container = av.open(str(path), "w")
-        rate = Fraction(rate_hz).limit_denominator(1000)
+        rate = Fraction(clip.rate_hz).limit_denominator(1000)
         self._stream = self._container.add_stream("libx264", rate, {"crf": "23", "preset": "fast"})
         self._stream.pix_fmt = "yuv420p"
-        self._step = 0
+        self._size = (0, 0)  # of either half: width, height
+        self._frames = 0
+        self._font = ImageFont.load_default(size=CAPTION_HEIGHT - 8)
 
     def add(self, frame: ClipFrame, masks: dict[int, MaskArray]) -> None:
-        if not self._step:
-            width = frame.image.shape[1]
-            self._step = -(-width // LARGEST_WIDTH)
-            height, width = (side // self._step // 2 * 2 for side in frame.image.shape[:2])
-            self._stream.width, self._stream.height = 2 * width, height
-        true = _painted(frame, frame.truth, self._ids)
+        if not self._frames:
+            height, width = frame.image.shape[:2]
+            scale = min(1.0, LARGEST_WIDTH / width)
+            # Even, as H.264 has them.
+            self._size = (2 * max(1, int(width * scale / 2)), 2 * max(1, int(height * scale / 2)))
+            self._stream.width = 2 * self._size[0]
+            self._stream.height = self._size[1] + CAPTION_HEIGHT
+        ids = self._clip.object_ids
+        true = _painted(frame, frame.truth, ids)
         for object_id, box in frame.boxes.items():
             if box is not None:
-                _outline(true, box, colour_of(self._ids.index(object_id)))
-        found = _painted(frame, masks, self._ids)
-        width, height = self._stream.width // 2, self._stream.height
-        halves = [half[:: self._step, :: self._step][:height, :width] for half in (true, found)]
-        picture = np.ascontiguousarray(np.hstack(halves))
-        picture[:, width - 1 : width + 1] = 255
-        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+                _outline(true, box, colour_of(ids.index(object_id)))
+        annotated = "true" if frame.truth or frame.boxes else "not annotated here"
+        picture = Image.new("RGB", (self._stream.width, self._stream.height))
+        write = ImageDraw.Draw(picture).text
+        for left, half, caption in (
+            (0, true, f"{self._clip.name}, frame {self._frames}: {annotated}"),
+            (self._size[0], _painted(frame, masks, ids), "found"),
+        ):
+            image = Image.fromarray(half).resize(self._size, Image.Resampling.BILINEAR)
+            picture.paste(image, (left, CAPTION_HEIGHT))
+            write((left + 4, 3), caption, fill="white", font=self._font)
+        pixels = np.array(picture)
+        pixels[:, self._size[0] - 1 : self._size[0] + 1] = 255
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        self._frames += 1
 
     def close(self) -> Path:
         self._container.mux(self._stream.encode())

@@ -64,7 +64,8 @@ def write_plots(scores: Sequence[ClipScore], directory: Path, title: str) -> lis
     drawn = axes.bar(range(len(bars)), list(bars.values()), color=_INK)
     axes.bar_label(drawn, fmt="%.2f", fontsize=8)
     axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right")
-    axes.set(ylim=(0, 1))
+    # A single bar is no wall.
+    axes.set(ylim=(0, 1), xlim=(-0.75, max(len(bars), 4) - 0.25))
     written.append(_save(axes, path))
     return written
 

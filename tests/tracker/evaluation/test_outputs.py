@@ -13,7 +13,7 @@ import pytest
 
 from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip
 from tracker.evaluation.ablation_report import Headline
-from tracker.evaluation.comparison_video import WorstClips
+from tracker.evaluation.comparison_video import CAPTION_HEIGHT, WorstClips
 from tracker.evaluation.missing import MissingLibraryError
 from tracker.evaluation.plots import require_matplotlib, write_ablation_plot, write_plots
 
@@ -67,7 +67,10 @@ def test_only_the_worst_clips_stay_on_film(tmp_path: Path) -> None:
     with av.open(str(worst.films[0])) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(frames) == 5
-    assert frames[0].shape == (32, 96, 3)
+    assert frames[0].shape == (CAPTION_HEIGHT + 32, 96, 3)
+    captions = [frame[:CAPTION_HEIGHT] for frame in frames]
+    assert all(caption.max() > 200 for caption in captions)
+    frames = [frame[CAPTION_HEIGHT:] for frame in frames]
     # On the last frame the left half shows the square where it is, the right one where it was.
     left, right = frames[4][:, :48].astype(int), frames[4][:, 48:].astype(int)
     reddish = [half[14, :, 0] - half[14, :, 1] > 60 for half in (left, right)]
@@ -96,4 +99,5 @@ def test_large_pictures_are_filmed_smaller(tmp_path: Path) -> None:
     worst = WorstClips(tmp_path, 1)
     worst.finished(evaluate_clip(FirstMaskTracker(), clip("wide", 1, 1300), on_frame=worst))
     with av.open(str(worst.films[0])) as film:
-        assert film.streams.video[0].width <= 2 * 640
+        assert film.streams.video[0].width == 2 * 640
+        assert film.streams.video[0].height == CAPTION_HEIGHT + 14
