@@ -9,32 +9,38 @@ from typing import Any
 from streamer.config import StreamConfig
 from streamer.config_values import build
 from streamer.errors import ConfigError
+from streamer.starters.settings import StarterConfig
 
 
-def changed_stream(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
+def changed_stream(
+    key: str, config: StreamConfig, settings: Mapping[str, Any], usual_starter: StarterConfig
+) -> StreamConfig:
     """A running stream's ``config`` with ``settings`` laid over it.
 
-    Raises ``ConfigError`` as ``laid_over`` does, and for ``objects``.
+    ``usual_starter`` is that of a stream without one of its own. Raises ``ConfigError`` as
+    ``laid_over`` does, and for ``objects``.
     """
     if "objects" in settings:
         raise ConfigError(
             f"{key}.objects cannot be changed while the stream runs: prompt, rename or remove the "
             "objects themselves"
         )
+    if config.starter is None and isinstance(settings.get("starter"), Mapping):
+        config = dataclasses.replace(config, starter=usual_starter)
     return laid_over(key, config, settings)
 
 
 def laid_over(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
     """``config`` with ``settings`` laid over it, as they would stand under ``streams.ID``.
 
-    ``reconnect`` and ``smoothing`` may be given in part, every other value replaces the one
-    before. Raises ``ConfigError``, which names the setting after ``key``; limits and what excludes
-    one another are ``validate``'s business.
+    ``reconnect``, ``smoothing`` and ``starter`` may be given in part, every other value replaces
+    the one before. Raises ``ConfigError``, which names the setting after ``key``; limits and what
+    excludes one another are ``validate``'s business.
     """
     values = dataclasses.asdict(config)
     for name, value in settings.items():
         before = values.get(name)
-        in_part = name in ("reconnect", "smoothing") and isinstance(value, Mapping)
+        in_part = name in ("reconnect", "smoothing", "starter") and isinstance(value, Mapping)
         values[name] = {**(before or {}), **value} if in_part else value
     return build(StreamConfig, values, key)
 

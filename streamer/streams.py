@@ -143,7 +143,9 @@ class Streams:
         """
         async with self._changing:
             running = self._known(stream_id)
-            changed = changed_stream(f"streams.{stream_id}", running.config, settings)
+            changed = changed_stream(
+                f"streams.{stream_id}", running.config, settings, self._config.starter
+            )
             self._check_with(stream_id, changed)
             self._make_source(stream_id, changed)  # opens nothing, but refuses what cannot work
             before = running.config

@@ -18,7 +18,10 @@ _DETECTORS = tuple(PUBLISHED_DETECTORS)
 
 
 class Starter(Request):
-    """What starts objects by itself on this stream; null: what the configuration says for all."""
+    """What starts objects by itself on this stream; may be given in part.
+
+    Null: what the configuration says for all streams.
+    """
 
     kind: Literal["none", "motion", "torchvision", "boxes"] = "none"
     rate_hz: Annotated[float, Field(ge=0.01, le=60, allow_inf_nan=False)] | None = Field(

@@ -7,6 +7,7 @@ import pytest
 from streamer.config import ObjectConfig, ReconnectConfig, SmoothingConfig, StreamConfig
 from streamer.config_values import build
 from streamer.errors import ConfigError
+from streamer.starters.settings import StarterConfig
 from streamer.stream_settings import changed_stream, settings_of, settings_that_differ
 
 GATE = StreamConfig(
@@ -17,9 +18,19 @@ GATE = StreamConfig(
     options={"rtbufsize": "5"},
 )
 
+USUAL = StarterConfig(kind="motion", label="player")
+
+
+def test_starter_may_be_given_in_part() -> None:
+    own = changed_stream("streams.gate", GATE, {"starter": {"minimum_hits": 2}}, USUAL)
+    assert own.starter == StarterConfig(kind="motion", label="player", minimum_hits=2)
+    more = changed_stream("streams.gate", own, {"starter": {"kind": "boxes"}}, USUAL)
+    assert more.starter == StarterConfig(kind="boxes", label="player", minimum_hits=2)
+    assert changed_stream("streams.gate", more, {"starter": None}, USUAL).starter is None
+
 
 def test_what_is_not_given_stays() -> None:
-    changed = changed_stream("streams.gate", GATE, {"url": "rtsp://camera/2"})
+    changed = changed_stream("streams.gate", GATE, {"url": "rtsp://camera/2"}, USUAL)
     assert changed.url == "rtsp://camera/2"
     assert changed.objects == GATE.objects
     assert changed.max_objects == 4
@@ -27,12 +38,15 @@ def test_what_is_not_given_stays() -> None:
 
 def test_reconnect_and_smoothing_may_be_given_in_part_and_options_as_a_whole() -> None:
     changed = changed_stream(
-        "streams.gate", GATE, {"reconnect": {"maximum_s": 9}, "options": {"fflags": "nobuffer"}}
+        "streams.gate",
+        GATE,
+        {"reconnect": {"maximum_s": 9}, "options": {"fflags": "nobuffer"}},
+        USUAL,
     )
     assert changed.reconnect == ReconnectConfig(initial_s=2.0, maximum_s=9.0)
     assert changed.options == {"fflags": "nobuffer"}
-    smoother = changed_stream("streams.gate", changed, {"smoothing": {"masks": 0.3}})
-    smoother = changed_stream("streams.gate", smoother, {"smoothing": {"boxes": True}})
+    smoother = changed_stream("streams.gate", changed, {"smoothing": {"masks": 0.3}}, USUAL)
+    smoother = changed_stream("streams.gate", smoother, {"smoothing": {"boxes": True}}, USUAL)
     assert smoother.smoothing == SmoothingConfig(boxes=True, masks=0.3)
 
 
@@ -49,14 +63,14 @@ def test_reconnect_and_smoothing_may_be_given_in_part_and_options_as_a_whole() -
 )
 def test_wrong_change_is_refused_and_named(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        changed_stream("streams.gate", GATE, settings)
+        changed_stream("streams.gate", GATE, settings, USUAL)
 
 
 def test_differences_are_the_settings_that_make_one_of_the_other() -> None:
-    changed = changed_stream("streams.gate", GATE, {"url": "rtsp://b", "paused": True})
+    changed = changed_stream("streams.gate", GATE, {"url": "rtsp://b", "paused": True}, USUAL)
     differences = settings_that_differ(changed, GATE)
     assert differences == {"url": "rtsp://b", "paused": True}
-    assert changed_stream("streams.gate", GATE, differences) == changed
+    assert changed_stream("streams.gate", GATE, differences, USUAL) == changed
     assert settings_that_differ(GATE, GATE) == {}
 
 

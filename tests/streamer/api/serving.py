@@ -24,6 +24,7 @@ from streamer.picture.whep_server import WhepServer
 from streamer.prompts import PromptOutcome
 from streamer.sinks.base import Sink
 from streamer.sinks.json_results import ResultsHub
+from streamer.starters.settings import StarterConfig
 from streamer.stream_settings import changed_stream
 from streamer.timing import Clock, SystemClock
 from streamer.types import FrameMoment, ObjectSummary, StreamState, StreamStatus
@@ -72,7 +73,9 @@ class FakeStreams:
 
     async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         before = self.config(stream_id)
-        self.configs[stream_id] = changed_stream(f"streams.{stream_id}", before, settings)
+        self.configs[stream_id] = changed_stream(
+            f"streams.{stream_id}", before, settings, StarterConfig()
+        )
 
     async def pause(self, stream_id: str) -> None:
         await self.change(stream_id, {"paused": True})
