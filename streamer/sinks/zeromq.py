@@ -166,6 +166,7 @@ class ZeroMQSink:
         assert self._bound is not None
         bound = self._bound
         while True:
+            await asyncio.sleep(0)  # what waits is received at once, and others want a turn
             message = await bound.socket.recv(copy=False)
             bound.took(message)
             prefix = self._subscriptions.take(message.bytes)

@@ -36,6 +36,9 @@ ENVELOPE_PARTS = 8
 ENVELOPE_BYTES = 1024
 # Parts of such a message that are thrown away before others have their turn on the event loop.
 PARTS_AT_ONCE = 256
+# After a message that came too soon: a flood has no processor to itself, and others wait for one
+# message of each sender that floods.
+PAUSE_S = 0.001
 LINGER_MS = 200
 REPORT_INTERVAL_S = 10.0
 Offer = Callable[[str, FrameMoment, Sequence[Detection]], bool]
@@ -95,6 +98,7 @@ class BoxesIn:
             await self._take_next(self._bound)
 
     async def _take_next(self, bound: BoundSocket) -> None:
+        await asyncio.sleep(0)  # a message that waits is received at once, and others want a turn
         received = await self._receive(bound)
         if received is None:
             return
@@ -108,6 +112,8 @@ class BoxesIn:
                 f"more than boxes_in.messages_per_s ({self._config.messages_per_s:g}) for each "
                 "stream that takes boxes, over one connection",
             )
+        if answer.reason == "rate":
+            await asyncio.sleep(PAUSE_S)
         if answer.request_id is not None or not answer.accepted:
             await bound.socket.send_multipart([*envelope, msgspec.msgpack.encode(answer)])
 

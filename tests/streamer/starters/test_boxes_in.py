@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -165,6 +166,38 @@ async def test_stream_that_sends_too_often_is_refused_and_others_are_not() -> No
         assert taken.count("rate") >= 1
         async with dealer(boxes_in.endpoint) as other:
             assert (await answer_to(other, message(stream_id="yard")))["reason"] == "unknown"
+
+
+async def test_flood_of_messages_lets_everything_else_go_on() -> None:
+    """A message that waits is received at once: without a pause nobody else has a turn."""
+    plain = msgspec.msgpack.encode(message(request_id=None))
+    flood = 1000
+    async with listening(messages_per_s=1.0) as (boxes_in, taken), dealer(boxes_in.endpoint) as one:
+
+        sent, taken_in = threading.Event(), threading.Event()
+
+        def send() -> None:
+            context = zmq.Context()
+            with context.socket(zmq.DEALER) as socket:
+                socket.connect(boxes_in.endpoint)
+                for _ in range(flood):
+                    socket.send(plain)
+                sent.set()
+                taken_in.wait(60)
+            context.term()
+
+        sending = asyncio.ensure_future(asyncio.to_thread(send))
+        turns = 0
+        while not sent.is_set():
+            await asyncio.sleep(0)
+            turns += 1
+        while taken.count("rate") + taken.count("accepted") < flood:
+            await asyncio.sleep(0)
+            turns += 1
+        taken_in.set()
+        await sending
+        assert turns > flood / 2
+        assert "reason" in await answer_to(one, message(stream_id="yard"))
 
 
 async def test_names_that_are_made_up_do_not_get_past_the_rate() -> None:
