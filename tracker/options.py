@@ -21,7 +21,8 @@ class TrackerOptions:
     Meta's demo uses 8). ``non_overlap``: each pixel goes to the strongest object of its stream.
     ``corrections_condition``: a corrected frame is remembered for ever, like a prompted one.
     ``return_logits``: tracks carry their logits. ``compute_dtype``: "auto" is bfloat16 on CUDA
-    and float32 elsewhere; on a processor it is that of the trunk alone, see ``precision``.
+    and float32 elsewhere; on a processor it is that of some products of the trunk, see
+    ``precision``.
     ``engine``: how the network is run.
     """
 

@@ -1,9 +1,11 @@
 """The precision that the network computes in.
 
-On a CUDA device all products are in the dtype asked for. On a processor those of the trunk are,
-and everything else is float32: one module at a time in bfloat16 (``tests/benchmarks``), trunk and
-memory attention move the masks, and only the trunk gains time, since attention without AMX is
-faster in float32 and the products of neck, decoder and memory encoder are small.
+On a CUDA device all products are in the dtype asked for. On a processor those are that gain much
+time for little that the masks move, measured one layer at a time: MLPs and the projections to
+queries, keys and values in the last two stages of the trunk (``tests/benchmarks``). Earlier stages
+make the fine maps, which the borders of masks are drawn by; what adds to the sum over the blocks
+without an MLP before it is a small product whose rounding is heard in full; attention in bfloat16
+without AMX is no faster.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from tracker.model import Sam2
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
-    """What the network is called in; within it, on a processor, the trunk has its own."""
+    """What the network is called in; on a processor, layers know it by their weights instead."""
     return torch.autocast(
         device.type, dtype, enabled=dtype != torch.float32 and device.type != "cpu"
     )
@@ -29,11 +31,12 @@ def compute_in(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
     """
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
-    if device.type == "cpu":
-        model.image_encoder.trunk_dtype = dtype
-        store_as_computed(model.image_encoder.trunk, dtype)
-    else:
+    if device.type != "cpu":
         store_as_computed(model, dtype)
+        return
+    for block in model.image_encoder.trunk.coarse_blocks:
+        store_as_computed(block.attn.qkv, dtype)
+        store_as_computed(block.mlp, dtype)
 
 
 def store_as_computed(network: nn.Module, dtype: torch.dtype) -> None:

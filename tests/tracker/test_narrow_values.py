@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker.model import products
 from tracker.model.narrow_values import attend_narrow, pays
 from tracker.model.position_encoding import axial_rotations, rotate, rotate_first
 
@@ -37,19 +36,13 @@ def test_row_does_not_depend_on_company() -> None:
     assert torch.equal(together[2:3], alone)
 
 
-@pytest.mark.parametrize("half_is_slow", [False, True])
-def test_training_masks_and_fast_half_precision_keep_the_fused_kernel(
-    half_is_slow: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(products, "_AVAILABLE", True)
-    monkeypatch.setattr(products, "_HALF_IS_SLOW", half_is_slow)
+def test_training_masks_and_half_precision_keep_the_fused_kernel() -> None:
     key, value = torch.zeros(1, 4, 16), torch.zeros(1, 4, 8)
     assert not pays(key, value, None)  # gradients are on
     with torch.inference_mode():
         assert pays(key, value, None)
         assert not pays(key, value, torch.ones(1, 4, dtype=torch.bool))
-        assert pays(key.bfloat16(), value, None) == half_is_slow
-        assert not pays(key.half(), value, None)
+        assert not pays(key.bfloat16(), value, None)
         assert not pays(key, key, None)
 
 

@@ -168,6 +168,12 @@ class Hiera(nn.Module):
                 width = width_out
             self.stage_ends.append(len(self.blocks) - 1)
 
+    @property
+    def coarse_blocks(self) -> list[HieraBlock]:
+        """The blocks of the last two stages, from which only the map of stride 16 is made."""
+        blocks = self.blocks[self.stage_ends[1] + 1 :]
+        return [block for block in blocks if isinstance(block, HieraBlock)]
+
     def fix_position(self, height: int, width: int) -> None:
         """Compute the position table of one grid for good: the parameters will not change."""
         with torch.no_grad():

@@ -5,7 +5,6 @@ Dimensions: B batch, C channels, H W grid.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -72,17 +71,10 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.trunk = Hiera(config.trunk)
         self.neck = FeaturePyramid(config)
-        # What the trunk's products alone are in; float32 is what the caller computes in.
-        self.trunk_dtype = torch.float32
 
     def forward(
         self, image_B3HW: Tensor, after8: nn.Conv2d, after4: nn.Conv2d
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, S, S) -> (B, C, S / stride, S / stride) at strides 16, 8, 4, see the pyramid."""
-        if self.trunk_dtype == torch.float32:
-            maps = self.trunk(image_B3HW)
-        else:
-            with torch.autocast(image_B3HW.device.type, self.trunk_dtype):
-                maps = self.trunk(image_B3HW)
-        pyramid: tuple[Tensor, Tensor, Tensor] = self.neck(maps, after8, after4)
+        pyramid: tuple[Tensor, Tensor, Tensor] = self.neck(self.trunk(image_B3HW), after8, after4)
         return pyramid

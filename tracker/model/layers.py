@@ -52,8 +52,10 @@ class Mlp(nn.Module):
         self.sigmoid_output = sigmoid_output
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., widths[0]) -> (..., widths[-1])."""
+        """(..., widths[0]) -> (..., widths[-1]), with as many digits as the weights have."""
         last = len(self.layers) - 1
+        assert isinstance(self.layers[0], Linear)
+        x = self.layers[0].rounded(x)  # once, not before every layer and back
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, Linear)
             x = activated(layer, self.activation, x) if index < last else layer(x)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from tracker.model.piecewise_attention import attend_in_pieces, pays_in_pieces
-from tracker.model.products import widening_pays
 
 # Queries a thread takes at a time, of one object. Measured for 1,824 keys of 128 and 14,368 of
 # 256 channels: 64 leave matrix products too small, and the scores of 512 no longer lie in the
@@ -22,14 +21,10 @@ _QUERIES = 128
 
 
 def pays(key_NSC: Tensor, value_NSc: Tensor, valid_NS: Tensor | None) -> bool:
-    """Whether this is faster than the fused kernel: float32 on a processor, 1.3 to 2.6 times.
-
-    bfloat16 is where it is better widened; with AMX its products are so fast that the softmax
-    decides.
-    """
+    """Whether this is faster than the fused kernel: float32 on a processor, 1.3 to 2.6 times."""
     return (
         key_NSC.device.type == "cpu"
-        and (key_NSC.dtype == torch.float32 or widening_pays(key_NSC))
+        and key_NSC.dtype == torch.float32
         and value_NSc.shape[2] < key_NSC.shape[2]
         and valid_NS is None
         and not torch.is_grad_enabled()
@@ -38,7 +33,7 @@ def pays(key_NSC: Tensor, value_NSc: Tensor, valid_NS: Tensor | None) -> bool:
 
 def attend_narrow(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> Tensor:
     """Softmax attention of one head with values of their own width -> (N, L, c)."""
-    if query_NLC.dtype != torch.float32 or pays_in_pieces(query_NLC, key_NSC):
+    if pays_in_pieces(query_NLC, key_NSC):
         return attend_in_pieces(query_NLC, key_NSC, value_NSc)
     count, length, channels = query_NLC.shape
     scaled = query_NLC * channels**-0.5

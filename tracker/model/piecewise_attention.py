@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tracker.model.products import pays, product, widening_pays
+from tracker.model.products import pays, product
 
 # 4 MiB of scores: measured best of 64 to 1,024 queries and 1,024 to 28,736 keys.
 _QUERIES, _KEYS = 512, 2048
@@ -27,27 +27,22 @@ def pays_in_pieces(query_NLC: Tensor, key_NSC: Tensor) -> bool:
     """Whether attention of these (also with heads before L and S) is faster this way."""
     scores = query_NLC.shape[-2] * key_NSC.shape[-2]
     multiplications = scores * query_NLC.shape[-1]
-    return scores >= _LEAST_SCORES and (
-        widening_pays(query_NLC) or pays(query_NLC, multiplications)
-    )
+    exact = query_NLC.dtype == torch.float32  # scores in bfloat16 would be far off
+    return exact and scores >= _LEAST_SCORES and pays(query_NLC, multiplications)
 
 
 def attend_in_pieces(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> Tensor:
-    """Softmax attention, every row with its own keys -> (N, L, c), of the values' dtype.
-
-    Whatever the dtype, it is computed in float32.
-    """
+    """Softmax attention, every row with its own keys -> (N, L, c)."""
     count, length, channels = query_NLC.shape
     # Heads are strided views; oneDNN takes those too, with a plain loop 500 times as slow.
-    scaled = (query_NLC.float() * channels**-0.5).contiguous()
+    scaled = (query_NLC * channels**-0.5).contiguous()
     attended = value_NSc.new_empty(count, length, value_NSc.shape[2])
     for row in range(count):
-        keys = key_NSC[row].float().contiguous().split(_KEYS)
-        values = [value_sc.T.float().contiguous() for value_sc in value_NSc[row].split(_KEYS)]
+        keys = key_NSC[row].contiguous().split(_KEYS)
+        values = [value_sc.T.contiguous() for value_sc in value_NSc[row].split(_KEYS)]
         for begin in range(0, length, _QUERIES):
             query_lC = scaled[row, begin : begin + _QUERIES]
-            with torch.autocast("cpu", enabled=False):
-                attended[row, begin : begin + _QUERIES] = _attend(query_lC, keys, values)
+            attended[row, begin : begin + _QUERIES] = _attend(query_lC, keys, values)
     return attended
 
 

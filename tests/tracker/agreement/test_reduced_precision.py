@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from tracker import Prompt, Track, Tracker, TrackerOptions
-from tracker.model.products import Linear
-from tracker.precision import autocast, compute_in
+from tracker.precision import autocast, compute_in, store_as_computed
 
 from .scripts import SMALL, disc, model_with, picture, small_weights
 
@@ -55,28 +54,37 @@ def test_places_of_clicks_are_not_rounded() -> None:
         torch.testing.assert_close(grid, model.sam_prompt_encoder.dense_position())
 
 
-def test_only_products_of_the_trunk_are_rounded_on_a_processor() -> None:
+def test_on_a_processor_only_layers_that_the_masks_bear_are_rounded() -> None:
     exact, rounded = (model_with(SMALL, small_weights()) for _ in range(2))
     compute_in(rounded, torch.bfloat16, torch.device("cpu"))
-    assert {module.weight.dtype for module in rounded.modules() if type(module) is Linear} == {
-        torch.bfloat16,
-        torch.float32,
+    found = {
+        name.removeprefix("image_encoder.trunk.blocks.")
+        for name, parameter in rounded.named_parameters()
+        if parameter.dtype == torch.bfloat16
     }
-    assert rounded.memory_attention.layers[0].linear1.weight.dtype == torch.float32
+    # The last two stages are blocks 3, 4 and 5 of this network.
+    assert {name.removesuffix(".weight") for name in found if name.endswith(".weight")} == {
+        f"{block}.{layer}"
+        for block in (3, 4, 5)
+        for layer in ("attn.qkv", "mlp.layers.0", "mlp.layers.1")
+    }
     image = torch.randn(1, 3, 256, 256)
     with torch.inference_mode(), autocast(torch.bfloat16, torch.device("cpu")):
-        for own, other in zip(rounded.encode_image(image), exact.encode_image(image), strict=True):
-            assert own.dtype == torch.float32
-            error = (own - other).norm() / other.norm()
-            assert 0 < error < 1e-2
+        coarse, *fine = rounded.encode_image(image)
+        exact_coarse, *exact_fine = exact.encode_image(image)
+    assert coarse.dtype == torch.float32
+    assert 0 < (coarse - exact_coarse).norm() / exact_coarse.norm() < 5e-3
+    assert all(map(torch.equal, fine, exact_fine))
 
 
-def test_weights_stored_as_computed_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = run("bfloat16", "bfloat16")
-    monkeypatch.setattr("tracker.precision.store_as_computed", lambda *_: None)
-    for own, other in zip(stored, run("bfloat16", "bfloat16"), strict=True):
-        np.testing.assert_array_equal(own.logits, other.logits)
-        assert own.predicted_iou == other.predicted_iou
+def test_weights_stored_as_computed_change_nothing() -> None:
+    plain, stored = (model_with(SMALL, small_weights()) for _ in range(2))
+    store_as_computed(stored, torch.bfloat16)
+    image = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as on a CUDA device
+        own, other = (model.encode_image(image) for model in (stored, plain))
+    assert own.stride16_BCHW.dtype == torch.bfloat16
+    assert all(map(torch.equal, own, other))
 
 
 @pytest.mark.parametrize("generation", ["2.0", "2.1"])
