@@ -59,6 +59,10 @@ class Places:
                 self._places[object_id] = replace(known, hidden_since_ns=now_ns)
         return gone
 
+    def begin(self, object_id: int, label: str | None, box_xyxy: Box) -> None:
+        """An object was started here, and no frame with it was looked at yet."""
+        self._places[object_id] = Place(object_id, label, box_xyxy, None, None)
+
     def rescale(self, across: float, down: float) -> None:
         """Pictures have another size now."""
         for object_id, place in self._places.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import cv2
@@ -91,7 +91,7 @@ class StartPolicy:
         self._left_alone = LeftAlone()
         self._places = Places()
         self._twins = Twins()
-        self._own: set[int] = set()
+        self._own: dict[int, str | None] = {}  # as what each was detected: it may be renamed
         self._session_id: str | None = None
         self._size: tuple[int, int] | None = None
 
@@ -105,6 +105,7 @@ class StartPolicy:
         self._take_size(frame.width, frame.height)
         verdicts: Counter[Verdict] = Counter()
         usable = [each for each in detections if self._is_usable(each, frame, verdicts)]
+        usable = [self._named(each) for each in usable]
         usable, doubles = without_doubles(usable)
         verdicts[Verdict.DOUBLE] += doubles
         seen = self._observe(frame)
@@ -113,16 +114,17 @@ class StartPolicy:
         verdicts[Verdict.LEFT_ALONE] += len(left_alone)
         new = [each for index, each in enumerate(new) if index not in left_alone]
         finds, starts = self._judge_new(new, frame, verdicts)
-        removals = (*self._too_long_gone(frame), *self._twins.observe(seen, self._own))
+        removals = (*self._too_long_gone(frame), *self._twins.observe(seen, self.own))
         return Decision(tuple(starts), tuple(finds), removals, +verdicts)
 
     def missed(self) -> None:
         """A frame could not be judged: what was seen before is not seen in a row."""
         self._candidates.clear()
 
-    def started(self, object_id: int) -> None:
-        """A start was applied: it is an object of ours until it is gone."""
-        self._own.add(object_id)
+    def started(self, object_id: int, detection: Detection) -> None:
+        """A start was applied: it is an object of ours until it is gone, maybe before a look."""
+        self._own[object_id] = detection.label
+        self._places.begin(object_id, detection.label, detection.box_xyxy)
 
     def unclear(self, detection: Detection, time_ns: int) -> None:
         """What the tracker found there was something else: not again for a moment."""
@@ -139,6 +141,12 @@ class StartPolicy:
             for known in (self._candidates, self._left_alone, self._places):
                 known.rescale(across, down)
         self._size = (width, height)
+
+    def _named(self, detection: Detection) -> Detection:
+        """As its object will be called: so it is known again."""
+        if detection.label is not None or self._config.label is None:
+            return detection
+        return replace(detection, label=self._config.label)
 
     def _is_usable(
         self, detection: Detection, frame: FrameFacts, verdicts: Counter[Verdict]
@@ -170,17 +178,20 @@ class StartPolicy:
             self._places.restart_waiting(frame.time_ns)
             self._session_id = frame.session_id
         seen = [
-            Seen(each.track.object_id, each.label, each.track.box_xyxy, each.track.crop)
+            Seen(each.track.object_id, self._label_of(each), each.track.box_xyxy, each.track.crop)
             for each in frame.objects
             if each.track.area > 0 and not self._is_a_guess(each)
         ]
         live = {each.track.object_id for each in frame.objects}
-        self._own &= live
+        self._own = {each: label for each, label in self._own.items() if each in live}
         for place in self._places.observe(live, seen, frame.image, frame.time_ns):
             if place.hidden_since_ns is None:
                 for_ns = seconds_to_ns(self._config.ignore_removed_s)
                 self._left_alone.add(place.box_xyxy, place.label, frame.time_ns, for_ns)
         return seen
+
+    def _label_of(self, followed: ObjectResult) -> str | None:
+        return self._own.get(followed.track.object_id, followed.label)
 
     def _is_a_guess(self, followed: ObjectResult) -> bool:
         """Whether an object that it started itself is only said to be somewhere.

@@ -294,7 +294,7 @@ class StreamStarter:
         elif is_clear(outcome, detection):
             self._started += 1
             self._count(Verdict.STARTED)
-            self._policy.started(outcome.object_id)
+            self._policy.started(outcome.object_id, detection)
         else:
             self._count(Verdict.UNCLEAR)
             self._policy.unclear(detection, frame.time_ns)

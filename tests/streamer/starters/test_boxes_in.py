@@ -173,7 +173,6 @@ async def test_flood_of_messages_lets_everything_else_go_on() -> None:
     plain = msgspec.msgpack.encode(message(request_id=None))
     flood = 1000
     async with listening(messages_per_s=1.0) as (boxes_in, taken), dealer(boxes_in.endpoint) as one:
-
         sent, taken_in = threading.Event(), threading.Event()
 
         def send() -> None:

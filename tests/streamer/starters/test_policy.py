@@ -86,7 +86,7 @@ def test_no_more_are_started_than_there_are_places() -> None:
     decision = policy(max_objects=3).decide(things, frame(0, followed(1, None), followed(2, None)))
     assert (len(decision.starts), decision.verdicts[Verdict.FULL]) == (1, 3)
     judge = policy(maximum_objects=2, remove_lost_s=0)
-    judge.started(1)
+    judge.started(1, thing(10))
     decision = judge.decide(things, frame(1, followed(1, None)))
     assert len(decision.starts) == 1
 
@@ -99,6 +99,35 @@ def test_what_somebody_removed_is_left_alone_while_it_is_in_sight() -> None:
         assert decision.verdicts == {Verdict.LEFT_ALONE: 1}, look
     assert not judge.decide([], frame(25)).starts
     assert judge.decide([thing(150)], frame(60)).starts
+
+
+@pytest.mark.parametrize("detected_as", [None, "dog"])
+def test_what_was_started_named_and_removed_is_left_alone(detected_as: str | None) -> None:
+    """What came without a label is called what the settings say; somebody may rename it."""
+    judge = policy(label="player")
+    (start,) = judge.decide([thing(10, label=detected_as)], frame(0)).starts
+    assert start.label == (detected_as or "player")
+    judge.started(1, start)
+    judge.decide([], frame(1, followed(1, (12, 30, 32, 70), "our captain")))
+    decision = judge.decide([thing(14, label=detected_as)], frame(2))
+    assert decision.verdicts == {Verdict.LEFT_ALONE: 1}
+
+
+def test_what_was_removed_before_the_next_look_is_left_alone() -> None:
+    judge = policy()
+    (start,) = judge.decide([thing(10)], frame(0)).starts
+    judge.started(1, start)
+    assert judge.decide([thing(12)], frame(1)).verdicts == {Verdict.LEFT_ALONE: 1}
+
+
+def test_lost_object_that_was_renamed_is_found_as_what_it_was_detected_as() -> None:
+    judge = policy(lost_wait_s=0.0)
+    (start,) = judge.decide([thing(50, label="car")], frame(0)).starts
+    judge.started(1, start)
+    judge.decide([], frame(1, followed(1, (50, 30, 70, 70), "the boss")))
+    judge.decide([], frame(2, followed(1, None, "the boss")))
+    decision = judge.decide([thing(52, label="car")], frame(3, followed(1, None, "the boss")))
+    assert [object_id for object_id, _ in decision.finds] == [1]
 
 
 def test_what_the_tracker_could_not_hold_is_left_alone_for_a_moment() -> None:
@@ -187,7 +216,7 @@ def test_finding_lost_objects_can_be_switched_off() -> None:
 
 def test_what_it_started_itself_is_removed_when_out_of_sight_for_long() -> None:
     judge = policy(remove_lost_s=2.0)
-    judge.started(1)
+    judge.started(1, thing(10))
     both = (followed(1, (10, 30, 30, 70)), followed(2, (50, 30, 70, 70)))
     judge.decide([], frame(0, *both))
     gone = (followed(1, None), followed(2, None))
@@ -196,7 +225,7 @@ def test_what_it_started_itself_is_removed_when_out_of_sight_for_long() -> None:
     assert removals[10] == (1,)
     # Time in which the camera was away does not count.
     judge = policy(remove_lost_s=2.0)
-    judge.started(1)
+    judge.started(1, thing(10))
     judge.decide([], frame(0, *both))
     judge.decide([], frame(1, *gone))
     assert judge.decide([], frame(50, *gone, session="next")).removals == ()
@@ -204,7 +233,7 @@ def test_what_it_started_itself_is_removed_when_out_of_sight_for_long() -> None:
 
 def test_mask_of_ours_that_lies_on_nothing_counts_as_out_of_sight() -> None:
     judge = policy(remove_lost_s=1.0)
-    judge.started(1)
+    judge.started(1, thing(10))
     sure, guess = followed(1, (10, 30, 30, 70)), followed(1, (60, 30, 80, 70))
     guess = replace(guess, track=replace(guess.track, predicted_iou=0.05))
     assert judge.decide([], frame(0, sure)).removals == ()
@@ -220,15 +249,15 @@ def test_of_two_objects_that_are_one_thing_the_younger_of_ours_goes() -> None:
     for own, removed in (({3, 8}, (8,)), ({3}, (3,)), ({8}, (8,)), (set(), ())):
         judge = policy()
         for object_id in own:
-            judge.started(object_id)
+            judge.started(object_id, thing(10))
         removals = [judge.decide([], frame(look, *both)).removals for look in range(TWIN_LOOKS)]
         assert removals == [()] * (TWIN_LOOKS - 1) + [removed]
 
 
 def test_players_that_cross_stay_two() -> None:
     judge = policy()
-    judge.started(3)
-    judge.started(8)
+    judge.started(3, thing(10))
+    judge.started(8, thing(10))
     for look in range(4 * TWIN_LOOKS):
         x = 10 if look % TWIN_LOOKS else 60
         both = (followed(3, (10, 30, 30, 70)), followed(8, (x, 30, x + 20, 70)))
