@@ -122,16 +122,20 @@ class Event:
 _Real = torch.Generator
 
 
-class _OfRealOnes(type):
+class _OfRealOnes(type(_Real)):  # type: ignore[misc]
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, _Real)
 
 
-class _Generator(metaclass=_OfRealOnes):
-    """Of random numbers, for whichever device."""
+class _Generator(_Real, metaclass=_OfRealOnes):
+    """Of random numbers, for whichever device; they are the processor's."""
 
-    def __new__(cls, device: Any = "cpu") -> Any:
-        return _Real("cpu")
+    def __new__(cls, device: Any = "cpu") -> _Generator:
+        made = _Real.__new__(cls, "cpu")
+        made.place = torch.device(device)
+        return made
+
+    device = property(lambda self: self.place)  # type: ignore[assignment]
 
 
 @contextmanager

@@ -148,6 +148,8 @@ class PretendedDevice(TorchFunctionMode):
 
     def _on_host(self, function: Any, arguments: tuple, options: dict) -> Any:
         pinned = options.pop("pin_memory", False)
+        drawn_by = options.get("generator")
+        assert drawn_by is None or drawn_by.device.type == "cpu", "a generator of the device"
         result = function(*arguments, **options)
         made = isinstance(result, Tensor) and result.device.type == "cpu"
         assert not made or self.recording is None, f"{function} on the host, in a capture"
