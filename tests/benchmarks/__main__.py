@@ -17,6 +17,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from rich.console import Console
 
+from streamer.freed_memory import keep_freed_memory
 from tests.benchmarks import (
     engine,
     engine_profile,
@@ -25,6 +26,7 @@ from tests.benchmarks import (
     memory_growth,
     nano_rate,
     steady_step,
+    steady_streams,
     step_against_transformers,
     viewer_cost,
     webrtc_latency,
@@ -45,6 +47,7 @@ MODEL = "sam2.1_hiera_tiny"
 def main() -> int:
     """Measure the parts asked for and write ``report.md`` and the plot beside it."""
     options = _parse()
+    keep_freed_memory()  # as the command does, too
     console = Console(stderr=True)
     cells = Cells(options.output)
     sections = []
@@ -82,12 +85,18 @@ def main() -> int:
     if "engine" in options.part:
         sections += _engine(cells, options, console)
     if "steady" in options.part:
-        with console.status(f"{options.steady_frames} frames while objects come and go"):
-            steady = cells.measure(
-                f"steady-{options.steady_frames}",
-                lambda: steady_step.measure(options.steady_frames),
-            )
-        sections.append(("A step while objects come and go", steady_step.report(steady)))
+        done = []
+        for name in steady_streams.STREAMS:
+            with console.status(f"{name}, {options.steady_frames} frames: objects come and go"):
+                done.append(
+                    cells.measure(
+                        f"steady-{name}-{options.steady_frames}",
+                        lambda name=name: steady_step.measure(name, options.steady_frames),
+                    )
+                )
+        sections.append(
+            ("A step while objects come and go", "\n\n".join(map(steady_step.report, done)))
+        )
     if "nano" in options.part:
         with console.status("nano alone"):
             rate = cells.measure(
