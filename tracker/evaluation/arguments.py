@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tracker.argument_types import above_zero, whole_number
+
 RENDERED = ("synthetic", "stress")
 MASK_LAYOUTS = ("davis", "mose", "lvos", "youtube-vos", "sa-v")
 BOX_LAYOUTS = ("vot", "lasot", "otb", "mot")
@@ -75,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="only the clips that this file names, one a line, such as ImageSets/2017/val.txt",
     )
-    what.add_argument("--limit", type=_positive, metavar="N", help="at most N clips a category")
+    what.add_argument(
+        "--limit", type=whole_number(1), metavar="N", help="at most N clips a category"
+    )
     what.add_argument(
         "--split",
         choices=("tuning", "reported"),
@@ -96,16 +100,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--max-objects",
-        type=_positive,
+        type=whole_number(1),
         default=16,
         metavar="N",
         help="of a clip with more, the N that show longest (default: %(default)s)",
     )
     what.add_argument(
-        "--frames", type=_positive, metavar="N", help="of loop: so many (default: 20000)"
+        "--frames", type=whole_number(1), metavar="N", help="of loop: so many (default: 20000)"
     )
     what.add_argument(
-        "--first-frame", type=_positive, metavar="N", help="of loop: counted from N on, not from 0"
+        "--first-frame",
+        type=whole_number(1),
+        metavar="N",
+        help="of loop: counted from N on, not from 0",
     )
     how = parser.add_argument_group("what follows it")
     how.add_argument(
@@ -115,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
     )
-    how.add_argument("--threads", type=_positive, metavar="N", help="default: torch's")
+    how.add_argument("--threads", type=whole_number(1), metavar="N", help="default: torch's")
     live = parser.add_argument_group("as from a camera")
     live.add_argument(
         "--real-time",
@@ -124,17 +131,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     live.add_argument(
         "--real-time-fps-model",
-        type=_above_zero,
+        type=above_zero,
         metavar="N",
         help="the same for a machine that makes N steps a second: comparable everywhere",
     )
     live.add_argument(
-        "--camera-fps", type=_above_zero, metavar="N", help="the camera's rate, if not the clip's"
+        "--camera-fps", type=above_zero, metavar="N", help="the camera's rate, if not the clip's"
     )
     out = parser.add_argument_group("what comes out")
     out.add_argument("--out", type=Path, metavar="DIR", help="results.json, plots and videos")
     out.add_argument(
-        "--videos", type=int, default=3, metavar="N", help="with --out: of the N worst clips"
+        "--videos",
+        type=whole_number(0),
+        default=3,
+        metavar="N",
+        help="with --out: of the N worst clips (default: %(default)s)",
     )
     out.add_argument("--json", type=Path, metavar="FILE", help="write the scores to this file")
     out.add_argument("--overlay", type=Path, metavar="DIR", help="write every 5th picture there")
@@ -163,6 +174,10 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     datasets = [suite for suite in suites if suite not in (*RENDERED, LOOP)]
     if datasets and options.data is None:
         parser.error(f"--suite {datasets[0]} needs --data PATH")
+    if options.data is not None and not datasets:
+        parser.error(f"--data goes with a data set: {options.suite} is rendered")
+    if options.from_detections and "mot" not in suites:
+        parser.error("--from-detections goes with --suite mot")
     if len(datasets) > 1:
         parser.error(f"--suite {options.suite}: --data is of one dataset, not of {len(datasets)}")
     if LOOP in suites:
@@ -206,17 +221,3 @@ def _suites(text: str) -> str:
         if name not in SUITES:
             raise argparse.ArgumentTypeError(f"no suite {name!r}; there are: {', '.join(SUITES)}")
     return text
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
-
-
-def _above_zero(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-    return value

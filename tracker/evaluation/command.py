@@ -38,12 +38,14 @@ def run(options: Namespace) -> int:
     console = Console()
     try:
         if options.suite == LOOP:
+            _make_folders(options)
             _follow_loop(options, console)
             return 0
         if not options.no_identity:
             require_trackeval()
         if options.out is not None:
             plots.require_matplotlib()
+        _make_folders(options)
         clips = clips_of(options)
         if options.ablate:
             _ablate(options, clips, console)
@@ -53,6 +55,16 @@ def run(options: Namespace) -> int:
         _say(console, str(error), "red")
         return EXIT_REFUSED
     return 0
+
+
+def _make_folders(options: Namespace) -> None:
+    """Before hours of work: what cannot be written ends the command now (OSError)."""
+    for folder in (options.out, options.overlay):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    for file in (options.json, options.fit_calibration):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _follow_loop(options: Namespace, console: Console) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tracker.argument_types import above_zero, whole_number
+
 DESCRIPTION = """\
 Trains nano, or goes on from any checkpoint: with nano's own composed clips (--data), or with
 footage and masks of yours (--masks). The result is OUT/NAME.safetensors, which model.checkpoint of
@@ -45,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     data.add_argument(
         "--match-scenes",
-        type=_whole(0),
+        type=whole_number(0),
         default=150,
         metavar="N",
         help="with --data: rendered scenes of a match; 0: none (default: %(default)s)",
@@ -58,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     data.add_argument(
         "--teacher-size",
-        type=_whole(1),
+        type=whole_number(1),
         metavar="PIXELS",
         help="image side that the teacher sees (default: its own)",
     )
@@ -76,40 +78,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
     )
     machine.add_argument(
-        "--processes", type=_whole(1), default=1, metavar="N", help="that share each step"
+        "--processes", type=whole_number(1), default=1, metavar="N", help="that share each step"
     )
     machine.add_argument(
         "--minutes",
-        type=_above_zero,
+        type=above_zero,
         metavar="N",
         help="the whole run takes so long, its phases in proportion to their steps",
     )
     machine.add_argument(
-        "--slice-minutes", type=_above_zero, metavar="N", help="stop after so long, to go on later"
+        "--slice-minutes", type=above_zero, metavar="N", help="stop after so long, to go on later"
     )
     return parser
-
-
-class _whole:  # noqa: N801 - reads as a type where it is used
-    """A whole number that is at least ``least``."""
-
-    def __init__(self, least: int) -> None:
-        self._least = least
-
-    def __call__(self, text: str) -> int:
-        value = int(text) if text.lstrip("+-").isdigit() else None
-        if value is None or value < self._least:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {self._least} on, got {text!r}"
-            )
-        return value
-
-
-def _above_zero(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
-    return value

@@ -146,8 +146,12 @@ def test_a_loop_is_followed_and_written(tmp_path: Path, monkeypatch: pytest.Monk
         (["--rows", "sam2"], "--rows goes with --ablate"),
         (["--camera-fps", "20"], "--camera-fps goes with --real-time"),
         (["--real-time", "--real-time-fps-model", "9"], "exclude one another"),
-        (["--limit", "0"], "must be at least 1, got 0"),
-        (["--threads", "-3"], "argument --threads: must be at least 1, got -3"),
+        (["--limit", "0"], "must be a whole number from 1 on, got '0'"),
+        (["--threads", "-3"], "argument --threads: must be a whole number from 1 on, got '-3'"),
+        (["--videos", "some"], "argument --videos: must be a whole number from 0 on, got 'some'"),
+        (["--camera-fps", "inf"], "argument --camera-fps: must be a number above 0, got 'inf'"),
+        (["--suite", "stress", "--data", "x"], "--data goes with a data set: stress is rendered"),
+        (["--from-detections"], "--from-detections goes with --suite mot"),
         (["--suite", "stress,snow"], "no suite 'snow'; there are: synthetic, stress"),
         (["--suite", "mose,vot", "--data", "a"], "--data is of one dataset, not of 2"),
         (["--suite", "loop,stress"], "--suite loop is followed alone"),
@@ -169,6 +173,7 @@ def test_arguments_that_do_not_fit_are_refused(
         (["--suite", "mose", "--data", "nowhere"], "JPEGImages: expected a folder"),
         (["--suite", "davis", "--data", "nowhere"], "nowhere: expected a tar file"),
         (["--suite", "loop", "--frames", "9"], "a long stream has at least 1000 frames, got 9"),
+        (["--json", "/proc/new/scores.json"], "/proc/new"),
         (["--category", "snow"], "no category 'snow'; there are: ball, crossing"),
         (["--clips", "nowhere.txt"], "nowhere.txt: expected a file with the name of a clip a line"),
         (["--clip", "7"], "no clip '7'; there are: 11001"),
@@ -176,7 +181,12 @@ def test_arguments_that_do_not_fit_are_refused(
     ],
 )
 def test_mistakes_are_named(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # folders of results are made first
     assert main(arguments) == 2
     assert message in " ".join(capsys.readouterr().out.split())
