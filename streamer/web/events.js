@@ -112,3 +112,18 @@ export function eventTone(event) {
   if (["added", "reacquired", "stream_up"].includes(event.kind)) return "good";
   return "plain";
 }
+
+// Below it the model itself takes its mask for wrong: there may be nothing where one clicked.
+const UNSURE_SCORE = 0.3;
+
+/** What came of a prompt, as a sentence and its tone. */
+export function describeAnswer(answer, isNew) {
+  const name = answer.label || `Object ${answer.object_id}`;
+  const done = isNew ? `${name} is tracked` : `${name} was corrected`;
+  if (answer.score >= UNSURE_SCORE) return { text: `${done}.`, tone: "good" };
+  const sure = `${Math.round(answer.score * 100)} %`;
+  return {
+    text: `${done}, but the model is not sure of it (${sure}): click once more, or drag a box.`,
+    tone: "warning",
+  };
+}

@@ -111,7 +111,10 @@ class ObjectRow {
     this.swatch = element("span", { class: "swatch" }, String(id));
     this.title = element("span", { class: "object-name" });
     this.state = element("span", { class: "state" });
-    this.detail = element("span", { class: "object-detail" });
+    this.detail = element("span", {
+      class: "object-detail",
+      title: "speed · how sure the model is of the mask · its size (root of the area)",
+    });
     this.button = element("button", {
       type: "button", class: "object-button", "aria-pressed": "false",
       onclick: () => list.onSelect(list.selectedId === id ? null : id),

@@ -2,6 +2,7 @@
 
 import { StreamCharts } from "./charts.js";
 import { element, fill, icon, setText } from "./dom.js";
+import { describeAnswer } from "./events.js";
 import { GroundPlaneForm } from "./ground-plane.js";
 import { homographyOf } from "./homography.js";
 import { ObjectList } from "./objects.js";
@@ -232,8 +233,8 @@ export class StreamView {
 
   #showTrack(answer, isNew) {
     this.stage.showAnswer(answer, null);
-    const name = answer.label || `Object ${answer.object_id}`;
-    this.announcer.say(isNew ? `${name} is tracked.` : `${name} was corrected.`, "good");
+    const { text, tone } = describeAnswer(answer, isNew);
+    this.announcer.say(text, tone);
   }
 
   #showPreview() {

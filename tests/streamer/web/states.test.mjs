@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { cameraObstacle } from "../../../streamer/web/camera.js";
 import { niceCeiling } from "../../../streamer/web/charts.js";
-import { describeEvent, eventTone } from "../../../streamer/web/events.js";
+import { describeAnswer, describeEvent, eventTone } from "../../../streamer/web/events.js";
 import { inkOn, objectColour } from "../../../streamer/web/palette.js";
 import { starterState, streamState } from "../../../streamer/web/stream-state.js";
 import { StateHistory, WINDOW_MS } from "../../../streamer/web/timeline.js";
@@ -22,6 +22,16 @@ test("the states of objects are kept as stretches inside a window", () => {
   ]);
   add(WINDOW_MS + 2000, "lost");
   assert.deepEqual(history.lanes.get(1).stretches.map(({ from }) => from), [8000, WINDOW_MS + 2000]);
+});
+
+test("a click on nothing is told as one", () => {
+  const answer = { object_id: 2, label: null, score: 0.8 };
+  assert.deepEqual(describeAnswer(answer, true), { text: "Object 2 is tracked.", tone: "good" });
+  const named = { ...answer, label: "Nora", score: 0.04 };
+  assert.deepEqual(describeAnswer(named, false), {
+    text: "Nora was corrected, but the model is not sure of it (4 %): click once more, or drag a box.",
+    tone: "warning",
+  });
 });
 
 test("a page over plain HTTP is told how to get its camera", () => {
