@@ -79,26 +79,40 @@ class Decision:
     verdicts: Counter[Verdict] = field(default_factory=Counter)
 
 
+@dataclass(slots=True)
+class Known:
+    """What looks have told of a stream so far. ``own`` is as what each object was detected."""
+
+    left_alone: LeftAlone = field(default_factory=LeftAlone)
+    places: Places = field(default_factory=Places)
+    twins: Twins = field(default_factory=Twins)
+    own: dict[int, str | None] = field(default_factory=dict)  # they may be renamed
+    session_id: str | None = None
+    size: tuple[int, int] | None = None
+
+
 class StartPolicy:
     """Judges the looks of one stream, in their order; used by one thread at a time."""
 
-    def __init__(self, config: StarterConfig, max_objects: int, keep_off_border: bool) -> None:
+    def __init__(
+        self,
+        config: StarterConfig,
+        max_objects: int,
+        keep_off_border: bool,
+        known: Known | None = None,
+    ) -> None:
+        """``known``: of the policy with other settings that judged the looks before."""
         self._config = config
         self._max_objects = max_objects
         self._keep_off_border = keep_off_border
         self._region = np.array(config.region, dtype=np.float32).reshape(-1, 2)
         self._candidates = Candidates()
-        self._left_alone = LeftAlone()
-        self._places = Places()
-        self._twins = Twins()
-        self._own: dict[int, str | None] = {}  # as what each was detected: it may be renamed
-        self._session_id: str | None = None
-        self._size: tuple[int, int] | None = None
+        self.known = known or Known()
 
     @property
     def own(self) -> frozenset[int]:
         """The objects followed now that it started."""
-        return frozenset(self._own)
+        return frozenset(self.known.own)
 
     def decide(self, detections: Sequence[Detection], frame: FrameFacts) -> Decision:
         """Judge the detections on a frame."""
@@ -110,11 +124,11 @@ class StartPolicy:
         verdicts[Verdict.DOUBLE] += doubles
         seen = self._observe(frame)
         new = self._not_followed(usable, seen, verdicts)
-        left_alone = self._left_alone.among(new, frame.time_ns)
+        left_alone = self.known.left_alone.among(new, frame.time_ns)
         verdicts[Verdict.LEFT_ALONE] += len(left_alone)
         new = [each for index, each in enumerate(new) if index not in left_alone]
         finds, starts = self._judge_new(new, frame, verdicts)
-        removals = (*self._too_long_gone(frame), *self._twins.observe(seen, self.own))
+        removals = (*self._too_long_gone(frame), *self.known.twins.observe(seen, self.own))
         return Decision(tuple(starts), tuple(finds), removals, +verdicts)
 
     def missed(self) -> None:
@@ -123,12 +137,12 @@ class StartPolicy:
 
     def started(self, object_id: int, detection: Detection) -> None:
         """A start was applied: it is an object of ours until it is gone, maybe before a look."""
-        self._own[object_id] = detection.label
-        self._places.begin(object_id, detection.label, detection.box_xyxy)
+        self.known.own[object_id] = detection.label
+        self.known.places.begin(object_id, detection.label, detection.box_xyxy)
 
     def unclear(self, detection: Detection, time_ns: int) -> None:
         """What the tracker found there was something else: not again for a moment."""
-        self._left_alone.add(
+        self.known.left_alone.add(
             detection.box_xyxy, detection.label, time_ns, seconds_to_ns(UNCLEAR_FOR_S)
         )
 
@@ -136,11 +150,11 @@ class StartPolicy:
 
     def _take_size(self, width: int, height: int) -> None:
         """Keep what is known where it is when a camera's pictures have another size."""
-        if self._size is not None and self._size != (width, height):
-            across, down = width / self._size[0], height / self._size[1]
-            for known in (self._candidates, self._left_alone, self._places):
-                known.rescale(across, down)
-        self._size = (width, height)
+        if self.known.size is not None and self.known.size != (width, height):
+            across, down = width / self.known.size[0], height / self.known.size[1]
+            for each in (self._candidates, self.known.left_alone, self.known.places):
+                each.rescale(across, down)
+        self.known.size = (width, height)
 
     def _named(self, detection: Detection) -> Detection:
         """As its object will be called: so it is known again."""
@@ -173,25 +187,25 @@ class StartPolicy:
 
     def _observe(self, frame: FrameFacts) -> list[Seen]:
         """Know what is followed now; what was removed since the last look is left alone."""
-        if frame.session_id != self._session_id:
+        if frame.session_id != self.known.session_id:
             self._candidates.clear()
-            self._places.restart_waiting(frame.time_ns)
-            self._session_id = frame.session_id
+            self.known.places.restart_waiting(frame.time_ns)
+            self.known.session_id = frame.session_id
         seen = [
             Seen(each.track.object_id, self._label_of(each), each.track.box_xyxy, each.track.crop)
             for each in frame.objects
             if each.track.area > 0 and not self._is_a_guess(each)
         ]
         live = {each.track.object_id for each in frame.objects}
-        self._own = {each: label for each, label in self._own.items() if each in live}
-        for place in self._places.observe(live, seen, frame.image, frame.time_ns):
+        self.known.own = {each: label for each, label in self.known.own.items() if each in live}
+        for place in self.known.places.observe(live, seen, frame.image, frame.time_ns):
             if place.hidden_since_ns is None:
                 for_ns = seconds_to_ns(self._config.ignore_removed_s)
-                self._left_alone.add(place.box_xyxy, place.label, frame.time_ns, for_ns)
+                self.known.left_alone.add(place.box_xyxy, place.label, frame.time_ns, for_ns)
         return seen
 
     def _label_of(self, followed: ObjectResult) -> str | None:
-        return self._own.get(followed.track.object_id, followed.label)
+        return self.known.own.get(followed.track.object_id, followed.label)
 
     def _is_a_guess(self, followed: ObjectResult) -> bool:
         """Whether an object that it started itself is only said to be somewhere.
@@ -199,7 +213,7 @@ class StartPolicy:
         Such a mask lies on nothing, holds a place, and keeps things there from being started.
         """
         track = followed.track
-        return track.object_id in self._own and track.predicted_iou < LEAST_PREDICTED_IOU
+        return track.object_id in self.known.own and track.predicted_iou < LEAST_PREDICTED_IOU
 
     def _not_followed(
         self, detections: Sequence[Detection], seen: Sequence[Seen], verdicts: Counter[Verdict]
@@ -240,20 +254,20 @@ class StartPolicy:
         """
         if not self._config.find_lost:
             return {}
-        choices = [self._places.lost_here(each, frame.image, frame.time_ns) for each in new]
+        choices = [self.known.places.lost_here(each, frame.image, frame.time_ns) for each in new]
         wanted = Counter(object_id for each in choices for object_id in each)
         wait_ns = seconds_to_ns(self._config.lost_wait_s)
         lost: dict[int, tuple[int, ...]] = {}
         for index, choice in enumerate(choices):
             if len(choice) == 1 and wanted[choice[0]] == 1:
-                waited = self._places.hidden_for_ns(choice[0], frame.time_ns) >= wait_ns
+                waited = self.known.places.hidden_for_ns(choice[0], frame.time_ns) >= wait_ns
                 lost[index] = (choice[0],) if waited else ()
         return lost
 
     def _free_places(self, followed_now: int) -> int:
         free = self._max_objects - followed_now
         if self._config.maximum_objects is not None:
-            free = min(free, self._config.maximum_objects - len(self._own))
+            free = min(free, self._config.maximum_objects - len(self.known.own))
         return max(0, min(free, STARTS_PER_LOOK))
 
     def _too_long_gone(self, frame: FrameFacts) -> tuple[int, ...]:
@@ -262,8 +276,8 @@ class StartPolicy:
             return ()
         return tuple(
             object_id
-            for object_id in sorted(self._own)
-            if self._places.hidden_for_ns(object_id, frame.time_ns) >= limit_ns
+            for object_id in sorted(self.known.own)
+            if self.known.places.hidden_for_ns(object_id, frame.time_ns) >= limit_ns
         )
 
 

@@ -14,7 +14,7 @@ from streamer.starters.detection import Detection
 from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import BoxLooks, PictureLooks
 from streamer.starters.make import MakeStarter, keeps_off_border, rate_hz
-from streamer.starters.policy import StartPolicy
+from streamer.starters.policy import Known, StartPolicy
 from streamer.starters.prompting import ObjectCommands
 from streamer.starters.settings import StarterConfig
 from streamer.starters.stream_starter import StarterState, StreamStarter
@@ -29,6 +29,7 @@ class _Running:
 
     config: StarterConfig
     max_objects: int
+    policy: StartPolicy
     starter: StreamStarter
     boxes: BoxLooks | None
     task: asyncio.Task[None]
@@ -37,8 +38,8 @@ class _Running:
 class Starters:
     """Begins a stream's starter with its first frame and ends it with the stream.
 
-    Used on the event loop. Other settings of a stream begin its starter anew. Bound: one starter
-    a stream, of the streams that run.
+    Used on the event loop. Other settings of a stream begin its starter anew, which goes on with
+    what the one before knew of its objects. Bound: one starter a stream, of the streams that run.
     """
 
     name = "starters"
@@ -121,15 +122,18 @@ class Starters:
         if stream is None or self._ended.get(stream_id) == item.frame.session_id:
             return
         running = self._running.get(stream_id)
+        known = None
         config = self._config_of(stream)
         if running is not None and (running.config, running.max_objects) != (
             config,
             stream.max_objects,
         ):
+            known = running.policy.known
             self._end(stream_id)
             running = None
         if running is None and config.kind != "none":
-            running = self._running[stream_id] = self._begin(stream_id, config, stream.max_objects)
+            running = self._begin(stream_id, config, stream.max_objects, known)
+            self._running[stream_id] = running
         if running is not None:
             running.starter.see(item)
 
@@ -146,14 +150,22 @@ class Starters:
     def _config_of(self, stream: StreamConfig) -> StarterConfig:
         return self._usual if stream.starter is None else stream.starter
 
-    def _begin(self, stream_id: str, config: StarterConfig, max_objects: int) -> _Running:
+    def _begin(
+        self,
+        stream_id: str,
+        config: StarterConfig,
+        max_objects: int,
+        known: Known | None,
+    ) -> _Running:
+        """``known`` to the starter with other settings, whose look may still be under way."""
+        policy = StartPolicy(config, max_objects, keeps_off_border(config), known)
         boxes = BoxLooks(self._history_ns) if config.kind == "boxes" else None
         looks = boxes or PictureLooks(lambda: self._make(config), rate_hz(config))
         starter = StreamStarter(
             stream_id,
             config,
             looks,
-            StartPolicy(config, max_objects, keeps_off_border(config)),
+            policy,
             turns=self._turns,
             objects=self._objects(),
             metrics=self._metrics,
@@ -162,7 +174,7 @@ class Starters:
         )
         task = asyncio.create_task(starter.run(), name=f"starter-{stream_id}")
         task.add_done_callback(report_failure)
-        return _Running(config, max_objects, starter, boxes, task)
+        return _Running(config, max_objects, policy, starter, boxes, task)
 
     def _end(self, stream_id: str) -> None:
         running = self._running.pop(stream_id, None)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,38 @@ async def test_other_settings_begin_it_anew_and_the_end_of_the_stream_ends_it() 
         assert rig.starters.wants(stopped("gate"))
         await rig.starters.publish(stopped("gate"))
         assert rig.starters.state("gate") is None
+
+
+async def test_what_was_removed_stays_so_when_settings_change() -> None:
+    """A starter that begins anew knows what was removed, and which objects are its own."""
+    settings = StarterConfig(kind="motion", rate_hz=50, minimum_hits=1, keep_off_border=False)
+    async with rig_of(gate=StreamConfig("fake://", starter=settings)) as rig:
+
+        async def until_looked(looks: int) -> None:
+            async with asyncio.timeout(20):
+                while True:
+                    await rig.frame("gate")
+                    await asyncio.sleep(0.01)
+                    state = rig.starters.state("gate")
+                    if state is not None and state.looks >= looks:
+                        return
+
+        running = rig.starters._running
+        await until_looked(2)
+        known = running["gate"].policy.known
+        known.left_alone.add((4, 4, 16, 20), None, time.monotonic_ns(), 10**12)
+        known.own[7] = None
+        rig.find = lambda _: [Detection((4, 4, 16, 20))]
+        rig.streams["gate"].max_objects = 3
+        await until_looked(2)
+        assert running["gate"].policy.known is known
+        assert running["gate"].starter.state().started == 0
+        rig.streams["gate"].starter = replace(settings, rate_hz=40)
+        await until_looked(2)
+        assert running["gate"].starter.state().started == 0
+        await rig.starters.publish(stopped("gate"))
+        await rig.frame("gate", "another session")
+        assert running["gate"].policy.known is not known
 
 
 async def test_frame_that_was_in_a_step_when_its_stream_ended_begins_no_starter() -> None:
