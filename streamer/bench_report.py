@@ -124,7 +124,7 @@ class BenchReport:
         axes.plot(self.search.objects, carried, color="#2a9d4a", zorder=2, drawstyle="steps-pre")
         axes.set_xscale("log", base=2)
         axes.set_xticks(self.search.objects, [str(each) for each in self.search.objects])
-        axes.margins(x=0.1, y=0.12)
+        axes.margins(x=0.2, y=0.12)  # for what stands beside the last ones
         axes.set_ylim(bottom=0)
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("objects a stream")

@@ -15,6 +15,12 @@ from tracker.evaluation.summary import reacquired
 
 REFERENCE = "robust"
 CATEGORIES = 5  # side by side in a terminal
+EXPLANATION = (
+    'J&F: of boxes their success. ±: less that of "robust". found: share of returns found within '
+    "10 frames. switch: objects whose mask went over to another thing. area: of false masks, in "
+    "sizes of the object. ECE: expected error of the predicted IoU. By category: differences to "
+    '"robust", whose own row is as it is.'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,7 @@ def headlines(results: Iterable[RowResult]) -> list[Headline]:
 def tables(lines: Sequence[Headline], title: str) -> list[Table]:
     """Every row; then its J&F (boxes: success) by category, as differences to "robust".
 
-    found: share of returns found within 10 frames; switch: objects whose mask went over to
-    another thing; area: of false masks, in sizes of the object; ECE: of the predicted IoU.
+    ``EXPLANATION`` says what the columns mean.
     """
     names = list(dict.fromkeys(name for line in lines for name in line.by_category))
     parts = [names[at : at + CATEGORIES] for at in range(0, len(names), CATEGORIES)]

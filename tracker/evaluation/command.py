@@ -177,6 +177,7 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
     title = f"{options.checkpoint} on {options.suite}, first-frame {prompt}: ablation"
     for table in ablation_report.tables(lines, title):
         console.print(table)
+    console.print(ablation_report.EXPLANATION, style="dim", highlight=False)
     _write(options.out / "ablation.json", ablation_report.as_json(lines), console)
     plots.write_ablation_plot(lines, options.out / "ablation.png", title)
     _say(console, f"written: {options.out / 'ablation.png'}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INK = "#1f4e79"
+LEAST_DIFFERENCE = 0.02
 
 
 def require_matplotlib() -> None:
@@ -77,10 +78,16 @@ def write_ablation_plot(lines: Sequence[Headline], path: Path, title: str) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     axes, path = _axes(path, title)
     values = [line.mean - (reference or 0.0) for line in shown]
-    axes.barh([line.row for line in shown], values, color=_INK)
+    drawn = axes.barh([line.row for line in shown], values, color=_INK)
+    form = "%.3f" if reference is None else "%+.3f"
+    axes.bar_label(drawn, labels=[form % value for value in values], fontsize=8, padding=3)
+    # Room for the labels, and hundredths that look like hundredths.
+    widest = max([LEAST_DIFFERENCE, *map(abs, values)]) * 1.25
+    axes.set_xlim(0.0 if reference is None else -widest, widest)
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.invert_yaxis()
-    axes.set(xlabel="J&F" if reference is None else f"J&F less {REFERENCE}'s {reference:.3f}")
+    worse_better = f"J&F less {REFERENCE}'s {reference or 0.0:.3f}   (left: worse, right: better)"
+    axes.set(xlabel="J&F" if reference is None else worse_better)
     _save(axes, path)
 
 
