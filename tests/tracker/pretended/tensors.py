@@ -173,11 +173,12 @@ class PretendedDevice(TorchFunctionMode):
         if (target.type == "cuda") == isinstance(source, OnDevice):
             if function.__name__ != "to":
                 return source
+            here = torch.device("cpu")  # as it is
             arguments = tuple(
-                each for each in arguments if not isinstance(each, (torch.device, str))
+                here if isinstance(each, (torch.device, str)) else each for each in arguments
             )
-            options.pop("device", None)
-            result = function(*arguments, **options) if len(arguments) > 1 or options else source
+            options |= {"device": here} if "device" in options else {}
+            result = function(*arguments, **options)
             if self.recording is not None:
                 self.recording.add(function, arguments, options, result)
             return self._wrapped(result) if isinstance(source, OnDevice) else result
