@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -173,11 +174,17 @@ def _of_invalid(error: RequestValidationError, connection: HTTPConnection) -> Pr
     if first["type"] == "json_invalid":
         return ProblemError(400, f"the body is no JSON, from byte {first['loc'][-1]} on")
     errors = [
-        InvalidField(_location(each["loc"]), str(each["msg"]).removeprefix("Value error, "))
-        for each in error.errors()[:ERRORS_TOLD]
+        InvalidField(_location(each["loc"]), _told(each)) for each in error.errors()[:ERRORS_TOLD]
     ]
     told = "; ".join(f"{each.location or 'the body'}: {each.detail}" for each in errors[:3])
     return ProblemError(422, told, "invalid_request", errors=errors)
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    """One error of pydantic's, in words that say what to do where its own do not."""
+    if error["type"] == "extra_forbidden":
+        return "there is no such field; /openapi.json lists those there are"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _allowed_methods(connection: HTTPConnection) -> list[str]:

@@ -214,6 +214,18 @@ async def test_prompt_that_cannot_be_is_refused_where_it_is_wrong(
         assert not daemon.objects.prompts
 
 
+async def test_field_that_is_unknown_is_told_with_where_to_look(
+    client: httpx.AsyncClient,
+) -> None:
+    refused = await client.post("/v1/streams/gate/objects", json={"boxx": [0, 0, 9, 9]})
+    document = problem(refused, 422, "invalid_request")
+    unknown = {
+        "location": "/boxx",
+        "detail": "there is no such field; /openapi.json lists those there are",
+    }
+    assert unknown in document["errors"]
+
+
 NO_NUMBERS = [
     b'{"box": [NaN, 0, 1, 1]}',
     b'{"box": [0, 0, Infinity, 1]}',
