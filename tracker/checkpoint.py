@@ -172,6 +172,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise ValueError(
             f"device {device} was asked for, but CUDA is not available; use cpu or auto"
         )
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device} was asked for, but CUDA has {torch.cuda.device_count()} here, "
+            "counted from cuda:0; nvidia-smi lists them"
+        )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device {device} was asked for, but there is no Metal; use cpu or auto")
     return resolved

@@ -148,6 +148,7 @@ def pretended_cuda(index: int = 0) -> Iterator[PretendedDevice]:
     cuda = Cuda(device)
     stand_ins: dict[str, Any] = {
         "is_available": lambda: True,
+        "device_count": lambda: index + 1,
         "Stream": cuda.new_stream,
         "Event": cuda.new_event,
         "stream": cuda.stream,

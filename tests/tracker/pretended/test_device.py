@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tracker.checkpoint import resolve_device
 from tracker.engine.calls import GraphCalls
 from tracker.host_arrays import Landing, sent
 
@@ -147,3 +148,11 @@ def test_a_capture_on_the_current_device_is_none_of_another() -> None:
             torch.cuda.graph(graph, pool, capture_error_mode="thread_local"),
         ):
             on_cuda()
+
+
+def test_a_device_beyond_those_that_are_there_is_refused_by_name() -> None:
+    with pretended_cuda(1):
+        assert resolve_device("auto") == torch.device("cuda")
+        assert resolve_device("cuda:1") == CUDA
+        with pytest.raises(ValueError, match=r"cuda:2 was asked for, but CUDA has 2 here"):
+            resolve_device("cuda:2")
