@@ -37,7 +37,8 @@ def tracker_of(
         compute_dtype="float32",
         memory_policy="sam2" if robust is None else "robust",
         robust=robust or RobustOptions(),
-        engine=EngineOptions(smaller_image_sizes=(32,)),
+        # Kernels are compiled for minutes, where there is a device.
+        engine=EngineOptions(smaller_image_sizes=(32,), attention="sdpa"),
     )
     weights = amplified_weights(shapes_of(LITTLE), seed=1, object_score_bias=4.0)
     tracker = Tracker(model_with(LITTLE, weights), torch.device(device), options)
