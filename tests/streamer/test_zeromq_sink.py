@@ -370,3 +370,21 @@ async def test_messages_and_subscriptions_are_counted() -> None:
     assert 'masklet_zmq_messages_sent_total{kind="event"} 1.0' in exposition
     assert 'kind="boxes"' not in exposition
     assert "masklet_zmq_subscribers 3.0" in exposition
+
+
+async def test_flood_of_subscriptions_lets_everything_else_go_on() -> None:
+    """A message that waits is received at once: without a pause nobody else has a turn."""
+    flood = 800  # libzmq drops subscriptions past a high-water mark of 1000
+    taken = [0]
+    async with publisher() as sink:
+        context = zmq.Context()
+        with context.socket(zmq.SUB) as socket:
+            socket.linger = 0
+            socket.connect(sink.endpoint)
+            for number in range(flood):
+                socket.subscribe(f"v1/frame/s{number}/".encode())
+            while taken[-1] < flood:
+                await asyncio.sleep(0)
+                taken.append(sink.subscriptions)
+        context.term()
+    assert max(np.diff(taken)) <= 2  # between two turns of ours
