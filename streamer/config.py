@@ -160,7 +160,7 @@ class ModelSection:
 
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
     ``compute_dtype`` "auto" is bfloat16 on CUDA and float32 elsewhere. On processors that multiply
-    bfloat16 (avx512_bf16, AMX) it makes the image trunk faster, which alone computes in it there.
+    bfloat16 (avx512_bf16, AMX) it is for a part of the image trunk alone, which it makes faster.
     ``prepare_ahead`` brings a frame to the network's size in its source's thread, while another
     is tracked: "auto" does where a step leaves the processor free, on CUDA.
     """
