@@ -62,7 +62,8 @@ class Connections:
         if descriptor not in self._by_descriptor:  # a client says who it is only once
             self.update()
         connection = self._by_descriptor.get(descriptor)
-        if connection is not None and connection.key is None:
+        if connection is not None:
+            # Every time: the number may have been another's when the message before was read.
             with suppress(zmq.ZMQError):  # no encryption
                 connection.key = str(part.get(_USER_ID)).encode()
         return connection
