@@ -158,7 +158,7 @@ def _add_demo(commands: Subparsers) -> None:
         help="where the video and the picture go (demo-output)",
     )
     parser.add_argument("--model", default="nano", help="another checkpoint (nano)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
 def _add_run(commands: Subparsers) -> None:

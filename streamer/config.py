@@ -167,9 +167,7 @@ class ModelSection:
 
     name: str = "nano"
     checkpoint: str | None = None
-    device: str = one_of_forms(
-        "auto", r"auto|cpu|mps|cuda(:\d{1,2})?", "auto, cpu, mps, cuda or cuda:N"
-    )
+    device: str = one_of_forms("auto", r"auto|cpu|cuda(:\d{1,2})?", "auto, cpu, cuda or cuda:N")
     threads: int = ranged(0, 0, 256)
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     prepare_ahead: Literal["auto", "always", "never"] = "auto"

@@ -165,9 +165,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:  # its message lists devices that this program cannot use
-        raise ValueError(
-            f"no device {device!r}; there are auto, cpu, cuda, cuda:N and mps"
-        ) from error
+        raise ValueError(f"no device {device!r}; there are auto, cpu, cuda and cuda:N") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device {device} was asked for, but CUDA is not available; use cpu or auto"
@@ -177,8 +175,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device {device} was asked for, but CUDA has {torch.cuda.device_count()} here, "
             "counted from cuda:0; nvidia-smi lists them"
         )
-    if resolved.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"device {device} was asked for, but there is no Metal; use cpu or auto")
+    if resolved.type == "mps":
+        raise ValueError("device mps is not for the tracker, Metal has no float64; use cpu or auto")
     return resolved
 
 

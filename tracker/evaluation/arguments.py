@@ -120,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--policy", choices=("sam2", "robust"), help="memory policy (default: robust)")
     how.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
     how.add_argument("--threads", type=whole_number(1), metavar="N", help="default: torch's")
     live = parser.add_argument_group("as from a camera")

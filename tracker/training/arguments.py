@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     model.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     machine = parser.add_argument_group("on which machine, for how long")
     machine.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)"
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
     machine.add_argument(
         "--processes", type=whole_number(1), default=1, metavar="N", help="that share each step"
