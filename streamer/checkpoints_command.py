@@ -20,6 +20,7 @@ from rich.table import Table
 from streamer.download import ProgressReport, download, file_sha256
 from streamer.errors import MaskletError
 from streamer.starters.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
+from tracker.config import PRESETS
 from tracker.official_checkpoints import (
     OFFICIAL_CHECKPOINTS,
     OfficialCheckpoint,
@@ -27,6 +28,7 @@ from tracker.official_checkpoints import (
 )
 
 Registry = Mapping[str, OfficialCheckpoint]
+_EMBEDDED = tuple(name for name in PRESETS if name not in OFFICIAL_CHECKPOINTS)
 _MIB = 1 << 20
 _SIZE_ROUNDED_MIB = 0.01
 
@@ -38,7 +40,8 @@ def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS
     table.add_column("name")
     table.add_column("MB", justify="right")
     table.add_column("here")
-    table.add_row("nano", "", "embedded")
+    for name in _EMBEDDED:
+        table.add_row(name, "", "embedded")
     for checkpoint in registry.values():
         path = directory / checkpoint.file_name
         table.add_row(

@@ -98,11 +98,16 @@ def main() -> int:
             ("A step while objects come and go", "\n\n".join(map(steady_step.report, done)))
         )
     if "nano" in options.part:
-        with console.status("nano alone"):
-            rate = cells.measure(
-                f"nano-{options.dtype}", lambda: nano_rate.measure(200, options.dtype)
-            )
-        sections.append(("nano alone", nano_rate.report(rate)))
+        rates = []
+        for name in nano_rate.MODELS:
+            with console.status(f"{name} alone"):
+                rates.append(
+                    cells.measure(
+                        f"{name}-{options.dtype}",
+                        lambda name=name: nano_rate.measure(name, 200, options.dtype),
+                    )
+                )
+        sections.append(("nano alone", "\n\n".join(map(nano_rate.report, rates))))
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections)
     (options.output / "report.md").write_text(text + "\n")
     sys.stdout.write(text + "\n")

@@ -149,17 +149,17 @@ BAD_VALUES = {
         "four may"
     ),
     "streams.other={}": "streams.other.url is missing: it has no default",
-    "model.device=tpu": "model.device must be auto, cpu, mps, cuda or cuda:N, got 'tpu'",
+    "model.device=tpu": "model.device must be auto, cpu, cuda or cuda:N, got 'tpu'",
     "model.compute_dtype=int8": (
         "model.compute_dtype must be one of auto, float32, bfloat16, got 'int8'"
     ),
     "model.name=sam3": (
-        "model.name must be one of nano, sam2.1_hiera_tiny, sam2.1_hiera_small, "
+        "model.name must be one of nano, nano_320, sam2.1_hiera_tiny, sam2.1_hiera_small, "
         "sam2.1_hiera_base_plus, sam2.1_hiera_large, sam2_hiera_tiny, sam2_hiera_small, "
         "sam2_hiera_base_plus, sam2_hiera_large, or model.checkpoint a file, got 'sam3'"
     ),
     "model=sam3": (
-        "model must be one of nano, sam2.1_hiera_base_plus, sam2.1_hiera_large, "
+        "model must be one of nano, nano_320, sam2.1_hiera_base_plus, sam2.1_hiera_large, "
         "sam2.1_hiera_small, sam2.1_hiera_tiny, sam2_hiera_base_plus, sam2_hiera_large, "
         "sam2_hiera_small, sam2_hiera_tiny, got 'sam3'"
     ),

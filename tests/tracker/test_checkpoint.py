@@ -16,7 +16,7 @@ from tracker.checkpoint import load_checkpoint, save_checkpoint
 from tracker.model import Sam2
 
 KEY_LISTS = Path(__file__).parent / "data" / "checkpoint_keys"
-OFFICIAL = [name for name in PRESETS if name != "nano"]
+OFFICIAL = [name for name in PRESETS if name.startswith("sam2")]
 LITTLE = ModelConfig(
     name="little",
     image_size=64,
@@ -233,3 +233,22 @@ def test_missing_official_file_says_how_to_get_it(
     monkeypatch.setenv("MASKLET_CHECKPOINTS", str(tmp_path))
     with pytest.raises(CheckpointError, match="masklet checkpoints pull sam2_hiera_large"):
         load_checkpoint("sam2_hiera_large")
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("gpu", "no device 'gpu'; there are auto, cpu, cuda and cuda:N"),
+        ("mps", "device mps is not for the tracker, Metal has no float64; use cpu or auto"),
+    ],
+)
+def test_device_that_the_tracker_cannot_use_is_told_as_one(device: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Tracker.random(device=device)
+
+
+@pytest.mark.parametrize("name", ["nano", "nano_320"])
+def test_embedded_models_are_what_their_names_say_and_know_their_scores(name: str) -> None:
+    tracker = Tracker.from_checkpoint(name, device="cpu")
+    assert tracker.config == PRESETS[name]
+    assert tracker.calibration is not None

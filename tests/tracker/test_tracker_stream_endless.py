@@ -113,7 +113,7 @@ def test_stream_that_stands_still_keeps_nothing_of_its_neighbours() -> None:
             assert kept.untyped_storage().nbytes() == kept.nbytes
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "nano"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("sam2")])
 def test_bank_of_an_official_network_holds_at_most_6_mib_for_an_object(name: str) -> None:
     bank = MemoryBank(PRESETS[name], 1, torch.device("meta"))
     assert bank.bytes <= 6 * MEBIBYTE

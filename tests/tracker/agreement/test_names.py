@@ -13,7 +13,7 @@ from .scripts import shapes_of
 from .transformers_names import to_transformers
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "nano"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("sam2")])
 def test_every_parameter_of_the_reference_is_filled_and_none_is_left_over(name: str) -> None:
     config = PRESETS[name]
     with torch.device("meta"):

@@ -161,7 +161,7 @@ def test_pointers_grow_no_older_than_told() -> None:
     assert memory.pointer_age_NP.tolist() == [[16, 16]]
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "nano"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("sam2")])
 def test_bank_of_an_official_network_holds_at_most_8_mib_for_an_object(name: str) -> None:
     bank = RobustBank(PRESETS[name], 1, torch.device("meta"), RobustOptions(anchors=3))
     assert 6 * MEBIBYTE < bank.bytes <= 8 * MEBIBYTE
