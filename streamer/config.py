@@ -143,8 +143,8 @@ class StreamConfig:
 class EngineSection:
     """What makes a step cheaper and its results different; as released without any of it.
 
-    ``image_size``: smaller than the network was trained with, a multiple of 32 (null: as trained).
-    ``positions``: how its memory counts places on the smaller grid. ``pooled_keys``: of the
+    ``image_size``: other than the network was trained with, a multiple of 32 (null: as trained).
+    ``positions``: how its memory counts places on that grid. ``pooled_keys``: of the
     memory, 2×2 cells go as one. ``memory_stride``: only every such recent memory is looked at.
     """
 

@@ -25,10 +25,10 @@ class EngineOptions:
     the folder in which compiled kernels are kept between starts, up to ``kernel_cache_bytes``;
     None leaves them where PyTorch and Triton put them.
 
-    ``image_size``: smaller than the network was trained with, a multiple of 32; None as trained.
+    ``image_size``: other than the network was trained with, a multiple of 32; None as trained.
     ``smaller_image_sizes``: what ``Tracker.set_image_size`` may be given besides, descending;
     "auto": three quarters and half of it. The memory bank is made for all of them.
-    ``positions``: how RoPE counts on the smaller grid, see ``Sam2.resize``. ``pooled_keys``: of
+    ``positions``: how RoPE counts on that grid, see ``Sam2.resize``. ``pooled_keys``: of
     the memory, 2×2 cells go as one, see ``model.pooling``. ``memory_stride``: of the recent
     spatial memories only every such one is looked at, the newest among them. ``fp8``: trunk and
     memory attention multiply in 8 bits, on devices that can.
