@@ -96,7 +96,7 @@ def bench(arguments: Namespace) -> int:
     settings = {
         "model": tracker.config.name,
         "device": str(tracker.device),
-        "machine": describe_machine(),
+        "machine": describe_machine(config.model.threads),
         "overrides": sorted(arguments.overrides),
         "width": width,
         "height": height,

@@ -198,13 +198,13 @@ def _matplotlib_figure() -> Any:
     return Figure
 
 
-def describe_machine() -> str:
-    """Processor, cores this process may use, threads of torch, versions that matter."""
+def describe_machine(threads: int) -> str:
+    """Processor, cores this process may use, ``threads`` of the model, versions that matter."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
         f"{processor_name()}, {cores} cores{gpu}, torch {torch.__version__} on "
-        f"{torch.get_num_threads()} threads, Python {platform.python_version()}"
+        f"{threads} threads, Python {platform.python_version()}"
     )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from streamer.bench_cell import CellResult, CellRunner, percentile
 from streamer.bench_command import EXIT_INTERRUPTED, BenchFiles, finish, search
 from streamer.bench_frames import bench_stream, render_frames
-from streamer.bench_report import BenchReport
+from streamer.bench_report import BenchReport, describe_machine
 from streamer.bench_search import Cell, FrontierSearch
 from streamer.cli import main
 from streamer.config_loading import load_config
@@ -230,3 +230,7 @@ def test_cell_runs_the_daemon_with_a_reader(tmp_path: Path) -> None:
     assert 0 < result.latency_p50_ms <= result.latency_p99_ms < 1e4
     assert result.lost_share < 1
     assert all(session.closed for session in tracker.sessions)
+
+
+def test_the_machine_is_told_with_the_threads_of_the_model_not_of_who_asks() -> None:
+    assert " on 7 threads, Python " in describe_machine(7)
