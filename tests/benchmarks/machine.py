@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+import torch
+
 from streamer import bench_report
 
 
 def describe_machine() -> str:
     """What ``masklet bench`` says of the machine, and the implementation compared with."""
-    return f"{bench_report.describe_machine()}, transformers {version('transformers')}"
+    described = bench_report.describe_machine(torch.get_num_threads())
+    return f"{described}, transformers {version('transformers')}"
