@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from rich.table import Table
 from streamer.bench_cell import CellResult
 from streamer.bench_search import Cell, FrontierSearch
 from streamer.errors import MaskletError
-from streamer.processor import processor_name
+from streamer.processor import core_count, processor_name
 
 _HEADINGS = (
     "objects a stream", "streams carried", "latency p50 / p99", "step p50 / p99", "frames/s",
@@ -202,9 +201,8 @@ def describe_machine(threads: int) -> str:
     """Processor, cores this process may use, ``threads`` of the model, versions that matter."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
-        f"{processor_name()}, {cores} cores{gpu}, torch {torch.__version__} on "
+        f"{processor_name()}, {core_count()} cores{gpu}, torch {torch.__version__} on "
         f"{threads} threads, Python {platform.python_version()}"
     )

@@ -23,7 +23,7 @@ from streamer.doctor_streams import check_streams
 from streamer.errors import ConfigError
 from streamer.findings import Finding, Level
 from streamer.private_folder import is_open_to_others
-from streamer.processor import processor_name
+from streamer.processor import core_count, processor_name
 from streamer.state_folder import AUTO, state_folder
 from streamer.state_store import INDEX
 from tracker.errors import CheckpointError
@@ -74,9 +74,10 @@ def check_machine(_: MaskletConfig) -> Iterator[Finding]:
         "" if fine else "install Python 3.11 or newer",
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding(
-        Level.OK, "processor", f"{processor_name()}, cores: {cores}, {memory:.0f} GiB of memory"
+        Level.OK,
+        "processor",
+        f"{processor_name()}, cores: {core_count()}, {memory:.0f} GiB of memory",
     )
 
 

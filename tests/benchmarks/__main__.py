@@ -103,7 +103,7 @@ def main() -> int:
             with console.status(f"{name} alone"):
                 rates.append(
                     cells.measure(
-                        f"{name}-{options.dtype}",
+                        f"rate-{name}-{options.dtype}",
                         lambda name=name: nano_rate.measure(name, 200, options.dtype),
                     )
                 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 # A further piece costs its launches, whatever its size: as much as one row of padding would.
 _PIECE_COST_ROWS = 1
@@ -59,16 +56,3 @@ def pieces_with_padding(count: int, sizes: tuple[int, ...]) -> list[Piece]:
         pieces.append(Piece(np.minimum(np.arange(begin, begin + size), count - 1), real))
         begin += real
     return pieces
-
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """What came of the pieces, one after the other, (R, ...); laid out in memory as the first is.
-
-    Maps (R, C, H, W) may lie channels last. ``torch.cat`` takes that from them where a part is a
-    single row, and on a processor the decoder is a tenth slower with maps that lie otherwise.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    if parts[0].dim() == 4 and parts[0].stride(1) == 1:
-        return torch.cat([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 3, 1, 2)
-    return torch.cat(tuple(parts))

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.engine.options import EngineOptions
-from tracker.engine.pieces import joined, pieces_of, pieces_with_padding
+from tracker.engine.pieces import pieces_of, pieces_with_padding
+from tracker.model import row_pieces
+from tracker.model.row_pieces import joined
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -74,3 +76,17 @@ def test_joined_maps_are_the_rows_in_order_and_lie_as_they_lay(
     found = joined([as_map(own.clone()) for own in tokens.split(sizes)])
     assert torch.equal(found, as_map(tokens))
     assert found.stride() == as_map(tokens).stride()
+
+
+def test_objects_in_pieces_lie_as_all_of_them_do_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens_NLC = torch.rand(5, 4 * 4, 6)
+
+    def as_map(some_NLC: torch.Tensor) -> tuple[torch.Tensor]:
+        return (some_NLC.clone().transpose(1, 2).unflatten(2, (4, 4)),)
+
+    (together,) = as_map(tokens_NLC)
+    monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 4)  # one object at a time
+    with torch.inference_mode():
+        (found,) = row_pieces.objects_in_pieces(as_map, 1, tokens_NLC)
+    assert torch.equal(found, together)
+    assert found.stride() == together.stride()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tracker.config import ModelConfig, TrunkConfig
+from tests.tracker.training.tiny_model import TINY
 from tracker.training.assets import load_assets
 from tracker.training.data import ComposedClips
 from tracker.training.loop import Run, Trainer
@@ -17,18 +17,6 @@ from tracker.training.tally import Tally
 
 from .device import pretended_cuda
 
-CONFIG = ModelConfig(
-    name="tiny",
-    image_size=64,
-    trunk=TrunkConfig(16, 1, (1, 1, 1, 1), (), (4, 4, 4, 2), (4, 4)),
-    hidden_dim=32,
-    memory_dim=16,
-    memory_attention_layers=1,
-    memory_attention_feed_forward=32,
-    decoder_heads=4,
-    decoder_feed_forward=32,
-    iou_head_hidden=32,
-)
 RECIPE = Recipe(
     phases=(
         Phase("images", 1, 64, 4, 1, match_share=0.0),
@@ -53,8 +41,8 @@ class Losses(Tally):
 
 def losses(out: Path, device: str) -> list[float]:
     """Of a step on images and two on clips."""
-    source = ComposedClips(load_assets(None), None, CONFIG.image_size)
-    trainer = Trainer(CONFIG, RECIPE, source, Run(out, 3, torch.device(device)))
+    source = ComposedClips(load_assets(None), None, TINY.image_size)
+    trainer = Trainer(TINY, RECIPE, source, Run(out, 3, torch.device(device)))
     tally = Losses()
     for _ in range(3):
         trainer.one_step(tally)

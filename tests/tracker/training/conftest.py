@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tracker.config import ModelConfig, TrunkConfig
+from tests.tracker.training.tiny_model import TINY
+from tracker.config import ModelConfig
 from tracker.training.recipe import Phase, Recipe
 
 
@@ -17,18 +18,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def tiny_config() -> ModelConfig:
     """64-pixel images, 4 x 4 tokens, 32 channels."""
-    return ModelConfig(
-        name="tiny",
-        image_size=64,
-        trunk=TrunkConfig(16, 1, (1, 1, 1, 1), (), (4, 4, 4, 2), (4, 4)),
-        hidden_dim=32,
-        memory_dim=16,
-        memory_attention_layers=1,
-        memory_attention_feed_forward=32,
-        decoder_heads=4,
-        decoder_feed_forward=32,
-        iou_head_hidden=32,
-    )
+    return TINY
 
 
 @pytest.fixture
