@@ -44,7 +44,7 @@ lint: $(VENV)/.installed-dev ## ruff and mypy
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## the tables of the README, on this machine
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.benchmarks
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 .PHONY: wheel
 wheel: $(VENV)/.installed-dev ## dist/masklet-*.whl

@@ -17,6 +17,6 @@ setup(
         "streamer.configs": ["*.yaml", "*/*.yaml"],
         "tracker.checkpoints": ["*.safetensors", "*.calibration.json", "*.md"],
         "tracker": ["py.typed"],
-        "streamer": ["py.typed", "WIRE.md", "starters/README.md", "web/*"],
+        "streamer": ["py.typed", "web/*"],
     },
 )

@@ -32,35 +32,44 @@ from collections.abc import Callable, Coroutine, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from streamer.api.event_hub import EventHub
-from streamer.config import MaskletConfig
-from streamer.config_checks import validate
-from streamer.configured_inference import configured_inference
-from streamer.configured_state import configured_state
-from streamer.configured_tracker import configured_tracker, prepares_ahead
-from streamer.doors import Doors, Endpoints
-from streamer.drop_report import report_drops
-from streamer.fanout import Fanout
-from streamer.inference import SHUTDOWN
-from streamer.metrics import Metrics
-from streamer.metrics_server import MetricsServer
-from streamer.objects import Objects
-from streamer.picture.hub import PictureHub
-from streamer.preparation import preparation
+from streamer.api.listeners import (
+    Doors,
+    Endpoints,
+)
+from streamer.api.metrics_server import MetricsServer
+from streamer.api.webrtc.publishers import Publishers
+from streamer.api.webrtc.whip import Whip
+from streamer.config.checks import validate
+from streamer.config.schema import MaskletConfig
+from streamer.inference.build import configured_inference
+from streamer.inference.configured_tracker import (
+    configured_tracker,
+    prepares_ahead,
+)
+from streamer.inference.inference import SHUTDOWN
+from streamer.inference.preparation import preparation
+from streamer.runtime.clock import (
+    Clock,
+    SystemClock,
+)
+from streamer.runtime.metrics import Metrics
+from streamer.runtime.threads import start_thread
 from streamer.sinks.base import Sink, close_sink
-from streamer.sinks.json_results import ResultsHub
-from streamer.sinks.zeromq import ZeroMQSink
+from streamer.sinks.events import EventHub
+from streamer.sinks.fanout import Fanout
+from streamer.sinks.video.hub import PictureHub
+from streamer.sinks.websocket import ResultsHub
+from streamer.sinks.zeromq.sink import ZeroMQSink
 from streamer.sources import make_source
 from streamer.sources.whip import WHIP_URL
 from streamer.starters.make import MakeStarter, StarterMaker
 from streamer.starters.starters import Starters
-from streamer.state_keeper import TakenUp
-from streamer.stream import MakeSource
-from streamer.streams import Streams
-from streamer.threads import start_thread
-from streamer.timing import Clock, SystemClock
-from streamer.webrtc.publishers import Publishers
-from streamer.webrtc.whip import Whip
+from streamer.streams.drop_report import report_drops
+from streamer.streams.objects import Objects
+from streamer.streams.state.build import configured_state
+from streamer.streams.state.keeper import TakenUp
+from streamer.streams.stream import MakeSource
+from streamer.streams.streams import Streams
 from tracker import Tracker
 
 MAXIMUM_STREAMS = 64

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tracker.object_memory import ObjectMemory
+from tracker.memory.object_memory import ObjectMemory
 from tracker.types import Track, TrackState
 
 if TYPE_CHECKING:
     # They need torch, which who only reads results does without.
     from streamer.sources.planes import DecodedPlanes
-    from tracker.engine.prepared_image import PreparedImage
-    from tracker.engine.yuv import YuvPicture
+    from tracker.images.prepared_image import PreparedImage
+    from tracker.images.yuv import YuvPicture
 
 ImageArray = npt.NDArray[np.uint8]
 

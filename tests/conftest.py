@@ -95,9 +95,9 @@ def random_nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of nano's shape with random weights: loads and runs as the real one does."""
     import torch
 
-    from tracker.checkpoint import save_checkpoint
     from tracker.config import PRESETS
     from tracker.model import Sam2
+    from tracker.weights.checkpoint import save_checkpoint
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoints") / "nano.safetensors"

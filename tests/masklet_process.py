@@ -19,7 +19,7 @@ class Masklet:
     """How to call ``masklet``: in which folder, with which command and environment."""
 
     folder: Path
-    command: Sequence[str] = (sys.executable, "-m", "streamer.cli")
+    command: Sequence[str] = (sys.executable, "-m", "streamer.cli.main")
     environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:

@@ -19,16 +19,19 @@ from tracker.errors import (
     SessionError,
     TrackerError,
 )
-from tracker.object_memory import ModelIdentity, ObjectMemory
+from tracker.memory.object_memory import (
+    ModelIdentity,
+    ObjectMemory,
+)
 from tracker.options import TrackerOptions
 from tracker.policy.options import RobustOptions
 from tracker.types import Prompt, StepFacts, Track, TrackState
 
 if TYPE_CHECKING:
-    from tracker.engine.prepared_image import PreparedImage
-    from tracker.engine.yuv import YuvPicture
-    from tracker.pending_step import PendingStep
-    from tracker.session import Session
+    from tracker.images.prepared_image import PreparedImage
+    from tracker.images.yuv import YuvPicture
+    from tracker.sessions.session import Session
+    from tracker.step.pending_step import PendingStep
     from tracker.tracker import Tracker
 
 __all__ = [
@@ -58,11 +61,11 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
-    "PendingStep": "tracker.pending_step",
-    "PreparedImage": "tracker.engine.prepared_image",
-    "Session": "tracker.session",
+    "PendingStep": "tracker.step.pending_step",
+    "PreparedImage": "tracker.images.prepared_image",
+    "Session": "tracker.sessions.session",
     "Tracker": "tracker.tracker",
-    "YuvPicture": "tracker.engine.yuv",
+    "YuvPicture": "tracker.images.yuv",
 }
 
 

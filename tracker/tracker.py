@@ -14,31 +14,50 @@ from os import PathLike
 
 import torch
 
-from tracker import transforms
-from tracker.admission import ImageArray, StepInput, ensure_image
-from tracker.calibration import ScoreCalibration, calibration_path, load_calibration
-from tracker.checkpoint import find_checkpoint, fingerprint, load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
-from tracker.correction import Correction, Corrector
 from tracker.engine.calls import CallCounts
 from tracker.engine.engine import Engine
-from tracker.engine.prepared_image import PreparedImage
 from tracker.engine.warm_up import Progress, warm_up
-from tracker.engine.yuv import YuvPicture, prepare_yuv
-from tracker.frame_step import FrameStep
-from tracker.history import FrameHistory
-from tracker.memory_bank import MemoryBank
+from tracker.images import transforms
+from tracker.images.prepared_image import PreparedImage
+from tracker.images.yuv import (
+    YuvPicture,
+    prepare_yuv,
+)
+from tracker.memory.bank import MemoryBank
+from tracker.memory.object_memory import ModelIdentity
 from tracker.model import Sam2
-from tracker.object_memory import ModelIdentity
+from tracker.model.precision import compute_in
 from tracker.options import TrackerOptions
-from tracker.pending_step import PendingStep
 from tracker.policy.robust import RobustPolicy
 from tracker.policy.robust_bank import RobustBank
-from tracker.precision import compute_in
-from tracker.resizing import Resizer
-from tracker.session import Session
-from tracker.steps import Steps
+from tracker.sessions.history import FrameHistory
+from tracker.sessions.session import Session
+from tracker.step.admission import (
+    ImageArray,
+    StepInput,
+    ensure_image,
+)
+from tracker.step.correction import (
+    Correction,
+    Corrector,
+)
+from tracker.step.frame_step import FrameStep
+from tracker.step.pending_step import PendingStep
+from tracker.step.resizing import Resizer
+from tracker.step.steps import Steps
 from tracker.types import Prompt, Track
+from tracker.weights.calibration import (
+    ScoreCalibration,
+    calibration_path,
+    load_calibration,
+)
+from tracker.weights.checkpoint import (
+    find_checkpoint,
+    fingerprint,
+    load_checkpoint,
+    resolve_device,
+)
 
 
 class Tracker:
@@ -211,7 +230,7 @@ class Tracker:
     def set_image_size(self, image_size: int) -> None:
         """Track at another size from the next step on, one of ``image_sizes``; objects go on.
 
-        A smaller one is faster, and less exact (``tests/benchmarks/PERFORMANCE.md``). What is
+        A smaller one is faster, and less exact (``docs/performance.md``). What is
         remembered is resampled from the size it was made at: back at the size before, what was
         remembered there is as it was. Images prepared for another of the sizes are still taken.
         Raises ValueError for a size that is none of these; whatever is raised changes nothing.

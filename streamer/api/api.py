@@ -8,22 +8,25 @@ import logging
 from collections.abc import Callable
 
 from streamer.api.application import make_application
-from streamer.api.authorisation import Authorisation
 from streamer.api.context import ApiContext, ObjectCommands, StreamCommands
-from streamer.api.event_hub import EventHub
-from streamer.api.limits import OpenStreams
-from streamer.api.server import ApiServer
-from streamer.api.tls import Certificate, make_certificate
-from streamer.config import MaskletConfig
-from streamer.metrics import Metrics
-from streamer.network_checks import is_loopback
-from streamer.picture.hub import PictureHub
-from streamer.picture.whep_server import WhepServer
-from streamer.sinks.json_results import ResultsHub
+from streamer.api.server.authorisation import Authorisation
+from streamer.api.server.limits import OpenStreams
+from streamer.api.server.server import ApiServer
+from streamer.api.server.tls import (
+    Certificate,
+    make_certificate,
+)
+from streamer.api.webrtc.whep_server import WhepServer
+from streamer.api.webrtc.whip import Whip
+from streamer.config.network_checks import is_loopback
+from streamer.config.schema import MaskletConfig
+from streamer.config.state_folder import state_folder
+from streamer.runtime.clock import Clock
+from streamer.runtime.metrics import Metrics
+from streamer.sinks.events import EventHub
+from streamer.sinks.video.hub import PictureHub
+from streamer.sinks.websocket import ResultsHub
 from streamer.starters.stream_starter import StarterState
-from streamer.state_folder import state_folder
-from streamer.timing import Clock
-from streamer.webrtc.whip import Whip
 
 # A browser keeps cookies by host, not by port: two daemons on one machine need two names.
 _COOKIE_PREFIX = "masklet_login"

@@ -15,10 +15,20 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from streamer.api.context import ApiContext
-from streamer.api.gate import Gate
-from streamer.api.limits import ClientRates
-from streamer.api.origins import Origins
-from streamer.api.problems import (
+from streamer.api.routes.events import events_router
+from streamer.api.routes.health import health_router
+from streamer.api.routes.objects import objects_router
+from streamer.api.routes.page import page_router
+from streamer.api.routes.pictures import pictures_router
+from streamer.api.routes.results import results_router
+from streamer.api.routes.session import session_router
+from streamer.api.routes.streams import streams_router
+from streamer.api.routes.url_rules import UrlRules
+from streamer.api.routes.webrtc import webrtc_router
+from streamer.api.server.gate import Gate
+from streamer.api.server.limits import ClientRates
+from streamer.api.server.origins import Origins
+from streamer.api.server.problems import (
     InvalidField,
     ProblemError,
     ProblemModel,
@@ -26,16 +36,6 @@ from streamer.api.problems import (
     internal_error,
     problem_schemas,
 )
-from streamer.api.routes_events import events_router
-from streamer.api.routes_health import health_router
-from streamer.api.routes_objects import objects_router
-from streamer.api.routes_page import page_router
-from streamer.api.routes_pictures import pictures_router
-from streamer.api.routes_results import results_router
-from streamer.api.routes_session import session_router
-from streamer.api.routes_streams import streams_router
-from streamer.api.routes_webrtc import webrtc_router
-from streamer.api.url_rules import UrlRules
 from streamer.errors import (
     BusyError,
     ConfigError,
@@ -45,7 +45,7 @@ from streamer.errors import (
     UnknownObjectError,
     UnknownStreamError,
 )
-from streamer.timing import Clock
+from streamer.runtime.clock import Clock
 
 ERRORS_TOLD = 32
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")

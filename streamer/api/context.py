@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streamer.api.authorisation import Authorisation
-from streamer.api.event_hub import EventHub
-from streamer.api.limits import OpenStreams
-from streamer.config import MaskletConfig, StreamConfig
-from streamer.metrics import Metrics
-from streamer.picture.hub import PictureHub
-from streamer.picture.whep_server import WhepServer
-from streamer.prompts import PromptOutcome
-from streamer.sinks.json_results import ResultsHub
+from streamer.api.server.authorisation import Authorisation
+from streamer.api.server.limits import OpenStreams
+from streamer.api.webrtc.whep_server import WhepServer
+from streamer.api.webrtc.whip import Whip
+from streamer.config.schema import (
+    MaskletConfig,
+    StreamConfig,
+)
+from streamer.inference.prompts.request import PromptOutcome
+from streamer.runtime.metrics import Metrics
+from streamer.sinks.events import EventHub
+from streamer.sinks.video.hub import PictureHub
+from streamer.sinks.websocket import ResultsHub
 from streamer.starters.stream_starter import StarterState
 from streamer.types import FrameMoment, ObjectSummary, StreamStatus
-from streamer.webrtc.whip import Whip
 from tracker.types import Prompt
 
 

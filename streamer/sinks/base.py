@@ -16,7 +16,7 @@ class Sink(Protocol):
     """One way out of the daemon.
 
     Every method is called on the event loop, ``publish`` by the sink's own task and in order.
-    Between the live path and that task stands a bounded queue (``streamer.fanout``), so that a
+    Between the live path and that task stands a bounded queue (``fanout.py``), so that a
     sink may take its time: it loses its own oldest frames and delays nobody.
     """
 

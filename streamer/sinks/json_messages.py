@@ -1,6 +1,6 @@
 """Results as JSON messages, for a page that reads them without a library.
 
-They say the same as the ZeroMQ interface (``WIRE.md``).
+They say the same as the ZeroMQ interface (``docs/wire.md``).
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from enum import StrEnum
 
 import msgspec
 
-from streamer.mask_codecs import MaskEncoding, encode_crop, polygon_rings
-from streamer.messages import StageTimes
-from streamer.picture.rtp_time import rtp_time
-from streamer.timing import Clock
+from streamer.runtime.clock import Clock
 from streamer.types import FrameResult, StreamEvent, StreamStatus
+from streamer.webrtc.rtp_time import rtp_time
+from streamer.wire.mask_codecs import (
+    MaskEncoding,
+    encode_crop,
+    polygon_rings,
+)
+from streamer.wire.messages import StageTimes
 from tracker.types import Track
 
 _NANOSECONDS_PER_MILLISECOND = 1e6

@@ -9,7 +9,7 @@ from streamer.types import DecodedFrame, DropReason
 
 
 class SourceOutput(Protocol):
-    """Where a source delivers to; implemented by ``streamer.stream``. Never blocks for long."""
+    """Where a source delivers to; implemented by ``streams.stream``. Never blocks for long."""
 
     def frame(self, picture: DecodedFrame) -> None:
         """Deliver one picture. For a lossless source this waits until it was taken."""

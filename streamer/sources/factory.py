@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from streamer.config import StreamConfig
+from streamer.config.schema import StreamConfig
 from streamer.errors import ConfigError
-from streamer.security import (
+from streamer.runtime.redaction import (
     Credentials,
     credentials,
     redact_url,

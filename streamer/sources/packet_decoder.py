@@ -11,7 +11,7 @@ import threading
 import av
 
 from streamer.errors import SourceFailure
-from streamer.logs import stream_logger
+from streamer.runtime.logs import stream_logger
 from streamer.sources.cuda_decoding import CudaDecoder, CudaDecodingError
 from streamer.sources.opening import ContainerSettings
 

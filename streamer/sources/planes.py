@@ -1,7 +1,7 @@
 """A decoder's picture as it is: the tracker takes its planes, and who shows it gets RGB.
 
 On a GPU the planes are resized and turned into RGB there; on a processor libswscale is faster, and
-``streamer.source_attempt`` asks for RGB at once.
+``streamer.streams.source_attempt`` asks for RGB at once.
 
 Dimensions: H W picture, h w half of it.
 """
@@ -16,7 +16,10 @@ import numpy as np
 
 from streamer.sources.picture import HIGH_DEFINITION_LINES, UNSPECIFIED, RgbConverter
 from streamer.types import ImageArray
-from tracker.engine.yuv import Matrix, YuvPicture
+from tracker.images.yuv import (
+    Matrix,
+    YuvPicture,
+)
 
 # AVColorSpace: BT.709; BT.470 BG and SMPTE 170M, both BT.601's matrix. AVCOL_RANGE_JPEG.
 _BT709, _BT601, _FULL_RANGE = 1, (5, 6), 2

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from streamer.config import ReconnectConfig, StreamConfig
+from streamer.config.schema import (
+    ReconnectConfig,
+    StreamConfig,
+)
 from streamer.sources.base import SourceOutput
 from streamer.sources.encoded_pictures import POLL_S, EncodedPictureReader
 from streamer.webrtc.inlet import Inlet

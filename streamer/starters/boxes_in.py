@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 import zmq
 
+from streamer.config.starters import BoxesInConfig
 from streamer.errors import ControlError, WireError, WireVersionError
-from streamer.metrics import Metrics
-from streamer.sinks.bound_socket import BoundSocket
+from streamer.runtime.metrics import Metrics
+from streamer.sinks.zeromq.bound_socket import BoundSocket
 from streamer.starters.boxes_message import (
     BoxesAnswer,
     BoxesMessage,
@@ -21,7 +22,6 @@ from streamer.starters.boxes_message import (
     request_id_of,
 )
 from streamer.starters.detection import Detection
-from streamer.starters.settings import BoxesInConfig
 from streamer.starters.turns import Turns
 from streamer.types import FrameMoment
 

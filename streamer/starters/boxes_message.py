@@ -7,10 +7,17 @@ from typing import Annotated
 
 import msgspec
 
-from streamer.config import LABEL_PATTERN, STREAM_ID
+from streamer.config.schema import (
+    LABEL_PATTERN,
+    STREAM_ID,
+)
 from streamer.errors import WireError, WireVersionError
-from streamer.mask_codecs import MaskEncoding, decode_crop, encode_crop
 from streamer.starters.detection import DETECTIONS_PER_LOOK, Detection
+from streamer.wire.mask_codecs import (
+    MaskEncoding,
+    decode_crop,
+    encode_crop,
+)
 
 BOXES_SCHEMA = "masklet-boxes/1"
 _THIS_VERSION = re.compile(rf"{BOXES_SCHEMA}(\.\d+)?")

@@ -14,7 +14,10 @@ from functools import partial
 from typing import Protocol
 
 from streamer.errors import ControlError
-from streamer.recent_frames import RecentFrame, RecentFrames
+from streamer.inference.prompts.recent_frames import (
+    RecentFrame,
+    RecentFrames,
+)
 from streamer.starters.detection import Detection, Starter
 from streamer.starters.policy import FrameFacts
 from streamer.types import ClockSource, DecodedFrame, Frame, FrameMoment, FrameResult

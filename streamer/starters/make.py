@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from streamer.config.starters import StarterConfig
 from streamer.errors import StarterError
 from streamer.starters.detection import Starter
-from streamer.starters.settings import StarterConfig
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,15 +14,15 @@ from enum import StrEnum
 import cv2
 import numpy as np
 
+from streamer.config.starters import StarterConfig
+from streamer.runtime.clock import seconds_to_ns
 from streamer.starters.candidates import Candidates
 from streamer.starters.detection import Detection, ImageArray
 from streamer.starters.geometry import middle
 from streamer.starters.left_alone import LeftAlone
 from streamer.starters.matching import Seen, followed, without_doubles
 from streamer.starters.places import Places
-from streamer.starters.settings import StarterConfig
 from streamer.starters.twins import Twins
-from streamer.timing import seconds_to_ns
 from streamer.types import ObjectResult
 
 # Prompts of one look are applied together; more would hold up the tracker.

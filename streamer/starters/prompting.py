@@ -9,7 +9,7 @@ from logging import Logger, LoggerAdapter
 from typing import Protocol
 
 from streamer.errors import ControlError
-from streamer.prompts import PromptOutcome
+from streamer.inference.prompts.request import PromptOutcome
 from streamer.starters.detection import Detection
 from streamer.starters.geometry import iou
 from streamer.starters.policy import FrameFacts
@@ -21,7 +21,7 @@ CLEAR_IOU = 0.2
 
 
 class ObjectCommands(Protocol):
-    """What a starter asks of a stream's objects (``streamer.objects.Objects``)."""
+    """What a starter asks of a stream's objects (``streamer.streams.objects.Objects``)."""
 
     def of(self, stream_id: str) -> Sequence[ObjectSummary]:
         """The objects that are followed now."""

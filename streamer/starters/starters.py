@@ -7,19 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from streamer.config import MaskletConfig, StreamConfig
+from streamer.config.schema import (
+    MaskletConfig,
+    StreamConfig,
+)
+from streamer.config.starters import StarterConfig
 from streamer.errors import ControlError, UnknownStreamError
-from streamer.metrics import Metrics
+from streamer.runtime.clock import (
+    Clock,
+    seconds_to_ns,
+)
+from streamer.runtime.metrics import Metrics
+from streamer.runtime.tasks import report_failure
 from streamer.starters.detection import Detection
 from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import BoxLooks, PictureLooks
 from streamer.starters.make import MakeStarter, keeps_off_border, rate_hz
 from streamer.starters.policy import Known, StartPolicy
 from streamer.starters.prompting import ObjectCommands
-from streamer.starters.settings import StarterConfig
 from streamer.starters.stream_starter import StarterState, StreamStarter
-from streamer.tasks import report_failure
-from streamer.timing import Clock, seconds_to_ns
 from streamer.types import FrameMoment, FrameResult, Published, StreamState, StreamStatus
 
 

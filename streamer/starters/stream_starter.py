@@ -15,13 +15,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from streamer.backoff import Backoff
-from streamer.config import ReconnectConfig
+from streamer.config.schema import ReconnectConfig
+from streamer.config.starters import StarterConfig
 from streamer.errors import MaskletError, StandsStillError
-from streamer.logs import stream_logger
-from streamer.metrics import Metrics
-from streamer.prompts import PromptOutcome
-from streamer.security import redact
+from streamer.inference.prompts.request import PromptOutcome
+from streamer.runtime.backoff import Backoff
+from streamer.runtime.clock import (
+    Clock,
+    ns_to_seconds,
+)
+from streamer.runtime.logs import stream_logger
+from streamer.runtime.metrics import Metrics
+from streamer.runtime.redaction import redact
+from streamer.runtime.threads import start_thread
 from streamer.starters.detection import Detection, checked
 from streamer.starters.geometry import iou, scaled
 from streamer.starters.look_turns import LookTurns
@@ -29,9 +35,6 @@ from streamer.starters.looks import Look, Looks
 from streamer.starters.make import shared_detector
 from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
 from streamer.starters.prompting import ObjectCommands, Prompting, is_clear
-from streamer.starters.settings import StarterConfig
-from streamer.threads import start_thread
-from streamer.timing import Clock, ns_to_seconds
 from streamer.types import FrameResult
 
 STARTER_THREAD_PREFIX = "starter-"

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torchvision.models import detection as detectors
 
+from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.errors import ConfigError, StarterError
 from streamer.starters.detection import Detection, ImageArray
-from streamer.starters.published_detectors import PUBLISHED_DETECTORS
 
 # As torchvision's published detectors number them; 0 is the background.
 COCO_CLASSES: tuple[str, ...] = tuple(

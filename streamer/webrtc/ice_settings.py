@@ -9,9 +9,9 @@ from typing import Any
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import connection_kwargs
 
-from streamer.config_network import WebRTCConfig
+from streamer.config.network import WebRTCConfig
 from streamer.errors import ConfigError
-from streamer.security import secret
+from streamer.runtime.redaction import secret
 from streamer.webrtc.ice_connection import LocalAddressing
 
 

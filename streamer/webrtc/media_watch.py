@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from streamer.errors import SourceFailure
-from streamer.timing import ns_to_seconds
+from streamer.runtime.clock import ns_to_seconds
 from streamer.webrtc.encoded_feed import FeedEnd
 from streamer.webrtc.peer import Peer
 

@@ -1,1 +1,1 @@
-"""Measurements for the README: `python -m tests.benchmarks`."""
+"""Tests of the benchmarks themselves."""

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.benchmarks import engine, engine_profile, engine_report, implementations
-from tests.benchmarks.cells import Cells
-from tests.benchmarks.engine import EngineCell
-from tests.benchmarks.implementations import Setting
+from benchmarks import (
+    engine,
+    engine_profile,
+    engine_report,
+    implementations,
+)
+from benchmarks.cells import Cells
+from benchmarks.engine import EngineCell
+from benchmarks.implementations import Setting
 from tests.tracker.agreement.scripts import SMALL
 
 CELL = EngineCell("tiny", 256, objects=2, streams=2)

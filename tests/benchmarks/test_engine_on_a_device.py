@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from torch.overrides import TorchFunctionMode
 
-from tests.benchmarks import engine, engine_profile
-from tests.benchmarks.engine import EngineCell
-from tests.benchmarks.implementations import Setting
+from benchmarks import (
+    engine,
+    engine_profile,
+)
+from benchmarks.engine import EngineCell
+from benchmarks.implementations import Setting
 from tests.tracker.agreement.scripts import picture
 from tests.tracker.little import LITTLE
 from tests.tracker.pretended.device import pretended_cuda

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import latency, memory_growth, step_against_transformers
-from tests.benchmarks.cells import Cell, Cells
-from tests.benchmarks.webrtc_latency import CaptureTimes
+from benchmarks import (
+    latency,
+    memory_growth,
+    step_against_transformers,
+)
+from benchmarks.cells import (
+    Cell,
+    Cells,
+)
+from benchmarks.webrtc_latency import CaptureTimes
 from tests.tracker.agreement.scripts import SMALL, small_weights
 
 

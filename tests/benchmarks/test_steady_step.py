@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.benchmarks import steady_step
-from tests.benchmarks.steady_step import CHANGES_OF_A_CYCLE
-from tests.benchmarks.steady_streams import (
+from benchmarks import steady_step
+from benchmarks.steady_step import CHANGES_OF_A_CYCLE
+from benchmarks.steady_streams import (
     CHANGE_EVERY_FRAMES,
     FEWEST_OBJECTS,
     MOST_OBJECTS,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from streamer.metrics import Metrics
+from streamer.runtime.metrics import Metrics
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"

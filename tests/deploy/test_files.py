@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from streamer.cli import make_parser
-from streamer.config import MaskletConfig
-from streamer.config_loading import load_config
+from streamer.cli.main import make_parser
+from streamer.config.loading import load_config
+from streamer.config.schema import MaskletConfig
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from streamer.app import App
-from streamer.config import StreamConfig
+from streamer.config.schema import StreamConfig
+from streamer.runtime.clock import seconds_to_ns
 from streamer.sources import SourceOutput
-from streamer.timing import seconds_to_ns
 from streamer.types import ClockSource, DecodedFrame, FrameMoment
 from tests.integration.test_live_path import running, settings, until
 from tests.streamer.fakes import RecordingSink, sources

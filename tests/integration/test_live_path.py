@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from streamer.app import App
-from streamer.client import Subscriber
-from streamer.config import (
+from streamer.client.control import ControlClient
+from streamer.client.subscriber import Subscriber
+from streamer.config.network import ApiConfig
+from streamer.config.schema import (
     ControlConfig,
     MaskletConfig,
     MetricsConfig,
@@ -25,12 +27,14 @@ from streamer.config import (
     StreamConfig,
     ZeroMQConfig,
 )
-from streamer.config_network import ApiConfig
-from streamer.control import ControlClient
 from streamer.errors import ConfigError, ControlError, SourceError, SourceFailure
-from streamer.messages import EventMessage, FrameMessage, StatusMessage
 from streamer.sources import Source, SourceOutput, make_source
 from streamer.types import StreamState
+from streamer.wire.messages import (
+    EventMessage,
+    FrameMessage,
+    StatusMessage,
+)
 from tests.conftest import find_free_port
 from tests.streamer.fakes import FakeTracker, RecordingSink, ScriptedSource, picture, sources
 from tracker import Prompt, Tracker

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streamer.client import Subscriber
-from streamer.control import ControlClient
+from streamer.client.control import ControlClient
+from streamer.client.subscriber import Subscriber
 from streamer.errors import ControlError
 from tests.conftest import eventually, find_free_port
 from tracker import Prompt, Tracker
-from tracker.checkpoint import save_checkpoint
+from tracker.weights.checkpoint import save_checkpoint
 
 SCENE = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
 STOP_WITHIN_S = 5.0

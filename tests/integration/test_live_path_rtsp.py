@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from streamer.app import App
-from streamer.config import ObjectConfig, ReconnectConfig, StreamConfig
+from streamer.config.schema import (
+    ObjectConfig,
+    ReconnectConfig,
+    StreamConfig,
+)
 from streamer.types import StreamState
 from tests.conftest import find_free_port
 from tests.integration.rtsp.clips import HEIGHT, WIDTH, write_clip

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from streamer.app import App
-from streamer.config import OverloadConfig, StreamConfig
+from streamer.config.schema import (
+    OverloadConfig,
+    StreamConfig,
+)
 from tests.integration.test_live_path import running, settings
 from tests.streamer.fakes import FakeTracker, RecordingSink
 

@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 from streamer.app import App
-from streamer.config import MaskletConfig, ObjectConfig, StreamConfig
-from streamer.state_folder import state_folder
-from streamer.state_store import INDEX
+from streamer.config.schema import (
+    MaskletConfig,
+    ObjectConfig,
+    StreamConfig,
+)
+from streamer.config.state_folder import state_folder
+from streamer.streams.state.store import INDEX
 from tests.integration.test_live_path import SMALL, running, settings, until
 from tests.streamer.fakes import FakeTracker
 from tracker import ModelIdentity, Prompt

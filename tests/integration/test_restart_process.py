@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from streamer.client import Subscriber
-from streamer.demo_film import scene_index
-from streamer.demo_settings import starting_boxes
-from streamer.messages import FrameMessage
-from streamer.state_store import INDEX
+from streamer.cli.demo.film import scene_index
+from streamer.cli.demo.settings import starting_boxes
+from streamer.client.subscriber import Subscriber
+from streamer.streams.state.store import INDEX
+from streamer.wire.messages import FrameMessage
 from tests.conftest import eventually
 from tests.masklet_process import Daemon, Masklet
 from tracker.evaluation.measures import jaccard

@@ -10,7 +10,11 @@ from typing import Any
 import torch
 
 from streamer.app import App
-from streamer.config import ObjectConfig, OverloadConfig, StreamConfig
+from streamer.config.schema import (
+    ObjectConfig,
+    OverloadConfig,
+    StreamConfig,
+)
 from tests.integration.test_live_path import running, settings
 from tests.integration.test_overload import reasons, until
 from tests.streamer.fakes import RecordingSink

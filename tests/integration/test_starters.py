@@ -12,21 +12,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.api_client import Access, ApiClient
 from streamer.app import App
-from streamer.client import Subscriber
-from streamer.config import StreamConfig
-from streamer.ctl_output import starter_text
-from streamer.messages import FrameMessage
+from streamer.cli.ctl.output import starter_text
+from streamer.client.api_client import (
+    Access,
+    ApiClient,
+)
+from streamer.client.subscriber import Subscriber
+from streamer.config.schema import StreamConfig
+from streamer.config.starters import (
+    BoxesInConfig,
+    StarterConfig,
+)
 from streamer.starters.detection import Detection
-from streamer.starters.settings import BoxesInConfig, StarterConfig
+from streamer.wire.messages import FrameMessage
 from tests.integration.test_live_path import SMALL, frames, receive, running, settings, until
 from tests.streamer.fakes import FakeTracker, RecordingSink
 from tracker import Tracker
 from tracker.scenes.match import Match
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "boxes_in.py"
-README = Path(__file__).parents[2] / "streamer" / "starters" / "README.md"
+README = Path(__file__).parents[2] / "docs" / "detectors.md"
 SEED, RATE_HZ, WIDTH, HEIGHT, PLAYERS = 10_005, 8, 320, 180, 3
 MATCH = (
     f"synthetic://match?seed={SEED}&rate_hz={RATE_HZ}&width={WIDTH}&height={HEIGHT}"

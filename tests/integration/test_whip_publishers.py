@@ -1,4 +1,4 @@
-"""The publishers of deploy/publishers.md that run here, against the daemon over HTTP."""
+"""The publishers of docs/publishers.md that run here, against the daemon over HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from streamer.app import App
-from streamer.config import StreamConfig
+from streamer.config.schema import StreamConfig
 from tests.integration.test_live_path import running, settings, until
 from tests.streamer.fakes import FakeTracker, RecordingSink
 from tests.streamer.webrtc.numbered_scene import draw, read_number

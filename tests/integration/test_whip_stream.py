@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from streamer.app import App
-from streamer.config import StreamConfig
-from streamer.config_network import WebRTCConfig
+from streamer.config.network import WebRTCConfig
+from streamer.config.schema import StreamConfig
 from streamer.types import StreamState
 from tests.integration.test_live_path import running, settings, until
+from tests.streamer.api.webrtc.publisher import Publisher
 from tests.streamer.fakes import FakeTracker, RecordingSink
-from tests.streamer.webrtc.publisher import Publisher
 from tracker import Prompt
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.streamer.zeromq_helpers import background_publisher
+from tests.streamer.sinks.zeromq.helpers import background_publisher
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
-CONTRACT = ROOT / "streamer" / "WIRE.md"
+CONTRACT = ROOT / "docs" / "wire.md"
 FRAMES = 25  # with two events among them at least
 EVENT = "gate event occluded object 2 (left_picture) unseen for 0.1 s\n"
 LINES = re.compile(

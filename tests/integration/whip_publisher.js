@@ -1,4 +1,4 @@
-// A WHIP publisher in a page, as deploy/publishers.md shows it, and its ICE restart.
+// A WHIP publisher in a page, as docs/publishers.md shows it, and its ICE restart.
 const FRAGMENT = "application/trickle-ice-sdpfrag";
 const attribute = (sdp, name) => sdp.match(new RegExp(`a=${name}:(.*)\r`))[1];
 

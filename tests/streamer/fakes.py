@@ -11,9 +11,9 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from streamer.config import StreamConfig
+from streamer.config.schema import StreamConfig
+from streamer.runtime.clock import seconds_to_ns
 from streamer.sources.base import Source, SourceOutput
-from streamer.timing import seconds_to_ns
 from streamer.types import ClockSource, DecodedFrame, FrameResult, Published, StreamEvent
 from tracker import (
     CapacityError,
@@ -27,7 +27,7 @@ from tracker import (
     Track,
     TrackState,
 )
-from tracker.correction import Correction
+from tracker.step.correction import Correction
 from tracker.types import StepFacts
 
 FAILS = (255, 0, 0)

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tracker.agreement.scripts import model_with, shapes_of
+from tests.tracker.agreement.weights import amplified_weights
+from tests.tracker.little import LITTLE
+from tests.tracker.policy.test_robust_tracker import PLAIN
 from tracker import RobustOptions, Session, Track, Tracker, TrackerOptions
 from tracker.engine.options import EngineOptions
 from tracker.host_arrays import Landing
-from tracker.pending_step import PendingStep
-
-from .agreement.scripts import model_with, shapes_of
-from .agreement.weights import amplified_weights
-from .little import LITTLE
-from .policy.test_robust_tracker import PLAIN
+from tracker.step.pending_step import PendingStep
 
 POLICIES = pytest.mark.parametrize(
     "robust",

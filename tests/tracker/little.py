@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from tests.tracker.agreement.scripts import model_with, picture, shapes_of
+from tests.tracker.agreement.weights import amplified_weights
 from tracker import ModelConfig, Prompt, Session, Track, Tracker, TrackerOptions, TrunkConfig
 from tracker.policy.options import RobustOptions
-
-from .agreement.scripts import model_with, picture, shapes_of
-from .agreement.weights import amplified_weights
 
 IMAGE_SIZE = 64
 LITTLE = ModelConfig(

@@ -19,18 +19,26 @@ from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
 from tracker.engine.image_sizes import at_size, sizes_of
 from tracker.engine.kernel_cache import keep_kernels
-from tracker.engine.memory_shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.engine.options import EngineOptions
 from tracker.engine.pieces import pieces_of, pieces_with_padding
 from tracker.host_arrays import on_device
-from tracker.memory_bank import MemoryBank
-from tracker.memory_places import IntArray, Places, Recollection
+from tracker.images.transforms import normalised
+from tracker.memory.bank import MemoryBank
+from tracker.memory.places import (
+    IntArray,
+    Places,
+    Recollection,
+)
+from tracker.memory.shapes import (
+    MemoryShape,
+    MemoryShapes,
+    groups_of,
+)
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.model.fp8 import multiply_in_fp8, require_fp8
 from tracker.model.memory_attention import FrameState, pool_keys
 from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.model.row_pieces import joined, rows_at_a_time
-from tracker.transforms import normalised
 
 
 class Engine:

@@ -207,7 +207,7 @@ def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:
 
 def _fingerprint(checkpoint: str) -> str:
     """Of the file: other weights under the same name are another model."""
-    from tracker.checkpoint import find_checkpoint  # waits for torch
+    from tracker.weights.checkpoint import find_checkpoint  # waits for torch
 
     return hashlib.sha256(find_checkpoint(checkpoint).read_bytes()).hexdigest()[:12]
 

@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracker.calibration import ScoreCalibration, fit_calibration, save_calibration
 from tracker.evaluation.calibration import calibration
 from tracker.evaluation.runner import ClipScore
+from tracker.weights.calibration import (
+    ScoreCalibration,
+    fit_calibration,
+    save_calibration,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ core makes 100 GFLOP/s of a product of 2048², with oneDNN, which is in PyTorch 
 results are those of float32 either way, to rounding. PyTorch's own compiler calls the same
 operators; where a build lacks them, ``torch.nn.functional.linear`` is what is left.
 
-A layer whose weights were stored in fewer digits than its input (``tracker.precision``) rounds
+A layer whose weights were stored in fewer digits than its input (``precision.py``) rounds
 the input to them; bfloat16 makes 415 GFLOP/s.
 """
 

@@ -13,20 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tracker.decision import Decision
 from tracker.host_arrays import on_device
-from tracker.memory_places import IntArray
-from tracker.policy.frame_columns import BoolArray
+from tracker.memory.frame_columns import BoolArray
+from tracker.memory.places import IntArray
+from tracker.memory.records import (
+    Facts,
+    Kept,
+    Selection,
+)
+from tracker.policy.decision import Decision
 from tracker.policy.hypotheses import PathEvidence, agreed_for, ambiguous, ended
 from tracker.policy.outlook import Evidence, Outlook, moved
 from tracker.policy.paths import Paths
-from tracker.policy.records import Facts, Kept, Selection
 from tracker.policy.rivals import Rival
 from tracker.policy.robust_bank import RobustBank
 
 if TYPE_CHECKING:
-    from tracker.rows import Row
-    from tracker.session import Session
+    from tracker.sessions.session import Session
+    from tracker.step.row_decider import Row
 
 Encode = Callable[["list[Row]", Decision], Tensor]
 """Makes spatial memories (N, L, c) of rows that were decided like this."""

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tracker.decision import Choice
-from tracker.masks import boxes_of
+from tracker.masks.masks import boxes_of
 from tracker.model import DecoderOutput
+from tracker.policy.decision import Choice
 from tracker.policy.motion import box_iou
 from tracker.policy.options import RobustOptions
 

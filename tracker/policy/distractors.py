@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tracker.masks import boxes_of
+from tracker.masks.masks import boxes_of
 
 
 def alone_iou(mask_logits_N4hw: Tensor, chosen_N: Tensor) -> Tensor:

@@ -25,12 +25,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tracker.host_arrays import on_device
-from tracker.memory_places import IntArray
-from tracker.policy.frame_columns import BoolArray
+from tracker.memory.frame_columns import BoolArray
+from tracker.memory.places import IntArray
 from tracker.policy.rivals import DISAGREE_IOU
 
 if TYPE_CHECKING:
-    from tracker.decision import Decision
+    from tracker.policy.decision import Decision
     from tracker.policy.paths import Paths
 
 # A path branches where the rival's predicted IoU is at least this, and at most so much lower.

@@ -11,7 +11,7 @@ class RobustOptions:
 
     As long as an object is in sight, its memories are those of the paper's policy but for masks
     that the network itself does not believe; what differs comes after absences, cuts and gaps. Off
-    are techniques that did not pay with nano (``tracker/evaluation/README.md`` has their rows).
+    are techniques that did not pay with nano (``docs/evaluation.md`` has their rows).
 
     Which frames are remembered:
     ``skip_absent``: a frame on which the object is not seen overwrites nothing, and leaves no

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracker.decision import Decision
 from tracker.host_arrays import on_device
-from tracker.masks import boxes_of
+from tracker.images.scene import Scene
+from tracker.masks.masks import boxes_of
+from tracker.memory.records import Facts
 from tracker.policy import motion
 from tracker.policy.choice import Expectation, shares_of
-from tracker.policy.records import Facts
-from tracker.policy.scene import Scene
+from tracker.policy.decision import Decision
 
 
 class Outlook(NamedTuple):

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from tracker.host_arrays import on_device
-from tracker.memory_places import IntArray
+from tracker.memory.places import IntArray
 
 if TYPE_CHECKING:
-    from tracker.rows import Row
+    from tracker.step.row_decider import Row
 
 
 @dataclass(frozen=True, slots=True)

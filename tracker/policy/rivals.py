@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from tracker.decision import Choice
     from tracker.model import DecoderOutput, Sam2
+    from tracker.policy.decision import Choice
 
 # Two masks of one object that overlap by less are two opinions about where it is.
 DISAGREE_IOU = 0.3

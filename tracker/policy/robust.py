@@ -18,28 +18,40 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracker.decision import Choice, Decision
-from tracker.history import TrackedFrame
 from tracker.host_arrays import on_device
-from tracker.memory_places import IntArray
+from tracker.images.scene import (
+    Scene,
+    compare,
+    thumbnails,
+)
+from tracker.memory.frame_columns import BoolArray
+from tracker.memory.places import IntArray
+from tracker.memory.records import (
+    Before,
+    Facts,
+    Kept,
+    Selection,
+)
 from tracker.model import DecoderOutput, Sam2
 from tracker.policy import motion
 from tracker.policy.branching import Branching, Encode, Seen, only_the_best
 from tracker.policy.choice import Expectation, choose
+from tracker.policy.decision import (
+    Choice,
+    Decision,
+)
 from tracker.policy.distractors import alone_iou
-from tracker.policy.frame_columns import BoolArray
 from tracker.policy.hypotheses import PathEvidence, stand
 from tracker.policy.options import RobustOptions
 from tracker.policy.outlook import Evidence, Outlook, Sighting, moved
 from tracker.policy.paths import Paths, row_by_row, side_by_side
-from tracker.policy.records import Before, Facts, Kept, Selection
 from tracker.policy.rivals import Rival, rival_of
 from tracker.policy.robust_bank import AREAS_KEPT, RobustBank
-from tracker.policy.scene import Scene, compare, thumbnails
+from tracker.sessions.history import TrackedFrame
 from tracker.types import StepFacts
 
 if TYPE_CHECKING:
-    from tracker.rows import Row
+    from tracker.step.row_decider import Row
 
 # A prediction is not used across a gap of more frames than this.
 LONGEST_GAP_FRAMES = 5

@@ -17,12 +17,30 @@ import torch
 from torch import Tensor
 
 from tracker.config import ModelConfig
-from tracker.memory_bank import EMPTY, MemoryBank, SlotCopy
-from tracker.memory_places import IntArray, Places
-from tracker.policy.frame_columns import BoolArray, in_order, newest, packed, place_for
+from tracker.memory.bank import (
+    EMPTY,
+    MemoryBank,
+    SlotCopy,
+)
+from tracker.memory.frame_columns import (
+    BoolArray,
+    in_order,
+    newest,
+    packed,
+    place_for,
+)
+from tracker.memory.places import (
+    IntArray,
+    Places,
+)
+from tracker.memory.records import (
+    Before,
+    Facts,
+    RobustSlotCopy,
+    Selection,
+)
 from tracker.policy.motion import COORDINATES, NUMBERS
 from tracker.policy.options import RobustOptions
-from tracker.policy.records import Before, Facts, RobustSlotCopy, Selection
 
 AREAS_KEPT = 10
 # What the host knows of an object: whether its motion is known; for how many frames it has been

@@ -22,7 +22,7 @@ examples:
   python -m tracker.training --finetune nano --data DATA --teacher sam2.1_hiera_small \\
       --out runs/taught
 
-A run that was interrupted goes on where it was with the same command. tracker/training/README.md
+A run that was interrupted goes on where it was with the same command. docs/training.md
 says how folders look, what a recipe holds, and shows an example with numbers.
 """
 

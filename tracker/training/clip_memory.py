@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tracker.memory_bank import LARGEST_POINTER_AGE
+from tracker.memory.bank import LARGEST_POINTER_AGE
 from tracker.model.memory_attention import MemoryTokens
 from tracker.model.sam2 import Sam2
 

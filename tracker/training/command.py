@@ -19,7 +19,6 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from tracker.checkpoint import load_checkpoint, resolve_device
 from tracker.config import PRESETS, ModelConfig
 from tracker.errors import TrackerError
 from tracker.model import Sam2
@@ -32,6 +31,10 @@ from tracker.training.loop import Run, Trainer, join_processes
 from tracker.training.match_clips import MatchPool
 from tracker.training.recipe import FINE_TUNE, NANO, Recipe, load_recipe
 from tracker.training.teacher import Teacher
+from tracker.weights.checkpoint import (
+    load_checkpoint,
+    resolve_device,
+)
 
 
 @dataclass(frozen=True, slots=True)

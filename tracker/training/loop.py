@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from tracker.checkpoint import save_checkpoint
 from tracker.config import ModelConfig
 from tracker.model.sam2 import Sam2
 from tracker.training import history
@@ -30,6 +29,7 @@ from tracker.training.recipe import Phase, Recipe
 from tracker.training.tally import Tally
 from tracker.training.teacher import Teacher
 from tracker.training.unroll import Sampling, Unroll, normalise
+from tracker.weights.checkpoint import save_checkpoint
 
 _PLACING_CLIPS = 48
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 from playwright.sync_api import expect
 
-from streamer import demo_settings as demo
+from streamer.cli.demo import settings as demo
 from tests.conftest import eventually
 from tests.integration.browser.chromium import chromium, visit
 from tests.integration.browser.conftest import serving

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from streamer.app import App
-from streamer.cli import make_parser
-from streamer.config_loading import load_config
+from streamer.cli.main import make_parser
+from streamer.config.loading import load_config
 from tests.masklet_process import Masklet
 from tests.streamer.fakes import FakeTracker
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from tests.benchmarks import webrtc_memory
+from benchmarks import webrtc_memory
 
 # MEMORY_TEST_S=180 takes three minutes, with the same limits. In these 30 s decoded pictures that
 # wait would be 300 MB a stream; encoded ones only 2 MB: those and whatever grows slower need the
-# longer runs (`python -m tests.benchmarks --part webrtc --memory-minutes 30`).
+# longer runs (`python -m benchmarks --part webrtc --memory-minutes 30`).
 DURATION_S = float(os.environ.get("MEMORY_TEST_S", "30"))
 LARGEST_GROWTH_MIB = 8.0
 

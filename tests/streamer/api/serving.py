@@ -13,23 +13,33 @@ import httpx
 import numpy as np
 
 from streamer.api.api import Api
-from streamer.api.event_hub import EventHub
-from streamer.config import ControlConfig, MaskletConfig, StreamConfig
-from streamer.config_network import ApiConfig, TokenConfig
-from streamer.config_values import build
+from streamer.api.webrtc.publishers import Publishers
+from streamer.api.webrtc.whep_server import WhepServer
+from streamer.api.webrtc.whip import Whip
+from streamer.config.network import (
+    ApiConfig,
+    TokenConfig,
+)
+from streamer.config.parsing import build
+from streamer.config.schema import (
+    ControlConfig,
+    MaskletConfig,
+    StreamConfig,
+)
+from streamer.config.starters import StarterConfig
+from streamer.config.stream_changes import changed_stream
 from streamer.errors import StreamExistsError, UnknownObjectError, UnknownStreamError
-from streamer.metrics import Metrics
-from streamer.picture.hub import PictureHub
-from streamer.picture.whep_server import WhepServer
-from streamer.prompts import PromptOutcome
+from streamer.inference.prompts.request import PromptOutcome
+from streamer.runtime.clock import (
+    Clock,
+    SystemClock,
+)
+from streamer.runtime.metrics import Metrics
 from streamer.sinks.base import Sink
-from streamer.sinks.json_results import ResultsHub
-from streamer.starters.settings import StarterConfig
-from streamer.stream_settings import changed_stream
-from streamer.timing import Clock, SystemClock
+from streamer.sinks.events import EventHub
+from streamer.sinks.video.hub import PictureHub
+from streamer.sinks.websocket import ResultsHub
 from streamer.types import FrameMoment, ObjectSummary, StreamState, StreamStatus
-from streamer.webrtc.publishers import Publishers
-from streamer.webrtc.whip import Whip
 from tests.streamer.fakes import track
 from tracker.types import Prompt, TrackState
 

@@ -13,8 +13,11 @@ import pytest
 from websockets.asyncio.client import connect
 
 from streamer.app import App
-from streamer.config import StreamConfig
-from streamer.config_network import ApiConfig, TokenConfig
+from streamer.config.network import (
+    ApiConfig,
+    TokenConfig,
+)
+from streamer.config.schema import StreamConfig
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import running, settings
 from tests.streamer.api.serving import WAIT_S, problem

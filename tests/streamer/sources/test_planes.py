@@ -13,12 +13,16 @@ import pytest
 import torch
 from av.video.reformatter import ColorRange, Colorspace
 
-from streamer.preparation import IN_RGB, Preparation, preparation
+from streamer.inference.preparation import (
+    IN_RGB,
+    Preparation,
+    preparation,
+)
 from streamer.sources.picture import RgbConverter
 from streamer.sources.planes import DecodedPlanes, pixels_of
 from tests.streamer.fakes import picture
 from tests.tracker.little import little_tracker
-from tracker.engine.yuv import prepare_yuv
+from tracker.images.yuv import prepare_yuv
 
 # AVColorSpace, as a decoder puts it on a frame.
 BT709, UNSPECIFIED, BT470BG, BT2020 = 1, 2, 5, 9

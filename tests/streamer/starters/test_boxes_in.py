@@ -16,16 +16,22 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from streamer.boxes_sender import BoxesSender
+from streamer.client.boxes_sender import BoxesSender
+from streamer.config.starters import BoxesInConfig
 from streamer.errors import ConfigError, ControlError, SecurityError
-from streamer.keys import keys_command, make_keys
-from streamer.metrics import Metrics
+from streamer.runtime.curve_keys import (
+    keys_command,
+    make_keys,
+)
+from streamer.runtime.metrics import Metrics
 from streamer.starters.boxes_in import BoxesIn
 from streamer.starters.detection import Detection
-from streamer.starters.settings import BoxesInConfig
 from streamer.starters.turns import SENDERS, Turns
 from streamer.types import FrameMoment
-from tests.streamer.zeromq_helpers import eventually, send_without_end
+from tests.streamer.sinks.zeromq.helpers import (
+    eventually,
+    send_without_end,
+)
 
 LOOPBACK = "tcp://127.0.0.1:*"
 BOX = [1.0, 2.0, 11.0, 22.0]

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streamer.config.starters import StarterConfig
 from streamer.starters.detection import Detection
 from streamer.starters.geometry import scaled
 from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
-from streamer.starters.settings import StarterConfig
 from streamer.starters.twins import TWIN_LOOKS
 from tests.streamer.starters.things import HEIGHT, WIDTH, followed, frame, thing
 

@@ -12,19 +12,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamer.config import MaskletConfig, StreamConfig
+from streamer.config.schema import (
+    MaskletConfig,
+    StreamConfig,
+)
+from streamer.config.starters import StarterConfig
 from streamer.errors import ControlError, UnknownStreamError
-from streamer.metrics import Metrics
+from streamer.runtime.clock import SystemClock
+from streamer.runtime.metrics import Metrics
 from streamer.starters import look_turns
 from streamer.starters.detection import Detection, ImageArray, Starter
-from streamer.starters.settings import StarterConfig
 from streamer.starters.starters import Starters
 from streamer.starters.stream_starter import StarterStanding
-from streamer.timing import SystemClock
 from streamer.types import Frame, FrameMoment, FrameResult, StreamState, StreamStatus
 from tests.streamer.fakes import picture
+from tests.streamer.sinks.zeromq.helpers import eventually
 from tests.streamer.starters.test_stream_starter import FakeObjects
-from tests.streamer.zeromq_helpers import eventually
 
 
 class Rig:

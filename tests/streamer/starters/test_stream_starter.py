@@ -13,6 +13,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from streamer.config.starters import StarterConfig
 from streamer.errors import (
     BusyError,
     ConfigError,
@@ -20,20 +21,19 @@ from streamer.errors import (
     StarterError,
     UnknownStreamError,
 )
-from streamer.metrics import Metrics
-from streamer.prompts import PromptOutcome
+from streamer.inference.prompts.request import PromptOutcome
+from streamer.runtime.clock import SystemClock
+from streamer.runtime.metrics import Metrics
 from streamer.starters import stream_starter
 from streamer.starters.detection import Detection, Starter
 from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import PictureLooks
 from streamer.starters.policy import StartPolicy
-from streamer.starters.settings import StarterConfig
 from streamer.starters.stream_starter import StarterStanding, StreamStarter
-from streamer.timing import SystemClock
 from streamer.types import Frame, FrameMoment, FrameResult, ObjectResult, ObjectSummary
 from tests.streamer.fakes import picture
+from tests.streamer.sinks.zeromq.helpers import eventually
 from tests.streamer.starters.things import followed
-from tests.streamer.zeromq_helpers import eventually
 from tracker.types import Prompt, TrackState
 
 BOX = (4.0, 4.0, 16.0, 20.0)

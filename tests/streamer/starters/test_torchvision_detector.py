@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from streamer.config.published_detectors import PUBLISHED_DETECTORS
+from streamer.config.starters import StarterConfig
 from streamer.errors import StarterError
 from streamer.starters import torchvision_detector
 from streamer.starters.detection import checked
 from streamer.starters.make import StarterMaker
-from streamer.starters.published_detectors import PUBLISHED_DETECTORS
-from streamer.starters.settings import StarterConfig
 from streamer.starters.torchvision_detector import (
     COCO_CLASSES,
     TorchvisionStarter,

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.mask_codecs import MaskEncoding, encode_crop
-from streamer.picture.palette import PALETTE
+from streamer.sinks.video.palette import PALETTE
+from streamer.wire.mask_codecs import (
+    MaskEncoding,
+    encode_crop,
+)
 
 WEB = Path(str(files("streamer"))) / "web"
 HERE = Path(__file__).parent

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config import StreamConfig
-from streamer.config_network import WebRTCConfig
-from streamer.metrics import Metrics
-from streamer.webrtc.publishers import Publishers
-from streamer.webrtc.whip import Whip
+from streamer.api.webrtc.publishers import Publishers
+from streamer.api.webrtc.whip import Whip
+from streamer.config.network import WebRTCConfig
+from streamer.config.schema import StreamConfig
+from streamer.runtime.metrics import Metrics
 from tests.streamer.sources.recorder import RunningSource
 from tests.streamer.webrtc.waiting import until
 

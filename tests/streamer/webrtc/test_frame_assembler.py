@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.timing import seconds_to_ns
+from streamer.runtime.clock import seconds_to_ns
 from streamer.webrtc.frame_assembler import (
     CAPACITY_PACKETS,
     GIVE_UP_AFTER_S,

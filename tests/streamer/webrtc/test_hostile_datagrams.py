@@ -19,8 +19,8 @@ from streamer.webrtc.ice_connection import (
     IceConnection,
     LocalAddressing,
 )
+from tests.streamer.api.webrtc.publisher import Publisher
 from tests.streamer.webrtc.conftest import Ingest, MakeIngest
-from tests.streamer.webrtc.publisher import Publisher
 from tests.streamer.webrtc.waiting import until
 
 

@@ -13,8 +13,8 @@ from streamer.webrtc.http_answer import SDP_FRAGMENT
 from streamer.webrtc.ice_connection import IceConnection, LocalAddressing
 from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.peer import Peer
+from tests.streamer.api.webrtc.publisher import Publisher
 from tests.streamer.webrtc.conftest import Ingest, MakeIngest
-from tests.streamer.webrtc.publisher import Publisher
 from tests.streamer.webrtc.waiting import until
 
 

@@ -10,8 +10,8 @@ from aiortc import RTCDtlsTransport, RTCIceCandidate
 
 from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.peer import Peer
+from tests.streamer.api.webrtc.publisher import Publisher
 from tests.streamer.webrtc.conftest import Ingest
-from tests.streamer.webrtc.publisher import Publisher
 from tests.streamer.webrtc.waiting import until
 
 

@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from tracker import ModelConfig, Track, Tracker, TrackerOptions, transforms
-from tracker.decision import Decision
+from tests.tracker.agreement.reference import ObjectOutput, Reference
+from tests.tracker.agreement.scripts import Frame
+from tracker import (
+    ModelConfig,
+    Track,
+    Tracker,
+    TrackerOptions,
+)
 from tracker.engine.options import EngineOptions
+from tracker.images import transforms
 from tracker.model import Sam2
-
-from .reference import ObjectOutput, Reference
-from .scripts import Frame
+from tracker.policy.decision import Decision
 
 # Of the largest value of its kind; 5e-5 of mask logits whose largest is 10. Measured: two right
 # implementations stay below 2.5e-6, the quietest planted mistake makes 2.2e-5.

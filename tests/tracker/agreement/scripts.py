@@ -11,10 +11,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from tests.tracker.agreement.weights import amplified_weights
 from tracker import ModelConfig, Prompt, TrunkConfig
 from tracker.model import Sam2
-
-from .weights import amplified_weights
 
 IMAGE_SIZE = 256
 

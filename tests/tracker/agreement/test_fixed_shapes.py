@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tests.tracker.agreement.comparison import (
+    RELATIVE_TOLERANCE,
+    ObservedTracker,
+    Scale,
+    run_ours,
+    run_reference,
+)
+from tests.tracker.agreement.scripts import SMALL, model_with, small_weights
+from tests.tracker.agreement.test_streams import SCRIPTS
 from tracker.engine.options import EngineOptions
-
-from .comparison import RELATIVE_TOLERANCE, ObservedTracker, Scale, run_ours, run_reference
-from .scripts import SMALL, model_with, small_weights
-from .test_streams import SCRIPTS
 
 
 @pytest.mark.parametrize("name", ["several conditioning frames"])

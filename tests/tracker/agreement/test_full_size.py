@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.tracker.agreement.comparison import (
+    RELATIVE_TOLERANCE,
+    ObservedTracker,
+    Scale,
+    run_ours,
+    run_reference,
+)
+from tests.tracker.agreement.reference import Reference
+from tests.tracker.agreement.scripts import Frame, disc, model_with, picture, shapes_of
+from tests.tracker.agreement.weights import amplified_weights
 from tracker import PRESETS, Prompt
-
-from .comparison import RELATIVE_TOLERANCE, ObservedTracker, Scale, run_ours, run_reference
-from .reference import Reference
-from .scripts import Frame, disc, model_with, picture, shapes_of
-from .weights import amplified_weights
 
 CLICKED, MASKED = 1, 2
 # The mask of a clicked frame is binarised before it is remembered, and among a million pixels a

@@ -15,14 +15,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import tracker.decision
-import tracker.rows
-from tracker import Prompt, transforms
+import tracker.policy.decision
+import tracker.step.row_decider
+from tests.tracker.agreement.comparison import (
+    RELATIVE_TOLERANCE,
+    ObservedTracker,
+    Output,
+    Scale,
+    run_ours,
+    run_reference,
+)
+from tests.tracker.agreement.scripts import SMALL, Frame, disc, model_with, picture, small_weights
+from tracker import Prompt
+from tracker.images import transforms
 from tracker.model.layers import LayerNorm2d
 from tracker.model.memory_attention import MemoryAttention
-
-from .comparison import RELATIVE_TOLERANCE, ObservedTracker, Output, Scale, run_ours, run_reference
-from .scripts import SMALL, Frame, disc, model_with, picture, small_weights
 
 Plant = Callable[[ObservedTracker, pytest.MonkeyPatch], None]
 
@@ -175,7 +182,7 @@ def no_spatial_embedding_for_occluded_frames(ours: ObservedTracker, _: Any) -> N
 def logits_of_an_occluded_object_remembered(
     _: ObservedTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracker.decision, "ABSENT_LOGIT", -10.0)
+    monkeypatch.setattr(tracker.policy.decision, "ABSENT_LOGIT", -10.0)
 
 
 @mistake
@@ -184,7 +191,7 @@ def points_not_moved_to_the_pixel_centre(
 ) -> None:
     to_model = transforms.points_to_model
     monkeypatch.setattr(
-        "tracker.prompts.points_to_model",
+        "tracker.sessions.prompts.points_to_model",
         lambda *arguments: to_model(*arguments) - np.float32(0.5),
     )
 
@@ -216,9 +223,9 @@ def previous_logits_not_fed_to_a_correction(
 def clicked_frames_remembered_as_soft_masks(
     _: ObservedTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide = tracker.decision.decide
+    decide = tracker.policy.decision.decide
     monkeypatch.setattr(
-        tracker.rows,
+        tracker.step.row_decider,
         "decide",
         lambda model, output, ambiguous, _prompted: decide(model, output, ambiguous, False),
     )
@@ -228,9 +235,9 @@ def clicked_frames_remembered_as_soft_masks(
 def a_box_answered_by_the_best_of_three(
     _: ObservedTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide = tracker.decision.decide
+    decide = tracker.policy.decision.decide
     monkeypatch.setattr(
-        tracker.rows,
+        tracker.step.row_decider,
         "decide",
         lambda model, output, _ambiguous, prompted: decide(model, output, True, prompted),
     )

@@ -15,10 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.tracker.agreement.comparison import (
+    RELATIVE_TOLERANCE,
+    ObservedTracker,
+    Scale,
+    run_ours,
+    run_reference,
+)
+from tests.tracker.agreement.scripts import SMALL, Frame, disc, model_with, picture, small_weights
 from tracker import Prompt
-
-from .comparison import RELATIVE_TOLERANCE, ObservedTracker, Scale, run_ours, run_reference
-from .scripts import SMALL, Frame, disc, model_with, picture, small_weights
 
 FRAMES = 20
 

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import flex_attention
 from triton.runtime.errors import OutOfResources
 
+from tests.tracker.little import assert_same, click, little_picture, little_tracker, step
 from tracker.engine import attention_choice
 from tracker.engine.attention_choice import choose, use
 from tracker.model.memory_attention import MemoryAttentionLayer
-
-from ..little import assert_same, click, little_picture, little_tracker, step
 
 CPU = torch.device("cpu")
 

@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tracker.little import (
+    LITTLE,
+    assert_all_same,
+    click,
+    little_picture,
+    little_tracker,
+    model_with,
+)
 from tracker import Track, Tracker, TrackerOptions
 from tracker.engine import engine
 from tracker.engine.options import EngineOptions
 from tracker.engine.pieces import Piece, pieces_with_padding
 from tracker.model import row_pieces
 from tracker.model.memory_attention import FrameState, MemoryTokens
-
-from ..little import LITTLE, assert_all_same, click, little_picture, little_tracker, model_with
 
 FIXED = EngineOptions(fixed_shapes="on")
 TINY = LITTLE.replaced(image_size=32)

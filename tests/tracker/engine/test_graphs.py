@@ -6,12 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.tracker.little import (
+    LITTLE,
+    assert_all_same,
+    click,
+    little_picture,
+    little_tracker,
+    model_with,
+)
 from tracker import TrackerOptions
 from tracker.engine.calls import Calls, GraphCalls, key_of
 from tracker.engine.options import EngineOptions
 from tracker.tracker import Tracker
-
-from ..little import LITTLE, assert_all_same, click, little_picture, little_tracker, model_with
 
 
 def test_a_shape_is_what_shapes_and_types_say() -> None:

@@ -9,13 +9,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.tracker.little import (
+    LITTLE,
+    assert_same,
+    click,
+    little_picture,
+    little_tracker,
+    model_with,
+    step,
+)
 from tracker import Tracker, TrackerOptions
-from tracker.engine.memory_shapes import MemoryShapes
 from tracker.engine.options import EngineOptions
-from tracker.memory_bank import MemoryBank
+from tracker.memory.bank import MemoryBank
+from tracker.memory.shapes import MemoryShapes
 from tracker.model.pooling import attend_pooled, pool_memory
-
-from ..little import LITTLE, assert_same, click, little_picture, little_tracker, model_with, step
 
 CPU = torch.device("cpu")
 

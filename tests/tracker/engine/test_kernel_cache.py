@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tracker.little import LITTLE, little_tracker, model_with
 from tracker import Tracker, TrackerOptions
 from tracker.engine.kernel_cache import keep_kernels
 from tracker.engine.options import EngineOptions
-
-from ..little import LITTLE, little_tracker, model_with
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..little import click, little_picture, little_tracker, step
+from tests.tracker.little import click, little_picture, little_tracker, step
 
 
 def test_progress_ends_at_its_total_and_every_slot_is_free_again() -> None:

@@ -13,6 +13,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.tracker.evaluation.trackers import (
+    BlindTracker,
+    FakeSession,
+    FakeTracker,
+    FirstMaskTracker,
+)
 from tracker.evaluation import ClipFrame, EvaluationClip, ablation_report
 from tracker.evaluation.ablation import (
     PARAMETERS,
@@ -22,8 +28,6 @@ from tracker.evaluation.ablation import (
     variants,
 )
 from tracker.policy.options import RobustOptions
-
-from .trackers import BlindTracker, FakeSession, FakeTracker, FirstMaskTracker
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 import tracker.tracker
-from streamer.cli import main as masklet
+from streamer.cli.main import main as masklet
+from tests.tracker.evaluation import layouts
 from tests.tracker.little import LITTLE
 from tracker.evaluation import long_stream
 from tracker.evaluation.__main__ import main
-
-from . import layouts
 
 
 @pytest.fixture(autouse=True)

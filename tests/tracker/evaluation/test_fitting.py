@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.calibration import load_calibration
 from tracker.evaluation.arguments import check, make_parser
 from tracker.evaluation.fitting import fit, write
 from tracker.evaluation.runner import ClipScore
 from tracker.evaluation.series import ObjectScore
+from tracker.weights.calibration import load_calibration
 
 
 def scores(count: int) -> list[ClipScore]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.tracker.evaluation.trackers import FakeSession, FakeTracker, FirstMaskTracker
 from tracker.evaluation.clips import ClipFrame
 from tracker.evaluation.long_stream import follow_loop, to_and_fro
 from tracker.evaluation.synthetic import Window
 from tracker.types import MaskArray
-
-from .trackers import FakeSession, FakeTracker, FirstMaskTracker
 
 STANDING = Window("shapes", 11_118, 318, 4, (3,))
 SIZE = (160, 90)

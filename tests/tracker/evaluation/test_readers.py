@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from tests.tracker.evaluation import layouts
 from tracker.evaluation import ClipFrame, EvaluationClip
 from tracker.evaluation.readers.box_folders import box_folder_sequences
 from tracker.evaluation.readers.box_lines import box_of
@@ -20,8 +21,6 @@ from tracker.evaluation.readers.mask_folders import mask_folder_sequences
 from tracker.evaluation.readers.mot import mot_sequences
 from tracker.evaluation.readers.pictures import load_picture
 from tracker.evaluation.readers.sa_v import sa_v_sequences
-
-from . import layouts
 
 
 def only(sequences: list[Listed]) -> tuple[EvaluationClip, list[ClipFrame]]:

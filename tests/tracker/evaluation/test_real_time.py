@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.tracker.evaluation.trackers import FakeSession, FirstMaskTracker
 from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip
 from tracker.evaluation.real_time import MeasuredPace, SimulatedPace
-
-from .trackers import FakeSession, FirstMaskTracker
 
 
 def losses(pace: MeasuredPace, steps: list[float], rate_hz: float = 10.0) -> list[int]:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.tracker.evaluation.trackers import BlindTracker, FirstMaskTracker, PerfectTracker
 from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip, evaluate_suite
 from tracker.evaluation.absence import seen_again
 from tracker.evaluation.synthetic import Window, open_scene
-
-from .trackers import BlindTracker, FirstMaskTracker, PerfectTracker
 
 
 def clip_of(category: str, seed: int, objects: tuple[int, ...], count: int = 12) -> EvaluationClip:

@@ -12,12 +12,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tests.tracker.evaluation.trackers import FirstMaskTracker
 from tracker.evaluation import davis_clips, evaluate_clip, report, synthetic_clips
 from tracker.evaluation.clips import Split
 from tracker.evaluation.synthetic import TUNING_WINDOWS, WINDOWS, Window, open_scene
 from tracker.scenes import EVALUATION_SEED_START
-
-from .trackers import FirstMaskTracker
 
 SMALL = (160, 90)
 

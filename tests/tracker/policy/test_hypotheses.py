@@ -10,18 +10,7 @@ import torch
 
 from tests.tracker.agreement.scripts import model_with
 from tests.tracker.little import LITTLE, click, little_picture, little_tracker, step
-from tests.tracker.test_correct_earlier_frames import assert_identical
-from tests.tracker.test_device_waits import Waits
-from tracker import Prompt, Session, Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
-from tracker.errors import CapacityError
-from tracker.memory_bank import SlotCopy
-from tracker.model import Sam2
-from tracker.policy import hypotheses
-from tracker.policy.options import RobustOptions
-from tracker.policy.robust_bank import RobustBank
-
-from .two_places import (
+from tests.tracker.policy.two_places import (
     PLACES,
     World,
     all_slots_are_back,
@@ -31,6 +20,16 @@ from .two_places import (
     without_network,
     world,
 )
+from tests.tracker.step.test_correct_earlier_frames import assert_identical
+from tests.tracker.step.test_device_waits import Waits
+from tracker import Prompt, Session, Tracker, TrackerOptions
+from tracker.engine.options import EngineOptions
+from tracker.errors import CapacityError
+from tracker.memory.bank import SlotCopy
+from tracker.model import Sam2
+from tracker.policy import hypotheses
+from tracker.policy.options import RobustOptions
+from tracker.policy.robust_bank import RobustBank
 
 __all__ = ["world"]
 
@@ -249,7 +248,7 @@ def test_correction_that_fails_leaves_both_paths(
     world.go(tracker, session, 1)
     before = session.paths_of(1)
     with monkeypatch.context() as patch:
-        patch.setattr("tracker.frame_step.deliver", lambda *_, **__: 1 / 0)
+        patch.setattr("tracker.step.frame_step.deliver", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             tracker.correct(session, [standing("left")])
     assert session.paths_of(1) == before

@@ -8,8 +8,11 @@ import torch
 
 from tests.tracker.little import LITTLE
 from tracker.config import PRESETS
+from tracker.memory.records import (
+    Facts,
+    Selection,
+)
 from tracker.policy.options import RobustOptions
-from tracker.policy.records import Facts, Selection
 from tracker.policy.robust_bank import RobustBank
 
 MEBIBYTE = 2**20

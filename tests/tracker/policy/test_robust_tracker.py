@@ -18,14 +18,14 @@ from tests.tracker.little import (
     little_tracker,
     step,
 )
-from tests.tracker.test_correct_earlier_frames import assert_identical
-from tests.tracker.test_device_waits import Waits
+from tests.tracker.step.test_correct_earlier_frames import assert_identical
+from tests.tracker.step.test_device_waits import Waits
 from tracker import Prompt, Session, StepFacts, Track, Tracker, TrackerOptions, TrackState
-from tracker.decision import Decision
 from tracker.model import Sam2
+from tracker.policy.decision import Decision
 from tracker.policy.options import RobustOptions
 from tracker.policy.robust_bank import RobustBank
-from tracker.rows import RowDecider
+from tracker.step.row_decider import RowDecider
 
 VISIBLE_BIAS = 30.0
 EVERYTHING = RobustOptions(
@@ -375,7 +375,7 @@ def test_step_that_fails_can_be_given_again(monkeypatch: pytest.MonkeyPatch) -> 
     for session in (failing, plain):
         follow(tracker, session, 4, click(1))
     with monkeypatch.context() as patch:
-        patch.setattr("tracker.frame_step.deliver", lambda *_: 1 / 0)
+        patch.setattr("tracker.step.frame_step.deliver", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             follow(tracker, failing, 1, first=4)
     ours, theirs = (follow(tracker, session, 4, first=4) for session in (failing, plain))

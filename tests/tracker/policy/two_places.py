@@ -17,7 +17,7 @@ from torch import Tensor
 from tests.tracker.little import LITTLE, little_picture, little_tracker, step
 from tracker import Prompt, Session, Track, Tracker
 from tracker.engine.engine import Engine
-from tracker.memory_bank import MemoryBank
+from tracker.memory.bank import MemoryBank
 from tracker.model import DecoderOutput, ImageFeatures
 from tracker.policy.options import RobustOptions
 from tracker.policy.robust_bank import RobustBank

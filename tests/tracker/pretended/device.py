@@ -10,8 +10,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from .graphs import Graph, Recording
-from .tensors import OnDevice, PretendedDevice
+from tests.tracker.pretended.graphs import Graph, Recording
+from tests.tracker.pretended.tensors import OnDevice, PretendedDevice
 
 
 class Cuda:

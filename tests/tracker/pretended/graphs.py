@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .tensors import plain, spoil, tensors_in
+from tests.tracker.pretended.tensors import plain, spoil, tensors_in
 
 
 class Recording:

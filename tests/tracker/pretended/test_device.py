@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tracker.checkpoint import resolve_device
+from tests.tracker.pretended.device import pretended_cuda
+from tests.tracker.pretended.tensors import OnDevice, plain
 from tracker.engine.calls import GraphCalls
 from tracker.host_arrays import Landing, sent
-
-from .device import pretended_cuda
-from .tensors import OnDevice, plain
+from tracker.weights.checkpoint import resolve_device
 
 CUDA = torch.device("cuda:1")
 

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.tracker import ahead
+from tests.tracker.ahead import POLICIES, tracker_of
+from tests.tracker.policy.test_robust_tracker import PLAIN
+from tests.tracker.pretended.device import pretended_cuda
+from tests.tracker.pretended.test_tracker import DEVICE, everything, tracker_with, yuv_picture
 from tracker import TrackerOptions
 from tracker.engine import engine
 from tracker.engine.options import EngineOptions
-
-from .. import ahead
-from ..ahead import POLICIES, tracker_of
-from ..policy.test_robust_tracker import PLAIN
-from .device import pretended_cuda
-from .test_tracker import DEVICE, everything, tracker_with, yuv_picture
 
 # Kernels are registered with a build of PyTorch that has CUDA, also where there is no device.
 BUILT_FOR = "CUDA" if torch.backends.cuda.is_built() else "CPU"
@@ -67,7 +66,7 @@ def test_in_bfloat16_types_fit(robust: Any, monkeypatch: pytest.MonkeyPatch) -> 
         lambda **given: TrackerOptions(**given | half),  # type: ignore[arg-type]
     )
     monkeypatch.setattr(
-        "tracker.frame_step.autocast", lambda dtype, device: torch.autocast("cpu", dtype)
+        "tracker.step.frame_step.autocast", lambda dtype, device: torch.autocast("cpu", dtype)
     )
     with pretended_cuda(1):
         tracker = tracker_of(robust, device=DEVICE)

@@ -13,18 +13,23 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tracker.agreement.scripts import model_with, shapes_of
+from tests.tracker.agreement.weights import amplified_weights
+from tests.tracker.ahead import POLICIES, Ahead, assert_identical, tracker_of
+from tests.tracker.little import LITTLE, assert_all_same, click, little_picture
+from tests.tracker.pretended.device import pretended_cuda
+from tests.tracker.pretended.graphs import Graph
+from tests.tracker.step.test_submitting import SQUARE
 from tracker import Prompt, RobustOptions, Track, Tracker, TrackerOptions
 from tracker.engine.options import EngineOptions
-from tracker.engine.yuv import YuvPicture, prepare_yuv
-from tracker.transforms import pixels_at, prepare_image
-
-from ..agreement.scripts import model_with, shapes_of
-from ..agreement.weights import amplified_weights
-from ..ahead import POLICIES, Ahead, assert_identical, tracker_of
-from ..little import LITTLE, assert_all_same, click, little_picture
-from ..test_submitting import SQUARE
-from .device import pretended_cuda
-from .graphs import Graph
+from tracker.images.transforms import (
+    pixels_at,
+    prepare_image,
+)
+from tracker.images.yuv import (
+    YuvPicture,
+    prepare_yuv,
+)
 
 DEVICE = "cuda:1"
 SMOOTHED = 0.3

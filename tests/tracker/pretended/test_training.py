@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.tracker.pretended.device import pretended_cuda
 from tests.tracker.training.tiny_model import TINY
 from tracker.training.assets import load_assets
 from tracker.training.data import ComposedClips
 from tracker.training.loop import Run, Trainer
 from tracker.training.recipe import Phase, Recipe
 from tracker.training.tally import Tally
-
-from .device import pretended_cuda
 
 RECIPE = Recipe(
     phases=(

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.tracker.training.one_batch import OneBatch
-from tracker.checkpoint import save_checkpoint
 from tracker.config import PRESETS, ModelConfig
 from tracker.model import Sam2
 from tracker.training import command
@@ -20,6 +19,7 @@ from tracker.training.recipe import LossWeights, Recipe
 from tracker.training.tally import Tally
 from tracker.training.teacher import Teacher, alike
 from tracker.training.unroll import Sampling, Unroll
+from tracker.weights.checkpoint import save_checkpoint
 
 OFFICIAL = PRESETS["sam2.1_hiera_tiny"].replaced(image_size=64)
 

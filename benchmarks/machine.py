@@ -1,0 +1,15 @@
+"""What a measurement was taken on, in one line."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import torch
+
+from streamer.cli.bench import report as bench_report
+
+
+def describe_machine() -> str:
+    """What ``masklet bench`` says of the machine, and the implementation compared with."""
+    described = bench_report.describe_machine(torch.get_num_threads())
+    return f"{described}, transformers {version('transformers')}"

@@ -1,0 +1,156 @@
+"""Frames a second that an embedded model tracks on a processor, and what pictures cost beside it.
+
+The tracker alone, its own checkpoint, through its public interface: pictures of its own size, so
+that nothing is resized. The default policy with its gates open: every frame is remembered, so
+that the memory bank is full, as it is while objects are followed well, whatever the network thinks
+of these. Decoding H.264 and resizing are timed for themselves, as shares of the time a frame takes
+with one object; rounds of one object and of eight take turns.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+
+from benchmarks.cells import Cell
+from benchmarks.machine import describe_machine
+from tests.tracker.agreement.scripts import picture
+from tracker import Prompt, RobustOptions, Tracker, TrackerOptions
+
+MODELS = ("nano", "nano_320")
+OBJECTS = (1, 8)
+SOURCES = ((360, 640), (720, 1280))
+# The bank is full after 16 frames.
+WARM_UP_FRAMES = 20
+DECODED_FRAMES = 30
+
+
+def measure(name: str, frames: int, dtype: str = "float32") -> Cell:
+    """Seconds of every frame, by number of objects, and of preparing a picture, by its size."""
+    steps = {objects: _stepping(name, objects, dtype) for objects in OBJECTS}
+    taken: dict[str, dict[str, list[float]]] = {
+        kind: {str(objects): [] for objects in OBJECTS} for kind in ("clock", "processor")
+    }
+    for index in range(WARM_UP_FRAMES + frames):
+        for objects, step in steps.items():
+            clock_s, processor_s = _timed(lambda step=step, index=index: step(index))  # type: ignore[misc]
+            if index >= WARM_UP_FRAMES:
+                taken["clock"][str(objects)].append(clock_s)
+                taken["processor"][str(objects)].append(processor_s)
+    tracker = Tracker.from_checkpoint(name, device="cpu")
+    pictures_cost = {}
+    for height, width in SOURCES:
+        image = picture(0, height, width)
+        resized = [_timed(lambda image=image: tracker.prepare(image))[0] for _ in range(30)]  # type: ignore[misc]
+        pictures_cost[f"{width}x{height}"] = {
+            "decode_s": _decoding_s(height, width),
+            "resize_s": float(np.median(resized)),
+        }
+    return {
+        "model": name,
+        "image_size": tracker.config.image_size,
+        "dtype": dtype,
+        "frames": frames,
+        "seconds": taken,
+        "pictures": pictures_cost,
+        "machine": describe_machine(),
+    }
+
+
+def _stepping(name: str, objects: int, dtype: str) -> Callable[[int], Any]:
+    options = TrackerOptions(
+        max_objects=objects,
+        compute_dtype=dtype,  # type: ignore[arg-type]
+        robust=RobustOptions(skip_absent=False, write_iou=0, return_iou=0),
+    )
+    tracker = Tracker.from_checkpoint(name, device="cpu", options=options)
+    tracker.warm_up()
+    session = tracker.open_session()
+    size = tracker.config.image_size
+    # The camera moves a little, and back: other frames each time, and no cut between any two.
+    still = picture(0, size, size)
+    pictures = [np.ascontiguousarray(np.roll(still, 2 * move, axis=1)) for move in (0, 1, 2, 1)]
+    scale = size / 256
+
+    def step(index: int) -> None:
+        prompts = [
+            Prompt(place + 1, box_xyxy=_box(place, scale)) for place in range(objects) if index == 0
+        ]
+        tracker.step([(session, pictures[index % len(pictures)], prompts)])
+
+    return step
+
+
+def _box(place: int, scale: float) -> tuple[float, float, float, float]:
+    left = 20.0 + 25 * place
+    return scale * left, scale * 60.0, scale * (left + 40.0), scale * 200.0
+
+
+def _timed(run: Callable[[], Any]) -> tuple[float, float]:
+    begun, begun_processor = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - begun, time.process_time() - begun_processor
+
+
+def _decoding_s(height: int, width: int) -> float:
+    """Median seconds of decoding an H.264 picture to RGB, as a source does it: in one thread."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        image = picture(0, height, width)
+        for index in range(DECODED_FRAMES):
+            moved = np.ascontiguousarray(np.roll(image, 3 * index, axis=1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
+        container.mux(stream.encode())
+    file.seek(0)
+    seconds = []
+    with av.open(file) as container:
+        container.streams.video[0].thread_type = "NONE"
+        begun = time.perf_counter()
+        for frame in container.decode(video=0):
+            frame.to_ndarray(format="rgb24")
+            seconds.append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+    return float(np.median(seconds))
+
+
+def report(cell: Cell) -> str:
+    """The tables, as markdown."""
+    clock, processor = cell["seconds"]["clock"], cell["seconds"]["processor"]
+    lines = [
+        "| objects | p50 | p99 | frames/s | processor time p50 |",
+        "|---|---|---|---|---|",
+    ]
+    for objects, taken in clock.items():
+        middle = float(np.median(taken))
+        lines.append(
+            f"| {objects} | {1000 * middle:.1f} ms | {1000 * np.percentile(taken, 99):.1f} ms "
+            f"| {1 / middle:.1f} | {1000 * float(np.median(processor[objects])):.1f} ms |"
+        )
+    one = float(np.median(clock["1"]))
+    lines += ["", "| picture | decoding | resizing | share of a frame with one object |"]
+    lines.append("|---|---|---|---|")
+    for name, cost in cell["pictures"].items():
+        both = cost["decode_s"] + cost["resize_s"]
+        lines.append(
+            f"| {name} | {1000 * cost['decode_s']:.1f} ms | {1000 * cost['resize_s']:.1f} ms "
+            f"| {both / (one + both):.0%} |"
+        )
+    return (
+        "\n".join(lines)
+        + f"\n\n{cell['model']} at {cell['image_size']}², {cell['dtype']}, {cell['frames']} frames "
+        + f"after {WARM_UP_FRAMES} of warm-up, one stream; {cell['machine']}"
+    )
+
+
+if __name__ == "__main__":
+    for embedded in MODELS:
+        sys.stdout.write(report(measure(embedded, 200)) + "\n\n")

@@ -1,0 +1,142 @@
+"""The doors of the daemon: where it is asked from outside.
+
+    ControlServer   ipc     masklet prompt, streams, stop …
+    Api             HTTP    the page, masklet ctl, viewers (WhepServer), publishers (Whip)
+    BoxesIn         ZeroMQ  the boxes of detectors elsewhere
+
+All are bound before the model warms up, so that an address that is taken is told at once. The API
+is open from then on and says that nothing is ready; the others open when it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from streamer.api.api import Api
+from streamer.api.control_server import ControlServer
+from streamer.api.webrtc.whep_server import WhepServer
+from streamer.api.webrtc.whip import Whip
+from streamer.config.schema import MaskletConfig
+from streamer.runtime.clock import Clock
+from streamer.runtime.metrics import Metrics
+from streamer.sinks.events import EventHub
+from streamer.sinks.video.hub import PictureHub
+from streamer.sinks.websocket import ResultsHub
+from streamer.starters.boxes_in import BoxesIn
+from streamer.starters.starters import Starters
+from streamer.streams.objects import Objects
+from streamer.streams.streams import Streams
+from streamer.webrtc.ice_settings import IceSettings
+from tracker import Tracker
+
+Background = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a started daemon is reached; None for what is switched off."""
+
+    zeromq: str
+    control: str
+    metrics: str | None
+    api: str | None
+    boxes_in: str | None
+
+
+class Doors:
+    """Those that ``config`` has. Used on the event loop: ``bind``, ``open_early``, ``open``."""
+
+    def __init__(
+        self,
+        config: MaskletConfig,
+        *,
+        streams: Streams,
+        objects: Objects,
+        starters: Starters,
+        events: EventHub,
+        results: ResultsHub,
+        picture: PictureHub,
+        whip: Whip,
+        ice_settings: IceSettings,
+        tracker: Tracker,
+        not_ready: Callable[[], list[str]],
+        request_stop: Callable[[], None],
+        maximum_streams: int,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """Nothing listens yet. Raises ``ConfigError`` for settings that cannot work."""
+        self._control = ControlServer(config.control.endpoint, streams, objects, request_stop)
+        self._api: Api | None = None
+        if config.api.enabled:
+            whep = WhepServer(
+                picture,
+                ice_settings,
+                maximum_viewers=config.webrtc.viewers,
+                has_stream=lambda stream_id: stream_id in streams.configs(),
+                metrics=metrics,
+                clock=clock,
+            )
+            self._api = Api(
+                config,
+                streams=streams,
+                objects=objects,
+                starter=starters.state,
+                events=events,
+                results=results,
+                picture=picture,
+                whep=whep,
+                whip=whip,
+                model_name=tracker.config.name,
+                device_name=str(tracker.device),
+                not_ready=not_ready,
+                maximum_streams=maximum_streams,
+                metrics=metrics,
+                clock=clock,
+            )
+        self._boxes_in = (
+            BoxesIn(config.boxes_in, starters.offer, starters.streams_taking_boxes, metrics)
+            if config.boxes_in.enabled
+            else None
+        )
+
+    def endpoints(self, *, zeromq: str, metrics: str | None) -> Endpoints:
+        """Where everything listens, with these two, which are not ours."""
+        return Endpoints(
+            zeromq=zeromq,
+            control=self._control.endpoint,
+            metrics=metrics,
+            api=None if self._api is None else self._api.endpoint,
+            boxes_in=None if self._boxes_in is None else self._boxes_in.endpoint,
+        )
+
+    async def bind(self) -> None:
+        """Take the addresses. Raises ``ConfigError`` and ``SecurityError``."""
+        if self._api is not None:
+            self._api.bind()
+        await self._control.start()
+        if self._boxes_in is not None:
+            await self._boxes_in.start()
+
+    def open_early(self, in_background: Background) -> None:
+        """Answer that nothing is ready, while the model warms up."""
+        if self._api is not None:
+            self._api.start()
+            in_background(self._api.run())
+
+    def open(self, tasks: asyncio.TaskGroup, in_background: Background) -> None:
+        """Let everybody in."""
+        in_background(self._control.run(tasks))
+        if self._boxes_in is not None:
+            in_background(self._boxes_in.run())
+
+    async def close(self, timeout_s: float) -> None:
+        """Release everything; what is under way over HTTP has ``timeout_s`` to end."""
+        await self._control.close()
+        if self._boxes_in is not None:
+            await self._boxes_in.close()
+        if self._api is not None:
+            await self._api.close(timeout_s)

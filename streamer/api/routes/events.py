@@ -1,0 +1,89 @@
+"""Events as they happen, server-sent (the HTML standard, section 9.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from streamer.api.context import ApiContext
+from streamer.api.server.authorisation import reads
+from streamer.api.server.limits import LiveResponse
+from streamer.api.server.problems import (
+    documented,
+    problems,
+)
+from streamer.sinks.events import (
+    EVENTS_KEPT,
+    EventHub,
+    Missed,
+)
+from streamer.sinks.json_messages import json_event, json_text
+
+# A comment after so long without an event: proxies and clients see that the line lives.
+IDLE_S = 15.0
+_RETRY_MS = 2000
+
+
+def events_router(context: ApiContext) -> APIRouter:
+    """``/v1/events``."""
+    router = APIRouter(tags=["events"])
+
+    @router.get(
+        "/v1/events",
+        dependencies=[reads],
+        response_class=Response,
+        responses=documented("a stream of server-sent events", "text/event-stream")
+        | problems(401, 403, 404, 422),
+    )
+    async def events(
+        stream: Annotated[str | None, Query(description="only of this stream")] = None,
+        last: Annotated[
+            int,
+            Query(ge=0, le=EVENTS_KEPT, description="begin with so many events of the past"),
+        ] = 0,
+        last_event_id: Annotated[
+            str | None,
+            Header(max_length=64, description="go on after this event, as EventSource does"),
+        ] = None,
+    ) -> Response:
+        """Events of all streams or of one, as they happen.
+
+        The event's name is its kind; its data is the same JSON as in the results' WebSocket.
+        An event `missed` says that some were lost, `{"count": N}`, or null where it is not known
+        how many: the daemon was started anew, or the reader was away for too long.
+        """
+        if stream is not None:
+            context.streams.config(stream)  # refuses a name that is none
+        start, missed = context.events.start_of(last_event_id, last)
+        return LiveResponse(
+            _lines(context.events, start, missed, stream),
+            context.open_streams,
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
+        )
+
+    return router
+
+
+async def _lines(
+    events: EventHub, start: int, missed: Missed | None, stream_id: str | None
+) -> AsyncIterator[bytes]:
+    yield f"retry: {_RETRY_MS}\n\n".encode()
+    if missed is not None:
+        yield _missed(missed)
+    async for item in events.read(start, stream_id, IDLE_S):
+        if item is None:
+            yield b": nothing new\n\n"
+        elif isinstance(item, Missed):
+            yield _missed(item)
+        else:
+            data = json_text(json_event(item.event))
+            text = f"id: {events.id_of(item)}\nevent: {item.event.kind}\ndata: {data}\n\n"
+            yield text.encode()
+
+
+def _missed(missed: Missed) -> bytes:
+    return f"event: missed\ndata: {json.dumps({'count': missed.count})}\n\n".encode("ascii")

@@ -1,0 +1,195 @@
+"""Objects of a stream: list, prompt, correct, preview, rename, remove."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from streamer.api.context import ApiContext, StreamCommands
+from streamer.api.schemas.objects import (
+    MaskInput,
+    NewObject,
+    ObjectAnswer,
+    ObjectChange,
+    ObjectsAnswer,
+    PromptAnswer,
+    PromptBody,
+    object_answer,
+    objects_answer,
+    prompt_answer,
+)
+from streamer.api.server.authorisation import (
+    controls,
+    reads,
+)
+from streamer.api.server.problems import (
+    InvalidField,
+    ProblemError,
+    problems,
+)
+from streamer.errors import UnknownObjectError, WireError
+from streamer.inference.prompts.request import PromptOutcome
+from streamer.wire.mask_codecs import (
+    MaskEncoding,
+    decode_crop,
+)
+from tracker.types import MaskArray
+
+ObjectPath = Annotated[int, Path(ge=0, lt=2**31)]
+
+
+def objects_router(context: ApiContext) -> APIRouter:
+    """``/v1/streams/{stream_id}/objects`` and ``…/preview``."""
+    router = APIRouter(prefix="/v1/streams/{stream_id}", tags=["objects"])
+    objects = context.objects
+    changes = problems(401, 403, 404, 409, 415, 422)
+
+    @router.get("/objects", dependencies=[reads], responses=problems(401, 403, 404))
+    async def list_objects(stream_id: str) -> ObjectsAnswer:
+        """Every object of a stream, as on its newest frame."""
+        return objects_answer(objects.of(stream_id))
+
+    @router.post("/objects", dependencies=[controls], status_code=201, responses=changes)
+    async def start_object(stream_id: str, body: NewObject, response: Response) -> PromptAnswer:
+        """Follow an object from the frame that was clicked on.
+
+        The answer has its mask on that frame, and on the newest one after what followed was
+        caught up. A frame that is no longer held is refused (`prompt_rejected`).
+        """
+        mask = await _mask(context.streams, stream_id, body.mask)
+        # Nothing is awaited between asking for the id and the prompt that uses it.
+        object_id = body.object_id
+        if object_id is None:
+            object_id = objects.next_id(stream_id)
+        outcome = await objects.prompt(
+            stream_id,
+            body.prompt(object_id, mask),
+            body.label,
+            colour=body.colour,
+            moment=body.moment(),
+            correct=body.correct,
+            request_id=body.request_id,
+        )
+        response.headers["Location"] = f"/v1/streams/{stream_id}/objects/{object_id}"
+        return _applied(outcome)
+
+    @router.post("/objects/{object_id}/prompts", dependencies=[controls], responses=changes)
+    async def prompt_object(
+        stream_id: str, object_id: ObjectPath, body: PromptBody
+    ) -> PromptAnswer:
+        """Prompt an object again: `correct` refines it, without it the object starts anew."""
+        mask = await _mask(context.streams, stream_id, body.mask)
+        return _applied(
+            await objects.prompt(
+                stream_id,
+                body.prompt(object_id, mask),
+                body.label,
+                colour=body.colour,
+                moment=body.moment(),
+                correct=body.correct,
+                request_id=body.request_id,
+            )
+        )
+
+    @router.post("/preview", dependencies=[controls], responses=changes)
+    async def preview(stream_id: str, body: NewObject) -> PromptAnswer:
+        """What a prompt would do; nothing is changed and nobody else is told.
+
+        The frame is held for a while, so that the same prompt can be confirmed on it.
+        """
+        mask = await _mask(context.streams, stream_id, body.mask)
+        object_id = body.object_id
+        if object_id is None:
+            object_id = objects.next_id(stream_id)
+        return _applied(
+            await objects.preview(
+                stream_id,
+                body.prompt(object_id, mask),
+                moment=body.moment(),
+                correct=body.correct,
+            )
+        )
+
+    @router.patch("/objects/{object_id}", dependencies=[controls], responses=changes)
+    async def change_object(
+        stream_id: str, object_id: ObjectPath, change: ObjectChange
+    ) -> ObjectAnswer:
+        """Give an object another name or colour."""
+        await objects.rename(
+            stream_id,
+            object_id,
+            label=_changed(change, "label", change.label),
+            colour=_changed(change, "colour", change.colour),
+        )
+        for summary in objects.of(stream_id):
+            if summary.object_id == object_id:
+                return object_answer(summary)
+        raise UnknownObjectError(f"stream {stream_id} has no object {object_id}")
+
+    @router.delete(
+        "/objects/{object_id}",
+        dependencies=[controls],
+        status_code=204,
+        responses=problems(401, 403, 404, 409, 422),
+    )
+    async def remove_object(stream_id: str, object_id: ObjectPath) -> None:
+        """Stop following an object."""
+        await objects.remove(stream_id, object_id)
+
+    return router
+
+
+async def _mask(
+    streams: StreamCommands, stream_id: str, given: MaskInput | None
+) -> MaskArray | None:
+    """The mask that was sent. Raises ``ProblemError``.
+
+    Its size is the picture's before anything is unpacked: a few bytes cannot fill the memory.
+    """
+    if given is None:
+        return None
+    streams.config(stream_id)  # refuses a name that is none
+    (status,) = (each for each in streams.statuses() if each.stream_id == stream_id)
+    height, width = given.size
+    if (width, height) != (status.width, status.height):
+        size = f"{status.height}, {status.width}" if status.width else "not known yet"
+        raise _invalid("/mask/size", f"must be the picture's height and width ({size})")
+    counts = given.counts.encode("ascii")
+    try:
+        # Off the event loop: it would stand still for as long as the mask is ragged.
+        return await asyncio.to_thread(decode_crop, counts, MaskEncoding.RLE, height, width)
+    except WireError as error:
+        raise _invalid("/mask/counts", str(error).removeprefix("rle mask: ")) from error
+
+
+def _changed(change: ObjectChange, name: str, value: str | None) -> str | None:
+    """What the daemon is told: None leaves what there is, "" (JSON's null) takes it away."""
+    return (value or "") if name in change.model_fields_set else None
+
+
+def _invalid(location: str, detail: str) -> ProblemError:
+    return ProblemError(
+        422,
+        f"{location}: {detail}",
+        "invalid_request",
+        errors=[InvalidField(location, detail)],
+    )
+
+
+def _applied(outcome: PromptOutcome) -> PromptAnswer:
+    """The answer to a prompt that was applied. Raises ``ProblemError`` for one that was not."""
+    if outcome.applied and outcome.track is not None and outcome.frame_index is not None:
+        return prompt_answer(outcome)
+    reason = outcome.reason or "the object was removed meanwhile"
+    raise ProblemError(
+        422,
+        reason,
+        "prompt_rejected",
+        extensions={
+            "reason": reason,
+            "request_id": outcome.request_id,
+            "object_id": outcome.object_id,
+        },
+    )

@@ -1,0 +1,96 @@
+"""Pictures over plain HTTP: the newest frame, and Motion JPEG where WebRTC does not pass."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from streamer.api.context import ApiContext
+from streamer.api.server.authorisation import reads
+from streamer.api.server.limits import LiveResponse
+from streamer.api.server.problems import (
+    busy,
+    documented,
+    problems,
+)
+from streamer.sinks.video.hub import (
+    NoPictureError,
+    PictureBusyError,
+    PictureHub,
+)
+from streamer.sinks.video.jpeg import (
+    MULTIPART_TYPE,
+    multipart,
+)
+from streamer.sinks.video.view import View
+
+SMALLEST_WIDTH, LARGEST_WIDTH = 16, 3840
+_RETRY_AFTER_S = 1
+
+ViewQuery = Annotated[View, Query(description="with masks and names drawn in, or as it came")]
+_Width = Annotated[
+    int | None,
+    Query(ge=SMALLEST_WIDTH, le=LARGEST_WIDTH, description="at most so many pixels wide"),
+]
+
+
+def pictures_router(context: ApiContext) -> APIRouter:
+    """Everything of this file."""
+    router = APIRouter(tags=["pictures"])
+    picture = context.picture
+
+    @router.get(
+        "/v1/streams/{stream_id}/snapshot.jpg",
+        dependencies=[reads],
+        response_class=Response,
+        responses=documented("the newest tracked frame", "image/jpeg")
+        | problems(401, 403, 404, 422),
+    )
+    async def snapshot(
+        stream_id: str, view: ViewQuery = View.OVERLAY, width: _Width = None
+    ) -> Response:
+        """The newest tracked frame as JPEG; 503 with `Retry-After` before there is one."""
+        context.streams.config(stream_id)
+        try:
+            jpeg = await picture.snapshot(stream_id, view, width)
+        except NoPictureError as error:
+            raise busy(str(error), _RETRY_AFTER_S) from None
+        return Response(jpeg, media_type="image/jpeg")
+
+    @router.get(
+        "/v1/streams/{stream_id}/video.mjpeg",
+        dependencies=[reads],
+        response_class=Response,
+        responses=documented("one JPEG after another", "multipart/x-mixed-replace")
+        | problems(401, 403, 404, 422),
+    )
+    async def video(
+        stream_id: str, view: ViewQuery = View.OVERLAY, width: _Width = None
+    ) -> Response:
+        """The live picture as Motion JPEG; who reads slowly gets fewer pictures, not older ones.
+
+        `width` is limited by `picture.width`. An `img` element shows it.
+        """
+        context.streams.config(stream_id)
+        try:
+            picture.check_jpegs(stream_id, view, width)
+        except PictureBusyError as error:
+            raise busy(str(error), _RETRY_AFTER_S) from None
+        return LiveResponse(
+            _parts(picture, stream_id, view, width),
+            context.open_streams,
+            media_type=MULTIPART_TYPE,
+            headers={"X-Accel-Buffering": "no"},
+        )
+
+    return router
+
+
+async def _parts(
+    picture: PictureHub, stream_id: str, view: View, width: int | None
+) -> AsyncIterator[bytes]:
+    with picture.jpegs(stream_id, view, width) as reader:
+        async for jpeg in reader:
+            yield multipart(jpeg)

@@ -1,0 +1,60 @@
+"""Logging in and out: a cookie for what a browser sends without a header."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from streamer.api.context import ApiContext
+from streamer.api.schemas.common import Login
+from streamer.api.server.authorisation import (
+    CREDENTIAL_PROBLEM,
+    LOGIN_LIFETIME_S,
+    NOBODY,
+    PRINCIPAL,
+    Principal,
+)
+from streamer.api.server.problems import (
+    problems,
+    unauthenticated,
+)
+
+
+def session_router(context: ApiContext) -> APIRouter:
+    """``/v1/login`` and ``/v1/logout``."""
+    router = APIRouter(tags=["session"])
+
+    @router.post("/v1/login", responses=problems(401, 403))
+    async def log_in(request: Request, response: Response) -> Login:
+        """Exchange a token (``Authorization: Bearer TOKEN``) for a cookie.
+
+        Browsers send no header with ``EventSource``, ``WebSocket`` and ``img``; they send the
+        cookie. Scripts cannot read it, other sites cannot use it, and it ends after 12 hours or
+        with the daemon.
+        """
+        principal: Principal = request.scope["state"][PRINCIPAL]
+        if problem := request.scope["state"][CREDENTIAL_PROBLEM]:
+            raise problem
+        if context.authorisation.is_open:
+            return Login(name=principal.name, scopes=sorted(principal.scopes))
+        if principal is NOBODY or "authorization" not in request.headers:
+            raise unauthenticated("send the token as 'Authorization: Bearer TOKEN'")
+        response.set_cookie(
+            context.cookie_name,
+            context.authorisation.log_in(principal),
+            max_age=round(LOGIN_LIFETIME_S),
+            secure=context.secure,
+            httponly=True,
+            samesite="strict",
+        )
+        return Login(name=principal.name, scopes=sorted(principal.scopes))
+
+    @router.post("/v1/logout", status_code=204, responses=problems(403))
+    async def log_out(request: Request, response: Response) -> None:
+        """End the login of this browser."""
+        if secret := request.cookies.get(context.cookie_name):
+            context.authorisation.log_out(secret)
+        response.delete_cookie(
+            context.cookie_name, secure=context.secure, httponly=True, samesite="strict"
+        )
+
+    return router

@@ -1,0 +1,118 @@
+"""Streams: list, add, change, pause, resume, remove, while the daemon runs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from streamer.api.context import ApiContext
+from streamer.api.routes.url_rules import UrlRules
+from streamer.api.schemas.streams import (
+    NewStream,
+    StreamAnswer,
+    StreamChange,
+    StreamsAnswer,
+    settings_in,
+    stream_answer,
+)
+from streamer.api.server.authorisation import (
+    controls,
+    reads,
+)
+from streamer.api.server.problems import (
+    ProblemError,
+    problems,
+)
+from streamer.errors import UnknownStreamError
+
+
+def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
+    """``/v1/streams`` and what is under it, but for objects and pictures."""
+    router = APIRouter(prefix="/v1/streams", tags=["streams"])
+    streams = context.streams
+
+    def described(stream_id: str) -> StreamAnswer:
+        config = streams.config(stream_id)
+        for status in streams.statuses():
+            if status.stream_id == stream_id:
+                return stream_answer(status, config, context.starter(stream_id))
+        raise UnknownStreamError(f"the stream {stream_id!r} was removed")
+
+    @router.get("", dependencies=[reads], responses=problems(401, 403))
+    async def list_streams() -> StreamsAnswer:
+        """How every stream does."""
+        return StreamsAnswer(
+            streams=[
+                stream_answer(
+                    status, streams.config(status.stream_id), context.starter(status.stream_id)
+                )
+                for status in streams.statuses()
+            ]
+        )
+
+    @router.post(
+        "", dependencies=[controls], status_code=201, responses=problems(401, 403, 409, 415, 422)
+    )
+    async def add_stream(new: NewStream, response: Response) -> StreamAnswer:
+        """Begin a stream; it survives a restart of the daemon.
+
+        What its URL may name is configured: `api.url_schemes`, `api.url_hosts`.
+        """
+        settings = settings_in(new)
+        await url_rules.check_new(settings)
+        if len(list(streams.statuses())) >= context.maximum_streams:
+            raise ProblemError(
+                409,
+                f"{context.maximum_streams} streams run already; remove one first",
+                "limit_reached",
+            )
+        await streams.add_from(new.id, settings)
+        response.headers["Location"] = f"/v1/streams/{new.id}"
+        return described(new.id)
+
+    @router.get("/{stream_id}", dependencies=[reads], responses=problems(401, 403, 404))
+    async def get_stream(stream_id: str) -> StreamAnswer:
+        """How one stream does."""
+        return described(stream_id)
+
+    @router.patch(
+        "/{stream_id}",
+        dependencies=[controls],
+        responses=problems(401, 403, 404, 409, 415, 422),
+    )
+    async def change_stream(stream_id: str, change: StreamChange) -> StreamAnswer:
+        """Change settings of a stream; its objects stay.
+
+        The camera is connected anew only where the change concerns the connection.
+        """
+        settings = settings_in(change)
+        await url_rules.check_change(streams.config(stream_id), settings)
+        await streams.change(stream_id, settings)
+        return described(stream_id)
+
+    @router.delete(
+        "/{stream_id}",
+        dependencies=[controls],
+        status_code=204,
+        responses=problems(401, 403, 404, 409),
+    )
+    async def remove_stream(stream_id: str) -> None:
+        """End a stream and remove its objects."""
+        await streams.remove(stream_id)
+
+    @router.post(
+        "/{stream_id}/pause", dependencies=[controls], responses=problems(401, 403, 404, 409)
+    )
+    async def pause(stream_id: str) -> StreamAnswer:
+        """Stop tracking; the camera stays connected and the objects stay."""
+        await streams.pause(stream_id)
+        return described(stream_id)
+
+    @router.post(
+        "/{stream_id}/resume", dependencies=[controls], responses=problems(401, 403, 404, 409)
+    )
+    async def resume(stream_id: str) -> StreamAnswer:
+        """Track again."""
+        await streams.resume(stream_id)
+        return described(stream_id)
+
+    return router

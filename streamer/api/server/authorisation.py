@@ -1,0 +1,248 @@
+"""Who may do what: bearer tokens with scopes, and the cookie that stands for one in a browser.
+
+``read`` sees everything, ``control`` changes streams and objects and reads, ``publish`` sends a
+camera by WHIP. A route says what it needs with ``Depends(reads)`` and its like; a route without
+one of them is a mistake that a test finds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import stat
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Security
+from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
+from starlette.requests import HTTPConnection
+
+from streamer.api.server.problems import (
+    forbidden,
+    unauthenticated,
+)
+from streamer.config.network import TokenConfig
+from streamer.errors import ConfigError
+from streamer.runtime.clock import (
+    Clock,
+    seconds_to_ns,
+)
+
+SHORTEST_TOKEN = 20
+LONGEST_TOKEN = 4096
+# RFC 6750, section 2.1: what a bearer token may be made of.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+LOGIN_LIFETIME_S = 12 * 3600.0
+# Bound: the oldest login goes when another comes.
+LOGINS_KEPT = 256
+# Where a request carries who sent it, and what was wrong with the credential.
+PRINCIPAL = "principal"
+CREDENTIAL_PROBLEM = "credential_problem"
+_MAKE_ONE = "make one with `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+_log = logging.getLogger(__name__)
+
+
+class Scope(StrEnum):
+    """What a token may do."""
+
+    READ = "read"
+    CONTROL = "control"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the name of a token, and what it may do."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+NOBODY = Principal("nobody", frozenset())
+# Without any token configured the server is on loopback only, and open there.
+ANYBODY = Principal("anybody", frozenset(Scope))
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    principal: Principal
+    digest: bytes
+
+
+class Authorisation:
+    """Knows the tokens and the logins; never keeps a token itself, only its SHA-256."""
+
+    def __init__(
+        self,
+        tokens: Sequence[TokenConfig],
+        clock: Clock,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Read the tokens. Raises ``ConfigError`` for one that is missing, short or malformed."""
+        self._clock = clock
+        self._tokens: list[_Token] = []
+        for index, token in enumerate(tokens):
+            self._add(f"api.tokens[{index}]", token, environment)
+        self._logins: OrderedDict[bytes, tuple[Principal, int]] = OrderedDict()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody who reaches the server may do everything."""
+        return not self._tokens
+
+    def principal(self, headers: HTTPConnection, cookie_name: str) -> Principal:
+        """Who sends this request; ``NOBODY`` without a credential.
+
+        Raises ``ProblemError`` (401) for a credential that is wrong: silently treating it as none
+        would hide an expired login or a mistyped token.
+        """
+        if self.is_open:
+            return ANYBODY
+        given = headers.headers.getlist("authorization")
+        if len(given) > 1:
+            raise unauthenticated("more than one Authorization header", "invalid_request")
+        if given:
+            return self.of_header(given[0])
+        login = headers.cookies.get(cookie_name)
+        return NOBODY if login is None else self._of_login(login)
+
+    def of_header(self, value: str) -> Principal:
+        """Whose token an Authorization header carries. Raises ``ProblemError`` (401)."""
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() != "bearer":
+            raise unauthenticated(
+                "only 'Authorization: Bearer TOKEN' is understood", "invalid_request"
+            )
+        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
+        found: Principal | None = None
+        for known in self._tokens:  # all of them, so that the time says nothing
+            if hmac.compare_digest(known.digest, digest):
+                found = known.principal
+        if found is None:
+            raise unauthenticated("this token is not known here", "invalid_token")
+        return found
+
+    def log_in(self, principal: Principal) -> str:
+        """A new secret for a cookie that stands for ``principal`` for ``LOGIN_LIFETIME_S``."""
+        secret = secrets.token_urlsafe(32)
+        expires_ns = self._clock.monotonic_ns() + seconds_to_ns(LOGIN_LIFETIME_S)
+        self._logins[_digest(secret)] = (principal, expires_ns)
+        if len(self._logins) > LOGINS_KEPT:
+            self._logins.popitem(last=False)
+        return secret
+
+    def log_out(self, secret: str) -> None:
+        """Forget a login; one that is not known is no error."""
+        self._logins.pop(_digest(secret), None)
+
+    def _of_login(self, secret: str) -> Principal:
+        # Looked up by its digest: what the time of a lookup says about it is of no use.
+        digest = _digest(secret)
+        principal, expires_ns = self._logins.get(digest, (NOBODY, 0))
+        if principal is NOBODY or self._clock.monotonic_ns() >= expires_ns:
+            self._logins.pop(digest, None)
+            raise unauthenticated("the login has ended; log in again", "invalid_token")
+        return principal
+
+    def _add(self, key: str, config: TokenConfig, environment: Mapping[str, str]) -> None:
+        if config.token_env is not None:
+            key = f"{key}.token_env"
+            value = environment.get(config.token_env)
+            if value is None:
+                raise ConfigError(
+                    f"{key}: the environment variable {config.token_env} is not set; export it"
+                )
+            where = config.token_env
+        else:
+            key, where = f"{key}.token_file", str(config.token_file)
+            value = _read(key, Path(where))
+        value = value.strip("\r\n")
+        if len(value) < SHORTEST_TOKEN:
+            raise ConfigError(
+                f"{key}: the token in {where} has {len(value)} characters, at least "
+                f"{SHORTEST_TOKEN} are needed; {_MAKE_ONE}"
+            )
+        if not _TOKEN.fullmatch(value):
+            raise ConfigError(
+                f"{key}: {where} must hold one token and nothing else, of letters, digits and "
+                f"-._~+/ (RFC 6750); {_MAKE_ONE}"
+            )
+        digest = _digest(value)
+        for known in self._tokens:
+            if hmac.compare_digest(known.digest, digest):
+                raise ConfigError(
+                    f"{key}: the same token as that of {known.principal.name}; each needs its own"
+                )
+        scopes = frozenset(Scope(scope) for scope in config.scopes)
+        if Scope.CONTROL in scopes:
+            scopes |= {Scope.READ}
+        self._tokens.append(_Token(Principal(config.name, scopes), digest))
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def _read(key: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST_TOKEN + 2)
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except OSError as error:
+        raise ConfigError(f"{key}: {path} cannot be read: {error.strerror}") from None
+    if len(content) > LONGEST_TOKEN:
+        raise ConfigError(
+            f"{key}: {path} is larger than {LONGEST_TOKEN} bytes; it must hold one token and "
+            "nothing else"
+        )
+    if mode & 0o007:
+        _log.warning("%s: everybody here can read %s; run `chmod o= %s`", key, path, path)
+    return content.decode("utf-8", "replace")
+
+
+_BEARER = HTTPBearer(scheme_name="bearer", description="A token of `api.tokens`.", auto_error=False)
+_COOKIE = APIKeyCookie(
+    name="masklet_login",
+    scheme_name="login",
+    description="Set by `POST /v1/login`; its name ends in the server's port.",
+    auto_error=False,
+)
+
+
+def _require(connection: HTTPConnection, needed: SecurityScopes) -> Principal:
+    """Raises ``ProblemError``: 401 without a credential, 403 when its scopes do not reach."""
+    principal: Principal = connection.scope["state"][PRINCIPAL]
+    for scope in needed.scopes:
+        if scope in principal.scopes:
+            continue
+        if (problem := connection.scope["state"][CREDENTIAL_PROBLEM]) is not None:
+            raise problem
+        if principal is NOBODY:
+            raise unauthenticated(f"a token with the scope {scope} is needed")
+        raise forbidden(f"the token {principal.name} has not the scope {scope}", scope)
+    return principal
+
+
+def _described(
+    connection: HTTPConnection,
+    needed: SecurityScopes,
+    _bearer: Annotated[object, Security(_BEARER)],
+    _cookie: Annotated[object, Security(_COOKIE)],
+) -> Principal:
+    """``_require``, with the two ways to give a credential in the OpenAPI document."""
+    return _require(connection, needed)
+
+
+reads = Security(_described, scopes=[Scope.READ])
+controls = Security(_described, scopes=[Scope.CONTROL])
+publishes = Security(_described, scopes=[Scope.PUBLISH])
+# For WebSockets: OpenAPI does not describe them, and HTTPBearer wants a request.
+reads_websocket = Security(_require, scopes=[Scope.READ])

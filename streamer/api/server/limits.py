@@ -1,0 +1,146 @@
+"""What clients may ask of the server: how often, how much, and how many answers that do not end."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import AsyncIterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from streamer.api.server.problems import (
+    ProblemError,
+    busy,
+)
+from streamer.runtime.clock import (
+    Clock,
+    ns_to_seconds,
+)
+
+# Bound: the client that was quiet for longest is forgotten, which can only help it.
+CLIENTS_REMEMBERED = 4096
+HEAD_ONLY = "masklet.head_only"
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_ns: int
+
+
+class ClientRates:
+    """A token bucket for each client address: ``per_s`` requests, ``burst`` at once."""
+
+    def __init__(self, per_s: float, burst: int, clock: Clock) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._clock = clock
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, address: str) -> None:
+        """Count a request. Raises ``ProblemError`` (429) when there were too many."""
+        now_ns = self._clock.monotonic_ns()
+        client = client_of(address)
+        bucket = self._buckets.pop(client, None) or _Bucket(float(self._burst), now_ns)
+        self._buckets[client] = bucket
+        if len(self._buckets) > CLIENTS_REMEMBERED:
+            self._buckets.popitem(last=False)
+        passed_s = ns_to_seconds(now_ns - bucket.filled_ns)
+        bucket.tokens = min(float(self._burst), bucket.tokens + passed_s * self._per_s)
+        bucket.filled_ns = now_ns
+        if bucket.tokens < 1:
+            wait_s = math.ceil((1 - bucket.tokens) / self._per_s)
+            raise busy(
+                f"more than {self._per_s:g} requests a second from {client} "
+                "(api.limits.requests_per_s)",
+                wait_s,
+                status=429,
+            )
+        bucket.tokens -= 1
+
+
+def client_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 that an IPv6 host chooses from."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+class OpenStreams:
+    """Counts the answers that go on for ever: events, WebSockets, MJPEG."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = 0
+
+    def __len__(self) -> int:
+        return self._open
+
+    def check(self) -> None:
+        """Raises ``ProblemError`` (503) when there is no room for another."""
+        if self._open >= self._limit:
+            raise busy(
+                f"{self._limit} event, picture and result streams are open already "
+                "(api.limits.open_streams); close one",
+                5,
+            )
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """One more, until the end of the block. Raises ``ProblemError`` (503)."""
+        self.check()
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+
+class LiveResponse(StreamingResponse):
+    """An answer that goes on until the client leaves; counted among the open streams.
+
+    A client that reads slowly delays its own answer only: writing waits, and a connection that
+    takes nothing for a while is cut (``connections.UNREAD_TIMEOUT_S``).
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterable[bytes],
+        open_streams: OpenStreams,
+        *,
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Raises ``ProblemError`` (503) when too many are open."""
+        open_streams.check()
+        self._open_streams = open_streams
+        super().__init__(content, media_type=media_type, headers=headers)
+        self.headers.setdefault("Cache-Control", "no-store")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the content or the client ends."""
+        if scope.get(HEAD_ONLY):
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        try:
+            with self._open_streams.hold():
+                await super().__call__(scope, receive, send)
+        except ProblemError as problem:  # somebody else was quicker since the check
+            await problem.response(scope["path"])(scope, receive, send)

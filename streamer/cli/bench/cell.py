@@ -1,0 +1,169 @@
+"""One cell of ``masklet bench``: the real daemon with so many streams and objects, and a reader."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from streamer.app import App
+from streamer.cli.bench.frames import (
+    BenchFrame,
+    BenchSource,
+    bench_stream,
+)
+from streamer.cli.bench.search import Cell
+from streamer.config.schema import (
+    ControlConfig,
+    MaskletConfig,
+    StreamConfig,
+)
+from streamer.errors import MaskletError
+from streamer.sources.base import Source
+from tracker import Tracker
+
+SETTLE_S = 1.0
+START_S = 15.0  # a machine that has not begun to follow everything by then is measured as it is
+_READER_MARGIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What a cell came to. Latencies are from a frame's capture to its arrival at the reader."""
+
+    streams: int
+    objects: int
+    frames: int
+    frames_per_s: float
+    lost_share: float
+    latency_p50_ms: float
+    latency_p99_ms: float
+    step_p50_ms: float
+    step_p99_ms: float
+
+    @property
+    def cell(self) -> Cell:
+        """Which one it is."""
+        return Cell(self.objects, self.streams)
+
+    def is_carried(self, objective_p99_ms: float, lost_share: float) -> bool:
+        """Whether results came in time, and (nearly) all of them."""
+        return self.latency_p99_ms <= objective_p99_ms and self.lost_share <= lost_share
+
+
+@dataclass(frozen=True, slots=True)
+class CellRunner:
+    """Measures cells, one after the other, with one tracker."""
+
+    config: MaskletConfig
+    tracker: Tracker
+    frames: list[BenchFrame]
+    rate_hz: float
+    cell_s: float
+
+    @property
+    def longest_s(self) -> float:
+        """How long a cell takes that never gets all of its objects."""
+        return START_S + SETTLE_S + self.cell_s + 2.0
+
+    async def measure(self, cell: Cell) -> CellResult:
+        """Run the daemon with what the cell says, and read from it for ``cell_s``."""
+        with tempfile.TemporaryDirectory(prefix="masklet-bench-") as folder:
+            app = App(
+                self._config(cell, Path(folder)),
+                tracker=self.tracker,
+                make_source=lambda stream_id, _: self._source(stream_id, cell),
+                fresh=True,
+            )
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(app.run())
+                try:
+                    await _started(app, running)
+                    return _result(cell, await self._read(app.endpoints.zeromq, cell), self.cell_s)
+                finally:
+                    app.request_stop()
+
+    def _config(self, cell: Cell, folder: Path) -> MaskletConfig:
+        config = self.config
+        return replace(
+            config,
+            streams={f"s{number}": self._stream(number, cell) for number in range(cell.streams)},
+            zeromq=replace(config.zeromq, endpoint=f"ipc://{folder}/results.sock"),
+            control=ControlConfig(endpoint=f"ipc://{folder}/control.sock"),
+            metrics=replace(config.metrics, enabled=False),
+            api=replace(config.api, enabled=False),
+            boxes_in=replace(config.boxes_in, enabled=False),
+            state_directory="none",
+        )
+
+    def _stream(self, number: int, cell: Cell) -> StreamConfig:
+        return bench_stream(self.frames[number % len(self.frames)], cell.objects)
+
+    def _source(self, stream_id: str, cell: Cell) -> Source:
+        number = int(stream_id.removeprefix("s"))
+        first = number % len(self.frames)
+        # Cameras are not in step with one another.
+        return BenchSource(self.frames, self.rate_hz, number / cell.streams, first)
+
+    async def _read(self, endpoint: str, cell: Cell) -> dict[str, object]:
+        given = (cell.streams, cell.objects, SETTLE_S, self.cell_s, START_S)
+        reader = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "streamer.cli.bench.reader", endpoint, *map(str, given),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(self.longest_s + _READER_MARGIN_S):
+                output, _ = await reader.communicate()
+        finally:
+            if reader.returncode is None:
+                reader.kill()
+                await reader.wait()
+        if reader.returncode:
+            raise MaskletError(f"the reader of the results failed, exit code {reader.returncode}")
+        found: dict[str, object] = json.loads(output)
+        return found
+
+
+async def _started(app: App, running: asyncio.Task[int]) -> None:
+    started = asyncio.ensure_future(app.started.wait())
+    try:
+        await asyncio.wait({started, running}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        started.cancel()
+    if running.done():
+        await running
+        raise MaskletError("the daemon ended by itself")
+
+
+def _result(cell: Cell, found: dict[str, object], cell_s: float) -> CellResult:
+    latencies, steps, dropped = found["latencies_ms"], found["steps_ms"], found["dropped"]
+    assert isinstance(latencies, list)
+    assert isinstance(steps, list)
+    assert isinstance(dropped, int)
+    is_complete = found["complete_streams"] == cell.streams
+    return CellResult(
+        streams=cell.streams,
+        objects=cell.objects,
+        frames=len(latencies),
+        frames_per_s=len(latencies) / cell_s,
+        # A stream that never followed all of its objects was not carried, however fast it was.
+        lost_share=dropped / max(len(latencies) + dropped, 1) if is_complete else 1.0,
+        latency_p50_ms=percentile(latencies, 0.5),
+        latency_p99_ms=percentile(latencies, 0.99),
+        step_p50_ms=percentile(steps, 0.5),
+        step_p99_ms=percentile(steps, 0.99),
+    )
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that ``share`` of all do not exceed; a billion if there is none.
+
+    Infinity would be no JSON.
+    """
+    if not values:
+        return 1e9
+    return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]

@@ -1,0 +1,102 @@
+"""Frames for ``masklet bench``: rendered before, so that rendering is not measured."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+
+from streamer.config.schema import (
+    ObjectConfig,
+    StreamConfig,
+)
+from streamer.sources.base import SourceOutput
+from streamer.types import ClockSource, DecodedFrame, DropReason, ImageArray
+from tracker.scenes.match import Match
+
+# Bound: so many frames are kept, for all streams together (1280×720: 2.8 MB each).
+FRAMES = 32
+SEED, PLAYERS, PACE = 10_007, 12, 0.5
+BENCH_URL = "synthetic://match"
+_TIME_BASE = Fraction(1, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFrame:
+    """A rendered picture, and the box of everyone on it by object id."""
+
+    image: ImageArray
+    boxes: tuple[tuple[int, int, int, int], ...]
+
+
+def render_frames(width: int, height: int, rate_hz: float) -> list[BenchFrame]:
+    """A match, played forwards and backwards by ``BenchSource``, so that it has no cut."""
+    match = Match(SEED, width, height, rate_hz, players=PLAYERS, occluders=0, pace=PACE)
+    frames = []
+    for index in range(FRAMES):
+        rendered = match.render(index)
+        boxes = tuple(box for box in rendered.boxes.values() if box[2] > box[0] and box[3] > box[1])
+        frames.append(BenchFrame(rendered.image, boxes))
+    return frames
+
+
+def bench_stream(frame: BenchFrame, objects: int) -> StreamConfig:
+    """A stream whose objects are shown on its first frame, the same ones again where too few."""
+    return StreamConfig(
+        BENCH_URL,
+        max_objects=objects,
+        objects=[
+            ObjectConfig(
+                id=number + 1, box=[float(v) for v in frame.boxes[number % len(frame.boxes)]]
+            )
+            for number in range(objects)
+        ],
+    )
+
+
+class BenchSource:
+    """Delivers frames at an even rate; ``phase`` (0 to 1) of a period later than others."""
+
+    lossless = False
+    redacted_url = BENCH_URL
+
+    def __init__(self, frames: list[BenchFrame], rate_hz: float, phase: float, first: int) -> None:
+        """The first frame delivered is ``frames[first]``."""
+        self._frames = frames
+        self._rate_hz = rate_hz
+        self._phase = phase
+        self._first = first
+
+    def run(self, output: SourceOutput, stop: threading.Event) -> None:
+        """Deliver until ``stop``."""
+        period_ns = round(1e9 / self._rate_hz)
+        began_ns = time.monotonic_ns() + round(self._phase * period_ns)
+        to_unix_ns = time.time_ns() - time.monotonic_ns()
+        around = [*range(len(self._frames)), *range(len(self._frames) - 2, 0, -1)]
+        index = 0
+        while True:
+            due_ns = began_ns + index * period_ns
+            late_ns = time.monotonic_ns() - due_ns
+            if late_ns > period_ns:
+                # This machine has not even the time to hand frames over.
+                missed = late_ns // period_ns
+                output.dropped(DropReason.BEHIND, missed)
+                index += missed
+                continue
+            if stop.wait(max(0.0, -late_ns / 1e9)):
+                return
+            # As a camera's: the time at which the picture was due, however late this thread is.
+            output.frame(
+                DecodedFrame(
+                    pixels=self._frames[around[(self._first + index) % len(around)]].image,
+                    pts=(due_ns - began_ns) // 1000,
+                    time_base=_TIME_BASE,
+                    capture_time_ns=due_ns + to_unix_ns,
+                    clock_source=ClockSource.SYNTHETIC,
+                    arrival_time_ns=due_ns + to_unix_ns,
+                    arrival_monotonic_ns=due_ns,
+                    decoded_monotonic_ns=time.monotonic_ns(),
+                )
+            )
+            index += 1

@@ -1,0 +1,270 @@
+"""``masklet ctl``: everything the HTTP API can do, from a shell.
+
+One function for each action; each asks the daemon and prints what it answered, as a line or a
+table for people or, with ``--json``, as the API's own JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from urllib.parse import quote
+
+from streamer.cli.ctl.output import (
+    box_text,
+    print_event,
+    print_json,
+    print_line,
+    print_stream,
+    print_table,
+    starter_text,
+    state_text,
+)
+from streamer.cli.ctl.requests import (
+    prompt_body,
+    settings_of,
+)
+from streamer.client.api_client import (
+    DEFAULT_URL,
+    Access,
+    ApiClient,
+    ApiError,
+    read_token,
+)
+from streamer.errors import ConfigError, ControlError
+
+RECONNECT_S = 2.0
+
+
+def client_of(arguments: Namespace) -> ApiClient:
+    """The client for the daemon that the arguments, or the environment, name."""
+    return ApiClient(
+        Access(
+            url=arguments.url or os.environ.get("MASKLET_URL") or DEFAULT_URL,
+            token=read_token(arguments.token_env, arguments.token_file),
+            ca_file=arguments.ca,
+            insecure=arguments.insecure,
+        )
+    )
+
+
+def info(arguments: Namespace) -> int:
+    """``ctl info``."""
+    found = client_of(arguments).get("/v1/info")
+    if arguments.json:
+        return print_json(found)
+    limits = found["limits"]
+    scopes = "no token needed" if found["open"] else ", ".join(found["scopes"]) or "nothing"
+    print_line(f"masklet {found['version']}, {found['model']} on {found['device']}")
+    print_line(f"you may: {scopes}")
+    print_line(f"limits: {limits['streams']} streams, {limits['objects']} objects in all of them")
+    return 0
+
+
+def health(arguments: Namespace) -> int:
+    """``ctl health``: exit code 0 when results are being made and sent."""
+    found = client_of(arguments).get("/readyz")
+    if arguments.json:
+        return print_json(found)
+    print_line(str(found["status"]))
+    return 0
+
+
+_STREAM_HEADINGS = (
+    "stream", "state", "size", "decoded", "tracked", "dropped", "objects", "priority", "starter",
+    "url",
+)  # fmt: skip
+
+
+def streams_list(arguments: Namespace) -> int:
+    """``ctl streams list``."""
+    streams = client_of(arguments).get("/v1/streams")["streams"]
+    if arguments.json:
+        return print_json(*streams)
+    print_table(
+        _STREAM_HEADINGS,
+        [
+            (
+                each["id"],
+                state_text(each),
+                f"{each['width']}×{each['height']}",
+                str(each["frames_decoded"]),
+                str(each["frames_tracked"]),
+                str(sum(each["frames_dropped"].values())),
+                ", ".join(map(str, each["object_ids"])) or "-",
+                str(each["priority"]),
+                starter_text(each),
+                each["url"],
+            )
+            for each in streams
+        ],
+    )
+    return 0
+
+
+def streams_add(arguments: Namespace) -> int:
+    """``ctl streams add ID=URL [KEY=VALUE …]``."""
+    from streamer.config.loading import parse_stream
+
+    stream_id, url = parse_stream(arguments.stream)
+    settings = {**settings_of(arguments.settings), "id": stream_id, "url": url}
+    return print_stream(client_of(arguments).post("/v1/streams", settings), as_json=arguments.json)
+
+
+def streams_change(arguments: Namespace) -> int:
+    """``ctl streams change ID KEY=VALUE …``."""
+    settings = settings_of(arguments.settings)
+    if not settings:
+        raise ConfigError("nothing to change: give KEY=VALUE, such as max_rate_hz=10")
+    answer = client_of(arguments).patch(_stream(arguments), settings)
+    return print_stream(answer, as_json=arguments.json)
+
+
+def streams_remove(arguments: Namespace) -> int:
+    """``ctl streams remove ID``."""
+    client_of(arguments).delete(_stream(arguments))
+    return 0
+
+
+def streams_pause(arguments: Namespace) -> int:
+    """``ctl streams pause ID``."""
+    return print_stream(
+        client_of(arguments).post(f"{_stream(arguments)}/pause"), as_json=arguments.json
+    )
+
+
+def streams_resume(arguments: Namespace) -> int:
+    """``ctl streams resume ID``."""
+    return print_stream(
+        client_of(arguments).post(f"{_stream(arguments)}/resume"), as_json=arguments.json
+    )
+
+
+def objects_list(arguments: Namespace) -> int:
+    """``ctl objects list STREAM``."""
+    objects = client_of(arguments).get(f"{_stream(arguments)}/objects")["objects"]
+    if arguments.json:
+        return print_json(*objects)
+    print_table(
+        ("object", "label", "colour", "state", "box", "area", "score", "frame"),
+        [
+            (
+                str(each["id"]),
+                each["label"] or "-",
+                each["colour"] or "-",
+                each["state"],
+                box_text(each),
+                str(each["area"]),
+                f"{each['score']:.2f}",
+                str(each["frame_index"]),
+            )
+            for each in objects
+        ],
+    )
+    return 0
+
+
+def objects_prompt(arguments: Namespace) -> int:
+    """``ctl objects prompt STREAM …``: a new object, one again, a correction or a preview."""
+    body = prompt_body(arguments)
+    client, path = client_of(arguments), _stream(arguments)
+    if arguments.preview:
+        if arguments.object is not None:
+            body["object_id"] = arguments.object
+        answer = client.post(f"{path}/preview", body)
+    elif arguments.object is None:
+        answer = client.post(f"{path}/objects", body)
+    else:
+        answer = client.post(f"{path}/objects/{arguments.object}/prompts", body)
+    if arguments.json:
+        return print_json(answer)
+    track = answer["track"]
+    found = f"box {box_text(track)}, {track['area']} px" if track["area"] else "not seen"
+    would = " would be" if arguments.preview else ""
+    line = (
+        f"{arguments.stream}: object {answer['object_id']}{would} on frame "
+        f"{answer['frame_index']}: {found}, predicted IoU {track['score']:.2f}"
+    )
+    latest = answer.get("latest")
+    if latest is not None and latest["frame_index"] != answer["frame_index"]:
+        line += f"; on frame {latest['frame_index']}: {box_text(latest['track'])}"
+    print_line(line)
+    return 0
+
+
+def objects_rename(arguments: Namespace) -> int:
+    """``ctl objects rename STREAM N``."""
+    change = {
+        name: value
+        for name, value in (("label", arguments.label), ("colour", arguments.colour))
+        if value is not None
+    }
+    if not change:
+        raise ConfigError("nothing to change: give --label NAME, --colour '#RRGGBB' or both")
+    path = f"{_stream(arguments)}/objects/{arguments.object}"
+    answer = client_of(arguments).patch(path, change)
+    if arguments.json:
+        return print_json(answer)
+    named = f" {answer['label']}" if answer["label"] else ""
+    coloured = f", {answer['colour']}" if answer["colour"] else ""
+    print_line(f"{arguments.stream}: object {answer['id']}{named}{coloured}")
+    return 0
+
+
+def objects_remove(arguments: Namespace) -> int:
+    """``ctl objects remove STREAM N``."""
+    client_of(arguments).delete(f"{_stream(arguments)}/objects/{arguments.object}")
+    return 0
+
+
+def events(arguments: Namespace) -> int:
+    """``ctl events``: one line an event, until interrupted or ``--count`` have come.
+
+    A daemon that goes away is waited for; what happened meanwhile is asked for, as far as it
+    still knows.
+    """
+    client = client_of(arguments)
+    last, after, printed = arguments.last, None, 0
+    connected = False
+    while True:
+        try:
+            for event in client.events(arguments.stream, last, after):
+                connected, last = True, 0
+                after = event.event_id or after
+                print_event(event, as_json=arguments.json)
+                printed += 1
+                if arguments.count is not None and printed >= arguments.count:
+                    return 0
+        except ApiError as error:
+            gone = error.status is None or error.status >= 500
+            if not connected or not gone:
+                raise
+        sys.stderr.write(f"masklet: the events ended; connecting again every {RECONNECT_S:g} s\n")
+        time.sleep(RECONNECT_S)
+
+
+def snapshot(arguments: Namespace) -> int:
+    """``ctl snapshot STREAM``: the newest picture as a JPEG file."""
+    content = client_of(arguments).content(
+        f"{_stream(arguments)}/snapshot.jpg", view=arguments.view, width=arguments.width
+    )
+    output = arguments.output or f"{arguments.stream}.jpg"
+    if output == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return 0
+    try:
+        Path(output).write_bytes(content)
+    except OSError as error:
+        raise ControlError(f"cannot write {output}: {error.strerror}") from error
+    if arguments.json:
+        return print_json({"file": output, "bytes": len(content)})
+    print_line(f"{output}: {len(content)} bytes")
+    return 0
+
+
+def _stream(arguments: Namespace) -> str:
+    return f"/v1/streams/{quote(arguments.stream, safe='')}"

@@ -1,0 +1,215 @@
+"""The arguments of ``masklet ctl``.
+
+Needs no more than ``argparse``: what an action uses is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from streamer.cli.argument_types import (
+    box,
+    colour,
+    object_id,
+    point,
+    positive_whole,
+    whole,
+)
+
+if TYPE_CHECKING:
+    # Generic for type checkers only.
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+EXAMPLES = """\
+examples:
+  masklet ctl streams list
+  masklet ctl streams add gate=rtsp://camera.local/stream max_rate_hz=10
+  masklet ctl objects prompt gate --point 300,210 --label dog
+  masklet ctl objects prompt gate --object 1 --correct --not-point 320,260
+  masklet ctl events --stream gate
+  masklet ctl --url https://10.0.0.5:8080 --ca masklet.pem --token-file me.token info
+
+The daemon's address comes from --url, else from MASKLET_URL, else it is http://127.0.0.1:8080.
+The token comes from --token-file, else from the environment: MASKLET_TOKEN, or the variable that
+--token-env names. These options may stand before or after the action.
+"""
+PROMPT_EXAMPLES = """\
+examples (pixels of the camera's picture):
+  masklet ctl objects prompt gate --point 300,210 --label dog
+  masklet ctl objects prompt gate --box 120,80,260,300 --preview    changes nothing
+  masklet ctl objects prompt gate --object 3 --mask door.png
+  masklet ctl objects prompt gate --object 3 --correct --not-point 320,260
+  masklet ctl objects prompt gate --point 300,210 --at-frame 1234
+
+Without --object a new object gets the next id that was never used. --at-frame and --at-time-ns
+say which picture was looked at: on an object that moves this decides whether the point hits. How
+far back they may reach is the daemon's history.duration_s (1 s).
+"""
+SETTINGS = (
+    "a setting of the stream as under streams.ID in a file, its value as in YAML: max_rate_hz=10, "
+    "paused=true, reconnect.maximum_s=30"
+)
+
+
+def add_ctl(commands: Subparsers) -> None:
+    """Add ``ctl`` and its actions to the command line."""
+    parser = commands.add_parser(
+        "ctl",
+        help="steer a daemon over its HTTP API",
+        description="Steer a daemon over its HTTP API, on this machine or another.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_access(parser, suppress=False)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _add_streams(_group(actions, "streams", "list, add, change, pause, resume and remove streams"))
+    _add_objects(_group(actions, "objects", "list, prompt, rename and remove objects"))
+    _add_others(actions)
+
+
+def _add_streams(actions: Subparsers) -> None:
+    _action(actions, "list", "show how every stream does", "streams_list")
+    add = _action(actions, "add", "begin a stream", "streams_add")
+    add.add_argument("stream", metavar="ID=URL")
+    add.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=SETTINGS)
+    change = _action(
+        actions, "change", "change settings of a stream; its objects stay", "streams_change"
+    )
+    change.add_argument("stream", metavar="ID")
+    change.add_argument("settings", nargs="+", metavar="KEY=VALUE", help=SETTINGS)
+    for name, summary in (
+        ("remove", "end a stream and remove its objects"),
+        ("pause", "stop tracking; the camera stays connected"),
+        ("resume", "track again"),
+    ):
+        action = _action(actions, name, summary, f"streams_{name}")
+        action.add_argument("stream", metavar="ID")
+
+
+def _add_objects(actions: Subparsers) -> None:
+    listing = _action(actions, "list", "show the objects of a stream", "objects_list")
+    listing.add_argument("stream", metavar="STREAM")
+    _add_prompt(actions)
+    rename = _action(actions, "rename", "give an object a name or a colour", "objects_rename")
+    remove = _action(actions, "remove", "stop following an object", "objects_remove")
+    for parser in (rename, remove):
+        parser.add_argument("stream", metavar="STREAM")
+        parser.add_argument("object", type=object_id, metavar="N", help="its id")
+    rename.add_argument("--label", help="a name that results carry")
+    rename.add_argument("--colour", type=colour, metavar="#RRGGBB")
+
+
+def _add_prompt(actions: Subparsers) -> None:
+    parser = _action(
+        actions,
+        "prompt",
+        "point at an object, a new one or one again",
+        "objects_prompt",
+        PROMPT_EXAMPLES,
+    )
+    parser.add_argument("stream", metavar="STREAM")
+    parser.add_argument("--object", type=object_id, metavar="N", help="its id; without it: a new")
+    parser.add_argument("--label", help="a name that results carry")
+    parser.add_argument("--colour", type=colour, metavar="#RRGGBB")
+    parser.add_argument(
+        "--point", action="append", default=[], type=point, metavar="X,Y", help="on the object"
+    )
+    parser.add_argument(
+        "--not-point", action="append", default=[], type=point, metavar="X,Y", help="beside it"
+    )
+    parser.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="half-open")
+    parser.add_argument("--mask", metavar="FILE", help="a picture; what is not black is the object")
+    parser.add_argument(
+        "--at-frame", type=whole, metavar="N", help="the index of the frame that was looked at"
+    )
+    parser.add_argument(
+        "--at-time-ns", type=whole, metavar="NS", help="its capture time, Unix nanoseconds"
+    )
+    parser.add_argument("--session", metavar="ID", help="the connection that the frame is of")
+    parser.add_argument(
+        "--correct",
+        action="store_true",
+        help="refine the object as it was found, instead of starting it anew",
+    )
+    parser.add_argument(
+        "--preview", action="store_true", help="say what would be found, and change nothing"
+    )
+
+
+def _add_others(actions: Subparsers) -> None:
+    events = _action(actions, "events", "show events as they happen", "events")
+    events.add_argument("--stream", metavar="ID", help="only this stream")
+    events.add_argument("--count", type=positive_whole, metavar="N", help="end after N events")
+    events.add_argument(
+        "--last", type=whole, default=0, metavar="N", help="begin with N events of the past"
+    )
+    shot = _action(actions, "snapshot", "write the newest picture as a JPEG file", "snapshot")
+    shot.add_argument("stream", metavar="STREAM")
+    shot.add_argument(
+        "--output", metavar="FILE", help="STREAM.jpg if not given; -: standard output"
+    )
+    shot.add_argument("--view", choices=("overlay", "clean"), help="with masks, or without")
+    shot.add_argument("--width", type=positive_whole, metavar="PIXELS", help="at most so wide")
+    _action(actions, "info", "say what the daemon is and what you may do", "info")
+    _action(actions, "health", "say whether results are being made and sent", "health")
+
+
+def _group(actions: Subparsers, name: str, summary: str) -> Subparsers:
+    parser = actions.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    return parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+
+def _action(
+    actions: Subparsers, name: str, summary: str, function: str, examples: str = ""
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_access(parser, suppress=True)
+    parser.set_defaults(command=_later(function))
+    return parser
+
+
+def _later(function: str) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        action: Callable[[argparse.Namespace], int] = getattr(
+            import_module("streamer.cli.ctl.actions"), function
+        )
+        return action(arguments)
+
+    return run
+
+
+def _add_access(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
+    """The options of every action; those of an action itself win over those before it."""
+    default = argparse.SUPPRESS if suppress else None
+    group = parser.add_argument_group("the daemon")
+    group.add_argument("--url", default=default, metavar="URL", help="http://127.0.0.1:8080")
+    group.add_argument(
+        "--token-env", default=default, metavar="NAME", help="the variable that holds the token"
+    )
+    group.add_argument(
+        "--token-file", default=default, metavar="FILE", help="the file that holds the token"
+    )
+    group.add_argument(
+        "--ca", default=default, metavar="FILE", help="certificates to trust, such as the daemon's"
+    )
+    flag = argparse.SUPPRESS if suppress else False
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        default=flag,
+        help="trust whoever answers, with the token too",
+    )
+    group.add_argument(
+        "--json", action="store_true", default=flag, help="print JSON, one object a line"
+    )

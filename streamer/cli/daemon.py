@@ -1,0 +1,98 @@
+"""The daemon as a process: signals, exit codes, and what is said when it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from streamer.app import INFERENCE_THREAD, App
+from streamer.cli.terminal import Terminal
+from streamer.cli.warm_up_report import WarmUpReport
+from streamer.config.schema import MaskletConfig
+from streamer.errors import MaskletError
+from streamer.inference.configured_tracker import with_model_threads
+from streamer.runtime.logs import configure_logging
+from streamer.starters.stream_starter import STARTER_THREAD_PREFIX
+from streamer.streams.stream import SOURCE_THREAD_PREFIX
+from tracker import TrackerError
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_MAY_BE_LEFT = (SOURCE_THREAD_PREFIX, INFERENCE_THREAD, STARTER_THREAD_PREFIX)
+_log = logging.getLogger(__name__)
+
+
+def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
+    """Run until SIGINT or SIGTERM; the exit code: 0 asked to stop, 1 failed, 2 cannot start.
+
+    ``fresh`` sets aside what was kept of an earlier run.
+    """
+    configure_logging(config.log)
+    for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
+        signal.signal(name, lambda *_: sys.exit(0))
+    report = WarmUpReport(Terminal(file=sys.stderr))
+    try:
+        app = App(
+            with_model_threads(config), fresh=fresh, warm_up_progress=_warm_up_progress(report)
+        )
+    except (MaskletError, TrackerError) as error:
+        _log.error("%s", error)
+        return 2
+    try:
+        code = asyncio.run(_run_until_signalled(app))
+    except ExceptionGroup as errors:
+        code = _report(errors)
+    finally:
+        report.close()
+    gc.unfreeze()  # what Triton's bindings do not see collected they call leaked, on stderr
+    if any(thread.name.startswith(_MAY_BE_LEFT) for thread in threading.enumerate()):
+        # A thread blocked in a camera's read or a starter's look would wake up in an interpreter
+        # that is being taken apart, inside of FFmpeg or torch, and could turn a clean end into a
+        # crash.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _warm_up_progress(report: WarmUpReport) -> Callable[[int, int], None]:
+    def progress(done: int, steps: int) -> None:
+        report(done, steps)
+        if done >= steps:
+            # What is there by now stays to the end: 355,000 objects of torch and the rest. A full
+            # collection that looks at them all stops every thread (for 0.6 s on two busy cores);
+            # without them it is too short to be noticed.
+            gc.collect()
+            gc.freeze()
+
+    return progress
+
+
+async def _run_until_signalled(app: App) -> int:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for name in _STOP_SIGNALS:
+            loop.remove_signal_handler(name)  # a second signal ends the process at once
+        app.request_stop()
+
+    for name in _STOP_SIGNALS:
+        loop.add_signal_handler(name, stop)
+    return await app.run()
+
+
+def _report(errors: ExceptionGroup[Exception]) -> int:
+    """Say what ended the daemon: one line for what an operator can mend, else everything."""
+    known, unknown = errors.split((MaskletError, TrackerError))
+    if unknown is not None:
+        _log.critical("the daemon failed", exc_info=unknown)
+        return 1
+    assert known is not None, "a group holds at least one error"
+    for error in known.exceptions:
+        _log.error("%s", error)
+    return 2

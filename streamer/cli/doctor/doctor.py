@@ -1,0 +1,304 @@
+"""``masklet doctor``: what this machine has, what is missing, and how to get it.
+
+Each check is a function that returns findings; nothing here changes the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.text import Text
+
+from streamer.cli.doctor.findings import (
+    Finding,
+    Level,
+)
+from streamer.cli.doctor.streams import check_streams
+from streamer.config.schema import MaskletConfig
+from streamer.config.state_folder import (
+    AUTO,
+    state_folder,
+)
+from streamer.errors import ConfigError
+from streamer.runtime.machine import (
+    core_count,
+    processor_name,
+)
+from streamer.runtime.private_files import is_open_to_others
+from streamer.streams.state.store import INDEX
+from tracker.errors import CheckpointError
+from tracker.weights.official import (
+    OFFICIAL_CHECKPOINTS,
+    checkpoint_directory,
+)
+
+DECODERS = ("h264", "hevc", "mjpeg", "vp8", "vp9", "av1")
+DECODERS_NEEDED = ("h264", "hevc", "mjpeg")
+CONTAINERS_NEEDED = ("rtsp", "mpegts", "mov", "hls")
+TEST_TOOLS = {
+    "promtool": "prometheus",
+    "node": "nodejs",
+    "npm": "npm",
+}
+
+
+Check = Callable[[MaskletConfig], Iterator[Finding]]
+
+
+def doctor(config: MaskletConfig, console: Console) -> int:
+    """Print every finding. Exit code 0, or 1 when something that Masklet needs is missing."""
+    missing = 0
+    for check in CHECKS:
+        for finding in check(config):
+            missing += finding.level is Level.MISSING
+            console.print(_line(finding), soft_wrap=True)
+    if missing:
+        console.print(f"{missing} {'things are' if missing > 1 else 'thing is'} missing")
+    else:
+        console.print("ready")
+    return 1 if missing else 0
+
+
+def _line(finding: Finding) -> Text:
+    style = {Level.OK: "green", Level.NOTE: "yellow", Level.MISSING: "bold red"}[finding.level]
+    line = Text.assemble(
+        (f"{finding.level:8}", style), f"{finding.subject:13}", finding.text, end=""
+    )
+    return line.append(f"  → {finding.advice}") if finding.advice else line
+
+
+def check_machine(_: MaskletConfig) -> Iterator[Finding]:
+    """Python, processor and memory."""
+    fine = sys.version_info >= (3, 11)
+    yield Finding(
+        Level.OK if fine else Level.MISSING,
+        "python",
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "" if fine else "install Python 3.11 or newer",
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    yield Finding(
+        Level.OK,
+        "processor",
+        f"{processor_name()}, cores: {core_count()}, {memory:.0f} GiB of memory",
+    )
+
+
+def check_device(config: MaskletConfig) -> Iterator[Finding]:
+    """torch, and where the model would run."""
+    import torch
+
+    yield Finding(Level.OK, "torch", torch.__version__)
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        yield Finding(
+            Level.OK,
+            f"cuda:{index}",
+            f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB",
+        )
+    wanted = config.model.device
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        yield Finding(
+            Level.MISSING,
+            "device",
+            f"model.device is {wanted}, but torch finds no CUDA",
+            "install the driver (nvidia-smi shows it), or model.device=auto",
+        )
+    elif not torch.cuda.is_available():
+        yield Finding(
+            Level.NOTE,
+            "device",
+            f"no CUDA: the model runs on the processor, threads: {torch.get_num_threads()}",
+            "nano is live there; the official models want a GPU",
+        )
+
+
+def check_video(_: MaskletConfig) -> Iterator[Finding]:
+    """FFmpeg inside PyAV: versions, decoders, containers, a device that decodes, cameras."""
+    import av
+    from av.codec import codecs_available
+    from av.format import formats_available
+
+    from streamer.sources.cuda_decoding import MOST_DECODERS, why_no_cuda
+
+    libraries = ", ".join(
+        f"{name} {'.'.join(map(str, version))}"
+        for name, version in sorted(av.library_versions.items())
+        if name in ("libavcodec", "libavformat")
+    )
+    yield Finding(Level.OK, "ffmpeg", f"PyAV {av.__version__} with {libraries}")
+    there = [name for name in DECODERS if name in codecs_available]
+    lacking = [name for name in DECODERS_NEEDED if name not in codecs_available]
+    yield Finding(
+        Level.MISSING if lacking else Level.OK,
+        "decoders",
+        ", ".join(there),
+        f"{', '.join(lacking)} not there: reinstall PyAV from its wheel" if lacking else "",
+    )
+    lacking = [name for name in CONTAINERS_NEEDED if name not in formats_available]
+    if lacking:
+        yield Finding(
+            Level.MISSING,
+            "containers",
+            f"{', '.join(lacking)} not there",
+            "reinstall PyAV from its wheel",
+        )
+    reason = why_no_cuda()
+    if reason is None:
+        found = f"NVDEC, up to {MOST_DECODERS} streams at once"
+        yield Finding(Level.OK, "hardware", found)
+    else:
+        yield Finding(Level.NOTE, "hardware", f"video is decoded on the processor: {reason}")
+    cameras = sorted(str(path) for path in Path("/dev").glob("video*"))
+    if cameras:
+        yield Finding(Level.OK, "cameras", ", ".join(cameras))
+
+
+def check_messaging(_: MaskletConfig) -> Iterator[Finding]:
+    """ZeroMQ and whether it can encrypt."""
+    import zmq
+
+    curve = zmq.has("curve")
+    yield Finding(
+        Level.OK if curve else Level.MISSING,
+        "zeromq",
+        f"libzmq {zmq.zmq_version()}, {'with' if curve else 'without'} CURVE encryption",
+        "" if curve else "reinstall pyzmq from its wheel",
+    )
+
+
+def check_checkpoints(config: MaskletConfig) -> Iterator[Finding]:
+    """The configured model's weights, and which official files are here."""
+    from tracker.weights.checkpoint import find_checkpoint
+
+    name = config.model.checkpoint or config.model.name
+    try:
+        path = find_checkpoint(name)
+    except CheckpointError as error:
+        yield Finding(Level.MISSING, "model", str(error))
+    else:
+        yield Finding(Level.OK, "model", f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    directory = checkpoint_directory()
+    pulled = [
+        checkpoint.name
+        for checkpoint in OFFICIAL_CHECKPOINTS.values()
+        if (directory / checkpoint.file_name).is_file()
+    ]
+    yield Finding(
+        Level.OK if pulled else Level.NOTE,
+        "official",
+        f"{', '.join(pulled) or 'none'} in {directory}",
+        "" if pulled else "masklet checkpoints pull sam2.1_hiera_tiny",
+    )
+
+
+def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
+    """Whether the addresses that ``masklet run`` would listen on are free."""
+    endpoint = urlsplit(config.zeromq.endpoint)
+    if endpoint.scheme == "tcp" and endpoint.netloc.rpartition(":")[2].isdigit():
+        yield _port("results", endpoint.hostname or "", endpoint.port or 0, "zeromq.endpoint")
+    if config.metrics.enabled:
+        yield _port("metrics", config.metrics.host, config.metrics.port, "metrics.port")
+    if config.api.enabled:
+        yield _port("page", config.api.host, config.api.port, "api.port")
+    control = Path(config.control.endpoint.removeprefix("ipc://"))
+    folder = next(parent for parent in control.parents if parent.exists())
+    writable = os.access(folder, os.W_OK)
+    yield Finding(
+        Level.OK if writable else Level.MISSING,
+        "control",
+        str(control),
+        "" if writable else f"{folder} cannot be written; set control.endpoint",
+    )
+
+
+def check_state(config: MaskletConfig) -> Iterator[Finding]:
+    """Where what was changed while running is kept, and whether it can be."""
+    try:
+        folder = state_folder(config.state_directory, config.control.endpoint)
+    except ConfigError as error:
+        yield Finding(Level.NOTE, "state", str(error))
+        return
+    if folder is None:
+        yield Finding(Level.OK, "state", "nothing is kept for the next start, as configured")
+        return
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    # One that was found by itself is done without, one that was chosen ends the start.
+    level = Level.NOTE if config.state_directory == AUTO else Level.MISSING
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        advice = f"{there} cannot be written; set state_directory"
+        yield Finding(level, "state", str(folder), advice)
+    elif there == folder and is_open_to_others(folder):
+        yield Finding(level, "state", str(folder), f"others can enter it: chmod 700 {folder}")
+    else:
+        kept = "" if (folder / INDEX).exists() else ", nothing there yet"
+        yield Finding(Level.OK, "state", f"{folder}{kept}")
+
+
+def check_extras(_: MaskletConfig) -> Iterator[Finding]:
+    """What only the plots and scores of ``masklet bench`` and ``masklet evaluate`` need."""
+    advice = {
+        "matplotlib": "pip install 'masklet[evaluation]'",
+        "trackeval": "pip install --no-deps trackeval==1.3.0",
+    }
+    lacking = [name for name in advice if find_spec(name) is None]
+    yield Finding(
+        Level.NOTE if lacking else Level.OK,
+        "for scores",
+        f"not here: {', '.join(lacking)}" if lacking else ", ".join(advice),
+        "; ".join(advice[name] for name in lacking),
+    )
+
+
+def check_test_tools(_: MaskletConfig) -> Iterator[Finding]:
+    """What only ``make test`` needs."""
+    lacking = [package for tool, package in TEST_TOOLS.items() if shutil.which(tool) is None]
+    if lacking:
+        yield Finding(
+            Level.NOTE, "for tests", f"not here: {', '.join(lacking)}", "make test installs them"
+        )
+    else:
+        yield Finding(Level.OK, "for tests", ", ".join(TEST_TOOLS))
+
+
+def _port(subject: str, host: str, port: int, key: str) -> Finding:
+    where = f"{host}:{port}"
+    address = "" if host == "*" else host
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(target)
+    except OSError as error:
+        return Finding(
+            Level.MISSING,
+            subject,
+            f"{where} cannot be listened on: {error.strerror}",
+            f"is masklet running already? Otherwise choose another {key}",
+        )
+    return Finding(Level.OK, subject, f"{where} is free")
+
+
+CHECKS: tuple[Check, ...] = (
+    check_machine,
+    check_device,
+    check_video,
+    check_messaging,
+    check_checkpoints,
+    check_listeners,
+    check_state,
+    check_streams,
+    check_extras,
+    check_test_tools,
+)

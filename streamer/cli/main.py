@@ -1,0 +1,286 @@
+"""The ``masklet`` command: reads arguments, calls one function of one module, reports errors.
+
+What a command needs is imported when it runs (see ``commands``), so that ``--help``, ``watch`` or
+``keys`` never wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.cli import commands as handlers
+from streamer.cli.argument_types import positive
+from streamer.cli.bench.arguments import (
+    BENCH_EXAMPLES,
+    add_bench_arguments,
+    bench,
+)
+from streamer.cli.client_arguments import (
+    add_prompt,
+    add_stream_commands,
+    add_watch,
+)
+from streamer.cli.command_parser import command_parser
+from streamer.cli.ctl.arguments import add_ctl
+from streamer.cli.evaluate import add_evaluate
+from streamer.config.shipped import config_groups
+from streamer.errors import ConfigError, MaskletError, SecurityError
+from streamer.runtime.malloc import keep_freed_memory
+from streamer.runtime.redaction import redact
+from tracker.errors import TrackerError
+
+if TYPE_CHECKING:
+    from streamer.cli.command_parser import Subparsers
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2  # the command or its configuration is wrong
+EXIT_INTERRUPTED = 130
+
+EXAMPLES = """\
+try it, with a rendered match and no camera:
+  masklet demo
+
+follow something on a camera, in three terminals:
+  masklet run --stream gate=rtsp://camera.local/stream
+  masklet prompt gate --object 1 --label dog --box 120,80,260,300
+  masklet watch --stream gate
+"""
+RUN_EXAMPLES = """\
+examples:
+  masklet run --stream gate=rtsp://camera.local/stream
+  masklet run --stream a=clip.mp4 --stream b=/dev/video0 tracking.max_objects=16
+  masklet run --config masklet.yaml model=sam2.1_hiera_small model.device=cuda:0
+  masklet run source=synthetic metrics.port=0 log.format=json
+  masklet run starter=motion --stream gate=rtsp://camera.local/stream    objects start themselves
+
+groups (name=option), each a file of the shipped configs:
+{groups}
+single values (dotted.key=value) are those of configs/masklet.yaml; a wrong one is
+refused with what is allowed. A URL goes into --stream or the file, a password into
+an environment variable or a file that the configuration names (password_env,
+password_file).
+"""
+CHECKPOINTS_EXAMPLES = """\
+examples:
+  masklet checkpoints list
+  masklet checkpoints pull sam2.1_hiera_small
+  masklet checkpoints pull fasterrcnn_mobilenet_v3_large_320_fpn      for starter=torchvision
+  masklet checkpoints verify ~/Downloads/sam2.1_hiera_small.pt
+
+Files are kept in $MASKLET_CHECKPOINTS, else in ~/.cache/masklet/checkpoints.
+"""
+DOCTOR_EXAMPLES = """\
+examples:
+  masklet doctor
+  masklet doctor --stream gate=rtsp://camera.local/stream     does the camera answer?
+  masklet doctor --config /etc/masklet/masklet.yaml           what will run with this file need?
+
+The exit code is 1 if something is missing that masklet run with the same arguments needs.
+"""
+KEYS_EXAMPLES = """\
+examples:
+  masklet keys /etc/masklet/keys --client laptop
+  masklet run sink=network --stream gate=rtsp://camera.local/stream
+  masklet watch tcp://10.0.0.5:5555 --server-key server.key --client-keys laptop.key_secret
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; one line on stderr says what went wrong."""
+    # How long OpenMP's threads spin before they sleep, read when torch is loaded. Spinning for
+    # ever starves the decode threads, and one another, where cores are few: a step of nano took
+    # 398 ms instead of 90 on two busy cores. Not spinning at all costs a wake-up per operation:
+    # 47 ms instead of 33 on two idle ones. This little gives 34 ms.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    keep_freed_memory()
+    parsed = _parse(make_parser(), arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        code = command(parsed)
+        sys.stdout.flush()
+        return code
+    except (ConfigError, SecurityError) as error:
+        return _failed(error, EXIT_REFUSED)
+    except (MaskletError, TrackerError) as error:
+        return _failed(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone (`| head`): nothing more to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="masklet",
+        description="Live video in, SAM 2 masks out: point at an object once, and its mask and "
+        "box come out of a ZeroMQ socket on every frame.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_run(commands)
+    add_watch(commands)
+    add_prompt(commands)
+    add_stream_commands(commands)
+    _add_small_commands(commands)
+    add_ctl(commands)
+    _add_checkpoints(commands)
+    _add_bench(commands)
+    add_evaluate(commands)
+    return parser
+
+
+def _add_demo(commands: Subparsers) -> None:
+    parser = command_parser(
+        commands,
+        "demo",
+        "track a rendered match live, and keep a video and a picture of it",
+        handlers.demo,
+    )
+    parser.add_argument(
+        "--duration-s",
+        type=positive,
+        metavar="S",
+        help="then end (120 in a terminal, otherwise 30)",
+    )
+    parser.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="do not open the page (done only in a terminal on a machine with a display)",
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="where the video and the picture go (demo-output)",
+    )
+    parser.add_argument("--model", default="nano", help="another checkpoint (nano)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def _add_run(commands: Subparsers) -> None:
+    groups = "".join(
+        f"  {group:11}{', '.join(options)}\n" for group, options in config_groups().items()
+    )
+    parser = command_parser(
+        commands,
+        "run",
+        "run the daemon until SIGINT or SIGTERM",
+        handlers.run,
+        RUN_EXAMPLES.replace("{groups}", groups),
+    )
+    _add_configuration(parser)
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="set aside what earlier runs left: streams, names, what objects look like",
+    )
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="a YAML file of your settings")
+    parser.add_argument(
+        "--stream",
+        action="append",
+        default=[],
+        metavar="ID=URL",
+        help="follow this camera, file or device; may be given several times",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="a group's option or a single value"
+    )
+
+
+def _add_small_commands(commands: Subparsers) -> None:
+    parser = command_parser(
+        commands,
+        "keys",
+        "make encryption keys for the daemon and its clients",
+        handlers.keys,
+        KEYS_EXAMPLES,
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--client",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a client that may subscribe; deleting DIR/clients/NAME.key shuts it out",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace keys that are there")
+    parser = command_parser(
+        commands,
+        "doctor",
+        "say what this machine has and what is missing",
+        handlers.doctor,
+        DOCTOR_EXAMPLES,
+    )
+    _add_configuration(parser)
+    command_parser(commands, "version", "print the version", handlers.version)
+
+
+def _add_checkpoints(commands: Subparsers) -> None:
+    parser = command_parser(
+        commands,
+        "checkpoints",
+        "list, fetch and check Meta's official models, and detectors",
+        handlers.checkpoints_list,
+        CHECKPOINTS_EXAMPLES,
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    command_parser(
+        actions, "list", "list the official files and which are here", handlers.checkpoints_list
+    )
+    pull = command_parser(actions, "pull", "fetch an official file", handlers.checkpoints_pull)
+    pull.add_argument("name", metavar="NAME", help="as masklet checkpoints list prints it")
+    verify = command_parser(
+        actions, "verify", "say which official file this is", handlers.checkpoints_verify
+    )
+    verify.add_argument("file", metavar="FILE", help="any file; its SHA-256 decides")
+
+
+def _add_bench(commands: Subparsers) -> None:
+    parser = command_parser(
+        commands,
+        "bench",
+        "find how many streams with how many objects this machine carries",
+        bench,
+        BENCH_EXAMPLES,
+    )
+    add_bench_arguments(parser)
+    parser.add_argument("--config", metavar="FILE", help="a YAML file of your settings")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="a group's option or a single value"
+    )
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; KEY=VALUE may stand before, between and after options, which argparse cannot."""
+    parsed, rest = parser.parse_known_args(arguments)
+    takes_values = hasattr(parsed, "overrides")
+    wrong = [each for each in rest if each.startswith("-") or not takes_values]
+    if wrong:
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if rest:
+        parsed.overrides += rest
+    return parsed
+
+
+def _failed(error: Exception, code: int) -> int:
+    sys.stderr.write(f"masklet: {redact(str(error))}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

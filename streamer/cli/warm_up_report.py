@@ -1,0 +1,51 @@
+"""How far the tracker's warm-up is: a bar in a terminal, otherwise lines of the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from streamer.cli.terminal import Terminal
+
+LINE_EVERY_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+class WarmUpReport:
+    """Called with the steps done and the steps in all, by one thread."""
+
+    def __init__(self, console: Terminal) -> None:
+        """``console`` writes where the log goes."""
+        self._began_s = time.monotonic()
+        self._line_due_s = self._began_s + LINE_EVERY_S
+        self._bar: Progress | None = None
+        if console.can_redraw:
+            self._bar = Progress(
+                TextColumn("warming up the model"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("warm-up", total=None)
+
+    def __call__(self, done: int, steps: int) -> None:
+        """Show it; the last step is told in any case."""
+        now_s = time.monotonic()
+        if self._bar is not None:
+            self._bar.start()
+            self._bar.update(self._task, completed=done, total=steps)
+        if done >= steps:
+            self.close()
+            _log.info("the model is warm after %.1f s", now_s - self._began_s)
+        elif self._bar is None and now_s >= self._line_due_s:
+            self._line_due_s = now_s + LINE_EVERY_S
+            _log.info("warming up the model: %d of %d steps", done, steps)
+
+    def close(self) -> None:
+        """Give the terminal back, also where the warm-up did not come to its end."""
+        if self._bar is not None:
+            self._bar.stop()

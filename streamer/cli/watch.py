@@ -1,0 +1,141 @@
+"""``masklet watch``: what a daemon publishes, as a live table or as JSON lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+from rich.console import RenderableType
+from rich.live import Live
+
+from streamer.cli.terminal import Terminal
+from streamer.cli.watch_view import (
+    SILENT_AFTER_S,
+    WatchView,
+)
+from streamer.client.subscriber import Subscriber
+from streamer.wire.codec import (
+    FrameMessage,
+    HeartbeatMessage,
+    Message,
+)
+
+TOPICS = ("boxes", "event", "status", "heartbeat")
+HIGH_WATER_MARK = 1000
+REFRESH_S = 0.1
+# Where nothing can be drawn over, the table is written again this often.
+PLAIN_REFRESH_S = 1.0
+PLAIN_WAITING_S = 60.0
+PLAIN_WIDTH = 140
+
+
+def watch(
+    endpoint: str,
+    stream: str | None = None,
+    as_json: bool = False,
+    count: int | None = None,
+    *,
+    server_key: Path | str | None = None,
+    client_keys: Path | str | None = None,
+    output: TextIO | None = None,
+) -> int:
+    """Show messages until ``count`` results came (None: for ever) or Ctrl-C; the exit code, 0.
+
+    On a terminal the table is drawn in place, elsewhere it is written once a second, and once a
+    minute why there is none;
+    ``as_json`` writes every result (without masks), event and status as one JSON object a line,
+    its ``topic`` first. Only results count. A reader that closes the pipe ends it as well.
+    Raises ``MaskletError`` for an endpoint or keys that cannot be used and for messages of
+    another version.
+    """
+    stream_out = sys.stdout if output is None else output
+    subscriber = Subscriber(
+        endpoint,
+        streams=None if stream is None else [stream],
+        topics=TOPICS,
+        server_key=server_key,
+        client_keys=client_keys,
+        latest_only=not as_json and count is None,
+        high_water_mark=HIGH_WATER_MARK,
+    )
+    view = WatchView(endpoint, stream)
+    try:
+        with subscriber:
+            if as_json:
+                _write_lines(subscriber, view, stream_out, count)
+            else:
+                console = Terminal(
+                    file=stream_out, width=None if stream_out.isatty() else PLAIN_WIDTH
+                )
+                _show_table(subscriber, view, console, count)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # What is still buffered must not be written at exit: there is nobody to read it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream_out.fileno())
+    return 0
+
+
+def json_line(message: Message) -> bytes:
+    """A message's header as one JSON object, its topic first, without a line end."""
+    if isinstance(message, FrameMessage):
+        named = {"topic": str(message.topic), **msgspec.to_builtins(message.header)}
+    else:
+        named = {"topic": str(message.topic), **msgspec.to_builtins(message)}
+    return msgspec.json.encode(named)
+
+
+def _write_lines(
+    subscriber: Subscriber, view: WatchView, output: TextIO, count: int | None
+) -> None:
+    started_s = time.monotonic()
+    said_waiting = False
+    while count is None or view.frames < count:
+        message = subscriber.receive(REFRESH_S)
+        waited_s = time.monotonic() - started_s
+        if message is not None:
+            view.observe(message, time.monotonic(), time.time_ns())
+            if not isinstance(message, HeartbeatMessage):
+                output.write(json_line(message).decode() + "\n")
+                output.flush()
+        if not view.has_streams and not said_waiting and waited_s >= SILENT_AFTER_S:
+            sys.stderr.write(view.waiting_reason(subscriber.silent_for_s, waited_s) + "\n")
+            said_waiting = True
+
+
+def _show_table(
+    subscriber: Subscriber, view: WatchView, console: Terminal, count: int | None
+) -> None:
+    started_s = time.monotonic()
+
+    def picture() -> RenderableType:
+        now_s = time.monotonic()
+        return view.render(subscriber.lost, subscriber.silent_for_s, now_s - started_s, now_s)
+
+    with ExitStack() as stack:
+        show: Callable[[RenderableType], None] = console.print
+        interval_s = PLAIN_REFRESH_S
+        if console.can_redraw:
+            live = stack.enter_context(Live(console=console, auto_refresh=False))
+            show = partial(live.update, refresh=True)
+            interval_s = REFRESH_S
+        shown_s = 0.0
+        said_waiting = False  # where each line stays: not every second that there is nothing
+        while count is None or view.frames < count:
+            message = subscriber.receive(REFRESH_S)
+            now_s = time.monotonic()
+            if message is not None:
+                view.observe(message, now_s, time.time_ns())
+            waits = said_waiting and not view.has_streams
+            if now_s - shown_s >= (PLAIN_WAITING_S if waits else interval_s):
+                shown_s = now_s
+                show(picture())
+                said_waiting = not console.can_redraw and now_s - started_s >= SILENT_AFTER_S
+        show(picture())

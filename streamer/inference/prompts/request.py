@@ -1,0 +1,152 @@
+"""Prompts on their way to the tracker: requests, their outcomes, and those of the configuration."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from streamer.config.schema import ObjectConfig
+from streamer.errors import ConfigError
+from streamer.types import FrameMoment
+from tracker.types import MaskArray, Prompt, Track
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOutcome:
+    """What became of a prompt: applied on a frame, with the object's track there, or why not.
+
+    ``latest_track`` is the object on the newest frame, ``latest_frame_index``, once what followed
+    the prompted frame was caught up; that may be the same frame. A preview has none.
+    """
+
+    request_id: str
+    stream_id: str
+    object_id: int
+    applied: bool
+    reason: str | None = None
+    frame_index: int | None = None
+    track: Track | None = None
+    latest_frame_index: int | None = None
+    latest_track: Track | None = None
+
+
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # each is itself; masks do not compare to a bool
+class PromptRequest:
+    """A prompt for the next frame of a stream, or its first from index ``at_frame`` on.
+
+    With a ``moment``, or to ``correct`` (refine the object where it was found, instead of
+    starting it there), it is for a frame that was tracked already: see ``is_for_past``.
+    A ``preview`` says what the prompt would do, and changes nothing.
+    ``outcome`` is set by the inference thread; cancelling it withdraws a request that is not
+    applied yet.
+    """
+
+    stream_id: str
+    prompt: Prompt
+    label: str | None = None
+    at_frame: int = 0
+    colour: str | None = None
+    moment: FrameMoment | None = None
+    correct: bool = False
+    preview: bool = False
+    request_id: str = field(default_factory=new_request_id)
+    outcome: Future[PromptOutcome] = field(default_factory=Future)
+
+    @property
+    def is_for_past(self) -> bool:
+        """Whether it is for a frame that was tracked already, not for the next one."""
+        return self.moment is not None or self.correct or self.preview
+
+    def begin(self) -> bool:
+        """Whether it is to be applied still; from then on it cannot be withdrawn."""
+        outcome = self.outcome
+        return outcome.running() or (not outcome.done() and outcome.set_running_or_notify_cancel())
+
+    def applied(
+        self,
+        frame_index: int,
+        track: Track | None,
+        latest_frame_index: int | None = None,
+        latest_track: Track | None = None,
+    ) -> None:
+        """Tell who waits that the tracker took it."""
+        if self.begin():
+            self.outcome.set_result(
+                PromptOutcome(
+                    request_id=self.request_id,
+                    stream_id=self.stream_id,
+                    object_id=self.prompt.object_id,
+                    applied=True,
+                    frame_index=frame_index,
+                    track=track,
+                    latest_frame_index=latest_frame_index,
+                    latest_track=latest_track,
+                )
+            )
+
+    def rejected(self, reason: str) -> None:
+        """Tell who waits that it was refused; nothing was changed by it."""
+        if self.begin():
+            self.outcome.set_result(self.refusal(reason))
+
+    def refusal(self, reason: str) -> PromptOutcome:
+        """The outcome of a prompt that was not applied."""
+        return PromptOutcome(
+            request_id=self.request_id,
+            stream_id=self.stream_id,
+            object_id=self.prompt.object_id,
+            applied=False,
+            reason=reason,
+        )
+
+
+def configured_prompts(stream_id: str, objects: Sequence[ObjectConfig]) -> list[PromptRequest]:
+    """The prompts of a stream's configured objects; reads their mask files.
+
+    Raises ``ConfigError`` for a mask file that cannot be read.
+    """
+    return [
+        PromptRequest(
+            stream_id=stream_id,
+            prompt=_prompt(f"streams.{stream_id}.objects[{index}]", target),
+            label=target.label,
+            at_frame=target.at_frame,
+        )
+        for index, target in enumerate(objects)
+    ]
+
+
+def _prompt(key: str, target: ObjectConfig) -> Prompt:
+    if target.mask_file is not None:
+        mask = read_mask(f"{key}.mask_file", target.mask_file)
+        return Prompt(object_id=target.id, mask=mask)
+    box = target.box
+    return Prompt(
+        object_id=target.id,
+        points_xy=tuple((x, y) for x, y in target.points),
+        point_labels=tuple(target.point_labels) or (1,) * len(target.points),
+        box_xyxy=None if box is None else (box[0], box[1], box[2], box[3]),
+    )
+
+
+def read_mask(key: str, path: str) -> MaskArray:
+    """The mask in a picture file, (height, width): everything that is not black.
+
+    Raises ``ConfigError``, which names ``key``.
+    """
+    try:
+        with Image.open(path) as picture:
+            channels = np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"{key}: {path} is no picture that can be read: {error}") from error
+    return np.asarray(channels.any(axis=2), dtype=np.bool_)

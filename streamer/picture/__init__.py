@@ -1,1 +1,0 @@
-"""The live picture: tracked frames drawn, encoded once and sent to all who watch."""

@@ -1,0 +1,133 @@
+"""The daemon's own log on stderr: text or JSON lines, without secrets, limited in rate."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TextIO
+
+from streamer.config.schema import LogConfig
+from streamer.runtime.redaction import redact
+
+SAME_MESSAGES_PER_PERIOD = 5
+PERIOD_S = 10.0
+MESSAGES_REMEMBERED = 512
+
+
+def configure_logging(config: LogConfig, stream: TextIO | None = None) -> logging.Handler:
+    """Send everything that is logged in this process to ``stream`` (stderr), as configured.
+
+    Returns the handler, which replaces those that the root logger had.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    handler.addFilter(RateLimitFilter())
+    logging.basicConfig(handlers=[handler], level=config.level.upper(), force=True)
+    if config.level == "info":
+        # Every address that a WebRTC peer tries is "info" to it, and a detail to an operator.
+        logging.getLogger("aioice").setLevel(logging.WARNING)
+    return handler
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-11-21T02:47:25.123Z warning gate: refused; reconnecting in 2.0 s``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the lines of a traceback."""
+        stream_id = _stream(record)
+        where = stream_id or record.name.removeprefix("streamer.")
+        return redact(
+            f"{_timestamp(record)} {record.levelname.lower():7} "
+            f"{where}: {_message(record)}{_traceback(self, record)}"
+        )
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and ``error`` with a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        entry = {
+            "time": _timestamp(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "thread": record.threadName,
+        }
+        if stream_id := _stream(record):
+            entry["stream"] = stream_id
+        entry["message"] = redact(_message(record))
+        traceback = _traceback(self, record).strip()
+        if traceback:
+            entry["error"] = redact(traceback)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def stream_logger(logger: logging.Logger, stream_id: str) -> logging.LoggerAdapter[logging.Logger]:
+    """A logger whose records say which stream they are about."""
+    return logging.LoggerAdapter(logger, {"stream": stream_id})
+
+
+class RateLimitFilter(logging.Filter):
+    """Lets the same message through ``SAME_MESSAGES_PER_PERIOD`` times in ``PERIOD_S``.
+
+    The same: of one place in the code and one stream, whatever its other values. What is held
+    back is counted and told with the next one that passes. Bound: ``MESSAGES_REMEMBERED`` of
+    them, the longest unused is forgotten.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._monotonic_s = monotonic_s
+        self._places: OrderedDict[tuple[str, int, str], _Place] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by the handler, under its lock."""
+        now_s = self._monotonic_s()
+        key = (record.pathname, record.lineno, _stream(record))
+        place = self._places.pop(key, None) or _Place(now_s)
+        self._places[key] = place
+        if len(self._places) > MESSAGES_REMEMBERED:
+            self._places.popitem(last=False)
+        if now_s - place.since_s >= PERIOD_S:
+            place.since_s, place.passed = now_s, 0
+        if place.passed >= SAME_MESSAGES_PER_PERIOD:
+            place.held_back += 1
+            return False
+        place.passed += 1
+        record.held_back = place.held_back
+        place.held_back = 0
+        return True
+
+
+class _Place:
+    """A place in the code that logs."""
+
+    __slots__ = ("held_back", "passed", "since_s")
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self.passed = 0
+        self.held_back = 0
+
+
+def _message(record: logging.LogRecord) -> str:
+    held_back = getattr(record, "held_back", 0)
+    more = f" ({held_back} more like this were not logged)" if held_back else ""
+    return record.getMessage() + more
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    return "\n" + formatter.formatException(record.exc_info) if record.exc_info else ""
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{whole}.{int(record.msecs):03d}Z"
+
+
+def _stream(record: logging.LogRecord) -> str:
+    return str(getattr(record, "stream", ""))

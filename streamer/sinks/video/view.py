@@ -1,0 +1,25 @@
+"""What can be looked at: the two views of a stream, and one moment of it ready to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from streamer.sinks.video.trails import Trail
+from streamer.types import FrameResult
+
+
+class View(StrEnum):
+    """With masks, outlines, names and trails drawn in, or as the camera sent it."""
+
+    OVERLAY = "overlay"
+    CLEAN = "clean"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A tracked frame and where its objects came from; handed to the threads that draw."""
+
+    result: FrameResult
+    trails: Mapping[int, Trail] = field(default_factory=dict)

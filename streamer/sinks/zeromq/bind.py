@@ -1,0 +1,95 @@
+"""Where a ZeroMQ socket may bind: loopback and local sockets, and with CURVE keys anywhere."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+
+import zmq
+import zmq.asyncio
+
+from streamer.errors import ConfigError, SecurityError
+from streamer.runtime.socket_path import check_socket_path
+
+LONGEST_SOCKET_PATH_BYTES = 107
+IPC_MODE = 0o660
+_TCP = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:;/\s]+):(\d{1,5}|\*)")
+
+
+def check_bind(endpoint: str, encrypted: bool, section: str = "zeromq") -> None:
+    """Refuse an endpoint that cannot be bound, or that others could read without keys.
+
+    Raises ``ConfigError`` for an impossible endpoint and ``SecurityError`` for an open one; the
+    message holds the command that makes keys. ``section`` is where the endpoint is configured.
+    """
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc":
+        _check_socket_path(f"{section}.endpoint {endpoint}", rest)
+        return
+    if scheme == "inproc" and rest:
+        return
+    match = _TCP.fullmatch(endpoint)
+    if match is None:
+        raise ConfigError(
+            f"{section}.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
+        )
+    if not encrypted and not _is_loopback(match[1].strip("[]")):
+        raise SecurityError(
+            f"{section}.endpoint {endpoint} can be reached from other machines, and nobody would "
+            "have to prove who they are. Make keys with `masklet keys KEYS --client NAME` and "
+            f"set {section}.server_key_file=KEYS/server.key_secret and "
+            f"{section}.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
+        )
+
+
+def bind_socket(socket: zmq.asyncio.Socket, endpoint: str, section: str = "zeromq") -> None:
+    """Bind an endpoint that ``check_bind`` let pass; a local socket is for user and group alone.
+
+    Raises ``ConfigError`` where it is taken or not to be had.
+    """
+    is_ipc = endpoint.startswith("ipc://")
+    # The socket file must not be open to others between its creation and the chmod.
+    previous_umask = os.umask(0o077) if is_ipc else None
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(
+            f"{section}.endpoint {endpoint} cannot be bound: {error.strerror}; stop what "
+            "listens there or choose another endpoint"
+        ) from error
+    finally:
+        if previous_umask is not None:
+            os.umask(previous_umask)
+    if is_ipc:
+        Path(endpoint.removeprefix("ipc://")).chmod(IPC_MODE)
+
+
+def is_ipv6(endpoint: str) -> bool:
+    """Whether the endpoint is an IPv6 address, which ZeroMQ must be told."""
+    return endpoint.startswith("tcp://[")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name or an interface: may be anything
+
+
+def _check_socket_path(named: str, path_text: str) -> None:
+    path = Path(path_text)
+    if not path.is_absolute():
+        raise ConfigError(f"{named}: an ipc:// endpoint needs an absolute path")
+    length = len(path_text.encode())
+    if length > LONGEST_SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"{named}: the path has {length} bytes, a Unix socket's may have "
+            f"{LONGEST_SOCKET_PATH_BYTES}"
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(f"{named}: the folder {path.parent} does not exist")
+    check_socket_path(named, path)

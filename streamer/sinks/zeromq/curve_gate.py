@@ -1,0 +1,93 @@
+"""CURVE on the publisher's socket: encryption, and ZAP (ZeroMQ RFC 27) asking the allow-list."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import zmq
+import zmq.asyncio
+from zmq.auth.asyncio import AsyncioAuthenticator
+
+from streamer.errors import SecurityError
+from streamer.runtime.curve_keys import (
+    AllowList,
+    KeyPair,
+    load_server_keys,
+)
+
+# The socket names its domain and the authenticator answers for it: they must be equal.
+ZAP_DOMAIN = "masklet"
+REPORT_INTERVAL_S = 10.0
+_log = logging.getLogger(__name__)
+
+
+class CurveGate:
+    """Lets only the clients of an allow-list connect to one socket.
+
+    ``start`` and ``stop`` are called on the event loop; a context has one gate.
+    """
+
+    def __init__(
+        self,
+        context: zmq.asyncio.Context,
+        socket: zmq.asyncio.Socket,
+        server_keys: KeyPair,
+        allowed: AllowList,
+    ) -> None:
+        """Make ``socket``, not bound yet, a CURVE server."""
+        self.allowed = allowed
+        self._denied = 0
+        self._reported_monotonic_s = -REPORT_INTERVAL_S
+        self._authenticator = AsyncioAuthenticator(context)
+        socket.curve_server = True
+        socket.curve_publickey = server_keys.public
+        socket.curve_secretkey = server_keys.secret
+        socket.zap_domain = ZAP_DOMAIN.encode()
+
+    def start(self) -> None:
+        """Begin to answer; before the socket is bound."""
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(ZAP_DOMAIN, self)
+
+    def stop(self) -> None:
+        """Answer no more; after the socket was closed."""
+        self._authenticator.stop()
+
+    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq's protocol
+        """Whether the client with this public key (Z85) may connect; called by pyzmq."""
+        if self.allowed.allows(key):
+            return True
+        self._denied += 1
+        now_s = time.monotonic()
+        if now_s - self._reported_monotonic_s >= REPORT_INTERVAL_S:
+            _log.warning(
+                "a client whose key is not on the allow-list was refused (public key %s; %d "
+                "attempts since the last report)",
+                key.decode(errors="replace"),
+                self._denied,
+            )
+            self._denied = 0
+            self._reported_monotonic_s = now_s
+        return False
+
+
+def make_gate(
+    context: zmq.asyncio.Context,
+    socket: zmq.asyncio.Socket,
+    server_key_file: str | None,
+    client_keys_directory: str | None,
+    section: str = "zeromq",
+) -> CurveGate:
+    """A gate with the keys of these files; ``section`` is where they are configured.
+
+    Raises ``SecurityError`` where one is missing or cannot be used.
+    """
+    if server_key_file is None or client_keys_directory is None:
+        missing = "server_key_file" if server_key_file is None else "client_keys_directory"
+        raise SecurityError(
+            f"{section}.{missing} is not set: encryption needs {section}.server_key_file and "
+            f"{section}.client_keys_directory; `masklet keys KEYS --client NAME` makes both"
+        )
+    allowed = AllowList(client_keys_directory, section)
+    return CurveGate(context, socket, load_server_keys(server_key_file, section), allowed)

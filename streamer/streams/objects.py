@@ -1,0 +1,152 @@
+"""The objects that the streams follow: prompted, previewed, named and removed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streamer.errors import UnknownObjectError, UnknownStreamError
+from streamer.inference.inference import Inference
+from streamer.inference.prompts.promptable_frames import Holder
+from streamer.inference.prompts.request import (
+    PromptOutcome,
+    PromptRequest,
+    new_request_id,
+)
+from streamer.streams.state.keeper import StateKeeper
+from streamer.streams.streams import Streams
+from streamer.types import FrameMoment, ObjectSummary, RememberedObject, StreamState
+from tracker import Prompt
+
+
+class Objects:
+    """The objects of all ``streams``. Used on the event loop.
+
+    Every method raises ``UnknownStreamError`` for a stream that there is not, and all but ``of``
+    and ``next_id`` raise ``BusyError`` when too many commands wait for the tracker.
+    """
+
+    def __init__(self, streams: Streams, inference: Inference, state: StateKeeper | None) -> None:
+        """``state`` is told of new names; of prompts and removals it hears as a sink."""
+        self._streams = streams
+        self._inference = inference
+        self._state = state
+
+    def of(self, stream_id: str) -> list[ObjectSummary]:
+        """The objects of a stream as its newest frame had them."""
+        self._streams.config(stream_id)  # refuses a name that is none
+        return self._inference.objects(stream_id)
+
+    def next_id(self, stream_id: str) -> int:
+        """The smallest id, from 1 on, that no object of this stream ever had.
+
+        It is taken by ``prompt``, at once when that is called.
+        """
+        return self._streams.object_ids(stream_id).next_unused()
+
+    async def prompt(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        label: str | None = None,
+        *,
+        colour: str | None = None,
+        moment: FrameMoment | None = None,
+        correct: bool = False,
+        request_id: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> PromptOutcome:
+        """Apply a prompt on the stream's next frame, or on the frame of ``moment``.
+
+        ``correct`` refines an object that is followed where it was found on that frame (without
+        a moment: the newest); otherwise the object starts there, anew if it was followed. The
+        outcome says whether it was applied, with the object's track on that frame and on the
+        newest, or why not; a prompt that was not begun within ``timeout_s`` is withdrawn.
+        The events ``prompt_applied`` and ``prompt_rejected`` carry ``request_id``.
+        """
+        self._streams.object_ids(stream_id).use(prompt.object_id)
+        request = PromptRequest(
+            stream_id,
+            prompt,
+            label,
+            colour=colour,
+            moment=moment,
+            correct=correct,
+            request_id=request_id or new_request_id(),
+        )
+        return await self._outcome(request, timeout_s)
+
+    async def preview(
+        self,
+        stream_id: str,
+        prompt: Prompt,
+        *,
+        moment: FrameMoment | None = None,
+        correct: bool = False,
+        timeout_s: float = 10.0,
+    ) -> PromptOutcome:
+        """What ``prompt`` would find on that frame (without a moment: the newest).
+
+        Changes and publishes nothing. The frame is kept for half a minute, so that the
+        prompt can be confirmed with the outcome's ``frame_index``; the next preview on another
+        frame lets it go.
+        """
+        self._streams.config(stream_id)  # refuses a name that is none
+        request = PromptRequest(stream_id, prompt, moment=moment, correct=correct, preview=True)
+        return await self._outcome(request, timeout_s)
+
+    def hold(self, stream_id: str, moment: FrameMoment) -> None:
+        """Keep the frame promptable that a starter begins to look at, until it looks at another.
+
+        Half a minute at most. Where it is gone already, prompts for it are refused.
+        """
+        self._streams.config(stream_id)  # refuses a name that is none
+        self._inference.hold(stream_id, moment, Holder.STARTER)
+
+    async def rename(
+        self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
+    ) -> None:
+        """Name or colour an object anew; None leaves what it has, "" takes it away.
+
+        Raises ``UnknownObjectError``.
+        """
+        self._streams.config(stream_id)  # refuses a name that is none
+        renamed = self._inference.rename_object(stream_id, object_id, label, colour)
+        if not await asyncio.wrap_future(renamed):
+            raise _unknown_object(stream_id, object_id)
+        if self._state is not None:
+            self._state.objects_changed(stream_id)
+
+    async def remove(self, stream_id: str, object_id: int) -> None:
+        """Stop following an object. Raises ``UnknownObjectError``."""
+        self._streams.config(stream_id)  # refuses a name that is none
+        if not await asyncio.wrap_future(self._inference.remove_object(stream_id, object_id)):
+            raise _unknown_object(stream_id, object_id)
+
+    async def remembered(self, stream_id: str) -> list[RememberedObject]:
+        """The objects of a stream as they can be gone on with after a restart."""
+        return await asyncio.wrap_future(self._inference.remembered_objects(stream_id))
+
+    async def _outcome(self, request: PromptRequest, timeout_s: float) -> PromptOutcome:
+        self._inference.prompt(request)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(request.outcome)
+        except TimeoutError:
+            if not request.outcome.cancelled():
+                reason = f"it is not done after {timeout_s:g} s; an event will tell"
+            elif request.is_for_past:
+                reason = f"the tracker had no time for it within {timeout_s:g} s"
+            else:
+                state = self._state_of(request.stream_id)
+                reason = f"no frame came within {timeout_s:g} s; the stream is {state}"
+            return request.refusal(reason)
+
+    def _state_of(self, stream_id: str) -> StreamState:
+        try:
+            return self._streams.state(stream_id)
+        except UnknownStreamError:  # removed meanwhile
+            return StreamState.STOPPED
+
+
+def _unknown_object(stream_id: str, object_id: int) -> UnknownObjectError:
+    return UnknownObjectError(f"stream {stream_id} has no object {object_id}")

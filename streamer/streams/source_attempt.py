@@ -1,0 +1,141 @@
+"""One connection of a stream: what its source delivers, on the way to the slot."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import Protocol
+
+from streamer.inference.frame_slot import FrameSlot
+from streamer.inference.preparation import (
+    IN_RGB,
+    Preparation,
+)
+from streamer.inference.stream_counts import StreamCounts
+from streamer.runtime.clock import (
+    NANOSECONDS_PER_SECOND,
+    Clock,
+    ns_to_seconds,
+)
+from streamer.runtime.rate_limit import RateLimit
+from streamer.sources.base import Source
+from streamer.types import DecodedFrame, DropReason
+from tracker.images.prepared_image import PreparedImage
+
+PAUSE_POLL_S = 0.1
+
+
+class Supervisor(Protocol):
+    """The stream: what it lets through now, and what it is told."""
+
+    rate_limit: RateLimit | None
+    resumed: threading.Event
+
+    def went_live(self, session_id: str, size: tuple[int, int]) -> None:
+        """The attempt's first picture came."""
+
+    def size_changed(self, size: tuple[int, int]) -> None:
+        """The pictures have another size now."""
+
+    def was_reset(self, reason: str) -> None:
+        """Presentation times jumped."""
+
+
+class SourceAttempt:
+    """What one source delivers to (``SourceOutput``), in the source's thread.
+
+    ``stop`` asks the source to return; once ``detached``, what it delivers still is refused.
+    """
+
+    def __init__(
+        self,
+        stream: Supervisor,
+        slot: FrameSlot,
+        counts: StreamCounts,
+        clock: Clock,
+        preparation: Preparation = IN_RGB,
+    ) -> None:
+        """``preparation`` is what a step would begin with: done here, it is done meanwhile."""
+        self.stop = threading.Event()
+        self.detached = False
+        self._stream = stream
+        self._slot = slot
+        self._counts = counts
+        self._clock = clock
+        self._preparation = preparation
+        self._session_id = uuid.uuid4().hex
+        self._lossless = False
+        self._size: tuple[int, int] | None = None
+        self._first_monotonic_ns = 0
+        self._last_monotonic_ns = 0
+
+    @property
+    def delivered_for_s(self) -> float:
+        """From the first picture to the last; 0 if there was none."""
+        return ns_to_seconds(self._last_monotonic_ns - self._first_monotonic_ns)
+
+    def run(self, source: Source) -> None:
+        """Let the source deliver, until it ends or fails."""
+        self._lossless = source.lossless
+        source.run(self, self.stop)
+        if not self.detached:
+            self._slot.wait_until_taken(self.stop)
+
+    def frame(self, picture: DecodedFrame) -> None:
+        """Put a picture into the slot, or refuse it."""
+        if self.detached:
+            return
+        picture = self._preparation.received(picture)
+        now_ns = self._clock.monotonic_ns()
+        height, width = picture.height, picture.width
+        if self._size is None:
+            self._first_monotonic_ns = now_ns
+            self._stream.went_live(self._session_id, (width, height))
+        elif self._size != (width, height):
+            self._stream.size_changed((width, height))
+        self._size = (width, height)
+        self._last_monotonic_ns = now_ns
+        self._counts.decoded(picture)
+        rate_limit = self._stream.rate_limit
+        if self._lossless:
+            self._wait_until_resumed()
+        if not self._stream.resumed.is_set():
+            self._slot.refuse(DropReason.PAUSED)
+        elif rate_limit is not None and not rate_limit.allows(self._time_ns(picture)):
+            self._slot.refuse(DropReason.RATE_LIMIT)
+        elif self._lossless:
+            self._slot.put_when_taken(
+                picture,
+                self._session_id,
+                self._clock.monotonic_ns,
+                self.stop,
+                self._prepared(picture),
+            )
+        else:
+            self._slot.put(picture, self._session_id, now_ns, self._prepared(picture))
+
+    def dropped(self, reason: DropReason, count: int = 1) -> None:
+        """Count pictures that the source lost."""
+        if not self.detached:
+            self._slot.count_lost(reason, count)
+
+    def reset(self, reason: str) -> None:
+        """Presentation times jumped."""
+        if not self.detached:
+            self._stream.was_reset(reason)
+
+    def _prepared(self, picture: DecodedFrame) -> PreparedImage | None:
+        """Only where it is used: a stream without objects is not encoded."""
+        return self._preparation.prepared(picture) if self._counts.object_ids else None
+
+    def _wait_until_resumed(self) -> None:
+        """Hold a source that must lose nothing for as long as its stream is paused."""
+        while not self._stream.resumed.wait(PAUSE_POLL_S):
+            if self.stop.is_set():
+                return
+
+    def _time_ns(self, picture: DecodedFrame) -> int:
+        """The time by which a rate is kept: a file that plays faster has its own."""
+        if self._lossless and picture.pts is not None:
+            return round(picture.pts * picture.time_base * NANOSECONDS_PER_SECOND)
+        return picture.arrival_monotonic_ns

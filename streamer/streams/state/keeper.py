@@ -1,0 +1,322 @@
+"""Keeps a running daemon's state on the disk: what changed is written soon, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamer.config.schema import (
+    MaskletConfig,
+    StreamConfig,
+)
+from streamer.config.state_folder import (
+    AUTO,
+    FolderLock,
+    FolderTakenError,
+)
+from streamer.errors import ConfigError, ControlError
+from streamer.inference.lifecycle import LOST_TOO_LONG
+from streamer.runtime.metrics import Metrics
+from streamer.runtime.private_files import make_private_folder
+from streamer.streams.object_ids import ObjectIds
+from streamer.streams.state.records import (
+    LaidOver,
+    ObjectRecord,
+    StreamRecord,
+    lay_over,
+    objects_to_take_up,
+    record_of,
+)
+from streamer.streams.state.store import (
+    Memories,
+    StateStore,
+)
+from streamer.types import EventKind, Published, RememberedObject, StreamEvent
+
+SETTLE_S = 0.5
+RETRY_S = 30.0
+# The ``reason`` of an object's end that was wished for, or that its life came to: at the next
+# start it is not there again. An object whose stream or daemon ended is.
+OBJECT_REMOVED = frozenset({"requested", LOST_TOO_LONG})
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """What the daemon starts with: its streams, and the objects that go on, by stream."""
+
+    streams: dict[str, StreamConfig]
+    records: dict[str, StreamRecord] = field(default_factory=dict)
+    objects: dict[str, list[RememberedObject]] = field(default_factory=dict)
+
+
+class StateKeeper:
+    """Writes what changed while running, and reads it at the start.
+
+    It is told of changed streams, and as a sink of events it sees prompts and removals. A change
+    is written ``SETTLE_S`` later, together with what came meanwhile, one write at a time. What
+    the disk refuses stays wanted and is tried again with the next change, or after ``RETRY_S``.
+    Bounds: names and ids of live objects; their memories only while they are written.
+    """
+
+    name = "state"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        streams: Callable[[], Mapping[str, StreamConfig]],
+        object_ids: Callable[[str], ObjectIds],
+        export: Callable[[str], Awaitable[list[RememberedObject]]],
+        metrics: Metrics,
+        settle_s: float = SETTLE_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """``streams`` are the streams as they run; ``export`` gives the live objects of one,
+        ``object_ids`` the ids that were ever used.
+        """
+        self.folder = folder
+        self._streams = streams
+        self._object_ids = object_ids
+        self._export = export
+        self._metrics = metrics
+        self._settle_s = settle_s
+        self._retry_s = retry_s
+        self._lock = FolderLock(folder)
+        self._store = StateStore(folder)
+        self._base: dict[str, StreamConfig] = {}
+        self._unused: dict[str, StreamRecord] = {}
+        self._objects: dict[str, list[ObjectRecord]] = {}
+        self._removed_objects: dict[str, set[int]] = {}
+        self._objects_changed: set[str] = set()
+        self._changed = asyncio.Event()
+        self._saving = asyncio.Lock()
+        self._write: asyncio.Task[None] | None = None
+        self._finishing = False
+        self._finish_now = asyncio.Event()
+        self._failing = False
+        self._opened = False
+        self._copied = False
+
+    # The start.
+
+    def open(self, config: MaskletConfig, *, fresh: bool) -> TakenUp:
+        """Lock the folder and say what to start with; ``fresh`` sets what was kept aside.
+
+        Waits for the disk. Raises ``ConfigError`` when another daemon uses the folder, and when
+        it cannot be used; with ``state_directory: auto`` the latter is only a warning.
+        """
+        self._base = dict(config.streams)
+        try:
+            make_private_folder("state_directory", self.folder)
+            self._lock.acquire()
+        except FolderTakenError:
+            raise
+        except ConfigError as error:
+            if config.state_directory != AUTO:
+                raise
+            _log.warning("nothing is kept for the next start: %s", error)
+            return TakenUp(dict(config.streams))
+        self._opened = True
+        if fresh:
+            where = self._store.set_aside("fresh")
+            _log.info("starting afresh: %s", f"the state is in {where}" if where else "no state")
+        laid = lay_over(config, self._store.load())
+        self._unused = laid.unused
+        taken_up = TakenUp(laid.streams, laid.records)
+        for stream_id, record in laid.records.items():
+            if stream_id in laid.streams:
+                kept = self._kept_objects(stream_id, laid.streams[stream_id], record)
+                taken_up.objects[stream_id] = kept
+                self._objects[stream_id] = [_record(each) for each in kept]
+                self._removed_objects[stream_id] = set(record.removed_objects)
+        self._tell(laid, taken_up)
+        return taken_up
+
+    def _kept_objects(
+        self, stream_id: str, config: StreamConfig, record: StreamRecord
+    ) -> list[RememberedObject]:
+        wanted = objects_to_take_up(config, record)
+        memories = self._store.memories(stream_id) if wanted else {}
+        return [
+            RememberedObject(each.object_id, each.label, each.colour, memories[each.object_id])
+            for each in wanted
+            if each.object_id in memories
+        ]
+
+    def _tell(self, laid: LaidOver, taken_up: TakenUp) -> None:
+        for warning in laid.warnings:
+            _log.warning("%s", warning)
+        objects = [
+            f"{stream_id}: {_listed(kept)}" for stream_id, kept in taken_up.objects.items() if kept
+        ]
+        what = [*laid.taken_up, *objects]
+        if what:
+            _log.info("taken up from %s: %s", self.folder, "; ".join(what))
+        if laid.unused:
+            _log.info("kept for streams that are not here now: %s", ", ".join(laid.unused))
+
+    def not_used(self, stream_id: str, record: StreamRecord) -> None:
+        """What was kept of a stream does not work: keep it for another start."""
+        self._unused[stream_id] = record
+        self._objects.pop(stream_id, None)
+        self._removed_objects.pop(stream_id, None)
+
+    async def keep_copy(self) -> None:
+        """Objects of the state cannot be gone on with: the next write would be the end of them."""
+        if not self._copied:
+            self._copied = True
+            await asyncio.to_thread(self._store.copy_aside)
+
+    # While running, on the event loop.
+
+    def streams_changed(self) -> None:
+        """A stream was added, changed or removed."""
+        self._changed.set()
+
+    def objects_changed(self, stream_id: str) -> None:
+        """An object of this stream was prompted, named or removed."""
+        self._objects_changed.add(stream_id)
+        self._changed.set()
+
+    async def start(self) -> None:
+        """Nothing to open: ``open`` came before everything else."""
+
+    def wants(self, item: Published) -> bool:
+        """Whether it says that the memories of an object changed."""
+        return isinstance(item, StreamEvent) and (
+            item.kind is EventKind.PROMPT_APPLIED
+            or (item.kind is EventKind.REMOVED and item.reason in OBJECT_REMOVED)
+        )
+
+    async def publish(self, item: Published) -> None:
+        """Note a change that ``wants`` let through."""
+        assert isinstance(item, StreamEvent)
+        stream = self._streams().get(item.stream_id)
+        if stream is None:
+            return
+        removed = self._removed_objects.setdefault(item.stream_id, set())
+        if item.kind is EventKind.REMOVED:
+            removed.update(each.id for each in stream.objects if each.id == item.object_id)
+        else:
+            removed.difference_update({item.object_id})
+        self.objects_changed(item.stream_id)
+
+    async def run(self) -> None:
+        """Write what changed, a little later, until ``finish``."""
+        while not self._finishing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._retry_s if self._failing else None):
+                    await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settle_s):
+                    await self._finish_now.wait()
+            if not self._finishing:
+                await self._save()
+
+    async def finish(self, timeout_s: float) -> None:
+        """Write everything once more, while the objects are still there to be asked for."""
+        self._finishing = True
+        self._finish_now.set()
+        self._changed.set()
+        if not self._opened:
+            return
+        self._objects_changed.update(self._streams())
+        _, unfinished = await asyncio.wait({asyncio.ensure_future(self._save())}, timeout=timeout_s)
+        if unfinished:
+            _log.warning("the state was not written within %.1f s of shutdown", timeout_s)
+
+    async def close(self) -> None:
+        """Let other daemons use the folder."""
+        self._lock.release()
+
+    # Inside.
+
+    async def _save(self) -> None:
+        async with self._saving:
+            if self._write is not None:  # left behind by a save that was cancelled
+                await asyncio.wait({self._write})
+            self._changed.clear()
+            if not self._opened:
+                return
+            exported = await self._export_objects()
+            records = self._records()
+            memories = {
+                stream_id: {each.object_id: each.memory for each in kept}
+                for stream_id, kept in exported.items()
+            }
+            self._write = asyncio.create_task(self._written(records, memories))
+            await asyncio.shield(self._write)
+
+    async def _export_objects(self) -> dict[str, list[RememberedObject]]:
+        wanted = self._objects_changed.intersection(self._streams())
+        self._objects_changed = set()
+        exported: dict[str, list[RememberedObject]] = {}
+        for stream_id in sorted(wanted):
+            try:
+                exported[stream_id] = await self._export(stream_id)
+            except ControlError:  # the tracker is busy: with the next write
+                self.objects_changed(stream_id)
+            else:
+                self._objects[stream_id] = [_record(each) for each in exported[stream_id]]
+        return exported
+
+    def _records(self) -> dict[str, StreamRecord]:
+        streams = self._streams()
+        for kept in (self._objects, self._removed_objects):
+            for stream_id in set(kept).difference(streams):
+                del kept[stream_id]
+        records = dict(self._unused)
+        records.update(
+            (stream_id, StreamRecord("removed")) for stream_id in self._base.keys() - streams.keys()
+        )
+        for stream_id, config in streams.items():
+            record = record_of(
+                self._base.get(stream_id),
+                config,
+                self._objects.get(stream_id, ()),
+                self._removed_objects.get(stream_id, ()),
+                self._object_ids(stream_id),
+            )
+            if record.says_something:
+                records[stream_id] = record
+        return records
+
+    async def _written(
+        self, records: Mapping[str, StreamRecord], memories: Mapping[str, Memories]
+    ) -> None:
+        try:
+            await asyncio.to_thread(self._store.save, records, memories)
+        except OSError as error:
+            self._metrics.state_writes.labels("failed").inc()
+            self._objects_changed.update(memories)
+            if not self._failing:
+                self._failing = True
+                _log.warning(
+                    "the state cannot be written to %s (%s): the daemon goes on, and tries again "
+                    "every %.0f s; what changes now is lost if it ends before",
+                    self.folder,
+                    error.strerror or error,
+                    self._retry_s,
+                )
+        else:
+            self._metrics.state_writes.labels("written").inc()
+            if self._failing:
+                self._failing = False
+                _log.info("the state is written again")
+
+
+def _record(remembered: RememberedObject) -> ObjectRecord:
+    return ObjectRecord(remembered.object_id, remembered.label, remembered.colour)
+
+
+def _listed(objects: Iterable[RememberedObject]) -> str:
+    names = [
+        str(each.object_id) if each.label is None else f"{each.object_id} ({each.label})"
+        for each in objects
+    ]
+    return f"object{'s' if len(names) > 1 else ''} {', '.join(names)}"

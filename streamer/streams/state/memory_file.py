@@ -1,0 +1,77 @@
+"""What objects look like, as the bytes of a safetensors file and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from tracker.memory.object_memory import (
+    ModelIdentity,
+    ObjectMemory,
+)
+
+FORMAT = "masklet-memories-1"
+
+
+class _Model(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    fingerprint: str
+
+
+def encode_memories(memories: Mapping[int, ObjectMemory]) -> bytes:
+    """The file of a stream's objects, by id."""
+    tensors: dict[str, npt.NDArray[np.generic]] = {}
+    models = {}
+    for object_id, memory in memories.items():
+        models[object_id] = _Model(memory.model.name, memory.model.fingerprint)
+        tensors[f"{object_id}/age"] = np.ascontiguousarray(memory.age_F)
+        tensors[f"{object_id}/spatial"] = _packed(memory.spatial_FLc)
+        tensors[f"{object_id}/pointer"] = _packed(memory.pointer_FC)
+    metadata = {"format": FORMAT, "models": msgspec.json.encode(models).decode()}
+    return save(tensors, metadata=metadata)
+
+
+def read_memories(path: Path) -> dict[int, ObjectMemory]:
+    """The objects in a file.
+
+    Raises ``OSError``, ``ValueError``, ``LookupError``, ``SafetensorError`` or ``MsgspecError``
+    for one that is not what ``encode_memories`` wrote; whether a memory is of use is the
+    tracker's to say.
+    """
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ValueError("not memories of this version")
+        models = msgspec.json.decode(metadata["models"], type=dict[int, _Model])
+        return {
+            object_id: ObjectMemory(
+                ModelIdentity(model.name, model.fingerprint),
+                file.get_tensor(f"{object_id}/age"),
+                _unpacked(file.get_tensor(f"{object_id}/spatial")),
+                _unpacked(file.get_tensor(f"{object_id}/pointer")),
+            )
+            for object_id, model in models.items()
+        }
+
+
+def _packed(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | npt.NDArray[np.uint16]:
+    """The upper halves where these say it all, as of what was bfloat16: half the bytes."""
+    bits = np.ascontiguousarray(array).view(np.uint32)
+    if (bits & 0xFFFF).any():
+        return np.ascontiguousarray(array)
+    return (bits >> 16).astype(np.uint16)
+
+
+def _unpacked(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    if array.dtype != np.float32:
+        raise ValueError(f"values of type {array.dtype}")
+    return np.asarray(array, dtype=np.float32)

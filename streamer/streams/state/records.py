@@ -1,0 +1,208 @@
+"""What a daemon keeps for its next start, as records, and how they are laid over a configuration.
+
+The configuration file is the base. A record says only what was done while the daemon ran: a stream
+was added or removed, some of its settings were changed, objects were named or removed. So a file
+that is edited later still counts in everything that nobody changed at run time.
+
+Knows no file and no tracker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from streamer.config.checks import validate
+from streamer.config.parsing import build
+from streamer.config.schema import (
+    LABEL_PATTERN,
+    MaskletConfig,
+    ObjectConfig,
+    StreamConfig,
+)
+from streamer.config.stream_changes import (
+    laid_over,
+    settings_of,
+    settings_that_differ,
+)
+from streamer.errors import ConfigError
+from streamer.streams.object_ids import (
+    OUT_OF_ORDER_IDS,
+    ObjectIds,
+)
+
+MAXIMUM_UNUSED = 64
+Label = Annotated[str, Meta(pattern=rf"\A{LABEL_PATTERN}\Z")]
+Colour = Annotated[str, Meta(pattern=r"\A#[0-9a-fA-F]{6}\Z")]
+ObjectId = Annotated[int, Meta(ge=0, lt=2**31)]
+
+
+class ObjectRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An object that is followed. ``configured`` is the fingerprint of its entry in the file."""
+
+    object_id: ObjectId
+    label: Label | None = None
+    colour: Colour | None = None
+    configured: str | None = None
+
+
+class MemoryFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the memories of a stream's objects lie; ``sha256`` tells a damaged file."""
+
+    name: Annotated[str, Meta(pattern=r"\Amemory-[A-Za-z0-9_-]+\.safetensors\Z")]
+    sha256: str
+
+
+class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What was done to one stream.
+
+    ``settings`` are all that an ``added`` stream needs, and of a ``configured`` one those that
+    were changed. ``removed_objects`` are configured objects that are not wanted any more, with
+    the fingerprints of their entries. Objects had every id below ``next_object_id``, and those
+    in ``later_ids`` (see ``object_ids``).
+    """
+
+    origin: Literal["added", "configured", "removed"]
+    settings: dict[str, Any] = {}
+    objects: list[ObjectRecord] = []
+    removed_objects: dict[ObjectId, str] = {}
+    next_object_id: Annotated[int, Meta(ge=1, le=2**31)] = 1
+    later_ids: Annotated[list[ObjectId], Meta(max_length=OUT_OF_ORDER_IDS)] = []
+    memory: MemoryFile | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether the next start would differ without it."""
+        return self.origin != "configured" or bool(
+            self.settings
+            or self.objects
+            or self.removed_objects
+            or self.later_ids
+            or self.next_object_id > 1
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOver:
+    """The streams to start with, and what of the records is behind that.
+
+    ``records`` are those that were taken up, ``unused`` those that fit nothing now: they are kept
+    for a start that has their stream again. ``taken_up`` and ``warnings`` are for the log.
+    """
+
+    streams: dict[str, StreamConfig]
+    records: dict[str, StreamRecord] = field(default_factory=dict)
+    unused: dict[str, StreamRecord] = field(default_factory=dict)
+    taken_up: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def lay_over(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> LaidOver:
+    """The streams of ``config`` with what ``records`` say done to them.
+
+    A record that cannot be any more (the file was edited) is left aside with a warning.
+    """
+    result = LaidOver(streams=dict(config.streams))
+    for stream_id, record in records.items():
+        base = config.streams.get(stream_id)
+        if record.origin == "removed":
+            if base is not None:
+                del result.streams[stream_id]
+                result.taken_up.append(f"{stream_id} stays removed")
+                result.records[stream_id] = record
+            continue
+        if record.origin == "configured" and base is None:
+            result.unused[stream_id] = record
+            continue
+        key = f"streams.{stream_id}"
+        try:
+            stream = (
+                build(StreamConfig, record.settings, key)
+                if base is None
+                else laid_over(key, base, record.settings)
+            )
+            streams = {**result.streams, stream_id: stream}
+            validate(dataclasses.replace(config, streams=streams))
+        except ConfigError as error:
+            result.unused[stream_id] = record
+            result.warnings.append(f"what was kept of stream {stream_id} is not used: {error}")
+            continue
+        result.streams[stream_id] = stream
+        result.records[stream_id] = record
+        if record.origin == "added":
+            result.taken_up.append(f"{stream_id} (added)")
+        elif record.settings:
+            result.taken_up.append(f"{stream_id} (changed: {', '.join(sorted(record.settings))})")
+    while len(result.unused) > MAXIMUM_UNUSED:
+        del result.unused[next(iter(result.unused))]
+    return result
+
+
+def objects_to_take_up(config: StreamConfig, record: StreamRecord) -> list[ObjectRecord]:
+    """The kept objects, less those whose entry in the file was written anew since."""
+    entries = _entries(config)
+    return [
+        each
+        for each in record.objects
+        if each.object_id not in entries or each.configured == entries[each.object_id]
+    ]
+
+
+def objects_to_prompt(
+    config: StreamConfig, record: StreamRecord | None, taken_up: Collection[int]
+) -> list[ObjectConfig]:
+    """The configured objects, less those taken up and those that were removed while running."""
+    removed = {} if record is None else record.removed_objects
+    return [
+        each
+        for each in config.objects
+        if each.id not in taken_up and removed.get(each.id) != fingerprint(each)
+    ]
+
+
+def record_of(
+    base: StreamConfig | None,
+    config: StreamConfig,
+    objects: Sequence[ObjectRecord],
+    removed_objects: Collection[int],
+    ids: ObjectIds,
+) -> StreamRecord:
+    """What was done to a stream that runs with ``config``; ``base`` is what the file says of it."""
+    entries = _entries(config)
+    return StreamRecord(
+        origin="added" if base is None else "configured",
+        settings=settings_of(config) if base is None else settings_that_differ(config, base),
+        objects=[
+            ObjectRecord(each.object_id, each.label, each.colour, entries.get(each.object_id))
+            for each in objects
+        ],
+        removed_objects={
+            object_id: entries[object_id]
+            for object_id in sorted(removed_objects)
+            if object_id in entries
+        },
+        next_object_id=ids.next_unused(),
+        later_ids=list(ids.beyond),
+    )
+
+
+def ids_of(record: StreamRecord | None) -> ObjectIds:
+    """The ids that objects of a stream had."""
+    return ObjectIds() if record is None else ObjectIds(record.next_object_id, record.later_ids)
+
+
+def fingerprint(target: ObjectConfig) -> str:
+    """Changes when anything of an object's entry in the file does."""
+    read = build(ObjectConfig, dataclasses.asdict(target))  # 0 and 0.0 are one number then
+    text = json.dumps(dataclasses.asdict(read), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _entries(config: StreamConfig) -> dict[int, str]:
+    return {each.id: fingerprint(each) for each in config.objects}

@@ -1,0 +1,232 @@
+"""The files of a daemon's state: a JSON index, and a safetensors file for each stream's objects.
+
+Whatever is interrupted where, the folder holds one whole state: files are written beside the old
+ones and moved into place, and the index, moved last, is what counts. What cannot be read is moved
+aside, never deleted unread, and never ends the daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from safetensors import SafetensorError
+
+from streamer.streams.state.memory_file import (
+    encode_memories,
+    read_memories,
+)
+from streamer.streams.state.records import (
+    MemoryFile,
+    StreamRecord,
+)
+from tracker.memory.object_memory import ObjectMemory
+
+FORMAT = "masklet-state"
+VERSION = 1
+INDEX = "state.json"
+MAXIMUM_INDEX_BYTES = 16 << 20
+MAXIMUM_MEMORY_BYTES = 1 << 30
+SET_ASIDE_KEPT = 5
+_TEMPORARY = ".writing"
+_log = logging.getLogger(__name__)
+
+
+Memories = Mapping[int, ObjectMemory]  # by object id
+
+
+class _Index(Struct, frozen=True, forbid_unknown_fields=True):
+    format: str
+    version: int
+    saved_time_ns: int
+    streams: dict[str, StreamRecord]
+
+
+class _Head(Struct, frozen=True):
+    format: str = ""
+    version: int = 0
+
+
+class StateStore:
+    """Reads and writes the state in one folder, which is locked by its caller.
+
+    Not for the event loop: every method waits for the disk. Bounds: one index, one memory file a
+    stream, and the ``SET_ASIDE_KEPT`` newest folders of what was set aside.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._memory_files: dict[str, MemoryFile] = {}
+
+    def load(self) -> dict[str, StreamRecord]:
+        """The records kept, none where there is no state or none that can be read."""
+        self._remove_unfinished()
+        path = self.folder / INDEX
+        try:
+            if path.stat().st_size > MAXIMUM_INDEX_BYTES:
+                raise ValueError(f"larger than {MAXIMUM_INDEX_BYTES >> 20} MiB")
+            index = _decode(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            self._set_aside_unreadable(path, error)
+            return {}
+        self._memory_files = {
+            stream_id: record.memory
+            for stream_id, record in index.streams.items()
+            if record.memory is not None
+        }
+        return index.streams
+
+    def memories(self, stream_id: str) -> dict[int, ObjectMemory]:
+        """What the stream's objects looked like; empty where there is nothing to be read."""
+        kept = self._memory_files.get(stream_id)
+        if kept is None:
+            return {}
+        path = self.folder / kept.name
+        try:
+            if path.stat().st_size > MAXIMUM_MEMORY_BYTES:
+                raise ValueError(f"larger than {MAXIMUM_MEMORY_BYTES >> 20} MiB")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != kept.sha256:
+                raise ValueError("not what was written: its sha256 differs")
+            return read_memories(path)
+        except FileNotFoundError:
+            _log.warning("%s is missing: the objects of %s are not known again", path, stream_id)
+        except (OSError, ValueError, LookupError, SafetensorError, msgspec.MsgspecError) as error:
+            self._set_aside_unreadable(path, error)
+        del self._memory_files[stream_id]
+        return {}
+
+    def save(self, records: Mapping[str, StreamRecord], memories: Mapping[str, Memories]) -> None:
+        """Make ``records`` the state; ``memories`` holds the streams whose objects changed.
+
+        Raises ``OSError`` when the disk does not take it: the state before is then untouched.
+        """
+        files = {
+            stream_id: kept
+            for stream_id, kept in self._memory_files.items()
+            if stream_id in records and stream_id not in memories
+        }
+        written: list[MemoryFile] = []
+        try:
+            for stream_id, objects in memories.items():
+                if objects and stream_id in records:
+                    written.append(self._write_memories(stream_id, objects))
+                    files[stream_id] = written[-1]
+            index = _Index(
+                FORMAT,
+                VERSION,
+                time.time_ns(),
+                {
+                    stream_id: msgspec.structs.replace(record, memory=files.get(stream_id))
+                    for stream_id, record in records.items()
+                },
+            )
+            encoded = msgspec.json.format(msgspec.json.encode(index), indent=1)
+            self._write(INDEX, encoded)
+        except OSError:
+            for each in written:
+                (self.folder / each.name).unlink(missing_ok=True)
+            self._remove_unfinished()
+            raise
+        self._memory_files = files
+        self._remove_unreferenced()
+
+    def set_aside(self, reason: str) -> Path | None:
+        """Move the whole state into a folder beside it; where to, None if there was none."""
+        found = [*self.folder.glob(INDEX), *self.folder.glob("memory-*.safetensors")]
+        self._memory_files = {}
+        return self._move_aside(found, reason) if found else None
+
+    def copy_aside(self) -> None:
+        """Copy the whole state, as it was last read or written, into a folder beside it."""
+        try:
+            target = self._folder_aside("not-gone-on-with")
+            for path in (self.folder / INDEX, *self.folder.glob("memory-*.safetensors")):
+                shutil.copy2(path, target)
+        except OSError as error:
+            _log.warning("what was kept cannot be copied (%s): it is lost soon", error)
+        else:
+            _log.warning(
+                "what was kept is copied to %s: the model that made it, at the same "
+                "model.engine.image_size, goes on with it by state_directory=%s",
+                target,
+                target,
+            )
+
+    def _set_aside_unreadable(self, path: Path, error: Exception) -> None:
+        try:
+            if path.name == INDEX:
+                where = self.set_aside("unreadable")
+            else:
+                where = self._move_aside([path], "unreadable")
+        except OSError as moving:
+            _log.warning("%s cannot be read (%s), nor moved aside: %s", path, error, moving)
+        else:
+            _log.warning("%s cannot be read (%s); set aside in %s", path, error, where)
+
+    def _move_aside(self, found: list[Path], reason: str) -> Path:
+        target = self._folder_aside(reason)
+        for path in found:
+            path.rename(target / path.name)
+        return target
+
+    def _folder_aside(self, reason: str) -> Path:
+        """A new folder; the oldest of many is removed."""
+        seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+        target = self.folder / f"aside-{stamp}.{nanoseconds:09}Z-{reason}"
+        target.mkdir(mode=0o700)
+        for old in sorted(self.folder.glob("aside-*"))[:-SET_ASIDE_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def _write_memories(self, stream_id: str, objects: Memories) -> MemoryFile:
+        content = encode_memories(objects)
+        sha256 = hashlib.sha256(content).hexdigest()
+        name = f"memory-{stream_id}-{time.time_ns()}.safetensors"
+        self._write(name, content)
+        return MemoryFile(name, sha256)
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file so that it is there as a whole or not at all, also after a power cut."""
+        temporary = self.folder / f"{name}{_TEMPORARY}"
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self.folder / name)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _remove_unfinished(self) -> None:
+        for path in self.folder.glob(f"*{_TEMPORARY}"):
+            path.unlink(missing_ok=True)
+
+    def _remove_unreferenced(self) -> None:
+        referenced = {each.name for each in self._memory_files.values()}
+        for path in self.folder.glob("memory-*.safetensors"):
+            if path.name not in referenced:
+                path.unlink(missing_ok=True)
+
+
+def _decode(content: bytes) -> _Index:
+    head = msgspec.json.decode(content, type=_Head)
+    if head.format != FORMAT:
+        raise ValueError("not a state of masklet")
+    if head.version != VERSION:
+        raise ValueError(f"its version is {head.version}, this masklet reads {VERSION}")
+    return msgspec.json.decode(content, type=_Index)

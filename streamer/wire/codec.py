@@ -1,0 +1,257 @@
+"""The ZeroMQ interface, version 1: what the daemon publishes, as bytes and back.
+
+A message is multipart: ``[topic][header][mask 0][mask 1]…``. The header is a MessagePack map;
+a mask part belongs to the object whose header names it. Knows no socket and no thread; shared
+by the publisher (``sinks/zeromq.py``) and the client (``client.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from streamer.errors import WireError, WireVersionError
+from streamer.types import FrameResult, StreamEvent, StreamStatus
+from streamer.wire.mask_codecs import (
+    MaskEncoding,
+    encode_crop,
+)
+from streamer.wire.messages import (
+    SCHEMA,
+    EventMessage,
+    FrameHeader,
+    FrameMessage,
+    Header,
+    HeartbeatMessage,
+    MaskHeader,
+    Message,
+    ObjectHeader,
+    Origin,
+    StageTimes,
+    StatusMessage,
+    Topic,
+    TopicKind,
+)
+
+# More than any source decodes. A mask takes a byte a pixel: a header of a few bytes cannot make a
+# reader fill its memory.
+LARGEST_FRAME_PIXELS = 1 << 26
+
+__all__ = [
+    "SCHEMA",
+    "EventMessage",
+    "FrameHeader",
+    "FrameMessage",
+    "HeartbeatMessage",
+    "MaskEncoding",
+    "MaskHeader",
+    "Message",
+    "ObjectHeader",
+    "Origin",
+    "StageTimes",
+    "StatusMessage",
+    "Topic",
+    "TopicKind",
+    "decode",
+    "encode_event",
+    "encode_frame",
+    "encode_heartbeat",
+    "encode_status",
+]
+
+
+def encode_frame(
+    result: FrameResult,
+    *,
+    origin: Origin,
+    seq: int,
+    published_clock_ns: Callable[[], int],
+    encoding: MaskEncoding = MaskEncoding.RLE,
+    kind: TopicKind = TopicKind.FRAME,
+    replayed: bool = False,
+) -> list[bytes]:
+    """A ``frame`` message, or with ``kind=BOXES`` the same without masks.
+
+    ``published_clock_ns`` is read once the masks are encoded: the monotonic clock, or for a
+    message that is sent again what it said then.
+    """
+    parts: list[bytes] = []
+    objects: list[ObjectHeader] = []
+    with_masks = kind is TopicKind.FRAME and encoding is not MaskEncoding.NONE
+    for entry in result.objects:
+        track = entry.track
+        x0, y0, x1, y1 = (int(side) for side in track.box_xyxy)
+        mask = None
+        if with_masks and track.area > 0:
+            mask = MaskHeader(len(parts), encoding.value, (x0, y0), (y1 - y0, x1 - x0))
+            parts.append(encode_crop(track.crop, encoding))
+        objects.append(
+            ObjectHeader(
+                id=int(track.object_id),
+                state=track.state.value,
+                bbox=(x0, y0, x1, y1),
+                area=int(track.area),
+                score=float(track.predicted_iou),
+                object_score=float(track.object_score),
+                score_calibrated=track.calibrated_iou,
+                bbox_smooth=entry.smooth_box_xyxy,
+                bbox_expected=None if track.area else track.predicted_box_xyxy,
+                label=entry.label,
+                colour=entry.colour,
+                mask=mask,
+            )
+        )
+    frame = result.frame
+    picture = frame.picture
+    arrival = picture.arrival_monotonic_ns
+    header = FrameHeader(
+        schema=SCHEMA,
+        publisher_id=origin.publisher_id,
+        epoch=origin.epoch,
+        seq=seq,
+        replayed=replayed,
+        stream_id=frame.stream_id,
+        session_id=frame.session_id,
+        frame_index=frame.index,
+        pts=picture.pts,
+        time_base=(picture.time_base.numerator, picture.time_base.denominator),
+        capture_time_ns=picture.capture_time_ns,
+        clock_source=picture.clock_source.value,
+        arrival_time_ns=picture.arrival_time_ns,
+        width=picture.width,
+        height=picture.height,
+        stage_times_ns=StageTimes(
+            decoded=picture.decoded_monotonic_ns - arrival,
+            started=result.started_monotonic_ns - arrival,
+            tracked=result.tracked_monotonic_ns - arrival,
+            published=published_clock_ns() - arrival,
+        ),
+        dropped_since_last=dict(frame.dropped_before),
+        objects=objects,
+    )
+    return [Topic(kind, frame.stream_id).encode(), msgspec.msgpack.encode(header), *parts]
+
+
+def encode_event(event: StreamEvent, *, origin: Origin, seq: int) -> list[bytes]:
+    """An ``event`` message."""
+    header = EventMessage(
+        schema=SCHEMA,
+        publisher_id=origin.publisher_id,
+        epoch=origin.epoch,
+        seq=seq,
+        stream_id=event.stream_id,
+        kind=event.kind.value,
+        time_ns=event.time_ns,
+        reason=event.reason,
+        object_id=event.object_id,
+        label=event.label,
+        request_id=event.request_id,
+        frame_index=event.frame_index,
+        detail=event.detail,
+        absent_s=event.absent_s,
+    )
+    return [Topic(TopicKind.EVENT, event.stream_id).encode(), msgspec.msgpack.encode(header)]
+
+
+def encode_status(
+    status: StreamStatus,
+    *,
+    origin: Origin,
+    seq: int,
+    next_seq: Mapping[str, int],
+    replayed: bool = False,
+) -> list[bytes]:
+    """A ``status`` message."""
+    header = StatusMessage(
+        schema=SCHEMA,
+        publisher_id=origin.publisher_id,
+        epoch=origin.epoch,
+        seq=seq,
+        replayed=replayed,
+        stream_id=status.stream_id,
+        state=status.state.value,
+        time_ns=status.time_ns,
+        url=status.url,
+        width=status.width,
+        height=status.height,
+        frames_decoded=status.frames_decoded,
+        frames_tracked=status.frames_tracked,
+        frames_dropped=dict(status.frames_dropped),
+        connect_failures=status.connect_failures,
+        object_ids=list(status.object_ids),
+        next_seq=dict(next_seq),
+        reason=status.reason,
+        detail=status.detail,
+        session_id=status.session_id,
+        paused=status.paused,
+    )
+    return [Topic(TopicKind.STATUS, status.stream_id).encode(), msgspec.msgpack.encode(header)]
+
+
+def encode_heartbeat(
+    *,
+    origin: Origin,
+    seq: int,
+    time_ns: int,
+    interval_s: float,
+    streams: Sequence[str],
+    stopping: bool = False,
+) -> list[bytes]:
+    """A ``heartbeat`` message; the last one of a publisher says ``stopping``."""
+    header = HeartbeatMessage(
+        schema=SCHEMA,
+        publisher_id=origin.publisher_id,
+        epoch=origin.epoch,
+        seq=seq,
+        time_ns=time_ns,
+        state="stopping" if stopping else "running",
+        interval_s=interval_s,
+        streams=list(streams),
+    )
+    return [Topic(TopicKind.HEARTBEAT).encode(), msgspec.msgpack.encode(header)]
+
+
+def decode(parts: Sequence[bytes]) -> Message:
+    """Read one multipart message.
+
+    Raises ``WireVersionError`` for an unknown major version, ``WireError`` for anything else
+    that is not a message of this interface. Mask parts are checked when they are decoded.
+    """
+    if len(parts) < 2:
+        raise WireError(f"a message has at least a topic and a header, got {len(parts)} part(s)")
+    topic = Topic.decode(parts[0])
+    match topic.kind:
+        case TopicKind.FRAME | TopicKind.BOXES:
+            header = _read(parts[1], FrameHeader)
+            if header.width * header.height > LARGEST_FRAME_PIXELS:
+                raise WireError(f"a frame of {header.width} x {header.height} pixels is too large")
+            return FrameMessage(topic, header, tuple(parts[2:]))
+        case TopicKind.EVENT:
+            return _read(parts[1], EventMessage)
+        case TopicKind.STATUS:
+            return _read(parts[1], StatusMessage)
+        case TopicKind.HEARTBEAT:
+            return _read(parts[1], HeartbeatMessage)
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: str
+
+
+HeaderT = TypeVar("HeaderT", bound=Header)
+
+
+def _read(part: bytes, kind: type[HeaderT]) -> HeaderT:
+    try:
+        # The version first: a later one may have changed any other key.
+        schema = msgspec.msgpack.decode(part, type=_SchemaOnly).schema
+        name, _, version = schema.partition("/")
+        if name == "masklet" and version.partition(".")[0] != "1":
+            raise WireVersionError(f"a message of schema {schema!r}; this reader knows {SCHEMA}")
+        if name != "masklet":
+            raise WireError(f"a message of schema {schema!r}; this reader knows {SCHEMA}")
+        return msgspec.msgpack.decode(part, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"the header is not a {kind.__name__}: {error}") from error

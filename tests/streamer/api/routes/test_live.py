@@ -1,0 +1,390 @@
+"""Pictures, results and WHEP over real HTTP: what clients get, and how they are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import aioice.ice
+import httpx
+import numpy as np
+import pytest
+import websockets
+from PIL import Image
+
+from streamer.api.api import Api
+from streamer.api.routes.results import STREAM_GONE
+from streamer.config.network import (
+    ApiConfig,
+    ApiLimitsConfig,
+)
+from streamer.sinks.video.hub import PictureHub
+from streamer.sinks.video.jpeg import MULTIPART_BOUNDARY
+from streamer.sinks.websocket import (
+    FRAMES_PER_READER,
+    OTHERS_PER_READER,
+    ResultsHub,
+)
+from streamer.types import Published, StreamState
+from tests.integration.browser.frame_counter import read
+from tests.streamer.api.serving import (
+    CONTROL,
+    PUBLISH,
+    READ,
+    WAIT_S,
+    FakeDaemon,
+    bearer,
+    make_api,
+    problem,
+    serving,
+    sinks_of,
+    with_tokens,
+)
+from tests.streamer.sinks.video.scenes import (
+    frame_result,
+    seen,
+)
+from tests.streamer.sinks.video.viewing import WebViewer
+from tests.streamer.wire.wire_samples import (
+    event,
+    status,
+)
+
+SNAPSHOT = "/v1/streams/gate/snapshot.jpg"
+MJPEG = "/v1/streams/gate/video.mjpeg"
+
+
+async def publish(api: Api, item: Published) -> None:
+    for sink in sinks_of(api):
+        if sink.wants(item):
+            await sink.publish(item)
+
+
+def sink_of(api: Api, kind: type) -> object:
+    return next(sink for sink in sinks_of(api) if isinstance(sink, kind))
+
+
+async def soon(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def number(jpeg: bytes) -> int | None:
+    with Image.open(io.BytesIO(jpeg)) as image:
+        return read(np.asarray(image))
+
+
+@asynccontextmanager
+async def results(
+    client: httpx.AsyncClient, query: str = "masks=none", **options: object
+) -> AsyncIterator[websockets.ClientConnection]:
+    address = str(client.base_url).replace("http", "ws", 1)
+    async with websockets.connect(
+        f"{address}/v1/streams/gate/results?{query}", **options
+    ) as websocket:
+        yield websocket
+
+
+# Snapshots.
+
+
+async def test_snapshot_shows_the_newest_frame() -> None:
+    api = make_api(FakeDaemon("gate"))
+    async with serving(api) as client:
+        await publish(api, frame_result(41))
+        await publish(api, frame_result(42))
+        answer = await client.get(SNAPSHOT)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+        assert answer.headers["cache-control"] == "no-store"
+        assert number(answer.content) == 42
+        small = await client.get(SNAPSHOT, params={"view": "clean", "width": 100})
+        with Image.open(io.BytesIO(small.content)) as image:
+            assert image.size == (100, 56)
+
+
+async def test_snapshot_before_the_first_frame_says_when_to_ask_again() -> None:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
+        answer = await client.get(SNAPSHOT)
+        assert "no picture yet" in problem(answer, 503, "busy")["detail"]
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("path", ["snapshot.jpg", "video.mjpeg"])
+async def test_pictures_of_an_unknown_stream_or_size_are_refused(path: str) -> None:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
+        problem(await client.get(f"/v1/streams/yard/{path}"), 404, "unknown_stream")
+        for query in ("width=0", "width=15", "width=3841", "width=x", "view=upside_down"):
+            refused = await client.get(f"/v1/streams/gate/{path}?{query}")
+            problem(refused, 422, "invalid_request")
+
+
+# MJPEG.
+
+
+async def parts(answer: httpx.Response) -> AsyncIterator[tuple[int, bytes]]:
+    """Frame indexes and pictures of a multipart answer, read as RFC 2046 has it."""
+    waiting = b""
+    chunks = answer.aiter_bytes()
+    while True:
+        head, found, rest = waiting.partition(b"\r\n\r\n")
+        if found:
+            lines = head.split(b"\r\n")
+            assert lines[0] == f"--{MULTIPART_BOUNDARY}".encode()
+            fields = dict(line.split(b": ", 1) for line in lines[1:])
+            assert fields[b"Content-Type"] == b"image/jpeg"
+            length = int(fields[b"Content-Length"])
+            if len(rest) >= length + 2:
+                assert rest[length : length + 2] == b"\r\n"
+                yield int(fields[b"Masklet-Frame-Index"]), rest[:length]
+                waiting = rest[length + 2 :]
+                continue
+        waiting += await anext(chunks)
+
+
+async def test_mjpeg_is_one_jpeg_after_another_and_ends_with_its_reader() -> None:
+    api = make_api(FakeDaemon("gate"))
+    hub = sink_of(api, PictureHub)
+    assert isinstance(hub, PictureHub)
+    async with serving(api) as client:
+        async with client.stream("GET", MJPEG) as answer:
+            kind = answer.headers["content-type"]
+            assert kind == f"multipart/x-mixed-replace; boundary={MULTIPART_BOUNDARY}"
+            await soon(lambda: hub.is_encoding("gate"))
+            pictures = parts(answer)
+            for index in range(5):
+                await publish(api, frame_result(index))
+                frame_index, picture = await asyncio.wait_for(anext(pictures), WAIT_S)
+                assert number(picture) == frame_index == index
+        await soon(lambda: not hub.is_encoding("gate"))
+
+
+async def test_mjpeg_ends_when_its_stream_is_removed() -> None:
+    api = make_api(FakeDaemon("gate"))
+    async with serving(api) as client, client.stream("GET", MJPEG) as answer:
+        await publish(api, frame_result(0))
+        pictures = parts(answer)
+        await asyncio.wait_for(anext(pictures), WAIT_S)
+        await publish(api, status(state=StreamState.STOPPED))
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises((StopAsyncIteration, RuntimeError)):
+                await anext(pictures)
+
+
+async def test_only_so_many_answers_go_on_at_once() -> None:
+    limits = ApiLimitsConfig(open_streams=1)
+    api = make_api(FakeDaemon("gate"), ApiConfig(port=0, limits=limits))
+    async with serving(api) as client, client.stream("GET", MJPEG):
+        problem(await client.get(MJPEG), 503, "busy")
+
+
+# Results.
+
+
+async def test_results_come_with_the_state_first() -> None:
+    api = make_api(FakeDaemon("gate"))
+    async with serving(api) as client:
+        await publish(api, status())
+        async with results(client, "masks=rle") as websocket:
+            await publish(api, frame_result(3))
+            await publish(api, event())
+            texts = [await asyncio.wait_for(websocket.recv(), WAIT_S) for _ in range(3)]
+    messages = [json.loads(text) for text in texts]
+    assert [each["type"] for each in messages] == ["status", "frame", "event"]
+    assert messages[1]["objects"][0]["mask"]["encoding"] == "rle"
+    assert all(isinstance(text, str) for text in texts)
+
+
+async def test_results_are_refused_before_the_handshake() -> None:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
+        with pytest.raises(websockets.InvalidStatus) as wrong_masks:
+            async with results(client, "masks=bits"):
+                pass
+        assert wrong_masks.value.response.status_code == 422
+        address = str(client.base_url).replace("http", "ws", 1)
+        with pytest.raises(websockets.InvalidStatus) as unknown:
+            async with websockets.connect(f"{address}/v1/streams/yard/results"):
+                pass
+        assert unknown.value.response.status_code == 404
+        document = json.loads(unknown.value.response.body)
+        assert document["type"] == "urn:masklet:problem:unknown_stream"
+
+
+async def test_removed_stream_closes_its_sockets_with_a_code_that_says_so() -> None:
+    api = make_api(FakeDaemon("gate"))
+    async with serving(api) as client, results(client) as websocket:
+        await publish(api, status(state=StreamState.STOPPED))
+        assert json.loads(await asyncio.wait_for(websocket.recv(), WAIT_S))["state"] == "stopped"
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(websocket.recv(), WAIT_S)
+        assert websocket.close_code == STREAM_GONE
+
+
+async def test_daemon_that_stops_closes_sockets_as_going_away() -> None:
+    api = make_api(FakeDaemon("gate"))
+    async with serving(api) as client, results(client) as websocket:
+        hub = sink_of(api, ResultsHub)
+        assert isinstance(hub, ResultsHub)
+        hub.end_readers()
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(websocket.recv(), WAIT_S)
+        assert websocket.close_code == 1001
+
+
+async def test_what_a_socket_says_is_ignored_and_its_end_is_noticed() -> None:
+    api = make_api(FakeDaemon("gate"))
+    hub = sink_of(api, ResultsHub)
+    assert isinstance(hub, ResultsHub)
+    async with serving(api) as client:
+        async with results(client) as websocket:
+            await websocket.send("hello")
+            await publish(api, frame_result(0))
+            await asyncio.wait_for(websocket.recv(), WAIT_S)
+            assert hub.wants(frame_result(1))
+        await soon(lambda: not hub.wants(frame_result(1)))
+
+
+async def test_socket_that_never_reads_is_bounded_and_delays_nobody() -> None:
+    api = make_api(FakeDaemon("gate"))
+    hub = sink_of(api, ResultsHub)
+    assert isinstance(hub, ResultsHub)
+    async with serving(api) as client:
+        stuck = await never_reads(client)
+        await soon(lambda: hub.wants(frame_result(0)))
+        (stuck_reader,) = hub._readers["gate"]
+        async with results(client, "masks=rle") as websocket:
+            random = np.random.default_rng(0)
+            crop = random.random((170, 300)) < 0.5  # 30 kB as JSON
+            noisy = seen(1, 0)
+            object.__setattr__(noisy, "box_xyxy", (0, 0, 300, 170))
+            object.__setattr__(noisy, "crop", crop)
+            for index in range(600):
+                await publish(api, frame_result(index, (noisy,)))
+                text = await asyncio.wait_for(websocket.recv(), WAIT_S)
+                assert json.loads(text)["frame_index"] == index
+        assert stuck_reader.dropped > 0
+        assert len(stuck_reader) <= FRAMES_PER_READER + OTHERS_PER_READER
+        stuck.close()
+        await soon(lambda: not hub.wants(frame_result(0)))
+
+
+async def never_reads(client: httpx.AsyncClient) -> socket.socket:
+    """A WebSocket whose handshake is made, and nothing more."""
+    parts_ = urlsplit(str(client.base_url))
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    # Closed with a reset: what waits is not sent to anybody.
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, (parts_.hostname, parts_.port))
+    request = (
+        "GET /v1/streams/gate/results?masks=rle HTTP/1.1\r\n"
+        f"Host: {parts_.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    await loop.sock_sendall(raw, request.encode())
+    assert b"101" in await loop.sock_recv(raw, 12)
+    return raw
+
+
+# Who may.
+
+
+async def test_every_route_wants_its_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = make_api(FakeDaemon("gate"), with_tokens(monkeypatch))
+    reading = [
+        ("GET", SNAPSHOT),
+        ("GET", MJPEG),
+        ("POST", "/v1/streams/gate/whep"),
+        ("PATCH", "/v1/whep/x"),
+        ("DELETE", "/v1/whep/x"),
+    ]
+    publishing = [
+        ("POST", "/v1/streams/gate/whip"),
+        ("PATCH", "/v1/whip/x"),
+        ("DELETE", "/v1/whip/x"),
+    ]
+    async with serving(api) as client:
+        for method, path in reading + publishing:
+            problem(await client.request(method, path), 401, "unauthenticated")
+        for method, path in publishing:
+            for token in (READ, CONTROL):
+                refused = await client.request(method, path, headers=bearer(token))
+                problem(refused, 403, "insufficient_scope")
+        for method, path in reading:
+            refused = await client.request(method, path, headers=bearer(PUBLISH))
+            problem(refused, 403, "insufficient_scope")
+        await publish(api, frame_result(0))
+        assert (await client.get(SNAPSHOT, headers=bearer(READ))).status_code == 200
+        assert (await client.get(SNAPSHOT, headers=bearer(CONTROL))).status_code == 200
+        with pytest.raises(websockets.InvalidStatus) as refused_socket:
+            async with results(client):
+                pass
+        assert refused_socket.value.response.status_code == 401
+        async with results(client, additional_headers=bearer(READ)):
+            pass
+
+
+# WHEP and WHIP over HTTP.
+
+
+async def test_viewer_watches_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
+    api = make_api(FakeDaemon("gate"))
+    viewer = WebViewer()
+    async with serving(api) as client:
+        try:
+            answer = await client.post(
+                "/v1/streams/gate/whep",
+                content=await viewer.offer(),
+                headers={"Content-Type": "application/sdp"},
+            )
+            assert answer.status_code == 201
+            assert answer.headers["content-type"] == "application/sdp"
+            location = answer.headers["location"]
+            assert answer.headers["etag"]
+            await viewer.accept(answer.text, int(answer.headers["masklet-rtp-offset"]))
+
+            async def feed() -> None:
+                for index in range(10_000):
+                    await publish(api, frame_result(index % 1024))
+                    await asyncio.sleep(0.02)
+
+            feeding = asyncio.create_task(feed())
+            shown = [read((await viewer.picture())[0]) for _ in range(5)]
+            feeding.cancel()
+            assert shown == sorted(shown)
+            refused = await client.patch(location, content=b"", headers={"Content-Type": "x/y"})
+            problem(refused, 415)
+            assert (await client.delete(location)).status_code == 200
+            problem(await client.delete(location), 404, "unknown_session")
+        finally:
+            await viewer.close()
+
+
+@pytest.mark.parametrize("kind", ["whep", "whip"])
+async def test_misuse_of_webrtc_is_a_problem_document(kind: str) -> None:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
+        path = f"/v1/streams/gate/{kind}"
+        problem(await client.post(path, content=b"v=0"), 415)
+        sdp = {"Content-Type": "application/sdp"}
+        problem(await client.post(path, content=b"hello", headers=sdp), 400)
+        problem(await client.get(path), 405)
+        problem(await client.put(path), 405)
+        assert (await client.patch(f"/v1/{kind}/unknown")).status_code == 404
+        assert (await client.delete(f"/v1/{kind}/unknown")).status_code == 404
+
+
+async def test_options_say_what_a_publisher_may_post() -> None:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
+        answer = await client.options("/v1/streams/gate/whip")
+        assert answer.status_code == 204
+        assert answer.headers["accept-post"] == "application/sdp"
+        assert (await client.options("/v1/whip/unknown")).status_code == 204

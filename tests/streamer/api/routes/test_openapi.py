@@ -1,0 +1,163 @@
+"""The OpenAPI document against a running daemon: what it says is so, and nothing breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    missing_required_header,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from streamer import app as app_module
+from streamer.app import App
+from streamer.config.network import ApiLimitsConfig
+from streamer.config.schema import (
+    ControlConfig,
+    MaskletConfig,
+    MetricsConfig,
+    StreamConfig,
+    ZeroMQConfig,
+)
+from tests.streamer.api.serving import CONTROL, WAIT_S, bearer, with_tokens
+from tracker import Tracker
+
+EXAMPLES = 6
+# Answers that never end, and WebRTC, whose offers are SDP and fuzzed elsewhere.
+ENDLESS = r"/v1/events|.*\.mjpeg|.*/wh[ie]p.*"
+SCENE = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
+KNOWN = {"stream_id": ["gate"], "stream": ["gate"], "object_id": [1, 2]}
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    missing_required_header,
+    unsupported_method,
+    ignored_auth,
+]
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A daemon with a scene, in a thread of its own."""
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("daemon")
+    patch.setattr(app_module, "MAXIMUM_STREAMS", 3)  # two processors are soon busy
+    limits = ApiLimitsConfig(requests_per_s=10_000, burst=10_000)
+    config = MaskletConfig(
+        streams={"gate": StreamConfig(SCENE)},
+        zeromq=ZeroMQConfig(endpoint="tcp://127.0.0.1:*"),
+        metrics=MetricsConfig(enabled=False),
+        api=with_tokens(patch, limits=limits),
+        control=ControlConfig(endpoint=f"ipc://{folder}/control.sock"),
+        state_directory="none",
+    )
+    started: threading.Event = threading.Event()
+    daemon: list[tuple[asyncio.AbstractEventLoop, App]] = []
+
+    async def run() -> None:
+        app = App(config, tracker=Tracker.random("nano", seed=0))
+        daemon.append((asyncio.get_running_loop(), app))
+        running = asyncio.create_task(app.run())
+        waiting = asyncio.create_task(app.started.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        started.set()
+        await running
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert started.wait(WAIT_S)
+    loop, app = daemon[0]
+    assert app.endpoints.api is not None
+    yield app.endpoints.api
+    loop.call_soon_threadsafe(app.request_stop)
+    thread.join(WAIT_S)
+    patch.undo()
+    assert not thread.is_alive()
+
+
+def with_known_names(endpoint: str) -> dict[str, Any]:
+    """The document, with values that lead somewhere where any text would be allowed."""
+    document: dict[str, Any] = httpx.get(f"{endpoint}/openapi.json").json()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] in KNOWN:
+                    parameter["schema"] = {"enum": KNOWN[parameter["name"]]}
+    schemas = document["components"]["schemas"]
+    for name in ("NewStream", "StreamChange"):
+        # What keeps frames from coming lets every prompt wait for its ten seconds.
+        schemas[name]["properties"] |= {
+            "url": {"enum": [SCENE]},
+            "paused": {"enum": [False]},
+            "max_rate_hz": {"enum": [None, 8]},
+        }
+    for name in ("NewObject", "PromptBody"):
+        schemas[name]["properties"] |= {
+            "frame": {"enum": [{}, None]},
+            "mask": {"enum": [None]},
+            "box": {"enum": [[10, 10, 80, 60], [0, 0, 160.5, 96]]},
+        }
+        schemas[name]["required"] = ["box"]
+    schemas["Point"]["properties"] |= {"x": {"enum": [0, 159.9]}, "y": {"enum": [0, 95]}}
+    return document
+
+
+def test_document_is_true(endpoint: str) -> None:
+    """One test, because schemathesis' own plugin does not know the newest pytest."""
+    document = schemathesis.openapi.from_dict(with_known_names(endpoint))
+    document = document.exclude(path_regex=ENDLESS)
+    operations = [found.ok() for found in document.get_all_operations()]
+    answered: defaultdict[str, set[int]] = defaultdict(set)
+    operations.sort(key=lambda each: each.label == "DELETE /v1/streams/{stream_id}")  # the last
+    for operation, mode in itertools.product(operations, GenerationMode):
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def is_answered_as_described(case: schemathesis.Case) -> None:
+            response = case.call_and_validate(
+                base_url=endpoint, headers=bearer(CONTROL), checks=CHECKS, timeout=WAIT_S
+            )
+            answered[case.operation.label].add(response.status_code)
+
+        # What takes no value has nothing that could be wrong.
+        with contextlib.suppress(*[Unsatisfiable] if mode is GenerationMode.NEGATIVE else []):
+            is_answered_as_described()
+    for operation in operations:
+        succeeded = any(status < 300 for status in answered[operation.label])
+        assert succeeded, (operation.label, answered[operation.label])
+
+
+def test_daemon_lives_on(endpoint: str) -> None:
+    """After all of the above."""
+    assert httpx.get(f"{endpoint}/readyz").json() == {"status": "ready"}

@@ -1,0 +1,252 @@
+"""What a stream that is added over the API may connect to."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+
+import pytest
+
+from streamer.api.routes.url_rules import UrlRules
+from streamer.api.schemas.starters import Starter
+from streamer.api.schemas.streams import (
+    NewStream,
+    Reconnect,
+    StartingObject,
+    StreamChange,
+)
+from streamer.api.server.problems import ProblemError
+from streamer.config.network import ApiConfig
+from streamer.config.schema import (
+    ObjectConfig,
+    ReconnectConfig,
+    StreamConfig,
+)
+from streamer.config.starters import StarterConfig
+
+SCHEMES = ApiConfig().url_schemes
+ANSWERS = {
+    "camera.example.org": ["93.184.215.14"],
+    "inside.example.org": ["10.1.2.3"],
+    "both.example.org": ["93.184.215.14", "169.254.169.254"],
+    "loop.example.org": ["127.0.0.1"],
+    "six.example.org": ["2606:4700::1111"],
+    "mapped.example.org": ["::ffff:127.0.0.1"],
+    "nat64.example.org": ["64:ff9b::7f00:1"],
+    "deep.er.example.org": ["93.184.215.14"],
+    "example.org": ["93.184.215.14"],
+}
+
+
+def resolve(name: str) -> Sequence[str]:
+    if name not in ANSWERS:
+        raise OSError("no such name")
+    return ANSWERS[name]
+
+
+def rules(*hosts: str, schemes: Sequence[str] = SCHEMES) -> UrlRules:
+    return UrlRules(schemes, hosts, resolve)
+
+
+async def refusal(checked: UrlRules, url: str, **further: object) -> ProblemError | None:
+    try:
+        await checked.check_new({"url": url, **further})
+    except ProblemError as problem:
+        return problem
+    return None
+
+
+async def test_nothing_but_scenes_and_publishers_without_hosts() -> None:
+    checked = rules()
+    assert await refusal(checked, "synthetic://match?seed=1") is None
+    assert await refusal(checked, "whip://") is None
+    for url in ("rtsp://camera.example.org/1", "rtsp://10.1.2.3/1", "rtsp://localhost/1"):
+        problem = await refusal(checked, url)
+        assert problem is not None
+        assert problem.status == 403
+        assert "api.url_hosts" in problem.detail
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/etc/passwd",
+        "relative.mp4",
+        "file:///etc/passwd",
+        "FILE:///etc/passwd",
+        "/dev/video0",
+        "http://camera.example.org/x.m3u8",
+        "concat:/etc/passwd|/etc/shadow",
+        "udp://:1234",
+        "gopher://camera.example.org/",
+        "subfile,,start,0,end,9,,:/etc/passwd",
+        "rtsp:/etc/passwd",
+        "://camera.example.org",
+    ],
+)
+async def test_files_devices_and_other_schemes_are_refused(url: str) -> None:
+    problem = await refusal(rules("camera.example.org"), url)
+    assert problem is not None
+    assert problem.status == 403
+    assert "api.url_schemes" in problem.detail
+
+
+async def test_files_may_be_allowed() -> None:
+    checked = rules(schemes=["file"])
+    assert await refusal(checked, "/srv/film.mp4") is None
+    assert await refusal(checked, "file:///srv/film.mp4") is None
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url"),
+    [
+        (["camera.example.org"], "rtsp://camera.example.org/1"),
+        (["camera.example.org"], "RTSP://Camera.Example.ORG:8554/1"),
+        (["camera.example.org"], "rtsp://camera.example.org./1"),
+        (["camera.example.org"], "rtsp://user:p%40ss@camera.example.org/1"),
+        (["*.example.org"], "rtsp://camera.example.org"),
+        (["*.example.org"], "rtsp://deep.er.example.org"),
+        (["six.example.org"], "rtsp://six.example.org/1"),
+        (["10.0.0.0/8"], "rtsp://10.1.2.3:554/1"),
+        (["10.1.2.3"], "rtsp://10.1.2.3/1"),
+        (["inside.example.org", "10.0.0.0/8"], "rtsp://inside.example.org/1"),
+        (["fd00::/8"], "rtsp://[fd00::7]:8554/1"),
+        (["127.0.0.0/8"], "rtsp://[::ffff:127.0.0.1]/1"),
+    ],
+)
+async def test_listed_hosts_are_allowed(hosts: list[str], url: str) -> None:
+    assert await refusal(rules(*hosts), url) is None
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url"),
+    [
+        (["camera.example.org"], "rtsp://camera.example.org.evil.example/1"),
+        (["camera.example.org"], "rtsp://evil.camera.example.org/1"),
+        (["*.example.org"], "rtsp://example.org/1"),
+        (["*.example.org"], "rtsp://badexample.org/1"),
+        (["10.0.0.0/8"], "rtsp://11.1.2.3/1"),
+        (["10.0.0.0/8"], "rtsp://inside.example.org/1"),  # a name is never listed by its address
+        (["10.0.0.0/8"], "rtsp://167838211/1"),  # 10.1.2.3 as one number
+        (["10.0.0.0/8"], "rtsp://0x0a.1.2.3/1"),
+        (["camera.example.org"], "rtsp://camera.example.org@10.1.2.3/1"),
+        (["camera.example.org"], "rtsp://camera.example.org:x@10.1.2.3/1"),
+        (["inside.example.org"], "rtsp://inside.example.org/1"),
+        (["both.example.org"], "rtsp://both.example.org/1"),
+        (["loop.example.org"], "rtsp://loop.example.org/1"),
+        (["mapped.example.org"], "rtsp://mapped.example.org/1"),
+        (["nat64.example.org"], "rtsp://nat64.example.org/1"),
+    ],
+)
+async def test_other_hosts_are_refused(hosts: list[str], url: str) -> None:
+    problem = await refusal(rules(*hosts), url)
+    assert problem is not None
+    assert problem.status == 403
+    assert "/url" in problem.detail
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://evil.example\\@camera.example.org/1",
+        "rtsp://camera.example.org /1",
+        "rtsp://camera.example.org\n/1",
+        "rtsp://camera.example.org\r\nHost: evil/1",
+        "rtsp://camera.example.org%00.evil.example/1",
+        "rtsp://camera.example.org:port/1",
+        "rtsp://camera.example.org:٣/1",
+        "rtsp://camera.еxample.org/1",  # a Cyrillic letter
+        "rtsp:///1",
+        "rtsp://",
+        "rtsp://[::1/1",
+        "rtsp://camera.example.org|/etc/passwd",
+        "rtsp://[fe80::1%25eth0]/1",
+    ],
+)
+async def test_what_programs_read_differently_is_refused(url: str) -> None:
+    problem = await refusal(rules("camera.example.org", "::1", "fe80::/10"), url)
+    assert problem is not None
+    assert problem.status == 422
+
+
+async def test_name_without_an_address_is_told() -> None:
+    problem = await refusal(rules("nowhere.example.org"), "rtsp://nowhere.example.org/1")
+    assert problem is not None
+    assert problem.status == 422
+    assert "no address" in problem.detail
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"protocol_whitelist": "file,tcp"},
+        {"http_proxy": "http://10.0.0.1"},
+        {"ca_file": "/etc/passwd"},
+        {"rtsp_flags": "listen"},
+        {"listen": "1"},
+        {"allowed_extensions": "ALL"},
+        {"headers": "X: y"},
+        {"buffer_size": "1\r\nX: y"},
+        {"fflags": "a/b"},
+        {"flags": ""},
+    ],
+)
+async def test_options_that_lead_elsewhere_are_refused(options: dict[str, str]) -> None:
+    problem = await refusal(rules(), "synthetic://match", options=options)
+    assert problem is not None
+    assert problem.status == 403
+    assert "/options" in problem.detail
+
+
+async def test_harmless_options_are_allowed() -> None:
+    options = {"buffer_size": "1048576", "fflags": "+nobuffer", "tls_verify": "1"}
+    assert await refusal(rules(), "synthetic://match", options=options) is None
+
+
+async def test_stream_with_a_credential_keeps_its_host() -> None:
+    checked = rules("camera.example.org", "six.example.org")
+    config = StreamConfig("rtsp://camera.example.org/1", password_env="CAMERA_PASSWORD")
+    await checked.check_change(config, {"url": "rtsp://camera.example.org/2"})
+    await checked.check_change(config, {"max_rate_hz": 5})
+    for url in ("rtsp://six.example.org/1", "rtsp://camera.example.org:81/1", "whip://"):
+        with pytest.raises(ProblemError, match="password_env") as raised:
+            await checked.check_change(config, {"url": url})
+        assert raised.value.status == 403
+    plain = StreamConfig("rtsp://camera.example.org/1")
+    await checked.check_change(plain, {"url": "rtsp://six.example.org/1"})
+    with pytest.raises(ProblemError, match="url_hosts"):
+        await checked.check_change(plain, {"url": "rtsp://10.0.0.1/1"})
+    with pytest.raises(ProblemError, match="protocol_whitelist"):
+        await checked.check_change(plain, {"options": {"protocol_whitelist": "file"}})
+
+
+UNSAID = {"username_env", "password_env", "password_file"}
+
+
+@pytest.mark.parametrize(
+    ("model", "section", "beside"),
+    [
+        (NewStream, StreamConfig, UNSAID),
+        (StreamChange, StreamConfig, UNSAID | {"objects"}),
+        (Reconnect, ReconnectConfig, set()),
+        (StartingObject, ObjectConfig, {"mask_file"}),
+        (Starter, StarterConfig, {"weights", "device", "threads", "factory"}),
+    ],
+)
+def test_settings_and_limits_are_those_of_the_configuration(
+    model: typing.Any, section: typing.Any, beside: set[str]
+) -> None:
+    """But for where credentials come from, and files of the daemon's machine."""
+    fields = {each.name: each for each in dataclasses.fields(section)}
+    said = set(model.model_fields) - {"id" if section is StreamConfig else ""}
+    assert said == set(fields) - beside
+    schema = model.model_json_schema()["properties"]
+    for name in said:
+        limit = fields[name].metadata.get("limit")
+        if limit is None or limit.maximum is None or name == "id":
+            continue
+        number = schema[name].get("anyOf", [schema[name]])[0]
+        assert (number["minimum"], number["maximum"]) == (limit.minimum, limit.maximum), name
+        if model is not StreamChange:
+            assert schema[name]["default"] == fields[name].default, name

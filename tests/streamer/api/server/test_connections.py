@@ -1,0 +1,330 @@
+"""Connections: how many, for how long they may say nothing, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from streamer.api.api import Api
+from streamer.api.server import (
+    connections,
+    gate,
+)
+from streamer.config.network import (
+    ApiConfig,
+    ApiLimitsConfig,
+)
+from streamer.errors import ConfigError
+from tests.streamer.api.serving import (
+    WAIT_S,
+    FakeDaemon,
+    make_api,
+    problem,
+    serving,
+    with_tokens,
+)
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Raw:
+    """A connection on which a test says what it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        async with asyncio.timeout(WAIT_S):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        fields = (line.partition(": ") for line in lines if line)
+        return int(status.split(" ")[1]), {name.lower(): value for name, _, value in fields}
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        status, headers = await self.head()
+        async with asyncio.timeout(WAIT_S):
+            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        return status, headers, body
+
+    async def refusal(self, status: int) -> dict[str, Any]:
+        found, headers, body = await self.answer()
+        assert (found, headers["content-type"]) == (status, "application/problem+json"), body
+        document: dict[str, Any] = json.loads(body)
+        assert document["status"] == status
+        return document
+
+    async def is_closed(self) -> bool:
+        async with asyncio.timeout(WAIT_S):
+            try:
+                return await self.reader.read() == b""
+            except ConnectionResetError:
+                return True
+
+
+@asynccontextmanager
+async def raw(client: httpx.AsyncClient) -> AsyncIterator[Raw]:
+    """A connection to the server that ``client`` talks to."""
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    try:
+        yield Raw(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def limited(**limits: Any) -> Api:
+    return make_api(FakeDaemon("gate"), ApiConfig(port=0, limits=ApiLimitsConfig(**limits)))
+
+
+async def test_connections_above_the_limit_are_told_so() -> None:
+    async with serving(limited(connections=8)) as client:
+        async with asyncio.timeout(WAIT_S):
+            held = [
+                await asyncio.open_connection("127.0.0.1", client.base_url.port) for _ in "1234"
+            ]
+        async with raw(client) as fifth:  # one client may hold half of them
+            await fifth.say(REQUEST)
+            document = await fifth.refusal(503)
+            assert "holds 4 connections already" in document["detail"]
+        for _, writer in held:
+            writer.transport.abort()
+        while True:  # until the server has noticed
+            async with raw(client) as again:
+                await again.say(REQUEST)
+                status, _, _ = await again.answer()
+            if status == 200:
+                break
+
+
+async def test_client_that_opens_ever_more_keeps_nobody_else_out() -> None:
+    async with serving(limited(connections=8)) as client:
+        port = client.base_url.port
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+        other = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        await Raw(*other).say(REQUEST)
+        assert (await Raw(*other).answer())[0] == 200
+        for _, writer in (*held, other):
+            writer.transport.abort()
+
+
+async def test_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.1)
+    async with serving(limited()) as client:
+        for said in (b"", b"GET /healthz HTTP/1.1\r\nHost: loc", REQUEST + b"GET /h"):
+            async with raw(client) as slow:
+                await slow.say(said)
+                if said.startswith(REQUEST):
+                    assert (await slow.answer())[0] == 200
+                assert "no request came" in (await slow.refusal(408))["detail"]
+                assert await slow.is_closed()
+
+
+async def test_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(gate, "LINGER_S", 0.1)
+    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"
+    async with serving(limited()) as client, raw(client) as slow:
+        await slow.say(head)
+        assert "the body did not come" in (await slow.refusal(408))["detail"]
+        assert await slow.is_closed()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,  # TLS to a plain port
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
+        b"GET / HTTP/x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"\r\n\r\n\r\nfoo\r\n\r\n",
+    ],
+)
+async def test_bytes_that_are_no_request(said: bytes) -> None:
+    async with serving(limited()) as client:
+        async with raw(client) as strange:
+            await strange.say(said)
+            await strange.refusal(400)
+            assert await strange.is_closed()
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_url_is_limited() -> None:
+    async with serving(limited()) as client:
+        assert "8192" in problem(await client.get("/" + "a" * 9000), 414)["detail"]
+        problem(await client.get("/healthz", params={"a": "b" * 9000}), 414)
+
+
+async def test_no_header_can_be_injected() -> None:
+    async with serving(limited()) as client:
+        async with raw(client) as strange:
+            await strange.say(
+                b"GET /v1/streams/a%0d%0aSet-Cookie:%20x=y HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+            status, headers, body = await strange.answer()
+        assert status == 404
+        assert "set-cookie" not in headers
+        assert json.loads(body)["instance"] == "/v1/streams/a%0d%0aSet-Cookie:%20x=y"
+
+
+async def test_rate_is_limited_for_each_client() -> None:
+    async with serving(limited(requests_per_s=0.1, burst=3)) as client:
+        for _ in range(3):
+            assert (await client.get("/healthz")).status_code == 200
+        refused = await client.get("/healthz")
+        problem(refused, 429, "too_many_requests")
+        assert 1 <= int(refused.headers["retry-after"]) <= 10
+
+
+async def test_body_is_limited_before_it_is_read() -> None:
+    async with serving(limited(body_bytes=1024)) as client:
+        large = "x" * 2000
+        refused = await client.post("/v1/streams", json={"id": large})
+        assert "api.limits.body_bytes" in problem(refused, 413)["detail"]
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"x" * 100
+
+        problem(await client.post("/v1/streams", content=chunks()), 413)
+        async with raw(client) as promising:
+            await promising.say(
+                b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Length: 99999999999999999999\r\n\r\n"
+            )
+            await promising.refusal(413)
+
+
+async def test_values_of_a_body_are_limited() -> None:
+    """Small ones too: a message for each of a million stops the event loop for seconds."""
+    async with serving(limited()) as client:
+        many = {f"k{number}": 1 for number in range(20_000)}
+        assert "8192 values" in problem(await client.post("/v1/streams", json=many), 413)["detail"]
+        some = {f"k{number}": 1 for number in range(2000)}
+        refused = await client.post("/v1/streams", json=some)
+        assert len(problem(refused, 422, "invalid_request")["errors"]) == 32
+
+
+async def test_stranger_may_not_send_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(make_api(FakeDaemon(), with_tokens(monkeypatch))) as client:
+        refused = await client.post("/v1/streams", json={"id": "x" * 2000})
+        assert "larger than 1024 bytes" in problem(refused, 413)["detail"]
+
+
+async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODIES_BYTES", 5000)
+    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
+    async with serving(limited()) as client:
+        async with raw(client) as first:
+            await first.say(head + b"x" * 3000)
+            while True:  # until the server has the first part
+                async with raw(client) as second:
+                    await second.say(head + b"x" * 4000)
+                    status, _, _ = await second.answer()
+                if status == 503:
+                    break
+                assert status == 415
+            await first.say(b"x" * 1000)
+            await first.refusal(415)
+        assert (await client.post("/v1/streams", content=b"x" * 4000)).status_code == 415
+
+
+async def test_open_streams_are_limited() -> None:
+    async with serving(limited(open_streams=2)) as client:
+        async with client.stream("GET", "/v1/events"), client.stream("GET", "/v1/events"):
+            refused = await client.get("/v1/events")
+            problem(refused, 503, "busy")
+            assert refused.headers["retry-after"] == "5"
+            # Asking what there would be opens nothing.
+            assert (await client.get("/healthz")).status_code == 200
+        while (await client.head("/v1/events")).status_code == 503:
+            await asyncio.sleep(0)
+        async with client.stream("GET", "/v1/events") as again:
+            assert again.status_code == 200
+
+
+async def test_head_of_an_endless_answer_ends() -> None:
+    async with serving(limited()) as client:
+        head = await client.head("/v1/events")
+        assert head.headers["content-type"].startswith("text/event-stream")
+        assert head.content == b""
+
+
+async def test_client_that_reads_nothing_is_cut_by_the_system() -> None:
+    options: list[int] = []
+
+    class Spy(socket.socket):
+        def setsockopt(self, *arguments: Any) -> None:
+            options.append(arguments[1])
+
+    with Spy() as connection:
+        connections._cut_what_is_not_read(connection)
+    assert socket.TCP_USER_TIMEOUT in options
+
+
+async def test_server_ends_in_time_with_everything_open() -> None:
+    api = limited()
+    async with (
+        serving(api) as client,
+        raw(client) as idle,
+        raw(client) as half,
+        raw(client) as events,
+    ):
+        await half.say(REQUEST[:20])
+        await events.say(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await events.head())[0] == 200
+        async with asyncio.timeout(WAIT_S):
+            await api.close(1.0)
+        assert await idle.is_closed()
+        assert await half.is_closed()
+        assert (await events.reader.read()).endswith(b"0\r\n\r\n")  # its last chunk
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", client.base_url.port)
+
+
+async def test_port_that_is_taken_is_told_by_its_key(free_port: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", free_port))
+        other.listen()
+        api = make_api(FakeDaemon(), ApiConfig(port=free_port))
+        with pytest.raises(ConfigError, match=rf"api\.port.*127\.0\.0\.1:{free_port}.*in use"):
+            api.bind()
+
+
+async def test_address_of_another_machine_is_told_by_its_key() -> None:
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        with pytest.raises(ConfigError, match=r"api\.host"):
+            make_api(FakeDaemon(), ApiConfig(host=host, port=0)).bind()
+
+
+async def test_localhost_listens_where_the_name_leads() -> None:
+    async with serving(make_api(FakeDaemon(), ApiConfig(host="localhost", port=0))) as client:
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_uvicorn_leaves_signals_and_logging_alone() -> None:
+    import logging
+    import signal
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    handlers = list(logging.getLogger().handlers)
+    async with serving(limited()) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        assert {each: signal.getsignal(each) for each in before} == before
+        assert logging.getLogger().handlers == handlers
+        assert not logging.getLogger("uvicorn").handlers

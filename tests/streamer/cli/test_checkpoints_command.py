@@ -1,0 +1,360 @@
+"""Fetching and checking official files, against a local server that misbehaves on request."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from streamer.cli.checkpoints.command import (
+    list_checkpoints,
+    pull,
+    pull_detector,
+    verify,
+)
+from streamer.cli.checkpoints.download import (
+    DownloadError,
+    download,
+)
+from streamer.config.published_detectors import (
+    PUBLISHED_DETECTORS,
+    PublishedDetector,
+)
+from streamer.errors import MaskletError
+from tests.conftest import find_free_port
+from tracker.weights.official import (
+    OFFICIAL_CHECKPOINTS,
+    OfficialCheckpoint,
+)
+
+CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NAME = "sam2.1_hiera_tiny"
+
+
+@dataclass
+class FileServer:
+    """Serves ``content``; ``send_bytes`` cuts every answer short, ``ranges`` obeys Range."""
+
+    content: bytes = CONTENT
+    ranges: bool = True
+    send_bytes: int | None = None
+    status: int | None = None
+    requests: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+    def registry(self, sha256: str = SHA256, size: int | None = None) -> dict[str, Any]:
+        size_bytes = len(CONTENT) if size is None else size
+        return {NAME: OfficialCheckpoint(NAME, self.url, size_bytes, sha256)}
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    files = FileServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range")
+            files.requests.append(asked)
+            if files.status is not None:
+                self.send_error(files.status)
+                return
+            start = 0
+            if asked is not None and files.ranges:
+                found = re.fullmatch(r"bytes=(\d+)-", asked)
+                assert found is not None
+                start = int(found[1])
+                self.send_response(206)
+                total = len(files.content)
+                self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            else:
+                self.send_response(200)
+            body = files.content[start:]
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body if files.send_bytes is None else body[: files.send_bytes])
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    files.url = f"http://127.0.0.1:{http.server_port}/{NAME}.pt"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield files
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "checkpoints"
+    monkeypatch.setenv("MASKLET_CHECKPOINTS", str(directory))
+    return directory
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_pull_puts_the_whole_file_in_place_and_says_where(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    assert pull(NAME, console, server.registry()) == 0
+    assert (folder / f"{NAME}.pt").read_bytes() == CONTENT
+    assert str(folder / f"{NAME}.pt") in printed(console)
+    assert list(folder.iterdir()) == [folder / f"{NAME}.pt"]
+
+
+def test_pull_of_an_intact_file_asks_the_server_nothing(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    pull(NAME, console, server.registry())
+    pull(NAME, console, server.registry())
+    assert len(server.requests) == 1
+    assert "already here" in printed(console)
+
+
+def test_pull_replaces_a_damaged_file_of_the_right_size(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    folder.mkdir()
+    (folder / f"{NAME}.pt").write_bytes(bytes(len(CONTENT)))
+    pull(NAME, console, server.registry())
+    assert (folder / f"{NAME}.pt").read_bytes() == CONTENT
+
+
+def test_truncated_download_is_resumed_where_it_stopped(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    server.send_bytes = 1_500_000
+    with pytest.raises(DownloadError, match="ended after 1500000 of 3072000 bytes; run the"):
+        pull(NAME, console, server.registry())
+    assert not (folder / f"{NAME}.pt").exists()
+    server.send_bytes = None
+    pull(NAME, console, server.registry())
+    assert server.requests == [None, "bytes=1500000-"]
+    assert (folder / f"{NAME}.pt").read_bytes() == CONTENT
+
+
+def test_server_without_ranges_sends_everything_again(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    folder.mkdir()
+    (folder / f"{NAME}.pt.part").write_bytes(CONTENT[:1000])
+    server.ranges = False
+    pull(NAME, console, server.registry())
+    assert (folder / f"{NAME}.pt").read_bytes() == CONTENT
+
+
+def test_complete_part_is_checked_and_not_fetched_again(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    folder.mkdir()
+    (folder / f"{NAME}.pt.part").write_bytes(CONTENT)
+    pull(NAME, console, server.registry())
+    assert server.requests == []
+
+
+def test_wrong_content_is_deleted_and_named(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    server.content = CONTENT[:-1] + b"\x00"
+    with pytest.raises(DownloadError, match=f"expected {SHA256}"):
+        pull(NAME, console, server.registry())
+    assert list(folder.iterdir()) == []
+
+
+def test_damaged_part_is_not_resumed_for_ever(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    folder.mkdir()
+    (folder / f"{NAME}.pt.part").write_bytes(b"x" * 1000)
+    with pytest.raises(DownloadError, match="not the published file"):
+        pull(NAME, console, server.registry())
+    assert pull(NAME, console, server.registry()) == 0
+
+
+def test_server_that_sends_too_much_is_refused(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    with pytest.raises(DownloadError, match="more than the 1000000 bytes"):
+        pull(NAME, console, server.registry(size=1_000_000))
+    assert not (folder / f"{NAME}.pt").exists()
+
+
+def test_answer_404_is_reported_with_the_address(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    server.status = 404
+    with pytest.raises(DownloadError, match=f"{NAME}.pt: the server answered 404"):
+        pull(NAME, console, server.registry())
+
+
+def test_offline_says_so_and_what_else_can_be_done(folder: Path, console: Console) -> None:
+    nobody = f"http://127.0.0.1:{find_free_port()}/{NAME}.pt"
+    registry = {NAME: OfficialCheckpoint(NAME, nobody, 10, SHA256)}
+    with pytest.raises(DownloadError, match=r"not reachable .*online\? .* copied to .*tiny.pt"):
+        pull(NAME, console, registry)
+
+
+def test_disk_without_room_is_noticed_before_anything_is_fetched(
+    server: FileServer, folder: Path, console: Console
+) -> None:
+    with pytest.raises(DownloadError, match="disk is full; .* MASKLET_CHECKPOINTS"):
+        pull(NAME, console, server.registry(size=1 << 60))
+    assert server.requests == []
+
+
+def test_disk_that_fills_up_keeps_what_there_is(
+    server: FileServer, folder: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > 2 * (1 << 20):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: FullDisk(path, "a+"))
+        with pytest.raises(DownloadError, match="disk is full"):
+            pull(NAME, console, server.registry())
+    assert pull(NAME, console, server.registry()) == 0
+    assert server.requests == [None, f"bytes={2 << 20}-"]
+
+
+def test_two_pulls_at_once_do_not_mix(server: FileServer, tmp_path: Path) -> None:
+    second: list[str] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        with pytest.raises(DownloadError) as caught:
+            download(server.url, tmp_path / "f.pt", len(CONTENT), SHA256, lambda *_: None)
+        second.append(str(caught.value))
+
+    download(server.url, tmp_path / "f.pt", len(CONTENT), SHA256, meanwhile)
+    assert "being written by another process" in second[0]
+    assert (tmp_path / "f.pt").read_bytes() == CONTENT
+
+
+def test_folder_that_cannot_be_made_is_named(
+    server: FileServer, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MASKLET_CHECKPOINTS", str(tmp_path / "file" / "below"))
+    with pytest.raises(DownloadError, match="cannot be written"):
+        pull(NAME, console, server.registry())
+
+
+def test_unknown_name_lists_the_known_ones(console: Console) -> None:
+    with pytest.raises(MaskletError, match=r"no official checkpoint 'sam3'; there are sam2\.1_"):
+        pull("sam3", console)
+
+
+@pytest.fixture
+def detector(server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A detector whose published digits are those of ``CONTENT``, on the local server."""
+    monkeypatch.setattr(PublishedDetector, "url", server.url)
+    return PublishedDetector("tiny", f"tiny-{SHA256[:8]}.pth", len(CONTENT) / (1 << 20))
+
+
+def test_weights_of_a_detector_are_checked_by_the_published_digits(
+    server: FileServer, detector: PublishedDetector, console: Console
+) -> None:
+    assert pull_detector(detector, console) == 0
+    assert detector.path.read_bytes() == CONTENT
+    assert f"begins with {SHA256[:8]}" in printed(console)
+    assert pull_detector(detector, console) == 0
+    assert len(server.requests) == 1
+    detector.path.write_bytes(b"damaged")
+    server.content = CONTENT[:-1] + b"\x00"
+    with pytest.raises(DownloadError, match="not the published file"):
+        pull_detector(detector, console)
+    server.content, server.send_bytes = CONTENT, 1_500_000
+    with pytest.raises(DownloadError, match="ended after 1500000 of 3072000"):
+        pull_detector(detector, console)
+    server.send_bytes = None
+    pull_detector(detector, console)
+    assert detector.path.read_bytes() == CONTENT
+
+
+def test_detectors_are_those_that_torchvision_publishes(console: Console) -> None:
+    from torchvision.models import detection, get_model_weights
+
+    for name, published in PUBLISHED_DETECTORS.items():
+        (weights,) = get_model_weights(getattr(detection, name))
+        assert published.url == weights.url
+        assert published.size_mib == weights.meta["_file_size"]
+        assert re.fullmatch("[0-9a-f]{8}", published.sha256_prefix)
+    list_checkpoints(console)
+    assert "fasterrcnn_mobilenet_v3_large_320_fpn" in printed(console)
+
+
+def test_verify_recognises_a_file_under_any_name(
+    server: FileServer, tmp_path: Path, console: Console
+) -> None:
+    (tmp_path / "renamed.bin").write_bytes(CONTENT)
+    assert verify(str(tmp_path / "renamed.bin"), console, server.registry()) == 0
+    assert f"{NAME}, exactly as published" in printed(console)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (f"{NAME}.pt", CONTENT[:-1], "3071999 bytes, published are 3072000"),
+        (f"{NAME}.pt", CONTENT[:-1] + b"\x00", f"published is {SHA256}"),
+        ("mine.pt", b"x", "none of the official files"),
+    ],
+)
+def test_verify_says_what_differs(
+    name: str,
+    content: bytes,
+    message: str,
+    server: FileServer,
+    tmp_path: Path,
+    console: Console,
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert verify(str(tmp_path / name), console, server.registry()) == 1
+    assert message in printed(console)
+
+
+def test_verify_of_no_file_is_one_clear_line(tmp_path: Path, console: Console) -> None:
+    with pytest.raises(MaskletError, match="cannot read .*: No such file"):
+        verify(str(tmp_path / "none.pt"), console)
+
+
+def test_list_shows_what_is_here(server: FileServer, folder: Path, console: Console) -> None:
+    pull(NAME, console, server.registry())
+    list_checkpoints(console, OFFICIAL_CHECKPOINTS)
+    lines = printed(console).splitlines()
+    embedded = [line.split() for line in lines if line.endswith("embedded")]
+    assert embedded == [["nano", "embedded"], ["nano_320", "embedded"]]
+    assert any(line.startswith("sam2_hiera_large") and "898" in line for line in lines)
+    list_checkpoints(console, server.registry())
+    assert str(folder / f"{NAME}.pt") in printed(console)
+
+
+def test_official_files_lie_where_meta_publishes_them() -> None:
+    assert len(OFFICIAL_CHECKPOINTS) == 8
+    for name, checkpoint in OFFICIAL_CHECKPOINTS.items():
+        folder = "092824" if name.startswith("sam2.1") else "072824"
+        base = "https://dl.fbaipublicfiles.com/segment_anything_2"
+        assert checkpoint.url == f"{base}/{folder}/{name}.pt"
+        assert re.fullmatch("[0-9a-f]{64}", checkpoint.sha256)

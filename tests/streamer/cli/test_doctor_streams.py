@@ -1,0 +1,60 @@
+"""``masklet doctor`` looks whether what the streams point at is there."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamer.cli.doctor.findings import (
+    Finding,
+    Level,
+)
+from streamer.cli.doctor.streams import check_streams
+from streamer.config.loading import load_config
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def look_at(url: str) -> Finding:
+    (finding,) = check_streams(load_config(None, [], [f"gate={url}"]))
+    return finding
+
+
+def test_a_camera_that_answers_is_told_without_its_password(listening: int) -> None:
+    finding = look_at(f"rtsp://nora:secret@127.0.0.1:{listening}/stream")
+    assert finding.level is Level.OK
+    assert finding.text == f"gate: 127.0.0.1:{listening} answers"
+
+
+def test_a_camera_that_does_not_answer_is_no_fault_of_this_machine(listening: int) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, but not listening: refused
+        port = nobody.getsockname()[1]
+        finding = look_at(f"rtsp://nora:secret@127.0.0.1:{port}/stream")
+    assert finding.level is Level.NOTE
+    assert finding.text == f"gate: 127.0.0.1:{port} does not answer: Connection refused"
+    assert "masklet run keeps trying" in finding.advice
+
+
+def test_a_file_is_looked_for(tmp_path: Path) -> None:
+    there = tmp_path / "clip.mp4"
+    there.touch()
+    assert look_at(str(there)).level is Level.OK
+    assert look_at(f"file://{there}").level is Level.OK
+    there.unlink()
+    finding = look_at(str(there))
+    assert finding.level is Level.MISSING
+    assert finding.text == f"gate: {there} is not there"
+
+
+@pytest.mark.parametrize("url", ["synthetic://match", "whip://", "udp://0.0.0.0:5000"])
+def test_what_is_not_connected_to_is_fine(url: str) -> None:
+    assert look_at(url).level is Level.OK

@@ -1,0 +1,162 @@
+"""The metrics as a Prometheus server sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+
+import pytest
+
+from streamer.api.metrics_server import (
+    MAXIMUM_REQUEST_BYTES,
+    MetricsServer,
+)
+from streamer.errors import ConfigError
+from streamer.inference.stream_counts import (
+    STAGE_OF_DROP,
+    StreamCounts,
+)
+from streamer.runtime.metrics import Metrics
+from streamer.types import DropReason
+from tests.streamer.fakes import picture
+
+
+def filled() -> Metrics:
+    metrics = Metrics()
+    for stream_id in ("gate", "yard"):
+        counts = StreamCounts(stream_id, metrics)
+        counts.decoded(picture())
+        counts.tracked((1, 2))
+        for reason in DropReason:
+            counts.dropped(reason, 2)
+        metrics.stream_up.labels(stream_id).set(1)
+        metrics.stream_connect_failures.labels(stream_id, "timeout").inc()
+        metrics.stream_reconnects.labels(stream_id).inc()
+        metrics.pts_discontinuities.labels(stream_id).inc()
+        metrics.tracked_objects.labels(stream_id, "visible").set(1)
+        metrics.track_events.labels(stream_id, "added").inc()
+    metrics.capture_to_publish_seconds.labels("arrival").observe(0.04)
+    metrics.prompts.labels("applied").inc()
+    metrics.gpu_memory_bytes.labels("allocated").set(0)
+    metrics.sink_items_dropped.labels("zeromq", "frame").inc()
+    metrics.sink_errors.labels("zeromq").inc()
+    metrics.zmq_messages_sent.labels("frame").inc()
+    metrics.zmq_messages_dropped.labels("frame").inc()
+    metrics.build_info.labels("0.1.0", "nano", "cpu").set(1)
+    return metrics
+
+
+def test_promtool_finds_nothing_wrong_with_the_exposition() -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=filled().exposition(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert (checked.stdout + checked.stderr).strip() == b""
+
+
+def test_there_are_no_created_series() -> None:
+    assert b"_created" not in filled().exposition()
+
+
+def test_dropped_frames_are_counted_by_stage_and_reason() -> None:
+    text = filled().exposition().decode()
+    for stage, reason in (
+        ("decode", "corrupt"),
+        ("decode", "no_keyframe"),
+        ("decode", "decode_error"),
+        ("decode", "behind"),
+        ("slot", "rate_limit"),
+        ("slot", "superseded"),
+        ("inference", "failed"),
+    ):
+        wanted = (
+            f'masklet_frames_dropped_total{{reason="{reason}",stage="{stage}",stream="gate"}} 2.0'
+        )
+        assert wanted in text
+    assert 'masklet_frames_received_total{stream="gate"} 9.0' in text  # 1 decoded, 4 · 2 lost
+
+
+def test_every_reason_for_a_drop_has_its_stage() -> None:
+    assert STAGE_OF_DROP.keys() == set(DropReason)
+
+
+def test_series_of_a_removed_stream_are_removed_and_stay_removed() -> None:
+    metrics = filled()
+    counts = StreamCounts("gate", metrics)
+    counts.close()
+    counts.decoded(picture())
+    counts.dropped(DropReason.SUPERSEDED)
+    counts.tracked(())
+    text = metrics.exposition().decode()
+    assert "gate" not in text
+    assert "yard" in text
+
+
+async def exchange(server: MetricsServer, request: bytes) -> bytes:
+    host, port = server.endpoint.removeprefix("http://").removesuffix("/metrics").rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request)
+        await writer.drain()
+        return await asyncio.wait_for(reader.read(), 20)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /metrics HTTP/1.1", b"200 OK"),
+        (b"GET /metrics?name=x HTTP/1.0", b"200 OK"),
+        (b"GET /secrets HTTP/1.1", b"404 Not Found"),
+        (b"POST /metrics HTTP/1.1", b"405 Method Not Allowed"),
+    ],
+)
+async def test_page_answers(request_line: bytes, status: bytes) -> None:
+    metrics = filled()
+    server = MetricsServer(metrics, "127.0.0.1", 0)
+    await server.start()
+    answer = await exchange(server, request_line + b"\r\nHost: x\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 " + status)
+    assert f"Content-Length: {len(body)}".encode() in head
+    if status == b"200 OK":
+        assert b"masklet_stream_up" in body
+    await server.close()
+
+
+async def test_page_cuts_off_who_sends_too_much_and_serves_the_next() -> None:
+    server = MetricsServer(Metrics(), "127.0.0.1", 0)
+    await server.start()
+    assert await exchange(server, b"x" * (MAXIMUM_REQUEST_BYTES + 1)) == b""
+    assert b"200 OK" in await exchange(server, b"GET /metrics HTTP/1.1\r\n\r\n")
+    await server.close()
+
+
+async def test_port_that_is_taken_is_an_error_that_names_the_key() -> None:
+    first = MetricsServer(Metrics(), "127.0.0.1", 0)
+    await first.start()
+    port = int(first.endpoint.removesuffix("/metrics").rsplit(":", 1)[1])
+    with pytest.raises(ConfigError, match=r"metrics\.port: cannot listen on 127\.0\.0\.1"):
+        await MetricsServer(Metrics(), "127.0.0.1", port).start()
+    await first.close()
+
+
+async def test_closing_ends_a_connection_that_sends_nothing() -> None:
+    server = MetricsServer(Metrics(), "127.0.0.1", 0)
+    await server.start()
+    port = int(server.endpoint.removesuffix("/metrics").rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET ")
+    assert b"200 OK" in await exchange(server, b"GET /metrics HTTP/1.1\r\n\r\n")
+    await server.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()

@@ -1,0 +1,51 @@
+"""Messages that never end, over real sockets: their connection is ended, and no other."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from streamer.client.subscriber import Subscriber
+from streamer.sinks.zeromq import unfinished
+from tests.streamer.sinks.zeromq.helpers import (
+    eventually,
+    next_frame,
+    publisher,
+    send_without_end,
+    subscribed,
+)
+from tests.streamer.wire import wire_samples as samples
+
+
+async def test_consumer_that_sends_without_end_is_disconnected_and_others_are_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with publisher() as sink:
+        with Subscriber(sink.endpoint, ["gate"], ["frame"]) as subscriber:
+            await subscribed(sink, 2)
+            await send_without_end(sink.endpoint, "SUB", 1000)
+            await eventually(lambda: "consumers only subscribe" in caplog.text)
+            await sink.publish(samples.result())
+            assert (await next_frame(subscriber)).header.stream_id == "gate"
+
+
+@pytest.mark.parametrize("answer", [bytes(104), OSError(92, "Protocol not available")])
+async def test_kernel_that_does_not_count_ends_nobody(
+    answer: bytes | OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def received(connection: socket.socket) -> int:
+        asked.append(connection)
+        if isinstance(answer, OSError):
+            raise answer
+        return unfinished.received_bytes_of(answer)
+
+    monkeypatch.setattr(unfinished, "_received", received)
+    async with publisher() as sink:
+        with Subscriber(sink.endpoint, ["gate"], ["frame"]) as subscriber:
+            await subscribed(sink, 2)
+            await eventually(lambda: asked)
+            await sink.publish(samples.result())
+            assert (await next_frame(subscriber)).header.stream_id == "gate"

@@ -1,0 +1,155 @@
+"""What was done while running, as records, laid over the next start's configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.config.schema import (
+    MaskletConfig,
+    ObjectConfig,
+    StreamConfig,
+)
+from streamer.streams.object_ids import ObjectIds
+from streamer.streams.state.records import (
+    MAXIMUM_UNUSED,
+    ObjectRecord,
+    StreamRecord,
+    fingerprint,
+    ids_of,
+    lay_over,
+    objects_to_prompt,
+    objects_to_take_up,
+    record_of,
+)
+
+DOOR = ObjectConfig(1, "door", box=[0, 0, 9, 9])
+BALL = ObjectConfig(2, "ball", points=[[3, 4]])
+GATE = StreamConfig("rtsp://camera/1", objects=[DOOR, BALL])
+
+
+def laid(config: dict[str, StreamConfig], **records: StreamRecord) -> dict[str, StreamConfig]:
+    return lay_over(MaskletConfig(streams=config), records).streams
+
+
+def test_nothing_kept_changes_nothing() -> None:
+    found = lay_over(MaskletConfig(streams={"gate": GATE}), {})
+    assert found.streams == {"gate": GATE}
+    assert found.taken_up == found.warnings == []
+
+
+def test_added_stream_comes_back_as_it_was() -> None:
+    yard = StreamConfig("rtsp://camera/2", max_rate_hz=5.0, paused=True, objects=[DOOR])
+    record = record_of(None, yard, [], [], ObjectIds())
+    assert record.origin == "added"
+    assert laid({"gate": GATE}, yard=record) == {"gate": GATE, "yard": yard}
+
+
+def test_removed_stream_stays_away_until_the_file_loses_it_too() -> None:
+    found = lay_over(MaskletConfig(streams={"gate": GATE}), {"gate": StreamRecord("removed")})
+    assert found.streams == {}
+    assert found.taken_up == ["gate stays removed"]
+    assert lay_over(MaskletConfig(), {"gate": StreamRecord("removed")}).unused == {}
+
+
+def test_changed_settings_win_over_the_file_and_only_they() -> None:
+    changed = dataclasses.replace(GATE, max_rate_hz=5.0, ground_plane=[])
+    record = record_of(GATE, changed, [], [], ObjectIds())
+    assert record.settings == {"max_rate_hz": 5.0}
+    edited = StreamConfig("rtsp://camera/9", max_rate_hz=25.0)
+    found = lay_over(MaskletConfig(streams={"gate": edited}), {"gate": record})
+    assert found.streams["gate"] == StreamConfig("rtsp://camera/9", max_rate_hz=5.0)
+    assert found.taken_up == ["gate (changed: max_rate_hz)"]
+
+
+def test_added_stream_that_the_file_has_by_now_is_laid_over_it() -> None:
+    record = record_of(None, StreamConfig("rtsp://camera/2", max_rate_hz=5.0), [], [], ObjectIds())
+    edited = StreamConfig("rtsp://camera/9", max_objects=3)
+    assert laid({"yard": edited}, yard=record)["yard"] == StreamConfig(
+        "rtsp://camera/2", max_rate_hz=5.0, max_objects=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (StreamRecord("added", {"url": "gopher://u:hunter2@x"}), "streams.gate.url must be"),
+        (StreamRecord("added", {"url": "rtsp://x", "colour": 1}), "colour is not a setting"),
+        (StreamRecord("added", {}), "streams.gate.url is missing"),
+        (StreamRecord("added", {"url": "rtsp://x", "max_objects": 900}), "between 1 and 64"),
+    ],
+)
+def test_record_that_cannot_be_is_left_aside_with_a_warning(
+    record: StreamRecord, message: str
+) -> None:
+    found = lay_over(MaskletConfig(), {"gate": record})
+    assert found.streams == {}
+    assert found.unused == {"gate": record}
+    assert "what was kept of stream gate is not used" in found.warnings[0]
+    assert message in found.warnings[0]
+    assert "hunter2" not in found.warnings[0]
+
+
+def test_records_of_streams_that_are_not_configured_now_wait_for_them() -> None:
+    record = StreamRecord("configured", objects=[ObjectRecord(1)])
+    found = lay_over(MaskletConfig(), {"gate": record})
+    assert found.streams == {}
+    assert found.unused == {"gate": record}
+    many = {f"s{number}": record for number in range(MAXIMUM_UNUSED + 3)}
+    kept = lay_over(MaskletConfig(), many).unused
+    assert list(kept) == [f"s{number}" for number in range(3, MAXIMUM_UNUSED + 3)]
+
+
+def test_objects_go_on_unless_their_entry_in_the_file_was_edited() -> None:
+    objects = [ObjectRecord(1, "Tor", "#ff8800"), ObjectRecord(2, "ball"), ObjectRecord(7)]
+    record = record_of(GATE, GATE, objects, [], ObjectIds())
+    assert [each.object_id for each in objects_to_take_up(GATE, record)] == [1, 2, 7]
+    assert objects_to_take_up(GATE, record)[0].label == "Tor"
+    moved = dataclasses.replace(GATE, objects=[DOOR, dataclasses.replace(BALL, points=[[5, 5]])])
+    assert [each.object_id for each in objects_to_take_up(moved, record)] == [1, 7]
+    assert [each.id for each in objects_to_prompt(moved, record, [1, 7])] == [2]
+
+
+def test_removed_object_is_not_prompted_again_unless_its_entry_was_edited() -> None:
+    record = record_of(GATE, GATE, [], [1, 99], ObjectIds())
+    assert record.removed_objects == {1: fingerprint(DOOR)}
+    assert [each.id for each in objects_to_prompt(GATE, record, [])] == [2]
+    edited = dataclasses.replace(GATE, objects=[dataclasses.replace(DOOR, label="gate"), BALL])
+    assert [each.id for each in objects_to_prompt(edited, record, [])] == [1, 2]
+    assert objects_to_prompt(GATE, None, []) == [DOOR, BALL]
+
+
+def test_unchanged_stream_needs_no_record() -> None:
+    assert not record_of(GATE, GATE, [], [], ObjectIds()).says_something
+    assert record_of(GATE, GATE, [], [1], ObjectIds()).says_something
+    assert record_of(None, GATE, [], [], ObjectIds()).says_something
+
+
+rates = st.one_of(st.none(), st.floats(0.01, 1000))
+streams = st.builds(
+    StreamConfig,
+    url=st.sampled_from(["rtsp://a/1", "rtsp://u:pä@b/2?x=$1", "whip://", "synthetic://match"]),
+    transport=st.sampled_from(["tcp", "udp"]),
+    max_rate_hz=rates,
+    paused=st.booleans(),
+    max_objects=st.integers(3, 64),
+    options=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+    objects=st.just([DOOR, BALL]),
+)
+
+
+@given(streams, st.none() | streams)
+def test_every_record_makes_the_same_stream_again_after_json(
+    config: StreamConfig, base: StreamConfig | None
+) -> None:
+    ids = ObjectIds(4, [9, 12])
+    record = record_of(base, config, [ObjectRecord(3, "é", "#00ff00")], [1], ids)
+    read = msgspec.json.decode(msgspec.json.encode(record), type=StreamRecord)
+    assert read == record
+    assert (ids_of(read).next_unused(), ids_of(read).beyond) == (4, (9, 12))
+    configured = {} if base is None else {"gate": base}
+    assert laid(configured, gate=read) == {"gate": config}

@@ -1,0 +1,86 @@
+"""The streams of a daemon, over an inference thread with a fake tracker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from streamer.config.schema import (
+    MaskletConfig,
+    StreamConfig,
+)
+from streamer.errors import BusyError
+from streamer.runtime.clock import SystemClock
+from streamer.sources import make_source
+from streamer.streams.state.keeper import TakenUp
+from streamer.streams.streams import Streams
+from tests.streamer.inference.rig import (
+    Rig,
+    running,
+)
+
+
+@asynccontextmanager
+async def one_stream(rig: Rig) -> AsyncIterator[Streams]:
+    async def end_publishing(_: str) -> None: ...
+
+    streams = Streams(
+        MaskletConfig(),
+        maximum=4,
+        make_source=make_source,
+        end_publishing=end_publishing,
+        inference=rig.inference,
+        publish=rig.published,
+        state=None,
+        metrics=rig.metrics,
+        clock=SystemClock(),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        await streams.start(tasks, TakenUp({}))
+        await streams.add("gate", StreamConfig("synthetic://match", max_objects=8, paused=True))
+        yield streams
+        await streams.stop("over")
+
+
+@pytest.mark.parametrize("free", [0, 1, 2])
+async def test_change_for_which_the_tracker_is_too_busy_changes_nothing(
+    free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``free``: so many commands are taken, and carried out, before there is no place."""
+    wanted = {"max_objects": 3, "priority": 5, "smoothing": {"masks": 0.3}, "max_rate_hz": 9}
+    with running(Rig()) as rig:
+        async with one_stream(rig) as streams:
+            before = streams.config("gate")
+            add, asked = rig.inference._commands.add, []
+
+            def add_while_free(action: Callable[[], Any]) -> Future[Any]:
+                asked.append(action)
+                if len(asked) > free:
+                    raise BusyError("full")
+                return add(action)
+
+            monkeypatch.setattr(rig.inference._commands, "add", add_while_free)
+            try:
+                await streams.change("gate", wanted)
+            except BusyError:
+                assert streams.config("gate") == before
+                assert rig.tracker.sessions[0].max_objects == 8
+            else:
+                assert streams.config("gate").max_rate_hz == 9
+                assert rig.tracker.sessions[0].max_objects == 3
+            monkeypatch.undo()
+
+
+async def test_pausing_asks_nothing_of_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(Rig()) as rig:
+        async with one_stream(rig) as streams:
+            monkeypatch.setattr(rig.inference, "_commands", None)
+            await streams.resume("gate")
+            await streams.pause("gate")
+            assert streams.config("gate").paused
+            monkeypatch.undo()

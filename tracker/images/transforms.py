@@ -1,0 +1,108 @@
+"""Between source pixels and model pixels: images, prompt coordinates, mask prompts.
+
+The image is squashed to a square, not letter-boxed, so x and y scale differently.
+Dimensions: S image size, n objects, h w any mask grid, H W source size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tracker.host_arrays import sent, view_of
+from tracker.images.prepared_image import PreparedImage
+from tracker.images.yuv import (
+    YuvPicture,
+    prepare_yuv,
+)
+
+# Whatever a step can be given, or a history keeps.
+AnyImage = npt.NDArray[np.uint8] | PreparedImage | YuvPicture
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+def images_to_tensor(images: Sequence[AnyImage], size: int, device: torch.device) -> Tensor:
+    """RGB (H, W, 3) or planes, of any size, or prepared -> normalised float32 (B, 3, S, S)."""
+    return normalised(pixels_of(images, size, device))
+
+
+def pixels_of(images: Sequence[AnyImage], size: int, device: torch.device) -> Tensor:
+    """RGB uint8 (H, W, 3) or planes, each of any size, or prepared -> uint8 (B, 3, S, S)."""
+    return torch.cat([_pixels_of(image, size, device) for image in images])
+
+
+def _pixels_of(image: AnyImage, size: int, device: torch.device) -> Tensor:
+    if isinstance(image, PreparedImage):
+        return pixels_at(image.pixels_13SS, size)
+    if isinstance(image, YuvPicture):
+        return prepare_yuv(image, size, device).pixels_13SS
+    return prepare_image(image, size, device).pixels_13SS
+
+
+def pixels_at(pixels_13SS: Tensor, size: int) -> Tensor:
+    """What was prepared for a network of another size; as it is where that is the same."""
+    if pixels_13SS.shape[2] == size:
+        return pixels_13SS
+    if pixels_13SS.device.type == "cpu":  # elsewhere there is no kernel for bytes
+        return F.interpolate(pixels_13SS, (size, size), mode="bicubic", antialias=True)
+    resized = F.interpolate(pixels_13SS.float(), (size, size), mode="bicubic", antialias=True)
+    return (resized + 0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def normalised(pixels_B3SS: Tensor) -> Tensor:
+    """RGB uint8 -> float32 as the network takes it."""
+    scale, offset = _normalisation(pixels_B3SS.device)
+    return pixels_B3SS * scale + offset
+
+
+def prepare_image(image: npt.NDArray[np.uint8], size: int, device: torch.device) -> PreparedImage:
+    """RGB uint8 (H, W, 3) of any size, resized and on its way to the device.
+
+    Antialiased bicubic on uint8, as Meta's video path resizes. It is done where the frames lie:
+    PyTorch has this kernel for the CPU only, and the small images cross the bus sooner.
+    What has the size already is copied, so that nothing depends on its source.
+    """
+    # A (1, 3, H, W) view in channels_last layout: what PyTorch's uint8 kernel is fastest on.
+    pixels_13HW = view_of(image).permute(2, 0, 1).unsqueeze(0)
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        pixels_13HW = pixels_13HW.clone()
+    else:
+        pixels_13HW = F.interpolate(pixels_13HW, (size, size), mode="bicubic", antialias=True)
+    return PreparedImage(sent(pixels_13HW, device), height, width)
+
+
+@cache
+def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, deviation = sent(torch.tensor((IMAGE_MEAN, IMAGE_STD)), device).view(2, 3, 1, 1)
+    return 1 / (255 * deviation), -mean / deviation
+
+
+def points_to_model(
+    points_xy: npt.NDArray[np.float32], height: int, width: int, size: int
+) -> npt.NDArray[np.float32]:
+    """Source pixels (..., 2) -> model pixels."""
+    return points_xy * np.array((size / width, size / height), dtype=np.float32)
+
+
+def mask_to_model(mask: npt.NDArray[np.bool_], size: int) -> Tensor:
+    """A boolean (H, W) mask prompt -> (1, S, S) float of 0 and 1, on the host."""
+    pixels = view_of(mask)[None, None].float()
+    if mask.shape != (size, size):
+        pixels = F.interpolate(
+            pixels, (size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+    return (pixels[0] >= 0.5).float()
+
+
+def resize_logits(logits_n1hw: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear, half-pixel centres: (n, 1, h, w) -> (n, 1, height, width)."""
+    return F.interpolate(logits_n1hw, (height, width), mode="bilinear", align_corners=False)

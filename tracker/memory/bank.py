@@ -1,0 +1,324 @@
+"""What every object of every stream remembers, in slots that are made once.
+
+One slot holds an object's conditioning memories (frames with a prompt; the first is kept for
+ever), its recent spatial memories and its recent object pointers. Which frame lies where is known
+on the host, so reading and writing never wait for the device.
+
+Dimensions: K slots, N objects of a batch, F spatial memories, P pointers, L grid tokens,
+C hidden width, c memory width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from tracker.config import ModelConfig
+from tracker.errors import CapacityError
+from tracker.host_arrays import on_device
+from tracker.memory.grids import MemoryGrids
+from tracker.memory.places import (
+    ConditioningMemories,
+    IntArray,
+    Places,
+    Recollection,
+)
+from tracker.memory.shapes import (
+    MemoryShape,
+    MemoryShapes,
+)
+
+EMPTY = -(1 << 62)  # a frame number that no session reaches, and no age overflows with
+
+# A conditioning pointer grows older without end, far beyond any clip of the training. From here
+# on it counts as this old; the sine code of older ages carries no order the network has seen.
+LARGEST_POINTER_AGE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCopy:
+    """One slot as it was: which frames lay where, what they left, and on which grid."""
+
+    spatial_frame_F: IntArray
+    pointer_frame_P: IntArray
+    spatial_FLc: Tensor
+    pointer_PC: Tensor
+    made_on_F: npt.NDArray[np.int8]
+
+
+class MemoryBank:
+    """Preallocated memories of up to ``capacity`` objects; nothing grows afterwards.
+
+    Bound per object: ``max_conditioning_memories`` + ``num_maskmem`` spatial memories (one more
+    than the window of 6, so that a frame just tracked can be corrected without losing the oldest;
+    of an earlier frame that is corrected, those are missing that were overwritten meanwhile)
+    and ``max_conditioning_memories`` + ``max_object_pointers`` pointers. At 1024² in bfloat16
+    that is 5.5 MiB; smaller image sizes add to it. Policy: a recent memory is overwritten when its
+    frame leaves the window; a full set of conditioning memories loses its oldest but the first.
+    """
+
+    def __init__(
+        self, config: ModelConfig, capacity: int, device: torch.device, more_memories: int = 0
+    ) -> None:
+        self.capacity = capacity
+        self._device = device
+        self._window = config.recent_memories
+        self._pointer_window = config.recent_pointers
+        self._conditioning = config.max_conditioning_memories
+        self._ring = self._window + 1
+        self._pointer_ring = self._pointer_window + 1
+        dtype: torch.dtype = getattr(torch, config.memory_dtype)
+        frames = self._conditioning + more_memories + self._ring
+        pointers = self._conditioning + self._pointer_ring
+        self._grids = MemoryGrids(
+            capacity, frames, config.memory_dim, config.grid_size, dtype, device
+        )
+        self._pointer_KPC = torch.zeros(capacity, pointers, config.hidden_dim, device=device)
+        self._spatial_frame = np.full((capacity, frames), EMPTY, dtype=np.int64)
+        self._pointer_frame = np.full((capacity, pointers), EMPTY, dtype=np.int64)
+        self._free = list(range(capacity - 1, -1, -1))
+
+    @property
+    def bytes(self) -> int:
+        """Device memory held, whether in use or not."""
+        return self._grids.bytes + self._pointer_KPC.nbytes
+
+    @property
+    def shapes(self) -> MemoryShapes:
+        """How much an object can remember, for a batch of fixed shapes."""
+        others = self._spatial_frame.shape[1] - self._conditioning - self._ring
+        return MemoryShapes.of(self._window, self._pointer_window, self._conditioning, others)
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of a step at most."""
+        return self.capacity
+
+    @property
+    def free_slots(self) -> int:
+        """Objects that still fit."""
+        return len(self._free)
+
+    def add_image_sizes(self, image_sizes: Sequence[int]) -> None:
+        """Make room on the grids of these sizes too."""
+        for image_size in image_sizes:
+            self._grids.add(image_size // 16)
+
+    def use_image_size(self, image_size: int) -> None:
+        """Hold memories on the grid of another image size, one of those that were added."""
+        filled_KF = self._spatial_frame != EMPTY
+        filled_KF[self._free] = False
+        self._grids.use(image_size // 16, filled_KF)
+
+    def allocate(self) -> int:
+        """Take an empty slot. Raises CapacityError when there is none."""
+        if not self.free_slots:
+            raise CapacityError(
+                f"all {self.capacity} object slots are taken; remove an object or raise max_objects"
+            )
+        slot = self._free.pop()
+        self._spatial_frame[slot] = EMPTY
+        self._pointer_frame[slot] = EMPTY
+        return slot
+
+    def release(self, *slots: int) -> None:
+        """Give the slots of an object back, mostly one; other objects are not touched."""
+        self._free += slots
+
+    def is_conditioning(self, slot: int, frame: int) -> bool:
+        """Whether the slot remembers that frame as a conditioning frame."""
+        return frame in self._spatial_frame[slot, : self._conditioning]
+
+    def conditioning_frames(self, slot: int) -> tuple[int, ...]:
+        """Frames the slot remembers as conditioning frames, oldest first."""
+        frames = self._spatial_frame[slot, : self._conditioning]
+        return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))
+
+    def forget_recent_after(self, slot: int, frame: int) -> None:
+        """Drop the recent memories of frames after ``frame``: they are to be made again.
+
+        Conditioning memories stay: they hold what somebody said, not what followed from it.
+        """
+        recent = self._spatial_frame[slot, self._conditioning :]
+        recent[recent > frame] = EMPTY
+        recent = self._pointer_frame[slot, self._conditioning :]
+        recent[recent > frame] = EMPTY
+
+    def copy(self, slot: int) -> SlotCopy:
+        """Everything a slot holds, apart from the bank."""
+        return SlotCopy(
+            self._spatial_frame[slot].copy(),
+            self._pointer_frame[slot].copy(),
+            self._grids.in_use[slot].clone(),
+            self._pointer_KPC[slot].clone(),
+            self._grids.made_on(slot),
+        )
+
+    def restore(self, slot: int, copy: SlotCopy) -> None:
+        """Let a slot hold again what it held when it was copied."""
+        self._grids.in_use[slot] = copy.spatial_FLc
+        self._pointer_KPC[slot] = copy.pointer_PC
+        self._grids.made_again(slot, copy.made_on_F)
+        self._spatial_frame[slot] = copy.spatial_frame_F
+        self._pointer_frame[slot] = copy.pointer_frame_P
+
+    def conditioning(self, slot: int) -> ConditioningMemories:
+        """The conditioning memories of a slot, oldest first, on the host.
+
+        They are of the largest image size, whichever is in use.
+        """
+        frames = self._spatial_frame[slot, : self._conditioning]
+        column_F = np.argsort(frames, kind="stable")[np.count_nonzero(frames == EMPTY) :]
+        column = self._tensor(column_F)
+        return ConditioningMemories(
+            frames[column_F],
+            self._grids.taken_out(slot, column_F).float().cpu().numpy(),
+            self._pointer_KPC[slot, column].cpu().numpy(),
+        )
+
+    def condition(self, slot: int, memories: ConditioningMemories) -> None:
+        """Let an empty slot begin with conditioning memories, of this bank's largest size."""
+        count = len(memories.frame_F)
+        self._grids.take_in(slot, self._tensor(memories.spatial_FLc))
+        self._pointer_KPC[slot, :count] = self._tensor(memories.pointer_FC)
+        self._spatial_frame[slot, :count] = memories.frame_F
+        self._pointer_frame[slot, :count] = memories.frame_F
+
+    def pointer_similarity(self, slot_N: IntArray, pointer_NC: Tensor) -> Tensor:
+        """The cosine of each pointer and the nearest conditioning pointer of its slot, (N,).
+
+        NaN for a slot without any.
+        """
+        own = self._pointer_frame[slot_N, : self._conditioning] != EMPTY
+        kept_NFC = self._pointer_KPC[self._tensor(slot_N), : self._conditioning]
+        cosine_NF = cosine_similarity(kept_NFC, pointer_NC.float()[:, None], dim=2)
+        best_N = cosine_NF.masked_fill(~self._tensor(own), -math.inf).amax(dim=1)
+        return best_N.masked_fill(best_N == -math.inf, math.nan)
+
+    def conditioning_shapes(self, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of ``count`` conditioning memories and of their pointers.
+
+        Raises ValueError for more, or fewer, than a slot can hold.
+        """
+        if not 1 <= count <= self._conditioning:
+            raise ValueError(f"an object has 1 to {self._conditioning} of them, not {count}")
+        return (count, *self._grids.memory_shape), (count, self._pointer_KPC.shape[2])
+
+    def read(self, slot_N: IntArray, frame_N: IntArray) -> Recollection:
+        """Recall what lies before ``frame_N``: every conditioning memory and both windows."""
+        return self.fetch(self.find(slot_N, frame_N))
+
+    def find(self, slot_N: IntArray, frame_N: IntArray) -> Places:
+        """Where what ``read`` recalls is; known on the host."""
+        spatial = self._choose(self._spatial_frame, slot_N, frame_N, self._window)
+        pointer = self._choose(self._pointer_frame, slot_N, frame_N, self._pointer_window)
+        temporal_index = np.where(
+            spatial.column_NF < self._conditioning, self._window, spatial.age_NF - 1
+        )
+        temporal_index[~spatial.valid_NF] = 0
+        pointer_age = np.minimum(pointer.age_NF, LARGEST_POINTER_AGE)
+        pointer_age[~pointer.valid_NF] = 0
+        return Places(
+            slot_N,
+            spatial.column_NF,
+            temporal_index,
+            spatial.valid_NF,
+            pointer.column_NF,
+            pointer_age,
+            pointer.valid_NF,
+        )
+
+    def blank(self, shape: MemoryShape, rows: int) -> Places:
+        """Places of this shape, all of them the first one of the first slot."""
+        spatial, pointer = (rows, shape.frames), (rows, shape.pointers)
+        return Places(
+            np.zeros(rows, np.int64),
+            np.zeros(spatial, np.int64),
+            np.zeros(spatial, np.int64),
+            np.ones(spatial, np.bool_),
+            np.zeros(pointer, np.int64),
+            np.zeros(pointer, np.int64),
+            np.ones(pointer, np.bool_),
+        )
+
+    def fetch(self, places: Places) -> Recollection:
+        """What lies in these places."""
+        slot = self._tensor(places.slot_N)[:, None]
+        valid_NF, pointer_valid_NP = places.valid_NF, places.pointer_valid_NP
+        return Recollection(
+            self._grids.in_use[slot, self._tensor(places.column_NF)],
+            self._tensor(places.temporal_NF),
+            self._pointer_KPC[slot, self._tensor(places.pointer_column_NP)],
+            self._tensor(places.age_NP),
+            None if valid_NF.all() else self._tensor(valid_NF),
+            None if pointer_valid_NP.all() else self._tensor(pointer_valid_NP),
+        )
+
+    def write(
+        self,
+        slot_N: IntArray,
+        frame_N: IntArray,
+        conditioning_N: npt.NDArray[np.bool_],
+        spatial_NLc: Tensor,
+        pointer_NC: Tensor,
+    ) -> None:
+        """Remember one frame of N different objects, replacing what they had of that frame."""
+        recent_column = self._conditioning + frame_N % self._ring
+        recent_pointer_column = self._conditioning + frame_N % self._pointer_ring
+        spatial_column, pointer_column = recent_column.copy(), recent_pointer_column.copy()
+        for row in np.flatnonzero(conditioning_N):  # prompts are rare; tracked frames never loop
+            column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
+            spatial_column[row] = pointer_column[row] = column
+        slot = self._tensor(slot_N)
+        spatial_place = slot, self._tensor(spatial_column)
+        pointer_place = slot, self._tensor(pointer_column)
+        # What needs memory of the device, which may have none left, comes before what is kept.
+        spatial_NLc, pointer_NC = spatial_NLc.to(self._grids.in_use.dtype), pointer_NC.float()
+        self._grids.in_use[spatial_place] = spatial_NLc
+        self._pointer_KPC[pointer_place] = pointer_NC
+        # A frame is remembered once: as a conditioning frame it leaves the windows.
+        self._spatial_frame[slot_N, recent_column] = EMPTY
+        self._pointer_frame[slot_N, recent_pointer_column] = EMPTY
+        self._grids.wrote(slot_N, spatial_column)
+        self._spatial_frame[slot_N, spatial_column] = frame_N
+        self._pointer_frame[slot_N, pointer_column] = frame_N
+
+    def _conditioning_column(self, slot: int, frame: int) -> int:
+        frames = self._spatial_frame[slot, : self._conditioning]
+        same = np.flatnonzero(frames == frame)
+        if same.size:
+            return int(same[0])
+        free = np.flatnonzero(frames == EMPTY)
+        if free.size:
+            return int(free[0])
+        if self._conditioning == 1:
+            return 0
+        return int(np.argsort(frames)[1])
+
+    def _choose(self, frames: IntArray, slot_N: IntArray, now_N: IntArray, window: int) -> _Choice:
+        frame = frames[slot_N]
+        age = now_N[:, None] - frame
+        valid = (frame != EMPTY) & (age >= 1)
+        valid[:, self._conditioning :] &= age[:, self._conditioning :] <= window
+        longest = int(valid.sum(axis=1).max())
+        column = np.argsort(~valid, axis=1, kind="stable")[:, :longest]
+        return _Choice(
+            column, np.take_along_axis(age, column, 1), np.take_along_axis(valid, column, 1)
+        )
+
+    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return on_device(array, self._device)
+
+
+class _Choice(NamedTuple):
+    column_NF: IntArray
+    age_NF: IntArray
+    valid_NF: npt.NDArray[np.bool_]

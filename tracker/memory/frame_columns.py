@@ -1,0 +1,48 @@
+"""Which columns of an object's memories are read, and which is written, by their frame numbers.
+
+Dimensions: N objects, R or F columns of each; an empty column has the frame ``EMPTY``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.memory.bank import EMPTY
+from tracker.memory.places import IntArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+# Larger than any frame number of a stream: sorts by kind first, by frame next.
+_KIND = 1 << 60
+
+
+def newest(frame_NR: IntArray, valid_NR: BoolArray, most: int) -> tuple[IntArray, BoolArray]:
+    """Columns of the newest valid frames, newest first, and which of these are valid."""
+    key_NR = np.where(valid_NR, -frame_NR, _KIND)
+    order_NR = np.argsort(key_NR, axis=1, kind="stable")[:, :most]
+    return order_NR, np.take_along_axis(valid_NR, order_NR, 1)
+
+
+def packed(
+    column_NF: IntArray, code_NF: IntArray, valid_NF: BoolArray
+) -> tuple[IntArray, IntArray, BoolArray]:
+    """Valid entries first, as many columns as the fullest row has; codes of the others are 0."""
+    longest = int(valid_NF.sum(axis=1).max())
+    order = np.argsort(~valid_NF, axis=1, kind="stable")[:, :longest]
+    valid_NF = np.take_along_axis(valid_NF, order, 1)
+    code_NF = np.where(valid_NF, np.take_along_axis(code_NF, order, 1), 0)
+    return np.take_along_axis(column_NF, order, 1), code_NF, valid_NF
+
+
+def place_for(frame_NR: IntArray, now_N: IntArray, keep_NR: BoolArray) -> IntArray:
+    """The column for a frame: its own, else an empty one, else the oldest that need not be kept."""
+    kind_NR = np.select([frame_NR == now_N[:, None], frame_NR == EMPTY, ~keep_NR], [0, 1, 2], 3)
+    age_NR = np.where(frame_NR == EMPTY, 0, frame_NR)
+    place: IntArray = np.argmin(kind_NR * _KIND + age_NR, axis=1)
+    return place
+
+
+def in_order(frames: IntArray) -> tuple[int, ...]:
+    """The frames that are there, oldest first."""
+    return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))

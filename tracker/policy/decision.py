@@ -1,0 +1,144 @@
+"""Which of the decoder's masks is the answer, and what follows for pointer and visibility.
+
+SAM 2's rules as the released models are used. Dimensions: N objects, h w mask grid, C width,
+S image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tracker.images.transforms import resize_logits
+from tracker.model import DecoderOutput, Sam2
+from tracker.policy.rivals import Rival, no_rival
+
+ABSENT_LOGIT = -1024.0
+STABILITY_DELTA = 0.05
+STABILITY_THRESHOLD = 0.98
+MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0
+MEMORY_SCALE, MEMORY_BIAS = 20.0, -10.0
+
+
+class Choice(NamedTuple):
+    """``mask_N``: 1..3, of the decoder's four. ``shown_N``: whether it may be the object."""
+
+    mask_N: Tensor
+    shown_N: Tensor
+
+
+class Decision(NamedTuple):
+    """What was decided about N objects on one frame.
+
+    ``logits_N1hw`` are -1024 where the object is not visible. ``object_score_logit_N``.
+    ``prompted``: the memory is made from the binary mask, as for every frame with a prompt.
+    ``alone_iou_N``: how far the decoder's other masks show nothing beside the object, see
+    ``policy.distractors``; 1 where nobody asked. ``rival``: what the objects may be instead, where
+    somebody asked.
+    """
+
+    logits_N1hw: Tensor
+    predicted_iou_N: Tensor
+    object_score_logit_N: Tensor
+    visible_N: Tensor
+    pointer_NC: Tensor
+    prompted_N: Tensor
+    alone_iou_N: Tensor
+    rival: Rival | None = None
+
+    def of(self, index_n: Tensor) -> Decision:
+        """The same about some of the objects, without their rivals."""
+        *columns, _ = self
+        return Decision._make([*(column[index_n] for column in columns), None])
+
+    def memory_mask(self, image_size: int) -> Tensor:
+        """The mask that the memory encoder takes, (N, 1, S, S) in -10..10."""
+        logits = resize_logits(self.logits_N1hw, image_size, image_size)
+        prompted = self.prompted_N.view(-1, 1, 1, 1)
+        # In place: these are of the image's size, and nobody else has them.
+        positive = logits > 0
+        soft = torch.where(prompted, positive, logits.sigmoid_())
+        return soft.mul_(MEMORY_SCALE).add_(MEMORY_BIAS)
+
+
+def decide(
+    model: Sam2,
+    output: DecoderOutput,
+    ambiguous: bool,
+    prompted: bool,
+    choice: Choice | None = None,
+    alone_iou_N: Tensor | None = None,
+    rival: Rival | None = None,
+) -> Decision:
+    """Choose one mask per object, unless a memory policy has (``choice``).
+
+    ``ambiguous`` (no prompt, or a single point): the best of masks 1..3 by predicted IoU, with
+    its own token as the pointer. Otherwise mask 0, unless it is unstable; its token stays the
+    pointer either way.
+    """
+    rows = torch.arange(output.predicted_iou_N4.shape[0], device=output.predicted_iou_N4.device)
+    best = 1 + output.predicted_iou_N4[:, 1:].argmax(dim=1) if choice is None else choice.mask_N
+    if ambiguous:
+        chosen = best
+        token = output.mask_tokens_N4C[rows, best]
+    else:
+        chosen = torch.where(_is_stable(output.mask_logits_N4hw[:, 0]), 0, best)
+        token = output.mask_tokens_N4C[:, 0]
+    score_logit = output.object_score_logit_N1[:, 0]
+    visible = score_logit > 0
+    if choice is not None:
+        visible = visible & choice.shown_N
+    logits = output.mask_logits_N4hw[rows, chosen].unsqueeze(1).float()
+    return Decision(
+        torch.where(visible.view(-1, 1, 1, 1), logits, ABSENT_LOGIT),
+        output.predicted_iou_N4[rows, chosen].float(),
+        score_logit.float(),
+        visible,
+        model.object_pointer(token, visible).float(),
+        torch.full_like(visible, prompted),
+        torch.ones_like(score_logit, dtype=torch.float32) if alone_iou_N is None else alone_iou_N,
+        rival,
+    )
+
+
+def in_order(parts: Sequence[Decision], order_N: Tensor) -> Decision:
+    """Decisions about parts of N objects as one; ``order_N``: where each object is in the parts."""
+    *columns, _ = zip(*parts, strict=True)
+    rival = None
+    if any(part.rival is not None for part in parts):
+        rivals = [part.rival or no_rival(part.logits_N1hw, part.pointer_NC) for part in parts]
+        rival = Rival(*(torch.cat(column)[order_N] for column in zip(*rivals, strict=True)))
+    return Decision._make([*(torch.cat(column)[order_N] for column in columns), rival])
+
+
+def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) -> Decision:
+    """The mask given is the answer; the decoder, shown the mask, only makes the pointer."""
+    score_logit = output.object_score_logit_N1[:, 0]
+    visible = mask_N1SS.flatten(1).any(dim=1)
+    pointer = model.object_pointer(output.mask_tokens_N4C[:, 0], score_logit > 0)
+    pointer = torch.where(visible[:, None], pointer, model.no_obj_ptr)
+    logits = torch.nn.functional.interpolate(
+        mask_N1SS * MASK_PROMPT_SCALE + MASK_PROMPT_BIAS,
+        scale_factor=0.25,
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )
+    return Decision(
+        logits.float(),
+        torch.ones_like(score_logit, dtype=torch.float32),
+        MASK_PROMPT_SCALE * visible.float() + MASK_PROMPT_BIAS,
+        visible,
+        pointer.float(),
+        torch.ones_like(visible),
+        torch.ones_like(score_logit, dtype=torch.float32),
+    )
+
+
+def _is_stable(logits_Nhw: Tensor) -> Tensor:
+    inner = (logits_Nhw > STABILITY_DELTA).flatten(1).sum(dim=1)
+    outer = (logits_Nhw > -STABILITY_DELTA).flatten(1).sum(dim=1)
+    return torch.where(outer > 0, inner / outer, 1.0) >= STABILITY_THRESHOLD

@@ -1,0 +1,269 @@
+"""One stream's state in the tracker: which object lies in which slot, and the last frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from tracker.errors import CapacityError, SessionError
+from tracker.masks.smoothing import MaskSmoother
+from tracker.memory.bank import MemoryBank
+from tracker.memory.object_memory import (
+    ModelIdentity,
+    ObjectMemory,
+    ensure_usable,
+)
+from tracker.memory.places import ConditioningMemories
+from tracker.model import ImageFeatures
+from tracker.sessions.history import (
+    FrameHistory,
+    TrackedFrame,
+)
+from tracker.types import StepFacts
+
+
+class Session:
+    """One stream. Made by ``Tracker.open_session``; not shared between threads.
+
+    The frames of its history stay correctable, older ones are let go. While a step is on its way
+    (``Tracker.submit``) a session is as it was before that step, but for objects that are new with
+    it; what changes more than one frame waits for the step first.
+    """
+
+    def __init__(
+        self,
+        bank: MemoryBank,
+        max_objects: int,
+        history: FrameHistory,
+        model: ModelIdentity,
+        on_close: Callable[[Session], None],
+        *,
+        counts_gaps: bool,
+    ) -> None:
+        self.max_objects = max_objects
+        self.frames_seen = 0
+        self.smoother = MaskSmoother(past_share=0.0)
+        self._bank = bank
+        self._slots: dict[int, tuple[int, ...]] = {}
+        self._history = history
+        self._model = model
+        self._on_close = on_close
+        self._closed = False
+        self._left_out: set[int] = set()
+        self._counts_gaps = counts_gaps
+        self._missed = 0
+        self._settle: Callable[[], None] | None = None
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Objects being tracked, in the order they were added."""
+        return tuple(self._slots)
+
+    def smooth_masks(self, past_share: float) -> None:
+        """Let the masks that are shown lean on those of the frame before (0: not at all).
+
+        Raises ValueError for a share that is not 0..0.45.
+        """
+        self.settle()
+        self.smoother = MaskSmoother(past_share)
+
+    def leave_out(self, object_ids: Collection[int]) -> None:
+        """Do not look for these objects on the next frame, which costs nothing then.
+
+        Nothing is told of them on it, and they remember nothing of it. A prompt on it counts.
+        """
+        self._left_out = set(object_ids)
+
+    @property
+    def left_out(self) -> set[int]:
+        """What ``leave_out`` was told last; another set every time."""
+        return self._left_out
+
+    def due(self, prompted: Collection[int]) -> tuple[int, ...]:
+        """The objects that the next frame is searched for, in the order they were added."""
+        return tuple(each for each in self._slots if each not in self._left_out or each in prompted)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session was closed."""
+        return self._closed
+
+    @property
+    def last_frame(self) -> TrackedFrame | None:
+        """The frame just tracked."""
+        return self._history.newest
+
+    @property
+    def kept_frames(self) -> tuple[TrackedFrame, ...]:
+        """Every frame of the history, oldest first, with the one that is held."""
+        return self._history.frames
+
+    @property
+    def last_step(self) -> StepFacts:
+        """What the last step found out about the picture as a whole."""
+        return StepFacts() if self.last_frame is None else self.last_frame.facts
+
+    @property
+    def now(self) -> int:
+        """The time of the next frame: frames tracked, and frames noted as missing."""
+        return self.frames_seen + self._missed
+
+    def note_gap(self, frames: int) -> None:
+        """So many frames of the source are missing before the next one: dropped, lost, skipped.
+
+        Memories grow older by them, and where an object is expected becomes less certain, or
+        open. The paper's policy (``memory_policy="sam2"``) counts processed frames alone, and
+        does not hear of it. Raises ValueError for a negative number.
+        """
+        if frames < 0:
+            raise ValueError(f"a gap has at least 0 frames, got {frames}")
+        if self._counts_gaps:
+            self._missed += frames
+
+    @property
+    def history(self) -> tuple[int, ...]:
+        """The frames that can be corrected, oldest first; frames count from 0."""
+        return self._history.indexes
+
+    @property
+    def oldest_frame(self) -> int | None:
+        """The oldest frame of the history, held ones left out; None before the first frame."""
+        return self._history.oldest_index
+
+    @property
+    def history_bytes(self) -> int:
+        """Memory of the history, on the host and on the device."""
+        return self._history.bytes
+
+    def hold(self, frame_index: int, holder: str = "") -> None:
+        """Keep a frame of the history correctable until ``holder`` lets it go, or holds another.
+
+        Raises PromptError if the frame is not in the history.
+        """
+        self._history.hold(frame_index, holder)
+
+    def let_go(self, holder: str = "") -> None:
+        """Hold no frame for ``holder`` any more."""
+        self._history.let_go(holder)
+
+    def forget_before(self, frame_index: int) -> None:
+        """Let the frames before ``frame_index`` go; the newest and held ones stay."""
+        self._history.forget_before(frame_index)
+
+    def frame(self, frame_index: int | None) -> TrackedFrame:
+        """A frame of the history, by default the newest. Raises PromptError."""
+        return self._history.find(frame_index)
+
+    def frames_after(self, frame_index: int) -> list[TrackedFrame]:
+        """The frames of the history that followed, oldest first."""
+        return self._history.after(frame_index)
+
+    def frame_before(self, frame_index: int) -> TrackedFrame | None:
+        """The frame just before one, if the history holds it."""
+        return self._history.before(frame_index)
+
+    def encoded(self, frame: TrackedFrame, features: ImageFeatures) -> None:
+        """Keep the features of a frame of the history, as far as its bounds allow."""
+        self._history.encoded(frame, features)
+
+    def has_left(self, frame: TrackedFrame) -> bool:
+        """Whether a frame is only held, and the frames that came next are gone."""
+        return self._history.has_left(frame)
+
+    def count_history(self) -> None:
+        """Keep the history within its bounds after frames of it were encoded or prompted."""
+        self._history.count_again()
+
+    def slot_of(self, object_id: int) -> int:
+        """The bank slot of an object, of the path that is shown."""
+        return self._slots[object_id][0]
+
+    def paths_of(self, object_id: int) -> tuple[int, ...]:
+        """The slots of all paths an object is followed along, the one that is shown first."""
+        return self._slots[object_id]
+
+    def follow(self, object_id: int, slots: tuple[int, ...]) -> None:
+        """Follow an object along these paths; giving back the slots of others is the caller's."""
+        self._slots[object_id] = slots
+
+    @property
+    def branches(self) -> int:
+        """Paths beyond the first, of all objects together."""
+        return sum(map(len, self._slots.values())) - len(self._slots)
+
+    def add(self, object_id: int) -> None:
+        """Give a new object a slot. Raises CapacityError."""
+        self._slots[object_id] = (self._bank.allocate(),)
+
+    def begin(self, settle: Callable[[], None] | None) -> None:
+        """A step was submitted, and ``settle`` keeps what came of it; None: it is over."""
+        self._settle = settle
+
+    def settle(self) -> None:
+        """Be as after the step that is on its way, if there is one (``PendingStep``)."""
+        if self._settle is not None:
+            self._settle()
+
+    def remember(self, frame: TrackedFrame, left_out: set[int]) -> None:
+        """Append a processed frame; what passes the bounds of the history is let go.
+
+        ``left_out`` was for this frame; what was told since then is for the next one.
+        """
+        self._history.append(frame)
+        self.frames_seen = frame.index + 1
+        if self._left_out is left_out:
+            self._left_out = set()
+
+    def remove(self, object_id: int) -> None:
+        """Stop tracking an object; the others are not touched. Raises KeyError if unknown."""
+        self.settle()
+        if object_id not in self._slots:
+            raise KeyError(f"no object {object_id} in this session; it has {self.object_ids}")
+        self._bank.release(*self._slots.pop(object_id))
+        self._history.forget_object(object_id)
+        self.smoother.begin_anew([object_id])
+
+    def export_object(self, object_id: int) -> ObjectMemory:
+        """What is needed to go on with an object after a restart. Raises KeyError if unknown."""
+        self.settle()
+        frame_F, spatial_FLc, pointer_FC = self._bank.conditioning(self.slot_of(object_id))
+        return ObjectMemory(self._model, self.now - frame_F, spatial_FLc, pointer_FC)
+
+    def import_object(self, object_id: int, memory: ObjectMemory) -> None:
+        """Go on with an object from the next frame on: it is looked for where it may be.
+
+        Raises ObjectMemoryError for a memory of another model or image size, CapacityError or
+        SessionError; then nothing is changed.
+        """
+        self.ensure_open()
+        self.settle()
+        if object_id in self._slots:
+            raise SessionError(f"object {object_id} is tracked already; remove it first")
+        if len(self._slots) >= self.max_objects:
+            raise CapacityError(f"this session holds {self.max_objects} objects already")
+        ensure_usable(object_id, memory, self._model, self._bank.conditioning_shapes)
+        frame_F = self.now - memory.age_F
+        self.add(object_id)
+        try:
+            self._bank.condition(
+                self.slot_of(object_id),
+                ConditioningMemories(frame_F, memory.spatial_FLc, memory.pointer_FC),
+            )
+        except BaseException:
+            self.remove(object_id)
+            raise
+
+    def close(self) -> None:
+        """Free every slot. Closing twice is no error."""
+        if self._closed:
+            return
+        self.settle()
+        for object_id in self.object_ids:
+            self.remove(object_id)
+        self._history.clear()
+        self._closed = True
+        self._on_close(self)
+
+    def ensure_open(self) -> None:
+        """Raise SessionError if the session was closed."""
+        if self._closed:
+            raise SessionError("this session was closed; open another with tracker.open_session()")

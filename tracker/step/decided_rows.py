@@ -1,0 +1,61 @@
+"""Rows between two moments: they were decided, and what came of them is kept or comes to nothing.
+
+Dimensions: N objects, n of one frame, h w mask grid, L grid tokens, c memory width, C hidden width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tracker.model import ImageFeatures
+from tracker.policy.decision import Decision
+from tracker.policy.outlook import Outlook, Sighting
+from tracker.policy.paths import Paths
+from tracker.step.results import Delivery
+from tracker.step.row_decider import Row
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedRows:
+    """Rows that were decided, and what is to be kept of them; ``delivery`` is on its way.
+
+    ``logits_by_frame`` (n, 1, h, w) are kept for corrections, ``shown_by_frame`` to smooth the
+    next frame's. ``paths`` are all that the rows' objects were followed along; ``decision`` and
+    the new memories ``spatial_NLc`` are of these.
+    """
+
+    by_frame: list[list[Row]]
+    delivery: Delivery
+    logits_by_frame: list[Tensor]
+    shown_by_frame: list[Tensor]
+    paths: Paths
+    features: ImageFeatures
+    spatial_NLc: Tensor
+    decision: Decision
+    outlook: Outlook | None
+    sighting: Sighting | None
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, frame by frame."""
+        return [row for own in self.by_frame for row in own]
+
+
+def smoothed(rows: list[Row], logits_n1hw: Tensor) -> Tensor:
+    """What is shown of one frame's objects; a prompt, and a frame tracked again, is shown as is."""
+    session, frame = rows[0].session, rows[0].frame
+    again = frame.index < session.frames_seen
+    anew = {row.object_id for row in rows if again or row.prompt is not None}
+    return session.smoother.blend([row.object_id for row in rows], logits_n1hw, anew)
+
+
+def keep_shown(rows: list[Row], shown_n1hw: Tensor) -> None:
+    """Let the next frame lean on what is shown of the newest, which may be tracked again."""
+    session, frame = rows[0].session, rows[0].frame
+    object_ids = [row.object_id for row in rows]
+    if frame.index == session.frames_seen:
+        session.smoother.keep(object_ids, shown_n1hw)
+    elif frame.index == session.frames_seen - 1:
+        session.smoother.replace(object_ids, shown_n1hw)

@@ -1,0 +1,315 @@
+"""What is done with one batch of rows: encode, decide, deliver, remember.
+
+Deciding keeps nothing and waits for nothing; what came of it is kept afterwards, at once or when
+the device has told what the memory policy needs. A batch that failed left no trace.
+
+Dimensions: B images, N objects, n of one frame, S image size, h w mask grid, H W token grid,
+L grid tokens, C hidden width, c memory width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracker.engine.engine import Engine
+from tracker.host_arrays import Landing
+from tracker.images import transforms
+from tracker.masks.masks import fill_holes
+from tracker.memory.bank import MemoryBank
+from tracker.model import ImageFeatures
+from tracker.model.layers import tokens_from_grid
+from tracker.model.precision import autocast
+from tracker.options import TrackerOptions
+from tracker.policy.decision import Decision
+from tracker.policy.paths import Paths
+from tracker.policy.robust import RobustPolicy
+from tracker.sessions.history import TrackedFrame
+from tracker.sessions.prompts import PreparedPrompt
+from tracker.sessions.session import Session
+from tracker.step.decided_rows import (
+    DecidedRows,
+    keep_shown,
+    smoothed,
+)
+from tracker.step.results import (
+    FrameMasks,
+    deliver,
+)
+from tracker.step.row_decider import (
+    Row,
+    RowDecider,
+    images_of,
+    places_of,
+)
+from tracker.types import Track
+from tracker.weights.calibration import ScoreCalibration
+
+
+class FrameStep:
+    """Takes frames through the encoder, and rows through all that follows. Made by the tracker.
+
+    ``calibration`` of the predicted IoU; its owner may replace it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        bank: MemoryBank,
+        policy: RobustPolicy | None,
+        options: TrackerOptions,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.calibration: ScoreCalibration | None = None
+        self._engine = engine
+        self._bank = bank
+        self._policy = policy
+        self._options = options
+        self._dtype = dtype
+        self._device = device
+        self._decider = RowDecider(engine, bank, policy, device)
+        # On a processor results are where they are read.
+        self._landing = Landing() if device.type == "cuda" else None
+
+    @property
+    def image_size(self) -> int:
+        """The side of the images that are encoded now."""
+        return self._engine.image_size
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """The sides that images may have been prepared for."""
+        return self._engine.image_sizes
+
+    def autocast(self) -> torch.autocast:
+        """Where the network is called: in the dtype computed in."""
+        return autocast(self._dtype, self._device)
+
+    def row(
+        self,
+        session: Session,
+        object_id: int,
+        image: int,
+        frame: TrackedFrame,
+        prompt: PreparedPrompt | None,
+        live: bool,
+    ) -> Row:
+        """An object on a new frame. A click on a live one may correct what is tracked there."""
+        clicked = prompt is not None and prompt.mask_1SS is None
+        first = clicked and live and self._policy is not None
+        first = first and self._options.robust.track_before_prompt
+        return Row(session, object_id, image, frame, prompt, first, first)
+
+    def pixels_of(self, images: Sequence[transforms.AnyImage]) -> Tensor:
+        """Images at the network's size on the device, uint8 (B, 3, S, S)."""
+        return transforms.pixels_of(images, self.image_size, self._device)
+
+    def encode(self, pixels_B3SS: Tensor) -> ImageFeatures:
+        """Encode images as one batch."""
+        with self.autocast():
+            return self._engine.encode_image(pixels_B3SS)
+
+    def encode_late(self, frame: TrackedFrame, before: TrackedFrame | None) -> ImageFeatures:
+        """Encode the image that an earlier frame has kept, again or for the first time.
+
+        ``before``: the frame before it, if that is still here.
+        """
+        assert frame.image is not None, "a frame keeps its image or its features"
+        pixels_13SS = self.pixels_of([frame.image])
+        if frame.thumbnail_13TT is None:
+            self.look(pixels_13SS, [frame], [before])
+        return self.encode(pixels_13SS)
+
+    def look(
+        self,
+        pixels_B3SS: Tensor,
+        frames: Sequence[TrackedFrame],
+        before: Sequence[TrackedFrame | None],
+    ) -> None:
+        """Let the memory policy see new frames beside those before them."""
+        if self._policy is not None:
+            self._policy.look(pixels_B3SS, frames, before)
+
+    def track(self, rows: list[Row], features: ImageFeatures) -> list[list[Track]]:
+        """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
+
+        All that may fail comes before anything is kept, so that a step that failed left no trace.
+        """
+        decided = self.decide(rows, features)
+        tracks = decided.delivery.tracks()
+        self.keep(decided)
+        for own, own_tracks in zip(decided.by_frame, tracks, strict=True):
+            for row, track in zip(own, own_tracks, strict=True):
+                row.frame.tracks[row.object_id] = track
+        return tracks
+
+    def decide(self, rows: list[Row], features: ImageFeatures) -> DecidedRows:
+        """Decide rows, which lie frame by frame, and send their results on the way to the host.
+
+        An object may be followed along several paths; the best is told of. Nothing is kept, and
+        nothing waits for the device.
+        """
+        paths = Paths.of(rows)
+        outlook = None if self._policy is None else self._policy.outlook(paths)
+        with self.autocast():
+            decision = self._decider.decide(paths.rows, features, outlook)
+        logits = self._filled(decision)
+        # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
+        # shown; a tracked one as it was decided.
+        prompted = decision.prompted_N.view(-1, 1, 1, 1)
+        remembered = torch.where(prompted, logits, decision.logits_N1hw)
+        with self.autocast():
+            spatial_NLc = self._encode_memories(
+                paths.rows, decision._replace(logits_N1hw=remembered), features
+            )
+        sighting = None
+        if self._policy is not None and outlook is not None:
+            sighting = self._policy.see(paths, outlook, decision)
+        told = decision
+        if sighting is not None and sighting.best_O is not None:
+            told, logits = decision.of(sighting.best_O), logits[sighting.best_O]
+        by_frame = [list(own) for _, own in groupby(rows, key=lambda row: row.image)]
+        # A copy for each frame: a view would keep what belongs to the other streams.
+        logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
+        shown_by_frame = [
+            smoothed(own, own_logits)
+            for own, own_logits in zip(by_frame, logits_by_frame, strict=True)
+        ]
+        masks = [
+            self._frame_masks(own, own_logits)
+            for own, own_logits in zip(by_frame, shown_by_frame, strict=True)
+        ]
+        delivery = deliver(
+            masks,
+            told.predicted_iou_N,
+            told.object_score_logit_N,
+            self._options,
+            self._bank.pointer_similarity(places_of(rows)[0], told.pointer_NC),
+            self.calibration,
+            None if sighting is None else sighting.predicted_box_N4,
+            None if sighting is None else sighting.evidence_NE,
+            self._landing,
+        )
+        return DecidedRows(
+            by_frame,
+            delivery,
+            logits_by_frame,
+            shown_by_frame,
+            paths,
+            features,
+            spatial_NLc,
+            decision,
+            outlook,
+            sighting,
+        )
+
+    def keep(self, decided: DecidedRows) -> None:
+        """Remember rows that were decided, and keep with their frames what corrections need.
+
+        The robust policy chooses by numbers from the device: here the host waits for them.
+        """
+        if self._policy is None or decided.outlook is None or decided.sighting is None:
+            self._remember(decided.rows, decided.spatial_NLc, decided.decision.pointer_NC)
+        else:
+            self._policy.remember(
+                decided.paths,
+                np.array([self._conditions(row) for row in decided.paths.rows]),
+                decided.outlook,
+                decided.sighting,
+                decided.delivery.numbers_beside(),
+                decided.spatial_NLc,
+                decided.decision,
+                partial(self._encode_rivals, decided.features),
+            )
+        for own, own_logits in zip(decided.by_frame, decided.logits_by_frame, strict=True):
+            for row, logits_1hw in zip(own, own_logits.unbind(), strict=True):
+                row.frame.logits[row.object_id] = logits_1hw
+                if row.prompt is not None:
+                    row.frame.clicks[row.object_id] = row.prompt
+                    if not row.corrects:
+                        row.frame.unconditioned.add(row.object_id)
+        for own, shown in zip(decided.by_frame, decided.shown_by_frame, strict=True):
+            keep_shown(own, shown)
+
+    def preview(self, rows: list[Row], features: ImageFeatures) -> list[Track]:
+        """What ``track`` would deliver for rows of one frame; nothing is remembered or kept."""
+        with self.autocast():
+            decision = self._decider.decide(rows, features)
+        masks = self._frame_masks(rows, self._filled(decision))
+        similarity_N = predicted_box_N4 = None
+        if all(row.object_id in row.session.object_ids for row in rows):
+            similarity_N = self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC)
+            if self._policy is not None:
+                paths = Paths.of(rows)
+                sighting = self._policy.see(paths, self._policy.outlook(paths), decision)
+                predicted_box_N4 = sighting.predicted_box_N4
+        (tracks,) = deliver(
+            [masks],
+            decision.predicted_iou_N,
+            decision.object_score_logit_N,
+            self._options,
+            similarity_N,
+            self.calibration,
+            predicted_box_N4,
+            landing=self._landing,
+        ).tracks()
+        return tracks
+
+    def _frame_masks(self, rows: list[Row], logits_n1hw: Tensor) -> FrameMasks:
+        frame = rows[0].frame
+        object_ids = [row.object_id for row in rows]
+        return FrameMasks.at_source_size(
+            object_ids, logits_n1hw, frame.logits, frame.height, frame.width, self._options
+        )
+
+    def _filled(self, decision: Decision) -> Tensor:
+        return fill_holes(decision.logits_N1hw, self._options.fill_hole_area)
+
+    def _encode_memories(
+        self, rows: list[Row], decision: Decision, features: ImageFeatures
+    ) -> Tensor:
+        spatial_NcHW = self._engine.encode_memory(
+            features.stride16_BCHW,
+            decision.memory_mask(self.image_size),
+            decision.visible_N,
+            images_of(rows),
+        )
+        return tokens_from_grid(spatial_NcHW)
+
+    def _encode_rivals(
+        self, features: ImageFeatures, rows: list[Row], decision: Decision
+    ) -> Tensor:
+        with self.autocast():
+            return self._encode_memories(rows, decision, features)
+
+    def _remember(self, rows: list[Row], spatial_NLc: Tensor, pointer_NC: Tensor) -> None:
+        slot_N, frame_N = places_of(rows)
+        conditioning_N = np.array([self._conditions(row) for row in rows])
+        self._bank.write(slot_N, frame_N, conditioning_N, spatial_NLc, pointer_NC)
+
+    def _conditions(self, row: Row) -> bool:
+        """Whether the frame is kept for ever: prompted before it was tracked, or by option.
+
+        So is a held frame: what came next is gone, and would hand nothing on.
+        """
+        if row.prompt is None:
+            return False
+        if not row.corrects or self._options.corrections_condition:
+            return True
+        if row.session.has_left(row.frame):
+            return True
+        return self._bank.is_conditioning(*row.place)
+
+
+def keep_features(frames: list[TrackedFrame], features: ImageFeatures) -> None:
+    """Keep each frame's features with it."""
+    for row, frame in enumerate(frames):
+        own = ImageFeatures(*(level[row : row + 1] for level in features))
+        # A view would keep the whole batch for as long as the slowest of its streams stands.
+        frame.encoded(own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own)))

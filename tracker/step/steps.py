@@ -1,0 +1,127 @@
+"""The steps of a tracker: given to the device one after the other, read by the host later."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+
+from tracker.errors import SessionError
+from tracker.memory.bank import MemoryBank
+from tracker.sessions.history import TrackedFrame
+from tracker.sessions.session import Session
+from tracker.step.admission import (
+    StepInput,
+    admit,
+)
+from tracker.step.frame_step import (
+    FrameStep,
+    keep_features,
+)
+from tracker.step.pending_step import (
+    NewFrame,
+    PendingStep,
+)
+from tracker.step.undoing import added
+
+
+class Steps:
+    """Carries out ``Tracker.submit``, which says what it means.
+
+    Bound: one step is on its way when another is submitted; policy: an older one, which nobody
+    has collected, is finished first. ``sessions``: those that the tracker has open now.
+    """
+
+    def __init__(
+        self, frame_step: FrameStep, bank: MemoryBank, sessions: Collection[Session]
+    ) -> None:
+        self._frame_step = frame_step
+        self._bank = bank
+        self._sessions = sessions
+        self._on_their_way: deque[PendingStep] = deque()
+
+    def finish(self) -> None:
+        """Wait for what is on its way; what failed is told by the step's own ``collect``."""
+        for step in tuple(self._on_their_way):
+            step.finish()
+
+    def submit(self, batch: Sequence[StepInput]) -> PendingStep:
+        """Begin a step behind the one that is on its way."""
+        while len(self._on_their_way) > 1:
+            self._on_their_way.popleft().finish()
+        prepared = admit(
+            batch,
+            self._sessions,
+            self._bank,
+            self._frame_step.image_size,
+            self._frame_step.image_sizes,
+        )
+        # What the step before decides is not asked for here: at worst an image too many.
+        needed = [
+            place
+            for place, ((session, _, _), prompts) in enumerate(zip(batch, prepared, strict=True))
+            if prompts or session.due(prompts)
+        ]
+        if needed:
+            # Before the host may have to wait for the step before: the device goes on meanwhile.
+            pixels_B3SS = self._frame_step.pixels_of([batch[place][1] for place in needed])
+            features = self._frame_step.encode(pixels_B3SS)
+        if self._on_their_way:
+            self._settle(self._on_their_way[-1])
+        frames = [
+            TrackedFrame.of(session.frames_seen, session.now, image) for session, image, _ in batch
+        ]
+        live = [set(session.object_ids) for session, _, _ in batch]
+        left_out = [session.left_out for session, _, _ in batch]
+        with added(
+            [
+                (session, object_id)
+                for (session, _, _), prompts in zip(batch, prepared, strict=True)
+                for object_id in prompts
+            ]
+        ):
+            rows = [
+                self._frame_step.row(
+                    batch[place][0],
+                    object_id,
+                    image,
+                    frames[place],
+                    prepared[place].get(object_id),
+                    object_id in live[place],
+                )
+                for image, place in enumerate(needed)
+                for object_id in batch[place][0].due(prepared[place])
+            ]
+            decided = None
+            if needed:
+                encoded = [frames[place] for place in needed]
+                before = [batch[place][0].last_frame for place in needed]
+                self._frame_step.look(pixels_B3SS, encoded, before)
+                keep_features(encoded, features)
+            if rows:
+                decided = self._frame_step.decide(rows, features)
+        step = PendingStep(
+            self._frame_step,
+            [
+                NewFrame(session, frame, out, [each for each in prompts if each not in known])
+                for (session, _, _), frame, out, prompts, known in zip(
+                    batch, frames, left_out, prepared, live, strict=True
+                )
+            ],
+            decided,
+            self._forget,
+        )
+        self._on_their_way.append(step)
+        return step
+
+    def _settle(self, before: PendingStep) -> None:
+        before.settle()
+        if before.error is not None:
+            self._forget(before)  # it is told here
+            raise SessionError(
+                "the step submitted before this one has failed; collect it, which says why, and "
+                "submit this one again"
+            ) from before.error
+
+    def _forget(self, step: PendingStep) -> None:
+        if step in self._on_their_way:
+            self._on_their_way.remove(step)

@@ -1,0 +1,213 @@
+"""Loading weights: Meta's files and our own, strictly by name, and where they are looked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tracker.config import PRESETS, ModelConfig, TrunkConfig
+from tracker.errors import CheckpointError
+from tracker.model import Sam2
+from tracker.weights.official import (
+    OFFICIAL_CHECKPOINTS,
+    checkpoint_directory,
+)
+
+StateDict = dict[str, Tensor]
+_FINGERPRINT_VALUES = 64  # of each tensor
+
+
+def bundled_directories() -> tuple[Path, ...]:
+    """Where shipped checkpoints lie: inside the installed package, or in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return package / "checkpoints", package.parent / "checkpoints"
+
+
+def find_checkpoint(name_or_path: str | PathLike[str]) -> Path:
+    """The file of a preset's name, or the path itself. Raises CheckpointError."""
+    text = os.fspath(name_or_path)
+    path = Path(text)
+    if text not in PRESETS:
+        if path.is_file():
+            return path
+        raise CheckpointError(
+            f"no checkpoint {text!r}: it is neither a file nor one of {', '.join(PRESETS)}"
+        )
+    folders = (*bundled_directories(), checkpoint_directory())
+    for folder in folders:
+        for suffix in (".safetensors", ".pt"):
+            candidate = folder / f"{text}{suffix}"
+            if candidate.is_file():
+                return candidate
+    advice = f"; run: masklet checkpoints pull {text}" if text in OFFICIAL_CHECKPOINTS else ""
+    looked = ", ".join(str(folder) for folder in folders)
+    raise CheckpointError(f"no file of checkpoint {text!r} in {looked}{advice}")
+
+
+def load_checkpoint(name_or_path: str | PathLike[str], config: ModelConfig | None = None) -> Sam2:
+    """Build the model a checkpoint is of and load every parameter, none missing, none left.
+
+    Without ``config`` the model is taken from the preset's name, from the metadata of our own
+    files, or from the shapes of an official file. Raises CheckpointError with the reason.
+    """
+    path = find_checkpoint(name_or_path)
+    state, own_config = read_state(path)
+    if config is None:
+        config = own_config or PRESETS.get(os.fspath(name_or_path)) or recognise(state, path)
+    with torch.device("meta"):
+        model = Sam2(config)
+    reasons = differences(state, model.state_dict())
+    if reasons:
+        raise CheckpointError(f"{path} is not a checkpoint of {config.name}: {reasons}")
+    model.load_state_dict(
+        {name: tensor.to(torch.float32) for name, tensor in state.items()}, assign=True
+    )
+    return model
+
+
+def read_state(path: Path) -> tuple[StateDict, ModelConfig | None]:
+    """The tensors of a file, and its model if it says so. Never runs code from the file."""
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises the unsafe way; ours must not.
+        raise CheckpointError(
+            f"{path} is refused: it is no PyTorch file, or holds more than tensors, "
+            "which could run code"
+        ) from error
+    except Exception as error:  # the unpickler meets garbage with almost any exception
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise CheckpointError(f'{path} is no SAM 2 checkpoint: it has no "model" entry')
+    state = content["model"]
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{path} is no SAM 2 checkpoint: {name!r} is no named tensor")
+    return state, None
+
+
+def fingerprint(model: Sam2) -> str:
+    """What tells one set of weights from another: 64 hexadecimal digits.
+
+    It takes each tensor's name, shape and first values, which differ after any training, and so
+    costs milliseconds. Take it before the weights are stored in another dtype.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten()[:_FINGERPRINT_VALUES].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def recognise(state: StateDict, path: Path) -> ModelConfig:
+    """The official preset whose keys and shapes a state has. Raises CheckpointError."""
+    patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
+    if patch is None or patch.ndim != 4:
+        raise CheckpointError(f"{path} is no SAM 2 checkpoint: it has no image encoder")
+    blocks = {name.split(".")[3] for name in state if name.startswith("image_encoder.trunk.blocks")}
+    generation = "2.1" if "no_obj_embed_spatial" in state else "2.0"
+    for config in PRESETS.values():
+        shape = (config.trunk.embed_dim, sum(config.trunk.stages), config.generation)
+        if shape == (patch.shape[0], len(blocks), generation):
+            return config
+    raise CheckpointError(
+        f"{path} fits none of {', '.join(PRESETS)} (trunk width {patch.shape[0]}, "
+        f"{len(blocks)} blocks); give its ModelConfig"
+    )
+
+
+def differences(have: StateDict, want: StateDict) -> str:
+    """Why a state does not fit, in one line; empty if it does."""
+    reasons = []
+    for title, names in (
+        ("missing", sorted(want.keys() - have.keys())),
+        ("unexpected", sorted(have.keys() - want.keys())),
+    ):
+        if names:
+            reasons.append(f"{len(names)} {title} ({_some(names)})")
+    wrong = [
+        f"{name} is {tuple(have[name].shape)} instead of {tuple(want[name].shape)}"
+        for name in want
+        if name in have and have[name].shape != want[name].shape
+    ]
+    if wrong:
+        reasons.append(f"{len(wrong)} of another shape ({_some(wrong)})")
+    return "; ".join(reasons)
+
+
+def save_checkpoint(
+    model: Sam2, path: Path, dtype: torch.dtype = torch.float16, notes: dict[str, str] | None = None
+) -> None:
+    """Write our own format: safetensors with the model's config in its metadata, atomically."""
+    state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"format": "pt", "masklet_config": json.dumps(asdict(model.config))} | (notes or {})
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, partial, metadata)
+    partial.chmod(0o644)  # safetensors writes files that only their owner may read
+    partial.replace(path)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """ "auto" is CUDA where there is one. Raises ValueError for a device that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:  # its message lists devices that this program cannot use
+        raise ValueError(f"no device {device!r}; there are auto, cpu, cuda and cuda:N") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device {device} was asked for, but CUDA is not available; use cpu or auto"
+        )
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device} was asked for, but CUDA has {torch.cuda.device_count()} here, "
+            "counted from cuda:0; nvidia-smi lists them"
+        )
+    if resolved.type == "mps":
+        raise ValueError("device mps is not for the tracker, Metal has no float64; use cpu or auto")
+    return resolved
+
+
+def _read_safetensors(path: Path) -> tuple[StateDict, ModelConfig | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    text = metadata.get("masklet_config")
+    return state, None if text is None else _config_from(text, path)
+
+
+def _config_from(text: str, path: Path) -> ModelConfig:
+    def frozen(value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    try:
+        fields = json.loads(text)
+        trunk = TrunkConfig(**{name: frozen(value) for name, value in fields.pop("trunk").items()})
+        return ModelConfig(trunk=trunk, **fields)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} describes a model this version does not know: {error}"
+        ) from error
+
+
+def _some(names: list[str], count: int = 3) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
