@@ -13,7 +13,7 @@ The live path, in the order data meets it:
             StateKeeper ────────────────────────────► the disk, for the next start
             Starters ───► prompts, for what a detector sees and nobody follows yet
 
-What is asked of the daemon goes the other way, in at its ``Doors``:
+What is asked of the daemon goes the other way, in at its ``Listeners``:
 
     ControlServer (masklet prompt …) ─┬─► Streams: add, change, pause, remove
     Api (page, masklet ctl)          ─┴─► Objects: prompt, preview, rename, remove
@@ -33,8 +33,8 @@ from importlib.metadata import version
 from typing import Any
 
 from streamer.api.listeners import (
-    Doors,
     Endpoints,
+    Listeners,
 )
 from streamer.api.metrics_server import MetricsServer
 from streamer.api.webrtc.publishers import Publishers
@@ -180,7 +180,7 @@ class App:
             stream_config=lambda stream_id: self.streams.configs().get(stream_id),
             begin_stream=self._begin_published_stream if config.webrtc.create_streams else None,
         )
-        self._doors = Doors(
+        self._listeners = Listeners(
             config,
             streams=self.streams,
             objects=self.objects,
@@ -227,19 +227,19 @@ class App:
         for sink in self._sinks:
             await sink.start()
         self._fanout.start(tasks)
-        await self._doors.bind()
+        await self._listeners.bind()
         taken_up = TakenUp(self.config.streams)
         if self._state is not None:
             taken_up = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         in_background(self._inference_ended_by_itself(self._inference_ended))
-        self._doors.open_early(in_background)
+        self._listeners.open_early(in_background)
         if not await self._warmed_up():
             return
         await self.streams.start(tasks, taken_up)
         if self._state is not None:
             tasks.create_task(self._state.run(), name="state")
-        self._doors.open(tasks, in_background)
+        self._listeners.open(tasks, in_background)
         in_background(report_drops(self.streams.statuses))
 
     async def _warmed_up(self) -> bool:
@@ -276,7 +276,7 @@ class App:
         share_s = self.config.shutdown_timeout_s / 5
         for task in self._background:
             task.cancel()
-        await self._doors.close(share_s)
+        await self._listeners.close(share_s)
         await self.streams.stop(SHUTDOWN)
         await asyncio.wait({asyncio.ensure_future(self._publishers.close())}, timeout=share_s)
         if self._state is not None and self.started.is_set():
@@ -302,7 +302,7 @@ class App:
     def endpoints(self) -> Endpoints:
         """Where everything listens, with the ports that are really used; once started."""
         metrics = self._metrics_server
-        return self._doors.endpoints(
+        return self._listeners.endpoints(
             zeromq=self._zeromq.endpoint, metrics=metrics.endpoint if metrics else None
         )
 

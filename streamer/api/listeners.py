@@ -1,11 +1,11 @@
-"""The doors of the daemon: where it is asked from outside.
+"""The listeners of the daemon: the addresses where it takes requests.
 
     ControlServer   ipc     masklet prompt, streams, stop …
     Api             HTTP    the page, masklet ctl, viewers (WhepServer), publishers (Whip)
     BoxesIn         ZeroMQ  the boxes of detectors elsewhere
 
-All are bound before the model warms up, so that an address that is taken is told at once. The API
-is open from then on and says that nothing is ready; the others open when it is.
+All are bound before the model warms up, so that an address in use is reported at once. The API
+answers from then on (``/readyz`` fails); the others open when the model is ready.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Endpoints:
     boxes_in: str | None
 
 
-class Doors:
+class Listeners:
     """Those that ``config`` has. Used on the event loop: ``bind``, ``open_early``, ``open``."""
 
     def __init__(
