@@ -37,10 +37,11 @@ test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages ## 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.installed-dev ## ruff and mypy
+lint: $(VENV)/.installed-dev ## ruff, mypy and the layers of the packages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## the tables of the README, on this machine
@@ -52,7 +53,7 @@ wheel: $(VENV)/.installed-dev ## dist/masklet-*.whl
 
 .PHONY: clean
 clean: ## remove what was built, the environment too
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache $(OUTPUT_DIR) artefacts
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache $(OUTPUT_DIR) artefacts
 	@rm -rf $(NODE_EXAMPLE)/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

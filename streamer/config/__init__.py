@@ -1,0 +1,1 @@
+"""The configuration: its schema, how it is composed and checked, and what ships with it."""

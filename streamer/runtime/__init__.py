@@ -1,0 +1,1 @@
+"""What every room above may use: clock, threads, logs, metrics, keys and private files."""

@@ -1,0 +1,1 @@
+"""The streams of the daemon: each reads its source, reconnects and feeds the inference thread."""

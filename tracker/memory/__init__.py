@@ -1,0 +1,1 @@
+"""The memory bank: preallocated slots that hold what the objects looked like."""

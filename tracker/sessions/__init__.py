@@ -1,0 +1,1 @@
+"""The state of each stream: its objects, its prompts and its history."""

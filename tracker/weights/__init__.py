@@ -1,0 +1,1 @@
+"""Checkpoints: reading them, Meta's names and layouts, and score calibration."""

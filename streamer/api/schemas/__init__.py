@@ -1,0 +1,1 @@
+"""The bodies of the HTTP API's requests and responses."""

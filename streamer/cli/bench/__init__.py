@@ -1,0 +1,1 @@
+"""``masklet bench``: how many streams and objects this machine carries."""

@@ -1,0 +1,1 @@
+"""``masklet checkpoints``: which there are, and their download."""

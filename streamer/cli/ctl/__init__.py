@@ -1,0 +1,1 @@
+"""``masklet ctl``: the HTTP API from a shell."""

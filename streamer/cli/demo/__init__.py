@@ -1,0 +1,1 @@
+"""``masklet demo``: a rendered match, tracked live."""

@@ -120,8 +120,6 @@ def _overlap(
     scene: Match, results: Sequence[FrameMessage], rate_hz: int, prompted: Collection[int]
 ) -> dict[str, float]:
     """Mean IoU of every object with its true mask; 1 where it is rightly not seen."""
-    from tracker.evaluation.measures import jaccard
-
     found: dict[str, list[float]] = {}
     for message in results:
         truth: SceneFrame = scene.render(scene_index(message, rate_hz))
@@ -129,8 +127,13 @@ def _overlap(
             if entry.id not in prompted:
                 continue
             name = f"{entry.id} {scene.labels[entry.id]}"  # a visitor may have renamed it
-            found.setdefault(name, []).append(jaccard(message.mask(entry), truth.masks[entry.id]))
+            found.setdefault(name, []).append(_iou(message.mask(entry), truth.masks[entry.id]))
     return {name: sum(values) / len(values) for name, values in sorted(found.items())}
+
+
+def _iou(mask: MaskArray, truth: MaskArray) -> float:
+    union = int(np.count_nonzero(mask | truth))
+    return 1.0 if union == 0 else int(np.count_nonzero(mask & truth)) / union
 
 
 def _seen(message: FrameMessage) -> int:

@@ -1,0 +1,1 @@
+"""``masklet doctor``: what this machine, its devices and its streams can do."""

@@ -1,0 +1,1 @@
+"""What survives a restart: streams, names, ids and what the objects look like."""
