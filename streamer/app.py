@@ -41,11 +41,7 @@ from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whip import Whip
 from streamer.config.checks import validate
 from streamer.config.schema import MaskletConfig
-from streamer.inference.build import configured_inference
-from streamer.inference.configured_tracker import (
-    configured_tracker,
-    prepares_ahead,
-)
+from streamer.inference.build import configured_inference, configured_tracker, prepares_ahead
 from streamer.inference.inference import SHUTDOWN
 from streamer.inference.preparation import preparation
 from streamer.runtime.clock import (
@@ -67,7 +63,7 @@ from streamer.starters.starters import Starters
 from streamer.streams.drop_report import report_drops
 from streamer.streams.objects import Objects
 from streamer.streams.state.build import configured_state
-from streamer.streams.state.keeper import TakenUp
+from streamer.streams.state.keeper import Restored
 from streamer.streams.stream import MakeSource
 from streamer.streams.streams import Streams
 from tracker import Tracker
@@ -154,7 +150,8 @@ class App:
         self._inference = configured_inference(
             config,
             tracker,
-            self._fanout,
+            publish=self._fanout.publish,
+            is_unpublished=self._fanout.holds_frame_of,
             live_streams=lambda: self.streams.live(),
             metrics=metrics,
             clock=clock,
@@ -228,15 +225,15 @@ class App:
             await sink.start()
         self._fanout.start(tasks)
         await self._listeners.bind()
-        taken_up = TakenUp(self.config.streams)
+        restored = Restored(self.config.streams)
         if self._state is not None:
-            taken_up = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
+            restored = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         in_background(self._inference_ended_by_itself(self._inference_ended))
         self._listeners.open_early(in_background)
         if not await self._warmed_up():
             return
-        await self.streams.start(tasks, taken_up)
+        await self.streams.start(tasks, restored)
         if self._state is not None:
             tasks.create_task(self._state.run(), name="state")
         self._listeners.open(tasks, in_background)

@@ -107,7 +107,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class FrameMoment:
+class FrameReference:
     """Which frame of a stream is meant: one that somebody saw; without any value the newest.
 
     ``frame_index`` is a ``Frame.index``. ``capture_time_ns`` means the tracked frame nearest to
@@ -134,7 +134,7 @@ class ObjectResult:
 
 
 @dataclass(frozen=True, slots=True)
-class RememberedObject:
+class ObjectSnapshot:
     """An object as it can be gone on with after a restart."""
 
     object_id: int

@@ -20,7 +20,7 @@ from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
 from streamer.starters.stream_starter import StarterState
-from streamer.types import FrameMoment, ObjectSummary, StreamStatus
+from streamer.types import FrameReference, ObjectSummary, StreamStatus
 from tracker.types import Prompt
 
 
@@ -65,7 +65,7 @@ class ObjectCommands(Protocol):
         label: str | None = None,
         *,
         colour: str | None = None,
-        moment: FrameMoment | None = None,
+        reference: FrameReference | None = None,
         correct: bool = False,
         request_id: str | None = None,
     ) -> PromptOutcome:
@@ -76,7 +76,7 @@ class ObjectCommands(Protocol):
         stream_id: str,
         prompt: Prompt,
         *,
-        moment: FrameMoment | None = None,
+        reference: FrameReference | None = None,
         correct: bool = False,
     ) -> PromptOutcome:
         """What a prompt would do; changes nothing."""

@@ -16,7 +16,7 @@ from streamer.cli.terminal import Terminal
 from streamer.cli.warm_up_report import WarmUpReport
 from streamer.config.schema import MaskletConfig
 from streamer.errors import MaskletError
-from streamer.inference.configured_tracker import with_model_threads
+from streamer.inference.build import with_model_threads
 from streamer.runtime.logs import configure_logging
 from streamer.starters.stream_starter import STARTER_THREAD_PREFIX
 from streamer.streams.stream import SOURCE_THREAD_PREFIX

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from streamer.inference.prompts.request import PromptRequest
-from streamer.inference.step_result import Found
+from streamer.inference.step_result import StepResult
 from streamer.inference.tracked_stream import (
     STEP_ERRORS,
     TrackedStream,
@@ -118,8 +118,8 @@ class BatchStep:
             step.pending.facts,
             strict=True,
         ):
-            found = Found(tracks, index, facts, step.started_ns, tracked_ns)
-            each.stream.tracked(each.frame, found, each.requests)
+            result = StepResult(tracks, index, facts, step.started_ns, tracked_ns)
+            each.stream.tracked(each.frame, result, each.requests)
 
     def _track_each_alone(self, work: Sequence[StreamWork]) -> None:
         for each in work:
@@ -156,8 +156,8 @@ class BatchStep:
             else:
                 tracked_ns = self._clock.monotonic_ns()
                 (index,), (facts,) = pending.frame_indexes, pending.facts
-                found = Found(tracks, index, facts, started_ns, tracked_ns)
-                stream.tracked(work.frame, found, requests)
+                result = StepResult(tracks, index, facts, started_ns, tracked_ns)
+                stream.tracked(work.frame, result, requests)
                 return
 
     def _submit(self, work: Sequence[StreamWork]) -> PendingStep:

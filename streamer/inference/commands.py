@@ -20,10 +20,9 @@ from streamer.inference.lifecycle import (
     ObjectLifecycle,
 )
 from streamer.inference.load.control import LoadControl
-from streamer.inference.prompts.past import PastPrompts
-from streamer.inference.prompts.promptable_frames import Holder
-from streamer.inference.prompts.recent_frames import RecentFrames
+from streamer.inference.prompts.recent_frames import Holder, RecentFrames
 from streamer.inference.prompts.request import PromptRequest
+from streamer.inference.retroactive_prompts import RetroactivePrompts
 from streamer.inference.stream_counts import StreamCounts
 from streamer.inference.tracked_stream import TrackedStream
 from streamer.runtime.clock import (
@@ -31,7 +30,7 @@ from streamer.runtime.clock import (
     seconds_to_ns,
 )
 from streamer.runtime.metrics import Metrics
-from streamer.types import FrameMoment, ObjectSummary, Published, RememberedObject
+from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, Published
 from tracker import Tracker
 from tracker.errors import CapacityError
 
@@ -69,7 +68,7 @@ class InferenceCommands:
         self._history_frames = 1 + math.ceil(history_s * FASTEST_STREAM_HZ)
         self._history_bytes = history_bytes
         self._streams: dict[str, TrackedStream] = {}
-        self._past_prompts = PastPrompts(tracker, self._streams)
+        self._retroactive = RetroactivePrompts(tracker, self._streams)
         self._awake = threading.Event()
         self._commands = CommandQueue(on_added=self.wake)
 
@@ -116,7 +115,7 @@ class InferenceCommands:
         """Remove a stream with its objects; unknown ones are gone already."""
 
         def remove() -> None:
-            self._past_prompts.withdraw(
+            self._retroactive.withdraw(
                 lambda request: request.stream_id == stream_id,
                 f"the stream was removed ({reason})",
             )
@@ -160,22 +159,22 @@ class InferenceCommands:
 
         return self._commands.add(change)
 
-    def remembered_objects(self, stream_id: str) -> Future[list[RememberedObject]]:
+    def object_snapshots(self, stream_id: str) -> Future[list[ObjectSnapshot]]:
         """A stream's objects as they can be gone on with after a restart."""
 
-        def export() -> list[RememberedObject]:
+        def export() -> list[ObjectSnapshot]:
             stream = self._streams.get(stream_id)
-            return [] if stream is None else stream.remembered()
+            return [] if stream is None else stream.snapshots()
 
         return self._commands.add(export)
 
-    def take_up(self, stream_id: str, remembered: RememberedObject) -> Future[None]:
+    def restore(self, stream_id: str, snapshot: ObjectSnapshot) -> Future[None]:
         """Go on with an object of an earlier run, from the stream's next frame on."""
 
-        def take_up() -> None:
-            self._streams[stream_id].take_up(remembered)
+        def restore() -> None:
+            self._streams[stream_id].restore(snapshot)
 
-        return self._commands.add(take_up)
+        return self._commands.add(restore)
 
     def prompt(self, request: PromptRequest) -> None:
         """Apply a prompt on the frame it is for; ``request.outcome`` tells."""
@@ -184,21 +183,21 @@ class InferenceCommands:
             stream = self._streams.get(request.stream_id)
             if stream is None:
                 request.rejected(f"there is no stream {request.stream_id!r}")
-            elif request.is_for_past:
-                self._past_prompts.queue(request)
+            elif request.is_retroactive:
+                self._retroactive.queue(request)
             else:
                 stream.prompts.queue(request)
 
         self._commands.add(queue)
 
-    def hold(self, stream_id: str, moment: FrameMoment, holder: Holder) -> Future[None]:
+    def hold(self, stream_id: str, reference: FrameReference, holder: Holder) -> Future[None]:
         """Keep a frame promptable for a while, for one who looks at it; one that is gone is not."""
 
         def hold() -> None:
             stream = self._streams.get(stream_id)
             if stream is not None:
                 with suppress(ControlError):
-                    stream.hold(stream.frame_of(moment), holder)
+                    stream.hold(stream.frame_of(reference), holder)
 
         return self._commands.add(hold)
 
@@ -223,7 +222,7 @@ class InferenceCommands:
 
         def remove() -> bool:
             stream = self._streams.get(stream_id)
-            withdrawn = self._past_prompts.withdraw(
+            withdrawn = self._retroactive.withdraw(
                 lambda request: (
                     (request.stream_id, request.prompt.object_id) == (stream_id, object_id)
                 ),

@@ -109,9 +109,9 @@ class Inference(InferenceCommands):
                     return
                 # Who asks for something means the streams as they are after every step so far.
                 self._commands.carry_out_all(before_each=self._batch_step.finish)
-                if self._past_prompts:
+                if self._retroactive:
                     self._batch_step.finish()
-                if self._past_prompts.carry_out_next():
+                if self._retroactive.carry_out_next():
                     self._awake.set()  # more of them wait: do not wait for a frame
                 self._gauges.set(self._streams.values())
                 self._load.look(self._streams)
@@ -120,7 +120,7 @@ class Inference(InferenceCommands):
             self._stopping = True
             self._batch_step.withdraw(f"the stream was removed ({SHUTDOWN})")
             self._commands.close()
-            self._past_prompts.withdraw(lambda _: True, f"the stream was removed ({SHUTDOWN})")
+            self._retroactive.withdraw(lambda _: True, f"the stream was removed ({SHUTDOWN})")
             for stream in self._streams.values():
                 stream.close(SHUTDOWN)
 

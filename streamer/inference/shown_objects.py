@@ -11,7 +11,7 @@ from streamer.inference.box_smoothing import (
     FloatBox,
 )
 from streamer.inference.prompts.request import PromptRequest
-from streamer.types import ObjectResult, ObjectSummary, RememberedObject
+from streamer.types import ObjectResult, ObjectSnapshot, ObjectSummary
 from tracker.types import Track
 
 
@@ -84,12 +84,12 @@ class ShownObjects:
         if request.colour is not None:
             self._colours[request.prompt.object_id] = request.colour
 
-    def take_up(self, remembered: RememberedObject) -> None:
+    def restore(self, snapshot: ObjectSnapshot) -> None:
         """Call an object what it was called in an earlier run."""
-        if remembered.label is not None:
-            self._labels[remembered.object_id] = remembered.label
-        if remembered.colour is not None:
-            self._colours[remembered.object_id] = remembered.colour
+        if snapshot.label is not None:
+            self._labels[snapshot.object_id] = snapshot.label
+        if snapshot.colour is not None:
+            self._colours[snapshot.object_id] = snapshot.colour
 
     def forget(self, object_id: int) -> None:
         """The object is followed no more."""

@@ -9,7 +9,7 @@ from streamer.types import ClockSource, Frame
 from tracker.types import StepFacts, Track
 
 
-class Found(NamedTuple):
+class StepResult(NamedTuple):
     """What a step found on one stream's frame.
 
     ``tracker_index``: the tracker's own number for the frame. ``started_ns``, ``tracked_ns``

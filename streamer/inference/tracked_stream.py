@@ -13,11 +13,9 @@ from streamer.inference.lifecycle import (
     ObjectLifecycle,
     without_mask,
 )
-from streamer.inference.prompts.promptable_frames import (
+from streamer.inference.prompts.recent_frames import (
     Holder,
     PromptableFrames,
-)
-from streamer.inference.prompts.recent_frames import (
     RecentFrame,
     RecentFrames,
 )
@@ -25,7 +23,7 @@ from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.prompts.waiting import WaitingPrompts
 from streamer.inference.shown_objects import ShownObjects
 from streamer.inference.step_result import (
-    Found,
+    StepResult,
     lifecycle_time_ns,
 )
 from streamer.inference.stream_counts import StreamCounts
@@ -39,11 +37,11 @@ from streamer.runtime.metrics import Metrics
 from streamer.types import (
     EventKind,
     Frame,
-    FrameMoment,
+    FrameReference,
     FrameResult,
+    ObjectSnapshot,
     ObjectSummary,
     Published,
-    RememberedObject,
 )
 from tracker import Session
 from tracker.errors import TrackerError
@@ -110,10 +108,10 @@ class TrackedStream:
         self._shown.smooth(boxes)
         self.session.smooth_masks(masks)
 
-    def remembered(self) -> list[RememberedObject]:
+    def snapshots(self) -> list[ObjectSnapshot]:
         """The objects as they can be gone on with after a restart."""
         return [
-            RememberedObject(
+            ObjectSnapshot(
                 object_id,
                 self._shown.label(object_id),
                 self._shown.colour(object_id),
@@ -122,11 +120,11 @@ class TrackedStream:
             for object_id in self.session.object_ids
         ]
 
-    def take_up(self, remembered: RememberedObject) -> None:
+    def restore(self, snapshot: ObjectSnapshot) -> None:
         """Go on with an object of an earlier run. Raises ``TrackerError``; nothing is changed."""
-        self.session.import_object(remembered.object_id, remembered.memory)
+        self.session.import_object(snapshot.object_id, snapshot.memory)
         self._counts.follows(self.session.object_ids)
-        self._shown.take_up(remembered)
+        self._shown.restore(snapshot)
 
     def reject(self, request: PromptRequest, reason: str) -> None:
         """Refuse a prompt and say why."""
@@ -140,24 +138,28 @@ class TrackedStream:
         if missed:
             self.session.note_gap(missed)
 
-    def tracked(self, frame: Frame, found: Found, applied: Sequence[PromptRequest]) -> None:
+    def tracked(self, frame: Frame, result: StepResult, applied: Sequence[PromptRequest]) -> None:
         """Publish the events and the result of a frame, in this order.
 
         The tracker may be at the next frame already.
         """
         self._failing = False
         time_ns = lifecycle_time_ns(frame)
-        self._frames.add(frame, found.tracker_index, time_ns)
+        self._frames.add(frame, result.tracker_index, time_ns)
         if self._connection not in (None, frame.session_id):
             self._lifecycle.resume(time_ns)
         self._connection = frame.session_id
         for request in applied:
             self._shown.name(request)
-        scene_cut = found.facts.scene_cut
+        scene_cut = result.facts.scene_cut
         if scene_cut:
             self._events.tell(EventKind.SCENE_CUT, frame_index=frame.index)
         judged = self._judge(
-            self._with_idle(found.tracks, frame), frame.index, time_ns, applied, scene_cut=scene_cut
+            self._with_idle(result.tracks, frame),
+            frame.index,
+            time_ns,
+            applied,
+            scene_cut=scene_cut,
         )
         by_id = {track.object_id: track for track in judged} if applied else {}
         for request in applied:
@@ -169,12 +171,12 @@ class TrackedStream:
         self._publish(
             FrameResult(
                 frame=frame,
-                started_monotonic_ns=found.started_ns,
-                tracked_monotonic_ns=found.tracked_ns,
+                started_monotonic_ns=result.started_ns,
+                tracked_monotonic_ns=result.tracked_ns,
                 objects=self._shown.newest,
             )
         )
-        self._count(frame, judged, found.started_ns, found.tracked_ns)
+        self._count(frame, judged, result.started_ns, result.tracked_ns)
         self.session.leave_out(self._lifecycle.idle())
 
     def _with_idle(self, tracks: Sequence[Track], frame: Frame) -> list[Track]:
@@ -225,9 +227,9 @@ class TrackedStream:
             )
         return judged
 
-    def frame_of(self, moment: FrameMoment | None) -> RecentFrame:
+    def frame_of(self, reference: FrameReference | None) -> RecentFrame:
         """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
-        return self._frames.find(moment)
+        return self._frames.find(reference)
 
     def hold(self, frame: RecentFrame, holder: Holder) -> None:
         """Keep a frame promptable for a while; what ``holder`` held before is let go."""

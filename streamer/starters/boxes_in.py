@@ -23,7 +23,7 @@ from streamer.starters.boxes_message import (
 )
 from streamer.starters.detection import Detection
 from streamer.starters.turns import Turns
-from streamer.types import FrameMoment
+from streamer.types import FrameReference
 
 # Bound: so many messages of each detector wait for us; policy of ZeroMQ: it waits with more.
 MESSAGES_WAITING = 4
@@ -41,7 +41,7 @@ PARTS_AT_ONCE = 256
 PAUSE_S = 0.001
 LINGER_MS = 200
 REPORT_INTERVAL_S = 10.0
-Offer = Callable[[str, FrameMoment, Sequence[Detection]], bool]
+Offer = Callable[[str, FrameReference, Sequence[Detection]], bool]
 StreamsTaking = Callable[[], int]
 _log = logging.getLogger(__name__)
 
@@ -192,8 +192,8 @@ class BoxesIn:
         return BoxesAnswer(accepted=False, request_id=request_id, reason=reason, detail=detail)
 
 
-def _moment(message: BoxesMessage) -> FrameMoment:
-    return FrameMoment(
+def _moment(message: BoxesMessage) -> FrameReference:
+    return FrameReference(
         frame_index=message.frame_index,
         capture_time_ns=message.capture_time_ns,
         session_id=message.session_id,

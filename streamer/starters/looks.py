@@ -20,7 +20,7 @@ from streamer.inference.prompts.recent_frames import (
 )
 from streamer.starters.detection import Detection, Starter
 from streamer.starters.policy import FrameFacts
-from streamer.types import ClockSource, DecodedFrame, Frame, FrameMoment, FrameResult
+from streamer.types import ClockSource, DecodedFrame, Frame, FrameReference, FrameResult
 
 # Frames that boxes can be for, of one stream; without their pictures. Policy: the oldest go.
 FRAMES_KEPT = 256
@@ -131,7 +131,7 @@ class BoxLooks:
         self._mask_bytes = 0
         self._after = -1
         self._waiting: tuple[RecentFrame, Sequence[Detection]] | None = None
-        self._early: deque[tuple[FrameMoment, Sequence[Detection]]] = deque(maxlen=EARLY_KEPT)
+        self._early: deque[tuple[FrameReference, Sequence[Detection]]] = deque(maxlen=EARLY_KEPT)
         self._came = asyncio.Event()
 
     def see(self, result: FrameResult) -> None:
@@ -170,7 +170,7 @@ class BoxLooks:
     def failed(self) -> None:
         """Nothing is kept of a message."""
 
-    def offer(self, moment: FrameMoment, detections: Sequence[Detection]) -> bool:
+    def offer(self, moment: FrameReference, detections: Sequence[Detection]) -> bool:
         """Take boxes for a frame; False if they replace others that were not judged yet.
 
         Raises ``ControlError`` for a frame that is not known, or not any more.
@@ -192,7 +192,7 @@ class BoxLooks:
             if each.crop is not None
         )
 
-    def _is_to_come(self, moment: FrameMoment) -> bool:
+    def _is_to_come(self, moment: FrameReference) -> bool:
         newest = self._recent.newest
         if newest is None:
             return False
@@ -201,7 +201,7 @@ class BoxLooks:
         ahead_ns = (moment.capture_time_ns or 0) - newest.capture_time_ns
         return 0 < ahead_ns <= EARLY_AT_MOST_NS
 
-    def _take(self, moment: FrameMoment, detections: Sequence[Detection]) -> bool:
+    def _take(self, moment: FrameReference, detections: Sequence[Detection]) -> bool:
         found = self._recent.find(moment)
         if found.index not in self._frames:
             raise ControlError(f"frame {found.index} is too old")

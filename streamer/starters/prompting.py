@@ -13,7 +13,7 @@ from streamer.inference.prompts.request import PromptOutcome
 from streamer.starters.detection import Detection
 from streamer.starters.geometry import iou
 from streamer.starters.policy import FrameFacts
-from streamer.types import FrameMoment, ObjectSummary
+from streamer.types import FrameReference, ObjectSummary
 from tracker.types import Prompt, TrackState
 
 # What the tracker finds must overlap the detection so much, box with box; else it is another thing.
@@ -35,14 +35,14 @@ class ObjectCommands(Protocol):
         prompt: Prompt,
         label: str | None = None,
         *,
-        moment: FrameMoment | None = None,
+        reference: FrameReference | None = None,
     ) -> PromptOutcome:
         """Apply a prompt on the frame that is meant."""
 
     async def remove(self, stream_id: str, object_id: int) -> None:
         """Stop following an object."""
 
-    def hold(self, stream_id: str, moment: FrameMoment) -> None:
+    def hold(self, stream_id: str, reference: FrameReference) -> None:
         """Keep the frame promptable that is looked at, until another is."""
 
 
@@ -79,14 +79,14 @@ class Prompting:
         return list(zip(detections, await asyncio.gather(*tasks), strict=True))
 
     async def _outcome(
-        self, object_id: int | None, detection: Detection, frame: FrameFacts, moment: FrameMoment
+        self, object_id: int | None, detection: Detection, frame: FrameFacts, moment: FrameReference
     ) -> PromptOutcome | None:
         label = detection.label or self._label
         try:
             if object_id is None:
                 object_id = self._objects.next_id(self._stream_id)
             prompt = _prompt_of(object_id, detection, frame)
-            return await self._objects.prompt(self._stream_id, prompt, label, moment=moment)
+            return await self._objects.prompt(self._stream_id, prompt, label, reference=moment)
         except ControlError as error:  # the stream is gone, or the tracker busy
             self._log.info("an object was not started: %s", error)
             return None
@@ -108,8 +108,8 @@ class Prompting:
             self._log.info("object %d is removed: %s", object_id, why)
 
 
-def _moment_of(frame: FrameFacts) -> FrameMoment:
-    return FrameMoment(frame_index=frame.frame_index, session_id=frame.session_id)
+def _moment_of(frame: FrameFacts) -> FrameReference:
+    return FrameReference(frame_index=frame.frame_index, session_id=frame.session_id)
 
 
 def _prompt_of(object_id: int, detection: Detection, frame: FrameFacts) -> Prompt:

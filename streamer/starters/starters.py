@@ -26,7 +26,7 @@ from streamer.starters.make import MakeStarter, keeps_off_border, rate_hz
 from streamer.starters.policy import Known, StartPolicy
 from streamer.starters.prompting import ObjectCommands
 from streamer.starters.stream_starter import StarterState, StreamStarter
-from streamer.types import FrameMoment, FrameResult, Published, StreamState, StreamStatus
+from streamer.types import FrameReference, FrameResult, Published, StreamState, StreamStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,9 @@ class Starters:
         """How many streams take boxes from outside."""
         return sum(self._config_of(each).kind == "boxes" for each in self._streams().values())
 
-    def offer(self, stream_id: str, moment: FrameMoment, detections: Sequence[Detection]) -> bool:
+    def offer(
+        self, stream_id: str, moment: FrameReference, detections: Sequence[Detection]
+    ) -> bool:
         """Boxes from outside, for a frame of a moment ago; False if they replace others.
 
         Raises ``ControlError`` for a stream that takes none and a frame that is not known.

@@ -6,7 +6,7 @@ import asyncio
 
 from streamer.errors import UnknownObjectError, UnknownStreamError
 from streamer.inference.inference import Inference
-from streamer.inference.prompts.promptable_frames import Holder
+from streamer.inference.prompts.recent_frames import Holder
 from streamer.inference.prompts.request import (
     PromptOutcome,
     PromptRequest,
@@ -14,7 +14,7 @@ from streamer.inference.prompts.request import (
 )
 from streamer.streams.state.keeper import StateKeeper
 from streamer.streams.streams import Streams
-from streamer.types import FrameMoment, ObjectSummary, RememberedObject, StreamState
+from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, StreamState
 from tracker import Prompt
 
 
@@ -50,15 +50,15 @@ class Objects:
         label: str | None = None,
         *,
         colour: str | None = None,
-        moment: FrameMoment | None = None,
+        reference: FrameReference | None = None,
         correct: bool = False,
         request_id: str | None = None,
         timeout_s: float = 10.0,
     ) -> PromptOutcome:
-        """Apply a prompt on the stream's next frame, or on the frame of ``moment``.
+        """Apply a prompt on the stream's next frame, or on the frame of ``reference``.
 
         ``correct`` refines an object that is followed where it was found on that frame (without
-        a moment: the newest); otherwise the object starts there, anew if it was followed. The
+        a reference: the newest); otherwise the object starts there, anew if it was followed. The
         outcome says whether it was applied, with the object's track on that frame and on the
         newest, or why not; a prompt that was not begun within ``timeout_s`` is withdrawn.
         The events ``prompt_applied`` and ``prompt_rejected`` carry ``request_id``.
@@ -69,7 +69,7 @@ class Objects:
             prompt,
             label,
             colour=colour,
-            moment=moment,
+            reference=reference,
             correct=correct,
             request_id=request_id or new_request_id(),
         )
@@ -80,27 +80,29 @@ class Objects:
         stream_id: str,
         prompt: Prompt,
         *,
-        moment: FrameMoment | None = None,
+        reference: FrameReference | None = None,
         correct: bool = False,
         timeout_s: float = 10.0,
     ) -> PromptOutcome:
-        """What ``prompt`` would find on that frame (without a moment: the newest).
+        """What ``prompt`` would find on that frame (without one: the newest).
 
         Changes and publishes nothing. The frame is kept for half a minute, so that the
         prompt can be confirmed with the outcome's ``frame_index``; the next preview on another
         frame lets it go.
         """
         self._streams.config(stream_id)  # refuses a name that is none
-        request = PromptRequest(stream_id, prompt, moment=moment, correct=correct, preview=True)
+        request = PromptRequest(
+            stream_id, prompt, reference=reference, correct=correct, preview=True
+        )
         return await self._outcome(request, timeout_s)
 
-    def hold(self, stream_id: str, moment: FrameMoment) -> None:
+    def hold(self, stream_id: str, reference: FrameReference) -> None:
         """Keep the frame promptable that a starter begins to look at, until it looks at another.
 
         Half a minute at most. Where it is gone already, prompts for it are refused.
         """
         self._streams.config(stream_id)  # refuses a name that is none
-        self._inference.hold(stream_id, moment, Holder.STARTER)
+        self._inference.hold(stream_id, reference, Holder.STARTER)
 
     async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
@@ -122,9 +124,9 @@ class Objects:
         if not await asyncio.wrap_future(self._inference.remove_object(stream_id, object_id)):
             raise _unknown_object(stream_id, object_id)
 
-    async def remembered(self, stream_id: str) -> list[RememberedObject]:
+    async def snapshots(self, stream_id: str) -> list[ObjectSnapshot]:
         """The objects of a stream as they can be gone on with after a restart."""
-        return await asyncio.wrap_future(self._inference.remembered_objects(stream_id))
+        return await asyncio.wrap_future(self._inference.object_snapshots(stream_id))
 
     async def _outcome(self, request: PromptRequest, timeout_s: float) -> PromptOutcome:
         self._inference.prompt(request)
@@ -134,7 +136,7 @@ class Objects:
         except TimeoutError:
             if not request.outcome.cancelled():
                 reason = f"it is not done after {timeout_s:g} s; an event will tell"
-            elif request.is_for_past:
+            elif request.is_retroactive:
                 reason = f"the tracker had no time for it within {timeout_s:g} s"
             else:
                 state = self._state_of(request.stream_id)

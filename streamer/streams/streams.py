@@ -44,8 +44,8 @@ from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
 from streamer.streams.object_ids import ObjectIds
 from streamer.streams.state.keeper import (
+    Restored,
     StateKeeper,
-    TakenUp,
 )
 from streamer.streams.state.records import (
     StreamRecord,
@@ -56,7 +56,7 @@ from streamer.streams.stream import (
     MakeSource,
     Stream,
 )
-from streamer.types import Published, RememberedObject, StreamState, StreamStatus
+from streamer.types import ObjectSnapshot, Published, StreamState, StreamStatus
 
 STREAM_REMOVED = "stream_removed"  # a ``reason`` of events and of the last status
 _log = logging.getLogger(__name__)
@@ -212,15 +212,15 @@ class Streams:
 
     # With the daemon.
 
-    async def start(self, tasks: asyncio.TaskGroup, taken_up: TakenUp) -> None:
+    async def start(self, tasks: asyncio.TaskGroup, restored: Restored) -> None:
         """Begin the streams that the daemon starts with, as tasks of ``tasks``.
 
         Raises ``MaskletError`` for one of the configuration that cannot work.
         """
         async with self._changing:  # the API is up already, and may be asked for one of them
             self._tasks = tasks
-            for stream_id in taken_up.streams:
-                await self._begin_as_kept(stream_id, taken_up)
+            for stream_id in restored.streams:
+                await self._begin_as_kept(stream_id, restored)
 
     async def stop(self, reason: str) -> None:
         """End all streams, within a second. What they were can still be asked for."""
@@ -249,12 +249,12 @@ class Streams:
         if self._state is not None:
             self._state.streams_changed()
 
-    async def _begin_as_kept(self, stream_id: str, taken_up: TakenUp) -> None:
+    async def _begin_as_kept(self, stream_id: str, restored: Restored) -> None:
         """Begin a stream as it was left; as the file has it, where that does not work any more."""
-        record = taken_up.records.get(stream_id)
-        kept = taken_up.objects.get(stream_id, ())
+        record = restored.records.get(stream_id)
+        kept = restored.objects.get(stream_id, ())
         try:
-            await self._begin(stream_id, taken_up.streams[stream_id], record, kept)
+            await self._begin(stream_id, restored.streams[stream_id], record, kept)
         except MaskletError as error:
             if record is None or self._state is None:
                 raise
@@ -268,7 +268,7 @@ class Streams:
         stream_id: str,
         config: StreamConfig,
         record: StreamRecord | None = None,
-        kept: Sequence[RememberedObject] = (),
+        kept: Sequence[ObjectSnapshot] = (),
     ) -> None:
         """Begin a stream; ``record`` and ``kept`` are what an earlier run left of it."""
         if self._tasks is None:
@@ -305,7 +305,7 @@ class Streams:
             await asyncio.wrap_future(
                 self._inference.change_stream(stream_id, smoothing=_smoothing(config))
             )
-            known = await self._take_up(stream_id, kept)
+            known = await self._restore(stream_id, kept)
             wanted = {each.id for each in objects_to_prompt(config, record, known)}
             for request in requests:
                 if request.prompt.object_id in wanted:
@@ -319,12 +319,12 @@ class Streams:
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
         self._running[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
 
-    async def _take_up(self, stream_id: str, kept: Sequence[RememberedObject]) -> set[int]:
+    async def _restore(self, stream_id: str, kept: Sequence[ObjectSnapshot]) -> set[int]:
         """Go on with kept objects; the ids of those that the tracker knows again."""
         known = set()
         for each in kept:
             try:
-                await asyncio.wrap_future(self._inference.take_up(stream_id, each))
+                await asyncio.wrap_future(self._inference.restore(stream_id, each))
             except ControlError as error:
                 name = each.object_id if each.label is None else f"{each.object_id} ({each.label})"
                 _log.warning("%s: object %s has to be shown anew: %s", stream_id, name, error)

@@ -13,7 +13,7 @@ from streamer.app import App
 from streamer.config.schema import StreamConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.sources import SourceOutput
-from streamer.types import ClockSource, DecodedFrame, FrameMoment
+from streamer.types import ClockSource, DecodedFrame, FrameReference
 from tests.integration.test_live_path import running, settings, until
 from tests.streamer.fakes import RecordingSink, sources
 from tracker import Prompt, Track, Tracker
@@ -104,7 +104,9 @@ async def test_click_on_an_earlier_frame_hits_and_on_the_newest_misses(
             assert not truth(match, player, NEWEST)[tuple(map(int, click.points_xy[0][::-1]))]
             late = await app.objects.preview("gate", click)
             assert late.frame_index == NEWEST
-            told = await app.objects.prompt("gate", click, moment=FrameMoment(frame_index=CLICKED))
+            told = await app.objects.prompt(
+                "gate", click, reference=FrameReference(frame_index=CLICKED)
+            )
             assert (told.frame_index, told.latest_frame_index) == (CLICKED, NEWEST)
             too_late.append(iou(late.track, truth(match, player, NEWEST)))
             at_click.append(iou(told.track, truth(match, player, CLICKED)))
@@ -139,7 +141,7 @@ async def test_click_on_a_frame_that_is_gone_is_rejected_and_changes_nothing(
         await until(lambda: len(sink.published.results("gate")) == NEWEST + 1)
         click = click_on(match, 2, CLICKED, 2)
         told = await app.objects.prompt(
-            "gate", click, moment=FrameMoment(frame_index=CLICKED), request_id="mine"
+            "gate", click, reference=FrameReference(frame_index=CLICKED), request_id="mine"
         )
         assert not told.applied
         assert told.reason == (

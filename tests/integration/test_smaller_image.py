@@ -56,7 +56,7 @@ async def test_objects_go_on_through_a_smaller_size_and_back(tmp_path: Path) -> 
         (event, *_) = [each for each in sink.published.events("cam0") if each.reason == "overload"]
         assert str(event.detail).startswith("smaller_image: tracked at 32 of 64 pixels; ")
         # Remembered at one size and the other: what is kept for the next start is of the largest.
-        kept = await app.objects.remembered("cam0")
+        kept = await app.objects.snapshots("cam0")
         assert [each.memory.spatial_FLc.shape[1] for each in kept] == [16]
         for name in ("cam1", "cam2", "cam3"):
             await app.streams.remove(name)

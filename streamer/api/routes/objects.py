@@ -68,7 +68,7 @@ def objects_router(context: ApiContext) -> APIRouter:
             body.prompt(object_id, mask),
             body.label,
             colour=body.colour,
-            moment=body.moment(),
+            reference=body.reference(),
             correct=body.correct,
             request_id=body.request_id,
         )
@@ -87,7 +87,7 @@ def objects_router(context: ApiContext) -> APIRouter:
                 body.prompt(object_id, mask),
                 body.label,
                 colour=body.colour,
-                moment=body.moment(),
+                reference=body.reference(),
                 correct=body.correct,
                 request_id=body.request_id,
             )
@@ -107,7 +107,7 @@ def objects_router(context: ApiContext) -> APIRouter:
             await objects.preview(
                 stream_id,
                 body.prompt(object_id, mask),
-                moment=body.moment(),
+                reference=body.reference(),
                 correct=body.correct,
             )
         )

@@ -16,7 +16,7 @@ from streamer.api.schemas.common import (
     Request,
 )
 from streamer.inference.prompts.request import PromptOutcome
-from streamer.types import FrameMoment, ObjectSummary
+from streamer.types import FrameReference, ObjectSummary
 from streamer.wire.mask_codecs import (
     MaskEncoding,
     encode_crop,
@@ -55,7 +55,7 @@ class MaskInput(Request):
     counts: str = Field(min_length=1, max_length=LONGEST_COUNTS, pattern=r"^[0-o]+$")
 
 
-class FrameReference(Request):
+class PromptedFrame(Request):
     """The frame that was looked at; without any value the newest."""
 
     frame_index: int | None = Field(default=None, ge=0, le=2**53)
@@ -64,9 +64,9 @@ class FrameReference(Request):
     )
     session_id: str | None = Field(default=None, min_length=1, max_length=64)
 
-    def moment(self) -> FrameMoment:
+    def reference(self) -> FrameReference:
         """As the daemon takes it."""
-        return FrameMoment(self.frame_index, self.capture_time_ns, self.session_id)
+        return FrameReference(self.frame_index, self.capture_time_ns, self.session_id)
 
 
 class PromptBody(Request):
@@ -77,7 +77,7 @@ class PromptBody(Request):
     points: list[Point] = Field(default_factory=list, max_length=256)
     box: Box | None = None
     mask: MaskInput | None = None
-    frame: FrameReference | None = Field(
+    frame: PromptedFrame | None = Field(
         default=None, description="the frame that was clicked on; without it the next one"
     )
     correct: bool = Field(
@@ -107,9 +107,9 @@ class PromptBody(Request):
             mask=mask,
         )
 
-    def moment(self) -> FrameMoment | None:
+    def reference(self) -> FrameReference | None:
         """The frame that is meant, if one is."""
-        return None if self.frame is None else self.frame.moment()
+        return None if self.frame is None else self.frame.reference()
 
 
 class NewObject(PromptBody):

@@ -89,7 +89,7 @@ def bench(arguments: Namespace) -> int:
     )
     from streamer.config.loading import load_config
     from streamer.config.schema import LogConfig
-    from streamer.inference.configured_tracker import (
+    from streamer.inference.build import (
         configured_tracker,
         with_model_threads,
     )

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 
 from streamer.errors import ControlError
-from streamer.runtime.clock import ns_to_seconds
-from streamer.types import FrameMoment
+from streamer.runtime.clock import Clock, ns_to_seconds, seconds_to_ns
+from streamer.types import Frame, FrameReference
+from tracker import Session
 
 # Capture times that were rounded on their way here, or by a camera's clock.
 CAPTURE_TIME_TOLERANCE_NS = 5_000_000
+HELD_FOR_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +73,23 @@ class RecentFrames:
         """Hold no frame for ``holder`` any more."""
         self._held.pop(holder, None)
 
-    def find(self, moment: FrameMoment | None) -> RecentFrame:
+    def find(self, reference: FrameReference | None) -> RecentFrame:
         """The frame that is meant. Raises ``ControlError``, which says what can be prompted."""
         newest = self.newest
         if newest is None:
             raise ControlError("no frame of this stream was tracked yet")
-        if moment is None:
+        if reference is None:
             return newest
-        if moment.frame_index is not None:
-            found = self._of_index(moment.frame_index, newest)
-        elif moment.capture_time_ns is not None:
-            found = self._nearest(moment.capture_time_ns, moment.session_id, newest)
+        if reference.frame_index is not None:
+            found = self._of_index(reference.frame_index, newest)
+        elif reference.capture_time_ns is not None:
+            found = self._nearest(reference.capture_time_ns, reference.session_id, newest)
         else:
             found = newest
-        if moment.session_id not in (None, found.session_id):
+        if reference.session_id not in (None, found.session_id):
             raise ControlError(
                 f"frame {found.index} is of another connection ({found.session_id}) than the one "
-                f"that was meant ({moment.session_id})"
+                f"that was meant ({reference.session_id})"
             )
         return found
 
@@ -130,3 +133,63 @@ class RecentFrames:
         oldest, newest = self._frames[0], self._frames[-1]
         span_s = ns_to_seconds(newest.time_ns - oldest.time_ns)
         return f"frames {oldest.index} to {newest.index} ({span_s:.2f} s) can be prompted"
+
+
+class Holder(StrEnum):
+    """Who looks at a frame for longer than frames are kept."""
+
+    PREVIEW = "preview"
+    STARTER = "starter"
+
+
+class PromptableFrames:
+    """Lets names and frames be forgotten together; used by the inference thread only.
+
+    Bound: what the session's history holds, and one frame for each ``Holder``, for ``HELD_FOR_S``.
+    """
+
+    def __init__(self, session: Session, frames: RecentFrames, clock: Clock) -> None:
+        self._session = session
+        self._frames = frames
+        self._clock = clock
+        self._held_until_ns: dict[Holder, int] = {}
+
+    @property
+    def newest(self) -> RecentFrame | None:
+        """The frame tracked last."""
+        return self._frames.newest
+
+    def add(self, frame: Frame, tracker_index: int, time_ns: int) -> None:
+        """Know the frame just tracked as one that can be prompted; older ones may be too old."""
+        recent = RecentFrame(
+            index=frame.index,
+            tracker_index=tracker_index,
+            session_id=frame.session_id,
+            capture_time_ns=frame.picture.capture_time_ns,
+            time_ns=time_ns,
+        )
+        self._session.forget_before(self._frames.add(recent))
+        self._forget_what_is_gone()
+
+    def find(self, reference: FrameReference | None) -> RecentFrame:
+        """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
+        self._forget_what_is_gone()
+        return self._frames.find(reference)
+
+    def hold(self, frame: RecentFrame, holder: Holder) -> None:
+        """Keep a frame promptable for ``HELD_FOR_S``; what ``holder`` held before is let go."""
+        self._session.hold(frame.tracker_index, holder)
+        self._frames.hold(frame, holder)
+        self._held_until_ns[holder] = self._clock.monotonic_ns() + seconds_to_ns(HELD_FOR_S)
+
+    def _forget_what_is_gone(self) -> None:
+        oldest = self._session.oldest_frame
+        if oldest is not None:
+            self._frames.forget_before(oldest)
+        now_ns = self._clock.monotonic_ns()
+        for holder in [
+            each for each, until_ns in self._held_until_ns.items() if now_ns >= until_ns
+        ]:
+            del self._held_until_ns[holder]
+            self._frames.let_go(holder)
+            self._session.let_go(holder)

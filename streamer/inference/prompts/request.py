@@ -12,7 +12,7 @@ from PIL import Image
 
 from streamer.config.schema import ObjectConfig
 from streamer.errors import ConfigError
-from streamer.types import FrameMoment
+from streamer.types import FrameReference
 from tracker.types import MaskArray, Prompt, Track
 
 
@@ -44,8 +44,8 @@ def new_request_id() -> str:
 class PromptRequest:
     """A prompt for the next frame of a stream, or its first from index ``at_frame`` on.
 
-    With a ``moment``, or to ``correct`` (refine the object where it was found, instead of
-    starting it there), it is for a frame that was tracked already: see ``is_for_past``.
+    With a ``reference``, or to ``correct`` (refine the object where it was found, instead of
+    starting it there), it is for a frame that was tracked already: see ``is_retroactive``.
     A ``preview`` says what the prompt would do, and changes nothing.
     ``outcome`` is set by the inference thread; cancelling it withdraws a request that is not
     applied yet.
@@ -56,16 +56,16 @@ class PromptRequest:
     label: str | None = None
     at_frame: int = 0
     colour: str | None = None
-    moment: FrameMoment | None = None
+    reference: FrameReference | None = None
     correct: bool = False
     preview: bool = False
     request_id: str = field(default_factory=new_request_id)
     outcome: Future[PromptOutcome] = field(default_factory=Future)
 
     @property
-    def is_for_past(self) -> bool:
+    def is_retroactive(self) -> bool:
         """Whether it is for a frame that was tracked already, not for the next one."""
-        return self.moment is not None or self.correct or self.preview
+        return self.reference is not None or self.correct or self.preview
 
     def begin(self) -> bool:
         """Whether it is to be applied still; from then on it cannot be withdrawn."""

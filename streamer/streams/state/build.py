@@ -35,6 +35,6 @@ def configured_state(
         folder,
         streams=lambda: streams().configs(),
         object_ids=lambda stream_id: streams().object_ids(stream_id),
-        export=lambda stream_id: objects().remembered(stream_id),
+        export=lambda stream_id: objects().snapshots(stream_id),
         metrics=metrics,
     )

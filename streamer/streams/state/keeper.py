@@ -24,18 +24,18 @@ from streamer.runtime.metrics import Metrics
 from streamer.runtime.private_files import make_private_folder
 from streamer.streams.object_ids import ObjectIds
 from streamer.streams.state.records import (
-    LaidOver,
+    MergedState,
     ObjectRecord,
     StreamRecord,
-    lay_over,
-    objects_to_take_up,
+    merge,
+    objects_to_restore,
     record_of,
 )
 from streamer.streams.state.store import (
     Memories,
     StateStore,
 )
-from streamer.types import EventKind, Published, RememberedObject, StreamEvent
+from streamer.types import EventKind, ObjectSnapshot, Published, StreamEvent
 
 SETTLE_S = 0.5
 RETRY_S = 30.0
@@ -46,12 +46,12 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class TakenUp:
+class Restored:
     """What the daemon starts with: its streams, and the objects that go on, by stream."""
 
     streams: dict[str, StreamConfig]
     records: dict[str, StreamRecord] = field(default_factory=dict)
-    objects: dict[str, list[RememberedObject]] = field(default_factory=dict)
+    objects: dict[str, list[ObjectSnapshot]] = field(default_factory=dict)
 
 
 class StateKeeper:
@@ -71,7 +71,7 @@ class StateKeeper:
         *,
         streams: Callable[[], Mapping[str, StreamConfig]],
         object_ids: Callable[[str], ObjectIds],
-        export: Callable[[str], Awaitable[list[RememberedObject]]],
+        export: Callable[[str], Awaitable[list[ObjectSnapshot]]],
         metrics: Metrics,
         settle_s: float = SETTLE_S,
         retry_s: float = RETRY_S,
@@ -104,7 +104,7 @@ class StateKeeper:
 
     # The start.
 
-    def open(self, config: MaskletConfig, *, fresh: bool) -> TakenUp:
+    def open(self, config: MaskletConfig, *, fresh: bool) -> Restored:
         """Lock the folder and say what to start with; ``fresh`` sets what was kept aside.
 
         Waits for the disk. Raises ``ConfigError`` when another daemon uses the folder, and when
@@ -120,45 +120,45 @@ class StateKeeper:
             if config.state_directory != AUTO:
                 raise
             _log.warning("nothing is kept for the next start: %s", error)
-            return TakenUp(dict(config.streams))
+            return Restored(dict(config.streams))
         self._opened = True
         if fresh:
             where = self._store.set_aside("fresh")
             _log.info("starting afresh: %s", f"the state is in {where}" if where else "no state")
-        laid = lay_over(config, self._store.load())
-        self._unused = laid.unused
-        taken_up = TakenUp(laid.streams, laid.records)
-        for stream_id, record in laid.records.items():
-            if stream_id in laid.streams:
-                kept = self._kept_objects(stream_id, laid.streams[stream_id], record)
-                taken_up.objects[stream_id] = kept
+        merged = merge(config, self._store.load())
+        self._unused = merged.unused
+        restored = Restored(merged.streams, merged.records)
+        for stream_id, record in merged.records.items():
+            if stream_id in merged.streams:
+                kept = self._kept_objects(stream_id, merged.streams[stream_id], record)
+                restored.objects[stream_id] = kept
                 self._objects[stream_id] = [_record(each) for each in kept]
                 self._removed_objects[stream_id] = set(record.removed_objects)
-        self._tell(laid, taken_up)
-        return taken_up
+        self._tell(merged, restored)
+        return restored
 
     def _kept_objects(
         self, stream_id: str, config: StreamConfig, record: StreamRecord
-    ) -> list[RememberedObject]:
-        wanted = objects_to_take_up(config, record)
+    ) -> list[ObjectSnapshot]:
+        wanted = objects_to_restore(config, record)
         memories = self._store.memories(stream_id) if wanted else {}
         return [
-            RememberedObject(each.object_id, each.label, each.colour, memories[each.object_id])
+            ObjectSnapshot(each.object_id, each.label, each.colour, memories[each.object_id])
             for each in wanted
             if each.object_id in memories
         ]
 
-    def _tell(self, laid: LaidOver, taken_up: TakenUp) -> None:
-        for warning in laid.warnings:
+    def _tell(self, merged: MergedState, restored: Restored) -> None:
+        for warning in merged.warnings:
             _log.warning("%s", warning)
         objects = [
-            f"{stream_id}: {_listed(kept)}" for stream_id, kept in taken_up.objects.items() if kept
+            f"{stream_id}: {_listed(kept)}" for stream_id, kept in restored.objects.items() if kept
         ]
-        what = [*laid.taken_up, *objects]
+        what = [*merged.restored, *objects]
         if what:
-            _log.info("taken up from %s: %s", self.folder, "; ".join(what))
-        if laid.unused:
-            _log.info("kept for streams that are not here now: %s", ", ".join(laid.unused))
+            _log.info("restored from %s: %s", self.folder, "; ".join(what))
+        if merged.unused:
+            _log.info("kept for streams that are not here now: %s", ", ".join(merged.unused))
 
     def not_used(self, stream_id: str, record: StreamRecord) -> None:
         """What was kept of a stream does not work: keep it for another start."""
@@ -252,10 +252,10 @@ class StateKeeper:
             self._write = asyncio.create_task(self._written(records, memories))
             await asyncio.shield(self._write)
 
-    async def _export_objects(self) -> dict[str, list[RememberedObject]]:
+    async def _export_objects(self) -> dict[str, list[ObjectSnapshot]]:
         wanted = self._objects_changed.intersection(self._streams())
         self._objects_changed = set()
-        exported: dict[str, list[RememberedObject]] = {}
+        exported: dict[str, list[ObjectSnapshot]] = {}
         for stream_id in sorted(wanted):
             try:
                 exported[stream_id] = await self._export(stream_id)
@@ -310,11 +310,11 @@ class StateKeeper:
                 _log.info("the state is written again")
 
 
-def _record(remembered: RememberedObject) -> ObjectRecord:
-    return ObjectRecord(remembered.object_id, remembered.label, remembered.colour)
+def _record(snapshot: ObjectSnapshot) -> ObjectRecord:
+    return ObjectRecord(snapshot.object_id, snapshot.label, snapshot.colour)
 
 
-def _listed(objects: Iterable[RememberedObject]) -> str:
+def _listed(objects: Iterable[ObjectSnapshot]) -> str:
     names = [
         str(each.object_id) if each.label is None else f"{each.object_id} ({each.label})"
         for each in objects

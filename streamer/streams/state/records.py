@@ -89,32 +89,32 @@ class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 @dataclass(frozen=True, slots=True)
-class LaidOver:
+class MergedState:
     """The streams to start with, and what of the records is behind that.
 
-    ``records`` are those that were taken up, ``unused`` those that fit nothing now: they are kept
-    for a start that has their stream again. ``taken_up`` and ``warnings`` are for the log.
+    ``records`` are those that were applied, ``unused`` those that fit nothing now: they are kept
+    for a start that has their stream again. ``restored`` and ``warnings`` are for the log.
     """
 
     streams: dict[str, StreamConfig]
     records: dict[str, StreamRecord] = field(default_factory=dict)
     unused: dict[str, StreamRecord] = field(default_factory=dict)
-    taken_up: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def lay_over(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> LaidOver:
+def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedState:
     """The streams of ``config`` with what ``records`` say done to them.
 
     A record that cannot be any more (the file was edited) is left aside with a warning.
     """
-    result = LaidOver(streams=dict(config.streams))
+    result = MergedState(streams=dict(config.streams))
     for stream_id, record in records.items():
         base = config.streams.get(stream_id)
         if record.origin == "removed":
             if base is not None:
                 del result.streams[stream_id]
-                result.taken_up.append(f"{stream_id} stays removed")
+                result.restored.append(f"{stream_id} stays removed")
                 result.records[stream_id] = record
             continue
         if record.origin == "configured" and base is None:
@@ -136,15 +136,15 @@ def lay_over(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> Laid
         result.streams[stream_id] = stream
         result.records[stream_id] = record
         if record.origin == "added":
-            result.taken_up.append(f"{stream_id} (added)")
+            result.restored.append(f"{stream_id} (added)")
         elif record.settings:
-            result.taken_up.append(f"{stream_id} (changed: {', '.join(sorted(record.settings))})")
+            result.restored.append(f"{stream_id} (changed: {', '.join(sorted(record.settings))})")
     while len(result.unused) > MAXIMUM_UNUSED:
         del result.unused[next(iter(result.unused))]
     return result
 
 
-def objects_to_take_up(config: StreamConfig, record: StreamRecord) -> list[ObjectRecord]:
+def objects_to_restore(config: StreamConfig, record: StreamRecord) -> list[ObjectRecord]:
     """The kept objects, less those whose entry in the file was written anew since."""
     entries = _entries(config)
     return [
@@ -155,14 +155,14 @@ def objects_to_take_up(config: StreamConfig, record: StreamRecord) -> list[Objec
 
 
 def objects_to_prompt(
-    config: StreamConfig, record: StreamRecord | None, taken_up: Collection[int]
+    config: StreamConfig, record: StreamRecord | None, restored: Collection[int]
 ) -> list[ObjectConfig]:
-    """The configured objects, less those taken up and those that were removed while running."""
+    """The configured objects, less those restored and those that were removed while running."""
     removed = {} if record is None else record.removed_objects
     return [
         each
         for each in config.objects
-        if each.id not in taken_up and removed.get(each.id) != fingerprint(each)
+        if each.id not in restored and removed.get(each.id) != fingerprint(each)
     ]
 
 

@@ -39,7 +39,7 @@ from streamer.sinks.base import Sink
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
-from streamer.types import FrameMoment, ObjectSummary, StreamState, StreamStatus
+from streamer.types import FrameReference, ObjectSummary, StreamState, StreamStatus
 from tests.streamer.fakes import track
 from tracker.types import Prompt, TrackState
 
@@ -141,12 +141,12 @@ class FakeObjects:
         stream_id: str,
         prompt: Prompt,
         *,
-        moment: FrameMoment | None = None,
+        reference: FrameReference | None = None,
         correct: bool = False,
         **further: Any,
     ) -> PromptOutcome:
         self.streams.config(stream_id)
-        self.prompts.append((prompt, {"moment": moment, "correct": correct, **further}))
+        self.prompts.append((prompt, {"reference": reference, "correct": correct, **further}))
         request_id = further.get("request_id") or "made"
         if self.refuses is not None:
             return PromptOutcome(

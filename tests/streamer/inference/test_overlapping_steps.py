@@ -116,7 +116,7 @@ def test_command_finds_the_stream_as_after_all_its_steps(rig: Rig) -> None:
     held_then(rig, ("gate", 1), ("gate", 2))
     eventually(lambda: rig.tracker.submitted == 3)
     removed = rig.inference.remove_object("gate", 7)
-    kept = rig.inference.remembered_objects("gate")
+    kept = rig.inference.object_snapshots("gate")
     rig.tracker.landed.set()
     assert removed.result(20) is True
     assert kept.result(20) == []

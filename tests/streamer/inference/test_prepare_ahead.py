@@ -16,7 +16,7 @@ from streamer.inference.batch_step import (
     BatchStep,
     StreamWork,
 )
-from streamer.inference.configured_tracker import prepares_ahead
+from streamer.inference.build import prepares_ahead
 from streamer.inference.frame_slot import FrameSlot
 from streamer.inference.preparation import Preparation
 from streamer.inference.stream_counts import StreamCounts

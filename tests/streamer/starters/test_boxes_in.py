@@ -27,7 +27,7 @@ from streamer.runtime.metrics import Metrics
 from streamer.starters.boxes_in import BoxesIn
 from streamer.starters.detection import Detection
 from streamer.starters.turns import SENDERS, Turns
-from streamer.types import FrameMoment
+from streamer.types import FrameReference
 from tests.streamer.sinks.zeromq.helpers import (
     eventually,
     send_without_end,
@@ -41,11 +41,11 @@ class Taken:
     """A stream ``gate`` that takes boxes; keeps what it was offered."""
 
     def __init__(self) -> None:
-        self.offers: list[tuple[FrameMoment, Sequence[Detection]]] = []
+        self.offers: list[tuple[FrameReference, Sequence[Detection]]] = []
         self.metrics = Metrics()
 
     def __call__(
-        self, stream_id: str, moment: FrameMoment, detections: Sequence[Detection]
+        self, stream_id: str, moment: FrameReference, detections: Sequence[Detection]
     ) -> bool:
         if stream_id != "gate":
             raise ControlError(f"there is no stream {stream_id!r}; streams here: gate")
@@ -111,11 +111,11 @@ async def test_boxes_are_offered_and_who_asks_is_told() -> None:
     async with listening() as (boxes_in, taken), dealer(boxes_in.endpoint) as socket:
         assert await answer_to(socket, message()) == {"accepted": True, "request_id": "mine"}
         ((moment, (found,)),) = taken.offers
-        assert moment == FrameMoment(frame_index=7)
+        assert moment == FrameReference(frame_index=7)
         assert (found.box_xyxy, found.score, found.label) == (tuple(BOX), 0.5, "person")
         by_time = message(frame_index=None, capture_time_ns=5, session_id="s")
         assert (await answer_to(socket, by_time | {"schema": "masklet-boxes/1.3"}))["accepted"]
-        assert taken.offers[1][0] == FrameMoment(capture_time_ns=5, session_id="s")
+        assert taken.offers[1][0] == FrameReference(capture_time_ns=5, session_id="s")
         await socket.send(msgspec.msgpack.encode(message(request_id=None)))  # no answer
         assert (await answer_to(socket, message(frame_index=99)))["request_id"] == "mine"
         assert (taken.count("accepted"), taken.count("superseded")) == (3, 1)
@@ -307,7 +307,7 @@ async def test_python_helper_sends_boxes_and_masks_and_says_why_not() -> None:
                 while len(taken.offers) < 2:
                     await asyncio.sleep(0.01)
         (moment, (masked, plain)), (_, nothing) = taken.offers
-        assert moment == FrameMoment(frame_index=3)
+        assert moment == FrameReference(frame_index=3)
         assert masked.crop is not None
         assert np.array_equal(masked.crop, crop)
         assert (masked.box_xyxy, masked.label) == ((1, 2, 11, 22), "person")

@@ -11,7 +11,7 @@ from streamer.errors import ControlError
 from streamer.starters import looks as looks_module
 from streamer.starters.detection import Detection
 from streamer.starters.looks import EARLY_KEPT, FRAMES_KEPT, BoxLooks
-from streamer.types import Frame, FrameMoment, FrameResult
+from streamer.types import Frame, FrameReference, FrameResult
 from tests.streamer.fakes import picture
 from tests.streamer.starters.things import followed, thing
 
@@ -23,8 +23,8 @@ def tracked(looks: BoxLooks, *indexes: int) -> None:
         looks.see(FrameResult(Frame("gate", "s", index, picture(index)), 0, 0, ()))
 
 
-def at(index: int) -> FrameMoment:
-    return FrameMoment(frame_index=index)
+def at(index: int) -> FrameReference:
+    return FrameReference(frame_index=index)
 
 
 async def judged(looks: BoxLooks) -> tuple[int, int]:
@@ -47,12 +47,12 @@ async def test_boxes_are_judged_on_the_frame_they_are_for() -> None:
     tracked(looks, 0, 2, 3)
     assert looks.offer(at(2), [thing(5)])
     assert await judged(looks) == (2, 1)
-    assert looks.offer(FrameMoment(capture_time_ns=119_000_000), [])
+    assert looks.offer(FrameReference(capture_time_ns=119_000_000), [])
     assert await judged(looks) == (3, 0)
     for moment, reason in (
         (at(1), "was not tracked"),
         (at(3 + FRAMES_KEPT + 1), "still to come"),
-        (FrameMoment(frame_index=2, session_id="x"), "another connection"),
+        (FrameReference(frame_index=2, session_id="x"), "another connection"),
     ):
         with pytest.raises(ControlError, match=reason):
             looks.offer(moment, [])
@@ -73,7 +73,7 @@ async def test_detector_that_is_faster_than_the_tracker_waits_for_its_frame() ->
     looks = BoxLooks(SECOND_NS)
     tracked(looks, 0)
     assert looks.offer(at(2), [thing(5)])
-    assert looks.offer(FrameMoment(capture_time_ns=120_000_000), [thing(5), thing(9)])
+    assert looks.offer(FrameReference(capture_time_ns=120_000_000), [thing(5), thing(9)])
     tracked(looks, 1, 2)
     assert await judged(looks) == (2, 1)
     tracked(looks, 3)

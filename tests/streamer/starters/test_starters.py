@@ -24,7 +24,7 @@ from streamer.starters import look_turns
 from streamer.starters.detection import Detection, ImageArray, Starter
 from streamer.starters.starters import Starters
 from streamer.starters.stream_starter import StarterStanding
-from streamer.types import Frame, FrameMoment, FrameResult, StreamState, StreamStatus
+from streamer.types import Frame, FrameReference, FrameResult, StreamState, StreamStatus
 from tests.streamer.fakes import picture
 from tests.streamer.sinks.zeromq.helpers import eventually
 from tests.streamer.starters.test_stream_starter import FakeObjects
@@ -161,7 +161,7 @@ async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
     async with rig_of(
         gate=StreamConfig("fake://", starter=boxes), yard=StreamConfig("fake://")
     ) as rig:
-        offer, first = rig.starters.offer, FrameMoment(frame_index=0)
+        offer, first = rig.starters.offer, FrameReference(frame_index=0)
         with pytest.raises(UnknownStreamError, match="streams here: gate, yard"):
             offer("none", first, [])
         with pytest.raises(ControlError, match="its starter.kind is motion, not boxes"):

@@ -30,7 +30,7 @@ from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import PictureLooks
 from streamer.starters.policy import StartPolicy
 from streamer.starters.stream_starter import StarterStanding, StreamStarter
-from streamer.types import Frame, FrameMoment, FrameResult, ObjectResult, ObjectSummary
+from streamer.types import Frame, FrameReference, FrameResult, ObjectResult, ObjectSummary
 from tests.streamer.fakes import picture
 from tests.streamer.sinks.zeromq.helpers import eventually
 from tests.streamer.starters.things import followed
@@ -45,9 +45,9 @@ class FakeObjects:
     """Applies every prompt at once: the tracker finds exactly the box, or what a test says."""
 
     def __init__(self) -> None:
-        self.prompts: list[tuple[Prompt, str | None, FrameMoment | None]] = []
+        self.prompts: list[tuple[Prompt, str | None, FrameReference | None]] = []
         self.removed: list[int] = []
-        self.held: list[FrameMoment] = []
+        self.held: list[FrameReference] = []
         self.found: tuple[int, int, int, int] | None = (4, 4, 16, 20)
         self.error: BusyError | None = None
         self.is_gone = False
@@ -70,14 +70,14 @@ class FakeObjects:
         prompt: Prompt,
         label: str | None = None,
         *,
-        moment: FrameMoment | None = None,
+        reference: FrameReference | None = None,
     ) -> PromptOutcome:
         self._next = max(self._next, prompt.object_id + 1)
-        self.prompts.append((prompt, label, moment))
+        self.prompts.append((prompt, label, reference))
         if self.error is not None:
             raise self.error
         await asyncio.sleep(0)
-        index = moment.frame_index if moment else None
+        index = reference.frame_index if reference else None
         return PromptOutcome(
             request_id="r",
             stream_id=stream_id,
@@ -89,8 +89,8 @@ class FakeObjects:
             latest_frame_index=index,
         )
 
-    def hold(self, stream_id: str, moment: FrameMoment) -> None:
-        self.held.append(moment)
+    def hold(self, stream_id: str, reference: FrameReference) -> None:
+        self.held.append(reference)
 
     async def remove(self, stream_id: str, object_id: int) -> None:
         self.removed.append(object_id)
@@ -182,10 +182,10 @@ async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> No
     async with at_work(Rig(starter, label="thing")) as rig:
         rig.show()
         await eventually(lambda: rig.objects.prompts)
-        ((prompt, label, moment),) = rig.objects.prompts
+        ((prompt, label, reference),) = rig.objects.prompts
         assert (prompt.object_id, prompt.box_xyxy, label) == (1, BOX, "dog")
-        assert moment == FrameMoment(frame_index=0, session_id="session")
-        assert rig.objects.held[0] == moment  # however long the look takes
+        assert reference == FrameReference(frame_index=0, session_id="session")
+        assert rig.objects.held[0] == reference  # however long the look takes
         await eventually(lambda: rig.starter.state().started)
         state = rig.starter.state()
         assert (state.kind, state.standing, state.object_ids) == ("python", "looking", (1,))

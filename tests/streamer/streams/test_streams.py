@@ -17,7 +17,7 @@ from streamer.config.schema import (
 from streamer.errors import BusyError
 from streamer.runtime.clock import SystemClock
 from streamer.sources import make_source
-from streamer.streams.state.keeper import TakenUp
+from streamer.streams.state.keeper import Restored
 from streamer.streams.streams import Streams
 from tests.streamer.inference.rig import (
     Rig,
@@ -41,7 +41,7 @@ async def one_stream(rig: Rig) -> AsyncIterator[Streams]:
         clock=SystemClock(),
     )
     async with asyncio.TaskGroup() as tasks:
-        await streams.start(tasks, TakenUp({}))
+        await streams.start(tasks, Restored({}))
         await streams.add("gate", StreamConfig("synthetic://match", max_objects=8, paused=True))
         yield streams
         await streams.stop("over")

@@ -13,7 +13,7 @@ import pytest
 
 from streamer.api.routes.page import WEB_FOLDER
 from streamer.errors import BusyError
-from streamer.types import FrameMoment
+from streamer.types import FrameReference
 from streamer.wire.mask_codecs import (
     MaskEncoding,
     encode_crop,
@@ -139,7 +139,7 @@ async def test_object_from_first_to_last(client: httpx.AsyncClient, daemon: Fake
     assert prompt.points_xy == ((3.5, 4.0), (1.0, 1.0))
     assert prompt.point_labels == (1, 0)
     assert prompt.box_xyxy == (1.0, 2.0, 20.0, 22.0)
-    assert further["moment"] == FrameMoment(7, None, "s")
+    assert further["reference"] == FrameReference(7, None, "s")
     listed = (await client.get("/v1/streams/gate/objects")).json()["objects"]
     assert [(each["id"], each["label"], each["colour"]) for each in listed] == [
         (1, "keeper", "#ff0000")

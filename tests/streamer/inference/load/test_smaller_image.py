@@ -18,7 +18,7 @@ from streamer.config.schema import (
     TrackingConfig,
 )
 from streamer.errors import ConfigError
-from streamer.inference.configured_tracker import configured_tracker
+from streamer.inference.build import configured_tracker
 from streamer.inference.load.meter import (
     Load,
     StreamLoad,

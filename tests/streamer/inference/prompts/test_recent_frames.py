@@ -9,7 +9,7 @@ from streamer.inference.prompts.recent_frames import (
     RecentFrame,
     RecentFrames,
 )
-from streamer.types import FrameMoment
+from streamer.types import FrameReference
 
 MS = 1_000_000
 
@@ -34,8 +34,8 @@ def frames() -> RecentFrames:
     return made
 
 
-def index_at(frames: RecentFrames, **moment: object) -> int:
-    return frames.find(FrameMoment(**moment)).index  # type: ignore[arg-type]
+def index_at(frames: RecentFrames, **reference: object) -> int:
+    return frames.find(FrameReference(**reference)).index  # type: ignore[arg-type]
 
 
 def test_frame_is_found_by_its_index_by_its_time_or_as_the_newest(frames: RecentFrames) -> None:
@@ -54,27 +54,27 @@ def test_nearest_frame_in_time_is_taken(frames: RecentFrames, time_ms: int, expe
 
 
 @pytest.mark.parametrize(
-    ("moment", "reason"),
+    ("reference", "reason"),
     [
         (
-            FrameMoment(frame_index=98),
+            FrameReference(frame_index=98),
             "frame 98 is too old, 20 frames before the newest; "
             r"frames 100 to 118 \(0.72 s\) can be prompted",
         ),
-        (FrameMoment(frame_index=105), "frame 105 was not tracked: a newer one was there"),
-        (FrameMoment(frame_index=119), "frame 119 is still to come: the newest is 118"),
-        (FrameMoment(capture_time_ns=900 * MS), "0.77 s before the newest frame was taken"),
-        (FrameMoment(capture_time_ns=2670 * MS), "1.00 s after the newest frame was taken"),
-        (FrameMoment(frame_index=104, session_id="two"), r"another connection \(one\)"),
-        (FrameMoment(capture_time_ns=950 * MS, session_id="two"), "before the newest|another"),
-        (FrameMoment(session_id="two"), "another connection"),
+        (FrameReference(frame_index=105), "frame 105 was not tracked: a newer one was there"),
+        (FrameReference(frame_index=119), "frame 119 is still to come: the newest is 118"),
+        (FrameReference(capture_time_ns=900 * MS), "0.77 s before the newest frame was taken"),
+        (FrameReference(capture_time_ns=2670 * MS), "1.00 s after the newest frame was taken"),
+        (FrameReference(frame_index=104, session_id="two"), r"another connection \(one\)"),
+        (FrameReference(capture_time_ns=950 * MS, session_id="two"), "before the newest|another"),
+        (FrameReference(session_id="two"), "another connection"),
     ],
 )
 def test_frame_that_is_not_there_is_refused_with_the_reason(
-    frames: RecentFrames, moment: FrameMoment, reason: str
+    frames: RecentFrames, reference: FrameReference, reason: str
 ) -> None:
     with pytest.raises(ControlError, match=reason):
-        frames.find(moment)
+        frames.find(reference)
 
 
 def test_nothing_can_be_prompted_before_the_first_frame() -> None:
@@ -102,8 +102,8 @@ def test_frames_whose_memory_ran_out_are_forgotten(frames: RecentFrames) -> None
 
 
 def test_held_frame_is_found_when_the_others_of_its_time_are_gone(frames: RecentFrames) -> None:
-    frames.hold(frames.find(FrameMoment(frame_index=100)), "who looks")
-    frames.hold(frames.find(FrameMoment(frame_index=102)), "another")
+    frames.hold(frames.find(FrameReference(frame_index=100)), "who looks")
+    frames.hold(frames.find(FrameReference(frame_index=102)), "another")
     frames.add(frame(500, 60_000))
     assert index_at(frames, frame_index=100) == 100
     assert index_at(frames, capture_time_ns=950 * MS) == 100

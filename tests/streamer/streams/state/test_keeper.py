@@ -22,15 +22,15 @@ from streamer.errors import ConfigError, ControlError
 from streamer.runtime.metrics import Metrics
 from streamer.streams.object_ids import ObjectIds
 from streamer.streams.state.keeper import (
+    Restored,
     StateKeeper,
-    TakenUp,
 )
 from streamer.streams.state.records import ObjectRecord
 from streamer.streams.state.store import (
     INDEX,
     StateStore,
 )
-from streamer.types import EventKind, RememberedObject, StreamEvent
+from streamer.types import EventKind, ObjectSnapshot, StreamEvent
 from tests.streamer.fakes import object_memory
 
 DOOR = ObjectConfig(1, "door", box=[0, 0, 9, 9])
@@ -38,8 +38,8 @@ GATE = StreamConfig("rtsp://camera/1", objects=[DOOR])
 YARD = StreamConfig("rtsp://camera/2")
 
 
-def kept(object_id: int, label: str | None = None, value: float = 1.0) -> RememberedObject:
-    return RememberedObject(object_id, label, None, object_memory(value))
+def kept(object_id: int, label: str | None = None, value: float = 1.0) -> ObjectSnapshot:
+    return ObjectSnapshot(object_id, label, None, object_memory(value))
 
 
 def event(kind: EventKind, object_id: int, reason: str | None = None) -> StreamEvent:
@@ -52,7 +52,7 @@ class Daemon:
     def __init__(self, folder: Path, **base: StreamConfig) -> None:
         self.config = MaskletConfig(streams=base, state_directory=str(folder / "state"))
         self.streams = dict(base)
-        self.objects: dict[str, list[RememberedObject]] = {}
+        self.objects: dict[str, list[ObjectSnapshot]] = {}
         self.ids: dict[str, ObjectIds] = {}
         self.exports = 0
         self.busy = False
@@ -67,24 +67,24 @@ class Daemon:
             retry_s=0.05,
         )
 
-    async def export(self, stream_id: str) -> list[RememberedObject]:
+    async def export(self, stream_id: str) -> list[ObjectSnapshot]:
         self.exports += 1
         if self.busy:
             raise ControlError("256 commands wait for the tracker already; try again later")
         return list(self.objects.get(stream_id, []))
 
-    def start(self, *, fresh: bool = False) -> TakenUp:
-        taken_up = self.keeper.open(self.config, fresh=fresh)
-        self.streams = dict(taken_up.streams)
-        self.objects = {name: list(each) for name, each in taken_up.objects.items()}
-        return taken_up
+    def start(self, *, fresh: bool = False) -> Restored:
+        restored = self.keeper.open(self.config, fresh=fresh)
+        self.streams = dict(restored.streams)
+        self.objects = {name: list(each) for name, each in restored.objects.items()}
+        return restored
 
     @asynccontextmanager
-    async def running(self, *, fresh: bool = False) -> AsyncIterator[TakenUp]:
-        taken_up = self.start(fresh=fresh)
+    async def running(self, *, fresh: bool = False) -> AsyncIterator[Restored]:
+        restored = self.start(fresh=fresh)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.keeper.run())
-            yield taken_up
+            yield restored
             await self.keeper.finish(10)
         await self.keeper.close()
 
@@ -126,9 +126,9 @@ async def test_change_is_on_the_disk_soon_without_a_shutdown(tmp_path: Path) -> 
     await first.killed()
 
     second = Daemon(tmp_path, gate=GATE)
-    async with second.running() as taken_up:
-        assert taken_up.streams == {"gate": GATE, "yard": YARD}
-        one, eight = taken_up.objects["gate"]
+    async with second.running() as restored:
+        assert restored.streams == {"gate": GATE, "yard": YARD}
+        one, eight = restored.objects["gate"]
         assert (one.object_id, one.label) == (1, "Tür")
         assert eight.memory.pointer_FC[0, 0] == 8.0
 
@@ -154,8 +154,8 @@ async def test_shutdown_writes_what_waits_at_once(tmp_path: Path) -> None:
         daemon.keeper.streams_changed()
         await asyncio.sleep(0.01)
     again = Daemon(tmp_path)
-    async with again.running() as taken_up:
-        assert taken_up.streams == {"yard": YARD}
+    async with again.running() as restored:
+        assert restored.streams == {"yard": YARD}
 
 
 async def test_removed_stream_and_removed_object_stay_away(tmp_path: Path) -> None:
@@ -167,14 +167,14 @@ async def test_removed_stream_and_removed_object_stay_away(tmp_path: Path) -> No
         assert first.keeper.wants(removed)
         await first.keeper.publish(removed)
     second = Daemon(tmp_path, gate=GATE, yard=YARD)
-    async with second.running() as taken_up:
-        assert list(taken_up.streams) == ["gate"]
-        assert list(taken_up.records["gate"].removed_objects) == [1]
+    async with second.running() as restored:
+        assert list(restored.streams) == ["gate"]
+        assert list(restored.records["gate"].removed_objects) == [1]
         second.objects["gate"] = [kept(1)]
         await second.keeper.publish(event(EventKind.PROMPT_APPLIED, 1))
     third = Daemon(tmp_path, gate=GATE)
-    async with third.running() as taken_up:
-        assert not taken_up.records["gate"].removed_objects
+    async with third.running() as restored:
+        assert not restored.records["gate"].removed_objects
 
 
 async def test_objects_that_go_with_their_stream_or_the_daemon_are_no_removal(
@@ -204,8 +204,8 @@ async def test_disk_that_takes_nothing_is_a_warning_and_nothing_is_lost(
         assert "the state is written again" in caplog.text
         assert StateStore(folder).load()["gate"].objects == [ObjectRecord(8)]
     again = Daemon(tmp_path, gate=GATE)
-    async with again.running() as taken_up:
-        assert taken_up.objects["gate"][0].memory.pointer_FC[0, 0] == 8.0
+    async with again.running() as restored:
+        assert restored.objects["gate"][0].memory.pointer_FC[0, 0] == 8.0
 
 
 async def test_busy_tracker_is_asked_again(tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ async def test_fresh_start_sets_the_state_aside(
     async with first.running():
         first.streams["yard"] = YARD
     second = Daemon(tmp_path)
-    async with second.running(fresh=True) as taken_up:
-        assert taken_up.streams == {}
+    async with second.running(fresh=True) as restored:
+        assert restored.streams == {}
     (aside,) = second.keeper.folder.glob("aside-*")
     assert "camera/2" in (aside / INDEX).read_text()
     assert f"the state is in {aside}" in caplog.text
@@ -258,13 +258,13 @@ async def test_start_says_what_is_taken_up(
     async with second.running():
         pass
     assert (
-        f"taken up from {second.keeper.folder}: old stays removed; gate (changed: paused); "
+        f"restored from {second.keeper.folder}: old stays removed; gate (changed: paused); "
         "yard (added); gate: objects 1 (Tür), 3"
     ) in caplog.text
     assert "kept for streams that are not here now: door" in caplog.text
     third = Daemon(tmp_path, gate=GATE, door=YARD)
-    async with third.running() as taken_up:
-        assert [each.object_id for each in taken_up.objects["door"]] == [2]
+    async with third.running() as restored:
+        assert [each.object_id for each in restored.objects["door"]] == [2]
 
 
 async def test_folder_that_cannot_be_had_is_refused_if_it_was_chosen(tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ async def test_folder_that_cannot_be_had_is_a_warning_if_it_was_found(
     (tmp_path / "state").write_text("a file")
     daemon = Daemon(tmp_path, gate=GATE)
     daemon.config.state_directory = "auto"
-    async with daemon.running() as taken_up:
-        assert taken_up.streams == {"gate": GATE}
+    async with daemon.running() as restored:
+        assert restored.streams == {"gate": GATE}
         daemon.keeper.streams_changed()
     assert "nothing is kept for the next start: state_directory:" in caplog.text
 

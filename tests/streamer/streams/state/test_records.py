@@ -21,9 +21,9 @@ from streamer.streams.state.records import (
     StreamRecord,
     fingerprint,
     ids_of,
-    lay_over,
+    merge,
     objects_to_prompt,
-    objects_to_take_up,
+    objects_to_restore,
     record_of,
 )
 
@@ -33,13 +33,13 @@ GATE = StreamConfig("rtsp://camera/1", objects=[DOOR, BALL])
 
 
 def laid(config: dict[str, StreamConfig], **records: StreamRecord) -> dict[str, StreamConfig]:
-    return lay_over(MaskletConfig(streams=config), records).streams
+    return merge(MaskletConfig(streams=config), records).streams
 
 
 def test_nothing_kept_changes_nothing() -> None:
-    found = lay_over(MaskletConfig(streams={"gate": GATE}), {})
+    found = merge(MaskletConfig(streams={"gate": GATE}), {})
     assert found.streams == {"gate": GATE}
-    assert found.taken_up == found.warnings == []
+    assert found.restored == found.warnings == []
 
 
 def test_added_stream_comes_back_as_it_was() -> None:
@@ -50,10 +50,10 @@ def test_added_stream_comes_back_as_it_was() -> None:
 
 
 def test_removed_stream_stays_away_until_the_file_loses_it_too() -> None:
-    found = lay_over(MaskletConfig(streams={"gate": GATE}), {"gate": StreamRecord("removed")})
+    found = merge(MaskletConfig(streams={"gate": GATE}), {"gate": StreamRecord("removed")})
     assert found.streams == {}
-    assert found.taken_up == ["gate stays removed"]
-    assert lay_over(MaskletConfig(), {"gate": StreamRecord("removed")}).unused == {}
+    assert found.restored == ["gate stays removed"]
+    assert merge(MaskletConfig(), {"gate": StreamRecord("removed")}).unused == {}
 
 
 def test_changed_settings_win_over_the_file_and_only_they() -> None:
@@ -61,9 +61,9 @@ def test_changed_settings_win_over_the_file_and_only_they() -> None:
     record = record_of(GATE, changed, [], [], ObjectIds())
     assert record.settings == {"max_rate_hz": 5.0}
     edited = StreamConfig("rtsp://camera/9", max_rate_hz=25.0)
-    found = lay_over(MaskletConfig(streams={"gate": edited}), {"gate": record})
+    found = merge(MaskletConfig(streams={"gate": edited}), {"gate": record})
     assert found.streams["gate"] == StreamConfig("rtsp://camera/9", max_rate_hz=5.0)
-    assert found.taken_up == ["gate (changed: max_rate_hz)"]
+    assert found.restored == ["gate (changed: max_rate_hz)"]
 
 
 def test_added_stream_that_the_file_has_by_now_is_laid_over_it() -> None:
@@ -86,7 +86,7 @@ def test_added_stream_that_the_file_has_by_now_is_laid_over_it() -> None:
 def test_record_that_cannot_be_is_left_aside_with_a_warning(
     record: StreamRecord, message: str
 ) -> None:
-    found = lay_over(MaskletConfig(), {"gate": record})
+    found = merge(MaskletConfig(), {"gate": record})
     assert found.streams == {}
     assert found.unused == {"gate": record}
     assert "what was kept of stream gate is not used" in found.warnings[0]
@@ -96,21 +96,21 @@ def test_record_that_cannot_be_is_left_aside_with_a_warning(
 
 def test_records_of_streams_that_are_not_configured_now_wait_for_them() -> None:
     record = StreamRecord("configured", objects=[ObjectRecord(1)])
-    found = lay_over(MaskletConfig(), {"gate": record})
+    found = merge(MaskletConfig(), {"gate": record})
     assert found.streams == {}
     assert found.unused == {"gate": record}
     many = {f"s{number}": record for number in range(MAXIMUM_UNUSED + 3)}
-    kept = lay_over(MaskletConfig(), many).unused
+    kept = merge(MaskletConfig(), many).unused
     assert list(kept) == [f"s{number}" for number in range(3, MAXIMUM_UNUSED + 3)]
 
 
 def test_objects_go_on_unless_their_entry_in_the_file_was_edited() -> None:
     objects = [ObjectRecord(1, "Tor", "#ff8800"), ObjectRecord(2, "ball"), ObjectRecord(7)]
     record = record_of(GATE, GATE, objects, [], ObjectIds())
-    assert [each.object_id for each in objects_to_take_up(GATE, record)] == [1, 2, 7]
-    assert objects_to_take_up(GATE, record)[0].label == "Tor"
+    assert [each.object_id for each in objects_to_restore(GATE, record)] == [1, 2, 7]
+    assert objects_to_restore(GATE, record)[0].label == "Tor"
     moved = dataclasses.replace(GATE, objects=[DOOR, dataclasses.replace(BALL, points=[[5, 5]])])
-    assert [each.object_id for each in objects_to_take_up(moved, record)] == [1, 7]
+    assert [each.object_id for each in objects_to_restore(moved, record)] == [1, 7]
     assert [each.id for each in objects_to_prompt(moved, record, [1, 7])] == [2]
 
 

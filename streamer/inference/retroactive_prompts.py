@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from streamer.errors import ControlError
-from streamer.inference.prompts.promptable_frames import Holder
-from streamer.inference.prompts.recent_frames import RecentFrame
+from streamer.inference.prompts.recent_frames import Holder, RecentFrame
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.prompts.waiting import (
     PROMPTS_WAITING,
@@ -30,7 +29,7 @@ from tracker.errors import CapacityError, PromptError
 _log = logging.getLogger(__name__)
 
 
-class PastPrompts:
+class RetroactivePrompts:
     """Used by the inference thread only. Bound: ``PROMPTS_WAITING`` prompts wait, of all streams;
     a further one is rejected.
     """
@@ -78,7 +77,7 @@ class PastPrompts:
         for request in self._waiting:
             alike = (
                 request.stream_id == first.stream_id
-                and request.moment == first.moment
+                and request.reference == first.reference
                 and request.correct == first.correct
                 and not request.preview
             )
@@ -107,7 +106,7 @@ class PastPrompts:
 
     def _carry_out(self, stream: TrackedStream, requests: Sequence[PromptRequest]) -> None:
         try:
-            frame = stream.frame_of(requests[0].moment)
+            frame = stream.frame_of(requests[0].reference)
             self._apply(stream, frame, requests)
         except torch.AcceleratorError as error:
             for request in requests:

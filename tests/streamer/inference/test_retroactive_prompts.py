@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from streamer.inference.command_queue import COMMANDS_WAITING
-from streamer.inference.prompts.promptable_frames import (
+from streamer.inference.prompts.recent_frames import (
     HELD_FOR_S,
     Holder,
 )
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.prompts.waiting import PROMPTS_WAITING
-from streamer.types import FrameMoment
+from streamer.types import FrameReference
 from tests.conftest import eventually
 from tests.streamer.fakes import FAILS, FakeClock, picture
 from tests.streamer.inference.rig import (
@@ -22,8 +22,8 @@ from tests.streamer.inference.rig import (
 )
 
 
-def at(frame_index: int) -> FrameMoment:
-    return FrameMoment(frame_index=frame_index)
+def at(frame_index: int) -> FrameReference:
+    return FrameReference(frame_index=frame_index)
 
 
 def run_frames(rig: Rig, count: int, first: int = 0) -> None:
@@ -34,7 +34,7 @@ def run_frames(rig: Rig, count: int, first: int = 0) -> None:
 def test_prompt_is_applied_to_its_frame_without_waiting_for_another(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 5)
-    request = rig.prompt("gate", 7, "keeper", colour="#102030", moment=at(2))
+    request = rig.prompt("gate", 7, "keeper", colour="#102030", reference=at(2))
     told = outcome(request)
     assert (told.applied, told.frame_index, told.latest_frame_index) == (True, 2, 4)
     assert told.track is not None
@@ -64,9 +64,9 @@ def test_frame_numbers_are_those_of_the_camera_not_of_the_tracker(rig: Rig) -> N
             eventually(lambda: slot.waiting_since_monotonic_ns is None)
     rig.tracker.held.set()
     eventually(lambda: len(rig.published.results()) == 2)
-    assert outcome(rig.prompt("gate", 7, moment=at(3))).frame_index == 3
+    assert outcome(rig.prompt("gate", 7, reference=at(3))).frame_index == 3
     assert rig.tracker.corrections == [((7,), 1, True)]
-    assert "was not tracked" in str(outcome(rig.prompt("gate", 8, moment=at(2))).reason)
+    assert "was not tracked" in str(outcome(rig.prompt("gate", 8, reference=at(2))).reason)
 
 
 def test_correction_refines_a_followed_object_and_refuses_another(rig: Rig) -> None:
@@ -74,22 +74,22 @@ def test_correction_refines_a_followed_object_and_refuses_another(rig: Rig) -> N
     rig.prompt("gate", 7)
     run_frames(rig, 3)
     assert outcome(rig.prompt("gate", 7, correct=True)).frame_index == 2
-    assert outcome(rig.prompt("gate", 7, correct=True, moment=at(1))).frame_index == 1
+    assert outcome(rig.prompt("gate", 7, correct=True, reference=at(1))).frame_index == 1
     assert rig.tracker.corrections == [((7,), 2, False), ((7,), 1, False)]
     refused = outcome(rig.prompt("gate", 8, correct=True))
     assert refused.reason == "object 8: it is not followed, so there is nothing to correct"
 
 
 @pytest.mark.parametrize(
-    ("moment", "reason"),
-    [(at(0), "too old"), (at(99), "still to come"), (FrameMoment(session_id="x"), "connection")],
+    ("reference", "reason"),
+    [(at(0), "too old"), (at(99), "still to come"), (FrameReference(session_id="x"), "connection")],
 )
 def test_frame_that_cannot_be_prompted_is_refused_with_the_reason(
-    rig: Rig, moment: FrameMoment, reason: str
+    rig: Rig, reference: FrameReference, reason: str
 ) -> None:
     rig.stream("gate")
     run_frames(rig, 40)  # a second has 25
-    request = rig.prompt("gate", 7, moment=moment)
+    request = rig.prompt("gate", 7, reference=reference)
     told = outcome(request)
     assert not told.applied
     assert reason in str(told.reason)
@@ -102,14 +102,14 @@ def test_frame_that_cannot_be_prompted_is_refused_with_the_reason(
 
 def test_stream_without_a_frame_cannot_be_corrected(rig: Rig) -> None:
     rig.stream("gate")
-    assert "no frame" in str(outcome(rig.prompt("gate", 7, moment=at(0))).reason)
+    assert "no frame" in str(outcome(rig.prompt("gate", 7, reference=at(0))).reason)
 
 
 def test_refused_prompt_costs_those_beside_it_nothing(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 2)
     with rig.tracker_busy("gate"):
-        requests = [rig.prompt("gate", each, moment=at(1)) for each in (1, 901, 2)]
+        requests = [rig.prompt("gate", each, reference=at(1)) for each in (1, 901, 2)]
     assert [outcome(request).applied for request in requests] == [True, False, True]
     assert outcome(requests[1]).reason == "object 901 is refused"
 
@@ -118,8 +118,8 @@ def test_prompts_for_one_frame_are_applied_together_and_for_one_object_in_turn(r
     rig.stream("gate")
     run_frames(rig, 3)
     with rig.tracker_busy("gate"):
-        requests = [rig.prompt("gate", each, moment=at(1)) for each in (1, 2, 1)]
-        requests.append(rig.prompt("gate", 3, moment=at(2)))
+        requests = [rig.prompt("gate", each, reference=at(1)) for each in (1, 2, 1)]
+        requests.append(rig.prompt("gate", 3, reference=at(2)))
     assert all(outcome(request).applied for request in requests)
     assert rig.tracker.corrections == [((1, 2), 1, True), ((1,), 1, True), ((3,), 2, True)]
 
@@ -130,8 +130,8 @@ def test_frames_go_on_between_two_prompts(rig: Rig) -> None:
     before = len(rig.published.results())
     with rig.tracker_busy("gate"):
         for number in range(3):
-            rig.prompt("gate", 1 + number, moment=at(number))
-        last = rig.prompt("gate", 9, moment=at(0))
+            rig.prompt("gate", 1 + number, reference=at(number))
+        last = rig.prompt("gate", 9, reference=at(0))
         rig.slots["gate"].put(picture(11), "session", 0)
     assert outcome(last).applied
     kinds = [type(item).__name__ for item in rig.published.items]
@@ -148,7 +148,7 @@ def test_failing_correction_is_told_and_the_stream_goes_on(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 2)
     rig.tracker.sessions[0].images[1][:] = FAILS
-    told = outcome(rig.prompt("gate", 7, moment=at(1)))
+    told = outcome(rig.prompt("gate", 7, reference=at(1)))
     assert told.reason == "the tracker failed: this picture cannot be tracked"
     assert rig.frame("gate", 2) is not None
 
@@ -157,7 +157,7 @@ def test_device_that_is_gone_ends_the_thread(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 1)
     rig.tracker.fatal = torch.AcceleratorError("the device is gone")
-    assert "the device is gone" in str(outcome(rig.prompt("gate", 7, moment=at(0))).reason)
+    assert "the device is gone" in str(outcome(rig.prompt("gate", 7, reference=at(0))).reason)
     eventually(lambda: isinstance(rig.error, torch.AcceleratorError))
 
 
@@ -165,12 +165,12 @@ def test_withdrawn_and_unwanted_prompts_are_not_applied(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 2)
     with rig.tracker_busy("gate"):
-        first = rig.prompt("gate", 1, moment=at(0))
-        withdrawn = rig.prompt("gate", 2, moment=at(0))
+        first = rig.prompt("gate", 1, reference=at(0))
+        withdrawn = rig.prompt("gate", 2, reference=at(0))
         assert withdrawn.outcome.cancel()
-        removed = rig.prompt("gate", 3, moment=at(1))
+        removed = rig.prompt("gate", 3, reference=at(1))
         rig.inference.remove_object("gate", 3)
-        late = rig.prompt("gate", 4, moment=at(1))
+        late = rig.prompt("gate", 4, reference=at(1))
     assert outcome(first).applied
     assert outcome(removed).reason == "the object was removed"
     assert outcome(late).applied
@@ -183,7 +183,7 @@ def test_removed_stream_rejects_what_waits_for_its_past(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 2)
     with rig.tracker_busy("gate"):
-        waiting = rig.prompt("gate", 3, moment=at(1))
+        waiting = rig.prompt("gate", 3, reference=at(1))
         rig.inference.remove_stream("gate", "stream_removed")
     assert outcome(waiting).reason == "the stream was removed (stream_removed)"
 
@@ -192,7 +192,7 @@ def test_prompts_beyond_the_bound_are_rejected(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 2)
     with rig.tracker_busy("gate"):
-        requests = [rig.prompt("gate", 1, moment=at(1)) for _ in range(PROMPTS_WAITING + 1)]
+        requests = [rig.prompt("gate", 1, reference=at(1)) for _ in range(PROMPTS_WAITING + 1)]
     assert "64 prompts for earlier frames wait" in str(outcome(requests[-1]).reason)
     assert outcome(requests[0]).applied
     assert PROMPTS_WAITING < COMMANDS_WAITING
@@ -201,7 +201,7 @@ def test_prompts_beyond_the_bound_are_rejected(rig: Rig) -> None:
 def test_preview_publishes_nothing_and_adds_no_object(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 4)
-    told = outcome(rig.prompt("gate", 7, preview=True, moment=at(1)))
+    told = outcome(rig.prompt("gate", 7, preview=True, reference=at(1)))
     assert (told.applied, told.frame_index, told.latest_track) == (True, 1, None)
     assert told.track is not None
     refused = outcome(rig.prompt("gate", 901, preview=True))
@@ -220,13 +220,13 @@ def test_previewed_frame_can_be_confirmed_when_its_time_is_over() -> None:
     try:
         rig.stream("gate")
         run_frames(rig, 3)
-        assert outcome(rig.prompt("gate", 7, preview=True, moment=at(1))).applied
+        assert outcome(rig.prompt("gate", 7, preview=True, reference=at(1))).applied
         run_frames(rig, 60, first=100)
-        assert "too old" in str(outcome(rig.prompt("gate", 8, moment=at(2))).reason)
-        told = outcome(rig.prompt("gate", 7, moment=at(1)))
+        assert "too old" in str(outcome(rig.prompt("gate", 8, reference=at(2))).reason)
+        told = outcome(rig.prompt("gate", 7, reference=at(1)))
         assert (told.applied, told.frame_index) == (True, 1)
         clock.advance(HELD_FOR_S)
-        assert "too old" in str(outcome(rig.prompt("gate", 9, moment=at(1))).reason)
+        assert "too old" in str(outcome(rig.prompt("gate", 9, reference=at(1))).reason)
         assert rig.tracker.sessions[0].held == {}
     finally:
         rig.inference.stop()
@@ -237,11 +237,11 @@ def test_frame_that_a_starter_looks_at_can_be_prompted_when_its_time_is_over(rig
     rig.stream("gate")
     run_frames(rig, 3)
     rig.inference.hold("gate", at(1), Holder.STARTER).result(20)
-    assert outcome(rig.prompt("gate", 7, preview=True, moment=at(2))).applied  # holds its own
+    assert outcome(rig.prompt("gate", 7, preview=True, reference=at(2))).applied  # holds its own
     run_frames(rig, 60, first=100)
     for index in (1, 2):
-        assert outcome(rig.prompt("gate", 7, moment=at(index))).frame_index == index
-    assert "too old" in str(outcome(rig.prompt("gate", 8, moment=at(0))).reason)
+        assert outcome(rig.prompt("gate", 7, reference=at(index))).frame_index == index
+    assert "too old" in str(outcome(rig.prompt("gate", 8, reference=at(0))).reason)
     rig.inference.hold("gate", at(0), Holder.STARTER).result(20)  # is gone
     rig.inference.hold("nowhere", at(0), Holder.STARTER).result(20)
     assert rig.frame("gate", 200) is not None
@@ -251,8 +251,8 @@ def test_frame_before_the_newest_can_be_prompted_however_slow_the_tracker_is(rig
     rig.stream("gate")
     for index in (0, 100, 200):  # four seconds apart
         rig.frame("gate", index)
-    assert outcome(rig.prompt("gate", 7, moment=at(1))).applied
-    assert not outcome(rig.prompt("gate", 7, moment=at(0))).applied
+    assert outcome(rig.prompt("gate", 7, reference=at(1))).applied
+    assert not outcome(rig.prompt("gate", 7, reference=at(0))).applied
 
 
 def test_history_of_no_length_holds_the_newest_frame() -> None:
@@ -261,8 +261,8 @@ def test_history_of_no_length_holds_the_newest_frame() -> None:
     try:
         rig.stream("gate")
         run_frames(rig, 3)
-        assert outcome(rig.prompt("gate", 7, moment=at(2))).applied
-        assert not outcome(rig.prompt("gate", 7, moment=at(1))).applied
+        assert outcome(rig.prompt("gate", 7, reference=at(2))).applied
+        assert not outcome(rig.prompt("gate", 7, reference=at(1))).applied
     finally:
         rig.inference.stop()
         rig.thread.join(20)
@@ -303,7 +303,7 @@ def test_memory_of_the_history_is_measured() -> None:
 
 
 def test_request_for_the_past_is_told_from_one_for_the_next_frame() -> None:
-    assert not PromptRequest("gate", click(1)).is_for_past
-    assert PromptRequest("gate", click(1), moment=FrameMoment()).is_for_past
-    assert PromptRequest("gate", click(1), correct=True).is_for_past
-    assert PromptRequest("gate", click(1), preview=True).is_for_past
+    assert not PromptRequest("gate", click(1)).is_retroactive
+    assert PromptRequest("gate", click(1), reference=FrameReference()).is_retroactive
+    assert PromptRequest("gate", click(1), correct=True).is_retroactive
+    assert PromptRequest("gate", click(1), preview=True).is_retroactive
