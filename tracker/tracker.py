@@ -76,7 +76,7 @@ class Tracker:
         self.overlaps = device.type == "cuda"
         dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
         if (image_size := self.options.engine.image_size) is not None:
-            model.resize(image_size, self.options.engine.positions == "stretched")
+            model.resize(image_size)
         self._identity = ModelIdentity(model.config.name, fingerprint(model))
         model = model.to(device).eval().requires_grad_(requires_grad=False)
         compute_in(model, dtype, device)

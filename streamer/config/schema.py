@@ -154,14 +154,9 @@ class EngineSection:
     """What makes a step cheaper and its results different; as released without any of it.
 
     ``image_size``: other than the network was trained with, a multiple of 32 (null: as trained).
-    ``positions``: how its memory counts places on that grid. ``pooled_keys``: of the
-    memory, 2×2 cells go as one. ``memory_stride``: only every such recent memory is looked at.
     """
 
     image_size: int | None = ranged(None, 64, 4096)
-    positions: Literal["stretched", "regenerated"] = "stretched"
-    pooled_keys: bool = False
-    memory_stride: int = ranged(1, 1, 16)
 
 
 @dataclass(slots=True)
@@ -188,9 +183,6 @@ class ModelSection:
 class TrackingConfig:
     """How objects are followed. ``max_objects`` is for the whole process: memory is fixed by it.
 
-    With the robust policy an object that may be one of two things is followed along up to
-    ``hypotheses`` paths until one proves the better; the memory of eight objects is kept for it.
-
     What is told of an object's life (``docs/wire.md``, Events): ``occluded`` once it was unseen on
     ``occluded_after_frames`` frames in a row and for ``occluded_after_s``, ``reacquired``
     likewise; ``lost`` when unseen for ``occluded_to_lost_s``, ``removed`` when for
@@ -201,7 +193,6 @@ class TrackingConfig:
 
     max_objects: int = ranged(64, 1, 1024)
     memory_policy: Literal["robust", "sam2"] = "robust"
-    hypotheses: int = ranged(1, 1, 3)
     fill_hole_area: int = ranged(0, 0, 64)
     non_overlap: bool = False
     occluded_after_frames: int = ranged(2, 1, 1000)

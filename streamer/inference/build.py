@@ -21,7 +21,6 @@ from streamer.runtime.metrics import Metrics
 from streamer.types import Published
 from tracker import Tracker, TrackerOptions
 from tracker.engine.options import EngineOptions
-from tracker.policy.options import RobustOptions
 
 FRAMES_PER_BATCH = 16
 
@@ -40,7 +39,6 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
         options = TrackerOptions(
             max_objects=tracking.max_objects,
             memory_policy=tracking.memory_policy,
-            robust=RobustOptions(hypotheses=tracking.hypotheses),
             fill_hole_area=tracking.fill_hole_area,
             non_overlap=tracking.non_overlap,
             compute_dtype=model.compute_dtype,

@@ -35,8 +35,7 @@ from tracker.memory.shapes import (
     groups_of,
 )
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
-from tracker.model.fp8 import multiply_in_fp8, require_fp8
-from tracker.model.memory_attention import FrameState, pool_keys
+from tracker.model.memory_attention import FrameState
 from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.model.row_pieces import joined, rows_at_a_time
 
@@ -59,19 +58,12 @@ class Engine:
         self._device = device
         if options.kernel_cache is not None:
             keep_kernels(options.kernel_cache, options.kernel_cache_bytes)
-        if options.fp8:
-            require_fp8(device)
-            multiply_in_fp8(model.image_encoder.trunk)
-            multiply_in_fp8(model.memory_attention)
         self._fixed = options.fixes_shapes(device.type)
-        self._window = model.config.recent_memories
-        self._shapes = shapes.thinned(options.memory_stride, self._window)
-        pool_keys(model.memory_attention, options.pooled_keys)
+        self._shapes = shapes
         graphs = self._fixed and device.type == "cuda" and options.graphs == "auto"
         self.image_sizes = sizes_of(options, model.config.image_size)
         self._models = {model.config.image_size: model} | {
-            size: at_size(model, size, options.positions == "stretched")
-            for size in self.image_sizes[1:]
+            size: at_size(model, size) for size in self.image_sizes[1:]
         }
         most_graphs = options.most_graphs * len(self.image_sizes)
         self._calls = GraphCalls(device, most_graphs) if graphs else Calls()
@@ -110,8 +102,6 @@ class Engine:
             *self._per_image("begin_attention", self.model.begin_attention, stride16_BCHW)
         )
         places = bank.find(slot_N, frame_N)
-        if self._options.memory_stride > 1:
-            places = places.thinned(self._options.memory_stride, self._window)
         groups = groups_of(*places.counts, self._shapes if self._fixed else None)
         parts = [self._attend(begun, bank, places, shape, rows, image_N) for shape, rows in groups]
         if len(parts) == 1:

@@ -30,7 +30,7 @@ def sizes_of(options: EngineOptions, image_size: int) -> tuple[int, ...]:
     return (image_size, *options.smaller_image_sizes)
 
 
-def at_size(model: Sam2, image_size: int, stretched: bool) -> Sam2:
+def at_size(model: Sam2, image_size: int) -> Sam2:
     """The same network for images of another size, see ``Sam2.resize``; it holds no weights.
 
     Every tensor that there is now is shared; what depends on the size is made anew.
@@ -39,7 +39,7 @@ def at_size(model: Sam2, image_size: int, stretched: bool) -> Sam2:
     for module in model.modules():
         tensors += [each for each in vars(module).values() if isinstance(each, Tensor)]
     other = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-    other.resize(image_size, stretched)
+    other.resize(image_size)
     other.fix_constants()
     return other
 

@@ -28,10 +28,6 @@ class EngineOptions:
     ``image_size``: other than the network was trained with, a multiple of 32; None as trained.
     ``smaller_image_sizes``: what ``Tracker.set_image_size`` may be given besides, descending;
     "auto": three quarters and half of it. The memory bank is made for all of them.
-    ``positions``: how RoPE counts on that grid, see ``Sam2.resize``. ``pooled_keys``: of
-    the memory, 2×2 cells go as one, see ``model.pooling``. ``memory_stride``: of the recent
-    spatial memories only every such one is looked at, the newest among them. ``fp8``: trunk and
-    memory attention multiply in 8 bits, on devices that can.
     """
 
     fixed_shapes: Switch = "auto"
@@ -44,17 +40,12 @@ class EngineOptions:
     kernel_cache_bytes: int = 1 << 30
     image_size: int | None = None
     smaller_image_sizes: tuple[int, ...] | Literal["auto"] = ()
-    positions: Literal["stretched", "regenerated"] = "stretched"
-    pooled_keys: bool = False
-    memory_stride: int = 1
-    fp8: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("fixed_shapes", self.fixed_shapes, ("auto", "on", "off")),
             ("graphs", self.graphs, ("auto", "off")),
             ("attention", self.attention, ("auto", "sdpa", "flex", "triton")),
-            ("positions", self.positions, ("stretched", "regenerated")),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -65,12 +56,8 @@ class EngineOptions:
             raise ValueError(
                 f"kernel_cache_bytes must not be negative, got {self.kernel_cache_bytes}"
             )
-        for name, number in (
-            ("most_graphs", self.most_graphs),
-            ("memory_stride", self.memory_stride),
-        ):
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1, got {number}")
+        if self.most_graphs < 1:
+            raise ValueError(f"most_graphs must be at least 1, got {self.most_graphs}")
         if self.image_size is not None and (self.image_size < 32 or self.image_size % 32):
             raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
         if self.smaller_image_sizes != "auto":

@@ -37,17 +37,6 @@ class Places(NamedTuple):
         """How many spatial memories and pointers each row really has."""
         return self.valid_NF.sum(axis=1), self.pointer_valid_NP.sum(axis=1)
 
-    def thinned(self, stride: int, window: int) -> Places:
-        """Of the recent memories only every such one, the newest first; the others all."""
-        kept_NF = self.valid_NF & ((self.temporal_NF == window) | (self.temporal_NF % stride == 0))
-        longest = int(kept_NF.sum(axis=1).max())
-        order_NF = np.argsort(~kept_NF, axis=1, kind="stable")[:, :longest]
-        return self._replace(
-            column_NF=np.take_along_axis(self.column_NF, order_NF, 1),
-            temporal_NF=np.take_along_axis(self.temporal_NF, order_NF, 1),
-            valid_NF=np.take_along_axis(kept_NF, order_NF, 1),
-        )
-
     def chosen(self, row_R: IntArray, frames: int, pointers: int) -> Places:
         """Some rows, each with so many spatial memories and pointers: cut, or padded."""
         return Places(

@@ -10,7 +10,7 @@ Dimensions: N objects, F spatial memories, P pointers.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -56,15 +56,6 @@ class MemoryShapes:
                 MemoryShape(frames, pointers, masked=True) for frames, pointers in sorted(padded)
             ),
         )
-
-    def thinned(self, stride: int, window: int) -> MemoryShapes:
-        """The shapes where only every such recent memory is looked at."""
-        missing = window - -(-window // stride)
-
-        def less(shapes: tuple[MemoryShape, ...]) -> tuple[MemoryShape, ...]:
-            return tuple(replace(shape, frames=shape.frames - missing) for shape in shapes)
-
-        return MemoryShapes(less(self.steady), less(self.padded))
 
     @property
     def all(self) -> tuple[MemoryShape, ...]:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tracker.config import ModelConfig
 from tracker.model.layers import attend
 from tracker.model.narrow_values import attend_narrow, pays
-from tracker.model.pooling import attend_pooled, pool_memory
 from tracker.model.position_encoding import rotate, rotate_first
 from tracker.model.products import Linear
 from tracker.model.row_pieces import in_pieces
@@ -66,8 +65,6 @@ class RotaryAttention(nn.Module):
         self.out_proj = Linear(width, width)
         # Set by who measured it on a device (``engine.attention_choice``).
         self.narrow: NarrowAttention | None = None
-        # Keys and values of four neighbouring cells go as one; changes results, see ``pooling``.
-        self.pooled = False
 
     def query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
         """Projected and turned queries, (N, L, C)."""
@@ -84,10 +81,7 @@ class RotaryAttention(nn.Module):
     ) -> Tensor:
         """Attend with turned queries; the last ``plain_keys`` keys are not turned. -> (N, L, C)."""
         key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
-        if self.pooled:
-            pooled = pool_memory(key, value_NSc, plain_keys, rotation.shape[0], valid_NS)
-            attended = self.v_proj(attend_pooled(query, *pooled))
-        elif self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
+        if self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
             attended = self.v_proj(self.narrow(query, key, value_NSc, plain_keys, valid_NS))
         elif pays(key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
@@ -145,13 +139,6 @@ class MemoryAttentionLayer(nn.Module):
     def _feed_forward(self, x_RC: Tensor) -> Tensor:
         out: Tensor = x_RC + self.linear2(self.linear1.activated(self.norm3(x_RC), "relu"))
         return out
-
-
-def pool_keys(attention: MemoryAttention, pooled: bool) -> None:
-    """Let all layers look at the memory at half its resolution, or at all of it."""
-    for layer in attention.layers:
-        assert isinstance(layer, MemoryAttentionLayer)
-        layer.cross_attn_image.pooled = pooled
 
 
 class MemoryAttention(nn.Module):

@@ -74,16 +74,14 @@ class Sam2(nn.Module):
         self._trained_grid = config.grid_size
         self._spacing = 1.0
 
-    def resize(self, image_size: int, stretched: bool) -> None:
+    def resize(self, image_size: int) -> None:
         """Take images of another size than trained; no parameter depends on it.
 
-        Tables that are learned or normalised are stretched to the grid either way. RoPE counts
-        cells: ``stretched``, the smaller grid spans the angles of the trained one; otherwise
-        neighbours differ by as much as ever, and the far end is nearer. Memories and masks of the
-        two sizes do not mix.
+        Tables that are learned or normalised are stretched to the grid, and the angles of RoPE span
+        those of the trained one. Memories and masks of the two sizes do not mix.
         """
         self.config = self.config.replaced(image_size=image_size)
-        self._spacing = self._trained_grid / self.config.grid_size if stretched else 1.0
+        self._spacing = self._trained_grid / self.config.grid_size
         self.sam_prompt_encoder.resize(image_size, self.config.grid_size)
         self.image_encoder.trunk.forget_position()
         self._tables.clear()

@@ -82,10 +82,6 @@ BAD_VALUES = {
         "model.prepare_ahead must be one of auto, always, never, got 'yes'"
     ),
     "model.engine.image_size=8": "model.engine.image_size must be between 64 and 4096, got 8",
-    "model.engine.positions=none": (
-        "model.engine.positions must be one of stretched, regenerated, got 'none'"
-    ),
-    "model.engine.memory_stride=0": "model.engine.memory_stride must be between 1 and 16, got 0",
     "overload.policy=none": (
         "overload.policy must be one of newest, lower_rate, priority_first, smaller_image, "
         "got 'none'"

@@ -60,15 +60,12 @@ def follow(tracker: Tracker, session: Session, frames: Sequence[int]) -> list[An
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("positions", ["stretched", "regenerated"])
 def test_a_size_set_before_any_prompt_is_that_of_a_tracker_made_for_it(
-    policy: str, positions: Any
+    policy: str,
 ) -> None:
-    switched = sized(
-        EngineOptions(smaller_image_sizes=(32,), positions=positions), memory_policy=policy
-    )
+    switched = sized(EngineOptions(smaller_image_sizes=(32,)), memory_policy=policy)
     switched.set_image_size(32)
-    made = sized(EngineOptions(image_size=32, positions=positions), memory_policy=policy)
+    made = sized(EngineOptions(image_size=32), memory_policy=policy)
     assert switched.config == made.config
     sessions = [tracker.open_session() for tracker in (switched, made)]
     for index in range(10):
