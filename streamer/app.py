@@ -230,7 +230,7 @@ class App:
             restored = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         in_background(self._inference_ended_by_itself(self._inference_ended))
-        self._listeners.open_early(in_background)
+        await self._listeners.open_early(in_background)
         if not await self._warmed_up():
             return
         await self.streams.start(tasks, restored)

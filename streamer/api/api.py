@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import socket
 from collections.abc import Callable
 
 from streamer.api.application import make_application
 from streamer.api.context import ApiContext, ObjectCommands, StreamCommands
 from streamer.api.server.authorisation import Authorisation
 from streamer.api.server.limits import OpenStreams
-from streamer.api.server.server import ApiServer
+from streamer.api.server.server import HttpServer, tcp_sockets
 from streamer.api.server.tls import (
     Certificate,
     make_certificate,
@@ -83,9 +84,8 @@ class Api:
             cookie_name=_COOKIE_PREFIX,
         )
         self._certificate: Certificate | None = None
-        self._server = ApiServer(
-            config.api.host, config.api.port, connections=config.api.limits.connections
-        )
+        self._sockets: list[socket.socket] = []
+        self._server: HttpServer | None = None
 
     def bind(self) -> None:
         """Take the port and the certificate. Raises ``ConfigError`` when that is impossible."""
@@ -105,25 +105,37 @@ class Api:
                 "api.tls_certificate and api.tls_key",
                 config.api.host,
             )
-        self._server.bind()
+        self._sockets = tcp_sockets(config.api.host, config.api.port)
+        self._port = int(self._sockets[0].getsockname()[1])
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Put the routes together and serve them."""
         context = dataclasses.replace(
             self._context,
             secure=self._certificate is not None,
-            cookie_name=f"{_COOKIE_PREFIX}_{self._server.port}",
+            cookie_name=f"{_COOKIE_PREFIX}_{self._port}",
         )
-        tls = None if self._certificate is None else self._certificate.context
-        self._server.start(make_application(context, self._clock), tls)
+        self._server = HttpServer(
+            make_application(context, self._clock),
+            self._sockets,
+            connections=self._config.api.limits.connections,
+            tls=None if self._certificate is None else self._certificate.context,
+        )
+        await self._server.start()
 
     @property
     def endpoint(self) -> str:
-        """The page's address; once bound."""
-        return self._server.endpoint
+        """The page's address, with the port that is really used; once bound."""
+        host = self._config.api.host
+        if host in ("", "0.0.0.0", "::"):
+            host = socket.gethostname()
+        elif ":" in host:
+            host = f"[{host}]"
+        return f"{'http' if self._certificate is None else 'https'}://{host}:{self._port}"
 
     async def run(self) -> None:
         """What has to be done again and again while serving, until cancelled."""
+        assert self._server is not None, "the server was not started"
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._server.run())
             if self._certificate is not None:
@@ -135,9 +147,11 @@ class Api:
         self._context.results.end_readers()
         self._context.picture.end_watching()
         viewers = asyncio.ensure_future(self._context.whep.close())
-        await asyncio.gather(
-            self._server.close(timeout_s), asyncio.wait({viewers}, timeout=timeout_s)
-        )
+        if self._server is not None:
+            await self._server.close(timeout_s)
+        for each in self._sockets:
+            each.close()
+        await asyncio.wait({viewers}, timeout=timeout_s)
 
     async def _refresh(self, certificate: Certificate) -> None:
         while True:

@@ -26,7 +26,7 @@ from streamer.api.routes.streams import streams_router
 from streamer.api.routes.url_rules import UrlRules
 from streamer.api.routes.webrtc import webrtc_router
 from streamer.api.server.gate import Gate
-from streamer.api.server.limits import ClientRates
+from streamer.api.server.limits import ClientRates, RunningRequests
 from streamer.api.server.origins import Origins
 from streamer.api.server.problems import (
     InvalidField,
@@ -66,6 +66,7 @@ def make_application(context: ApiContext, clock: Clock) -> ASGIApp:
         authorisation=context.authorisation,
         origins=Origins(context.config.api.cors_origins),
         rates=ClientRates(limits.requests_per_s, limits.burst, clock),
+        running=RunningRequests(limits.connections),
         open_streams=context.open_streams,
         body_bytes=limits.body_bytes,
         cookie_name=context.cookie_name,

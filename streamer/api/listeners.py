@@ -121,10 +121,10 @@ class Listeners:
         if self._boxes_in is not None:
             await self._boxes_in.start()
 
-    def open_early(self, in_background: Background) -> None:
+    async def open_early(self, in_background: Background) -> None:
         """Answer that nothing is ready, while the model warms up."""
         if self._api is not None:
-            self._api.start()
+            await self._api.start()
             in_background(self._api.run())
 
     def open(self, tasks: asyncio.TaskGroup, in_background: Background) -> None:

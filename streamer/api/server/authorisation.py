@@ -24,6 +24,8 @@ from typing import Annotated
 from fastapi import Security
 from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Scope_
 
 from streamer.api.server.problems import (
     forbidden,
@@ -69,6 +71,8 @@ class Principal:
 NOBODY = Principal("nobody", frozenset())
 # Without any token configured the server is on loopback only, and open there.
 ANYBODY = Principal("anybody", frozenset(Scope))
+# On the Unix socket of mode 0600.
+OWNER = Principal("owner", frozenset(Scope))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,19 @@ def _read(key: str, path: Path) -> str:
     if mode & 0o007:
         _log.warning("%s: everybody here can read %s; run `chmod o= %s`", key, path, path)
     return content.decode("utf-8", "replace")
+
+
+def for_owner(application: ASGIApp) -> ASGIApp:
+    """``application`` for a Unix socket of mode 0600, whose permissions are the credential.
+
+    Its requests carry their principal already: no token, host name, origin or rate is checked.
+    """
+
+    async def serve(scope: Scope_, receive: Receive, send: Send) -> None:
+        scope["state"] = {**scope.get("state", {}), PRINCIPAL: OWNER, CREDENTIAL_PROBLEM: None}
+        await application(scope, receive, send)
+
+    return serve
 
 
 _BEARER = HTTPBearer(scheme_name="bearer", description="A token of `api.tokens`.", auto_error=False)

@@ -26,6 +26,7 @@ from streamer.api.server.limits import (
     HEAD_ONLY,
     ClientRates,
     OpenStreams,
+    RunningRequests,
 )
 from streamer.api.server.origins import (
     SAFE_METHODS,
@@ -71,6 +72,7 @@ class Gate:
         authorisation: Authorisation,
         origins: Origins,
         rates: ClientRates,
+        running: RunningRequests,
         open_streams: OpenStreams,
         body_bytes: int,
         cookie_name: str,
@@ -79,6 +81,7 @@ class Gate:
         self._authorisation = authorisation
         self._origins = origins
         self._rates = rates
+        self._running = running
         self._open_streams = open_streams
         self._body_bytes = body_bytes
         self._cookie_name = cookie_name
@@ -87,13 +90,15 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or WebSocket."""
         outgoing = _Outgoing(scope, send, self._origins)
+        address, _ = scope.get("client") or ("", 0)
         try:
-            if scope["type"] == "websocket":
-                self._admit(scope, is_websocket=True)
-                with self._open_streams.hold():
-                    await self._application(scope, receive, outgoing.send)
-            else:
-                await self._http(scope, receive, outgoing)
+            with self._running.hold(address):
+                if scope["type"] == "websocket":
+                    self._admit(scope, is_websocket=True)
+                    with self._open_streams.hold():
+                        await self._application(scope, receive, outgoing.send)
+                else:
+                    await self._http(scope, receive, outgoing)
         except ProblemError as problem:
             await outgoing.refuse(problem, receive)
         except Exception as error:
@@ -144,6 +149,8 @@ class Gate:
         connection = HTTPConnection(scope)
         if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
             raise ProblemError(414, f"the URL is longer than {LONGEST_TARGET} bytes")
+        if PRINCIPAL in scope.setdefault("state", {}):  # for_owner
+            return
         if self._authorisation.is_open:
             self._origins.check_host(connection.headers)
         if connection.client is not None:
@@ -152,7 +159,7 @@ class Gate:
         changes = is_websocket or scope["method"] not in SAFE_METHODS
         if changes and not with_bearer:  # a bearer token is nothing a browser adds by itself
             self._origins.check_origin(connection.headers)
-        state = scope.setdefault("state", {})
+        state = scope["state"]
         state[PRINCIPAL], state[CREDENTIAL_PROBLEM] = NOBODY, None
         try:
             state[PRINCIPAL] = self._authorisation.principal(connection, self._cookie_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +76,39 @@ def client_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
+def client_share(limit: int) -> int:
+    """How much of ``limit`` one client may hold, so that it cannot keep all others out."""
+    return max(1, limit // 2)
+
+
+class RunningRequests:
+    """Counts the requests that are being answered: ``limit`` at once, a share of it a client."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._of_client: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, address: str) -> Iterator[None]:
+        """One more of this client, until the end of the block. Raises ``ProblemError`` (503)."""
+        client = client_of(address)
+        if self._of_client.total() >= self._limit:
+            raise busy(
+                f"{self._limit} requests are being answered already (api.limits.connections)", 5
+            )
+        if self._of_client[client] >= client_share(self._limit):
+            raise busy(
+                f"{client_share(self._limit)} requests of {client} are being answered already", 5
+            )
+        self._of_client[client] += 1
+        try:
+            yield
+        finally:
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
+
+
 class OpenStreams:
     """Counts the answers that go on for ever: events, WebSockets, MJPEG."""
 
@@ -110,7 +143,7 @@ class LiveResponse(StreamingResponse):
     """An answer that goes on until the client leaves; counted among the open streams.
 
     A client that reads slowly delays its own answer only: writing waits, and a connection that
-    takes nothing for a while is cut (``connections.UNREAD_TIMEOUT_S``).
+    takes nothing for a while is cut (``server.UNREAD_TIMEOUT_S``).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The HTTP server's life: listening, serving, and an end within a time."""
+"""The HTTP server's life: listening sockets, uvicorn on them, and an end within a time."""
 
 from __future__ import annotations
 
@@ -10,148 +10,147 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
-from uvicorn.server import ServerState
+from websockets.exceptions import InvalidState
 
-from streamer.api.server.connections import (
-    Acceptor,
-    HttpProtocol,
-    WebSocketProtocol,
-)
+from streamer.api.server.idle_connections import IdleConnections
 from streamer.errors import ConfigError
 
-# Answers that are under way get this share of the time to close; the rest cuts them.
-GRACEFUL_SHARE = 0.5
 KEEP_ALIVE_TIMEOUT_S = 15
 HEAD_BYTES = 32 * 1024
 WEBSOCKET_MESSAGE_BYTES = 16 * 1024
+# Above this multiple of `api.limits.connections`, idle connections included, uvicorn itself
+# refuses requests. The limit is lower; there the gate and `IdleConnections` act, client by client.
+_HARD_LIMIT_FACTOR = 4
+# The share of the time to close that running answers get; the rest is for cutting them.
+_GRACEFUL_SHARE = 0.5
+# Data that the client has not acknowledged by then ends the connection (tcp(7)).
+UNREAD_TIMEOUT_S = 30.0
 _BACKLOG = 128
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-class ApiServer:
-    """Serves one ASGI application on one port, in the running event loop.
+class HttpServer:
+    """Serves one ASGI application on sockets that are bound already: TCP, or Unix.
 
-    uvicorn's signal handlers, log configuration and access log are not used: the daemon has its
-    own.
+    h11 parses: httptools has no bound on the size of a request's head. uvicorn's signal handlers
+    and logs are not used: the daemon has its own handlers, and a warning for every malformed
+    request would let strangers fill the log.
     """
 
-    def __init__(self, host: str, port: int, *, connections: int) -> None:
-        self._host = host
-        self._port = port
-        self._connections = connections
-        self._listeners: list[socket.socket] = []
-        self._acceptor: Acceptor | None = None
-        self._uvicorn: Server | None = None
-        self._secure = False
-
-    def bind(self) -> None:
-        """Take the port. Raises ``ConfigError`` when it cannot be had."""
-        unusable: OSError | None = None
-        for family, address in _addresses(self._host, self._port):
-            # One port for all addresses of a name: with port 0 the first one chooses.
-            try:
-                self._listeners.append(_listener(family, address, self._port))
-                self._port = int(self._listeners[0].getsockname()[1])
-            except OSError as error:
-                unusable = error
-                if error.errno not in _NO_SUCH_ADDRESS:  # a machine without IPv6 has localhost too
-                    break
-        if unusable is not None and (not self._listeners or unusable.errno not in _NO_SUCH_ADDRESS):
-            self._close_listeners()
-            raise ConfigError(
-                f"api.host, api.port: cannot listen on {self._host}:{self._port} "
-                f"({unusable.strerror or unusable}); choose another api.port, 0 for any free one, "
-                "or api.enabled=false"
-            ) from unusable
-
-    @property
-    def port(self) -> int:
-        """The port that is really used; once bound."""
-        return self._port
-
-    @property
-    def endpoint(self) -> str:
-        """The address of the page, without a path; once bound."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        if host in ("", "0.0.0.0", "[::]"):
-            host = socket.gethostname()
-        return f"{'https' if self._secure else 'http'}://{host}:{self.port}"
-
-    def start(self, application: ASGIApp, tls: ssl.SSLContext | None = None) -> None:
-        """Take connections and answer their requests."""
-        self._secure = tls is not None
-        config = Config(
-            application,
-            http=HttpProtocol,  # only named here: the acceptor makes them
-            ws=WebSocketProtocol,
-            ws_max_size=WEBSOCKET_MESSAGE_BYTES,
-            ws_per_message_deflate=False,  # 300 kB a socket, and time of the event loop
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,  # anybody can write X-Forwarded-For
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
-            h11_max_incomplete_event_size=HEAD_BYTES,
+    def __init__(
+        self,
+        application: ASGIApp,
+        sockets: Sequence[socket.socket],
+        *,
+        connections: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``sockets`` are closed with the server. With ``tls`` all of them speak TLS."""
+        self._sockets = list(sockets)
+        self._server = Server(
+            Config(
+                application,
+                http="h11",
+                ws="websockets-sansio",
+                ws_max_size=WEBSOCKET_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # 300 kB a socket, and time of the event loop
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                proxy_headers=False,  # any client can write X-Forwarded-For
+                server_header=False,
+                backlog=_BACKLOG,
+                limit_concurrency=connections * _HARD_LIMIT_FACTOR,
+                timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
+                h11_max_incomplete_event_size=HEAD_BYTES,
+                ssl_context_factory=None if tls is None else lambda *_: tls,
+            )
         )
-        config.load()
-        self._uvicorn = Server(config)
-        self._acceptor = Acceptor(
-            self._listeners,
-            config,
-            self._uvicorn.server_state,
-            tls=tls,
-            limit=self._connections,
-        )
-        self._acceptor.start()
+        self._idle = IdleConnections(self._server.server_state, limit=connections)
+
+    async def start(self) -> None:
+        """Accept connections."""
+        self._server.config.load()
+        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
+        await self._server.startup(self._sockets)
 
     async def run(self) -> None:
-        """Keep the Date header, until cancelled."""
-        assert self._uvicorn is not None, "the server was not started"
-        await self._uvicorn.main_loop()
+        """Keep the Date header and close idle connections, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._server.main_loop())
+            tasks.create_task(self._idle.run())
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more; let answers end, then cut what is left, within ``timeout_s``."""
-        if self._acceptor is None or self._uvicorn is None:
-            self._close_listeners()
+        """Accept no more; let answers end, then cut what is left, within ``timeout_s``."""
+        if not self._server.started:
+            for each in self._sockets:
+                each.close()
             return
-        self._acceptor.stop()
-        state = self._uvicorn.server_state
-        for connection in tuple(state.connections):
-            connection.shutdown()
-        await _ended(state, timeout_s * GRACEFUL_SHARE)
-        await self._acceptor.close(timeout_s * (1 - GRACEFUL_SHARE))
+        self._server.config.timeout_graceful_shutdown = timeout_s  # type: ignore[assignment]
+        cut = asyncio.get_running_loop().call_later(timeout_s * _GRACEFUL_SHARE, self._cut)
+        try:
+            await self._server.shutdown(self._sockets)
+        except InvalidState:  # a WebSocket whose peer closed it a moment ago
+            self._cut()
+            await asyncio.sleep(0)  # until the connections are gone
+            await self._server.shutdown(self._sockets)
+        finally:
+            cut.cancel()
 
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners = []
-
-
-async def _ended(state: ServerState, timeout_s: float) -> None:
-    """Wait for the answers that are under way, at most so long."""
-    if state.tasks:
-        await asyncio.wait(tuple(state.tasks), timeout=timeout_s)
+    def _cut(self) -> None:
+        for connection in tuple(self._server.server_state.connections):
+            connection.transport.abort()
 
 
-def _listener(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def tcp_sockets(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen at every address of ``host``, all on one port; port 0: any free one.
+
+    Raises ``ConfigError`` when the port cannot be had.
+    """
+    listening: list[socket.socket] = []
+    unusable: OSError | None = None
+    for family, address in _addresses(host, port):
+        try:
+            listening.append(_listening(family, address, port))
+            port = int(listening[0].getsockname()[1])
+        except OSError as error:
+            unusable = error
+            if error.errno not in _NO_SUCH_ADDRESS:  # a machine without IPv6 has localhost too
+                break
+    if unusable is not None and (not listening or unusable.errno not in _NO_SUCH_ADDRESS):
+        for each in listening:
+            each.close()
+        raise ConfigError(
+            f"api.host, api.port: cannot listen on {host}:{port} "
+            f"({unusable.strerror or unusable}); choose another api.port, 0 for any free one, "
+            "or api.enabled=false"
+        ) from unusable
+    return listening
+
+
+def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((address, port))
-        listener.listen(_BACKLOG)
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Connections inherit these.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            milliseconds = round(UNREAD_TIMEOUT_S * 1000)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        listening.bind((address, port))
+        listening.listen(_BACKLOG)
     except OSError:
-        listener.close()
+        listening.close()
         raise
-    listener.setblocking(False)
-    return listener
+    listening.setblocking(False)
+    return listening
 
 
 def _addresses(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str]]:
-    """Where to listen. Raises ``ConfigError`` for a name that leads nowhere."""
+    """Where to listen. Raises ``ConfigError`` for a name without an address here."""
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -268,7 +268,7 @@ def sinks_of(api: Api) -> tuple[Sink, ...]:
 async def serving(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     """``api``, served until the end of the block, and a client of it."""
     api.bind()
-    api.start()
+    await api.start()
     run = asyncio.create_task(api.run())
     try:
         async with httpx.AsyncClient(base_url=api.endpoint, timeout=WAIT_S, verify=False) as client:

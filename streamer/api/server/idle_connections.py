@@ -1,0 +1,78 @@
+"""Closes HTTP connections that wait too long for a request, or are too many.
+
+uvicorn has no deadline for the first request of a connection, nor for one that is sent byte by
+byte. Its table of connections is looked through once a second instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from streamer.api.server.limits import client_of, client_share
+
+# From the connection, or the end of the answer before, to the end of a request's head.
+HEAD_TIMEOUT_S = 15.0
+CHECK_INTERVAL_S = 1.0
+# Bound on what was written to a connection and not taken by its client.
+UNREAD_BYTES = 32 * 1024 * 1024
+
+
+class IdleConnections:
+    """Looks through the connections of one uvicorn server.
+
+    Closed are those that wait for a request for longer than ``HEAD_TIMEOUT_S``, those that wait
+    and are above ``limit`` or their client's share of it (idle for longest first), and any whose
+    client reads nothing.
+    """
+
+    def __init__(self, state: ServerState, *, limit: int) -> None:
+        self._state = state
+        self._limit = limit
+        # What each idle connection answered last, and since when it is idle.
+        self._idle: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
+
+    async def run(self) -> None:
+        """Check once each ``CHECK_INTERVAL_S``."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL_S)
+            self._check(asyncio.get_running_loop().time())
+
+    def _check(self, now_s: float) -> None:
+        before, self._idle = self._idle, {}
+        of_client: Counter[str] = Counter()
+        for connection in tuple(self._state.connections):
+            if connection.transport.get_write_buffer_size() > UNREAD_BYTES:
+                connection.transport.abort()
+                continue
+            of_client[_client(connection)] += 1
+            if isinstance(connection, H11Protocol) and _waits(connection):
+                last, since_s = before.get(connection, (None, now_s))
+                if last is not connection.cycle:
+                    since_s = now_s
+                self._idle[connection] = connection.cycle, since_s
+        share = client_share(self._limit)
+        kept: list[H11Protocol] = []
+        for connection, (_, since_s) in sorted(self._idle.items(), key=lambda entry: entry[1][1]):
+            client = _client(connection)
+            if now_s - since_s >= HEAD_TIMEOUT_S or of_client[client] > share:
+                connection.transport.abort()
+                of_client[client] -= 1
+            else:
+                kept.append(connection)
+        above = max(0, of_client.total() - self._limit)
+        for connection in kept[:above]:
+            connection.transport.abort()
+
+
+def _waits(connection: H11Protocol) -> bool:
+    """Whether it waits for a request, and none is being answered."""
+    return connection.cycle is None or connection.cycle.response_complete
+
+
+def _client(connection: object) -> str:
+    client: tuple[str, int] | None = getattr(connection, "client", None)
+    return "" if client is None else client_of(client[0])
