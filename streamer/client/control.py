@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from streamer.config.schema import default_control_endpoint
+from streamer.config.control_endpoint import default_control_endpoint
 from streamer.errors import ControlError
 from streamer.wire.control_messages import (
     MAXIMUM_MESSAGE_BYTES,

@@ -7,6 +7,7 @@ import re
 from itertools import combinations
 from urllib.parse import urlsplit
 
+from streamer.config.control_endpoint import control_path
 from streamer.config.network import (
     ApiConfig,
     WebRTCConfig,
@@ -48,16 +49,7 @@ def check_listeners(config: MaskletConfig) -> None:
 def _check_endpoints(config: MaskletConfig) -> tuple[str, int] | None:
     """The address and port of the publisher, None where it has no port of its own choice."""
     control = config.control.endpoint
-    if not control.startswith("ipc://"):
-        raise ConfigError(
-            f"control.endpoint must be ipc:///PATH (a socket that only this machine and user "
-            f"reach), got {control!r}"
-        )
-    if len(control.removeprefix("ipc://").encode()) > 107:
-        raise ConfigError(
-            "control.endpoint must be a path of at most 107 bytes (a limit of Unix sockets), "
-            f"got {len(control.removeprefix('ipc://').encode())}"
-        )
+    control_path(control)
     if control == config.zeromq.endpoint:
         raise ConfigError(f"zeromq.endpoint and control.endpoint are both {control}")
     boxes_in = config.boxes_in.endpoint

@@ -9,13 +9,11 @@ shipped files, a user's file and the command line. The sections of HTTP and WebR
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from streamer.config.control_endpoint import default_control_endpoint
 from streamer.config.network import (
     ApiConfig,
     PictureConfig,
@@ -46,17 +44,6 @@ URL_RULE = (
     ", ".join(f"{scheme}://…" for scheme in URL_SCHEMES)
     + ", a path of a video file or a device such as /dev/video0"
 )
-
-
-def default_control_endpoint() -> str:
-    """Where the control socket lies: a folder that only this user may enter."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = (
-        Path(runtime) / "masklet"
-        if runtime
-        else Path(tempfile.gettempdir()) / f"masklet-{os.getuid()}"
-    )
-    return f"ipc://{folder / 'control.sock'}"
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from streamer.cli.terminal import Terminal
+from streamer.config.control_endpoint import default_control_endpoint
 from streamer.config.schema import (
     MaskletConfig,
     ModelSection,
-    default_control_endpoint,
 )
 from tracker.config import PRESETS
 from tracker.scenes import Match

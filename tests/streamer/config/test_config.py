@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from streamer.config.checks import validate
+from streamer.config.control_endpoint import default_control_endpoint
 from streamer.config.loading import load_config
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.config.schema import (
     MaskletConfig,
     StreamConfig,
     TrackingConfig,
-    default_control_endpoint,
 )
 from streamer.config.shipped import (
     config_groups,
