@@ -35,9 +35,9 @@ from tracker.memory.shapes import (
     groups_of,
 )
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
+from tracker.model.chunking import join, rows_per_chunk
 from tracker.model.memory_attention import FrameState
 from tracker.model.prompt_encoder import PromptEmbedding
-from tracker.model.row_pieces import joined, rows_at_a_time
 
 
 class Engine:
@@ -107,7 +107,7 @@ class Engine:
         if len(parts) == 1:
             return parts[0]
         order_N = np.argsort(np.concatenate([rows for _, rows in groups]))
-        return joined(parts)[on_device(order_N, self._device)]
+        return join(parts)[on_device(order_N, self._device)]
 
     def decode_unprompted(
         self, conditioned_NCHW: Tensor, features: ImageFeatures, image_N: IntArray
@@ -177,12 +177,12 @@ class Engine:
         if not self._fixed:
             # An object's keys; those of its pointers are fewer than a frame's.
             keys = begun.token_BLC[0].numel() * (shape.frames + 1)
-            some = rows_at_a_time(begun.token_BLC, keys)
+            some = rows_per_chunk(begun.token_BLC, keys)
             for rows in np.split(row_R, range(some, len(row_R), some)):
                 remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
                 own = begun.select(on_device(image_N[rows], self._device))
                 parts.append(self.model.attend_memory(own, self.model.memory_tokens(*remembered)))
-            return joined(parts)
+            return join(parts)
         for piece in pieces_with_padding(len(row_R), self._options.row_sizes):
             rows = row_R[piece.row_R]
             remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
@@ -190,7 +190,7 @@ class Engine:
                 remembered = _with_masks(remembered)
             own = begun.select(on_device(image_N[rows], self._device))
             parts.append(self._attend_piece(own, remembered)[: piece.real])
-        return joined(parts)
+        return join(parts)
 
     def _attend_piece(self, own: FrameState, remembered: Recollection) -> Tensor:
         return self._calls("attend_memory", self._attend_memory, *own, *remembered)
@@ -223,7 +223,7 @@ class Engine:
             row = on_device(row_R, self._device)
             results = self._calls(name, function, *(rows[row] for rows in rows_N))
             parts.append([result[:real] for result in results])
-        return tuple(joined(part) for part in zip(*parts, strict=True))
+        return tuple(join(part) for part in zip(*parts, strict=True))
 
     # What is called with fixed shapes: functions of tensors alone, without a host wait.
 

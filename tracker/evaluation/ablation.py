@@ -41,7 +41,7 @@ PARAMETERS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AblationRow:
     """A name, and the options of a tracker as keyword arguments of ``TrackerOptions``."""
 
     name: str
@@ -62,14 +62,14 @@ RowObserver = Callable[[str, EvaluationClip, bool], None]
 """(row, clip, whether it was read from its file): called when it is there."""
 
 
-def ablation_rows(techniques: DataclassInstance) -> list[Row]:
+def ablation_rows(techniques: DataclassInstance) -> list[AblationRow]:
     """All rows for the options of the robust policy, of which ``techniques`` is the default."""
     rows = [
-        Row("sam2", {"memory_policy": "sam2"}),
-        Row("robust", {"memory_policy": "robust", "robust": techniques}),
+        AblationRow("sam2", {"memory_policy": "sam2"}),
+        AblationRow("robust", {"memory_policy": "robust", "robust": techniques}),
     ]
     rows += [
-        Row(name, {"memory_policy": "robust", "robust": changed})
+        AblationRow(name, {"memory_policy": "robust", "robust": changed})
         for name, changed in variants(techniques).items()
     ]
     return rows
@@ -109,7 +109,7 @@ def _name(technique: str, value: float, choice: float) -> str:
 
 
 def run_ablation(
-    rows: Sequence[Row],
+    rows: Sequence[AblationRow],
     clips: Sequence[EvaluationClip],
     make_tracker: MakeTracker,
     directory: Path,

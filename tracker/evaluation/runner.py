@@ -19,7 +19,7 @@ from tracker.evaluation.identity import IdentityRecord
 from tracker.evaluation.measures import jaccard
 from tracker.evaluation.prompts import PromptKind, box_prompt, first_frame_prompt
 from tracker.evaluation.real_time import Pace
-from tracker.evaluation.series import FEWEST_FRAMES, Found, ObjectScore, ObjectSeries
+from tracker.evaluation.series import FEWEST_FRAMES, ObjectScore, ObjectSeries, TrackedMask
 from tracker.types import MaskArray, Prompt, Track
 
 
@@ -93,7 +93,7 @@ def evaluate_clip(
     identity = IdentityRecord()
     begun: set[int] = set()
     durations_s: list[float] = []
-    found: dict[int, Found] = {}
+    found: dict[int, TrackedMask] = {}
     gap = to_lose = index = 0
     session = tracker.open_session()
     try:
@@ -188,15 +188,15 @@ def _tell_of(session: EvaluatedSession, gap: int) -> None:
 
 def _found(
     tracks: Sequence[Track], object_ids: tuple[int, ...], frame: ClipFrame
-) -> dict[int, Found]:
+) -> dict[int, TrackedMask]:
     """The tracker's mask of every object, empty for one it gave no track for."""
-    nothing = Found(np.zeros(frame.image.shape[:2], dtype=np.bool_))
-    tracked = {track.object_id: Found(track.mask, track.predicted_iou) for track in tracks}
+    nothing = TrackedMask(np.zeros(frame.image.shape[:2], dtype=np.bool_))
+    tracked = {track.object_id: TrackedMask(track.mask, track.predicted_iou) for track in tracks}
     return {object_id: tracked.get(object_id, nothing) for object_id in object_ids}
 
 
 def _note_identities(
-    record: IdentityRecord, begun: set[int], found: dict[int, Found], frame: ClipFrame
+    record: IdentityRecord, begun: set[int], found: dict[int, TrackedMask], frame: ClipFrame
 ) -> None:
     """Compare all objects in sight with all that were found, if the frame is annotated."""
     masks = {key: frame.truth[key] for key in begun if key in frame.truth}

@@ -24,7 +24,7 @@ FEWEST_FRAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TrackedMask:
     """What the tracker said of one object on one frame; ``predicted_iou`` None: no track."""
 
     mask: MaskArray
@@ -85,7 +85,7 @@ class ObjectSeries:
         self._actual: list[float] = []
         self._annotated = 0
 
-    def add(self, found: Found, frame: ClipFrame) -> None:
+    def add(self, found: TrackedMask, frame: ClipFrame) -> None:
         """Score one frame; frames on which the object is not annotated count for nothing."""
         truth = frame.truth.get(self._object_id)
         if truth is not None:
@@ -130,7 +130,7 @@ class ObjectSeries:
             actual_iou=tuple(self._actual),
         )
 
-    def _add_mask(self, found: Found, truth: MaskArray, frame: ClipFrame) -> None:
+    def _add_mask(self, found: TrackedMask, truth: MaskArray, frame: ClipFrame) -> None:
         overlap = jaccard(found.mask, truth)
         self._jaccard.append(overlap)
         self._boundary_f.append(boundary_f(found.mask, truth))
@@ -147,7 +147,7 @@ class ObjectSeries:
             self._distances.append(box_distance(found.box, true_box))
         self._pair(found, overlap)
 
-    def _pair(self, found: Found, overlap: float) -> None:
+    def _pair(self, found: TrackedMask, overlap: float) -> None:
         """Keep what was predicted of a mask beside what is true, but for the prompt's frame."""
         if self._annotated > 1 and found.predicted_iou is not None and found.mask.any():
             self._predicted.append(found.predicted_iou)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tracker.config import TrunkConfig
+from tracker.model.chunking import in_chunks, rows_per_chunk
 from tracker.model.layers import Mlp, attend, join_heads, split_heads
-from tracker.model.products import Linear
-from tracker.model.row_pieces import in_pieces, rows_at_a_time
+from tracker.model.onednn_linear import Linear
 
 
 def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
@@ -92,7 +92,7 @@ class HieraBlock(nn.Module):
         batch, height, width, _ = x_BHWC.shape
         window = self.window or height
         floats = batch * width * window * 4 * self.attn.proj.out_features
-        strip = window * rows_at_a_time(x_BHWC, floats)
+        strip = window * rows_per_chunk(x_BHWC, floats)
         if strip >= height:
             return self._whole(x_BHWC)
         # Rows of windows know nothing of each other: where those lay, their result may lie.
@@ -118,7 +118,7 @@ class HieraBlock(nn.Module):
         else:
             x = self.attn(x)
         x = (shortcut + x).flatten(0, 2)
-        x = in_pieces(self._feed_forward, x, 4 * x.shape[1])
+        x = in_chunks(self._feed_forward, x, 4 * x.shape[1])
         return x.view(shortcut.shape)
 
     def _feed_forward(self, x_RC: Tensor) -> Tensor:

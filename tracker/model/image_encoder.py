@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tracker.config import ModelConfig
 from tracker.model.hiera import Hiera
-from tracker.model.products import Pointwise, pointwise
+from tracker.model.onednn_linear import Pointwise, pointwise
 
 
 class PyramidLevel(nn.Module):
@@ -50,12 +50,12 @@ class FeaturePyramid(nn.Module):
         above = F.interpolate(level32(map32), scale_factor=2.0, mode="nearest")
         return (
             level16(map16) + above,
-            in_a_row(map8, level8.conv, after8),
-            in_a_row(map4, level4.conv, after4),
+            fused_pointwise(map8, level8.conv, after8),
+            fused_pointwise(map4, level4.conv, after4),
         )
 
 
-def in_a_row(x_BCHW: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+def fused_pointwise(x_BCHW: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
     """Two 1×1 convolutions as the one they amount to: the wide map between them is not made."""
     narrow = second.weight.flatten(1)
     assert first.bias is not None

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker.model.piecewise_attention import attend_in_pieces, pays_in_pieces
-from tracker.model.products import Linear, activated
+from tracker.model.chunked_attention import attend_in_chunks, chunked_is_faster
+from tracker.model.onednn_linear import Linear, activated
 
 # PyTorch's fused kernel spends 40 ns on a row however short: 8 times the arithmetic of 4 channels.
 _FEW_CHANNELS = 8
@@ -72,8 +72,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         attended: Tensor = scores.softmax(dim=-1) @ value
         return attended
-    if mask is None and pays_in_pieces(query, key):
-        rows = attend_in_pieces(*(heads.flatten(0, -3) for heads in (query, key, value)))
+    if mask is None and chunked_is_faster(query, key):
+        rows = attend_in_chunks(*(heads.flatten(0, -3) for heads in (query, key, value)))
         return rows.view(*query.shape[:-1], value.shape[-1])
     return F.scaled_dot_product_attention(query, key, value, mask)
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from tracker.config import ModelConfig
+from tracker.model.chunking import objects_in_chunks
 from tracker.model.layers import LayerNorm2d, Mlp, tokens_from_grid
 from tracker.model.prompt_encoder import PromptEmbedding
-from tracker.model.row_pieces import objects_in_pieces
 from tracker.model.two_way_transformer import TwoWayTransformer
 
 MASKS = 4
@@ -71,7 +71,7 @@ class MaskDecoder(nn.Module):
     ) -> DecoderOutput:
         """Decode N objects; high-resolution features come already projected."""
         return DecoderOutput(
-            *objects_in_pieces(
+            *objects_in_chunks(
                 partial(self._decode, tokens_from_grid(position_CHW.unsqueeze(0))),
                 stride4_NcHW[0].numel(),  # the widest map
                 conditioned_NCHW,

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from tracker.config import ModelConfig
+from tracker.model.chunking import in_chunks
 from tracker.model.layers import attend
-from tracker.model.narrow_values import attend_narrow, pays
+from tracker.model.narrow_values import attend_narrow, narrow_is_faster
+from tracker.model.onednn_linear import Linear
 from tracker.model.position_encoding import rotate, rotate_first
-from tracker.model.products import Linear
-from tracker.model.row_pieces import in_pieces
 
 # Queries, keys, values as narrow as the memory, how many of the last keys are pointers', and which
 # are real or None; real ones come first among the spatial keys as among the pointers'.
@@ -83,7 +83,7 @@ class RotaryAttention(nn.Module):
         key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
         if self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
             attended = self.v_proj(self.narrow(query, key, value_NSc, plain_keys, valid_NS))
-        elif pays(key, value_NSc, valid_NS):
+        elif narrow_is_faster(key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
         else:
             mask = None if valid_NS is None else valid_NS[:, None, None, :]
@@ -108,18 +108,18 @@ class MemoryAttentionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
 
-    def look_at_frame(self, x_BLC: Tensor, rotation: Tensor) -> Tensor:
+    def attend_to_frame(self, x_BLC: Tensor, rotation: Tensor) -> Tensor:
         """The self-attention half, which knows no object."""
         normed = self.norm1(x_BLC)
         query = self.self_attn.query(normed, rotation)
         out: Tensor = x_BLC + self.self_attn(query, normed, normed, rotation)
         return out
 
-    def question(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
+    def memory_query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
         """What the tokens ask of the memory, (N, L, C)."""
         return self.cross_attn_image.query(self.norm2(x_NLC), rotation)
 
-    def look_at_memory(
+    def attend_to_memory(
         self,
         x_NLC: Tensor,
         query_NLC: Tensor,
@@ -133,7 +133,7 @@ class MemoryAttentionLayer(nn.Module):
         x = x_NLC + self.cross_attn_image(
             query_NLC, key_NSc, value_NSc, rotation, plain_keys, valid_NS
         )
-        rows = in_pieces(self._feed_forward, x.flatten(0, 1), self.linear1.out_features)
+        rows = in_chunks(self._feed_forward, x.flatten(0, 1), self.linear1.out_features)
         return rows.view(x.shape)
 
     def _feed_forward(self, x_RC: Tensor) -> Tensor:
@@ -155,8 +155,8 @@ class MemoryAttention(nn.Module):
         """What depends on the frames alone: it runs once per frame, not once per object."""
         first = self.layers[0]
         assert isinstance(first, MemoryAttentionLayer)
-        token_BLC = first.look_at_frame(frame_BLC, rotation)
-        return FrameState(token_BLC, first.question(token_BLC, rotation))
+        token_BLC = first.attend_to_frame(frame_BLC, rotation)
+        return FrameState(token_BLC, first.memory_query(token_BLC, rotation))
 
     def forward(self, frame: FrameState, memory: MemoryTokens, rotation: Tensor) -> Tensor:
         """Condition N objects' own frames on their memories -> (N, L, C)."""
@@ -173,9 +173,9 @@ class MemoryAttention(nn.Module):
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, MemoryAttentionLayer)
             if index > 0:
-                x = layer.look_at_frame(x, rotation)
-                query = layer.question(x, rotation)
-            x = layer.look_at_memory(
+                x = layer.attend_to_frame(x, rotation)
+                query = layer.memory_query(x, rotation)
+            x = layer.attend_to_memory(
                 x, query, key_NSc, value_NSc, rotation, plain_keys, memory.valid_NS
             )
         out: Tensor = self.norm(x)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tracker.config import ModelConfig
+from tracker.model.chunking import objects_in_chunks
 from tracker.model.layers import LayerNorm2d
-from tracker.model.products import Linear, Pointwise, activated
-from tracker.model.row_pieces import objects_in_pieces
+from tracker.model.onednn_linear import Linear, Pointwise, activated
 
 
 class MaskDownsampler(nn.Module):
@@ -101,7 +101,7 @@ class MemoryEncoder(nn.Module):
         The features come out of ``pix_feat_proj``, which knows no object: it runs once per frame.
         """
         widest = 4 * projected_NCHW[0].numel()  # inside the fuser
-        (memory,) = objects_in_pieces(self._encode, widest, projected_NCHW, mask_N1SS)
+        (memory,) = objects_in_chunks(self._encode, widest, projected_NCHW, mask_N1SS)
         return memory
 
     def _encode(self, projected_NCHW: Tensor, mask_N1SS: Tensor) -> tuple[Tensor]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tracker.model.piecewise_attention import attend_in_pieces, pays_in_pieces
+from tracker.model.chunked_attention import attend_in_chunks, chunked_is_faster
 
 # Queries a thread takes at a time, of one object. Measured for 1,824 keys of 128 and 14,368 of
 # 256 channels: 64 leave matrix products too small, and the scores of 512 no longer lie in the
@@ -20,7 +20,7 @@ from tracker.model.piecewise_attention import attend_in_pieces, pays_in_pieces
 _QUERIES = 128
 
 
-def pays(key_NSC: Tensor, value_NSc: Tensor, valid_NS: Tensor | None) -> bool:
+def narrow_is_faster(key_NSC: Tensor, value_NSc: Tensor, valid_NS: Tensor | None) -> bool:
     """Whether this is faster than the fused kernel: float32 on a processor, 1.3 to 2.6 times."""
     return (
         key_NSC.device.type == "cpu"
@@ -33,8 +33,8 @@ def pays(key_NSC: Tensor, value_NSc: Tensor, valid_NS: Tensor | None) -> bool:
 
 def attend_narrow(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> Tensor:
     """Softmax attention of one head with values of their own width -> (N, L, c)."""
-    if pays_in_pieces(query_NLC, key_NSC):
-        return attend_in_pieces(query_NLC, key_NSC, value_NSc)
+    if chunked_is_faster(query_NLC, key_NSC):
+        return attend_in_chunks(query_NLC, key_NSC, value_NSc)
     count, length, channels = query_NLC.shape
     scaled = query_NLC * channels**-0.5
     attended = value_NSc.new_empty(count, length, value_NSc.shape[2])

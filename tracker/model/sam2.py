@@ -23,8 +23,8 @@ from tracker.model.layers import Mlp, grid_from_tokens, tokens_from_grid
 from tracker.model.mask_decoder import DecoderOutput, MaskDecoder
 from tracker.model.memory_attention import FrameState, MemoryAttention, MemoryTokens
 from tracker.model.memory_encoder import MemoryEncoder
+from tracker.model.onednn_linear import Linear
 from tracker.model.position_encoding import axial_rotations, sine_grid, sine_time
-from tracker.model.products import Linear
 from tracker.model.prompt_encoder import PADDING, PromptEmbedding, PromptEncoder
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tracker.model.layers import Mlp, attend, join_heads, split_heads
-from tracker.model.products import Linear
+from tracker.model.onednn_linear import Linear
 
 
 class Attention(nn.Module):

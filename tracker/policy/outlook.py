@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tracker.host_arrays import on_device
-from tracker.images.scene import Scene
+from tracker.images.scene_change import SceneChange
 from tracker.masks.masks import boxes_of
 from tracker.memory.records import Facts
 from tracker.policy import motion
@@ -34,7 +34,7 @@ class Outlook(NamedTuple):
     predicted_N45: Tensor
     expected: Expectation
     fresh_N: Tensor
-    scene_N: Scene
+    scene_N: SceneChange
 
     def of(self, places: list[int]) -> Outlook:
         """The same for some of the objects."""
@@ -48,7 +48,7 @@ class Outlook(NamedTuple):
             self.predicted_N45[rows],
             Expectation(*(column[rows] for column in self.expected)),
             self.fresh_N[rows],
-            Scene(*(column[rows] for column in self.scene_N)),
+            SceneChange(*(column[rows] for column in self.scene_N)),
         )
 
 

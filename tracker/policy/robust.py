@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from tracker.host_arrays import on_device
-from tracker.images.scene import (
-    Scene,
+from tracker.images.scene_change import (
+    SceneChange,
     compare,
     thumbnails,
 )
@@ -99,7 +99,7 @@ class RobustPolicy:
         for (frame, _, _), shift_12, cut_1 in zip(
             known, shift_B2.split(1), cut_B.split(1), strict=True
         ):
-            frame.scene = Scene(shift_12.clone(), cut_1.clone())
+            frame.scene = SceneChange(shift_12.clone(), cut_1.clone())
 
     def outlook(self, paths: Paths) -> Outlook:
         """What is expected of the objects on each of their paths."""
@@ -110,7 +110,7 @@ class RobustPolicy:
         facts_N = self._bank.facts_K[slot_N]
         state_N45 = self._bank.motion_K45[self._tensor(slot_N)]
         scenes = [frames[each].scene or self._still for each in sorted(frames)]
-        scene_N = Scene(*(torch.cat(column)[image] for column in zip(*scenes, strict=True)))
+        scene_N = SceneChange(*(torch.cat(column)[image] for column in zip(*scenes, strict=True)))
         gap_N = np.clip(time_N - facts_N["time"], 1, 1000)
         known_N = facts_N["known"]
         steady_N = (facts_N["seen"] >= self.options.steady_frames) & (gap_N <= LONGEST_GAP_FRAMES)
@@ -265,9 +265,9 @@ class RobustPolicy:
         return Selection(conditioning_N, recent_N, kept_N, seen_N | prompted_N, anchor_N)
 
     @property
-    def _still(self) -> Scene:
+    def _still(self) -> SceneChange:
         zero = torch.zeros(1, 2, device=self._device)
-        return Scene(zero, zero[:, 0] > 0)
+        return SceneChange(zero, zero[:, 0] > 0)
 
     def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
         return on_device(array, self._device)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tracker.errors import PromptError
 from tracker.images.prepared_image import PreparedImage
-from tracker.images.scene import Scene
+from tracker.images.scene_change import SceneChange
 from tracker.images.transforms import AnyImage
 from tracker.images.yuv import YuvPicture
 from tracker.memory.records import Before
@@ -46,7 +46,7 @@ class TrackedFrame:
     tracks: dict[int, Track] = field(default_factory=dict)
     before: dict[int, Before] = field(default_factory=dict)
     thumbnail_13TT: Tensor | None = None
-    scene: Scene | None = None
+    scene: SceneChange | None = None
     facts: StepFacts = field(default_factory=StepFacts)
 
     @classmethod

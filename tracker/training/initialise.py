@@ -97,11 +97,11 @@ def place_memory(
     x = frame_NLC + 0.1 * model.image_position().flatten(1).T
     for layer in model.memory_attention.layers:
         assert isinstance(layer, MemoryAttentionLayer)
-        x = layer.look_at_frame(x, model.rotation())
+        x = layer.attend_to_frame(x, model.rotation())
         _compare_content(layer, x, target, channels, generator)
         _carry_mask(layer, x, memory, share_NL, cover)
-        query = layer.question(x, model.rotation())
-        x = layer.look_at_memory(x, query, key, spatial, model.rotation(), 0, None)
+        query = layer.memory_query(x, model.rotation())
+        x = layer.attend_to_memory(x, query, key, spatial, model.rotation(), 0, None)
     _restore_scale(model.memory_attention.norm, x, frame_NLC)
 
 

@@ -23,7 +23,7 @@ from tracker import Track, Tracker, TrackerOptions
 from tracker.engine import engine
 from tracker.engine.options import EngineOptions
 from tracker.engine.pieces import Piece, pieces_with_padding
-from tracker.model import row_pieces
+from tracker.model import chunking
 from tracker.model.memory_attention import FrameState, MemoryTokens
 
 FIXED = EngineOptions(fixed_shapes="on")
@@ -110,7 +110,7 @@ def test_on_a_processor_objects_go_a_few_at_a_time(monkeypatch: pytest.MonkeyPat
         return attend(frame, memory)
 
     monkeypatch.setattr(tracker._engine.model, "attend_memory", counted)
-    monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(chunking, "_CHUNK_BYTES", 1)
     for own, other in zip(played(tracker, 6), together, strict=True):
         assert_all_same(own, other)
     assert set(rows) == {1}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tracker.engine.options import EngineOptions
 from tracker.engine.pieces import pieces_of, pieces_with_padding
-from tracker.model import row_pieces
-from tracker.model.row_pieces import joined
+from tracker.model import chunking
+from tracker.model.chunking import join
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -73,7 +73,7 @@ def test_joined_maps_are_the_rows_in_order_and_lie_as_they_lay(
         made = tokens_RLC.transpose(1, 2).unflatten(2, (4, 4))
         return made if tokens_first else made.contiguous()
 
-    found = joined([as_map(own.clone()) for own in tokens.split(sizes)])
+    found = join([as_map(own.clone()) for own in tokens.split(sizes)])
     assert torch.equal(found, as_map(tokens))
     assert found.stride() == as_map(tokens).stride()
 
@@ -85,8 +85,8 @@ def test_objects_in_pieces_lie_as_all_of_them_do_together(monkeypatch: pytest.Mo
         return (some_NLC.clone().transpose(1, 2).unflatten(2, (4, 4)),)
 
     (together,) = as_map(tokens_NLC)
-    monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 4)  # one object at a time
+    monkeypatch.setattr(chunking, "_CHUNK_BYTES", 4)  # one object at a time
     with torch.inference_mode():
-        (found,) = row_pieces.objects_in_pieces(as_map, 1, tokens_NLC)
+        (found,) = chunking.objects_in_chunks(as_map, 1, tokens_NLC)
     assert torch.equal(found, together)
     assert found.stride() == together.stride()

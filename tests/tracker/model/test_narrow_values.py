@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker.model.narrow_values import attend_narrow, pays
+from tracker.model.narrow_values import attend_narrow, narrow_is_faster
 from tracker.model.position_encoding import axial_rotations, rotate, rotate_first
 
 
@@ -38,12 +38,12 @@ def test_row_does_not_depend_on_company() -> None:
 
 def test_training_masks_and_half_precision_keep_the_fused_kernel() -> None:
     key, value = torch.zeros(1, 4, 16), torch.zeros(1, 4, 8)
-    assert not pays(key, value, None)  # gradients are on
+    assert not narrow_is_faster(key, value, None)  # gradients are on
     with torch.inference_mode():
-        assert pays(key, value, None)
-        assert not pays(key, value, torch.ones(1, 4, dtype=torch.bool))
-        assert not pays(key.bfloat16(), value, None)
-        assert not pays(key, key, None)
+        assert narrow_is_faster(key, value, None)
+        assert not narrow_is_faster(key, value, torch.ones(1, 4, dtype=torch.bool))
+        assert not narrow_is_faster(key.bfloat16(), value, None)
+        assert not narrow_is_faster(key, key, None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -26,7 +26,7 @@ CAMERA_PEAK = 0.05
 BINS = 8
 
 
-class Scene(NamedTuple):
+class SceneChange(NamedTuple):
     """``shift_B2``: how far the picture moved, x and y in shares of its size, 0 at a cut.
 
     ``cut_B``: whether this frame shows another scene than the one before.
@@ -41,7 +41,7 @@ def thumbnails(pixels_B3SS: Tensor) -> Tensor:
     return F.interpolate(pixels_B3SS.float(), (SIDE, SIDE), mode="area") / 255
 
 
-def compare(before_B3TT: Tensor, now_B3TT: Tensor) -> Scene:
+def compare(before_B3TT: Tensor, now_B3TT: Tensor) -> SceneChange:
     """What changed between two thumbnails of each stream."""
     before_BTT, now_BTT = before_B3TT.mean(dim=1), now_B3TT.mean(dim=1)
     shift_B2, peak_B = _shift(before_BTT, now_BTT)
@@ -50,7 +50,7 @@ def compare(before_B3TT: Tensor, now_B3TT: Tensor) -> Scene:
     recoloured_B = (_histogram(before_B3TT) - _histogram(now_B3TT)).abs().sum(dim=1) / 2
     cut_B = (alike_B < CUT_CORRELATION) & (recoloured_B > CUT_HISTOGRAM)
     trusted_B = (peak_B > CAMERA_PEAK) & ~cut_B
-    return Scene(shift_B2 / SIDE * trusted_B[:, None], cut_B)
+    return SceneChange(shift_B2 / SIDE * trusted_B[:, None], cut_B)
 
 
 def _shift(before_BTT: Tensor, now_BTT: Tensor) -> tuple[Tensor, Tensor]:

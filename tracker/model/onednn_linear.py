@@ -31,7 +31,7 @@ _AVAILABLE = (
 _HAS_BFLOAT16 = _AVAILABLE and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def pays(x: Tensor, multiplications: int) -> bool:
+def onednn_is_faster(x: Tensor, multiplications: int) -> bool:
     """Whether oneDNN is the faster one for a product of ``x`` with so many multiplications."""
     return (
         _AVAILABLE
@@ -44,10 +44,10 @@ def pays(x: Tensor, multiplications: int) -> bool:
     )
 
 
-def product(
+def onednn_linear(
     x: Tensor, weight_OC: Tensor, bias_O: Tensor | None = None, activation: Activation = "none"
 ) -> Tensor:
-    """(..., C) by (O, C) -> (..., O), with what follows it; only where it ``pays``."""
+    """(..., C) by (O, C) -> (..., O), with what follows it; only where it ``onednn_is_faster``."""
     made: Tensor = torch.ops.mkldnn._linear_pointwise(
         x, weight_OC, bias_O, activation, [], "none" if activation == "gelu" else ""
     )
@@ -69,8 +69,8 @@ class Linear(nn.Linear):
     def activated(self, x: Tensor, activation: Activation) -> Tensor:
         """The layer and an activation behind it, in one pass where that is possible."""
         multiplications = x.numel() // self.in_features * self.weight.numel()
-        if self.weight.dtype == x.dtype and pays(x, multiplications):
-            return product(x, self.weight, self.bias, activation)
+        if self.weight.dtype == x.dtype and onednn_is_faster(x, multiplications):
+            return onednn_linear(x, self.weight, self.bias, activation)
         made = F.linear(x, self.weight, self.bias)
         if activation == "relu":
             return F.relu(made)
@@ -97,10 +97,10 @@ def pointwise(x_BCHW: Tensor, weight_OC11: Tensor, bias_O: Tensor | None) -> Ten
     if (
         weight_OC11.dtype == torch.float32
         and x_BCHW.is_contiguous(memory_format=torch.channels_last)
-        and pays(x_BCHW, multiplications)
+        and onednn_is_faster(x_BCHW, multiplications)
     ):
         x_BHWC = x_BCHW.permute(0, 2, 3, 1)
-        return product(x_BHWC, weight_OC11.flatten(1), bias_O).permute(0, 3, 1, 2)
+        return onednn_linear(x_BHWC, weight_OC11.flatten(1), bias_O).permute(0, 3, 1, 2)
     return F.conv2d(x_BCHW, weight_OC11, bias_O)
 
 

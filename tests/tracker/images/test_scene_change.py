@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.tracker.little import little_picture
-from tracker.images.scene import (
-    Scene,
+from tracker.images.scene_change import (
+    SceneChange,
     compare,
     thumbnails,
 )
@@ -21,7 +21,7 @@ def pixels(*images: np.ndarray) -> torch.Tensor:
     return torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in images])
 
 
-def between(one: np.ndarray, other: np.ndarray) -> Scene:
+def between(one: np.ndarray, other: np.ndarray) -> SceneChange:
     return compare(thumbnails(pixels(one)), thumbnails(pixels(other)))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tracker.model.products import pays, product
+from tracker.model.onednn_linear import onednn_is_faster, onednn_linear
 
 # 4 MiB of scores: measured best of 64 to 1,024 queries and 1,024 to 28,736 keys.
 _QUERIES, _KEYS = 512, 2048
@@ -23,15 +23,15 @@ _QUERIES, _KEYS = 512, 2048
 _LEAST_SCORES = 128 * 128
 
 
-def pays_in_pieces(query_NLC: Tensor, key_NSC: Tensor) -> bool:
+def chunked_is_faster(query_NLC: Tensor, key_NSC: Tensor) -> bool:
     """Whether attention of these (also with heads before L and S) is faster this way."""
     scores = query_NLC.shape[-2] * key_NSC.shape[-2]
     multiplications = scores * query_NLC.shape[-1]
     exact = query_NLC.dtype == torch.float32  # scores in bfloat16 would be far off
-    return exact and scores >= _LEAST_SCORES and pays(query_NLC, multiplications)
+    return exact and scores >= _LEAST_SCORES and onednn_is_faster(query_NLC, multiplications)
 
 
-def attend_in_pieces(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> Tensor:
+def attend_in_chunks(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> Tensor:
     """Softmax attention, every row with its own keys -> (N, L, c)."""
     count, length, channels = query_NLC.shape
     # Heads are strided views; oneDNN takes those too, with a plain loop 500 times as slow.
@@ -48,14 +48,14 @@ def attend_in_pieces(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> T
 
 def _attend(query_lC: Tensor, keys: tuple[Tensor, ...], values: list[Tensor]) -> Tensor:
     if len(keys) == 1:
-        return product(product(query_lC, keys[0]).softmax(dim=1), values[0])
+        return onednn_linear(onednn_linear(query_lC, keys[0]).softmax(dim=1), values[0])
     parts, sums, largest = [], [], []
     for key_sC, value_cs in zip(keys, values, strict=True):
-        score_ls = product(query_lC, key_sC)
+        score_ls = onednn_linear(query_lC, key_sC)
         weight_ls = score_ls.softmax(dim=1)
         largest.append(score_ls.amax(dim=1))
         sums.append(weight_ls.amax(dim=1).reciprocal())
-        parts.append(product(weight_ls, value_cs))
+        parts.append(onednn_linear(weight_ls, value_cs))
     weight_Pl = torch.stack(largest).softmax(dim=0) * torch.stack(sums)
     weight_Pl /= weight_Pl.sum(dim=0)
     return torch.einsum("pl,plc->lc", weight_Pl, torch.stack(parts))

@@ -16,19 +16,19 @@ from torch import Tensor
 
 # What is widest inside a layer, in float32, of the rows that go together: measured for the
 # encoder of tiny at 1024², where less is slower and more takes more memory.
-_PIECE_BYTES = 8 << 20
+_CHUNK_BYTES = 8 << 20
 
 
-def rows_at_a_time(x: Tensor, floats_a_row: int) -> int:
+def rows_per_chunk(x: Tensor, floats_a_row: int) -> int:
     """How many rows of ``x`` go together, where each makes so many numbers; at least one."""
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return sys.maxsize
-    return max(1, _PIECE_BYTES // (4 * floats_a_row))
+    return max(1, _CHUNK_BYTES // (4 * floats_a_row))
 
 
-def in_pieces(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int) -> Tensor:
+def in_chunks(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int) -> Tensor:
     """``layer`` over rows that know nothing of each other, (R, ...) -> (R, ...)."""
-    step = rows_at_a_time(x_R, floats_a_row)
+    step = rows_per_chunk(x_R, floats_a_row)
     if len(x_R) <= step:
         return layer(x_R)
     first = layer(x_R[:step])
@@ -39,18 +39,18 @@ def in_pieces(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int)
     return out
 
 
-def objects_in_pieces(
+def objects_in_chunks(
     function: Callable[..., tuple[Tensor, ...]], floats_an_object: int, *rows_N: Tensor
 ) -> tuple[Tensor, ...]:
     """``function`` over the rows of several tensors, a few of the N objects at a time."""
-    step = rows_at_a_time(rows_N[0], floats_an_object)
+    step = rows_per_chunk(rows_N[0], floats_an_object)
     if len(rows_N[0]) <= step:
         return function(*rows_N)
     parts = [function(*some) for some in zip(*(rows.split(step) for rows in rows_N), strict=True)]
-    return tuple(joined(column) for column in zip(*parts, strict=True))
+    return tuple(join(column) for column in zip(*parts, strict=True))
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def join(parts: Sequence[Tensor]) -> Tensor:
     """What came of the pieces, one after the other, (R, ...); laid out in memory as the first is.
 
     Maps (R, C, H, W) may lie channels last. ``torch.cat`` takes that from them where a part is a

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tracker.model import hiera, piecewise_attention, products, row_pieces
+from tracker.model import chunked_attention, chunking, hiera, onednn_linear
+from tracker.model.chunked_attention import attend_in_chunks
 from tracker.model.layers import Mlp
-from tracker.model.piecewise_attention import attend_in_pieces
-from tracker.model.products import Activation, Linear, Pointwise
+from tracker.model.onednn_linear import Activation, Linear, Pointwise
 
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """oneDNN whatever this processor does best."""
-    monkeypatch.setattr(products, "_AVAILABLE", True)
+    monkeypatch.setattr(onednn_linear, "_AVAILABLE", True)
 
 
 @pytest.mark.usefixtures("always")
@@ -35,7 +35,7 @@ def test_layer_is_that_of_pytorch(places: int, activation: Activation) -> None:
 def test_gradients_autocast_and_half_precision_keep_pytorchs_product(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(products, "product", _forbidden)
+    monkeypatch.setattr(onednn_linear, "onednn_linear", _forbidden)
     layer, x = Linear(64, 96), torch.randn(300, 64)
     layer(x).sum().backward()
     assert layer.weight.grad is not None
@@ -49,8 +49,8 @@ def test_gradients_autocast_and_half_precision_keep_pytorchs_product(
 def test_pieces_are_weighed_as_one_softmax(
     sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(piecewise_attention, "_QUERIES", 32)
-    monkeypatch.setattr(piecewise_attention, "_KEYS", 64)
+    monkeypatch.setattr(chunked_attention, "_QUERIES", 32)
+    monkeypatch.setattr(chunked_attention, "_KEYS", 64)
     queries, keys = sizes
     generator = torch.Generator().manual_seed(queries)
     # Scores of some hundreds: rows that look at a single key, and pieces that none looks at.
@@ -60,7 +60,7 @@ def test_pieces_are_weighed_as_one_softmax(
     with torch.inference_mode():
         whole = (query * 16**-0.5 @ key.transpose(1, 2)).softmax(dim=2) @ value
         # The rounding of such scores alone is 3e-5.
-        torch.testing.assert_close(attend_in_pieces(query, key, value), whole, rtol=2e-4, atol=2e-4)
+        torch.testing.assert_close(attend_in_chunks(query, key, value), whole, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.usefixtures("always")
@@ -100,7 +100,7 @@ def test_rows_that_go_through_a_block_in_pieces_come_out_as_together(
     x = torch.randn(2, 16, 16, 16)
     with torch.inference_mode():
         together = blocks[1](blocks[0](x))
-        monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 4 * 48 * 9 * 5)
+        monkeypatch.setattr(chunking, "_CHUNK_BYTES", 4 * 48 * 9 * 5)
         torch.testing.assert_close(blocks[1](blocks[0](x)), together)
 
 
@@ -112,10 +112,10 @@ def test_objects_that_go_in_pieces_come_out_as_together(monkeypatch: pytest.Monk
         seen.append(len(some))
         return 2 * some, others.sum(dim=1)
 
-    monkeypatch.setattr(row_pieces, "_PIECE_BYTES", 4 * 10 * 3)
+    monkeypatch.setattr(chunking, "_CHUNK_BYTES", 4 * 10 * 3)
     with torch.inference_mode():
-        made = row_pieces.objects_in_pieces(function, 10, first, second)
+        made = chunking.objects_in_chunks(function, 10, first, second)
     assert seen == [3, 3, 1]
     torch.testing.assert_close(made, (2 * first, second.sum(dim=1)), rtol=0, atol=0)
-    row_pieces.objects_in_pieces(function, 10, first, second)  # gradients want all of it
+    chunking.objects_in_chunks(function, 10, first, second)  # gradients want all of it
     assert seen[3:] == [7]
