@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ from tracker.memory.object_memory import ObjectMemory
 from tracker.types import Track, TrackState
 
 if TYPE_CHECKING:
-    # They need torch, which who only reads results does without.
-    from streamer.sources.planes import DecodedPlanes
+    # They need torch; a program that only reads results does not have it.
     from tracker.images.prepared_image import PreparedImage
     from tracker.images.yuv import YuvPicture
 
@@ -48,15 +47,60 @@ class DropReason(StrEnum):
     FAILED = "failed"  # inference: the step raised for this frame
 
 
+class Pixels(Protocol):
+    """The pixels of a frame: ``RgbPixels``, or a decoder's ``sources.planes.YuvPlanes``.
+
+    They never change, and any thread may read them.
+    """
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+
+    def rgb(self) -> ImageArray:
+        """RGB uint8, (height, width, 3), C-contiguous: the same array at every call."""
+
+    def for_tracker(self) -> ImageArray | YuvPicture:
+        """The form in which the tracker receives them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RgbPixels:
+    """``image``: RGB uint8, (height, width, 3), C-contiguous and never written again."""
+
+    image: ImageArray
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+        return int(self.image.shape[1])
+
+    def rgb(self) -> ImageArray:
+        """The image itself."""
+        return self.image
+
+    def for_tracker(self) -> ImageArray:
+        """The image itself."""
+        return self.image
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
     """One picture as a source delivers it.
 
-    ``pixels``: RGB uint8, (height, width, 3), C-contiguous and never written again, or the planes
-    that a decoder gave. ``pts`` counts ``time_base`` units; None where the container gives none.
+    ``pts`` counts ``time_base`` units; None where the container gives none.
     """
 
-    pixels: ImageArray | DecodedPlanes
+    pixels: Pixels
     pts: int | None
     time_base: Fraction
     capture_time_ns: int
@@ -64,28 +108,6 @@ class DecodedFrame:
     arrival_time_ns: int
     arrival_monotonic_ns: int
     decoded_monotonic_ns: int
-
-    @property
-    def image(self) -> ImageArray:
-        """In RGB; of planes it is made when it is asked for the first time."""
-        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels.rgb()
-
-    @property
-    def height(self) -> int:
-        """Rows of pixels."""
-        pixels = self.pixels
-        return int(pixels.shape[0] if isinstance(pixels, np.ndarray) else pixels.height)
-
-    @property
-    def width(self) -> int:
-        """Pixels in a row."""
-        pixels = self.pixels
-        return int(pixels.shape[1] if isinstance(pixels, np.ndarray) else pixels.width)
-
-    @property
-    def to_track(self) -> ImageArray | YuvPicture:
-        """As a step of the tracker takes it."""
-        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels.yuv
 
 
 @dataclass(frozen=True, slots=True)

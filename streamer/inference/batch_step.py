@@ -165,7 +165,7 @@ class BatchStep:
             [
                 (
                     each.stream.session,
-                    each.frame.prepared or each.frame.picture.to_track,
+                    each.frame.prepared or each.frame.picture.pixels.for_tracker(),
                     [request.prompt for request in each.requests],
                 )
                 for each in work

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from streamer.types import DecodedFrame, ImageArray
+from streamer.types import DecodedFrame, ImageArray, RgbPixels
 from tracker import Tracker
 from tracker.errors import TrackerError
 from tracker.images.prepared_image import PreparedImage
@@ -28,7 +28,9 @@ class Preparation:
 
     def received(self, picture: DecodedFrame) -> DecodedFrame:
         """The picture as it goes on."""
-        return picture if self.keeps_planes else replace(picture, pixels=picture.image)
+        if self.keeps_planes:
+            return picture
+        return replace(picture, pixels=RgbPixels(picture.pixels.rgb()))
 
     def prepared(self, picture: DecodedFrame) -> PreparedImage | None:
         """At the network's size.
@@ -39,7 +41,7 @@ class Preparation:
         if self.ahead is None:
             return None
         try:
-            return self.ahead(picture.to_track)
+            return self.ahead(picture.pixels.for_tracker())
         except (TrackerError, RuntimeError, ValueError):
             return None
 

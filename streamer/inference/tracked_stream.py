@@ -187,7 +187,7 @@ class TrackedStream:
         if {track.object_id for track in tracks} == set(self.session.object_ids):
             return list(tracks)
         known = {each.track.object_id: without_mask(each.track) for each in self._shown.newest}
-        height, width = frame.picture.height, frame.picture.width
+        height, width = frame.picture.pixels.height, frame.picture.pixels.width
         for object_id, track in known.items():
             known[object_id] = replace(
                 track, frame_height=height, frame_width=width, predicted_box_xyxy=None

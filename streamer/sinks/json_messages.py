@@ -12,7 +12,7 @@ import msgspec
 
 from streamer.runtime.clock import Clock
 from streamer.types import FrameResult, StreamEvent, StreamStatus
-from streamer.webrtc.rtp_time import rtp_time
+from streamer.webrtc.rtp_clock import rtp_time
 from streamer.wire.mask_codecs import (
     MaskEncoding,
     encode_crop,
@@ -164,8 +164,8 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
         capture_time_ns=picture.capture_time_ns,
         capture_time_ms=picture.capture_time_ns / _NANOSECONDS_PER_MILLISECOND,
         clock_source=picture.clock_source.value,
-        width=picture.width,
-        height=picture.height,
+        width=picture.pixels.width,
+        height=picture.pixels.height,
         rtp_time=rtp_time(picture),
         latency_ms=(clock.unix_ns() - picture.capture_time_ns) / _NANOSECONDS_PER_MILLISECOND,
         stage_times_ns=StageTimes(

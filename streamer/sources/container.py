@@ -22,8 +22,8 @@ from streamer.sources.base import SourceOutput
 from streamer.sources.failures import source_error
 from streamer.sources.opening import ContainerSettings, open_video
 from streamer.sources.packet_decoder import DeviceFailedError, PacketDecoder
-from streamer.sources.planes import DecodedPlanes, pixels_of
-from streamer.types import DropReason, ImageArray
+from streamer.sources.planes import pixels_of
+from streamer.types import ClockSource, DecodedFrame, DropReason, Pixels
 
 # 8192 × 4352, the largest picture of H.264 level 6.2: a hostile stream cannot ask for more
 # memory than 107 MB a picture.
@@ -35,18 +35,6 @@ _BACKLOG_AFTER_S = 2.0
 # Bound for media that are read faster than real time; a camera that sends a keyframe a minute
 # at 30 Hz stays below it.
 _MAX_PACKETS_WITHOUT_PICTURE = 3000
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedPicture:
-    """A picture, the packet that completed it and when that arrived."""
-
-    pixels: DecodedPlanes | ImageArray
-    packet: av.Packet[av.VideoStream]
-    pts: int | None
-    time_base: Fraction
-    arrival_time_ns: int
-    arrival_monotonic_ns: int
 
 
 class VideoContainer:
@@ -96,10 +84,12 @@ class VideoContainer:
         rate = self._stream.average_rate or self._stream.guessed_rate
         return 1 / Fraction(rate) if rate else Fraction(1, 25)
 
-    def pictures(
+    def frames(
         self, output: SourceOutput, stop: threading.Event, *, is_live: bool = False
-    ) -> Iterator[DecodedPicture]:
-        """Decode until the media ends or ``stop`` is set.
+    ) -> Iterator[tuple[DecodedFrame, av.Packet[av.VideoStream]]]:
+        """Decode until the media ends or ``stop`` is set: frames, each with its last packet.
+
+        A frame's capture time is its packet's arrival.
 
         What cannot be shown is counted at ``output`` by reason. With ``is_live`` a backlog is
         thrown away when decoding does not keep up: latency over completeness. Raises
@@ -128,14 +118,17 @@ class VideoContainer:
                 if pixels is None:
                     continue
                 progress.picture_came()
-                yield DecodedPicture(
+                decoded = DecodedFrame(
                     pixels=pixels,
-                    packet=packet,
                     pts=frame.pts,
                     time_base=frame.time_base or packet.time_base,
+                    capture_time_ns=arrival_time_ns,
+                    clock_source=ClockSource.ARRIVAL,
                     arrival_time_ns=arrival_time_ns,
                     arrival_monotonic_ns=arrival_monotonic_ns,
+                    decoded_monotonic_ns=time.monotonic_ns(),
                 )
+                yield decoded, packet
             self._check_progress(progress)
         if not stop.is_set() and not progress.pictures:
             raise self._settings.failure(
@@ -194,7 +187,7 @@ class VideoContainer:
 
     def _pixels(
         self, frame: av.VideoFrame, output: SourceOutput, progress: _Progress
-    ) -> DecodedPlanes | ImageArray | None:
+    ) -> Pixels | None:
         try:
             return pixels_of(frame, self._decoder.rotation if self._decoder.on_device else 0)
         except av.FFmpegError:

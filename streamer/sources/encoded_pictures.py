@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from fractions import Fraction
 from typing import cast
 
 import av
@@ -21,9 +20,8 @@ from streamer.sources.presentation_time import DiscontinuityWatch
 from streamer.types import ClockSource, DecodedFrame, DropReason
 from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
 from streamer.webrtc.frame_assembler import EncodedPicture
-from streamer.webrtc.sender_report import VIDEO_CLOCK_HZ, rtp_difference
+from streamer.webrtc.rtp_clock import VIDEO_TIME_BASE, rtp_difference
 
-RTP_TIME_BASE = Fraction(1, VIDEO_CLOCK_HZ)
 # How soon ``stop`` is noticed while nothing comes.
 POLL_S = 0.1
 # 4K, and not the 8K of other sources: anybody who may publish says with 100 bytes how large his
@@ -80,7 +78,7 @@ class EncodedPictureReader:
             self._decoder = _make_decoder(picture.codec_name)
         packet = cast("av.Packet[av.VideoStream]", av.Packet(picture.data))
         packet.pts = packet.dts = pts
-        packet.time_base = RTP_TIME_BASE
+        packet.time_base = VIDEO_TIME_BASE
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError:
@@ -96,7 +94,7 @@ class EncodedPictureReader:
     def _deliver(self, frame: av.VideoFrame, picture: EncodedPicture, output: SourceOutput) -> None:
         pts = self._presentation_time if frame.pts is None else frame.pts
         problem = self._watch.observe(
-            float(pts * RTP_TIME_BASE), picture.arrival_monotonic_ns / 1e9
+            float(pts * VIDEO_TIME_BASE), picture.arrival_monotonic_ns / 1e9
         )
         if problem is not None:
             self._feed.clock.forget()
@@ -107,24 +105,18 @@ class EncodedPictureReader:
             output.dropped(DropReason.DECODE_ERROR)
             return
         self._warn_of_clock()
-        capture_time_ns = self._feed.clock.capture_time_ns(pts)
         self._undecoded_since_s = None
-        output.frame(
-            DecodedFrame(
-                pixels=pixels,
-                pts=pts,
-                time_base=RTP_TIME_BASE,
-                capture_time_ns=(
-                    picture.arrival_time_ns if capture_time_ns is None else capture_time_ns
-                ),
-                clock_source=(
-                    ClockSource.ARRIVAL if capture_time_ns is None else ClockSource.RTCP_SR
-                ),
-                arrival_time_ns=picture.arrival_time_ns,
-                arrival_monotonic_ns=picture.arrival_monotonic_ns,
-                decoded_monotonic_ns=time.monotonic_ns(),
-            )
+        decoded = DecodedFrame(
+            pixels=pixels,
+            pts=pts,
+            time_base=VIDEO_TIME_BASE,
+            capture_time_ns=picture.arrival_time_ns,
+            clock_source=ClockSource.ARRIVAL,
+            arrival_time_ns=picture.arrival_time_ns,
+            arrival_monotonic_ns=picture.arrival_monotonic_ns,
+            decoded_monotonic_ns=time.monotonic_ns(),
         )
+        output.frame(self._feed.clock.stamped(decoded))
 
     def _counted_on(self, timestamp: int) -> int:
         """RTP's 32 bits, which begin again every 13 hours, as a number that goes on."""

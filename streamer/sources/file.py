@@ -6,14 +6,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Generator
-from fractions import Fraction
+from dataclasses import replace
 
 from streamer.sources.base import SourceOutput
 from streamer.sources.container import VideoContainer
 from streamer.sources.opening import ContainerSettings
-from streamer.sources.planes import DecodedPlanes
 from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
-from streamer.types import ClockSource, DecodedFrame, ImageArray
+from streamer.types import ClockSource, DecodedFrame
 
 
 class FileSource:
@@ -38,9 +37,9 @@ class FileSource:
         watch = DiscontinuityWatch()
         origin = (time.time_ns(), 0.0)
         is_first = True
-        with contextlib.closing(self._pictures(output, stop)) as pictures:
-            for pixels, pts, time_base in pictures:
-                presentation_s = float(pts * time_base)
+        with contextlib.closing(self._frames(output, stop)) as frames:
+            for frame, pts in frames:
+                presentation_s = float(pts * frame.time_base)
                 # Files are read faster than they play: only the presentation times can tell.
                 jump = watch.observe(presentation_s, 0.0)
                 if jump is not None:
@@ -53,10 +52,9 @@ class FileSource:
                     origin = (arrival_time_ns - round(late_s * 1e9), presentation_s)
                     is_first = False
                 output.frame(
-                    DecodedFrame(
-                        pixels=pixels,
+                    replace(
+                        frame,
                         pts=pts,
-                        time_base=time_base,
                         capture_time_ns=origin[0] + round((presentation_s - origin[1]) * 1e9),
                         clock_source=ClockSource.FILE,
                         arrival_time_ns=arrival_time_ns,
@@ -65,24 +63,24 @@ class FileSource:
                     )
                 )
 
-    def _pictures(
+    def _frames(
         self, output: SourceOutput, stop: threading.Event
-    ) -> Generator[tuple[DecodedPlanes | ImageArray, int, Fraction]]:
-        """Pictures with a presentation time each, over all rounds of the loop."""
+    ) -> Generator[tuple[DecodedFrame, int]]:
+        """Frames, each with its presentation time over all rounds of the loop."""
         next_pts = 0
         shift: int | None = 0  # None: this round's first picture takes the next presentation time
         while True:
             with VideoContainer(self._settings) as container:
                 interval_s = container.frame_interval_s
-                for picture in container.pictures(output, stop):
-                    if picture.pts is None:
+                for frame, _ in container.frames(output, stop):
+                    if frame.pts is None:
                         pts = next_pts
                     else:
                         if shift is None:
-                            shift = next_pts - picture.pts
-                        pts = picture.pts + shift
-                    next_pts = pts + max(1, round(interval_s / picture.time_base))
-                    yield picture.pixels, pts, picture.time_base
+                            shift = next_pts - frame.pts
+                        pts = frame.pts + shift
+                    next_pts = pts + max(1, round(interval_s / frame.time_base))
+                    yield frame, pts
             if not self._loop or stop.is_set():
                 return
             shift = None

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
+
+import av
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources.base import SourceOutput
-from streamer.sources.container import DecodedPicture, VideoContainer
+from streamer.sources.container import VideoContainer
 from streamer.sources.opening import ContainerSettings
 from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
-from streamer.sources.sender_report import SenderReportClock
-from streamer.types import ClockSource, DecodedFrame
+from streamer.sources.producer_reference import ProducerReferences
+from streamer.types import DecodedFrame
+from streamer.webrtc.rtp_clock import RtpCaptureClock
 
 _logger = logging.getLogger(__name__)
 
@@ -29,7 +33,7 @@ class LiveSource:
 
     def __init__(self, settings: ContainerSettings, clock_tolerance_s: float = 0.0) -> None:
         self._settings = settings
-        self._clock = SenderReportClock(clock_tolerance_s)
+        self._references = ProducerReferences(RtpCaptureClock(clock_tolerance_s))
         self._watch = DiscontinuityWatch()
         self._warned_of_clock = False
         self.redacted_url = settings.redacted_url
@@ -39,58 +43,58 @@ class LiveSource:
         with VideoContainer(self._settings) as container:
             is_recorded = container.is_recorded
             pacer = Pacer() if is_recorded or container.is_segmented else None
-            for picture in container.pictures(output, stop, is_live=pacer is None):
-                if pacer is not None and picture.pts is not None:
-                    pacer.wait(float(picture.pts * picture.time_base), stop)
-                self._deliver(picture, output, is_paced=pacer is not None)
+            for frame, packet in container.frames(output, stop, is_live=pacer is None):
+                if pacer is not None:
+                    if frame.pts is not None:
+                        pacer.wait(float(frame.pts * frame.time_base), stop)
+                    frame = _arriving_now(frame)
+                self._deliver(frame, packet, output)
         if not is_recorded and not stop.is_set():
             raise SourceError(
                 SourceFailure.ENDED,
                 f"{self._settings.stream_id}: {self.redacted_url} ended the stream",
             )
 
-    def _deliver(self, picture: DecodedPicture, output: SourceOutput, *, is_paced: bool) -> None:
-        arrival_time_ns = picture.arrival_time_ns
-        arrival_monotonic_ns = picture.arrival_monotonic_ns
-        if is_paced:  # what was read ahead "arrives" when it is due
-            arrival_time_ns, arrival_monotonic_ns = time.time_ns(), time.monotonic_ns()
-        self._watch_presentation_time(picture, arrival_monotonic_ns, output)
-        self._clock.observe(picture.packet, arrival_time_ns)
-        self._warn_of_clock()
-        capture_time_ns = self._clock.capture_time_ns(picture.pts, picture.time_base)
-        output.frame(
-            DecodedFrame(
-                pixels=picture.pixels,
-                pts=picture.pts,
-                time_base=picture.time_base,
-                capture_time_ns=arrival_time_ns if capture_time_ns is None else capture_time_ns,
-                clock_source=(
-                    ClockSource.ARRIVAL if capture_time_ns is None else ClockSource.RTCP_SR
-                ),
-                arrival_time_ns=arrival_time_ns,
-                arrival_monotonic_ns=arrival_monotonic_ns,
-                decoded_monotonic_ns=time.monotonic_ns(),
-            )
-        )
-
-    def _watch_presentation_time(
-        self, picture: DecodedPicture, arrival_monotonic_ns: int, output: SourceOutput
+    def _deliver(
+        self,
+        frame: DecodedFrame,
+        packet: av.Packet[av.VideoStream],
+        output: SourceOutput,
     ) -> None:
-        if picture.pts is None:
+        self._watch_presentation_time(frame, output)
+        self._references.observe(packet, frame.arrival_time_ns)
+        self._warn_of_clock()
+        output.frame(self._references.clock.stamped(frame))
+
+    def _watch_presentation_time(self, frame: DecodedFrame, output: SourceOutput) -> None:
+        if frame.pts is None:
             return
-        presentation_s = float(picture.pts * picture.time_base)
-        problem = self._watch.observe(presentation_s, arrival_monotonic_ns / 1e9)
+        presentation_s = float(frame.pts * frame.time_base)
+        problem = self._watch.observe(presentation_s, frame.arrival_monotonic_ns / 1e9)
         if problem is not None:
-            self._clock.forget()
+            self._references.forget()
             output.reset(problem)
 
     def _warn_of_clock(self) -> None:
         """Once a connection: a camera's clock stays wrong until someone sets it."""
-        if self._clock.implausible_by_s is not None and not self._warned_of_clock:
+        implausible_by_s = self._references.clock.implausible_by_s
+        if implausible_by_s is not None and not self._warned_of_clock:
             self._warned_of_clock = True
             _logger.warning(
                 "%s: the camera's clock is off by %.0f s and is not used; "
                 "let it take its time from a time server (NTP)",
                 self._settings.stream_id,
-                self._clock.implausible_by_s,
+                implausible_by_s,
             )
+
+
+def _arriving_now(frame: DecodedFrame) -> DecodedFrame:
+    """A frame that was read ahead counts as arriving when it is due."""
+    arrival_time_ns, arrival_monotonic_ns = time.time_ns(), time.monotonic_ns()
+    return replace(
+        frame,
+        capture_time_ns=arrival_time_ns,
+        arrival_time_ns=arrival_time_ns,
+        arrival_monotonic_ns=arrival_monotonic_ns,
+        decoded_monotonic_ns=arrival_monotonic_ns,
+    )

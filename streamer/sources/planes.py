@@ -14,8 +14,8 @@ from typing import cast
 import av
 import numpy as np
 
-from streamer.sources.picture import HIGH_DEFINITION_LINES, UNSPECIFIED, RgbConverter
-from streamer.types import ImageArray
+from streamer.sources.rgb_conversion import HIGH_DEFINITION_LINES, UNSPECIFIED, RgbConverter
+from streamer.types import ImageArray, Pixels, RgbPixels
 from tracker.images.yuv import (
     Matrix,
     YuvPicture,
@@ -26,8 +26,8 @@ _BT709, _BT601, _FULL_RANGE = 1, (5, 6), 2
 _converters = threading.local()  # one swscale context for each thread that converts
 
 
-class DecodedPlanes:
-    """One picture in brightness and colour. May be read by any thread.
+class YuvPlanes:
+    """One frame's luma and chroma planes. May be read by any thread.
 
     Bound: the planes, and one RGB picture once it was asked for.
     """
@@ -39,15 +39,19 @@ class DecodedPlanes:
         self._rgb: ImageArray | None = None
         self._lock = threading.Lock()
 
+    def for_tracker(self) -> YuvPicture:
+        """The planes: the tracker converts them on its device."""
+        return self.yuv
+
     def rgb(self) -> ImageArray:
-        """RGB uint8 (H, W, 3), the same every time; made the first time."""
+        """RGB uint8 (H, W, 3), converted at the first call and kept."""
         with self._lock:
             if self._rgb is None:
                 self._rgb = _converter().convert(self._frame)
             return self._rgb
 
 
-def pixels_of(frame: av.VideoFrame, rotation: int = 0) -> DecodedPlanes | ImageArray:
+def pixels_of(frame: av.VideoFrame, rotation: int = 0) -> Pixels:
     """The planes of a picture; RGB of one that is to be turned, or whose planes are others.
 
     ``rotation``, in degrees, where the frame itself does not know. Raises ``FFmpegError`` for a
@@ -55,7 +59,9 @@ def pixels_of(frame: av.VideoFrame, rotation: int = 0) -> DecodedPlanes | ImageA
     """
     rotation = rotation or frame.rotation
     yuv = None if rotation else _yuv(frame)
-    return _converter().convert(frame, rotation) if yuv is None else DecodedPlanes(frame, yuv)
+    if yuv is None:
+        return RgbPixels(_converter().convert(frame, rotation))
+    return YuvPlanes(frame, yuv)
 
 
 def _yuv(frame: av.VideoFrame) -> YuvPicture | None:

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from streamer.errors import ConfigError
 from streamer.sources.base import SourceOutput
-from streamer.types import ClockSource, DecodedFrame, DropReason
+from streamer.types import ClockSource, DecodedFrame, DropReason, RgbPixels
 from tracker.scenes.match import Match
 
 # Presentation times count microseconds, so that any rate can be said exactly enough.
@@ -117,7 +117,7 @@ class SyntheticSource:
             image = match.render(index % length if length else index).image
             output.frame(
                 DecodedFrame(
-                    pixels=image,
+                    pixels=RgbPixels(image),
                     pts=media_ns // 1000,
                     time_base=_TIME_BASE,
                     capture_time_ns=start_time_ns + media_ns,

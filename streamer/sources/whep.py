@@ -17,7 +17,7 @@ from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.media_watch import MediaWatch
 from streamer.webrtc.peer import Peer, PeerError
 from streamer.webrtc.peer_loop import PeerLoop
-from streamer.webrtc.sender_report import RtpCaptureClock
+from streamer.webrtc.rtp_clock import RtpCaptureClock
 from streamer.webrtc.session_description import SdpError
 from streamer.webrtc.whep_signalling import WhepSignalling
 

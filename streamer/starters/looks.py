@@ -109,7 +109,7 @@ class PictureLooks:
     def _find(
         self, facts: FrameFacts, picture: DecodedFrame
     ) -> tuple[FrameFacts, Sequence[Detection]]:
-        image = picture.image.view()  # of a decoder's planes it is made here
+        image = picture.pixels.rgb().view()  # of a decoder's planes it is made here
         image.flags.writeable = False  # it is the tracker's as well
         if self._starter is None:
             self._starter = self._make()
@@ -228,7 +228,7 @@ class BoxLooks:
 def facts_of(result: FrameResult) -> FrameFacts:
     """What is known of a tracked frame, without its picture."""
     frame = result.frame
-    height, width = frame.picture.height, frame.picture.width
+    height, width = frame.picture.pixels.height, frame.picture.pixels.width
     return FrameFacts(
         frame_index=frame.index,
         session_id=frame.session_id,

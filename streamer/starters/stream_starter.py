@@ -270,7 +270,7 @@ class StreamStarter:
         """Whether it was prompted, or came back by itself, since the frame that was looked at."""
         if self._latest is None:
             return False
-        now = self._latest.frame.picture  # maybe of another size than then
+        now = self._latest.frame.picture.pixels  # maybe of another size than then
         box = scaled(detection.box_xyxy, now.width / frame.width, now.height / frame.height)
         seen_then = {each.track.object_id for each in frame.objects if each.track.area > 0}
         return any(

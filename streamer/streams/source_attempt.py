@@ -87,7 +87,7 @@ class SourceAttempt:
             return
         picture = self._preparation.received(picture)
         now_ns = self._clock.monotonic_ns()
-        height, width = picture.height, picture.width
+        height, width = picture.pixels.height, picture.pixels.width
         if self._size is None:
             self._first_monotonic_ns = now_ns
             self._stream.went_live(self._session_id, (width, height))

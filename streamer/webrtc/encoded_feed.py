@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from streamer.errors import SourceFailure
 from streamer.webrtc.frame_assembler import EncodedPicture
-from streamer.webrtc.sender_report import RtpCaptureClock
+from streamer.webrtc.rtp_clock import RtpCaptureClock
 
 # A decoder that is further behind than this has lost: everything is dropped, and goes on with a
 # keyframe. One second at 30 Hz; a busy 1080p keyframe has 0.4 MB.

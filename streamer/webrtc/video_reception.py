@@ -15,7 +15,7 @@ from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import RTP_HISTORY_SIZE, AnyRtcpPacket, RtcpSrPacket, RtpPacket
 
 from streamer.webrtc.frame_assembler import FrameAssembler
-from streamer.webrtc.sender_report import RtpCaptureClock
+from streamer.webrtc.rtp_clock import RtpCaptureClock, ntp_to_unix_ns
 
 _JITTER_BUFFER = "_RTCRtpReceiver__jitter_buffer"
 _NACK_GENERATOR = "_RTCRtpReceiver__nack_generator"
@@ -42,7 +42,8 @@ def take_over_receiver(
     async def observe_rtcp_packet(packet: AnyRtcpPacket) -> None:
         if isinstance(packet, RtcpSrPacket) and packet.ssrc == assembler.ssrc:
             report = packet.sender_info
-            clock.observe(report.ntp_timestamp, report.rtp_timestamp, unix_ns())
+            reported_ns = ntp_to_unix_ns(report.ntp_timestamp)
+            clock.observe(reported_ns, report.rtp_timestamp, unix_ns())
         await handle_rtcp_packet(packet)
 
     setattr(receiver, _JITTER_BUFFER, assembler)

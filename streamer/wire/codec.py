@@ -120,8 +120,8 @@ def encode_frame(
         capture_time_ns=picture.capture_time_ns,
         clock_source=picture.clock_source.value,
         arrival_time_ns=picture.arrival_time_ns,
-        width=picture.width,
-        height=picture.height,
+        width=picture.pixels.width,
+        height=picture.pixels.height,
         stage_times_ns=StageTimes(
             decoded=picture.decoded_monotonic_ns - arrival,
             started=result.started_monotonic_ns - arrival,

@@ -13,7 +13,7 @@ from streamer.app import App
 from streamer.config.schema import StreamConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.sources import SourceOutput
-from streamer.types import ClockSource, DecodedFrame, FrameReference
+from streamer.types import ClockSource, DecodedFrame, FrameReference, RgbPixels
 from tests.integration.test_live_path import running, settings, until
 from tests.streamer.fakes import RecordingSink, sources
 from tracker import Prompt, Track, Tracker
@@ -58,7 +58,7 @@ class Camera:
     def _picture(self, number: int) -> DecodedFrame:
         time_ns = seconds_to_ns(number / RATE_HZ)
         return DecodedFrame(
-            pixels=self._match.render(FIRST + number).image,
+            pixels=RgbPixels(self._match.render(FIRST + number).image),
             pts=number,
             time_base=Fraction(1, round(RATE_HZ)),
             capture_time_ns=time_ns,

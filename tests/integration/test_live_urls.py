@@ -149,7 +149,7 @@ def camera() -> Iterator[str]:
 def test_http_mjpeg(camera: str) -> None:
     with running(f"http://{camera}/live.mjpg", open_timeout_s=10.0) as source:
         frames = source.wait_for_frames(20)
-    numbers = [read_number(frame.image) for frame in frames[:20]]
+    numbers = [read_number(frame.pixels.rgb()) for frame in frames[:20]]
     assert numbers == [index % CLIP_LENGTH for index in range(20)]
 
 
@@ -208,7 +208,7 @@ def test_a_recording_behind_http_is_played_in_real_time_and_ends(name: str, tmp_
             assert source.wait_for_end() is None
     assert time.monotonic() - started_s > 0.5
     frames = source.output.frames
-    assert [read_number(frame.image) for frame in frames] == list(range(CLIP_LENGTH))
+    assert [read_number(frame.pixels.rgb()) for frame in frames] == list(range(CLIP_LENGTH))
 
 
 def test_srt_works_or_says_that_this_ffmpeg_lacks_it(free_port: int) -> None:

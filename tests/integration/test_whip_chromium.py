@@ -83,7 +83,7 @@ async def test_chromium_publishes_and_restarts_ice(
             answered = await page.evaluate(publish, ["/v1/streams/cam1/whip", codec])
             assert answered == 201
             await until(lambda: frames() > 0 or page.browsing.done(), "a frame", 60)
-            first = sink.published.results("cam1")[0].frame.picture.image
+            first = sink.published.results("cam1")[0].frame.picture.pixels.rgb()
             assert first.shape == (scene.height, scene.width, 3)
             await until(
                 lambda: (

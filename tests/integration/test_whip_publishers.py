@@ -30,7 +30,7 @@ def daemon(folder: Path, sink: RecordingSink) -> App:
 
 
 def numbers(sink: RecordingSink) -> list[int]:
-    return [read_number(each.frame.picture.image) for each in sink.published.results("cam1")]
+    return [read_number(each.frame.picture.pixels.rgb()) for each in sink.published.results("cam1")]
 
 
 async def run(app: App, sink: RecordingSink, script: Path, *arguments: str) -> None:

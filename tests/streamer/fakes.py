@@ -14,7 +14,7 @@ import torch
 from streamer.config.schema import StreamConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.sources.base import Source, SourceOutput
-from streamer.types import ClockSource, DecodedFrame, FrameResult, Published, StreamEvent
+from streamer.types import ClockSource, DecodedFrame, FrameResult, Published, RgbPixels, StreamEvent
 from tracker import (
     CapacityError,
     ModelConfig,
@@ -71,7 +71,7 @@ def picture(
     """A plain picture; ``number`` is its pts in 25ths of a second and, by default, its time."""
     arrival_ns = seconds_to_ns(number / 25 if time_s is None else time_s)
     return DecodedFrame(
-        pixels=np.full((height, width, 3), colour, dtype=np.uint8),
+        pixels=RgbPixels(np.full((height, width, 3), colour, dtype=np.uint8)),
         pts=number,
         time_base=Fraction(1, 25),
         capture_time_ns=arrival_ns,

@@ -13,7 +13,7 @@ from streamer.webrtc.media_watch import MediaWatch
 from streamer.webrtc.offer import Offer
 from streamer.webrtc.peer import Peer
 from streamer.webrtc.peer_session import PeerSession
-from streamer.webrtc.sender_report import RtpCaptureClock
+from streamer.webrtc.rtp_clock import RtpCaptureClock
 
 _logger = logging.getLogger(__name__)
 

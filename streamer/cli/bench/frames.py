@@ -12,7 +12,7 @@ from streamer.config.schema import (
     StreamConfig,
 )
 from streamer.sources.base import SourceOutput
-from streamer.types import ClockSource, DecodedFrame, DropReason, ImageArray
+from streamer.types import ClockSource, DecodedFrame, DropReason, ImageArray, RgbPixels
 from tracker.scenes.match import Match
 
 # Bound: so many frames are kept, for all streams together (1280×720: 2.8 MB each).
@@ -87,9 +87,10 @@ class BenchSource:
             if stop.wait(max(0.0, -late_ns / 1e9)):
                 return
             # As a camera's: the time at which the picture was due, however late this thread is.
+            image = self._frames[around[(self._first + index) % len(around)]].image
             output.frame(
                 DecodedFrame(
-                    pixels=self._frames[around[(self._first + index) % len(around)]].image,
+                    pixels=RgbPixels(image),
                     pts=(due_ns - began_ns) // 1000,
                     time_base=_TIME_BASE,
                     capture_time_ns=due_ns + to_unix_ns,

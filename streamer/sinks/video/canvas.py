@@ -30,7 +30,7 @@ def canvas_size(width: int, height: int, maximum_width: int) -> tuple[int, int]:
 
 def render(scene: Scene, view: View, maximum_width: int) -> ImageArray:
     """The picture of a scene, RGB. The clean one may be the camera's own: do not write to it."""
-    image = scene.result.frame.picture.image
+    image = scene.result.frame.picture.pixels.rgb()
     height, width = image.shape[:2]
     size = canvas_size(width, height, maximum_width)
     if 0 <= width - size[0] <= 1 and 0 <= height - size[1] <= 1:

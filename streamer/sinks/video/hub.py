@@ -259,7 +259,7 @@ class _WatchedStream:
         newest = self._newest
         if newest is None:
             raise NoPictureError(f"stream {self._stream_id} has no picture yet; ask again")
-        key = (view, min(width, newest.frame.picture.width))
+        key = (view, min(width, newest.frame.picture.pixels.width))
         moment = (newest.frame.session_id, newest.frame.index)
         known = self._snapshots.pop(key, None)
         if known is None or known[0] != moment:

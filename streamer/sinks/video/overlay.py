@@ -40,7 +40,7 @@ _SHIFT = 4
 
 def draw_overlay(canvas: ImageArray, scene: Scene) -> None:
     """Draw all objects of ``scene`` into ``canvas``, the frame's picture at any size (RGB)."""
-    pen = _Pen.for_canvas(canvas, canvas.shape[1] / scene.result.frame.picture.width)
+    pen = _Pen.for_canvas(canvas, canvas.shape[1] / scene.result.frame.picture.pixels.width)
     for entry in scene.result.objects:
         if (trail := scene.trails.get(entry.track.object_id)) is not None:
             pen.trail(trail.points, _colour(entry))

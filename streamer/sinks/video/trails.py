@@ -38,7 +38,7 @@ class Trails:
     def observe(self, result: FrameResult) -> None:
         """Take in a frame; the ways of objects that are not followed any more are forgotten."""
         picture = result.frame.picture
-        size = (picture.width, picture.height)
+        size = (picture.pixels.width, picture.pixels.height)
         if size != self._size:  # another picture size: the old pixels mean nothing
             self._objects.clear()
             self._size = size

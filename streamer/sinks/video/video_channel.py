@@ -25,7 +25,7 @@ from streamer.sinks.video.view import (
     Scene,
     View,
 )
-from streamer.webrtc.rtp_time import (
+from streamer.webrtc.rtp_clock import (
     VIDEO_CLOCK_HZ,
     video_ticks,
 )

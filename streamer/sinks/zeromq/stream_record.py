@@ -11,6 +11,7 @@ from streamer.types import (
     DropReason,
     EventKind,
     FrameResult,
+    RgbPixels,
     StreamEvent,
     StreamState,
     StreamStatus,
@@ -100,5 +101,6 @@ class StreamRecord:
 def _without_image(result: FrameResult) -> FrameResult:
     """The same result, its picture replaced by one of the same shape that takes no memory."""
     picture = result.frame.picture
-    blank = np.broadcast_to(np.uint8(0), (picture.height, picture.width, 3))
-    return replace(result, frame=replace(result.frame, picture=replace(picture, pixels=blank)))
+    blank = np.broadcast_to(np.uint8(0), (picture.pixels.height, picture.pixels.width, 3))
+    picture = replace(picture, pixels=RgbPixels(blank))
+    return replace(result, frame=replace(result.frame, picture=picture))

@@ -30,7 +30,7 @@ def running(url: str, **settings: object) -> RunningSource:
 
 
 def numbers(source: RunningSource) -> list[int]:
-    return [read_number(frame.image) for frame in source.output.frames]
+    return [read_number(frame.pixels.rgb()) for frame in source.output.frames]
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def test_every_picture_comes_once_and_in_order(codec: str, tmp_path: Path) -> No
         for transport in ("tcp", "udp"):
             with running(server.url(), transport=transport) as source:
                 frames = source.wait_for_frames(12)[:12]
-            first = read_number(frames[0].image)
+            first = read_number(frames[0].pixels.rgb())
             expected = [(first + index) % CLIP_LENGTH for index in range(12)]
-            assert [read_number(frame.image) for frame in frames] == expected, transport
-            assert all(frame.image.shape == (HEIGHT, WIDTH, 3) for frame in frames)
+            assert [read_number(frame.pixels.rgb()) for frame in frames] == expected, transport
+            assert all(frame.pixels.rgb().shape == (HEIGHT, WIDTH, 3) for frame in frames)
             times = [frame.pts for frame in frames if frame.pts is not None]
             assert times == sorted(set(times))
             assert not source.output.resets
@@ -63,7 +63,7 @@ def test_every_picture_comes_once_and_in_order(codec: str, tmp_path: Path) -> No
 def test_audio_beside_the_video_is_ignored(server: RtspServer) -> None:
     with running(server.url()) as source:
         frames = source.wait_for_frames(5)
-    assert frames[0].image.shape == (HEIGHT, WIDTH, 3)
+    assert frames[0].pixels.rgb().shape == (HEIGHT, WIDTH, 3)
 
 
 def test_the_first_picture_comes_soon_after_opening(server: RtspServer) -> None:
@@ -94,7 +94,7 @@ def test_capture_time_follows_the_sender_reports(tmp_path: Path) -> None:
     errors_ms = []
     for frame in source.output.frames:
         if frame.clock_source is ClockSource.RTCP_SR:
-            number = read_number(frame.image)
+            number = read_number(frame.pixels.rgb())
             pushed_ns = [push.time_ns for push in pushes if push.index == number]
             errors_ms.append(min(abs(frame.capture_time_ns - each) for each in pushed_ns) / 1e6)
     # One picture lasts 100 ms and comes back after 1.6 s: an error of one picture would be seen.

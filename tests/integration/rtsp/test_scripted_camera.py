@@ -66,7 +66,7 @@ def test_pictures_before_the_first_keyframe_are_counted_and_not_shown() -> None:
 
     with ScriptedRtspServer(script) as server, running(server) as source:
         frames = source.wait_for_frames(7)
-    assert [read_number(frame.image) for frame in frames[:7]] == [8, 9, 10, 11, 12, 13, 14]
+    assert [read_number(frame.pixels.rgb()) for frame in frames[:7]] == [8, 9, 10, 11, 12, 13, 14]
     assert source.output.drops[DropReason.NO_KEYFRAME] == 5
 
 
@@ -99,7 +99,7 @@ def test_a_presentation_time_jump_is_reported_and_survived(second_start: int, sa
         assert source.error is None
     assert len(source.output.resets) == 1
     assert said in source.output.resets[0]
-    assert [read_number(frame.image) for frame in frames[:30]] == [*range(16), *range(14)]
+    assert [read_number(frame.pixels.rgb()) for frame in frames[:30]] == [*range(16), *range(14)]
 
 
 def test_a_change_of_size_is_followed() -> None:
@@ -111,9 +111,9 @@ def test_a_change_of_size_is_followed() -> None:
 
     with ScriptedRtspServer(script) as server, running(server) as source:
         frames = source.wait_for_frames(14)
-    sizes = [frame.image.shape for frame in frames[:14]]
+    sizes = [frame.pixels.rgb().shape for frame in frames[:14]]
     assert sizes == [(128, 160, 3)] * 8 + [(192, 320, 3)] * 6
-    assert [read_number(frame.image) for frame in frames[8:14]] == list(range(6))
+    assert [read_number(frame.pixels.rgb()) for frame in frames[8:14]] == list(range(6))
 
 
 def send_with_reports(clock_error_s: float) -> Callable[[RtpSender], None]:
@@ -206,7 +206,7 @@ def test_a_damaged_picture_is_counted_and_the_stream_goes_on() -> None:
         frames = source.wait_for_frames(20)
     drops = source.output.drops
     assert drops[DropReason.CORRUPT] + drops[DropReason.DECODE_ERROR] >= 1
-    after = [read_number(frame.image) for frame in frames[-5:]]
+    after = [read_number(frame.pixels.rgb()) for frame in frames[-5:]]
     assert after == list(range(after[0], after[0] + 5)), "whole again from the next keyframe"
 
 

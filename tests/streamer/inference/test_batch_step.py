@@ -24,7 +24,7 @@ from streamer.inference.stream_counts import StreamCounts
 from streamer.inference.tracked_stream import TrackedStream
 from streamer.runtime.clock import seconds_to_ns
 from streamer.runtime.metrics import Metrics
-from streamer.types import DecodedFrame, Frame, FrameResult, StreamEvent
+from streamer.types import DecodedFrame, Frame, FrameResult, RgbPixels, StreamEvent
 from tests.streamer.fakes import HIDES, FakeClock, FakeTracker, Journal, picture
 from tests.streamer.inference.rig import click
 from tests.tracker.little import little_picture, little_tracker
@@ -78,7 +78,7 @@ def test_a_real_tracker_tells_the_same_whether_its_steps_overlap_or_not(
         rules = LifecycleRules(occluded_to_lost_ns=seconds_to_ns(0.1))
         steps = Steps(rules, tracker, overlaps=overlaps)
         for number in range(30):
-            shown = replace(picture(number), pixels=little_picture(number % 7))
+            shown = replace(picture(number), pixels=RgbPixels(little_picture(number % 7)))
             steps.track_picture(number, shown, {0: 1, 5: 2, 12: 1}.get(number))
             if number == 20:
                 steps.batch_step.finish()

@@ -67,7 +67,7 @@ def test_frame_carries_what_its_thread_prepared(lossless: bool) -> None:
     # The first picture was of a stream without objects: nothing would use it.
     assert [frame.prepared for frame in frames] == [None, "picture 1", "picture 2"]
     assert all(ident == thread.ident for ident, _ in prepared)
-    assert prepared[1][1] is frames[2].picture.image
+    assert prepared[1][1] is frames[2].picture.pixels.rgb()
 
 
 @pytest.mark.parametrize("is_prepared", [False, True])
@@ -96,7 +96,7 @@ def test_step_takes_the_prepared_picture_where_there_is_one(is_prepared: bool) -
     assert frame is not None
     step = BatchStep(Tracker(), FakeClock())  # type: ignore[arg-type]
     step.track([StreamWork(Stream(), frame, [], ())])  # type: ignore[arg-type]
-    assert taken == ["prepared" if is_prepared else frame.picture.image]
+    assert taken == ["prepared" if is_prepared else frame.picture.pixels.rgb()]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from streamer.webrtc.encoded_feed import (
     FeedEnd,
 )
 from streamer.webrtc.frame_assembler import EncodedPicture, is_keyframe_data
-from streamer.webrtc.sender_report import RtpCaptureClock
+from streamer.webrtc.rtp_clock import RtpCaptureClock
 from tests.streamer.sources.recorder import Recorder
 from tests.streamer.webrtc.numbered_scene import draw, read_number
 
@@ -98,7 +98,7 @@ def read(feed: Feed, *pictures: EncodedPicture) -> Recorder:
 @pytest.mark.parametrize("codec", ["libvpx", "libx264"])
 def test_every_picture_is_decoded_and_its_time_goes_on(feed: Feed, codec: str) -> None:
     output = read(feed, *encode(8, codec=codec))
-    assert [read_number(frame.image) for frame in output.frames] == list(range(8))
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == list(range(8))
     assert [frame.pts for frame in output.frames] == [2**32 - 6000 + n * 3000 for n in range(8)]
     assert not output.resets
     assert feed.keyframe_requests == 0
@@ -119,27 +119,27 @@ def test_size_is_limited_however_few_bytes_claim_it(
     feed: Feed, width: int, height: int, is_taken: bool
 ) -> None:
     output = read(feed, huge(width, height))
-    assert [frame.image.shape for frame in output.frames] == [(height, width, 3)] * is_taken
+    assert [frame.pixels.rgb().shape for frame in output.frames] == [(height, width, 3)] * is_taken
     assert output.drops == ({} if is_taken else {DropReason.DECODE_ERROR: 1})
 
 
 def test_pictures_before_a_keyframe_are_dropped_and_one_is_asked_for(feed: Feed) -> None:
     output = read(feed, *encode(8, keyframes=4)[1:])
-    assert [read_number(frame.image) for frame in output.frames] == [4, 5, 6, 7]
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == [4, 5, 6, 7]
     assert output.drops == {DropReason.NO_KEYFRAME: 3}
     assert feed.keyframe_requests == 3
 
 
 def test_codec_may_change(feed: Feed) -> None:
     output = read(feed, *encode(3), *encode(3, codec="libx264", first=3))
-    assert [read_number(frame.image) for frame in output.frames] == [0, 1, 2, 3, 4, 5]
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == [0, 1, 2, 3, 4, 5]
 
 
 def test_garbage_is_counted_and_the_next_keyframe_awaited(feed: Feed) -> None:
     pictures = encode(8, keyframes=4)
     broken = EncodedPicture("VP8", b"\x01", pictures[1].timestamp, False, 0, 0)
     output = read(feed, pictures[0], broken, *pictures[2:])
-    assert [read_number(frame.image) for frame in output.frames] == [0, 4, 5, 6, 7]
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == [0, 4, 5, 6, 7]
     assert output.drops[DropReason.DECODE_ERROR] == 1
     assert feed.keyframe_requests >= 1
 
@@ -150,7 +150,7 @@ def test_pictures_of_monstrous_size_are_refused(feed: Feed) -> None:
     data[6:10] = np.array([16383, 16383], dtype="<u2").tobytes()
     monster = EncodedPicture("VP8", bytes(data), keyframe.timestamp, True, 0, 0)
     output = read(feed, monster, *encode(2))
-    assert [read_number(frame.image) for frame in output.frames] == [0, 1]
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == [0, 1]
 
 
 def test_full_feed_forgets_everything_and_asks_for_a_keyframe(feed: Feed) -> None:
@@ -160,7 +160,7 @@ def test_full_feed_forgets_everything_and_asks_for_a_keyframe(feed: Feed) -> Non
         assert feed.waiting <= CAPACITY_PICTURES
     assert feed.waiting == 0
     output = read(feed, *pictures[1:])
-    assert [read_number(frame.image) for frame in output.frames] == [2, 3]
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == [2, 3]
     assert output.drops[DropReason.BEHIND] == CAPACITY_PICTURES + 1
     assert feed.keyframe_requests >= 1
 

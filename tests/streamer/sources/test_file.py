@@ -45,7 +45,7 @@ def media_times_s(output: Recorder) -> list[float]:
 def test_unpaced_file_gives_every_picture_in_order(clip: Path) -> None:
     output, error = run_to_end(file_source(clip))
     assert error is None
-    assert [read_number(frame.image) for frame in output.frames] == list(range(CLIP_LENGTH))
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == list(range(CLIP_LENGTH))
     assert media_times_s(output) == pytest.approx([index / 25 for index in range(CLIP_LENGTH)])
     assert not output.drops
     assert not output.resets
@@ -81,7 +81,7 @@ def test_loop_goes_on_without_a_reset(clip: Path) -> None:
     stop = threading.Event()
     output = Recorder(lambda _: stop.set() if len(output.frames) == 40 else None)
     file_source(clip, loop=True).run(output, stop)
-    assert [read_number(frame.image) for frame in output.frames] == [
+    assert [read_number(frame.pixels.rgb()) for frame in output.frames] == [
         index % CLIP_LENGTH for index in range(40)
     ]
     assert media_times_s(output) == pytest.approx([index / 25 for index in range(40)])
@@ -122,7 +122,8 @@ def test_a_change_of_size_within_a_file_is_followed(tmp_path: Path) -> None:
     path.write_bytes(b"".join([*encode("h264", 4), *encode("h264", 4, width=320, height=192)]))
     output, error = run_to_end(file_source(path))
     assert error is None
-    assert [frame.image.shape[:2] for frame in output.frames] == [(128, 160)] * 4 + [(192, 320)] * 4
+    sizes = [(frame.pixels.height, frame.pixels.width) for frame in output.frames]
+    assert sizes == [(128, 160)] * 4 + [(192, 320)] * 4
     times_s = media_times_s(output)
     assert times_s == sorted(set(times_s)), "a raw stream has no times; they are made up in order"
 
@@ -139,7 +140,7 @@ def test_a_rotated_clip_is_delivered_upright(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     output, error = run_to_end(file_source(path))
     assert error is None
-    image = output.frames[0].image
+    image = output.frames[0].pixels.rgb()
     assert image.shape == (WIDTH, HEIGHT, 3)
     assert image.flags.c_contiguous
     red_half = image[:, HEIGHT // 2 + 8 :]  # the upper half, turned clockwise, is the right half

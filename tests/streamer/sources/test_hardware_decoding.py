@@ -20,7 +20,7 @@ from streamer.config.schema import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import cuda_decoding, make_source, packet_decoder
 from streamer.sources.cuda_decoding import CudaDecodingError, cuda_context, why_no_cuda
-from streamer.sources.planes import DecodedPlanes
+from streamer.sources.planes import YuvPlanes
 from streamer.types import DropReason, ImageArray
 from tests.integration.rtsp.clips import CLIP_LENGTH, numbered_picture, read_number, write_clip
 from tests.streamer.sources.recorder import Recorder, run_to_end
@@ -80,7 +80,7 @@ def play(path: Path, decoder: Any) -> tuple[Recorder, Any]:
 
 
 def images(output: Recorder) -> list[ImageArray]:
-    return [frame.image for frame in output.frames]
+    return [frame.pixels.rgb() for frame in output.frames]
 
 
 def numbers(output: Recorder) -> list[int]:
@@ -138,11 +138,11 @@ def test_a_device_decodes_every_picture_and_its_planes_go_on(
     assert error is None
     assert [each.packets for each in made] == [CLIP_LENGTH + 1]  # with the end
     assert numbers(output) == list(range(CLIP_LENGTH))
-    assert all(isinstance(frame.pixels, DecodedPlanes) for frame in output.frames)
+    assert all(isinstance(frame.pixels, YuvPlanes) for frame in output.frames)
     software, _ = play(path, "software")
     for own, other in zip(output.frames, software.frames, strict=True):
         assert (own.pts, own.time_base) == (other.pts, other.time_base)
-        np.testing.assert_array_equal(own.image, other.image)
+        np.testing.assert_array_equal(own.pixels.rgb(), other.pixels.rgb())
 
 
 def test_pictures_that_refer_to_later_ones_come_in_order(tmp_path: Path, device: Any) -> None:
@@ -282,14 +282,14 @@ def test_nvdec_gives_the_planes_that_the_processor_gives(codec: str, tmp_path: P
     assert len(output.frames) == CLIP_LENGTH
     for own, other in zip(output.frames, software.frames, strict=True):
         assert own.pts == other.pts
-        assert isinstance(own.pixels, DecodedPlanes)
-        assert isinstance(other.pixels, DecodedPlanes)
+        assert isinstance(own.pixels, YuvPlanes)
+        assert isinstance(other.pixels, YuvPlanes)
         ours, theirs = own.pixels.yuv, other.pixels.yuv
         np.testing.assert_array_equal(ours.luma_HW, theirs.luma_HW)
         np.testing.assert_array_equal(ours.blue_hw, theirs.blue_hw)
         np.testing.assert_array_equal(ours.red_hw, theirs.red_hw)
         assert (ours.matrix, ours.full_range) == (theirs.matrix, theirs.full_range)
-        np.testing.assert_array_equal(own.image, other.image)
+        np.testing.assert_array_equal(own.pixels.rgb(), other.pixels.rgb())
 
 
 @pytest.mark.gpu

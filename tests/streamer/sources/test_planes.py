@@ -18,8 +18,9 @@ from streamer.inference.preparation import (
     Preparation,
     preparation,
 )
-from streamer.sources.picture import RgbConverter
-from streamer.sources.planes import DecodedPlanes, pixels_of
+from streamer.sources.planes import YuvPlanes, pixels_of
+from streamer.sources.rgb_conversion import RgbConverter
+from streamer.types import RgbPixels
 from tests.streamer.fakes import picture
 from tests.tracker.little import little_tracker
 from tracker.images.yuv import prepare_yuv
@@ -48,9 +49,9 @@ def decoded(
     return frame
 
 
-def planes(frame: av.VideoFrame) -> DecodedPlanes:
+def planes(frame: av.VideoFrame) -> YuvPlanes:
     pixels = pixels_of(frame)
-    assert isinstance(pixels, DecodedPlanes)
+    assert isinstance(pixels, YuvPlanes)
     return pixels
 
 
@@ -106,9 +107,9 @@ def test_planes_outlive_what_gave_them() -> None:
 def test_other_pictures_are_rgb_at_once(layout: str, label: int, rotation: int) -> None:
     frame = decoded(40, 64, layout, label)
     pixels = pixels_of(frame, rotation)
-    assert isinstance(pixels, np.ndarray)
-    assert pixels.shape == ((64, 40, 3) if rotation else (40, 64, 3))
-    np.testing.assert_array_equal(pixels, RgbConverter().convert(frame, rotation))
+    assert isinstance(pixels, RgbPixels)
+    assert pixels.image.shape == ((64, 40, 3) if rotation else (40, 64, 3))
+    np.testing.assert_array_equal(pixels.image, RgbConverter().convert(frame, rotation))
 
 
 def received(kept: Preparation) -> Any:
@@ -122,8 +123,7 @@ def _with(pixels: Any) -> Any:
 
 def test_on_a_processor_a_picture_is_rgb_from_the_beginning() -> None:
     own, picture_ = received(IN_RGB)
-    assert picture_.pixels is own.rgb()
-    assert picture_.to_track is picture_.image
+    assert picture_.pixels.rgb() is picture_.pixels.for_tracker() is own.rgb()
     tracker = little_tracker()
     ahead = preparation(tracker, ahead=True)
     assert not ahead.keeps_planes
@@ -140,7 +140,7 @@ def test_on_a_device_the_planes_go_on_and_nobody_makes_rgb_of_them() -> None:
     assert picture_.pixels is own
     kept.prepared(picture_)
     assert given == [own.yuv]
-    assert picture_.to_track is own.yuv
-    assert (picture_.height, picture_.width) == (48, 80)
+    assert picture_.pixels.for_tracker() is own.yuv
+    assert (picture_.pixels.height, picture_.pixels.width) == (48, 80)
     assert own._rgb is None
-    assert picture_.image is own.rgb()
+    assert picture_.pixels.rgb() is own.rgb()

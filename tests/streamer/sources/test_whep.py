@@ -63,7 +63,7 @@ def test_frames_arrive_in_order_and_the_session_is_deleted(codec: str) -> None:
                 lambda: running.output.frames[-1].clock_source is ClockSource.RTCP_SR,
                 what="a sender report",
             )
-            numbers = [read_number(frame.image) for frame in running.output.frames]
+            numbers = [read_number(frame.pixels.rgb()) for frame in running.output.frames]
             assert numbers == sorted(numbers)
             assert server.viewers == 1
         assert running.error is None

@@ -54,7 +54,7 @@ class Rig:
     async def frame(self, stream_id: str, session_id: str = "s") -> None:
         frame = Frame(stream_id, session_id, self._frames, picture(self._frames))
         item = FrameResult(frame, 0, 0, ())
-        self.newest = frame.picture.image
+        self.newest = frame.picture.pixels.rgb()
         self._frames += 1
         assert self.starters.wants(item)
         await self.starters.publish(item)

@@ -9,7 +9,7 @@ import weakref
 from streamer.errors import SourceFailure
 from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
 from streamer.webrtc.inlet import Inlet
-from streamer.webrtc.sender_report import RtpCaptureClock
+from streamer.webrtc.rtp_clock import RtpCaptureClock
 
 
 async def test_publisher_that_is_gone_is_not_kept_in_memory() -> None:

@@ -14,6 +14,7 @@ from streamer.types import (
     Frame,
     FrameResult,
     ObjectResult,
+    RgbPixels,
     StreamEvent,
     StreamState,
     StreamStatus,
@@ -85,7 +86,7 @@ def result(
 ) -> FrameResult:
     """A frame with one L-shaped and one hidden object, or with ``tracks``."""
     picture = DecodedFrame(
-        pixels=np.zeros((height, width, 3), dtype=np.uint8),
+        pixels=RgbPixels(np.zeros((height, width, 3), dtype=np.uint8)),
         pts=index * 3600,
         time_base=Fraction(1, 90_000),
         capture_time_ns=CAPTURE_NS,

@@ -20,7 +20,7 @@ from tests.streamer.webrtc.waiting import until
 
 
 def numbers(output: Recorder) -> list[int]:
-    return [read_number(frame.image) for frame in tuple(output.frames)]
+    return [read_number(frame.pixels.rgb()) for frame in tuple(output.frames)]
 
 
 async def frames(source: RunningSource, count: int) -> None:
@@ -44,12 +44,12 @@ async def test_every_frame_arrives_in_order_with_its_time(ingest: Ingest, codec:
             )
             assert ingest.publisher_count == 1
             got = source.output.frames[:]
-            seen = [read_number(frame.image) for frame in got]
+            seen = [read_number(frame.pixels.rgb()) for frame in got]
             assert seen == list(range(seen[0], seen[0] + len(seen)))
             steps = {b.pts - a.pts for a, b in itertools.pairwise(got)}
             assert steps <= {2999, 3000, 3001}  # aiortc rounds down and up
             reported = next(f for f in got if f.clock_source is ClockSource.RTCP_SR)
-            sent_ns = publisher.track.sent_ns[read_number(reported.image)]
+            sent_ns = publisher.track.sent_ns[read_number(reported.pixels.rgb())]
             assert abs(reported.capture_time_ns - sent_ns) < 1_000_000_000
             assert got[0].clock_source is ClockSource.ARRIVAL
             assert not source.output.resets
@@ -64,7 +64,7 @@ async def test_size_may_change_while_it_runs(ingest: Ingest) -> None:
             for width, height in ((480, 270), (160, 120)):
                 publisher.track.size = (width, height)
                 await until(
-                    lambda: source.output.frames[-1].image.shape == (height, width, 3),  # noqa: B023
+                    lambda: source.output.frames[-1].pixels.rgb().shape == (height, width, 3),  # noqa: B023
                     f"{width}x{height}",
                 )
             count = len(source.output.frames)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from streamer.types import ClockSource, DecodedFrame, Frame, FrameResult, ObjectResult
+from streamer.types import ClockSource, DecodedFrame, Frame, FrameResult, ObjectResult, RgbPixels
 from tests.integration.browser.frame_counter import stamp, strip_height
 from tracker.types import Track, TrackState
 
@@ -61,7 +61,7 @@ def frame_result(
     stamp(image, index)
     arrival = START_NS + index * 1_000_000_000 // RATE_HZ if arrival_ns is None else arrival_ns
     picture = DecodedFrame(
-        pixels=image,
+        pixels=RgbPixels(image),
         pts=index,
         time_base=Fraction(1, RATE_HZ),
         capture_time_ns=CAPTURE_OFFSET_NS + arrival,

@@ -11,7 +11,7 @@ from streamer.sinks.video.encoder import (
     VideoCodec,
     VideoEncoder,
 )
-from streamer.webrtc.rtp_time import VIDEO_CLOCK_HZ
+from streamer.webrtc.rtp_clock import VIDEO_CLOCK_HZ
 from tests.integration.browser.frame_counter import read
 from tests.streamer.sinks.video.scenes import (
     RATE_HZ,
@@ -30,7 +30,7 @@ def encoder(codec: VideoCodec = VideoCodec.VP8, keyframe_interval_s: float = 60.
 
 
 def picture(index: int, width: int = 320, height: int = 180) -> np.ndarray:
-    return frame_result(index, width=width, height=height).frame.picture.image
+    return frame_result(index, width=width, height=height).frame.picture.pixels.rgb()
 
 
 def decoder(codec: VideoCodec) -> av.VideoCodecContext:

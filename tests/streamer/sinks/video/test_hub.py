@@ -38,7 +38,7 @@ from streamer.sinks.video.view import (
     View,
 )
 from streamer.types import FrameResult, StreamState
-from streamer.webrtc.rtp_time import video_ticks
+from streamer.webrtc.rtp_clock import video_ticks
 from tests.integration.browser.frame_counter import read
 from tests.streamer.fakes import FakeClock
 from tests.streamer.sinks.video.scenes import (

@@ -67,16 +67,18 @@ def test_mask_is_tinted_and_the_rest_stays() -> None:
 
 def test_the_cameras_picture_is_never_written_to() -> None:
     result = frame_result(0, label="keeper")
-    before = hashlib.sha256(result.frame.picture.image.tobytes()).digest()
+    before = hashlib.sha256(result.frame.picture.pixels.rgb().tobytes()).digest()
     for view in View:
         render(scene(result), view, WIDTH)
         render(scene(result), view, 128)
-    assert hashlib.sha256(result.frame.picture.image.tobytes()).digest() == before
+    assert hashlib.sha256(result.frame.picture.pixels.rgb().tobytes()).digest() == before
 
 
 def test_clean_picture_that_fits_is_not_copied() -> None:
     result = frame_result(0)
-    assert np.shares_memory(render(scene(result), View.CLEAN, WIDTH), result.frame.picture.image)
+    assert np.shares_memory(
+        render(scene(result), View.CLEAN, WIDTH), result.frame.picture.pixels.rgb()
+    )
 
 
 def test_own_colour_is_used() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.webrtc.sender_report import (
-    NANOSECONDS_PER_SECOND,
+from streamer.runtime.clock import NANOSECONDS_PER_SECOND
+from streamer.webrtc.rtp_clock import (
     RtpCaptureClock,
     ntp_to_unix_ns,
     rtp_difference,
@@ -58,26 +58,26 @@ def test_nothing_is_known_before_the_first_report() -> None:
 @given(timestamps, st.integers(-90_000 * 60, 90_000 * 60))
 def test_pictures_before_and_after_a_report_have_their_time(reported: int, ticks: int) -> None:
     clock = RtpCaptureClock(10)
-    clock.observe(NOW, reported, NOW_NS)
+    clock.observe(NOW_NS, reported, NOW_NS)
     expected_ns = NOW_NS + ticks * NANOSECONDS_PER_SECOND // 90_000
     assert clock.capture_time_ns(reported + ticks) == expected_ns
 
 
 def test_wrong_clock_is_not_used_and_its_error_is_told() -> None:
     clock = RtpCaptureClock(10)
-    clock.observe(ntp("2000-01-01"), 0, NOW_NS)
+    clock.observe(ntp_to_unix_ns(ntp("2000-01-01")), 0, NOW_NS)
     assert clock.capture_time_ns(0) is None
     assert clock.implausible_by_s == pytest.approx(-825_681_600)
-    clock.observe(NOW, 0, NOW_NS + 9_000_000_000)
+    clock.observe(NOW_NS, 0, NOW_NS + 9_000_000_000)
     assert clock.capture_time_ns(0) == NOW_NS
     assert clock.implausible_by_s is None
-    clock.observe(NOW, 0, NOW_NS - 11_000_000_000)
+    clock.observe(NOW_NS, 0, NOW_NS - 11_000_000_000)
     assert clock.capture_time_ns(0) is None
 
 
 def test_reset_waits_for_the_next_report() -> None:
     clock = RtpCaptureClock(10)
-    clock.observe(NOW, 0, NOW_NS)
+    clock.observe(NOW_NS, 0, NOW_NS)
     clock.forget()
     assert clock.capture_time_ns(0) is None
 
@@ -85,5 +85,5 @@ def test_reset_waits_for_the_next_report() -> None:
 @given(st.integers(0, 2**64 - 1), timestamps, timestamps)
 def test_no_report_is_too_strange(ntp_timestamp: int, reported: int, asked: int) -> None:
     clock = RtpCaptureClock(10)
-    clock.observe(ntp_timestamp, reported, NOW_NS)
+    clock.observe(ntp_to_unix_ns(ntp_timestamp), reported, NOW_NS)
     assert (clock.capture_time_ns(asked) is None) == (clock.implausible_by_s is not None)
