@@ -12,6 +12,7 @@ from streamer.api.application import make_application
 from streamer.api.context import ApiContext, ObjectCommands, StreamCommands
 from streamer.api.server.authorisation import Authorisation
 from streamer.api.server.limits import OpenStreams
+from streamer.api.server.origins import for_network
 from streamer.api.server.server import HttpServer, tcp_sockets
 from streamer.api.server.tls import (
     Certificate,
@@ -115,10 +116,16 @@ class Api:
             secure=self._certificate is not None,
             cookie_name=f"{_COOKIE_PREFIX}_{self._port}",
         )
+        api = self._config.api
+        application = make_application(context, self._clock)
         self._server = HttpServer(
-            make_application(context, self._clock),
+            for_network(
+                application,
+                cors_origins=[origin.lower() for origin in api.cors_origins],
+                only_host=api.host if context.authorisation.is_open else None,
+            ),
             self._sockets,
-            connections=self._config.api.limits.connections,
+            connections=api.limits.connections,
             tls=None if self._certificate is None else self._certificate.context,
         )
         await self._server.start()

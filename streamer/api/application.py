@@ -1,4 +1,4 @@
-"""The routes together, as one ASGI application with its gate, and its OpenAPI document."""
+"""The routes together, as one ASGI application, and its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from streamer.api.routes.session import session_router
 from streamer.api.routes.streams import streams_router
 from streamer.api.routes.url_rules import UrlRules
 from streamer.api.routes.webrtc import webrtc_router
-from streamer.api.server.gate import Gate
+from streamer.api.server.admission import Admission
+from streamer.api.server.answers import Answers
+from streamer.api.server.body_limit import BodyLimit
 from streamer.api.server.limits import ClientRates, RunningRequests
-from streamer.api.server.origins import Origins
 from streamer.api.server.problems import (
     InvalidField,
     ProblemError,
@@ -59,22 +60,23 @@ Every refusal is `application/problem+json` (RFC 9457). Where tokens are configu
 
 
 def make_application(context: ApiContext, clock: Clock) -> ASGIApp:
-    """Everything that answers requests."""
-    limits = context.config.api.limits
-    return Gate(
-        make_routes(context),
-        authorisation=context.authorisation,
-        origins=Origins(context.config.api.cors_origins),
-        rates=ClientRates(limits.requests_per_s, limits.burst, clock),
-        running=RunningRequests(limits.connections),
-        open_streams=context.open_streams,
-        body_bytes=limits.body_bytes,
-        cookie_name=context.cookie_name,
+    """Everything that answers requests; served by ``for_network`` and ``for_owner``."""
+    api = context.config.api
+    return Answers(
+        Admission(
+            BodyLimit(make_routes(context), api.limits.body_bytes),
+            authorisation=context.authorisation,
+            cors_origins=[origin.lower() for origin in api.cors_origins],
+            rates=ClientRates(api.limits.requests_per_s, api.limits.burst, clock),
+            running=RunningRequests(api.limits.connections),
+            open_streams=context.open_streams,
+            cookie_name=context.cookie_name,
+        )
     )
 
 
 def make_routes(context: ApiContext) -> FastAPI:
-    """The routes, without the gate."""
+    """The routes, without what a request passes before them."""
     application = FastAPI(
         title="Masklet",
         version=version("masklet"),
@@ -119,11 +121,11 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
 async def _on_error(request: Request, error: Exception) -> Response:
     """The answer to a request that was refused or went wrong.
 
-    A mistake of ours is told here in a sentence; Starlette raises it on, and the gate logs it.
+    A mistake of ours is told here in a sentence; Starlette raises it on, and ``Answers`` logs it.
     """
     problem = problem_of(error, request)
     if request.scope["type"] == "websocket":
-        raise problem  # the gate refuses the handshake
+        raise problem  # Answers refuses the handshake
     return problem.response(request.scope.get("raw_path", b"").decode("ascii", "replace"))
 
 

@@ -168,8 +168,9 @@ def _described(status: int) -> dict[str, Any]:
     return response
 
 
-# Any route may be asked wrongly, under a wrong name, too often, or over too many connections.
-EVERY_ROUTE = (400, 408, 413, 414, 421, 429, 500, 503)
+# Any route may be asked wrongly, too often, or with too many others at once. uvicorn and Starlette
+# refuse malformed HTTP and other host names by themselves, with 400 and a line of text.
+EVERY_ROUTE = (400, 408, 413, 429, 500, 503)
 _MEANINGS = {
     400: "Not an HTTP request, or one that cannot be read",
     401: "No credential, or one that is not known",
@@ -180,9 +181,7 @@ _MEANINGS = {
     409: "Not as things stand",
     412: "If-Match names a state that is over",
     413: "The body is too large",
-    414: "The URL is too long",
     415: "A body of another type is needed",
-    421: "Not under this host name",
     422: "Understood, and not possible; `errors` names the values",
     428: "If-Match is needed",
     429: "Too many requests from this client",

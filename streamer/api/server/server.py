@@ -19,7 +19,7 @@ KEEP_ALIVE_TIMEOUT_S = 15
 HEAD_BYTES = 32 * 1024
 WEBSOCKET_MESSAGE_BYTES = 16 * 1024
 # Above this multiple of `api.limits.connections`, idle connections included, uvicorn itself
-# refuses requests. The limit is lower; there the gate and `IdleConnections` act, client by client.
+# refuses requests. The limit is lower; there `RunningRequests` and `IdleConnections` act.
 _HARD_LIMIT_FACTOR = 4
 # The share of the time to close that running answers get; the rest is for cutting them.
 _GRACEFUL_SHARE = 0.5

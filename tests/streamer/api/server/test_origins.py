@@ -25,7 +25,7 @@ PAGE = "https://page.example"
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.8.8", "[::1]:9"]
+    "host", ["localhost", "LOCALHOST:8080", "cam.localhost", "127.0.0.1", "[::1]:9"]
 )
 async def test_own_names_are_answered_to(host: str) -> None:
     async with serving(make_api(FakeDaemon())) as client:
@@ -40,7 +40,7 @@ async def test_name_that_was_made_to_point_here_is_refused(host: str) -> None:
     async with serving(make_api(FakeDaemon("gate"))) as client:
         for method, path in (("GET", "/v1/streams"), ("DELETE", "/v1/streams/gate"), ("GET", "/")):
             refused = await client.request(method, path, headers={"Host": host})
-            problem(refused, 421, "host_not_allowed")
+            assert (refused.status_code, refused.text) == (400, "Invalid host header")
 
 
 async def test_with_tokens_every_name_is_answered_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ async def test_cors_is_closed_by_default() -> None:
     async with serving(make_api(FakeDaemon("gate"))) as client:
         headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
         refused = await client.options("/v1/streams", headers=headers)
-        problem(refused, 403, "origin_not_allowed")
+        assert (refused.status_code, refused.text) == (400, "Disallowed CORS origin")
 
 
 async def test_cors_lets_listed_pages_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,14 +90,13 @@ async def test_cors_lets_listed_pages_call(monkeypatch: pytest.MonkeyPatch) -> N
     async with serving(make_api(FakeDaemon("gate"), config)) as client:
         asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
         preflight = await client.options("/v1/streams", headers=asked)
-        assert preflight.status_code == 204
+        assert preflight.status_code == 200
         assert preflight.headers["access-control-allow-origin"] == PAGE
         assert "Authorization" in preflight.headers["access-control-allow-headers"]
         assert "access-control-allow-credentials" not in preflight.headers
         answer = await client.get("/v1/streams", headers={"Origin": PAGE} | bearer(READ))
         assert answer.headers["access-control-allow-origin"] == PAGE
         assert "Origin" in answer.headers["vary"]
-        assert "cross-origin-resource-policy" not in answer.headers
         # A refusal can be read too, or the page could not say what was wrong.
         refused = await client.get("/v1/streams", headers={"Origin": PAGE})
         problem(refused, 401, "unauthenticated")

@@ -1,0 +1,74 @@
+"""What a request passes before a route sees it: limits, the page it comes from, its credential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from streamer.api.server.authorisation import (
+    CREDENTIAL_PROBLEM,
+    NOBODY,
+    PRINCIPAL,
+    Authorisation,
+)
+from streamer.api.server.limits import ClientRates, OpenStreams, RunningRequests
+from streamer.api.server.origins import SAFE_METHODS, check_origin
+from streamer.api.server.problems import ProblemError
+
+
+class Admission:
+    """ASGI around the routes; the cheap and general checks come first.
+
+    Requests that carry a principal already (``for_owner``) are not checked.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        *,
+        authorisation: Authorisation,
+        cors_origins: Sequence[str],
+        rates: ClientRates,
+        running: RunningRequests,
+        open_streams: OpenStreams,
+        cookie_name: str,
+    ) -> None:
+        self._application = application
+        self._authorisation = authorisation
+        self._cors_origins = cors_origins
+        self._rates = rates
+        self._running = running
+        self._open_streams = open_streams
+        self._cookie_name = cookie_name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or WebSocket. Raises ``ProblemError`` to refuse it."""
+        if PRINCIPAL in scope["state"]:
+            await self._application(scope, receive, send)
+            return
+        address, _ = scope["client"] or ("", 0)
+        with self._running.hold(address):
+            self._rates.take(address)
+            self._identify(scope)
+            if scope["type"] == "websocket":
+                with self._open_streams.hold():
+                    await self._application(scope, receive, send)
+            else:
+                await self._application(scope, receive, send)
+
+    def _identify(self, scope: Scope) -> None:
+        connection = HTTPConnection(scope)
+        with_bearer = "authorization" in connection.headers and not self._authorisation.is_open
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
+        if changes and not with_bearer:  # no browser adds a bearer token by itself
+            check_origin(connection.headers, self._cors_origins)
+        state = scope["state"]
+        state[PRINCIPAL], state[CREDENTIAL_PROBLEM] = NOBODY, None
+        try:
+            state[PRINCIPAL] = self._authorisation.principal(connection, self._cookie_name)
+        except ProblemError as problem:
+            # Raised by the routes that need a credential: the page itself needs none, and with an
+            # ended login it must still load, or there would be no place to log in again.
+            state[CREDENTIAL_PROBLEM] = problem
