@@ -16,8 +16,8 @@ The live path, in the order data meets it:
 What is asked of the daemon goes the other way, in at its ``Listeners``:
 
     ControlServer (masklet prompt …) ─┬─► Streams: add, change, pause, remove
-    Api (page, masklet ctl)          ─┴─► Objects: prompt, preview, rename, remove
-    BoxesIn (a detector elsewhere) ─► Starters ─┘ └─► Inference, between two steps
+    Api (page, masklet ctl)          ─┼─► Objects: prompt, preview, rename, remove
+    a detector elsewhere ─► Api      ─┴─► Starters ─┘ └─► Inference, between two steps
 
 Three phases: ``_start`` (from the consumers' end, so that nothing is lost), ``_serve``, and
 ``_shutdown`` (from the cameras' end, so that what was seen is still sent).

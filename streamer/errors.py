@@ -12,7 +12,8 @@
         ├── UnknownStreamError   there is no such stream
         ├── UnknownObjectError   the stream follows no such object
         ├── StreamExistsError    the stream's name is taken
-        └── BusyError            too much waits already, or the daemon is stopping: try again later
+        ├── BusyError            too much waits already, or the daemon is stopping: try again later
+        └── RateError            it came too soon after others; ``wait_s`` is how long to wait
 
 Messages never hold a password: what comes from a library passes ``security.redact`` first.
 """
@@ -91,3 +92,11 @@ class StreamExistsError(ControlError):
 
 class BusyError(ControlError):
     """Nothing more is taken now; the same command may be sent again later."""
+
+
+class RateError(ControlError):
+    """There were too many of these in a short time; the next one may come in ``wait_s``."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from streamer.api.application import make_application
 from streamer.api.context import ApiContext, ObjectCommands, StreamCommands
+from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation
 from streamer.api.server.limits import OpenStreams
 from streamer.api.server.origins import for_network
@@ -49,6 +50,7 @@ class Api:
         streams: StreamCommands,
         objects: ObjectCommands,
         starter: Callable[[str], StarterState | None],
+        detections: DetectionIntake,
         events: EventHub,
         results: ResultsHub,
         picture: PictureHub,
@@ -69,6 +71,7 @@ class Api:
             streams=streams,
             objects=objects,
             starter=starter,
+            detections=detections,
             events=events,
             results=results,
             picture=picture,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from streamer.api.context import ApiContext
+from streamer.api.routes.detections import detections_router
 from streamer.api.routes.events import events_router
 from streamer.api.routes.health import health_router
 from streamer.api.routes.objects import objects_router
@@ -42,9 +44,11 @@ from streamer.errors import (
     ConfigError,
     ControlError,
     MaskletError,
+    RateError,
     StreamExistsError,
     UnknownObjectError,
     UnknownStreamError,
+    WireError,
 )
 from streamer.runtime.clock import Clock
 
@@ -90,6 +94,7 @@ def make_routes(context: ApiContext) -> FastAPI:
     application.include_router(session_router(context))
     application.include_router(streams_router(context, UrlRules(api.url_schemes, api.url_hosts)))
     application.include_router(objects_router(context))
+    application.include_router(detections_router(context))
     application.include_router(events_router(context))
     application.include_router(pictures_router(context))
     application.include_router(results_router(context))
@@ -148,6 +153,10 @@ def problem_of(error: Exception, connection: HTTPConnection) -> ProblemError:
             return ProblemError(409, str(error), "stream_exists")
         case BusyError():
             return busy(str(error))
+        case RateError():
+            return busy(str(error), math.ceil(error.wait_s), status=429)
+        case WireError():
+            return ProblemError(422, str(error), "invalid_request")
         case ControlError():
             return ProblemError(409, str(error), "refused")
     return internal_error()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation
 from streamer.api.server.limits import OpenStreams
 from streamer.api.webrtc.whep_server import WhepServer
@@ -102,6 +103,7 @@ class ApiContext:
     streams: StreamCommands
     objects: ObjectCommands
     starter: Callable[[str], StarterState | None]
+    detections: DetectionIntake
     config: MaskletConfig
     metrics: Metrics
     authorisation: Authorisation

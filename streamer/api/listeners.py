@@ -1,8 +1,7 @@
 """The listeners of the daemon: the addresses where it takes requests.
 
     ControlServer   ipc     masklet prompt, streams, stop …
-    Api             HTTP    the page, masklet ctl, viewers (WhepServer), publishers (Whip)
-    BoxesIn         ZeroMQ  the boxes of detectors elsewhere
+    Api             HTTP    page, masklet ctl, detections, viewers (WhepServer), publishers (Whip)
 
 All are bound before the model warms up, so that an address in use is reported at once. The API
 answers from then on (``/readyz`` fails); the others open when the model is ready.
@@ -17,6 +16,7 @@ from typing import Any
 
 from streamer.api.api import Api
 from streamer.api.control_server import ControlServer
+from streamer.api.detection_intake import DetectionIntake
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.schema import MaskletConfig
@@ -25,7 +25,6 @@ from streamer.runtime.metrics import Metrics
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
-from streamer.starters.boxes_in import BoxesIn
 from streamer.starters.starters import Starters
 from streamer.streams.objects import Objects
 from streamer.streams.streams import Streams
@@ -43,7 +42,6 @@ class Endpoints:
     control: str
     metrics: str | None
     api: str | None
-    boxes_in: str | None
 
 
 class Listeners:
@@ -85,6 +83,9 @@ class Listeners:
                 streams=streams,
                 objects=objects,
                 starter=starters.state,
+                detections=DetectionIntake(
+                    starters.offer, config.api.limits.detections_per_s, metrics, clock
+                ),
                 events=events,
                 results=results,
                 picture=picture,
@@ -97,11 +98,6 @@ class Listeners:
                 metrics=metrics,
                 clock=clock,
             )
-        self._boxes_in = (
-            BoxesIn(config.boxes_in, starters.offer, starters.streams_taking_boxes, metrics)
-            if config.boxes_in.enabled
-            else None
-        )
 
     def endpoints(self, *, zeromq: str, metrics: str | None) -> Endpoints:
         """Where everything listens, with these two, which are not ours."""
@@ -110,7 +106,6 @@ class Listeners:
             control=self._control.endpoint,
             metrics=metrics,
             api=None if self._api is None else self._api.endpoint,
-            boxes_in=None if self._boxes_in is None else self._boxes_in.endpoint,
         )
 
     async def bind(self) -> None:
@@ -118,8 +113,6 @@ class Listeners:
         if self._api is not None:
             self._api.bind()
         await self._control.start()
-        if self._boxes_in is not None:
-            await self._boxes_in.start()
 
     async def open_early(self, in_background: Background) -> None:
         """Answer that nothing is ready, while the model warms up."""
@@ -130,13 +123,9 @@ class Listeners:
     def open(self, tasks: asyncio.TaskGroup, in_background: Background) -> None:
         """Let everybody in."""
         in_background(self._control.run(tasks))
-        if self._boxes_in is not None:
-            in_background(self._boxes_in.run())
 
     async def close(self, timeout_s: float) -> None:
         """Release everything; what is under way over HTTP has ``timeout_s`` to end."""
         await self._control.close()
-        if self._boxes_in is not None:
-            await self._boxes_in.close()
         if self._api is not None:
             await self._api.close(timeout_s)

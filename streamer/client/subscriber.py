@@ -9,8 +9,6 @@
 
 Losses are counted by topic from the numbers of the messages (``Subscriber.lost``); a restart of
 the publisher is noticed by its epoch. The connection is made again by itself.
-
-``BoxesSender`` is the way in for what a detector finds (``starters/README.md``).
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ import numpy as np
 import zmq
 import zmq.asyncio
 
-from streamer.client.boxes_sender import BoxesSender
 from streamer.client.sequence import (
     Gap,
     SequenceTracker,
@@ -38,7 +35,6 @@ from streamer.runtime.curve_keys import (
     load_public_key,
 )
 from streamer.runtime.sockets import notice_dead_peers
-from streamer.starters.detection import Detection
 from streamer.wire.codec import (
     FrameMessage,
     HeartbeatMessage,
@@ -51,7 +47,7 @@ from streamer.wire.codec import (
 if TYPE_CHECKING:
     import supervision
 
-__all__ = ["BoxesSender", "Detection", "Gap", "Subscriber", "to_supervision"]
+__all__ = ["Gap", "Subscriber", "to_supervision"]
 
 HIGH_WATER_MARK = 64
 LARGEST_PORT = 65_535

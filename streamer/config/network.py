@@ -30,7 +30,8 @@ class TokenConfig:
 @dataclass(slots=True)
 class ApiLimitsConfig:
     """What one client, or all of them, may ask of the HTTP server; more is refused with 413, 429
-    or 503. ``requests_per_s`` and ``burst`` are for each client address.
+    or 503. ``requests_per_s`` and ``burst`` are for each client address, ``detections_per_s`` are
+    messages of detections for each stream.
     """
 
     body_bytes: int = ranged(4_194_304, 1024, 67_108_864)
@@ -38,6 +39,7 @@ class ApiLimitsConfig:
     requests_per_s: float = ranged(50.0, 0.1, 10_000)
     burst: int = ranged(200, 1, 10_000)
     open_streams: int = ranged(32, 1, 1000)
+    detections_per_s: float = ranged(60.0, 0.1, 10_000)
 
 
 @dataclass(slots=True)

@@ -32,10 +32,6 @@ def check_listeners(config: MaskletConfig) -> None:
         listeners.append(("metrics.port", config.metrics.host, config.metrics.port))
     if config.api.enabled:
         listeners.append(("api.port", config.api.host, config.api.port))
-    if config.boxes_in.enabled:
-        boxes = _address_of("boxes_in.endpoint", config.boxes_in.endpoint)
-        if boxes is not None:
-            listeners.insert(0, ("boxes_in.endpoint", *boxes))
     results = _check_endpoints(config)
     if results is not None:
         listeners.insert(0, ("zeromq.endpoint", *results))
@@ -52,12 +48,6 @@ def _check_endpoints(config: MaskletConfig) -> tuple[str, int] | None:
     control_path(control)
     if control == config.zeromq.endpoint:
         raise ConfigError(f"zeromq.endpoint and control.endpoint are both {control}")
-    boxes_in = config.boxes_in.endpoint
-    is_taken = boxes_in in (control, config.zeromq.endpoint) and not boxes_in.endswith(":*")
-    if config.boxes_in.enabled and is_taken:
-        raise ConfigError(
-            f"boxes_in.endpoint {boxes_in} is another socket's already; give it one of its own"
-        )
     return _address_of("zeromq.endpoint", config.zeromq.endpoint)
 
 

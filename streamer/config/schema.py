@@ -24,7 +24,6 @@ from streamer.config.parsing import (
     ranged,
 )
 from streamer.config.starters import (
-    BoxesInConfig,
     StarterConfig,
 )
 
@@ -289,7 +288,6 @@ class MaskletConfig:
     picture: PictureConfig = field(default_factory=PictureConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     starter: StarterConfig = field(default_factory=StarterConfig)
-    boxes_in: BoxesInConfig = field(default_factory=BoxesInConfig)
     state_directory: str = "auto"
     log: LogConfig = field(default_factory=LogConfig)
     max_batch_wait_ms: float = ranged(2.0, 0, 100)

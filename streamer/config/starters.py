@@ -1,4 +1,4 @@
-"""The settings of a starter, and of the socket that others' detectors send boxes to."""
+"""The settings of a starter."""
 
 from __future__ import annotations
 
@@ -61,25 +61,3 @@ class StarterConfig:
     factory: str | None = one_of_forms(
         None, r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "MODULE:NAME, a callable that returns a starter"
     )
-
-
-@dataclass(slots=True)
-class BoxesInConfig:
-    """The socket that detectors of others send boxes to (``docs/detectors.md``).
-
-    ``server_key_file`` and ``client_keys_directory`` (an allow-list) switch encryption on; an
-    address that others can reach is refused without them. More than ``messages_per_s`` for a
-    stream, or over one connection for each stream that takes boxes, and a message of more than
-    ``message_bytes``, are refused.
-    """
-
-    enabled: bool = False
-    endpoint: str = one_of_forms(
-        "tcp://127.0.0.1:5556",
-        r"tcp://[^/\s]+:(\d{1,5}|\*)|ipc://.+",
-        "tcp://HOST:PORT or ipc:///PATH",
-    )
-    server_key_file: str | None = None
-    client_keys_directory: str | None = None
-    messages_per_s: float = ranged(60.0, 0.1, 10_000)
-    message_bytes: int = ranged(1_048_576, 1024, 67_108_864)

@@ -98,11 +98,11 @@ def load_key_pair(secret_key_file: Path | str) -> KeyPair:
     return KeyPair(keys["public"], keys["secret"])
 
 
-def load_server_keys(secret_key_file: Path | str, section: str = "zeromq") -> KeyPair:
+def load_server_keys(secret_key_file: Path | str) -> KeyPair:
     """The daemon's own keys. Raises ``SecurityError`` naming the setting and the command."""
     if not Path(secret_key_file).exists():
         raise SecurityError(
-            f"{section}.server_key_file {secret_key_file}: no such file; `masklet keys DIRECTORY` "
+            f"zeromq.server_key_file {secret_key_file}: no such file; `masklet keys DIRECTORY` "
             f"makes DIRECTORY/{SERVER_NAME}.key_secret"
         )
     return load_key_pair(secret_key_file)
@@ -126,12 +126,12 @@ class AllowList:
     that is removed opens no new connection. Who ends living ones asks for ``missing``.
     """
 
-    def __init__(self, directory: Path | str, section: str = "zeromq") -> None:
+    def __init__(self, directory: Path | str) -> None:
         """Raises ``SecurityError`` when the folder is missing or one of its files is no key."""
         self._directory = Path(directory)
         if not self._directory.is_dir():
             raise SecurityError(
-                f"{section}.client_keys_directory {directory}: no such folder; `masklet keys "
+                f"zeromq.client_keys_directory {directory}: no such folder; `masklet keys "
                 f"DIRECTORY --client NAME` makes DIRECTORY/{ALLOW_LIST_FOLDER}"
             )
         self._seen: frozenset[tuple[str, int, int]] | None = None

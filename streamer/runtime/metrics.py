@@ -27,7 +27,7 @@ cannot keep up |
 timeout, busy |
 | ``starter_look_seconds`` | time of a look |
 | ``starter_detections_total`` | what became of what starters found, by verdict |
-| ``boxes_messages_total`` | messages of detectors elsewhere: accepted, superseded, or why refused |
+| ``boxes_messages_total`` | messages of detections: accepted, superseded, or why refused |
 | ``memory_bank_bytes`` | the tracker's memory bank |
 | ``history_bytes`` | frames that can still be prompted, of all streams, on host and device |
 | ``gpu_memory_bytes`` | device memory: allocated, reserved (0 without a GPU) |
@@ -136,7 +136,7 @@ class Metrics:
             "starter_detections_total", "What became of detections", "stream", "verdict"
         )
         self.boxes_messages = self._counter(
-            "boxes_messages_total", "Messages of detectors elsewhere by result", "result"
+            "boxes_messages_total", "Messages of detections by result", "result"
         )
         self.memory_bank_bytes = self._gauge("memory_bank_bytes", "The tracker's memory bank")
         self.history_bytes = self._gauge("history_bytes", "Frames that can still be prompted")

@@ -156,12 +156,12 @@ class BoxLooks:
                 oldest = max(oldest, index + 1)
         self._recent.forget_before(oldest)
         for _ in range(len(self._early)):
-            moment, detections = self._early.popleft()
-            if self._is_to_come(moment):
-                self._early.append((moment, detections))
+            reference, detections = self._early.popleft()
+            if self._is_to_come(reference):
+                self._early.append((reference, detections))
                 continue
             with suppress(ControlError):  # its frame was not tracked
-                self._take(moment, detections)
+                self._take(reference, detections)
 
     def only_after(self, frame_index: int) -> None:
         """Judge boxes of later frames only."""
@@ -170,19 +170,19 @@ class BoxLooks:
     def failed(self) -> None:
         """Nothing is kept of a message."""
 
-    def offer(self, moment: FrameReference, detections: Sequence[Detection]) -> bool:
+    def offer(self, reference: FrameReference, detections: Sequence[Detection]) -> bool:
         """Take boxes for a frame; False if they replace others that were not judged yet.
 
         Raises ``ControlError`` for a frame that is not known, or not any more.
         """
-        if self._is_to_come(moment):
+        if self._is_to_come(reference):
             free = len(self._early) < EARLY_KEPT
-            self._early.append((moment, detections))
+            self._early.append((reference, detections))
             while len(self._early) > 1 and self._early_mask_bytes() > MASK_BYTES_KEPT:
                 self._early.popleft()
                 free = False
             return free
-        return self._take(moment, detections)
+        return self._take(reference, detections)
 
     def _early_mask_bytes(self) -> int:
         return sum(
@@ -192,17 +192,17 @@ class BoxLooks:
             if each.crop is not None
         )
 
-    def _is_to_come(self, moment: FrameReference) -> bool:
+    def _is_to_come(self, reference: FrameReference) -> bool:
         newest = self._recent.newest
         if newest is None:
             return False
-        if moment.frame_index is not None:
-            return 0 < moment.frame_index - newest.index <= FRAMES_KEPT
-        ahead_ns = (moment.capture_time_ns or 0) - newest.capture_time_ns
+        if reference.frame_index is not None:
+            return 0 < reference.frame_index - newest.index <= FRAMES_KEPT
+        ahead_ns = (reference.capture_time_ns or 0) - newest.capture_time_ns
         return 0 < ahead_ns <= EARLY_AT_MOST_NS
 
-    def _take(self, moment: FrameReference, detections: Sequence[Detection]) -> bool:
-        found = self._recent.find(moment)
+    def _take(self, reference: FrameReference, detections: Sequence[Detection]) -> bool:
+        found = self._recent.find(reference)
         if found.index not in self._frames:
             raise ControlError(f"frame {found.index} is too old")
         free = self._waiting is None

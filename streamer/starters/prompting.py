@@ -61,7 +61,7 @@ class Prompting:
     def hold(self, frame: FrameFacts) -> None:
         """Have the frame that is looked at kept, however long that takes."""
         with suppress(ControlError):  # the stream is gone, or the tracker busy: a prompt will tell
-            self._objects.hold(self._stream_id, _moment_of(frame))
+            self._objects.hold(self._stream_id, _reference_to(frame))
 
     async def prompt(
         self,
@@ -70,23 +70,27 @@ class Prompting:
         lost: Sequence[tuple[int, Detection]] = (),
     ) -> list[tuple[Detection, PromptOutcome | None]]:
         """Prompt all at once, new ids or those of ``lost`` objects: one correction takes them."""
-        moment = _moment_of(frame)
+        reference = _reference_to(frame)
         tasks = []
         for index, detection in enumerate(detections):
             object_id = lost[index][0] if lost else None
-            tasks.append(asyncio.create_task(self._outcome(object_id, detection, frame, moment)))
+            tasks.append(asyncio.create_task(self._outcome(object_id, detection, frame, reference)))
             await asyncio.sleep(0)  # let it begin: that takes the id, and the next one is another
         return list(zip(detections, await asyncio.gather(*tasks), strict=True))
 
     async def _outcome(
-        self, object_id: int | None, detection: Detection, frame: FrameFacts, moment: FrameReference
+        self,
+        object_id: int | None,
+        detection: Detection,
+        frame: FrameFacts,
+        reference: FrameReference,
     ) -> PromptOutcome | None:
         label = detection.label or self._label
         try:
             if object_id is None:
                 object_id = self._objects.next_id(self._stream_id)
             prompt = _prompt_of(object_id, detection, frame)
-            return await self._objects.prompt(self._stream_id, prompt, label, reference=moment)
+            return await self._objects.prompt(self._stream_id, prompt, label, reference=reference)
         except ControlError as error:  # the stream is gone, or the tracker busy
             self._log.info("an object was not started: %s", error)
             return None
@@ -108,7 +112,7 @@ class Prompting:
             self._log.info("object %d is removed: %s", object_id, why)
 
 
-def _moment_of(frame: FrameFacts) -> FrameReference:
+def _reference_to(frame: FrameFacts) -> FrameReference:
     return FrameReference(frame_index=frame.frame_index, session_id=frame.session_id)
 
 

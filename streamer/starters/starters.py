@@ -85,7 +85,7 @@ class Starters:
         return sum(self._config_of(each).kind == "boxes" for each in self._streams().values())
 
     def offer(
-        self, stream_id: str, moment: FrameReference, detections: Sequence[Detection]
+        self, stream_id: str, reference: FrameReference, detections: Sequence[Detection]
     ) -> bool:
         """Boxes from outside, for a frame of a moment ago; False if they replace others.
 
@@ -103,7 +103,7 @@ class Starters:
         running = self._running.get(stream_id)
         if running is None or running.boxes is None:
             raise ControlError(f"stream {stream_id}: no frame was tracked yet")
-        return running.boxes.offer(moment, detections)
+        return running.boxes.offer(reference, detections)
 
     # As a sink.
 

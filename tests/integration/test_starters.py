@@ -20,10 +20,7 @@ from streamer.client.api_client import (
 )
 from streamer.client.subscriber import Subscriber
 from streamer.config.schema import StreamConfig
-from streamer.config.starters import (
-    BoxesInConfig,
-    StarterConfig,
-)
+from streamer.config.starters import StarterConfig
 from streamer.starters.detection import Detection
 from streamer.wire.messages import FrameMessage
 from tests.integration.test_live_path import SMALL, frames, receive, running, settings, until
@@ -31,7 +28,7 @@ from tests.streamer.fakes import FakeTracker, RecordingSink
 from tracker import Tracker
 from tracker.scenes.match import Match
 
-EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "boxes_in.py"
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "detections.py"
 README = Path(__file__).parents[2] / "docs" / "detectors.md"
 SEED, RATE_HZ, WIDTH, HEIGHT, PLAYERS = 10_005, 8, 320, 180, 3
 MATCH = (
@@ -82,21 +79,23 @@ async def test_players_that_move_get_ids_by_themselves_and_none_gets_two(tmp_pat
     assert np.mean([np.mean(each) for each in overlaps.values()]) > 0.4
 
 
-async def test_plain_pyzmq_starts_an_object_with_boxes_of_its_own(tmp_path: Path) -> None:
+async def test_plain_websockets_start_an_object(
+    tmp_path: Path,
+) -> None:
     assert not re.search(r"import (streamer|tracker)|from (streamer|tracker)", EXAMPLE.read_text())
     config = settings(
         tmp_path,
         gate=StreamConfig(url=SMALL, starter=StarterConfig(kind="boxes", minimum_hits=2)),
         yard=StreamConfig(url=SMALL),
     )
-    config.boxes_in = BoxesInConfig(enabled=True, endpoint="tcp://127.0.0.1:*")
     app = App(config, tracker=FakeTracker())  # type: ignore[arg-type]
     async with running(app):
         await until(lambda: app.starters.state("gate"))
-        assert app.endpoints.boxes_in is not None
+        assert app.endpoints.api is not None
+        api = app.endpoints.api
 
         def run(stream: str, box: str) -> str:
-            command = [sys.executable, str(EXAMPLE), app.endpoints.zeromq, app.endpoints.boxes_in]
+            command = [sys.executable, str(EXAMPLE), api]
             command += ["--stream", stream, "--box", box, "--label", "ball"]
             finished = subprocess.run(
                 command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

@@ -263,3 +263,4 @@ controls = Security(_described, scopes=[Scope.CONTROL])
 publishes = Security(_described, scopes=[Scope.PUBLISH])
 # For WebSockets: OpenAPI does not describe them, and HTTPBearer wants a request.
 reads_websocket = Security(_require, scopes=[Scope.READ])
+controls_websocket = Security(_require, scopes=[Scope.CONTROL])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -16,51 +15,32 @@ from streamer.api.server.problems import (
     ProblemError,
     busy,
 )
-from streamer.runtime.clock import (
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import Clock
+from streamer.runtime.token_buckets import TokenBuckets
 
 # Bound: the client that was quiet for longest is forgotten, which can only help it.
 CLIENTS_REMEMBERED = 4096
 HEAD_ONLY = "masklet.head_only"
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_ns: int
-
-
 class ClientRates:
-    """A token bucket for each client address: ``per_s`` requests, ``burst`` at once."""
+    """Limits each client address to ``per_s`` requests a second, ``burst`` at once."""
 
     def __init__(self, per_s: float, burst: int, clock: Clock) -> None:
         self._per_s = per_s
-        self._burst = burst
-        self._clock = clock
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets = TokenBuckets(per_s, burst, clock, CLIENTS_REMEMBERED)
 
     def take(self, address: str) -> None:
         """Count a request. Raises ``ProblemError`` (429) when there were too many."""
-        now_ns = self._clock.monotonic_ns()
         client = client_of(address)
-        bucket = self._buckets.pop(client, None) or _Bucket(float(self._burst), now_ns)
-        self._buckets[client] = bucket
-        if len(self._buckets) > CLIENTS_REMEMBERED:
-            self._buckets.popitem(last=False)
-        passed_s = ns_to_seconds(now_ns - bucket.filled_ns)
-        bucket.tokens = min(float(self._burst), bucket.tokens + passed_s * self._per_s)
-        bucket.filled_ns = now_ns
-        if bucket.tokens < 1:
-            wait_s = math.ceil((1 - bucket.tokens) / self._per_s)
+        wait_s = self._buckets.take(client)
+        if wait_s:
             raise busy(
                 f"more than {self._per_s:g} requests a second from {client} "
                 "(api.limits.requests_per_s)",
-                wait_s,
+                math.ceil(wait_s),
                 status=429,
             )
-        bucket.tokens -= 1
 
 
 def client_of(address: str) -> str:

@@ -17,7 +17,9 @@ from streamer.errors import ConfigError
 
 KEEP_ALIVE_TIMEOUT_S = 15
 HEAD_BYTES = 32 * 1024
-WEBSOCKET_MESSAGE_BYTES = 16 * 1024
+# A message of 256 detections with their masks. Bound: while one is being handled uvicorn reads no
+# further one, so that a socket holds about two.
+WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 # Above this multiple of `api.limits.connections`, idle connections included, uvicorn itself
 # refuses requests. The limit is lower; there `RunningRequests` and `IdleConnections` act.
 _HARD_LIMIT_FACTOR = 4

@@ -96,7 +96,6 @@ class CellRunner:
             control=ControlConfig(endpoint=f"ipc://{folder}/control.sock"),
             metrics=replace(config.metrics, enabled=False),
             api=replace(config.api, enabled=False),
-            boxes_in=replace(config.boxes_in, enabled=False),
             state_directory="none",
         )
 

@@ -18,33 +18,33 @@ IPC_MODE = 0o660
 _TCP = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:;/\s]+):(\d{1,5}|\*)")
 
 
-def check_bind(endpoint: str, encrypted: bool, section: str = "zeromq") -> None:
+def check_bind(endpoint: str, encrypted: bool) -> None:
     """Refuse an endpoint that cannot be bound, or that others could read without keys.
 
     Raises ``ConfigError`` for an impossible endpoint and ``SecurityError`` for an open one; the
-    message holds the command that makes keys. ``section`` is where the endpoint is configured.
+    message holds the command that makes keys.
     """
     scheme, _, rest = endpoint.partition("://")
     if scheme == "ipc":
-        _check_socket_path(f"{section}.endpoint {endpoint}", rest)
+        _check_socket_path(f"zeromq.endpoint {endpoint}", rest)
         return
     if scheme == "inproc" and rest:
         return
     match = _TCP.fullmatch(endpoint)
     if match is None:
         raise ConfigError(
-            f"{section}.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
+            f"zeromq.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
         )
     if not encrypted and not _is_loopback(match[1].strip("[]")):
         raise SecurityError(
-            f"{section}.endpoint {endpoint} can be reached from other machines, and nobody would "
+            f"zeromq.endpoint {endpoint} can be reached from other machines, and nobody would "
             "have to prove who they are. Make keys with `masklet keys KEYS --client NAME` and "
-            f"set {section}.server_key_file=KEYS/server.key_secret and "
-            f"{section}.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
+            f"set zeromq.server_key_file=KEYS/server.key_secret and "
+            f"zeromq.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
         )
 
 
-def bind_socket(socket: zmq.asyncio.Socket, endpoint: str, section: str = "zeromq") -> None:
+def bind_socket(socket: zmq.asyncio.Socket, endpoint: str) -> None:
     """Bind an endpoint that ``check_bind`` let pass; a local socket is for user and group alone.
 
     Raises ``ConfigError`` where it is taken or not to be had.
@@ -56,7 +56,7 @@ def bind_socket(socket: zmq.asyncio.Socket, endpoint: str, section: str = "zerom
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         raise ConfigError(
-            f"{section}.endpoint {endpoint} cannot be bound: {error.strerror}; stop what "
+            f"zeromq.endpoint {endpoint} cannot be bound: {error.strerror}; stop what "
             "listens there or choose another endpoint"
         ) from error
     finally:

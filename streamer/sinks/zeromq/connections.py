@@ -24,15 +24,10 @@ _USER_ID = "User-Id"
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One that lives. ``key`` is its client's CURVE key, once it sent something.
-
-    ``counted_bytes`` and ``has_finished`` are for ``UnfinishedMessages``.
-    """
+    """An open connection. ``key`` is its client's CURVE key, once the client sent something."""
 
     descriptor: int
     ends: object
-    counted_bytes: int = 0
-    has_finished: bool = False
     key: bytes | None = None
 
 
@@ -53,20 +48,19 @@ class Connections:
         )
         self._events: zmq.Socket[bytes] = zmq.Socket.shadow(self._monitor.underlying)
 
-    def sender_of(self, part: zmq.Frame) -> Connection | None:
-        """The connection that a part of a message came over; None for one that is not watched."""
+    def sender_of(self, message: zmq.Frame) -> None:
+        """Note the key of the client that sent a message."""
         try:
-            descriptor = int(part.get(zmq.SRCFD))
+            descriptor = int(message.get(zmq.SRCFD))
         except zmq.ZMQError:  # it did not come over a connection
-            return None
+            return
         if descriptor not in self._by_descriptor:  # a client says who it is only once
             self.update()
         connection = self._by_descriptor.get(descriptor)
         if connection is not None:
             # Every time: the number may have been another's when the message before was read.
             with suppress(zmq.ZMQError):  # no encryption
-                connection.key = str(part.get(_USER_ID)).encode()
-        return connection
+                connection.key = str(message.get(_USER_ID)).encode()
 
     @property
     def keys(self) -> frozenset[bytes]:

@@ -77,17 +77,13 @@ def make_gate(
     socket: zmq.asyncio.Socket,
     server_key_file: str | None,
     client_keys_directory: str | None,
-    section: str = "zeromq",
 ) -> CurveGate:
-    """A gate with the keys of these files; ``section`` is where they are configured.
-
-    Raises ``SecurityError`` where one is missing or cannot be used.
-    """
+    """A gate with the keys of these files. Raises ``SecurityError`` for one that is unusable."""
     if server_key_file is None or client_keys_directory is None:
         missing = "server_key_file" if server_key_file is None else "client_keys_directory"
         raise SecurityError(
-            f"{section}.{missing} is not set: encryption needs {section}.server_key_file and "
-            f"{section}.client_keys_directory; `masklet keys KEYS --client NAME` makes both"
+            f"zeromq.{missing} is not set: encryption needs zeromq.server_key_file and "
+            "zeromq.client_keys_directory; `masklet keys KEYS --client NAME` makes both"
         )
-    allowed = AllowList(client_keys_directory, section)
-    return CurveGate(context, socket, load_server_keys(server_key_file, section), allowed)
+    allowed = AllowList(client_keys_directory)
+    return CurveGate(context, socket, load_server_keys(server_key_file), allowed)

@@ -35,11 +35,6 @@ from streamer.wire.codec import (
     encode_status,
 )
 
-# Peers send subscriptions only; a topic is short.
-INBOUND_MESSAGE_LIMIT_BYTES = 1024
-# Of one connection, as long as it lasts: some 300,000 subscriptions. XPUB does not tell whose
-# message it hands over.
-INBOUND_LIMIT_BYTES = 1 << 24
 # Consumers that subscribe within this time are answered together: nobody can have everyone's
 # last messages sent again and again.
 REPLAY_INTERVAL_S = 0.05
@@ -145,17 +140,7 @@ class ZeroMQSink:
         self._encoder.shutdown(wait=False)
 
     def _make_socket(self) -> BoundSocket:
-        bound = BoundSocket(
-            zmq.XPUB,
-            self._config,
-            "zeromq",
-            linger_ms=self._config.linger_ms,
-            message_bytes=INBOUND_MESSAGE_LIMIT_BYTES,
-            unfinished_bytes=INBOUND_LIMIT_BYTES,
-            on_ended=lambda received: _log.warning(
-                "a consumer that sent %d bytes was disconnected: consumers only subscribe", received
-            ),
-        )
+        bound = BoundSocket(self._config)
         # Bound: this many messages wait per subscriber; policy: the newest is dropped for it.
         bound.socket.sndhwm = self._config.high_water_mark
         # Tell of every subscription, not only of a topic's first: each is a late joiner.
@@ -168,7 +153,7 @@ class ZeroMQSink:
         while True:
             await asyncio.sleep(0)  # what waits is received at once, and others want a turn
             message = await bound.socket.recv(copy=False)
-            bound.took(message)
+            bound.received(message)
             prefix = self._subscriptions.take(message.bytes)
             if self._metrics is not None:
                 self._metrics.zmq_subscribers.set(len(self._subscriptions))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 
 from streamer.api.api import Api
+from streamer.api.detection_intake import DetectionIntake
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
@@ -28,7 +29,7 @@ from streamer.config.schema import (
 )
 from streamer.config.starters import StarterConfig
 from streamer.config.stream_changes import changed_stream
-from streamer.errors import StreamExistsError, UnknownObjectError, UnknownStreamError
+from streamer.errors import ControlError, StreamExistsError, UnknownObjectError, UnknownStreamError
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.runtime.clock import (
     Clock,
@@ -39,6 +40,7 @@ from streamer.sinks.base import Sink
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
+from streamer.starters.detection import Detection
 from streamer.types import FrameReference, ObjectSummary, StreamState, StreamStatus
 from tests.streamer.fakes import track
 from tracker.types import Prompt, TrackState
@@ -193,6 +195,17 @@ class FakeDaemon:
         self.streams = FakeStreams(*stream_ids)
         self.objects = FakeObjects(self.streams)
         self.missing: list[str] = []
+        self.offers: list[tuple[FrameReference, Sequence[Detection]]] = []
+
+    def offer(
+        self, stream_id: str, reference: FrameReference, detections: Sequence[Detection]
+    ) -> bool:
+        """Keep detections; of frame 98 none are taken, and those of frame 99 replace others."""
+        self.streams.config(stream_id)
+        if reference.frame_index == 98:
+            raise ControlError("frame 98 is too old")
+        self.offers.append((reference, detections))
+        return reference.frame_index != 99
 
 
 def with_tokens(monkeypatch: Any, **further: Any) -> ApiConfig:
@@ -253,6 +266,9 @@ def make_api(
         device_name="cpu",
         not_ready=lambda: daemon.missing,
         starter=lambda _: None,
+        detections=DetectionIntake(
+            daemon.offer, config.api.limits.detections_per_s, metrics, clock
+        ),
         maximum_streams=4,
         metrics=metrics,
         clock=clock,

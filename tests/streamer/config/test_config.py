@@ -41,7 +41,7 @@ BAD_VALUES = {
     # unknown keys
     "trackin.max_objects=3": (
         "trackin is not a setting; did you mean tracking? (known here: streams, model, tracking, "
-        "overload, zeromq, metrics, control, api, webrtc, picture, history, starter, boxes_in, "
+        "overload, zeromq, metrics, control, api, webrtc, picture, history, starter, "
         "state_directory, log, max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
     ),
     "tracking.max_object=3": (
@@ -337,9 +337,6 @@ BAD_VALUES = {
     "starter.maximum_area=0.0001": (
         "starter.maximum_area must be above minimum_area (0.0005), got 0.0001"
     ),
-    "boxes_in.endpoint=udp://x": (
-        "boxes_in.endpoint must be tcp://HOST:PORT or ipc:///PATH, got 'udp://x'"
-    ),
     # what Hydra cannot read
     "streams.gate.url=http://u:hunter2@x/?a=b": (
         "cannot read 'streams.gate.url=http://***@x/?a=b': write key=value, with quotes inside "
@@ -371,12 +368,6 @@ TOGETHER_IMPOSSIBLE = {
     ),
     ("api.port=9464",): (
         "metrics.port and api.port both listen on port 9464: give one of them another port"
-    ),
-    ("boxes_in.enabled=true", "boxes_in.endpoint=tcp://127.0.0.1:8080"): (
-        "boxes_in.endpoint and api.port both listen on port 8080: give one of them another port"
-    ),
-    ("boxes_in.enabled=true", "boxes_in.endpoint=tcp://127.0.0.1:5555"): (
-        "boxes_in.endpoint tcp://127.0.0.1:5555 is another socket's already; give it one of its own"
     ),
     ("webrtc.port_minimum=9", "webrtc.port_maximum=8"): (
         "webrtc.port_minimum must be at most port_maximum, or both 0 for any port, got 9 and 8"
@@ -440,7 +431,7 @@ BAD_FILES = {
     "heartbeat_s: 1\nheartbeat_s: 2\n": "{file}, line 2: found duplicate key heartbeat_s",
     "defaults: [model: nano]\n": (
         "defaults is not a setting (known here: streams, model, tracking, overload, zeromq, "
-        "metrics, control, api, webrtc, picture, history, starter, boxes_in, state_directory, log, "
+        "metrics, control, api, webrtc, picture, history, starter, state_directory, log, "
         "max_batch_wait_ms, heartbeat_s, status_s, shutdown_timeout_s)"
     ),
     "streams: {gate: {url: '${oc.env:NOT_SET_ANYWHERE}'}}": (
@@ -582,7 +573,6 @@ def test_every_shipped_option_is_valid(
         assert config.model.name == option
     if group == "starter":
         assert config.starter.kind == option
-        assert config.boxes_in.enabled == (option == "boxes")
 
 
 def test_shipped_starter_shows_every_default() -> None:

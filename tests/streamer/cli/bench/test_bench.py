@@ -236,7 +236,7 @@ def test_cell_runs_the_daemon_with_a_reader(tmp_path: Path) -> None:
     tracker = FakeTracker()
     runner = CellRunner(
         # Whose own daemon may run meanwhile.
-        load_config(None, ["boxes_in.enabled=true", "boxes_in.endpoint=tcp://0.0.0.0:1"], []),
+        load_config(None, ["api.port=1"], []),
         tracker,  # type: ignore[arg-type]
         render_frames(160, 96, 25.0),
         rate_hz=20.0,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
 
 from streamer.client.subscriber import Subscriber
-from streamer.sinks.zeromq import unfinished
+from streamer.sinks.zeromq import inbound_limit
 from tests.streamer.sinks.zeromq.helpers import (
     eventually,
     next_frame,
@@ -30,6 +31,20 @@ async def test_consumer_that_sends_without_end_is_disconnected_and_others_are_se
             assert (await next_frame(subscriber)).header.stream_id == "gate"
 
 
+async def test_connections_that_come_and_go_do_not_hide_one_that_sends_without_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with publisher() as sink:
+        port = int(sink.endpoint.rpartition(":")[2])
+        for _ in range(1200):  # two events each: more than wait in a monitor's queue
+            async with asyncio.timeout(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                assert await reader.readexactly(1) == b"\xff"  # libzmq's greeting
+            writer.close()
+        await send_without_end(sink.endpoint, "SUB", 1000)
+        await eventually(lambda: "consumers only subscribe" in caplog.text)
+
+
 @pytest.mark.parametrize("answer", [bytes(104), OSError(92, "Protocol not available")])
 async def test_kernel_that_does_not_count_ends_nobody(
     answer: bytes | OSError, monkeypatch: pytest.MonkeyPatch
@@ -40,9 +55,9 @@ async def test_kernel_that_does_not_count_ends_nobody(
         asked.append(connection)
         if isinstance(answer, OSError):
             raise answer
-        return unfinished.received_bytes_of(answer)
+        return inbound_limit.received_bytes_of(answer)
 
-    monkeypatch.setattr(unfinished, "_received", received)
+    monkeypatch.setattr(inbound_limit, "_received", received)
     async with publisher() as sink:
         with Subscriber(sink.endpoint, ["gate"], ["frame"]) as subscriber:
             await subscribed(sink, 2)
