@@ -230,7 +230,7 @@ class Tracker:
     def set_image_size(self, image_size: int) -> None:
         """Track at another size from the next step on, one of ``image_sizes``; objects go on.
 
-        A smaller one is faster, and less exact (``docs/performance.md``). What is
+        A smaller one is faster, and less exact (``docs/benchmarks.md``). What is
         remembered is resampled from the size it was made at: back at the size before, what was
         remembered there is as it was. Images prepared for another of the sizes are still taken.
         Raises ValueError for a size that is none of these; whatever is raised changes nothing.

@@ -1,0 +1,49 @@
+"""A daemon with the documents' streams, at addresses of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import find_free_port
+from tests.masklet_process import Masklet
+
+SCENE = "synthetic://match?width=320&height=180&rate_hz=10&duration_s=10"
+# The documents' cameras, files and addresses, and what stands in for them here.
+STREAMS = ("gate", "cam1")
+RESULTS, API = "tcp://127.0.0.1:5555", "127.0.0.1:8080"
+
+
+@dataclass
+class Served:
+    """A daemon with the documents' streams, and the folder that its user works in."""
+
+    results: str
+    api: str
+    folder: Path
+
+    def localised(self, text: str) -> str:
+        """``text`` with the addresses of this daemon."""
+        return text.replace(RESULTS, self.results).replace(API, self.api)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("documents")
+    masklet = Masklet(folder)
+    keys = masklet("keys", "KEYS", "--client", "laptop")
+    assert keys.returncode == 0, keys.stderr
+    for name in ("server.key", "laptop.key_secret"):
+        (folder / name).write_bytes((folder / "KEYS" / name).read_bytes())
+    port = find_free_port()
+    streams = [f"--stream={name}={SCENE}" for name in STREAMS]
+    objects = [f"streams.{name}.objects=[{{id:1,box:[20,40,90,150]}}]" for name in STREAMS]
+    loops = [f"streams.{name}.loop=true" for name in STREAMS]
+    with masklet.daemon(
+        "tracking=few", "state_directory=none", f"api.port={port}", *loops, *objects, *streams
+    ) as daemon:
+        masklet.answers(daemon)
+        yield Served(daemon.endpoint, f"127.0.0.1:{port}", folder)
