@@ -162,14 +162,14 @@ class App:
             maximum=MAXIMUM_STREAMS,
             make_source=self._publishers.among(make_source),
             end_publishing=self._publishers.end_stream,
-            inference=self._inference,
+            commands=self._inference.commands,
             publish=self._fanout.publish,
             state=self._state,
             metrics=metrics,
             clock=clock,
             preparation=preparation(tracker, ahead=prepares_ahead(config, device)),
         )
-        self.objects = Objects(self.streams, self._inference, self._state)
+        self.objects = Objects(self.streams, self._inference.commands, self._state)
 
         # What is asked from outside.
         self.whip = Whip(

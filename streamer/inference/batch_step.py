@@ -1,12 +1,11 @@
-"""Steps of the tracker for batches of frames, so that no stream is hurt by another's.
+"""Steps of the tracker for batches of frames, so that one stream's failure stays its own.
 
-Where the tracker works beside the host (``Tracker.overlaps``), a step's results are read and told
-while the device is at the next one.
+Where the tracker works beside the host (``Tracker.overlaps``), a step's results are read and
+published while the device runs the next one.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,10 +13,7 @@ import torch
 
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.step_result import StepResult
-from streamer.inference.tracked_stream import (
-    STEP_ERRORS,
-    TrackedStream,
-)
+from streamer.inference.tracked_stream import STEP_ERRORS, TrackedStream
 from streamer.runtime.clock import Clock
 from streamer.types import Frame
 from tracker import PendingStep, Tracker
@@ -35,88 +31,99 @@ class StreamWork:
 
 
 @dataclass(frozen=True, slots=True)
-class _OnItsWay:
-    work: list[StreamWork]
+class _Step:
+    """A submitted step and what it was submitted for."""
+
+    work: Sequence[StreamWork]
     pending: PendingStep
     started_ns: int
 
 
 class BatchStep:
-    """Steps the tracker and tells each stream what came of it; used by the inference thread.
+    """Steps the tracker and passes each stream its result; used by the inference thread.
 
-    Bound: one step is on its way when another is submitted, and is told before ``track`` returns.
-    Results of a stream are told in the order of its frames.
+    The tracker holds the steps in flight; of these, ``_newest`` is the one whose results were
+    not collected yet. Results of a stream are published in the order of its frames.
     """
 
     def __init__(self, tracker: Tracker, clock: Clock) -> None:
         self._tracker = tracker
         self._clock = clock
-        self._on_their_way: deque[_OnItsWay] = deque()
+        self._newest: _Step | None = None
 
     def is_tracking(self, stream_id: str) -> bool:
-        """Whether a frame of this stream is on its way: its result was not told yet."""
-        return any(
-            each.stream.stream_id == stream_id for step in self._on_their_way for each in step.work
-        )
+        """Whether a frame of this stream is in flight: its result was not published yet."""
+        step = self._newest
+        return step is not None and any(each.stream.stream_id == stream_id for each in step.work)
 
-    def track(self, work: list[StreamWork]) -> None:
+    def track(self, work: Sequence[StreamWork]) -> None:
         """Step all streams at once; if that fails, each alone, so that one cannot hurt others.
 
-        What the step before found is told here too, and what this one finds where the tracker
-        has nothing to gain from waiting; else by the next ``track``, or by ``finish``.
+        Also publishes the step before. This one is published by the next ``track`` or by
+        ``finish``; at once where the tracker gains nothing from waiting.
         """
         if any(each.requests for each in work):
-            self.finish()  # what a prompt means depends on what its object has become
-        started_ns = self._clock.monotonic_ns()
+            self.finish()  # a prompt's meaning depends on its object's state after that step
         try:
-            pending = self._submit(work)
-        except torch.AcceleratorError:
-            raise  # the device is gone for this process
-        except STEP_ERRORS:
+            step = self._submit(work)
+        except STEP_ERRORS as error:
+            _raise_if_device_is_lost(error)
             self.finish()  # it comes first, and may be what failed
             self._track_each_alone(work)
             return
-        self._on_their_way.append(_OnItsWay(work, pending, started_ns))
-        while len(self._on_their_way) > (1 if self._tracker.overlaps else 0):
-            self._tell_oldest()
+        before, self._newest = self._newest, step
+        if before is not None:
+            self._collect(before)
+        if not self._tracker.overlaps:
+            self.finish()
 
     def finish(self) -> bool:
-        """Wait for what is on its way, and tell what came of it; whether there was anything."""
-        found = bool(self._on_their_way)
-        while self._on_their_way:
-            self._tell_oldest()
-        return found
+        """Wait for the step in flight and publish it; False if there was none."""
+        step, self._newest = self._newest, None
+        if step is not None:
+            self._collect(step)
+        return step is not None
 
     def withdraw(self, reason: str) -> None:
-        """Give up what is on its way, and reject its prompts. The device is not asked."""
-        while self._on_their_way:
-            step = self._on_their_way.popleft()
+        """Give up the step in flight and reject its prompts, without waiting for the device."""
+        step, self._newest = self._newest, None
+        if step is not None:
             step.pending.withdraw()
             for each in step.work:
                 for request in each.requests:
                     each.stream.reject(request, reason)
 
-    def _tell_oldest(self) -> None:
-        step = self._on_their_way[0]
+    def _submit(self, work: Sequence[StreamWork]) -> _Step:
+        started_ns = self._clock.monotonic_ns()
+        batch = [
+            (
+                each.stream.session,
+                each.frame.prepared or each.frame.picture.pixels.for_tracker(),
+                [request.prompt for request in each.requests],
+            )
+            for each in work
+        ]
+        return _Step(work, self._tracker.submit(batch), started_ns)
+
+    def _collect(self, step: _Step) -> None:
+        """Wait for a step and publish it. If it failed, step each of its streams alone."""
         try:
             tracks_per_stream = step.pending.collect()
-        except torch.AcceleratorError:
+        except BaseException as error:
+            later, self._newest = self._newest, None
+            if later is None and isinstance(error, STEP_ERRORS) and not _is_device_lost(error):
+                self._track_each_alone(step.work)
+                return
+            # The device is lost, or the later step was built on one that failed, which the
+            # tracker rules out: the daemon ends, and ``withdraw`` rejects the prompts.
+            if later is not None:
+                later.pending.withdraw()
+            self._newest = step
             raise
-        except STEP_ERRORS:
-            if len(self._on_their_way) > 1:
-                # The next step was built on this one: what fails now is a mistake of ours.
-                raise
-            self._on_their_way.clear()
-            self._track_each_alone(step.work)
-            return
         tracked_ns = self._clock.monotonic_ns()
-        self._on_their_way.popleft()
+        pending = step.pending
         for each, tracks, index, facts in zip(
-            step.work,
-            tracks_per_stream,
-            step.pending.frame_indexes,
-            step.pending.facts,
-            strict=True,
+            step.work, tracks_per_stream, pending.frame_indexes, pending.facts, strict=True
         ):
             result = StepResult(tracks, index, facts, step.started_ns, tracked_ns)
             each.stream.tracked(each.frame, result, each.requests)
@@ -126,19 +133,17 @@ class BatchStep:
             self._track_alone(each)
 
     def _track_alone(self, work: StreamWork) -> None:
-        """Step one stream. A refused prompt changed nothing: go on without it.
+        """Step one stream. A refused prompt changed nothing: step the frame without it.
 
-        Which one of several was refused is found by halving; those that are put off in the
-        search are applied on the frames that follow.
+        Which of several prompts was refused is found by halving; those postponed by the search
+        are applied on the next frames.
         """
         stream, requests = work.stream, work.requests
         started_ns = self._clock.monotonic_ns()
         while True:
             try:
-                pending = self._submit([replace(work, requests=requests)])
+                pending = self._submit([replace(work, requests=requests)]).pending
                 (tracks,) = pending.collect()
-            except torch.AcceleratorError:
-                raise
             except (PromptError, CapacityError) as error:
                 if not requests:
                     stream.failed(work.frame, error, work.known_objects)
@@ -149,6 +154,7 @@ class BatchStep:
                 stream.prompts.put_back(requests[half:] if half else ())
                 requests = requests[:half]
             except STEP_ERRORS as error:
+                _raise_if_device_is_lost(error)
                 stream.failed(work.frame, error, work.known_objects)
                 for request in requests:
                     stream.reject(request, f"the step failed: {error}")
@@ -160,14 +166,12 @@ class BatchStep:
                 stream.tracked(work.frame, result, requests)
                 return
 
-    def _submit(self, work: Sequence[StreamWork]) -> PendingStep:
-        return self._tracker.submit(
-            [
-                (
-                    each.stream.session,
-                    each.frame.prepared or each.frame.picture.pixels.for_tracker(),
-                    [request.prompt for request in each.requests],
-                )
-                for each in work
-            ]
-        )
+
+def _is_device_lost(error: BaseException) -> bool:
+    """Whether the device cannot be used any more in this process."""
+    return isinstance(error, torch.AcceleratorError)
+
+
+def _raise_if_device_is_lost(error: BaseException) -> None:
+    if _is_device_lost(error):
+        raise error

@@ -1,12 +1,8 @@
-"""What the other threads may ask of the inference thread: streams, objects, prompts.
-
-The thread carries it out between two steps, in the order it was asked.
-"""
+"""Commands from other threads to the inference thread: streams, objects, prompts."""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -38,7 +34,7 @@ FASTEST_STREAM_HZ = 120  # how many frames a second of history may have, at most
 
 
 class InferenceCommands:
-    """The streams that are tracked, and what can be done with them from any thread.
+    """Queues each command; the inference thread carries it out between two steps, in order.
 
     Where too much waits already (``CommandQueue``) the methods raise ``BusyError``.
     """
@@ -46,8 +42,12 @@ class InferenceCommands:
     def __init__(
         self,
         tracker: Tracker,
+        queue: CommandQueue,
+        streams: dict[str, TrackedStream],
+        retroactive: RetroactivePrompts,
         load: LoadControl,
         *,
+        wake: Callable[[], None],
         publish: Callable[[Published], None],
         metrics: Metrics,
         clock: Clock,
@@ -55,11 +55,17 @@ class InferenceCommands:
         history_s: float,
         history_bytes: int,
     ) -> None:
-        """Frames of the last ``history_s`` can be prompted, as far as they fit ``history_bytes``
-        a stream.
+        """``streams`` are the inference thread's own, by id; ``wake`` wakes that thread.
+
+        Frames of the last ``history_s`` can be prompted, as far as they fit ``history_bytes``
+        for each stream.
         """
         self._tracker = tracker
+        self._queue = queue
+        self._streams = streams
+        self._retroactive = retroactive
         self._load = load
+        self.wake = wake
         self._publish = publish
         self._metrics = metrics
         self._clock = clock
@@ -67,14 +73,6 @@ class InferenceCommands:
         self._history_ns = seconds_to_ns(history_s)
         self._history_frames = 1 + math.ceil(history_s * FASTEST_STREAM_HZ)
         self._history_bytes = history_bytes
-        self._streams: dict[str, TrackedStream] = {}
-        self._retroactive = RetroactivePrompts(tracker, self._streams)
-        self._awake = threading.Event()
-        self._commands = CommandQueue(on_added=self.wake)
-
-    def wake(self) -> None:
-        """Something has come: a frame into a slot, or a command."""
-        self._awake.set()
 
     def add_stream(
         self,
@@ -109,7 +107,7 @@ class InferenceCommands:
             for request in requests:
                 stream.prompts.queue(request)
 
-        return self._commands.add(add)
+        return self._queue.add(add)
 
     def remove_stream(self, stream_id: str, reason: str) -> Future[None]:
         """Remove a stream with its objects; unknown ones are gone already."""
@@ -124,7 +122,7 @@ class InferenceCommands:
                 stream.close(reason)
                 self._load.forget(stream_id)
 
-        return self._commands.add(remove)
+        return self._queue.add(remove)
 
     def change_stream(
         self,
@@ -157,7 +155,7 @@ class InferenceCommands:
             if smoothing is not None:
                 stream.smooth(smoothing.boxes, smoothing.masks)
 
-        return self._commands.add(change)
+        return self._queue.add(change)
 
     def object_snapshots(self, stream_id: str) -> Future[list[ObjectSnapshot]]:
         """A stream's objects as they can be gone on with after a restart."""
@@ -166,7 +164,7 @@ class InferenceCommands:
             stream = self._streams.get(stream_id)
             return [] if stream is None else stream.snapshots()
 
-        return self._commands.add(export)
+        return self._queue.add(export)
 
     def restore(self, stream_id: str, snapshot: ObjectSnapshot) -> Future[None]:
         """Go on with an object of an earlier run, from the stream's next frame on."""
@@ -174,7 +172,7 @@ class InferenceCommands:
         def restore() -> None:
             self._streams[stream_id].restore(snapshot)
 
-        return self._commands.add(restore)
+        return self._queue.add(restore)
 
     def prompt(self, request: PromptRequest) -> None:
         """Apply a prompt on the frame it is for; ``request.outcome`` tells."""
@@ -188,7 +186,7 @@ class InferenceCommands:
             else:
                 stream.prompts.queue(request)
 
-        self._commands.add(queue)
+        self._queue.add(queue)
 
     def hold(self, stream_id: str, reference: FrameReference, holder: Holder) -> Future[None]:
         """Keep a frame promptable for a while, for one who looks at it; one that is gone is not."""
@@ -199,7 +197,7 @@ class InferenceCommands:
                 with suppress(ControlError):
                     stream.hold(stream.frame_of(reference), holder)
 
-        return self._commands.add(hold)
+        return self._queue.add(hold)
 
     def objects(self, stream_id: str) -> list[ObjectSummary]:
         """The objects of a stream as its newest frame had them; none for an unknown stream."""
@@ -215,7 +213,7 @@ class InferenceCommands:
             stream = self._streams.get(stream_id)
             return stream is not None and stream.rename(object_id, label, colour)
 
-        return self._commands.add(rename)
+        return self._queue.add(rename)
 
     def remove_object(self, stream_id: str, object_id: int) -> Future[bool]:
         """Stop following an object; the future says whether there was one."""
@@ -230,4 +228,4 @@ class InferenceCommands:
             )
             return (stream is not None and stream.remove(object_id)) or withdrawn
 
-        return self._commands.add(remove)
+        return self._queue.add(remove)

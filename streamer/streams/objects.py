@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streamer.errors import UnknownObjectError, UnknownStreamError
-from streamer.inference.inference import Inference
+from streamer.inference.commands import InferenceCommands
 from streamer.inference.prompts.recent_frames import Holder
 from streamer.inference.prompts.request import (
     PromptOutcome,
@@ -25,16 +25,18 @@ class Objects:
     and ``next_id`` raise ``BusyError`` when too many commands wait for the tracker.
     """
 
-    def __init__(self, streams: Streams, inference: Inference, state: StateKeeper | None) -> None:
+    def __init__(
+        self, streams: Streams, commands: InferenceCommands, state: StateKeeper | None
+    ) -> None:
         """``state`` is told of new names; of prompts and removals it hears as a sink."""
         self._streams = streams
-        self._inference = inference
+        self._commands = commands
         self._state = state
 
     def of(self, stream_id: str) -> list[ObjectSummary]:
         """The objects of a stream as its newest frame had them."""
         self._streams.config(stream_id)  # refuses a name that is none
-        return self._inference.objects(stream_id)
+        return self._commands.objects(stream_id)
 
     def next_id(self, stream_id: str) -> int:
         """The smallest id, from 1 on, that no object of this stream ever had.
@@ -102,7 +104,7 @@ class Objects:
         Half a minute at most. Where it is gone already, prompts for it are refused.
         """
         self._streams.config(stream_id)  # refuses a name that is none
-        self._inference.hold(stream_id, reference, Holder.STARTER)
+        self._commands.hold(stream_id, reference, Holder.STARTER)
 
     async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
@@ -112,7 +114,7 @@ class Objects:
         Raises ``UnknownObjectError``.
         """
         self._streams.config(stream_id)  # refuses a name that is none
-        renamed = self._inference.rename_object(stream_id, object_id, label, colour)
+        renamed = self._commands.rename_object(stream_id, object_id, label, colour)
         if not await asyncio.wrap_future(renamed):
             raise _unknown_object(stream_id, object_id)
         if self._state is not None:
@@ -121,15 +123,15 @@ class Objects:
     async def remove(self, stream_id: str, object_id: int) -> None:
         """Stop following an object. Raises ``UnknownObjectError``."""
         self._streams.config(stream_id)  # refuses a name that is none
-        if not await asyncio.wrap_future(self._inference.remove_object(stream_id, object_id)):
+        if not await asyncio.wrap_future(self._commands.remove_object(stream_id, object_id)):
             raise _unknown_object(stream_id, object_id)
 
     async def snapshots(self, stream_id: str) -> list[ObjectSnapshot]:
         """The objects of a stream as they can be gone on with after a restart."""
-        return await asyncio.wrap_future(self._inference.object_snapshots(stream_id))
+        return await asyncio.wrap_future(self._commands.object_snapshots(stream_id))
 
     async def _outcome(self, request: PromptRequest, timeout_s: float) -> PromptOutcome:
-        self._inference.prompt(request)
+        self._commands.prompt(request)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(request.outcome)

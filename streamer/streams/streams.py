@@ -32,8 +32,8 @@ from streamer.inference.box_smoothing import (
     BoxSmoothing,
     Smoothing,
 )
+from streamer.inference.commands import InferenceCommands
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.inference import Inference
 from streamer.inference.preparation import (
     IN_RGB,
     Preparation,
@@ -88,7 +88,7 @@ class Streams:
         maximum: int,
         make_source: MakeSource,
         end_publishing: Callable[[str], Awaitable[None]],
-        inference: Inference,
+        commands: InferenceCommands,
         publish: Callable[[Published], None],
         state: StateKeeper | None,
         metrics: Metrics,
@@ -102,7 +102,7 @@ class Streams:
         self._maximum = maximum
         self._make_source = make_source
         self._end_publishing = end_publishing
-        self._inference = inference
+        self._commands = commands
         self._publish = publish
         self._state = state
         self._metrics = metrics
@@ -176,7 +176,7 @@ class Streams:
                 # One command: of several the first could be done before the queue is full.
                 smoothing = _smoothing(changed) if "smoothing" in differing else None
                 await asyncio.wrap_future(
-                    self._inference.change_stream(
+                    self._commands.change_stream(
                         stream_id,
                         max_objects=changed.max_objects,
                         priority=changed.priority,
@@ -204,7 +204,7 @@ class Streams:
             running.stream.request_stop(STREAM_REMOVED)
             await asyncio.wait({running.task})
             running.slot.close()
-            await asyncio.wrap_future(self._inference.remove_stream(stream_id, STREAM_REMOVED))
+            await asyncio.wrap_future(self._commands.remove_stream(stream_id, STREAM_REMOVED))
             running.counts.close()
             del self._running[stream_id]
             await self._end_publishing(stream_id)
@@ -285,7 +285,7 @@ class Streams:
         for object_id in (each.object_id for each in kept):
             object_ids.use(object_id)
         counts = StreamCounts(stream_id, self._metrics)
-        slot = FrameSlot(stream_id, on_filled=self._inference.wake, on_dropped=counts.dropped)
+        slot = FrameSlot(stream_id, on_filled=self._commands.wake, on_dropped=counts.dropped)
         stream = Stream(
             stream_id,
             config,
@@ -299,21 +299,21 @@ class Streams:
             preparation=self._preparation,
         )
         await asyncio.wrap_future(
-            self._inference.add_stream(slot, counts, config.max_objects, (), config.priority)
+            self._commands.add_stream(slot, counts, config.max_objects, (), config.priority)
         )
         try:
             await asyncio.wrap_future(
-                self._inference.change_stream(stream_id, smoothing=_smoothing(config))
+                self._commands.change_stream(stream_id, smoothing=_smoothing(config))
             )
             known = await self._restore(stream_id, kept)
             wanted = {each.id for each in objects_to_prompt(config, record, known)}
             for request in requests:
                 if request.prompt.object_id in wanted:
-                    self._inference.prompt(request)
+                    self._commands.prompt(request)
         except BusyError:
             # In the order of asking, so that one of this name may be begun at once.
             with suppress(BusyError):
-                self._inference.remove_stream(stream_id, STREAM_REMOVED)
+                self._commands.remove_stream(stream_id, STREAM_REMOVED)
             counts.close()
             raise
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
@@ -324,7 +324,7 @@ class Streams:
         known = set()
         for each in kept:
             try:
-                await asyncio.wrap_future(self._inference.restore(stream_id, each))
+                await asyncio.wrap_future(self._commands.restore(stream_id, each))
             except ControlError as error:
                 name = each.object_id if each.label is None else f"{each.object_id} ({each.label})"
                 _log.warning("%s: object %s has to be shown anew: %s", stream_id, name, error)

@@ -124,7 +124,7 @@ async def test_stream_whose_beginning_is_refused_half_way_leaves_nothing_behind(
             raise BusyError("256 commands wait for the tracker already")
 
         with monkeypatch.context() as patched:
-            patched.setattr(app._inference, "change_stream", busy)
+            patched.setattr(app._inference.commands, "change_stream", busy)
             with pytest.raises(BusyError):
                 await app.streams.add("yard", StreamConfig(SMALL))
         await until(lambda: list(app._inference._streams) == ["gate"])

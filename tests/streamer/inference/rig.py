@@ -74,7 +74,7 @@ class Rig:
     def stream(self, stream_id: str, *requests: PromptRequest, max_objects: int = 16) -> FrameSlot:
         counts = StreamCounts(stream_id, self.metrics)
         slot = FrameSlot(stream_id, self.inference.wake, counts.dropped)
-        added = self.inference.add_stream(slot, counts, max_objects, requests)
+        added = self.inference.commands.add_stream(slot, counts, max_objects, requests)
         added.result(timeout=20)
         self.slots[stream_id] = slot
         return slot
@@ -110,7 +110,7 @@ class Rig:
         self, stream_id: str, object_id: int, label: str | None = None, **further: object
     ) -> PromptRequest:
         request = PromptRequest(stream_id, click(object_id), label, **further)  # type: ignore[arg-type]
-        self.inference.prompt(request)
+        self.inference.commands.prompt(request)
         return request
 
     def value(self, name: str, **labels: str) -> float:

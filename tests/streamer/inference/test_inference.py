@@ -114,7 +114,7 @@ def test_refused_prompt_costs_other_streams_nothing(rig: Rig) -> None:
     for stream_id in ("gate", "yard"):
         counts = StreamCounts(stream_id, rig.metrics)
         rig.slots[stream_id] = FrameSlot(stream_id, rig.inference.wake, counts.dropped)
-        rig.inference.add_stream(rig.slots[stream_id], counts, 4, [])
+        rig.inference.commands.add_stream(rig.slots[stream_id], counts, 4, [])
     bad, good = rig.prompt("gate", 901), rig.prompt("yard", 1)
     for stream_id in ("gate", "yard"):
         rig.slots[stream_id].put(picture(), "session", 0)
@@ -157,7 +157,7 @@ def test_prompt_on_a_frame_that_fails_is_rejected_and_leaves_no_object(rig: Rig)
 def test_device_that_is_gone_ends_the_thread_with_its_error(rig: Rig) -> None:
     rig.stream("gate")
     pending = PromptRequest("gate", click(1), at_frame=99)
-    rig.inference.prompt(pending)
+    rig.inference.commands.prompt(pending)
     rig.tracker.fatal = torch.AcceleratorError("the device is gone")
     rig.slots["gate"].put(picture(), "session", 0)
     eventually(lambda: rig.error is not None)
@@ -206,8 +206,8 @@ def test_object_is_hidden_reacquired_and_removed(rig: Rig) -> None:
     lost = [rig.frame("gate", number, colour=HIDES) for number in (3, 200)][-1]
     assert lost is not None
     assert lost.objects[0].track.state is TrackState.LOST
-    assert rig.inference.remove_object("gate", 7).result(20) is True
-    assert rig.inference.remove_object("gate", 7).result(20) is False
+    assert rig.inference.commands.remove_object("gate", 7).result(20) is True
+    assert rig.inference.commands.remove_object("gate", 7).result(20) is False
     kinds = [kind for kind in rig.published.event_kinds() if kind != "prompt_applied"]
     assert kinds == ["added", "occluded", "reacquired", "occluded", "lost", "removed"]
     removed = rig.published.events()[-1]
@@ -249,16 +249,16 @@ def test_frame_that_failed_belongs_to_the_gap(rig: Rig) -> None:
 def test_smoothed_boxes_come_beside_the_boxes_while_they_are_asked_for(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7)
-    rig.inference.change_stream("gate", smoothing=SMOOTHED).result(20)
+    rig.inference.commands.change_stream("gate", smoothing=SMOOTHED).result(20)
     seen, hidden = rig.frame("gate", 0), rig.frame("gate", 1, colour=HIDES)
-    rig.inference.change_stream("gate", smoothing=Smoothing()).result(20)
+    rig.inference.commands.change_stream("gate", smoothing=Smoothing()).result(20)
     plain = rig.frame("gate", 2)
     assert seen is not None
     assert hidden is not None
     assert plain is not None
     smooth = [result.objects[0].smooth_box_xyxy for result in (seen, hidden, plain)]
     assert smooth == [(0.0, 0.0, 4.0, 3.0), None, None]
-    rig.inference.change_stream("nowhere", smoothing=SMOOTHED).result(20)
+    rig.inference.commands.change_stream("nowhere", smoothing=SMOOTHED).result(20)
 
 
 def test_events_say_why_and_for_how_long(rig: Rig) -> None:
@@ -303,7 +303,7 @@ def test_lost_object_costs_a_step_now_and_then_and_is_removed_in_the_end() -> No
         removed = [event for event in rig.published.events() if event.kind == "removed"]
         assert [(each.object_id, each.label) for each in removed] == [(7, "keeper"), (8, None)]
         assert {(each.reason, each.absent_s) for each in removed} == {("lost_too_long", 9.0)}
-        assert rig.inference.objects("gate") == []
+        assert rig.inference.commands.objects("gate") == []
         prompted = rig.prompt("gate", 7)
         again = rig.frame("gate", 251)
         assert outcome(prompted).applied
@@ -332,8 +332,8 @@ def test_removed_stream_gives_its_objects_and_prompts_up(rig: Rig) -> None:
     rig.prompt("gate", 7)
     rig.frame("gate")
     waiting = PromptRequest("gate", click(8), at_frame=100)
-    rig.inference.prompt(waiting)
-    rig.inference.remove_stream("gate", "stream_removed").result(20)
+    rig.inference.commands.prompt(waiting)
+    rig.inference.commands.remove_stream("gate", "stream_removed").result(20)
     assert "removed" in str(outcome(waiting).reason)
     assert rig.tracker.sessions[0].closed
     assert rig.published.events()[-1].kind == "removed"
@@ -372,9 +372,10 @@ def test_commands_beyond_the_bound_are_refused(rig: Rig) -> None:
     rig.tracker.held.clear()
     rig.slots["gate"].put(picture(), "session", 0)
     eventually(lambda: rig.slots["gate"].waiting_since_monotonic_ns is None)
-    answers = [rig.inference.remove_object("gate", number) for number in range(COMMANDS_WAITING)]
+    commands = rig.inference.commands
+    answers = [commands.remove_object("gate", number) for number in range(COMMANDS_WAITING)]
     with pytest.raises(ControlError, match="256 commands wait"):
-        rig.inference.remove_object("gate", 1)
+        commands.remove_object("gate", 1)
     rig.tracker.held.set()
     assert [answer.result(20) for answer in answers] == [False] * COMMANDS_WAITING
 
@@ -386,7 +387,7 @@ def test_command_that_nobody_waits_for_is_not_carried_out(rig: Rig) -> None:
     rig.tracker.held.clear()
     rig.slots["gate"].put(picture(), "session", 0)
     eventually(lambda: rig.slots["gate"].waiting_since_monotonic_ns is None)
-    assert rig.inference.remove_object("gate", 7).cancel()
+    assert rig.inference.commands.remove_object("gate", 7).cancel()
     rig.tracker.held.set()
     result = rig.frame("gate", 1)
     assert result is not None

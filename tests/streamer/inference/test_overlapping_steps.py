@@ -115,8 +115,8 @@ def test_command_finds_the_stream_as_after_all_its_steps(rig: Rig) -> None:
     rig.tracker.landed.clear()
     held_then(rig, ("gate", 1), ("gate", 2))
     eventually(lambda: rig.tracker.submitted == 3)
-    removed = rig.inference.remove_object("gate", 7)
-    kept = rig.inference.object_snapshots("gate")
+    removed = rig.inference.commands.remove_object("gate", 7)
+    kept = rig.inference.commands.object_snapshots("gate")
     rig.tracker.landed.set()
     assert removed.result(20) is True
     assert kept.result(20) == []
@@ -187,7 +187,7 @@ def test_removal_of_what_was_lost_too_long_leaves_nothing_of_it_in_the_next_resu
         kinds = rig.published.event_kinds()
         assert kinds.count("added") == kinds.count("removed") == 1
         assert [len(result.objects) for result in rig.published.results()] == [1, 1, 1, 0, 0]
-        assert rig.inference.objects("gate") == []
+        assert rig.inference.commands.objects("gate") == []
 
 
 @pytest.mark.parametrize("next_is_there", [False, True])
@@ -231,7 +231,7 @@ def test_frames_behind_a_step_that_failed_are_tracked_after_it(rig: Rig) -> None
 def test_device_that_is_gone_while_a_step_is_on_its_way_ends_the_thread(rig: Rig) -> None:
     rig.stream("gate")
     request = PromptRequest("gate", click(1))
-    rig.inference.prompt(request)
+    rig.inference.commands.prompt(request)
     rig.tracker.failing_late.append(torch.AcceleratorError("the device is gone"))
     rig.slots["gate"].put(picture(), "session", 0)
     eventually(lambda: rig.error is not None)

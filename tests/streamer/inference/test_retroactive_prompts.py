@@ -46,7 +46,7 @@ def test_prompt_is_applied_to_its_frame_without_waiting_for_another(rig: Rig) ->
     assert (applied.frame_index, applied.object_id) == (2, 7)
     assert rig.value("prompts_total", result="applied") == 1
     # Known at once, also of a stream from which no frame comes any more.
-    (summary,) = rig.inference.objects("gate")
+    (summary,) = rig.inference.commands.objects("gate")
     assert (summary.object_id, summary.label, summary.colour) == (7, "keeper", "#102030")
     assert (summary.frame_index, summary.area) == (4, 12)
     result = rig.frame("gate", 5)
@@ -97,7 +97,7 @@ def test_frame_that_cannot_be_prompted_is_refused_with_the_reason(
     (event,) = rig.published.events()
     assert (event.kind, event.request_id) == ("prompt_rejected", request.request_id)
     assert event.reason == told.reason
-    assert rig.inference.objects("gate") == []
+    assert rig.inference.commands.objects("gate") == []
 
 
 def test_stream_without_a_frame_cannot_be_corrected(rig: Rig) -> None:
@@ -169,7 +169,7 @@ def test_withdrawn_and_unwanted_prompts_are_not_applied(rig: Rig) -> None:
         withdrawn = rig.prompt("gate", 2, reference=at(0))
         assert withdrawn.outcome.cancel()
         removed = rig.prompt("gate", 3, reference=at(1))
-        rig.inference.remove_object("gate", 3)
+        rig.inference.commands.remove_object("gate", 3)
         late = rig.prompt("gate", 4, reference=at(1))
     assert outcome(first).applied
     assert outcome(removed).reason == "the object was removed"
@@ -184,7 +184,7 @@ def test_removed_stream_rejects_what_waits_for_its_past(rig: Rig) -> None:
     run_frames(rig, 2)
     with rig.tracker_busy("gate"):
         waiting = rig.prompt("gate", 3, reference=at(1))
-        rig.inference.remove_stream("gate", "stream_removed")
+        rig.inference.commands.remove_stream("gate", "stream_removed")
     assert outcome(waiting).reason == "the stream was removed (stream_removed)"
 
 
@@ -207,7 +207,7 @@ def test_preview_publishes_nothing_and_adds_no_object(rig: Rig) -> None:
     refused = outcome(rig.prompt("gate", 901, preview=True))
     assert (refused.applied, refused.reason) == (False, "object 901 is refused")
     assert rig.published.events() == []
-    assert rig.inference.objects("gate") == []
+    assert rig.inference.commands.objects("gate") == []
     result = rig.frame("gate", 4)
     assert result is not None
     assert result.objects == ()
@@ -236,14 +236,14 @@ def test_previewed_frame_can_be_confirmed_when_its_time_is_over() -> None:
 def test_frame_that_a_starter_looks_at_can_be_prompted_when_its_time_is_over(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 3)
-    rig.inference.hold("gate", at(1), Holder.STARTER).result(20)
+    rig.inference.commands.hold("gate", at(1), Holder.STARTER).result(20)
     assert outcome(rig.prompt("gate", 7, preview=True, reference=at(2))).applied  # holds its own
     run_frames(rig, 60, first=100)
     for index in (1, 2):
         assert outcome(rig.prompt("gate", 7, reference=at(index))).frame_index == index
     assert "too old" in str(outcome(rig.prompt("gate", 8, reference=at(0))).reason)
-    rig.inference.hold("gate", at(0), Holder.STARTER).result(20)  # is gone
-    rig.inference.hold("nowhere", at(0), Holder.STARTER).result(20)
+    rig.inference.commands.hold("gate", at(0), Holder.STARTER).result(20)  # is gone
+    rig.inference.commands.hold("nowhere", at(0), Holder.STARTER).result(20)
     assert rig.frame("gate", 200) is not None
 
 
@@ -272,9 +272,9 @@ def test_objects_are_renamed_and_coloured(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7, "keeper")
     rig.frame("gate", 0)
-    rename = rig.inference.rename_object
+    rename = rig.inference.commands.rename_object
     assert rename("gate", 7, None, "#00ff00").result(20) is True
-    (summary,) = rig.inference.objects("gate")
+    (summary,) = rig.inference.commands.objects("gate")
     assert (summary.label, summary.colour) == ("keeper", "#00ff00")
     assert rename("gate", 7, "", None).result(20) is True
     result = rig.frame("gate", 1)
@@ -282,9 +282,9 @@ def test_objects_are_renamed_and_coloured(rig: Rig) -> None:
     assert [(each.label, each.colour) for each in result.objects] == [(None, "#00ff00")]
     assert rename("gate", 8, "x", None).result(20) is False
     assert rename("yard", 7, "x", None).result(20) is False
-    rig.inference.remove_object("gate", 7).result(20)
-    assert rig.inference.objects("gate") == []
-    assert rig.inference.objects("yard") == []
+    rig.inference.commands.remove_object("gate", 7).result(20)
+    assert rig.inference.commands.objects("gate") == []
+    assert rig.inference.commands.objects("yard") == []
 
 
 def test_memory_of_the_history_is_measured() -> None:

@@ -34,7 +34,7 @@ async def one_stream(rig: Rig) -> AsyncIterator[Streams]:
         maximum=4,
         make_source=make_source,
         end_publishing=end_publishing,
-        inference=rig.inference,
+        commands=rig.inference.commands,
         publish=rig.published,
         state=None,
         metrics=rig.metrics,
@@ -56,7 +56,7 @@ async def test_change_for_which_the_tracker_is_too_busy_changes_nothing(
     with running(Rig()) as rig:
         async with one_stream(rig) as streams:
             before = streams.config("gate")
-            add, asked = rig.inference._commands.add, []
+            add, asked = rig.inference._queue.add, []
 
             def add_while_free(action: Callable[[], Any]) -> Future[Any]:
                 asked.append(action)
@@ -64,7 +64,7 @@ async def test_change_for_which_the_tracker_is_too_busy_changes_nothing(
                     raise BusyError("full")
                 return add(action)
 
-            monkeypatch.setattr(rig.inference._commands, "add", add_while_free)
+            monkeypatch.setattr(rig.inference._queue, "add", add_while_free)
             try:
                 await streams.change("gate", wanted)
             except BusyError:
@@ -79,7 +79,7 @@ async def test_change_for_which_the_tracker_is_too_busy_changes_nothing(
 async def test_pausing_asks_nothing_of_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(Rig()) as rig:
         async with one_stream(rig) as streams:
-            monkeypatch.setattr(rig.inference, "_commands", None)
+            monkeypatch.setattr(streams, "_commands", None)
             await streams.resume("gate")
             await streams.pause("gate")
             assert streams.config("gate").paused

@@ -109,12 +109,12 @@ class Overloaded:
         counts = StreamCounts(stream_id, self.metrics)
         slot = FrameSlot(stream_id, self.inference.wake, counts.dropped)
         self.clock.slots[stream_id] = slot
-        self.inference.add_stream(slot, counts, 4, [], priority)
+        self.inference.commands.add_stream(slot, counts, 4, [], priority)
         self.clock.rates_hz[stream_id] = rate_hz
 
     def remove(self, stream_id: str) -> None:
         del self.clock.rates_hz[stream_id]
-        self.inference.remove_stream(stream_id, "stream_removed")
+        self.inference.commands.remove_stream(stream_id, "stream_removed")
 
     def run(self, seconds: float) -> None:
         self.clock.at(seconds, self.inference.stop)
@@ -207,7 +207,7 @@ def test_priority_that_is_changed_counts_from_then_on() -> None:
     rig = Overloaded(OverloadPolicy.PRIORITY_FIRST)
     for name in ("gate", "yard"):
         rig.stream(name, 30, priority=5)
-    rig.clock.at(15, lambda: rig.inference.change_stream("yard", priority=9))
+    rig.clock.at(15, lambda: rig.inference.commands.change_stream("yard", priority=9))
     rig.run(30)
     assert rig.rate_hz("yard", 5, 14) == pytest.approx(18, rel=0.1)
     assert rig.rate_hz("yard", 20, 30) == pytest.approx(30, rel=0.1)
