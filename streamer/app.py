@@ -220,7 +220,7 @@ class App:
             self._background.append(tasks.create_task(work))
 
         if self._metrics_server is not None:
-            await self._metrics_server.start()
+            self._metrics_server.start()
         for sink in self._sinks:
             await sink.start()
         self._fanout.start(tasks)

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import subprocess
 
-import pytest
-
-from streamer.api.metrics_server import (
-    MAXIMUM_REQUEST_BYTES,
-    MetricsServer,
-)
-from streamer.errors import ConfigError
 from streamer.inference.stream_counts import (
     STAGE_OF_DROP,
     StreamCounts,
@@ -95,68 +86,3 @@ def test_series_of_a_removed_stream_are_removed_and_stay_removed() -> None:
     text = metrics.exposition().decode()
     assert "gate" not in text
     assert "yard" in text
-
-
-async def exchange(server: MetricsServer, request: bytes) -> bytes:
-    host, port = server.endpoint.removeprefix("http://").removesuffix("/metrics").rsplit(":", 1)
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        writer.write(request)
-        await writer.drain()
-        return await asyncio.wait_for(reader.read(), 20)
-    finally:
-        writer.close()
-        await writer.wait_closed()
-
-
-@pytest.mark.parametrize(
-    ("request_line", "status"),
-    [
-        (b"GET /metrics HTTP/1.1", b"200 OK"),
-        (b"GET /metrics?name=x HTTP/1.0", b"200 OK"),
-        (b"GET /secrets HTTP/1.1", b"404 Not Found"),
-        (b"POST /metrics HTTP/1.1", b"405 Method Not Allowed"),
-    ],
-)
-async def test_page_answers(request_line: bytes, status: bytes) -> None:
-    metrics = filled()
-    server = MetricsServer(metrics, "127.0.0.1", 0)
-    await server.start()
-    answer = await exchange(server, request_line + b"\r\nHost: x\r\n\r\n")
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 " + status)
-    assert f"Content-Length: {len(body)}".encode() in head
-    if status == b"200 OK":
-        assert b"masklet_stream_up" in body
-    await server.close()
-
-
-async def test_page_cuts_off_who_sends_too_much_and_serves_the_next() -> None:
-    server = MetricsServer(Metrics(), "127.0.0.1", 0)
-    await server.start()
-    assert await exchange(server, b"x" * (MAXIMUM_REQUEST_BYTES + 1)) == b""
-    assert b"200 OK" in await exchange(server, b"GET /metrics HTTP/1.1\r\n\r\n")
-    await server.close()
-
-
-async def test_port_that_is_taken_is_an_error_that_names_the_key() -> None:
-    first = MetricsServer(Metrics(), "127.0.0.1", 0)
-    await first.start()
-    port = int(first.endpoint.removesuffix("/metrics").rsplit(":", 1)[1])
-    with pytest.raises(ConfigError, match=r"metrics\.port: cannot listen on 127\.0\.0\.1"):
-        await MetricsServer(Metrics(), "127.0.0.1", port).start()
-    await first.close()
-
-
-async def test_closing_ends_a_connection_that_sends_nothing() -> None:
-    server = MetricsServer(Metrics(), "127.0.0.1", 0)
-    await server.start()
-    port = int(server.endpoint.removesuffix("/metrics").rsplit(":", 1)[1])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET ")
-    assert b"200 OK" in await exchange(server, b"GET /metrics HTTP/1.1\r\n\r\n")
-    await server.close()
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-    with contextlib.suppress(ConnectionResetError):
-        assert await asyncio.wait_for(reader.read(), 20) == b""
-    writer.close()
