@@ -21,11 +21,11 @@ from streamer.api.server.tls import (
 )
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
-from streamer.config.network_checks import is_loopback
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import state_folder
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.sockets import is_loopback
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub

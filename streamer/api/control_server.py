@@ -15,7 +15,7 @@ import zmq.asyncio
 from streamer.errors import ConfigError, ControlError, MaskletError
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.runtime.private_files import make_private_folder
-from streamer.runtime.socket_path import check_socket_path
+from streamer.runtime.sockets import check_socket_path
 from streamer.types import StreamStatus
 from streamer.wire.control_messages import (
     MAXIMUM_MESSAGE_BYTES,

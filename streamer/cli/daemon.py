@@ -32,7 +32,7 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
 
     ``fresh`` sets aside what was kept of an earlier run.
     """
-    configure_logging(config.log)
+    configure_logging(config.log.level, config.log.format)
     for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
         signal.signal(name, lambda *_: sys.exit(0))
     report = WarmUpReport(Terminal(file=sys.stderr))

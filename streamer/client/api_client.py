@@ -7,7 +7,6 @@ nowhere else.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import os
 import ssl
@@ -19,6 +18,7 @@ from typing import IO, Any
 from urllib.parse import urlencode, urlsplit
 
 from streamer.errors import ConfigError, MaskletError
+from streamer.runtime.sockets import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 MAXIMUM_ANSWER_BYTES = 64 << 20
@@ -107,7 +107,7 @@ class ApiClient:
         self._port = port
         self._prefix = parts.path.rstrip("/")
         self._tls = parts.scheme == "https"
-        if access.token and not self._tls and not access.insecure and not _is_local(self._host):
+        if access.token and not self._tls and not access.insecure and not is_loopback(self._host):
             raise ConfigError(
                 f"the token would go to {self._host} readable for everybody on the way: use "
                 "https://, or --insecure if that is meant"
@@ -276,15 +276,6 @@ def _parse_events(lines: IO[bytes] | http.client.HTTPResponse) -> Iterator[Serve
                 data.append(value)
             case "id":
                 event_id = value
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _shown(url: str) -> str:

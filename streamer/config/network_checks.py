@@ -17,6 +17,7 @@ from streamer.config.schema import (
     MaskletConfig,
 )
 from streamer.errors import ConfigError
+from streamer.runtime.sockets import is_loopback
 
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
 _HOST_NAME = re.compile(
@@ -140,11 +141,6 @@ def check_webrtc(webrtc: WebRTCConfig) -> None:
             raise ConfigError(
                 f"{key}: a TURN server needs username, and password_env or password_file"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a listener there; a name may be anything."""
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _is_address(text: str) -> bool:

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Protocol
 
-from streamer.config.schema import ReconnectConfig
+
+class Waits(Protocol):
+    """The values of a series of waits; times in seconds."""
+
+    @property
+    def initial_s(self) -> float: ...
+    @property
+    def maximum_s(self) -> float: ...
+    @property
+    def factor(self) -> float: ...
+    @property
+    def jitter(self) -> float: ...
+    @property
+    def reset_after_s(self) -> float: ...
 
 
 class Backoff:
@@ -14,17 +28,17 @@ class Backoff:
     that held for ``reset_after_s`` starts the series again.
     """
 
-    def __init__(self, config: ReconnectConfig, random: Random) -> None:
-        self._config = config
+    def __init__(self, waits: Waits, random: Random) -> None:
+        self._waits = waits
         self._random = random
-        self._base_s = config.initial_s
+        self._base_s = waits.initial_s
 
     def next_delay_s(self, connected_for_s: float) -> float:
         """The wait after an attempt that delivered frames for ``connected_for_s`` (0: never)."""
-        config = self._config
-        if connected_for_s > 0 and connected_for_s >= config.reset_after_s:
-            self._base_s = config.initial_s
+        waits = self._waits
+        if connected_for_s > 0 and connected_for_s >= waits.reset_after_s:
+            self._base_s = waits.initial_s
         base_s = self._base_s
-        self._base_s = min(base_s * config.factor, config.maximum_s)
-        spread = 1 + config.jitter * (2 * self._random.random() - 1)
-        return min(base_s * spread, config.maximum_s)
+        self._base_s = min(base_s * waits.factor, waits.maximum_s)
+        spread = 1 + waits.jitter * (2 * self._random.random() - 1)
+        return min(base_s * spread, waits.maximum_s)

@@ -8,9 +8,8 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TextIO
+from typing import Literal, TextIO
 
-from streamer.config.schema import LogConfig
 from streamer.runtime.redaction import redact
 
 SAME_MESSAGES_PER_PERIOD = 5
@@ -18,16 +17,18 @@ PERIOD_S = 10.0
 MESSAGES_REMEMBERED = 512
 
 
-def configure_logging(config: LogConfig, stream: TextIO | None = None) -> logging.Handler:
-    """Send everything that is logged in this process to ``stream`` (stderr), as configured.
+def configure_logging(
+    level: str, log_format: Literal["text", "json"] = "text", stream: TextIO | None = None
+) -> logging.Handler:
+    """Send everything that is logged in this process, from ``level`` up, to ``stream`` (stderr).
 
     Returns the handler, which replaces those that the root logger had.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(RateLimitFilter())
-    logging.basicConfig(handlers=[handler], level=config.level.upper(), force=True)
-    if config.level == "info":
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    if level == "info":
         # Every address that a WebRTC peer tries is "info" to it, and a detail to an operator.
         logging.getLogger("aioice").setLevel(logging.WARNING)
     return handler

@@ -1,23 +1,10 @@
-"""Secrets: where credentials come from, and how nothing of them reaches a log or a message.
-
-Credentials are read when a connection is made, from environment variables or a file, put into
-the URL for that one call, and kept out of every ``repr``. Whatever text a library wrote passes
-``redact`` before anyone sees it.
-"""
+"""Hides user names, passwords and secret parameters in text that is logged or shown."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import quote, unquote
-
-from streamer.errors import ConfigError
 
 HIDDEN = "***"
-_PASSWORD_FILE_LIMIT_BYTES = 4096
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)([^\s'\"<>]*)")
 _WHOLE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(.*)", re.DOTALL)
@@ -52,106 +39,3 @@ def _hide_userinfo(match: re.Match[str]) -> str:
     if "@" in rest and ("@" in authority or ":" in authority):
         rest = f"{HIDDEN}@{rest.rpartition('@')[2]}"
     return f"{scheme}{rest}"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A user and a password, as they are (not percent-encoded). Shown by no ``repr``."""
-
-    username: str = field(repr=False)
-    password: str = field(repr=False)
-
-
-def credentials(
-    key: str,
-    url: str,
-    *,
-    username_env: str | None,
-    password_env: str | None,
-    password_file: str | None,
-    environment: Mapping[str, str] = os.environ,
-) -> Credentials | None:
-    """The credentials for ``url``: from the environment or a file, else from the URL itself.
-
-    A user name in the URL goes with a password from elsewhere. None where there are none.
-    Raises ``ConfigError`` naming ``key`` (``streams.gate``) and the setting that is wrong.
-    """
-    url_username, url_password = _userinfo(url)
-    username = url_username
-    if username_env is not None:
-        username = _from_environment(f"{key}.username_env", username_env, environment)
-    password = secret(
-        key, password_env=password_env, password_file=password_file, environment=environment
-    )
-    if password is None:
-        password = url_password
-    if username is None and password is None:
-        return None
-    if username is None:
-        raise ConfigError(
-            f"{key} has a password but no user name: set {key}.username_env, or put the name "
-            "into the URL (rtsp://NAME@HOST/…)"
-        )
-    return Credentials(username=username, password=password or "")
-
-
-def secret(
-    key: str,
-    *,
-    password_env: str | None,
-    password_file: str | None,
-    environment: Mapping[str, str] = os.environ,
-) -> str | None:
-    """A password alone, from the environment or a file; None where neither is named.
-
-    Raises ``ConfigError`` naming ``key`` and the setting that is wrong.
-    """
-    if password_env is not None:
-        return _from_environment(f"{key}.password_env", password_env, environment)
-    if password_file is not None:
-        return _from_file(f"{key}.password_file", password_file)
-    return None
-
-
-def url_with_credentials(url: str, given: Credentials | None) -> str:
-    """``url`` with ``given`` as its userinfo, percent-encoded; only for the call that opens it."""
-    if given is None:
-        return url
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    host = authority.rpartition("@")[2]
-    userinfo = f"{quote(given.username, safe='')}:{quote(given.password, safe='')}"
-    return f"{scheme}://{userinfo}@{host}{slash}{path}"
-
-
-def _userinfo(url: str) -> tuple[str | None, str | None]:
-    authority = url.partition("://")[2].partition("/")[0]
-    userinfo, at, _ = authority.rpartition("@")
-    if not at:
-        return None, None
-    username, colon, password = userinfo.partition(":")
-    return unquote(username), unquote(password) if colon else None
-
-
-def _from_environment(key: str, name: str, environment: Mapping[str, str]) -> str:
-    value = environment.get(name)
-    if value is None:
-        raise ConfigError(f"{key}: the environment variable {name} is not set; export it")
-    return value
-
-
-def _from_file(key: str, path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(_PASSWORD_FILE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{key}: {path} cannot be read: {error.strerror}") from None
-    if len(content) > _PASSWORD_FILE_LIMIT_BYTES:
-        raise ConfigError(
-            f"{key}: {path} is larger than {_PASSWORD_FILE_LIMIT_BYTES} bytes; "
-            "it must hold the password and nothing else"
-        )
-    try:
-        return content.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{key}: {path} is not UTF-8 text") from None

@@ -1,24 +1,64 @@
-"""Noticing that the machine at the other end of a ZeroMQ connection is gone."""
+"""Sockets: loopback addresses, Unix socket paths, and peers that are gone."""
 
 from __future__ import annotations
 
+import ipaddress
+import socket
+import stat
+from pathlib import Path
 from typing import Any
 
 import zmq
 
+from streamer.errors import ConfigError
+
+_PROBE_TIMEOUT_S = 1.0
 IDLE_S = 10
 INTERVAL_S = 5
 PROBES = 3
 
 
-def notice_dead_peers(socket: zmq.Socket[Any]) -> None:
+def notice_dead_peers(zmq_socket: zmq.Socket[Any]) -> None:
     """Let TCP end a silent connection after 25 s without an answer; before bind or connect.
 
     Not ZeroMQ's own heartbeats (``HEARTBEAT_IVL``): with them libzmq 4.3.5 aborts the process of
     a consumer that does not read for a few seconds and then goes on
     (https://github.com/zeromq/libzmq/issues/3937).
     """
-    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, IDLE_S)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, INTERVAL_S)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, PROBES)
+    zmq_socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    zmq_socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, IDLE_S)
+    zmq_socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, INTERVAL_S)
+    zmq_socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, PROBES)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener at ``host``; a name other than localhost may
+    lead anywhere.
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_socket_path(key: str, path: Path) -> None:
+    """Refuse a path that is in use: binding removes whatever is there.
+
+    A socket without a listener may be replaced. Raises ``ConfigError``, which begins
+    with ``key``.
+    """
+    try:
+        if not path.exists():
+            return
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise ConfigError(f"{key}: there is something else than a socket")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_TIMEOUT_S)
+            probe.connect(str(path))
+    except (ConnectionRefusedError, FileNotFoundError):
+        return  # of a process that is gone, or removed meanwhile
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot be used: {error.strerror or error}") from error
+    raise ConfigError(
+        f"{key}: another process listens there; stop it or choose another path for this one"
+    )

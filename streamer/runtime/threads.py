@@ -1,10 +1,13 @@
-"""A named thread whose end the event loop can wait for."""
+"""Work beside the event loop: named threads it can wait for, and tasks nothing waits for."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
 
 
 def start_thread(name: str, target: Callable[[], None]) -> asyncio.Future[None]:
@@ -37,3 +40,9 @@ def start_thread(name: str, target: Callable[[], None]) -> asyncio.Future[None]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return ended
+
+
+def report_failure(task: asyncio.Task[None]) -> None:
+    """Log the error that ended a task nothing waits for; for ``add_done_callback``."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("%s ended by an error", task.get_name(), exc_info=task.exception())

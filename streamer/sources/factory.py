@@ -8,13 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from streamer.config.schema import StreamConfig
 from streamer.errors import ConfigError
-from streamer.runtime.redaction import (
-    Credentials,
-    credentials,
-    redact_url,
-    secret,
-    url_with_credentials,
-)
+from streamer.runtime.credentials import Credentials, credentials, secret, url_with_credentials
+from streamer.runtime.redaction import redact_url
 from streamer.sources.base import Source
 from streamer.sources.file import FileSource
 from streamer.sources.live import LiveSource

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from streamer.runtime.redaction import (
-    Credentials,
-    redact_url,
-    url_with_credentials,
-)
+from streamer.runtime.credentials import Credentials, url_with_credentials
+from streamer.runtime.redaction import redact_url
 from streamer.sources.opening import ContainerSettings, Decoder
 
 # The codec is known from the session description: no need to read a second of video to find out,

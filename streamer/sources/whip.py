@@ -10,7 +10,7 @@ from streamer.config.schema import (
 )
 from streamer.sources.base import SourceOutput
 from streamer.sources.encoded_pictures import POLL_S, EncodedPictureReader
-from streamer.webrtc.inlet import Inlet
+from streamer.webrtc.publisher_slot import PublisherSlot
 
 WHIP_URL = "whip://"
 # There is nothing to spare by waiting: the next attempt only waits for the next publisher.
@@ -33,15 +33,15 @@ class WhipSource:
     lossless = False
     redacted_url = WHIP_URL
 
-    def __init__(self, stream_id: str, inlet: Inlet, picture_timeout_s: float) -> None:
+    def __init__(self, stream_id: str, slot: PublisherSlot, picture_timeout_s: float) -> None:
         self._stream_id = stream_id
-        self._inlet = inlet
+        self._slot = slot
         self._picture_timeout_s = picture_timeout_s
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
         """Deliver one publisher's pictures; raises ``SourceError`` when it is gone."""
         while not stop.is_set():
-            feed = self._inlet.wait(POLL_S)
+            feed = self._slot.wait(POLL_S)
             if feed is not None:
                 reader = EncodedPictureReader(self._stream_id, feed, self._picture_timeout_s)
                 reader.run(output, stop)

@@ -18,7 +18,7 @@ from streamer.runtime.clock import (
     seconds_to_ns,
 )
 from streamer.runtime.metrics import Metrics
-from streamer.runtime.tasks import report_failure
+from streamer.runtime.threads import report_failure
 from streamer.starters.detection import Detection
 from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import BoxLooks, PictureLooks

@@ -11,7 +11,7 @@ from aiortc.rtcicetransport import connection_kwargs
 
 from streamer.config.network import WebRTCConfig
 from streamer.errors import ConfigError
-from streamer.runtime.redaction import secret
+from streamer.runtime.credentials import secret
 from streamer.webrtc.ice_connection import LocalAddressing
 
 

@@ -1,6 +1,6 @@
 """Who publishes what: the WHIP sessions, and the way of their pictures to the streams' sources.
 
-peer ── FrameAssembler ──► EncodedFeed ──► Inlet ──► WhipSource (the stream's own thread)
+peer ── FrameAssembler ──► EncodedFeed ──► PublisherSlot ──► WhipSource (the stream's own thread)
         event loop         bounded         newest
                                            session
 """
@@ -21,9 +21,9 @@ from streamer.sources.whip import WhipSource, is_published
 from streamer.streams.stream import MakeSource
 from streamer.webrtc.encoded_feed import FeedEnd
 from streamer.webrtc.ice_settings import ice_settings
-from streamer.webrtc.inlet import Inlet
 from streamer.webrtc.offer import BitrateLimits, Offer
 from streamer.webrtc.peer import CONNECT_TIMEOUT_S, Peer
+from streamer.webrtc.publisher_slot import PublisherSlot
 
 # A publisher that sent nothing for this long has probably gone without saying so. Whoever comes
 # then is most likely the same one again: he takes the stream over and need not wait until
@@ -63,13 +63,13 @@ class Publishers:
         self._peers = metrics.webrtc_peers.labels("publisher")
         self._sessions: dict[str, PublishingSession] = {}
         self._by_stream: dict[str, PublishingSession | _Beginning] = {}
-        # An inlet lives as long as its stream's source or a session holds it.
-        self._inlets: WeakValueDictionary[str, Inlet] = WeakValueDictionary()
-        self._inlets_lock = threading.Lock()
+        # A slot lives as long as its stream's source or a session holds it.
+        self._slots: WeakValueDictionary[str, PublisherSlot] = WeakValueDictionary()
+        self._slots_lock = threading.Lock()
 
     def source(self, stream_id: str, config: StreamConfig) -> WhipSource:
         """The source for one attempt of a ``whip://`` stream."""
-        return WhipSource(stream_id, self._inlet(stream_id), config.open_timeout_s)
+        return WhipSource(stream_id, self._slot(stream_id), config.open_timeout_s)
 
     def among(self, make_source: MakeSource) -> MakeSource:
         """``make_source``, but for ``whip://``, which has its sources here."""
@@ -152,7 +152,7 @@ class Publishers:
                 stream_id,
                 peer,
                 offer,
-                self._inlet(stream_id),
+                self._slot(stream_id),
                 clock_tolerance_s=clock_tolerance_s,
                 connect_timeout_s=CONNECT_TIMEOUT_S,
                 media_timeout_s=self._config.media_timeout_s,
@@ -171,9 +171,9 @@ class Publishers:
         del self._sessions[session.session_id]
         del self._by_stream[session.stream_id]
 
-    def _inlet(self, stream_id: str) -> Inlet:
-        with self._inlets_lock:
-            inlet = self._inlets.get(stream_id)
-            if inlet is None:
-                inlet = self._inlets[stream_id] = Inlet()
-            return inlet
+    def _slot(self, stream_id: str) -> PublisherSlot:
+        with self._slots_lock:
+            slot = self._slots.get(stream_id)
+            if slot is None:
+                slot = self._slots[stream_id] = PublisherSlot()
+            return slot

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from streamer.runtime.logs import stream_logger
 from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
-from streamer.webrtc.inlet import Inlet
 from streamer.webrtc.media_watch import MediaWatch
 from streamer.webrtc.offer import Offer
 from streamer.webrtc.peer import Peer
 from streamer.webrtc.peer_session import PeerSession
+from streamer.webrtc.publisher_slot import PublisherSlot
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 
 _logger = logging.getLogger(__name__)
@@ -30,14 +30,14 @@ class PublishingSession(PeerSession):
         stream_id: str,
         peer: Peer,
         offer: Offer,
-        inlet: Inlet,
+        slot: PublisherSlot,
         *,
         clock_tolerance_s: float,
         connect_timeout_s: float,
         media_timeout_s: float,
     ) -> None:
         super().__init__(stream_id, peer, offer.video)
-        self._inlet = inlet
+        self._slot = slot
         self._log = stream_logger(_logger, stream_id)
         self._codecs = "/".join(codec.name for codec in offer.video.codecs)
         self._watch = MediaWatch(
@@ -76,7 +76,7 @@ class PublishingSession(PeerSession):
             end = await self._watch.until_connected()
             if end is None:
                 self._log.info("a publisher is connected (%s)", self._codecs)
-                self._inlet.open(self._feed)
+                self._slot.open(self._feed)
                 end = await self._watch.until_silent()
             self._log.info("%s", end.message)
             self._feed.close(end)

@@ -88,7 +88,6 @@ def bench(arguments: Namespace) -> int:
         search,
     )
     from streamer.config.loading import load_config
-    from streamer.config.schema import LogConfig
     from streamer.inference.build import (
         configured_tracker,
         with_model_threads,
@@ -96,7 +95,7 @@ def bench(arguments: Namespace) -> int:
     from streamer.runtime.logs import configure_logging
 
     config = load_config(arguments.config, arguments.overrides, [])
-    configure_logging(LogConfig(level="error"))
+    configure_logging("error")
     if not arguments.no_plot:
         check_plots()
     files = BenchFiles.under(arguments.output_dir, plot=not arguments.no_plot)

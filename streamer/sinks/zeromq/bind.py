@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ import zmq
 import zmq.asyncio
 
 from streamer.errors import ConfigError, SecurityError
-from streamer.runtime.socket_path import check_socket_path
+from streamer.runtime.sockets import check_socket_path, is_loopback
 
 LONGEST_SOCKET_PATH_BYTES = 107
 IPC_MODE = 0o660
@@ -35,7 +34,7 @@ def check_bind(endpoint: str, encrypted: bool) -> None:
         raise ConfigError(
             f"zeromq.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
         )
-    if not encrypted and not _is_loopback(match[1].strip("[]")):
+    if not encrypted and not is_loopback(match[1].strip("[]")):
         raise SecurityError(
             f"zeromq.endpoint {endpoint} can be reached from other machines, and nobody would "
             "have to prove who they are. Make keys with `masklet keys KEYS --client NAME` and "
@@ -69,15 +68,6 @@ def bind_socket(socket: zmq.asyncio.Socket, endpoint: str) -> None:
 def is_ipv6(endpoint: str) -> bool:
     """Whether the endpoint is an IPv6 address, which ZeroMQ must be told."""
     return endpoint.startswith("tcp://[")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name or an interface: may be anything
 
 
 def _check_socket_path(named: str, path_text: str) -> None:

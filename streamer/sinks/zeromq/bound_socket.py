@@ -10,7 +10,7 @@ import zmq.asyncio
 
 from streamer.config.schema import ZeroMQConfig
 from streamer.runtime.sockets import notice_dead_peers
-from streamer.runtime.tasks import report_failure
+from streamer.runtime.threads import report_failure
 from streamer.sinks.zeromq.bind import bind_socket, check_bind, is_ipv6
 from streamer.sinks.zeromq.connections import Connections
 from streamer.sinks.zeromq.curve_gate import CurveGate, make_gate

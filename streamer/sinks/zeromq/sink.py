@@ -19,7 +19,7 @@ import zmq
 
 from streamer.config.schema import ZeroMQConfig
 from streamer.runtime.metrics import Metrics
-from streamer.runtime.tasks import report_failure
+from streamer.runtime.threads import report_failure
 from streamer.sinks.zeromq.bound_socket import BoundSocket
 from streamer.sinks.zeromq.stream_record import StreamRecord
 from streamer.sinks.zeromq.subscriptions import Subscriptions

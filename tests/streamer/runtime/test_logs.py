@@ -8,7 +8,6 @@ import logging
 
 import pytest
 
-from streamer.config.schema import LogConfig
 from streamer.runtime.logs import (
     MESSAGES_REMEMBERED,
     PERIOD_S,
@@ -24,7 +23,7 @@ LOGGER = logging.getLogger("streamer.gatekeeper")
 @pytest.mark.usefixtures("root_logger")
 def test_text_line_says_when_how_bad_where_and_what() -> None:
     out = io.StringIO()
-    configure_logging(LogConfig(format="text"), out)
+    configure_logging("info", "text", out)
     stream_logger(LOGGER, "gate").warning("timeout; reconnecting in %.1f s", 2.0)
     LOGGER.info("serving")
     LOGGER.debug("unheard")
@@ -38,7 +37,7 @@ def test_text_line_says_when_how_bad_where_and_what() -> None:
 @pytest.mark.usefixtures("root_logger")
 def test_json_line_is_one_object_with_the_stream_and_the_traceback() -> None:
     out = io.StringIO()
-    configure_logging(LogConfig(format="json", level="debug"), out)
+    configure_logging("debug", "json", out)
     try:
         raise ValueError("no picture at rtsp://admin:hunter2@cam/1")
     except ValueError as error:
@@ -54,7 +53,7 @@ def test_json_line_is_one_object_with_the_stream_and_the_traceback() -> None:
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_password_never_reaches_the_log(log_format: str) -> None:
     out = io.StringIO()
-    configure_logging(LogConfig(format=log_format), out)  # type: ignore[arg-type]
+    configure_logging("info", log_format, out)
     LOGGER.warning("cannot open %s", "rtsp://admin:hunter2@10.0.0.5/live")
     assert "hunter2" not in out.getvalue()
     assert "10.0.0.5/live" in out.getvalue()

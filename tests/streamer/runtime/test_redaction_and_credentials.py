@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.errors import ConfigError
-from streamer.runtime.redaction import (
-    Credentials,
-    credentials,
-    redact,
-    redact_url,
-    url_with_credentials,
-)
+from streamer.runtime.credentials import Credentials, credentials, url_with_credentials
+from streamer.runtime.redaction import redact, redact_url
 
 
 @pytest.mark.parametrize(

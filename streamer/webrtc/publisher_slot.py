@@ -7,7 +7,7 @@ import threading
 from streamer.webrtc.encoded_feed import EncodedFeed
 
 
-class Inlet:
+class PublisherSlot:
     """Holds one feed, the newest. Safe to use from any thread."""
 
     def __init__(self) -> None:
