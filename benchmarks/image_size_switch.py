@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from tracker import Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.measures import jaccard
 from tracker.evaluation.runner import ClipScore, evaluate_clip
 from tracker.evaluation.synthetic import synthetic_clips
+from tracker.options import EngineOptions
 from tracker.types import MaskArray, Prompt, Track
 
 # The size of a frame by its place in the clip, 0 to 1, and its number.

@@ -30,11 +30,11 @@ from tracker import (
     Tracker,
     TrackerOptions,
 )
-from tracker.engine.options import EngineOptions
 from tracker.images import transforms
 from tracker.model import ImageFeatures
 from tracker.model.layers import grid_from_tokens, tokens_from_grid
 from tracker.model.memory_attention import FrameState
+from tracker.options import EngineOptions
 
 Weights = dict[str, Tensor]
 ImageArray = npt.NDArray[np.uint8]

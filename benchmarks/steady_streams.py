@@ -16,7 +16,7 @@ from tests.tracker.agreement.scripts import model_with, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tests.tracker.little import LITTLE, little_picture
 from tracker import Prompt, Session, Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 from tracker.scenes import EVALUATION_SEED_START, Match
 from tracker.scenes.frame import ImageArray
 

@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tracker.config import PRESETS, ModelConfig, TrunkConfig
-from tracker.engine.options import EngineOptions
 from tracker.errors import (
     CapacityError,
     CheckpointError,
@@ -23,8 +22,7 @@ from tracker.memory.object_memory import (
     ModelIdentity,
     ObjectMemory,
 )
-from tracker.options import TrackerOptions
-from tracker.policy.options import RobustOptions
+from tracker.options import EngineOptions, RobustOptions, TrackerOptions
 from tracker.types import Prompt, StepFacts, Track, TrackState
 
 if TYPE_CHECKING:

@@ -8,10 +8,12 @@ row's result is never depends on the other rows. What is done with the batch sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from os import PathLike
 
+import numpy as np
 import torch
 
 from tracker.config import PRESETS, ModelConfig
@@ -45,7 +47,7 @@ from tracker.step.correction import (
 from tracker.step.frame_step import FrameStep
 from tracker.step.pending_step import PendingStep
 from tracker.step.resizing import Resizer
-from tracker.step.steps import Steps
+from tracker.step.step_queue import StepQueue
 from tracker.types import Prompt, Track
 from tracker.weights.calibration import (
     ScoreCalibration,
@@ -84,7 +86,7 @@ class Tracker:
         self._policy: RobustPolicy | None = None
         if self.options.memory_policy == "robust":
             robust = self.options.robust
-            bank = RobustBank(model.config, self.options.max_objects, device, robust)
+            bank = RobustBank(model.config, self.options.max_objects, device, robust.anchors)
             self._policy = RobustPolicy(robust, bank, device)
             self._bank: MemoryBank = bank
         else:
@@ -95,7 +97,7 @@ class Tracker:
             self._engine, self._bank, self._policy, self.options, dtype, device
         )
         self._sessions: set[Session] = set()
-        self._steps = Steps(self._frame_step, self._bank, self._sessions)
+        self._queue = StepQueue(self._frame_step, self._bank, self._sessions)
         self._corrector = Corrector(self._frame_step, self._bank, self._sessions)
         self._resizer = Resizer(self._engine, self._bank, self._sessions)
 
@@ -213,12 +215,13 @@ class Tracker:
         return prepare_yuv(picture, self.config.image_size, self.device)
 
     def warm_up(self, progress: Progress | None = None) -> None:
-        """Make the first steps of a stream as fast as the others; call it before there is one.
+        """Make the first steps of a stream as fast as later ones; call it before there is one.
 
-        ``progress`` is told the steps done and the steps in all.
+        Nothing that is tracked is touched. ``progress`` is called with the number of calls done
+        and of all calls.
         """
         calls = [partial(self._call, call) for call in self._engine.calls_to_warm(self._bank)]
-        warm_up(self, calls, self._resizer.at, progress)
+        warm_up(self.image_sizes, self._resizer.at, calls, self._first_steps, progress)
         self._engine.is_warm()
 
     @property
@@ -240,7 +243,7 @@ class Tracker:
                 f"image_size must be one of {', '.join(map(str, self.image_sizes))}, "
                 f"got {image_size}; EngineOptions.smaller_image_sizes names others"
             )
-        self._steps.finish()
+        self._queue.finish()
         self._resizer.resize(image_size)
 
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
@@ -264,7 +267,7 @@ class Tracker:
         Raises what ``step`` raises, and SessionError where the step before turns out to have
         failed: then this one was not begun.
         """
-        return self._steps.submit(batch)
+        return self._queue.submit(batch)
 
     @torch.inference_mode()
     def correct(
@@ -287,7 +290,7 @@ class Tracker:
         Raises PromptError (also for a frame that is not in the history), CapacityError or
         SessionError before anything is changed; whatever else is raised changes nothing either.
         """
-        self._steps.finish()
+        self._queue.finish()
         return self._corrector.correct(session, prompts, frame_index, anew)
 
     @torch.inference_mode()
@@ -303,8 +306,26 @@ class Tracker:
 
         Raises what ``correct`` raises.
         """
-        self._steps.finish()
+        self._queue.finish()
         return self._corrector.preview(session, prompt, frame_index, anew)
+
+    @contextmanager
+    def _first_steps(self) -> Iterator[list[Callable[[], object]]]:
+        """Steps that start an object and track it on two grey frames, in a session of their own.
+
+        The second of these is the first to read a tracked memory. None without a free slot.
+        """
+        if not self.free_slots:
+            yield []
+            return
+        side = self.config.image_size
+        grey = self.prepare(np.full((side, side, 3), 128, np.uint8))
+        click = Prompt(0, points_xy=((side / 2, side / 2),), point_labels=(1,))
+        session = self.open_session(max_objects=1)
+        try:
+            yield [partial(self.step, [(session, grey, own)]) for own in ([click], [], [])]
+        finally:
+            session.close()
 
     @torch.inference_mode()
     def _call(self, call: Callable[[], object]) -> None:

@@ -20,7 +20,7 @@ from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from streamer.types import Published
 from tracker import Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 
 FRAMES_PER_BATCH = 16
 

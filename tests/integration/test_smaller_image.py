@@ -22,7 +22,7 @@ from tests.tracker.agreement.scripts import model_with, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tests.tracker.little import LITTLE
 from tracker import Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 
 CAMERA = "synthetic://match?seed=3&width=160&height=96&rate_hz=12&players=2"
 SEEN = 30.0

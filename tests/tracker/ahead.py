@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +13,14 @@ from tests.tracker.agreement.weights import amplified_weights
 from tests.tracker.little import LITTLE
 from tests.tracker.policy.test_robust_tracker import PLAIN
 from tracker import RobustOptions, Session, Track, Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
 from tracker.host_arrays import Landing
+from tracker.options import EngineOptions
 from tracker.step.pending_step import PendingStep
 
 POLICIES = pytest.mark.parametrize(
     "robust",
-    [None, PLAIN, replace(PLAIN, hypotheses=2)],
-    ids=["sam2", "robust", "several paths"],
+    [None, PLAIN],
+    ids=["sam2", "robust"],
 )
 
 

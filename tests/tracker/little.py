@@ -10,7 +10,7 @@ import torch
 from tests.tracker.agreement.scripts import model_with, picture, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import ModelConfig, Prompt, Session, Track, Tracker, TrackerOptions, TrunkConfig
-from tracker.policy.options import RobustOptions
+from tracker.options import RobustOptions
 
 IMAGE_SIZE = 64
 LITTLE = ModelConfig(

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tracker.engine.options import Attention
 from tracker.model.memory_attention import MemoryAttention, MemoryAttentionLayer, NarrowAttention
+from tracker.options import Attention
 
 _log = logging.getLogger(__name__)
 

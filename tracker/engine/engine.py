@@ -19,8 +19,7 @@ from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
 from tracker.engine.image_sizes import at_size, sizes_of
 from tracker.engine.kernel_cache import keep_kernels
-from tracker.engine.options import EngineOptions
-from tracker.engine.pieces import pieces_of, pieces_with_padding
+from tracker.engine.padding import pieces_of, pieces_with_padding
 from tracker.host_arrays import on_device
 from tracker.images.transforms import normalised
 from tracker.memory.bank import MemoryBank
@@ -38,6 +37,7 @@ from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.model.chunking import join, rows_per_chunk
 from tracker.model.memory_attention import FrameState
 from tracker.model.prompt_encoder import PromptEmbedding
+from tracker.options import EngineOptions
 
 
 class Engine:
@@ -147,7 +147,7 @@ class Engine:
         if not self._fixed:
             return before
         images = _sizes_within(self._options.image_sizes, bank.capacity)
-        rows = _sizes_within(self._options.row_sizes, bank.most_rows)
+        rows = _sizes_within(self._options.row_sizes, bank.capacity)
         return (
             *before,
             *(lambda size=size: self._warm_images(size) for size in images),

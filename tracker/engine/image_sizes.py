@@ -6,8 +6,8 @@ import copy
 
 from torch import Tensor
 
-from tracker.engine.options import EngineOptions
 from tracker.model import Sam2
+from tracker.options import EngineOptions
 
 _SMALLEST = 64
 

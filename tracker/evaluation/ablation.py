@@ -25,19 +25,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LEAST = (0, 0.0, 1, 1.0)  # tried in this order
-# Of techniques that are off: DAM4SAM's anchors and stride, SAMURAI's weight and score, SAM2Long's
-# paths.
-PUBLISHED = {
-    "anchors": 3,
-    "recent_stride": 5,
-    "motion_weight": 0.2,
-    "write_iou": 0.5,
-    "hypotheses": 3,
-}
-# Numbers of a technique that has its row under another name.
-PARAMETERS = frozenset(
-    {"recent_memories", "largest_pointer_age", "steady_frames", "hypothesis_rows"}
-)
+# Of techniques that are off: DAM4SAM's anchors.
+PUBLISHED = {"anchors": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +71,6 @@ def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
     """
     result: dict[str, DataclassInstance] = {}
     for field in fields(techniques):
-        if field.name in PARAMETERS:
-            continue
         value = getattr(techniques, field.name)
         if isinstance(value, bool):
             choices: tuple[float, ...] = (not value,)

@@ -98,11 +98,6 @@ class MemoryBank:
         return MemoryShapes.of(self._window, self._pointer_window, self._conditioning, others)
 
     @property
-    def most_rows(self) -> int:
-        """Rows of a step at most."""
-        return self.capacity
-
-    @property
     def free_slots(self) -> int:
         """Objects that still fit."""
         return len(self._free)
@@ -129,9 +124,9 @@ class MemoryBank:
         self._pointer_frame[slot] = EMPTY
         return slot
 
-    def release(self, *slots: int) -> None:
-        """Give the slots of an object back, mostly one; other objects are not touched."""
-        self._free += slots
+    def release(self, slot: int) -> None:
+        """Give a slot back; other objects are not touched."""
+        self._free.append(slot)
 
     def is_conditioning(self, slot: int, frame: int) -> bool:
         """Whether the slot remembers that frame as a conditioning frame."""

@@ -35,9 +35,9 @@ def packed(
     return np.take_along_axis(column_NF, order, 1), code_NF, valid_NF
 
 
-def place_for(frame_NR: IntArray, now_N: IntArray, keep_NR: BoolArray) -> IntArray:
-    """The column for a frame: its own, else an empty one, else the oldest that need not be kept."""
-    kind_NR = np.select([frame_NR == now_N[:, None], frame_NR == EMPTY, ~keep_NR], [0, 1, 2], 3)
+def place_for(frame_NR: IntArray, now_N: IntArray) -> IntArray:
+    """The column for a frame: its own, else an empty one, else the oldest."""
+    kind_NR = np.select([frame_NR == now_N[:, None], frame_NR == EMPTY], [0, 1], 2)
     age_NR = np.where(frame_NR == EMPTY, 0, frame_NR)
     place: IntArray = np.argmin(kind_NR * _KIND + age_NR, axis=1)
     return place

@@ -76,12 +76,6 @@ class MemoryGrids:
         """A slot holds again what it held when it was asked where its memories were made."""
         self._made_on[slot] = made_on_F
 
-    def repeat(self, slot: int, other: int) -> None:
-        """Let another slot hold what a slot does, on every grid."""
-        for memories in self._on_grids:
-            memories[other] = memories[slot]
-        self._made_on[other] = self._made_on[slot]
-
     def use(self, side: int, filled_KF: npt.NDArray[np.bool_]) -> None:
         """Use the grid of this side from here on; memories that are not ``filled`` stay behind.
 

@@ -1,6 +1,6 @@
 """What is kept of objects under the robust policy, beside their memories.
 
-Dimensions: N objects, L grid tokens, c memory width, C hidden width, R recent columns.
+Dimensions: N objects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from tracker.memory.bank import SlotCopy
 from tracker.memory.frame_columns import BoolArray
-from tracker.memory.places import IntArray
 
 Facts = npt.NDArray[np.void]
 
@@ -22,27 +21,14 @@ Facts = npt.NDArray[np.void]
 class Selection(NamedTuple):
     """Where one frame of each of N objects goes.
 
-    ``conditioning_N``: for ever, somebody pointed at it. ``recent_N``: among the recent frames;
-    ``kept_N``: there beyond the next one. ``pointer_N``: its pointer. ``anchor_N``: as an anchor.
+    ``conditioning_N``: kept for ever, it was prompted. ``recent_N``: among the recent frames.
+    ``pointer_N``: its pointer. ``anchor_N``: as an anchor.
     """
 
     conditioning_N: BoolArray
     recent_N: BoolArray
-    kept_N: BoolArray
     pointer_N: BoolArray
     anchor_N: BoolArray
-
-
-class Kept(NamedTuple):
-    """What is remembered of one frame of N objects: what ``RobustBank.remember`` takes."""
-
-    slot_N: IntArray
-    frame_N: IntArray
-    selection: Selection
-    spatial_NLc: Tensor
-    pointer_NC: Tensor
-    motion_N45: Tensor
-    facts_N: Facts
 
 
 class Before(NamedTuple):
@@ -61,6 +47,5 @@ class Before(NamedTuple):
 class RobustSlotCopy(SlotCopy):
     """One slot of a robust bank as it was."""
 
-    kept_R: BoolArray
     facts: Facts
     motion_45: Tensor

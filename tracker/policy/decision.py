@@ -14,7 +14,6 @@ from torch import Tensor
 
 from tracker.images.transforms import resize_logits
 from tracker.model import DecoderOutput, Sam2
-from tracker.policy.rivals import Rival, no_rival
 
 ABSENT_LOGIT = -1024.0
 STABILITY_DELTA = 0.05
@@ -36,8 +35,7 @@ class Decision(NamedTuple):
     ``logits_N1hw`` are -1024 where the object is not visible. ``object_score_logit_N``.
     ``prompted``: the memory is made from the binary mask, as for every frame with a prompt.
     ``alone_iou_N``: how far the decoder's other masks show nothing beside the object, see
-    ``policy.distractors``; 1 where nobody asked. ``rival``: what the objects may be instead, where
-    somebody asked.
+    ``policy.distractors``; 1 where that was not computed.
     """
 
     logits_N1hw: Tensor
@@ -47,12 +45,6 @@ class Decision(NamedTuple):
     pointer_NC: Tensor
     prompted_N: Tensor
     alone_iou_N: Tensor
-    rival: Rival | None = None
-
-    def of(self, index_n: Tensor) -> Decision:
-        """The same about some of the objects, without their rivals."""
-        *columns, _ = self
-        return Decision._make([*(column[index_n] for column in columns), None])
 
     def memory_mask(self, image_size: int) -> Tensor:
         """The mask that the memory encoder takes, (N, 1, S, S) in -10..10."""
@@ -71,7 +63,6 @@ def decide(
     prompted: bool,
     choice: Choice | None = None,
     alone_iou_N: Tensor | None = None,
-    rival: Rival | None = None,
 ) -> Decision:
     """Choose one mask per object, unless a memory policy has (``choice``).
 
@@ -100,18 +91,12 @@ def decide(
         model.object_pointer(token, visible).float(),
         torch.full_like(visible, prompted),
         torch.ones_like(score_logit, dtype=torch.float32) if alone_iou_N is None else alone_iou_N,
-        rival,
     )
 
 
 def in_order(parts: Sequence[Decision], order_N: Tensor) -> Decision:
     """Decisions about parts of N objects as one; ``order_N``: where each object is in the parts."""
-    *columns, _ = zip(*parts, strict=True)
-    rival = None
-    if any(part.rival is not None for part in parts):
-        rivals = [part.rival or no_rival(part.logits_N1hw, part.pointer_NC) for part in parts]
-        rival = Rival(*(torch.cat(column)[order_N] for column in zip(*rivals, strict=True)))
-    return Decision._make([*(torch.cat(column)[order_N] for column in columns), rival])
+    return Decision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
 
 
 def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) -> Decision:

@@ -96,19 +96,6 @@ def spread(state_N45: Tensor) -> Tensor:
     return state_N45[:, :2, 2].amax(dim=1).clamp(min=0).sqrt()
 
 
-def box_iou(one_4: Tensor, other_4: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4), broadcast; 0 for empty ones."""
-    low = torch.maximum(one_4[..., :2], other_4[..., :2])
-    high = torch.minimum(one_4[..., 2:], other_4[..., 2:])
-    common = (high - low).clamp(min=0).prod(dim=-1)
-    total = _area(one_4) + _area(other_4) - common
-    return common / total.clamp(min=1e-12)
-
-
-def _area(box_4: Tensor) -> Tensor:
-    return (box_4[..., 2:] - box_4[..., :2]).clamp(min=0).prod(dim=-1)
-
-
 def _centre_and_size(box_N4: Tensor) -> Tensor:
     low, high = box_N4[:, :2], box_N4[:, 2:]
     return torch.cat(((low + high) / 2, high - low), dim=1)

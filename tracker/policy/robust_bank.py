@@ -10,18 +10,12 @@ L grid tokens, c memory width, C hidden width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from tracker.config import ModelConfig
-from tracker.memory.bank import (
-    EMPTY,
-    MemoryBank,
-    SlotCopy,
-)
+from tracker.memory.bank import EMPTY, LARGEST_POINTER_AGE, MemoryBank, SlotCopy
 from tracker.memory.frame_columns import (
     BoolArray,
     in_order,
@@ -29,39 +23,22 @@ from tracker.memory.frame_columns import (
     packed,
     place_for,
 )
-from tracker.memory.places import (
-    IntArray,
-    Places,
-)
-from tracker.memory.records import (
-    Before,
-    Facts,
-    RobustSlotCopy,
-    Selection,
-)
+from tracker.memory.places import IntArray, Places
+from tracker.memory.records import Before, Facts, RobustSlotCopy, Selection
 from tracker.policy.motion import COORDINATES, NUMBERS
-from tracker.policy.options import RobustOptions
 
 AREAS_KEPT = 10
-# What the host knows of an object: whether its motion is known; for how many frames it has been
-# seen, or not, in a row; when it was tracked last; when a frame of it was made an anchor last;
-# how many frames of it were remembered; whether none was since it was out of sight; the shares of
-# the picture it covered lately, newest first.
-# Of one path among several: its score, on how many frames in a row it has agreed with the one that
-# leads, and when it began.
+# What the host knows of an object: whether its motion is known; for how many frames in a row it has
+# been hidden; when it was tracked last; when a frame of it last became an anchor; whether no frame
+# was remembered since it was hidden; the shares of the picture it covered recently, newest first.
 FACTS = np.dtype(
     [
         ("known", np.bool_),
-        ("seen", np.int64),
         ("hidden", np.int64),
         ("time", np.int64),
         ("anchored", np.int64),
-        ("remembered", np.int64),
         ("returning", np.bool_),
         ("areas", np.float64, (AREAS_KEPT,)),
-        ("score", np.float64),
-        ("agreed", np.int64),
-        ("begun", np.int64),
     ]
 )
 
@@ -69,60 +46,18 @@ FACTS = np.dtype(
 class RobustBank(MemoryBank):
     """Bound per object: the base's, and ``anchors`` spatial memories more (7 MiB at 1024²).
 
-    Policy: of the recent frames, one that was not to be kept goes as soon as two newer ones have
-    come, so that a frame just tracked can be corrected with what was known before it; then the
-    oldest. A full set of anchors loses its oldest. ``spare`` slots beside the objects' are for
-    second paths; who finds none does without.
+    Policy: the oldest recent frame is overwritten; there is one more than are read, so that a frame
+    just tracked can be corrected with what was known before it. A full set of anchors loses its
+    oldest.
     """
 
     def __init__(
-        self, config: ModelConfig, capacity: int, device: torch.device, options: RobustOptions
+        self, config: ModelConfig, capacity: int, device: torch.device, anchors: int
     ) -> None:
-        self.spare = options.hypothesis_rows if options.hypotheses > 1 else 0
-        super().__init__(config, capacity + self.spare, device, options.anchors)
-        self.capacity = capacity
-        self._branches = 0
-        self._recent_memories = min(options.recent_memories, config.recent_memories)
-        self._oldest_pointer = options.largest_pointer_age
-        self._recent = self._conditioning + options.anchors
-        slots, columns = self._spatial_frame.shape
-        self._kept = np.zeros((slots, columns - self._recent), np.bool_)
-        self.facts_K = np.zeros(slots, FACTS)
-        self.motion_K45 = torch.zeros(slots, COORDINATES, NUMBERS, device=device)
-
-    @property
-    def most_rows(self) -> int:
-        """Rows of a step at most: every object, and every second path."""
-        return self.capacity + self.spare
-
-    @property
-    def free_slots(self) -> int:
-        """Objects that still fit; second paths take nothing from them."""
-        return len(self._free) - self.spare_slots
-
-    @property
-    def spare_slots(self) -> int:
-        """Second paths that still fit."""
-        return self.spare - self._branches
-
-    def branch(self, slot: int) -> int:
-        """Take a spare slot that holds what ``slot`` does; there has to be one."""
-        new = self._free[-1]
-        self.restore(new, self.copy(slot))
-        self._grids.repeat(slot, new)
-        self._free.pop()
-        self._branches += 1
-        return new
-
-    def prune(self, slots: Sequence[int]) -> None:
-        """Give the slots of paths back; their objects go on."""
-        self._free += slots
-        self._branches -= len(slots)
-
-    def release(self, *slots: int) -> None:
-        """Give the slots of all of an object's paths back."""
-        super().release(*slots)
-        self._branches -= len(slots) - 1
+        super().__init__(config, capacity, device, anchors)
+        self._recent = self._conditioning + anchors
+        self.facts_K = np.zeros(capacity, FACTS)
+        self.motion_K45 = torch.zeros(capacity, COORDINATES, NUMBERS, device=device)
 
     def allocate(self) -> int:
         """Take an empty slot. Raises CapacityError when there is none."""
@@ -139,7 +74,6 @@ class RobustBank(MemoryBank):
             base.spatial_FLc,
             base.pointer_PC,
             base.made_on_F,
-            self._kept[slot].copy(),
             self.facts_K[slot].copy(),
             self.motion_K45[slot].clone(),
         )
@@ -148,7 +82,6 @@ class RobustBank(MemoryBank):
         """Let a slot hold again what it held when it was copied."""
         super().restore(slot, copy)
         assert isinstance(copy, RobustSlotCopy)
-        self._kept[slot] = copy.kept_R
         self.facts_K[slot] = copy.facts
         self.motion_K45[slot] = copy.motion_45
 
@@ -191,12 +124,7 @@ class RobustBank(MemoryBank):
         long_NF = spatial_NF[:, : self._recent]
         recent_NR = spatial_NF[:, self._recent :]
         past_NR = (recent_NR != EMPTY) & (recent_NR < now_N1)
-        newest_NR = past_NR & (
-            recent_NR == np.where(past_NR, recent_NR, EMPTY).max(axis=1, keepdims=True)
-        )
-        order_NR, recent_valid_NR = newest(
-            recent_NR, past_NR & (self._kept[slot_N] | newest_NR), self._recent_memories
-        )
+        order_NR, recent_valid_NR = newest(recent_NR, past_NR, self._window)
         rank_NR = np.broadcast_to(np.arange(order_NR.shape[1]), order_NR.shape)
         column_NF = np.concatenate(
             (
@@ -228,7 +156,7 @@ class RobustBank(MemoryBank):
             ((own_NP != EMPTY) & (own_NP < now_N1), others_valid_NP), axis=1
         )
         age_NP = np.minimum(
-            now_N1 - np.take_along_axis(pointer_NP, pointer_column_NP, 1), self._oldest_pointer
+            now_N1 - np.take_along_axis(pointer_NP, pointer_column_NP, 1), LARGEST_POINTER_AGE
         )
         pointer_column_NP, age_NP, pointer_valid_NP = packed(
             pointer_column_NP, age_NP, pointer_valid_NP
@@ -277,19 +205,15 @@ class RobustBank(MemoryBank):
         self._spatial_frame[slot_N[recent], spatial_column[recent]] = frame_N[recent]
         self._spatial_frame[slot_N[anchor], anchor_column[anchor]] = frame_N[anchor]
         self._pointer_frame[slot_N[pointed], pointer_column[pointed]] = frame_N[pointed]
-        among = recent & ~selection.conditioning_N
-        self._kept[slot_N[among], spatial_column[among] - self._recent] = selection.kept_N[among]
         self.facts_K[slot_N] = facts_N
 
     def _columns(
         self, slot_N: IntArray, frame_N: IntArray, selection: Selection
     ) -> tuple[IntArray, IntArray]:
         recent_NR = self._spatial_frame[slot_N, self._recent :]
-        newest_NR = recent_NR == recent_NR.max(axis=1, keepdims=True)
-        keep_NR = self._kept[slot_N] | newest_NR
-        spatial = self._recent + place_for(recent_NR, frame_N, keep_NR)
+        spatial = self._recent + place_for(recent_NR, frame_N)
         others_NP = self._pointer_frame[slot_N, self._conditioning :]
-        pointer = self._conditioning + place_for(others_NP, frame_N, np.zeros_like(others_NP, bool))
+        pointer = self._conditioning + place_for(others_NP, frame_N)
         for row in np.flatnonzero(selection.conditioning_N):  # prompts are rare
             column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
             spatial[row] = pointer[row] = column
@@ -299,7 +223,7 @@ class RobustBank(MemoryBank):
         if self._recent == self._conditioning:
             return np.full_like(slot_N, self._conditioning)
         anchor_NA = self._spatial_frame[slot_N, self._conditioning : self._recent]
-        return self._conditioning + place_for(anchor_NA, frame_N, np.zeros_like(anchor_NA, bool))
+        return self._conditioning + place_for(anchor_NA, frame_N)
 
     def _drop(self, slot_N: IntArray, frame_N: IntArray, conditioning_N: BoolArray) -> None:
         """Forget what was kept of this very frame, which is decided anew.

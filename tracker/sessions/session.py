@@ -43,7 +43,7 @@ class Session:
         self.frames_seen = 0
         self.smoother = MaskSmoother(past_share=0.0)
         self._bank = bank
-        self._slots: dict[int, tuple[int, ...]] = {}
+        self._slots: dict[int, int] = {}
         self._history = history
         self._model = model
         self._on_close = on_close
@@ -174,25 +174,12 @@ class Session:
         self._history.count_again()
 
     def slot_of(self, object_id: int) -> int:
-        """The bank slot of an object, of the path that is shown."""
-        return self._slots[object_id][0]
-
-    def paths_of(self, object_id: int) -> tuple[int, ...]:
-        """The slots of all paths an object is followed along, the one that is shown first."""
+        """The bank slot of an object."""
         return self._slots[object_id]
-
-    def follow(self, object_id: int, slots: tuple[int, ...]) -> None:
-        """Follow an object along these paths; giving back the slots of others is the caller's."""
-        self._slots[object_id] = slots
-
-    @property
-    def branches(self) -> int:
-        """Paths beyond the first, of all objects together."""
-        return sum(map(len, self._slots.values())) - len(self._slots)
 
     def add(self, object_id: int) -> None:
         """Give a new object a slot. Raises CapacityError."""
-        self._slots[object_id] = (self._bank.allocate(),)
+        self._slots[object_id] = self._bank.allocate()
 
     def begin(self, settle: Callable[[], None] | None) -> None:
         """A step was submitted, and ``settle`` keeps what came of it; None: it is over."""
@@ -218,7 +205,7 @@ class Session:
         self.settle()
         if object_id not in self._slots:
             raise KeyError(f"no object {object_id} in this session; it has {self.object_ids}")
-        self._bank.release(*self._slots.pop(object_id))
+        self._bank.release(self._slots.pop(object_id))
         self._history.forget_object(object_id)
         self.smoother.begin_anew([object_id])
 

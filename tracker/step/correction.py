@@ -9,9 +9,9 @@ from typing import NamedTuple
 from tracker.memory.bank import MemoryBank
 from tracker.memory.records import Before
 from tracker.model import ImageFeatures
-from tracker.policy.branching import only_the_best
 from tracker.policy.robust_bank import RobustBank
 from tracker.sessions.history import TrackedFrame
+from tracker.sessions.row import Row
 from tracker.sessions.session import Session
 from tracker.step.admission import (
     admit_prompts,
@@ -19,11 +19,7 @@ from tracker.step.admission import (
     ensure_own,
 )
 from tracker.step.frame_step import FrameStep
-from tracker.step.row_decider import Row
-from tracker.step.undoing import (
-    added,
-    unchanged_on_error,
-)
+from tracker.step.rollback import allocated, unchanged_on_error
 from tracker.types import Prompt, Track
 
 
@@ -63,7 +59,7 @@ class Corrector:
         try:
             with (
                 unchanged_on_error(self._bank, session, object_ids, [frame, *following]),
-                added([(session, object_id) for object_id in object_ids]),
+                allocated([(session, object_id) for object_id in object_ids]),
             ):
                 known = [self._known_after(session, each, following) for each in object_ids]
                 for object_id in object_ids:
@@ -72,7 +68,6 @@ class Corrector:
                 for later in following:
                     self._catch_up(session, object_ids, later)
                     self._know_again(session, object_ids, later, known)
-                self._end_other_paths(session, object_ids)
                 if not following:
                     return Correction(tracks, tracks)
                 newest = following[-1].tracks
@@ -160,12 +155,6 @@ class Corrector:
             for object_id, after in zip(object_ids, known, strict=True):
                 if frame.index in after:
                     self._bank.know(session.slot_of(object_id), after[frame.index])
-
-    def _end_other_paths(self, session: Session, object_ids: Sequence[int]) -> None:
-        """What somebody pointed at is no longer in question."""
-        if isinstance(self._bank, RobustBank):
-            for object_id in object_ids:
-                only_the_best(session, object_id, self._bank)
 
     def _catch_up(self, session: Session, object_ids: Sequence[int], frame: TrackedFrame) -> None:
         """Track some objects on an earlier frame once more, with what they remember now.

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tracker.model import ImageFeatures
 from tracker.policy.decision import Decision
-from tracker.policy.outlook import Outlook, Sighting
-from tracker.policy.paths import Paths
+from tracker.policy.prediction import Observation, Prediction
+from tracker.sessions.row import Row
 from tracker.step.results import Delivery
-from tracker.step.row_decider import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +20,17 @@ class DecidedRows:
     """Rows that were decided, and what is to be kept of them; ``delivery`` is on its way.
 
     ``logits_by_frame`` (n, 1, h, w) are kept for corrections, ``shown_by_frame`` to smooth the
-    next frame's. ``paths`` are all that the rows' objects were followed along; ``decision`` and
-    the new memories ``spatial_NLc`` are of these.
+    next frame's.
     """
 
     by_frame: list[list[Row]]
     delivery: Delivery
     logits_by_frame: list[Tensor]
     shown_by_frame: list[Tensor]
-    paths: Paths
-    features: ImageFeatures
     spatial_NLc: Tensor
     decision: Decision
-    outlook: Outlook | None
-    sighting: Sighting | None
+    prediction: Prediction | None
+    observation: Observation | None
 
     @property
     def rows(self) -> list[Row]:

@@ -10,7 +10,6 @@ L grid tokens, C hidden width, c memory width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -27,10 +26,11 @@ from tracker.model.layers import tokens_from_grid
 from tracker.model.precision import autocast
 from tracker.options import TrackerOptions
 from tracker.policy.decision import Decision
-from tracker.policy.paths import Paths
+from tracker.policy.prediction import observe
 from tracker.policy.robust import RobustPolicy
 from tracker.sessions.history import TrackedFrame
 from tracker.sessions.prompts import PreparedPrompt
+from tracker.sessions.row import Row, images_of, places_of
 from tracker.sessions.session import Session
 from tracker.step.decided_rows import (
     DecidedRows,
@@ -41,12 +41,7 @@ from tracker.step.results import (
     FrameMasks,
     deliver,
 )
-from tracker.step.row_decider import (
-    Row,
-    RowDecider,
-    images_of,
-    places_of,
-)
+from tracker.step.row_decider import RowDecider
 from tracker.types import Track
 from tracker.weights.calibration import ScoreCalibration
 
@@ -123,18 +118,18 @@ class FrameStep:
         assert frame.image is not None, "a frame keeps its image or its features"
         pixels_13SS = self.pixels_of([frame.image])
         if frame.thumbnail_13TT is None:
-            self.look(pixels_13SS, [frame], [before])
+            self.compare_frames(pixels_13SS, [frame], [before])
         return self.encode(pixels_13SS)
 
-    def look(
+    def compare_frames(
         self,
         pixels_B3SS: Tensor,
         frames: Sequence[TrackedFrame],
         before: Sequence[TrackedFrame | None],
     ) -> None:
-        """Let the memory policy see new frames beside those before them."""
+        """Let the memory policy compare new frames with those before them."""
         if self._policy is not None:
-            self._policy.look(pixels_B3SS, frames, before)
+            self._policy.compare_frames(pixels_B3SS, frames, before)
 
     def track(self, rows: list[Row], features: ImageFeatures) -> list[list[Track]]:
         """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
@@ -152,13 +147,11 @@ class FrameStep:
     def decide(self, rows: list[Row], features: ImageFeatures) -> DecidedRows:
         """Decide rows, which lie frame by frame, and send their results on the way to the host.
 
-        An object may be followed along several paths; the best is told of. Nothing is kept, and
-        nothing waits for the device.
+        Nothing is kept, and nothing waits for the device.
         """
-        paths = Paths.of(rows)
-        outlook = None if self._policy is None else self._policy.outlook(paths)
+        prediction = None if self._policy is None else self._policy.predict(rows)
         with self.autocast():
-            decision = self._decider.decide(paths.rows, features, outlook)
+            decision = self._decider.decide(rows, features, prediction)
         logits = self._filled(decision)
         # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
         # shown; a tracked one as it was decided.
@@ -166,14 +159,9 @@ class FrameStep:
         remembered = torch.where(prompted, logits, decision.logits_N1hw)
         with self.autocast():
             spatial_NLc = self._encode_memories(
-                paths.rows, decision._replace(logits_N1hw=remembered), features
+                rows, decision._replace(logits_N1hw=remembered), features
             )
-        sighting = None
-        if self._policy is not None and outlook is not None:
-            sighting = self._policy.see(paths, outlook, decision)
-        told = decision
-        if sighting is not None and sighting.best_O is not None:
-            told, logits = decision.of(sighting.best_O), logits[sighting.best_O]
+        observation = None if prediction is None else observe(prediction, decision)
         by_frame = [list(own) for _, own in groupby(rows, key=lambda row: row.image)]
         # A copy for each frame: a view would keep what belongs to the other streams.
         logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
@@ -187,13 +175,13 @@ class FrameStep:
         ]
         delivery = deliver(
             masks,
-            told.predicted_iou_N,
-            told.object_score_logit_N,
+            decision.predicted_iou_N,
+            decision.object_score_logit_N,
             self._options,
-            self._bank.pointer_similarity(places_of(rows)[0], told.pointer_NC),
+            self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC),
             self.calibration,
-            None if sighting is None else sighting.predicted_box_N4,
-            None if sighting is None else sighting.evidence_NE,
+            None if observation is None else observation.predicted_box_N4,
+            None if observation is None else observation.evidence_NE,
             self._landing,
         )
         return DecidedRows(
@@ -201,12 +189,10 @@ class FrameStep:
             delivery,
             logits_by_frame,
             shown_by_frame,
-            paths,
-            features,
             spatial_NLc,
             decision,
-            outlook,
-            sighting,
+            prediction,
+            observation,
         )
 
     def keep(self, decided: DecidedRows) -> None:
@@ -214,18 +200,19 @@ class FrameStep:
 
         The robust policy chooses by numbers from the device: here the host waits for them.
         """
-        if self._policy is None or decided.outlook is None or decided.sighting is None:
-            self._remember(decided.rows, decided.spatial_NLc, decided.decision.pointer_NC)
+        rows, pointer_NC = decided.rows, decided.decision.pointer_NC
+        conditioning_N = np.array([self._conditions(row) for row in rows])
+        if self._policy is None or decided.prediction is None or decided.observation is None:
+            self._bank.write(*places_of(rows), conditioning_N, decided.spatial_NLc, pointer_NC)
         else:
             self._policy.remember(
-                decided.paths,
-                np.array([self._conditions(row) for row in decided.paths.rows]),
-                decided.outlook,
-                decided.sighting,
+                rows,
+                conditioning_N,
+                decided.prediction,
+                decided.observation,
                 decided.delivery.numbers_beside(),
                 decided.spatial_NLc,
-                decided.decision,
-                partial(self._encode_rivals, decided.features),
+                pointer_NC,
             )
         for own, own_logits in zip(decided.by_frame, decided.logits_by_frame, strict=True):
             for row, logits_1hw in zip(own, own_logits.unbind(), strict=True):
@@ -246,9 +233,8 @@ class FrameStep:
         if all(row.object_id in row.session.object_ids for row in rows):
             similarity_N = self._bank.pointer_similarity(places_of(rows)[0], decision.pointer_NC)
             if self._policy is not None:
-                paths = Paths.of(rows)
-                sighting = self._policy.see(paths, self._policy.outlook(paths), decision)
-                predicted_box_N4 = sighting.predicted_box_N4
+                observation = observe(self._policy.predict(rows), decision)
+                predicted_box_N4 = observation.predicted_box_N4
         (tracks,) = deliver(
             [masks],
             decision.predicted_iou_N,
@@ -281,17 +267,6 @@ class FrameStep:
             images_of(rows),
         )
         return tokens_from_grid(spatial_NcHW)
-
-    def _encode_rivals(
-        self, features: ImageFeatures, rows: list[Row], decision: Decision
-    ) -> Tensor:
-        with self.autocast():
-            return self._encode_memories(rows, decision, features)
-
-    def _remember(self, rows: list[Row], spatial_NLc: Tensor, pointer_NC: Tensor) -> None:
-        slot_N, frame_N = places_of(rows)
-        conditioning_N = np.array([self._conditions(row) for row in rows])
-        self._bank.write(slot_N, frame_N, conditioning_N, spatial_NLc, pointer_NC)
 
     def _conditions(self, row: Row) -> bool:
         """Whether the frame is kept for ever: prompted before it was tracked, or by option.

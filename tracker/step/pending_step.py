@@ -9,11 +9,11 @@ import torch
 
 from tracker.errors import SessionError
 from tracker.sessions.history import TrackedFrame
+from tracker.sessions.row import Row
 from tracker.sessions.session import Session
 from tracker.step.decided_rows import DecidedRows
 from tracker.step.frame_step import FrameStep
 from tracker.step.results import Delivery
-from tracker.step.row_decider import Row
 from tracker.types import StepFacts, Track
 
 

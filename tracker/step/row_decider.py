@@ -1,4 +1,4 @@
-"""Rows of a batch, each one object on one frame, and how they are decided together.
+"""Decides the rows of a batch together: memory attention, mask decoder, choice of a mask.
 
 Dimensions: B images, N objects, K points, S image size, h w mask grid.
 """
@@ -6,10 +6,8 @@ Dimensions: B images, N objects, K points, S image size, h w mask grid.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from tracker.engine.engine import Engine
@@ -22,48 +20,12 @@ from tracker.policy.decision import (
     decide_mask_prompt,
     in_order,
 )
-from tracker.policy.outlook import Outlook
+from tracker.policy.prediction import Prediction
 from tracker.policy.robust import RobustPolicy
-from tracker.sessions.history import TrackedFrame
-from tracker.sessions.prompts import PreparedPrompt
-from tracker.sessions.session import Session
+from tracker.sessions.row import Row, images_of, places_of
 
 # Previous logits fed back with a correction are held within this, as the network was trained.
 PREVIOUS_LOGIT_LIMIT = 32.0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One object on one frame of this batch.
-
-    ``corrects``: the prompt adds to what was tracked on this frame; with ``tracked_first`` that
-    is found on the way, because the frame is new. ``slot``: of which of the object's paths, if not
-    of the one that is shown.
-    """
-
-    session: Session
-    object_id: int
-    image: int
-    frame: TrackedFrame
-    prompt: PreparedPrompt | None = None
-    corrects: bool = False
-    tracked_first: bool = False
-    slot: int | None = None
-
-    @property
-    def slot_in_bank(self) -> int:
-        """Where the path lies that this row follows."""
-        return self.session.slot_of(self.object_id) if self.slot is None else self.slot
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the frame is tracked for the first time."""
-        return self.frame.index == self.session.frames_seen
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """The path's slot in the bank and the frame's time."""
-        return self.slot_in_bank, self.frame.time
 
 
 class RowDecider:
@@ -82,11 +44,11 @@ class RowDecider:
         self._device = device
 
     def decide(
-        self, rows: list[Row], features: ImageFeatures, outlook: Outlook | None = None
+        self, rows: list[Row], features: ImageFeatures, prediction: Prediction | None = None
     ) -> Decision:
         """Rows of one kind go through the decoder together; the result is in the order given.
 
-        ``outlook``: what the robust policy expects of the rows; needed where any is tracked.
+        ``prediction`` of the robust policy for the rows; needed where any is tracked.
         """
         groups: dict[tuple[str, int], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
@@ -96,7 +58,7 @@ class RowDecider:
                 kind,
                 [rows[place] for place in group],
                 features,
-                None if outlook is None else outlook.of(group),
+                None if prediction is None else prediction.of(group),
             )
             for (kind, _), group in groups.items()
         ]
@@ -130,7 +92,11 @@ class RowDecider:
         return ("refined" if first else "corrected"), count
 
     def _decide_kind(
-        self, kind: str, rows: list[Row], features: ImageFeatures, outlook: Outlook | None
+        self,
+        kind: str,
+        rows: list[Row],
+        features: ImageFeatures,
+        prediction: Prediction | None,
     ) -> Decision:
         model = self._model
         image_N = images_of(rows)
@@ -142,7 +108,7 @@ class RowDecider:
             )
             if kind != "corrected":
                 output = self._engine.decode_unprompted(conditioned, features, image_N)
-                tracked = self._decide_tracked(rows, output, outlook)
+                tracked = self._decide_tracked(output, prediction)
                 if kind == "tracked":
                     return tracked
                 previous = tracked.logits_N1hw
@@ -165,17 +131,13 @@ class RowDecider:
         ambiguous = labels.shape[1] <= 1
         return decide(model, self._engine.decode(conditioned, own, prompt), ambiguous, True)
 
-    def _decide_tracked(
-        self, rows: list[Row], output: DecoderOutput, outlook: Outlook | None
-    ) -> Decision:
+    def _decide_tracked(self, output: DecoderOutput, prediction: Prediction | None) -> Decision:
         if self._policy is None:
             return decide(self._model, output, True, False)
-        assert outlook is not None, "a tracked row without an outlook"
-        several = len({row.image for row in rows}) < len(rows)
-        choice = self._policy.choose(outlook, output, several)
+        assert prediction is not None, "a tracked row without a prediction"
+        choice = self._policy.choose(prediction, output)
         alone_iou_N = self._policy.alone(output, choice)
-        rival = self._policy.rival(self._model, output, choice)
-        return decide(self._model, output, True, False, choice, alone_iou_N, rival)
+        return decide(self._model, output, True, False, choice, alone_iou_N)
 
     def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
         model = self._model
@@ -189,14 +151,3 @@ class RowDecider:
         # Raw features: neither a memory nor the constant that stands for none.
         output = self._engine.decode(own.stride16_BCHW, own, prompt)
         return decide_mask_prompt(model, output, mask_N1SS)
-
-
-def places_of(rows: list[Row]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The bank slot of each row and the time of its frame."""
-    slot_N, time_N = np.array([row.place for row in rows], dtype=np.int64).T.copy()
-    return slot_N, time_N
-
-
-def images_of(rows: list[Row]) -> npt.NDArray[np.int64]:
-    """Which image of the batch each row is of."""
-    return np.array([row.image for row in rows], dtype=np.int64)

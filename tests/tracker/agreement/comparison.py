@@ -16,9 +16,9 @@ from tracker import (
     Tracker,
     TrackerOptions,
 )
-from tracker.engine.options import EngineOptions
 from tracker.images import transforms
 from tracker.model import Sam2
+from tracker.options import EngineOptions
 from tracker.policy.decision import Decision
 
 # Of the largest value of its kind; 5e-5 of mask logits whose largest is 10. Measured: two right

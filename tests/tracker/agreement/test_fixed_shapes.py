@@ -13,7 +13,7 @@ from tests.tracker.agreement.comparison import (
 )
 from tests.tracker.agreement.scripts import SMALL, model_with, small_weights
 from tests.tracker.agreement.test_streams import SCRIPTS
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 
 
 @pytest.mark.parametrize("name", ["several conditioning frames"])

@@ -21,10 +21,10 @@ from tests.tracker.little import (
 )
 from tracker import Track, Tracker, TrackerOptions
 from tracker.engine import engine
-from tracker.engine.options import EngineOptions
-from tracker.engine.pieces import Piece, pieces_with_padding
+from tracker.engine.padding import Piece, pieces_with_padding
 from tracker.model import chunking
 from tracker.model.memory_attention import FrameState, MemoryTokens
+from tracker.options import EngineOptions
 
 FIXED = EngineOptions(fixed_shapes="on")
 TINY = LITTLE.replaced(image_size=32)

@@ -16,7 +16,7 @@ from tests.tracker.little import (
 )
 from tracker import TrackerOptions
 from tracker.engine.calls import Calls, GraphCalls, key_of
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 from tracker.tracker import Tracker
 
 

@@ -14,7 +14,7 @@ from tests.tracker.little import (
     step,
 )
 from tracker import Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ import torch
 from tests.tracker.little import LITTLE, little_tracker, model_with
 from tracker import Tracker, TrackerOptions
 from tracker.engine.kernel_cache import keep_kernels
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tests.tracker.little import LITTLE
 from tracker.memory.bank import MemoryBank
-from tracker.policy.options import RobustOptions
-from tracker.policy.robust_bank import RobustBank, Selection
+from tracker.memory.records import Selection
+from tracker.policy.robust_bank import RobustBank
 
 CPU = torch.device("cpu")
 SPATIAL = (1, LITTLE.grid_size**2, LITTLE.memory_dim)
@@ -32,7 +32,7 @@ def write(bank: MemoryBank, frame: int, spatial_NLc: Tensor, pointer_NC: Tensor)
     slot_N, frame_N, yes, no = (np.array([each]) for each in (0, frame, True, False))
     if isinstance(bank, RobustBank):
         motion, facts = torch.full((1, 4, 5), float(frame)), bank.facts_K[[0]]
-        chosen = Selection(no, yes, yes, yes, yes)
+        chosen = Selection(no, yes, yes, yes)
         bank.remember(slot_N, frame_N, chosen, spatial_NLc, pointer_NC, motion, facts)
     else:
         bank.write(slot_N, frame_N, no, spatial_NLc, pointer_NC)
@@ -41,7 +41,7 @@ def write(bank: MemoryBank, frame: int, spatial_NLc: Tensor, pointer_NC: Tensor)
 @pytest.mark.parametrize("failing", ["spatial", "pointer"])
 @pytest.mark.parametrize("robust", [False, True])
 def test_memory_that_ran_out_leaves_every_memory_as_it_was(robust: bool, failing: str) -> None:
-    bank = RobustBank(LITTLE, 1, CPU, RobustOptions()) if robust else MemoryBank(LITTLE, 1, CPU)
+    bank = RobustBank(LITTLE, 1, CPU, anchors=0) if robust else MemoryBank(LITTLE, 1, CPU)
     assert bank.allocate() == 0
     for frame in range(40):  # every column holds one
         write(bank, frame, torch.full(SPATIAL, frame), torch.full(POINTER, float(frame)))

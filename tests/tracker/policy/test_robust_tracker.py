@@ -22,22 +22,14 @@ from tests.tracker.step.test_correct_earlier_frames import assert_identical
 from tests.tracker.step.test_device_waits import Waits
 from tracker import Prompt, Session, StepFacts, Track, Tracker, TrackerOptions, TrackState
 from tracker.model import Sam2
+from tracker.options import RobustOptions
 from tracker.policy.decision import Decision
-from tracker.policy.options import RobustOptions
 from tracker.policy.robust_bank import RobustBank
 from tracker.step.row_decider import RowDecider
 
 VISIBLE_BIAS = 30.0
-EVERYTHING = RobustOptions(
-    recent_stride=5,
-    anchors=3,
-    largest_pointer_age=64,
-    motion_weight=0.2,
-    motion_gate=True,
-    camera_motion=True,
-    competition=True,
-    reject_floods=True,
-)
+VELOCITY = 1  # of the five numbers of a motion
+EVERYTHING = RobustOptions(anchors=3)
 # The little network's predicted IoU is noise, and its picture is another one on every frame.
 PLAIN = replace(EVERYTHING, write_iou=0, return_iou=0, scene_cuts=False)
 
@@ -64,7 +56,7 @@ def follow(
 def hidden(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Frames on which the network sees no object."""
     frames: set[int] = set()
-    decide = RowDecider._decide_tracked
+    decide = RowDecider.decide
 
     def blind(self: RowDecider, rows: list, *arguments: object) -> Decision:  # type: ignore[type-arg]
         decision: Decision = decide(self, rows, *arguments)  # type: ignore[arg-type]
@@ -75,7 +67,7 @@ def hidden(monkeypatch: pytest.MonkeyPatch) -> set[int]:
             object_score_logit_N=torch.where(seen, decision.object_score_logit_N, -5.0),
         )
 
-    monkeypatch.setattr(RowDecider, "_decide_tracked", blind)
+    monkeypatch.setattr(RowDecider, "decide", blind)
     return frames
 
 
@@ -113,7 +105,7 @@ def test_who_comes_back_is_remembered_once_the_network_is_sure_of_it(hidden: set
     hidden.update(range(6, 9))
     remembered = {}
     for return_iou in (0.0, 1.0):
-        tracker = robust(replace(PLAIN, recent_stride=1, return_iou=return_iou))
+        tracker = robust(replace(PLAIN, return_iou=return_iou))
         session = tracker.open_session()
         tracks = follow(tracker, session, 12, click(1))
         assert tracks[1].state is TrackState.VISIBLE
@@ -185,9 +177,9 @@ def test_missing_frames_make_memories_older_and_break_the_motion() -> None:
     session.note_gap(500)
     assert session.now == 504
     slot, bank = session.slot_of(1), bank_of(tracker)
-    assert bank.facts_K[slot]["seen"] == 4
+    assert bank.motion_K45[slot, :, VELOCITY].any()
     follow(tracker, session, 1, first=4)
-    assert bank.facts_K[slot]["seen"] == 1
+    assert not bank.motion_K45[slot, :, VELOCITY].any()
     assert bank.recent_frames(slot)[-1] == 504
     assert session.history == (4,)
     assert session.export_object(1).age_F.tolist() == [505]
@@ -217,7 +209,7 @@ def test_cut_is_told_resets_the_motion_and_nothing_unsure_is_remembered_across_i
     (track,) = step(tracker, session, light).values()
     assert session.last_step == StepFacts(scene_cut=True, camera_motion=None)
     slot = session.slot_of(1)
-    assert bank_of(tracker).facts_K[slot]["seen"] == 1
+    assert not bank_of(tracker).motion_K45[slot, :, VELOCITY].any()
     assert (6 in bank_of(tracker).recent_frames(slot)) == (track.predicted_iou > 0.8)
     step(tracker, session, light)
     assert not session.last_step.scene_cut
@@ -264,8 +256,7 @@ def test_click_on_a_new_frame_starts_anew_where_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize("clicked", [0, 3, 8, 9])
 def test_object_started_on_an_earlier_frame_is_as_if_started_in_time(clicked: int) -> None:
-    """Where it has no rival: the others' masks on those frames stand, so it cannot meet them."""
-    tracker = robust(replace(PLAIN, competition=False))
+    tracker = robust()
     late, in_time = tracker.open_session(history_frames=20), tracker.open_session()
     expected = []
     for index in range(10):
@@ -300,7 +291,7 @@ def test_correction_of_an_earlier_frame_is_as_if_given_in_time() -> None:
     assert_same(correction.latest[0], expected[1])
     bank = bank_of(tracker)
     mine, theirs = (bank.facts_K[session.slot_of(1)] for session in (late, in_time))
-    for name in ("known", "seen", "hidden", "time", "remembered"):
+    for name in ("known", "hidden", "time", "returning"):
         assert mine[name] == theirs[name], name
     for index in range(7, 12):
         picture = little_picture(index)
@@ -337,7 +328,6 @@ def test_correction_before_a_new_start_leaves_what_is_known_after_that(started: 
     known, motion_45 = bank.facts_K[slot].copy(), bank.motion_K45[slot].clone()
     tracker.correct(session, [click(1, 9, 50)], 2)
     assert bank.facts_K[slot]["time"] == known["time"] == 6
-    assert bank.facts_K[slot]["seen"] == known["seen"]
     if started == 6:
         torch.testing.assert_close(bank.motion_K45[slot], motion_45, rtol=0, atol=0)
 
@@ -411,9 +401,12 @@ def test_alone_or_in_company_of_other_streams_is_the_same() -> None:
         assert_all_same(ours, list(expected.values()))
 
 
-def test_counters_far_along_and_many_frames_later_give_the_same() -> None:
+def test_counters_far_along_and_many_frames_later_give_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Twice round the loop of pictures more, and nothing is left of when it began."""
-    tracker = robust(replace(PLAIN, anchors=0, largest_pointer_age=16))
+    monkeypatch.setattr("tracker.policy.robust_bank.LARGEST_POINTER_AGE", 16)
+    tracker = robust(replace(PLAIN, anchors=0))
     young, old = tracker.open_session(), tracker.open_session()
     old.frames_seen = 10**6
     by_index: list[Track] = []
@@ -422,7 +415,7 @@ def test_counters_far_along_and_many_frames_later_give_the_same() -> None:
         by_index.append(step(tracker, young, little_picture(index % 6), *prompts)[1])
         if index < 40:
             assert_same(step(tracker, old, little_picture(index % 6), *prompts)[1], by_index[-1])
-    # Every fifth frame is kept and the pictures repeat after six: all is as it was after thirty.
+    # The pictures repeat after six frames.
     assert_same(by_index[89], by_index[59], relative=1e-3)
 
 

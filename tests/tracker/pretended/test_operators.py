@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from tests.tracker.pretended.device import pretended_cuda
 from tests.tracker.pretended.test_tracker import DEVICE, everything, tracker_with, yuv_picture
 from tracker import TrackerOptions
 from tracker.engine import engine
-from tracker.engine.options import EngineOptions
+from tracker.options import EngineOptions
 
 # Kernels are registered with a build of PyTorch that has CUDA, also where there is no device.
 BUILT_FOR = "CUDA" if torch.backends.cuda.is_built() else "CPU"
@@ -41,7 +40,7 @@ class Operators(TorchDispatchMode):
 
 def test_every_operator_has_a_kernel_for_the_device() -> None:
     with pretended_cuda(1), Operators() as operators:
-        tracker = tracker_of(replace(PLAIN, hypotheses=2), device=DEVICE)
+        tracker = tracker_of(PLAIN, device=DEVICE)
         assert len(list(everything(tracker))) == 28
         tracker.prepare_yuv(yuv_picture(0))
     has = torch._C._dispatch_has_kernel_for_dispatch_key

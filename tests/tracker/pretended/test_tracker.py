@@ -21,7 +21,6 @@ from tests.tracker.pretended.device import pretended_cuda
 from tests.tracker.pretended.graphs import Graph
 from tests.tracker.step.test_submitting import SQUARE
 from tracker import Prompt, RobustOptions, Track, Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
 from tracker.images.transforms import (
     pixels_at,
     prepare_image,
@@ -30,6 +29,7 @@ from tracker.images.yuv import (
     YuvPicture,
     prepare_yuv,
 )
+from tracker.options import EngineOptions
 
 DEVICE = "cuda:1"
 SMOOTHED = 0.3

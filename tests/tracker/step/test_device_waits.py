@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tracker.little import LITTLE, click, little_picture, little_tracker, model_with
 from tracker import Tracker, TrackerOptions
-from tracker.engine.options import EngineOptions
 from tracker.host_arrays import Landing, Transfer
+from tracker.options import EngineOptions
 
 # Values read by the host, and shapes that depend on values.
 _WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2"}

@@ -14,10 +14,7 @@ from tests.tracker.agreement.weights import amplified_weights
 from tests.tracker.little import LITTLE, assert_same, click, little_picture, step
 from tracker import ModelConfig, Prompt, PromptError, Session, Track, Tracker, TrackerOptions
 from tracker.engine.image_sizes import sizes_of
-from tracker.engine.options import EngineOptions
-from tracker.memory.places import ConditioningMemories
-from tracker.policy.options import RobustOptions
-from tracker.policy.robust_bank import RobustBank
+from tracker.options import EngineOptions, RobustOptions
 
 CPU = torch.device("cpu")
 POLICIES = ("sam2", "robust")
@@ -261,22 +258,6 @@ def test_a_step_on_its_way_is_of_the_size_it_was_begun_at(policy: str) -> None:
     assert after.logits.shape == (8, 8)
     stayed.set_image_size(32)
     assert_same(after, step(stayed, other, little_picture(5))[1])
-
-
-def test_a_second_path_that_begins_at_the_smaller_size_has_the_larger_memories_too() -> None:
-    bank = RobustBank(LITTLE, 2, CPU, RobustOptions(hypotheses=2, hypothesis_rows=2))
-    bank.add_image_sizes([32])
-    slot = bank.allocate()
-    shape, pointers = bank.conditioning_shapes(1)
-    spatial, pointer = np.full(shape, 3, np.float32), np.full(pointers, 5, np.float32)
-    bank.condition(slot, ConditioningMemories(np.array([0]), spatial, pointer))
-    bank.use_image_size(32)
-    other = bank.branch(slot)
-    bank.use_image_size(64)
-    for each in (slot, other):
-        np.testing.assert_array_equal(bank.conditioning(each).spatial_FLc, spatial)
-        places = bank.find(np.array([each]), np.array([1]))
-        np.testing.assert_array_equal(bank.fetch(places).spatial_NFLc[0], spatial)
 
 
 def test_a_change_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

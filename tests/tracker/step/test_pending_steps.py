@@ -158,11 +158,11 @@ def test_one_step_may_be_on_its_way_an_older_one_is_finished_first() -> None:
         tracker.submit([(session, little_picture(index), [click(1)] if index == 0 else [])])
         for index in range(5)
     ]
-    assert len(tracker._steps._on_their_way) == 2
+    assert len(tracker._queue._in_flight) == 2
     for index, step in enumerate(pending):
         theirs = plain.step([(other, little_picture(index), [click(1)] if index == 0 else [])])
         assert_identical(step.collect()[0], theirs[0])
-    assert len(tracker._steps._on_their_way) == 0
+    assert len(tracker._queue._in_flight) == 0
 
 
 def test_what_is_left_out_is_left_out_of_the_next_step_that_is_submitted() -> None:
@@ -195,7 +195,7 @@ def test_a_thousand_steps_submitted_ahead_leave_nothing_behind() -> None:
             gc.collect()
             resident.append(process.memory_info().rss)
             held.append((landing.bytes, len(gc.get_objects())))
-        assert len(ahead.tracker._steps._on_their_way) == 1
+        assert len(ahead.tracker._queue._in_flight) == 1
     assert held[0][0] == held[-1][0]
     assert held[-1][1] - held[0][1] <= 750 / 4, held  # not even an object in four steps
     assert resident[-1] - resident[0] < 8 * MEBIBYTE, resident

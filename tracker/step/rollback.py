@@ -11,7 +11,7 @@ from tracker.sessions.session import Session
 
 
 @contextmanager
-def added(wanted: Sequence[tuple[Session, int]]) -> Iterator[None]:
+def allocated(wanted: Sequence[tuple[Session, int]]) -> Iterator[None]:
     """Give objects that are new a slot, and take it back if what follows fails."""
     new: list[tuple[Session, int]] = []
     try:

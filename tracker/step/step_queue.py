@@ -21,10 +21,10 @@ from tracker.step.pending_step import (
     NewFrame,
     PendingStep,
 )
-from tracker.step.undoing import added
+from tracker.step.rollback import allocated
 
 
-class Steps:
+class StepQueue:
     """Carries out ``Tracker.submit``, which says what it means.
 
     Bound: one step is on its way when another is submitted; policy: an older one, which nobody
@@ -37,17 +37,17 @@ class Steps:
         self._frame_step = frame_step
         self._bank = bank
         self._sessions = sessions
-        self._on_their_way: deque[PendingStep] = deque()
+        self._in_flight: deque[PendingStep] = deque()
 
     def finish(self) -> None:
         """Wait for what is on its way; what failed is told by the step's own ``collect``."""
-        for step in tuple(self._on_their_way):
+        for step in tuple(self._in_flight):
             step.finish()
 
     def submit(self, batch: Sequence[StepInput]) -> PendingStep:
         """Begin a step behind the one that is on its way."""
-        while len(self._on_their_way) > 1:
-            self._on_their_way.popleft().finish()
+        while len(self._in_flight) > 1:
+            self._in_flight.popleft().finish()
         prepared = admit(
             batch,
             self._sessions,
@@ -65,14 +65,14 @@ class Steps:
             # Before the host may have to wait for the step before: the device goes on meanwhile.
             pixels_B3SS = self._frame_step.pixels_of([batch[place][1] for place in needed])
             features = self._frame_step.encode(pixels_B3SS)
-        if self._on_their_way:
-            self._settle(self._on_their_way[-1])
+        if self._in_flight:
+            self._settle(self._in_flight[-1])
         frames = [
             TrackedFrame.of(session.frames_seen, session.now, image) for session, image, _ in batch
         ]
         live = [set(session.object_ids) for session, _, _ in batch]
         left_out = [session.left_out for session, _, _ in batch]
-        with added(
+        with allocated(
             [
                 (session, object_id)
                 for (session, _, _), prompts in zip(batch, prepared, strict=True)
@@ -95,7 +95,7 @@ class Steps:
             if needed:
                 encoded = [frames[place] for place in needed]
                 before = [batch[place][0].last_frame for place in needed]
-                self._frame_step.look(pixels_B3SS, encoded, before)
+                self._frame_step.compare_frames(pixels_B3SS, encoded, before)
                 keep_features(encoded, features)
             if rows:
                 decided = self._frame_step.decide(rows, features)
@@ -110,7 +110,7 @@ class Steps:
             decided,
             self._forget,
         )
-        self._on_their_way.append(step)
+        self._in_flight.append(step)
         return step
 
     def _settle(self, before: PendingStep) -> None:
@@ -123,5 +123,5 @@ class Steps:
             ) from before.error
 
     def _forget(self, step: PendingStep) -> None:
-        if step in self._on_their_way:
-            self._on_their_way.remove(step)
+        if step in self._in_flight:
+            self._in_flight.remove(step)

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.engine.options import EngineOptions
-from tracker.engine.pieces import pieces_of, pieces_with_padding
+from tracker.engine.padding import pieces_of, pieces_with_padding
 from tracker.model import chunking
 from tracker.model.chunking import join
+from tracker.options import EngineOptions
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 

@@ -1,6 +1,6 @@
-"""What is expected of objects before a frame is decided, and what was seen of them after.
+"""What is predicted of objects before a frame is decided, and what is observed after.
 
-Dimensions: N objects of a batch.
+Dimensions: N objects of a batch, E numbers of evidence.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from tracker.policy import motion
 from tracker.policy.choice import Expectation, shares_of
 from tracker.policy.decision import Decision
 
+# A hidden object's box is reported while the standard deviation of its centre, in shares of the
+# picture, is below this; beyond, it may be anywhere.
+LARGEST_SPREAD = 0.25
 
-class Outlook(NamedTuple):
+
+class Prediction(NamedTuple):
     """What is known of N objects before a frame is decided.
 
-    ``facts_N``, ``state_N45``: as they were left by the last frame. ``predicted_N45``: moved on
-    to this one. ``fresh_N``: the motion begins anew with the next sighting. ``scene_N``: what
+    ``facts_N``, ``state_N45``: as the last frame left them. ``predicted_N45``: advanced to this
+    frame. ``fresh_N``: the motion starts anew with the next observation. ``scene_N``: what
     happened to each object's picture.
     """
 
@@ -36,13 +40,13 @@ class Outlook(NamedTuple):
     fresh_N: Tensor
     scene_N: SceneChange
 
-    def of(self, places: list[int]) -> Outlook:
+    def of(self, places: list[int]) -> Prediction:
         """The same for some of the objects."""
         if len(places) == len(self.facts_N):
             return self
         index = np.array(places)
         rows = on_device(index, self.state_N45.device)
-        return Outlook(
+        return Prediction(
             self.facts_N[index],
             self.state_N45[rows],
             self.predicted_N45[rows],
@@ -52,54 +56,57 @@ class Outlook(NamedTuple):
         )
 
 
-class Sighting(NamedTuple):
-    """What was seen of N objects.
+class Observation(NamedTuple):
+    """What was observed of N objects.
 
-    ``state_N45``: their motion now. ``predicted_box_N4``: where a hidden one may be, in shares of
-    the picture; NaN where that is not known, or the object is seen. ``evidence_NE``: numbers the
-    host needs, see ``Evidence``. Where some object is followed along several paths, ``best_O``
-    are the rows to show; box and evidence are by object then, all its paths side by side.
+    ``state_N45``: their motion now. ``predicted_box_N4``: the expected box of a hidden object, in
+    shares of the picture; NaN where it is unknown or the object is visible. ``evidence_NE``:
+    numbers the host needs, the columns of ``Evidence``.
     """
 
     state_N45: Tensor
     predicted_box_N4: Tensor
     evidence_NE: Tensor
-    best_O: Tensor | None = None
-
-
-class Moved(NamedTuple):
-    """Where N objects were seen: boxes in shares of the picture, areas likewise, motions now."""
-
-    box_N4: Tensor
-    area_N: Tensor
-    visible_N: Tensor
-    state_N45: Tensor
 
 
 class Evidence(NamedTuple):
-    """The columns of ``Sighting.evidence_NE``, on the host."""
+    """The columns of ``Observation.evidence_NE``, on the host."""
 
     visible: npt.NDArray[np.float64]
     predicted_iou: npt.NDArray[np.float64]
     area: npt.NDArray[np.float64]
-    near: npt.NDArray[np.float64]
     alone_iou: npt.NDArray[np.float64]
     cut: npt.NDArray[np.float64]
     shift_x: npt.NDArray[np.float64]
     shift_y: npt.NDArray[np.float64]
 
 
-def moved(outlook: Outlook, decision: Decision) -> Moved:
-    """Let the motion follow what was decided."""
+def observe(prediction: Prediction, decision: Decision) -> Observation:
+    """Update the motion with what was decided."""
     mask_Nhw = decision.logits_N1hw[:, 0] > 0
     box_N4 = shares_of(boxes_of(mask_Nhw), mask_Nhw)
     area_N = mask_Nhw.flatten(1).float().mean(dim=1)
     visible_N = decision.visible_N & (area_N > 0)
-    fresh_N = outlook.fresh_N | decision.prompted_N
+    fresh_N = prediction.fresh_N | decision.prompted_N
     seen_N45 = torch.where(
         fresh_N[:, None, None],
         motion.begun(box_N4),
-        motion.corrected(outlook.predicted_N45, box_N4),
+        motion.corrected(prediction.predicted_N45, box_N4),
     )
-    state_N45 = torch.where(visible_N[:, None, None], seen_N45, outlook.predicted_N45)
-    return Moved(box_N4, area_N, visible_N, state_N45)
+    state_N45 = torch.where(visible_N[:, None, None], seen_N45, prediction.predicted_N45)
+    expected = prediction.expected
+    reported_N = ~visible_N & expected.known_N & (motion.spread(state_N45) < LARGEST_SPREAD)
+    evidence = (
+        visible_N,
+        decision.predicted_iou_N,
+        area_N,
+        decision.alone_iou_N,
+        prediction.scene_N.cut_B,
+        prediction.scene_N.shift_B2[:, 0],
+        prediction.scene_N.shift_B2[:, 1],
+    )
+    return Observation(
+        state_N45,
+        expected.box_N4.masked_fill(~reported_N[:, None], torch.nan),
+        torch.stack([each.double() for each in evidence], dim=1),
+    )
