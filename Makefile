@@ -44,7 +44,7 @@ lint: $(VENV)/.installed-dev ## ruff, mypy and the layers of the packages
 	@$(BIN)/lint-imports
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## the tables of the README, on this machine
+bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## measure speed, latency and memory here; docs/benchmarks.md has our figures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 .PHONY: wheel

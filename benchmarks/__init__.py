@@ -1,1 +1,1 @@
-"""Measurements for the README: `python -m benchmarks`."""
+"""Measurements of speed, latency and memory: ``python -m benchmarks --help``."""

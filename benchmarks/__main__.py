@@ -1,7 +1,9 @@
-"""``python -m benchmarks``: everything the README's tables say, measured here.
+"""Measure Masklet's speed, latency and memory on this machine.
 
-A finished measurement is kept in the output folder and not taken again; delete it, or give
-another folder, to measure anew.
+Writes report.md and plots into the output folder, and prints the report. Every finished
+measurement is a file in that folder and is not taken again: an interrupted run continues where it
+stopped. Delete the file, or give another folder, to measure anew. docs/benchmarks.md has the
+figures of our machines, with the command of each.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 # As the masklet command does: threads that spin while they wait starve the others.
@@ -26,120 +29,126 @@ from benchmarks import (
     nano_rate,
     steady_step,
     steady_streams,
-    step_against_transformers,
     viewer_cost,
     webrtc_latency,
     webrtc_memory,
 )
-from benchmarks.cells import (
-    Cell,
-    Cells,
-)
-from benchmarks.implementations import RIVALS
+from benchmarks.implementations import IMPLEMENTATIONS
+from benchmarks.results import Results
 from streamer.runtime.malloc import keep_freed_memory
-from tests.tracker.agreement.scripts import shapes_of
-from tests.tracker.agreement.weights import amplified_weights
-from tracker import PRESETS
 
-PARTS = ("step", "memory", "latency", "webrtc", "engine", "steady", "nano")
-# The engine's cells take hours on a processor: they are asked for.
-USUAL_PARTS = ("step", "memory", "latency", "webrtc", "steady", "nano")
-MODEL = "sam2.1_hiera_tiny"
+Section = tuple[str, str]
+"""Title and markdown body of a part of the report."""
+
+EPILOG = """\
+parts:
+  nano     frames per second of the embedded models, tracker only
+  latency  camera to subscriber over RTSP, beside decoding alone (needs GStreamer's RTSP server)
+  webrtc   camera to subscriber and screen over WebRTC, and what a viewer costs (needs Chromium)
+  steady   how even steps stay while objects come and go
+  engine   one step against transformers and Meta's predictor, with peak memory
+  memory   resident memory over many frames, against transformers
+
+examples:
+  python -m benchmarks                                  all parts: about an hour on two cores
+  python -m benchmarks --part nano                      a minute or two
+  python -m benchmarks --part latency --streams 1 4
+  python -m benchmarks --part webrtc --memory-minutes 30
+  python -m benchmarks --part engine --cells tiny-1024-4-1 large-1024-1-1 --profile
+  python -m benchmarks --part engine --device cuda --dtype bfloat16 \\
+      --implementations masklet transformers official official-compiled
+
+other measurements, each with --help:
+  python -m benchmarks.bfloat16_agreement    masks in bfloat16 against those in float32
+  python -m benchmarks.image_size_switch     what a smaller image costs for a while
+"""
 
 
-def main() -> int:
-    """Measure the parts asked for and write ``report.md`` and the plot beside it."""
-    options = _parse()
-    keep_freed_memory()  # as the command does, too
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the parts asked for and write ``report.md`` and the plots beside it."""
+    options = make_parser().parse_args(arguments)
+    options.output = options.output.resolve()
+    keep_freed_memory()  # as the masklet command does
     console = Console(stderr=True)
-    cells = Cells(options.output)
-    sections = []
-    if "step" in options.part:
-        with console.status("step against transformers") as status:
-            done = [_step(cells, count, options, status.update) for count in options.objects]
-        sections.append(("A step against transformers", step_against_transformers.report(done)))
-    if "memory" in options.part:
-        done = []
-        for name in ("masklet", "transformers"):
-            with console.status(f"memory of {name}, {options.frames} frames"):
-                done.append(
-                    cells.measure(
-                        f"memory-{name}-{options.frames}",
-                        lambda name=name: memory_growth.measure_memory(name, options.frames),
-                    )
-                )
-        memory_growth.plot(done, options.output / "memory.png")
-        sections.append(("Memory", memory_growth.report(done)))
-    if "latency" in options.part:
-        done = []
-        for streams in options.streams:
-            with console.status(f"latency, {streams} streams"):
-                done.append(
-                    cells.measure(
-                        f"latency-{streams}-{Path(options.checkpoint).stem}",
-                        lambda streams=streams: latency.measure_latency(
-                            streams, options.duration_s, options.output, options.checkpoint
-                        ),
-                    )
-                )
-        sections.append(("From the camera to the socket", latency.report(done)))
-    if "webrtc" in options.part:
-        sections += _webrtc(cells, options, console)
-    if "engine" in options.part:
-        sections += _engine(cells, options, console)
-    if "steady" in options.part:
-        done = []
-        for name in steady_streams.STREAMS:
-            with console.status(f"{name}, {options.steady_frames} frames: objects come and go"):
-                done.append(
-                    cells.measure(
-                        f"steady-{name}-{options.steady_frames}",
-                        lambda name=name: steady_step.measure(name, options.steady_frames),
-                    )
-                )
-        sections.append(
-            ("A step while objects come and go", "\n\n".join(map(steady_step.report, done)))
-        )
-    if "nano" in options.part:
-        rates = []
-        for name in nano_rate.MODELS:
-            with console.status(f"{name} alone"):
-                rates.append(
-                    cells.measure(
-                        f"rate-{name}-{options.dtype}",
-                        lambda name=name: nano_rate.measure(name, 200, options.dtype),
-                    )
-                )
-        sections.append(("nano alone", "\n\n".join(map(nano_rate.report, rates))))
+    results = Results(options.output)
+    sections: list[Section] = []
+    for part in options.part:
+        sections += PARTS[part](results, options, console)
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections)
     (options.output / "report.md").write_text(text + "\n")
     sys.stdout.write(text + "\n")
     return 0
 
 
-def _step(cells: Cells, objects: int, options: argparse.Namespace, say: object) -> Cell:
-    config = PRESETS[MODEL].replaced(image_size=options.image_size)
+def _nano(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
+    done = []
+    for name in nano_rate.MODELS:
+        with console.status(f"{name} alone"):
+            measurement = partial(nano_rate.measure, name, 200, options.dtype)
+            done.append(results.measure(f"rate-{name}-{options.dtype}", measurement))
+    return [("The embedded models alone", "\n\n".join(map(nano_rate.report, done)))]
 
-    def measure() -> Cell:
-        weights = amplified_weights(shapes_of(config), seed=0)
-        return step_against_transformers.measure_step(
-            config,
-            weights,
-            objects,
-            options.rounds,
-            say,  # type: ignore[arg-type]
+
+def _latency(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
+    done = []
+    for streams in options.streams:
+        with console.status(f"latency, {streams} streams"):
+            measurement = partial(
+                latency.measure_latency,
+                streams,
+                options.duration_s,
+                options.output,
+                options.checkpoint,
+            )
+            name = f"latency-{streams}-{Path(options.checkpoint).stem}"
+            done.append(results.measure(name, measurement))
+    return [("From the camera to the socket", latency.report(done))]
+
+
+def _webrtc(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
+    with console.status("latency over WebRTC"):
+        measured = results.measure(
+            f"webrtc-latency-{Path(options.checkpoint).stem}",
+            partial(webrtc_latency.measure, options.duration_s, options.checkpoint),
         )
+    costs = []
+    for width, height in ((640, 360), (1280, 720)):
+        for view in ("clean", "overlay"):
+            with console.status(f"viewers of {width}x{height}, {view}"):
+                measurement = partial(
+                    viewer_cost.measure, width, height, view, options.duration_s / 2
+                )
+                costs.append(results.measure(f"webrtc-viewers-{width}-{view}", measurement))
+    sections = [
+        ("WebRTC: from the camera to a subscriber and a screen", webrtc_latency.report([measured])),
+        ("WebRTC: the cost of viewers", viewer_cost.report(costs)),
+    ]
+    if options.memory_minutes:
+        with console.status(f"memory over WebRTC, {options.memory_minutes:g} minutes"):
+            memory = results.measure(
+                f"webrtc-memory-{options.memory_minutes:g}",
+                partial(webrtc_memory.measure, 60 * options.memory_minutes),
+            )
+        sections.append(("WebRTC: memory", webrtc_memory.report([memory])))
+    return sections
 
-    return cells.measure(f"step-{options.image_size}-{objects}", measure)
+
+def _steady(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
+    done = []
+    for name in steady_streams.STREAMS:
+        with console.status(f"{name}, {options.steady_frames} frames: objects come and go"):
+            measurement = partial(steady_step.measure, name, options.steady_frames)
+            done.append(results.measure(f"steady-{name}-{options.steady_frames}", measurement))
+    return [("A step while objects come and go", "\n\n".join(map(steady_step.report, done)))]
 
 
-def _engine(cells: Cells, options: argparse.Namespace, console: Console) -> list[tuple[str, str]]:
-    """The cells asked for, and a profile of each: what it takes against what it must."""
-    wanted = engine.FULL if options.full else options.cells
+def _engine(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
+    cells = engine.FULL if options.full else options.cells
+    settings = ["--device", options.device, "--dtype", options.dtype]
     with console.status("engine") as status:
         measured = engine_report.measure_cells(
+            results,
             cells,
-            wanted,
             options.implementations,
             options.device,
             options.dtype,
@@ -148,113 +157,95 @@ def _engine(cells: Cells, options: argparse.Namespace, console: Console) -> list
             status.update,
         )
         profiles = []
-        for cell in wanted if options.profile else ():
+        for cell in cells if options.profile else ():
             status.update(f"profile of {cell.name}")
-            profiles.append(
-                cells.measure(
-                    f"engine-profile-{cell.name}-{options.device}-{options.dtype}",
-                    lambda cell=cell: engine.in_own_process(
-                        "profile",
-                        cell,
-                        ["masklet"],
-                        ["--device", options.device, "--dtype", options.dtype],
-                    ),
-                )
-            )
+            name = f"engine-profile-{cell.name}-{options.device}-{options.dtype}"
+            measurement = partial(engine.in_own_process, "profile", cell, ["masklet"], settings)
+            profiles.append(results.measure(name, measurement))
     engine_report.plot(measured, options.output / "engine.png")
-    sections = [("The engine against its rivals", engine_report.report(measured))]
-    return sections + [
-        (f"Where a step goes: {profile['cell']}", engine_profile.report(profile))
-        for profile in profiles
-    ]
-
-
-def _webrtc(cells: Cells, options: argparse.Namespace, console: Console) -> list[tuple[str, str]]:
-    """Latency, what viewers cost, and (only with ``--memory-minutes``) memory."""
-    with console.status("latency over WebRTC"):
-        latency_cell = cells.measure(
-            f"webrtc-latency-{Path(options.checkpoint).stem}",
-            lambda: webrtc_latency.measure(options.duration_s, options.checkpoint),
-        )
-    costs = []
-    for width, height in ((640, 360), (1280, 720)):
-        for view in ("clean", "overlay"):
-            with console.status(f"viewers of {width}x{height}, {view}"):
-                costs.append(
-                    cells.measure(
-                        f"webrtc-viewers-{width}-{view}",
-                        lambda width=width, height=height, view=view: viewer_cost.measure(
-                            width, height, view, options.duration_s / 2
-                        ),
-                    )
-                )
-    sections = [
-        (
-            "WebRTC: from the camera to a subscriber and a screen",
-            webrtc_latency.report([latency_cell]),
+    return [
+        ("One step, against other implementations", engine_report.report(measured)),
+        *(
+            (f"Where a step goes: {profile['cell']}", engine_profile.report(profile))
+            for profile in profiles
         ),
-        ("WebRTC: what viewers cost", viewer_cost.report(costs)),
     ]
-    if options.memory_minutes:
-        with console.status(f"memory over WebRTC, {options.memory_minutes:g} minutes"):
-            memory_cell = cells.measure(
-                f"webrtc-memory-{options.memory_minutes:g}",
-                lambda: webrtc_memory.measure(60 * options.memory_minutes),
-            )
-        sections.append(("WebRTC: memory", webrtc_memory.report([memory_cell])))
-    return sections
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(USUAL_PARTS))
-    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
-    parser.add_argument("--image-size", type=int, default=1024, help="step")
-    parser.add_argument("--objects", type=int, nargs="+", default=[1, 3], help="step")
-    parser.add_argument("--rounds", type=int, default=5, help="step, engine: at most")
-    parser.add_argument("--frames", type=int, default=300, help="memory")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="latency")
-    parser.add_argument("--duration-s", type=float, default=40.0, help="latency, webrtc")
-    parser.add_argument("--checkpoint", default="nano", help="latency, webrtc")
+def _memory(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
+    done = []
+    for name in ("masklet", "transformers"):
+        with console.status(f"memory of {name}, {options.frames} frames"):
+            measurement = partial(memory_growth.measure_memory, name, options.frames)
+            done.append(results.measure(f"memory-{name}-{options.frames}", measurement))
+    memory_growth.plot(done, options.output / "memory.png")
+    return [("Memory", memory_growth.report(done))]
+
+
+# Quick ones first.
+PARTS = {
+    "nano": _nano,
+    "latency": _latency,
+    "webrtc": _webrtc,
+    "steady": _steady,
+    "engine": _engine,
+    "memory": _memory,
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
+        "--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: all"
+    )
+    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
+
+    live = parser.add_argument_group("latency, webrtc")
+    live.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="latency: cameras")
+    live.add_argument("--duration-s", type=float, default=40.0)
+    live.add_argument("--checkpoint", default="nano")
+    live.add_argument(
+        "--memory-minutes", type=float, default=0.0, help="webrtc: also watch memory for as long"
+    )
+
+    step = parser.add_argument_group("engine")
+    step.add_argument(
         "--cells",
         type=engine.EngineCell.named,
         nargs="+",
-        default=list(engine.FIRST),
-        help="engine: tiny-1024-4-1 is sam2.1 tiny at 1024², 4 objects in each of 1 stream",
+        default=list(engine.USUAL),
+        metavar="SIZE-IMAGE-OBJECTS-STREAMS",
+        help="tiny-1024-4-1 is sam2.1 tiny at 1024², 4 objects in each of 1 stream",
     )
-    parser.add_argument("--full", action="store_true", help="engine: every cell there is")
-    parser.add_argument(
-        "--cell-minutes",
-        type=float,
-        default=3.0,
-        help="engine: no further round of a cell begins that would be over after that",
-    )
-    parser.add_argument(
-        "--profile",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="engine: also take a step of every cell apart",
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="engine")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="engine, nano"
-    )
-    parser.add_argument(
+    step.add_argument("--full", action="store_true", help="every cell: many hours")
+    step.add_argument(
         "--implementations",
         nargs="+",
-        choices=list(RIVALS),
-        default=["masklet", "transformers", "official"],
-        help="engine; masklet-bfloat16 stands beside the others whatever --dtype says; "
-        "official-compiled takes minutes to compile on a GPU, on a processor longer",
+        choices=list(IMPLEMENTATIONS),
+        default=["masklet", "transformers"],
+        help="official is Meta's predictor, installed by pip when asked for; "
+        "official-compiled takes minutes to compile on a GPU, longer on a CPU",
     )
-    parser.add_argument("--steady-frames", type=int, default=2000, help="steady")
-    parser.add_argument(
-        "--memory-minutes", type=float, default=0.0, help="webrtc: 30 takes half an hour, 0 none"
+    step.add_argument("--rounds", type=int, default=5, help="of each cell, at most")
+    step.add_argument(
+        "--cell-minutes", type=float, default=3.0, help="no further round starts after that"
     )
-    options = parser.parse_args()
-    options.output = options.output.resolve()
-    return options
+    step.add_argument("--profile", action="store_true", help="also time the parts of a step")
+    step.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    step.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="also of nano"
+    )
+
+    long = parser.add_argument_group("steady, memory")
+    long.add_argument("--steady-frames", type=int, default=2000)
+    long.add_argument("--frames", type=int, default=300, help="memory")
+    return parser
 
 
 if __name__ == "__main__":

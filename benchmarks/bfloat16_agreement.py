@@ -1,9 +1,9 @@
-"""How closely bfloat16 follows float32 on the synthetic suite: ``python -m`` this file.
+"""Agreement of masks in bfloat16 with those in float32, on the synthetic suite.
 
-Same memory: before every frame the bfloat16 tracker gets the memories of the float32 one, so
-that a frame's rounding alone is seen. Free running: each keeps its own from the first frame on.
-There some masks differ not by rounding but because one of the two chose otherwise where it was
-nearly even, and went on from there: what those below ``ANOTHER_MASK`` cost is told apart.
+Same memory: before every frame the bfloat16 tracker receives the memories of the float32 one, so
+that only one frame's rounding shows. Free running: each keeps its own memories from the first
+frame on. There some masks differ by more than rounding: a nearly even decision went the other way
+and later frames built on it. Masks with an IoU below 0.9 are therefore counted separately.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ KINDS = ("same memory", "free running")
 ANOTHER_MASK = 0.9
 
 
-def main() -> int:
-    """Print the mean mask IoU of each kind, by category and over all frames."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="nano")
-    parser.add_argument("--clips", type=int, default=None, help="only the first so many")
-    parser.add_argument("--begin", type=int, default=0, help="with this one, counted from 0")
-    parser.add_argument("--every", type=int, default=1, help="of these, one in so many")
-    options = parser.parse_args()
+    parser.add_argument("--clips", type=int, default=None, help="stop before this clip")
+    parser.add_argument("--begin", type=int, default=0, help="start with this clip (first: 0)")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th of these")
+    return parser
+
+
+def main() -> int:
+    """Print the mean mask IoU of each kind, by category and over all frames."""
+    options = make_parser().parse_args()
     exact = _tracker(options.checkpoint, "float32")
     rounded = {kind: _tracker(options.checkpoint, "bfloat16") for kind in KINDS}
     agreement: dict[tuple[str, str], list[float]] = {}
@@ -70,7 +75,7 @@ def _tracker(checkpoint: str, dtype: str) -> Tracker:
 
 
 def _copy_memories(source: Tracker, target: Tracker) -> None:
-    """Both serve one session with the same objects: their slots are the same."""
+    """Both trackers have one session with the same objects, so their slots correspond."""
     for slot in range(source.options.max_objects):
         target._bank.restore(slot, source._bank.copy(slot))
 
@@ -82,7 +87,7 @@ def _note(
     mask: MaskArray,
     other: MaskArray,
 ) -> None:
-    # Two empty masks agree, but say nothing: they are left out.
+    # Two empty masks agree trivially.
     if mask.any() or other.any():
         agreement.setdefault((kind, category), []).append(jaccard(mask, other))
 

@@ -1,9 +1,9 @@
-"""The engine against its rivals; a cell is a model, an image size, so many objects and streams.
+"""One step of our tracker against other implementations, cell by cell.
 
-A cell runs in a process of its own. In it the implementations take turns, round by round, so that
-whatever else the machine does meets all alike; the bank is full and a round was thrown away before
-the first one counts. Every cell is a file, and what was interrupted goes on where it stopped.
-Peak memory needs a process for each implementation, and is a file of its own.
+A cell is a model, an image size, a number of objects and of streams. It runs in its own process,
+where the implementations alternate round by round, so that other load on the machine affects all
+alike. The memory bank is full, and one warm-up round is discarded. Peak memory is measured in one
+process per implementation.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ import numpy as np
 import psutil
 import torch
 
-from benchmarks.cells import Cell
 from benchmarks.implementations import (
+    IMPLEMENTATIONS,
     OURS,
-    RIVALS,
+    Box,
     ImageArray,
     Implementation,
     Setting,
 )
 from benchmarks.machine import describe_machine
-from benchmarks.step_against_transformers import fill
+from benchmarks.results import Result
 from tests.tracker.agreement.scripts import picture, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import PRESETS, ModelConfig
@@ -45,7 +45,7 @@ SIZES = ("tiny", "small", "base_plus", "large")
 
 @dataclass(frozen=True, slots=True)
 class EngineCell:
-    """What is measured; ``objects`` are of each stream."""
+    """One combination to measure; ``objects`` is the number in each stream."""
 
     size: str
     image_size: int
@@ -54,29 +54,23 @@ class EngineCell:
 
     @property
     def name(self) -> str:
-        """As ``--cells`` takes it and as the file is called: tiny-1024-4-1."""
+        """Such as tiny-1024-4-1: the argument of ``--cells`` and part of the file name."""
         return f"{self.size}-{self.image_size}-{self.objects}-{self.streams}"
 
     @classmethod
     def named(cls, name: str) -> EngineCell:
-        """The inverse. Raises ValueError."""
+        """The inverse of ``name``. Raises ValueError."""
         size, *numbers = name.split("-")
         if size not in SIZES or len(numbers) != 3:
-            raise ValueError(f"a cell is called like tiny-1024-4-1 (objects, streams), not {name}")
+            raise ValueError(f"expected a cell such as tiny-1024-4-1, got {name}")
         return cls(size, *map(int, numbers))
 
     def config(self) -> ModelConfig:
-        """The network."""
+        """The network's configuration."""
         return PRESETS[f"sam2.1_hiera_{self.size}"].replaced(image_size=self.image_size)
 
 
-FIRST = (
-    *(EngineCell("tiny", 1024, objects, 1) for objects in (1, 4, 16)),
-    *(EngineCell("tiny", 1024, 1, streams) for streams in (4, 16)),
-    EngineCell("large", 1024, 1, 1),
-    EngineCell("base_plus", 1024, 4, 1),
-    EngineCell("tiny", 512, 1, 1),
-)
+USUAL = (EngineCell("tiny", 1024, 1, 1), EngineCell("tiny", 1024, 3, 1))
 FULL = tuple(
     EngineCell(size, image_size, objects, streams)
     for size in SIZES
@@ -87,19 +81,19 @@ FULL = tuple(
 )
 
 
-def in_own_process(mode: str, cell: EngineCell, names: list[str], options: list[str]) -> Cell:
-    """Run ``mode`` (time, memory or profile) of one cell; what it prints last is the result.
+def in_own_process(mode: str, cell: EngineCell, names: list[str], options: list[str]) -> Result:
+    """Run ``mode`` (time, memory or profile) of one cell; its last output line is the result.
 
-    Raises RuntimeError with the end of what it said.
+    Raises RuntimeError with the end of its standard error.
     """
     module = "engine_profile" if mode == "profile" else "engine"
     command = [sys.executable, "-m", f"benchmarks.{module}", mode, cell.name, *names]
     command += options
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
-        said = "\n".join(finished.stderr.splitlines()[-5:])
-        raise RuntimeError(f"{mode} of {cell.name} by {', '.join(names)} failed:\n{said}")
-    result: Cell = json.loads(finished.stdout.splitlines()[-1])
+        tail = "\n".join(finished.stderr.splitlines()[-5:])
+        raise RuntimeError(f"{mode} of {cell.name} by {', '.join(names)} failed:\n{tail}")
+    result: Result = json.loads(finished.stdout.splitlines()[-1])
     return result
 
 
@@ -110,12 +104,11 @@ def measure_time(
     setting: Setting,
     rounds: int,
     budget_s: float = math.inf,
-) -> Cell:
-    """Seconds of every round, by implementation and way: host to host and device to device.
+) -> Result:
+    """Seconds of every round, by implementation, host to host and (on CUDA) device to device.
 
-    On a processor the two ways are one but for the resizing of a picture: only the first is taken.
-    No round begins that would be over after ``budget_s``; one counts whatever it takes. A rival
-    that takes longer than that to be built, compiled and filled is left out.
+    No round starts that would end after ``budget_s``, except the first. Another implementation
+    that is not ready (built, compiled, memory bank full) within ``budget_s`` is left out.
     """
     image = picture(1, HEIGHT, WIDTH)
     entries: dict[str, Implementation] = {}
@@ -124,7 +117,7 @@ def measure_time(
         try:
             with _at_most(math.inf if name in OURS else budget_s):
                 entries[name] = ready(name, cell, config, setting, image)
-        except Exception as error:  # a rival that cannot be built here is left out, and why
+        except Exception as error:  # the report says why it is missing
             if name in OURS:
                 raise
             refused[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
@@ -160,8 +153,8 @@ def measure_time(
     }
 
 
-def measure_memory(cell: EngineCell, config: ModelConfig, name: str, setting: Setting) -> Cell:
-    """The most memory that the process (or the CUDA device) held, and what its imports took."""
+def measure_memory(cell: EngineCell, config: ModelConfig, name: str, setting: Setting) -> Result:
+    """Peak memory of the process (or of the CUDA device), and the share of its imports."""
     imported = psutil.Process().memory_info().rss
     image = picture(1, HEIGHT, WIDTH)
     entry = ready(name, cell, config, setting, image)
@@ -185,14 +178,25 @@ def ready(
 ) -> Implementation:
     """An implementation with its objects started and its memory bank full."""
     weights = amplified_weights(shapes_of(config), seed=0)
-    entry: Implementation = RIVALS[name](config, weights, cell.objects, setting)
-    fill(entry, config, image, cell.objects)
+    entry: Implementation = IMPLEMENTATIONS[name](config, weights, cell.objects, setting)
+    entry.step(image, _boxes(cell.objects))
+    with entry.without_heavy_parts():
+        for _ in range(max(config.recent_memories, config.recent_pointers)):
+            entry.step(image)
     return entry
+
+
+def _boxes(objects: int) -> dict[int, Box]:
+    """Four in a row; further rows overlap."""
+    return {
+        place + 1: (40.0 + 150 * (place % 4), 60.0 + place // 4, 160.0 + 150 * (place % 4), 280.0)
+        for place in range(objects)
+    }
 
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in the main thread when the time is over."""
+    """Raise TimeoutError in the main thread after ``seconds``."""
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"not ready (built, compiled, bank filled) after {seconds:g} s")
@@ -214,11 +218,10 @@ def _wait(setting: Setting) -> None:
         torch.cuda.synchronize()
 
 
-def summary(cell: Cell) -> list[Cell]:
-    """A row for each implementation: median and p99 in ms, both ways, and ours' advantage.
+def summary(cell: Result) -> list[Result]:
+    """One row per implementation: median and p99 in ms, host to host and device to device.
 
-    ``ratios`` by which of ours: how often it is done while the implementation is once, the median
-    of the rounds' own.
+    ``ratios``: its time divided by that of each of ours, the median over the rounds.
     """
     rows = []
     host = cell["seconds"]["host"]
@@ -243,17 +246,22 @@ def summary(cell: Cell) -> list[Cell]:
     return rows
 
 
-def main() -> int:
-    """One cell, in this process; the result is the last line printed."""
+def make_parser() -> argparse.ArgumentParser:
+    """The options of ``python -m benchmarks.engine``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=("time", "memory"))
     parser.add_argument("cell", type=EngineCell.named)
-    parser.add_argument("names", nargs="+", choices=list(RIVALS))
+    parser.add_argument("names", nargs="+", choices=list(IMPLEMENTATIONS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--budget-s", type=float, default=math.inf)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Measure one cell in this process; the last line of output is the result as JSON."""
+    options = make_parser().parse_args()
     cell: EngineCell = options.cell
     setting = Setting(options.device, options.dtype, cell.streams)
     if options.mode == "time":

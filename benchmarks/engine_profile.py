@@ -1,11 +1,10 @@
-"""Where a step's time goes, part by part, against what its arithmetic alone would take.
+"""Time of the parts of a step, against the time of their arithmetic alone.
 
-Operations are those that are run: a multiplication with its addition is two; products,
-convolutions and attention only. The limit is their time at the rate of a large matrix product in
-the same dtype, the best of several libraries' ways, measured in the same run; what a part takes
-beyond is layout, softmax, norms, small operations and memory. On a CUDA device calls run one by
-one here, not as graphs, so that they can be timed; operations of a Triton kernel, which no counter
-sees, are missing there.
+Counted are the multiplications and additions of matrix products, convolutions and attention. The
+limit is their time at the rate of a large matrix product in the same dtype, by the faster library,
+measured in the same run; the rest is layout, softmax, norms, small operations and memory traffic.
+On a CUDA device calls run one by one instead of as graphs, so that they can be timed; operations
+inside a Triton kernel are not counted.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from unittest import mock
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from benchmarks.cells import Cell
 from benchmarks.engine import (
     HEIGHT,
     WIDTH,
@@ -37,25 +35,26 @@ from benchmarks.implementations import (
     Setting,
 )
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from tests.tracker.agreement.scripts import picture
 from tracker import ModelConfig
 
-PRODUCT = 2048  # rows and columns of the matrices that show the peak
-# Methods of the network in the order of a step, and what they are called in the table.
+PRODUCT = 2048  # rows and columns of the matrices that measure the peak rate
+# Methods of the network in the order of a step, and their names in the table.
 PARTS = {
     "encode_image": "image encoder",
-    "begin_attention": "memory attention, of the frame alone",
-    "memory_tokens": "memories laid out",
-    "attend_memory": "memory attention, of the objects",
+    "begin_attention": "memory attention, per frame",
+    "memory_tokens": "memory tokens and their codes",
+    "attend_memory": "memory attention, per object",
     "decode": "mask decoder",
     "object_pointer": "object pointers",
-    "begin_memory": "memory encoder, of the frame alone",
-    "finish_memory": "memory encoder, of the objects",
+    "begin_memory": "memory encoder, per frame",
+    "finish_memory": "memory encoder, per object",
 }
 
 
 def peak_flops(setting: Setting) -> float:
-    """Operations a second of a large matrix product, the best of some."""
+    """Operations per second of a large matrix product, the best of ten by each library."""
     dtype = getattr(torch, setting.dtype)
     left, right = (
         torch.randn(PRODUCT, PRODUCT, dtype=dtype, device=setting.device) for _ in range(2)
@@ -68,8 +67,8 @@ def peak_flops(setting: Setting) -> float:
     return 2 * PRODUCT**3 / best
 
 
-def measure_profile(cell: EngineCell, config: ModelConfig, setting: Setting, rounds: int) -> Cell:
-    """Seconds (of the fastest of ``rounds``) and operations of every part of a step of ours."""
+def measure_profile(cell: EngineCell, config: ModelConfig, setting: Setting, rounds: int) -> Result:
+    """Operations and seconds of every part of our step, in the fastest of ``rounds``."""
     image = picture(1, HEIGHT, WIDTH)
     entry = ready("masklet", cell, config, setting, image)
     assert isinstance(entry, Masklet)
@@ -88,7 +87,7 @@ def measure_profile(cell: EngineCell, config: ModelConfig, setting: Setting, rou
 
 @contextmanager
 def _around(model: Any, watch: Callable[[str, Callable[..., Any]], Any]) -> Iterator[None]:
-    """Within this, ``watch`` makes the calls of every part."""
+    """A context in which ``watch`` receives the call of every part."""
     with ExitStack() as stack:
         for name in PARTS:
             method = getattr(model, name)
@@ -110,7 +109,7 @@ def _operations(entry: Masklet, image: ImageArray) -> dict[str, float]:
         return int(sdpa_flop_count(query, key, value))
 
     def product(x: Any, weight: Any, *_: Any, **__: Any) -> int:
-        return 2 * math.prod(x) * int(weight[0])  # the counter hands over shapes
+        return int(2 * math.prod(x) * weight[0])  # the counter passes shapes
 
     kernels = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
@@ -129,7 +128,7 @@ def _operations(entry: Masklet, image: ImageArray) -> dict[str, float]:
 
 
 def _seconds(entry: Masklet, image: ImageArray, setting: Setting) -> dict[str, float]:
-    """One step, and the time inside every part."""
+    """Seconds of one step and of every part in it."""
     taken: dict[str, float] = defaultdict(float)
 
     def watch(name: str, call: Callable[[], Any]) -> Any:
@@ -155,7 +154,7 @@ def _wait(setting: Setting) -> None:
         torch.cuda.synchronize()
 
 
-def report(profile: Cell) -> str:
+def report(profile: Result) -> str:
     """The table, as markdown."""
     seconds, gflop, peak = profile["seconds"], profile["gflop"], profile["peak_gflops"]
     lines = [
@@ -173,7 +172,7 @@ def report(profile: Cell) -> str:
     own = [name for name in PARTS if name in seconds]
     lines += [row(title, seconds.get(name, 0), gflop.get(name, 0)) for name, title in PARTS.items()]
     other = seconds["step"] - sum(seconds[name] for name in own)
-    lines.append(row("images, choice, masks, everything else", other, 0.0))
+    lines.append(row("everything else (images, mask choice, masks)", other, 0.0))
     lines.append(row("**step**", seconds["step"], sum(gflop.values())))
     return (
         "\n".join(lines)
@@ -183,7 +182,7 @@ def report(profile: Cell) -> str:
 
 
 def main() -> int:
-    """One profile, in this process; the result is the last line printed."""
+    """Profile one cell in this process; the last line of output is the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=("profile",))
     parser.add_argument("cell", type=EngineCell.named)

@@ -1,30 +1,31 @@
-"""The engine's cells, one after the other, and what becomes of them: a table and a plot."""
+"""Measures the engine's cells one after the other; makes the table and the plot."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 
-from benchmarks.cells import (
-    Cell,
-    Cells,
-)
 from benchmarks.engine import (
     EngineCell,
     in_own_process,
     summary,
 )
 from benchmarks.implementations import OURS
+from benchmarks.results import (
+    Result,
+    Results,
+)
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 
 def measure_cells(
-    cells: Cells,
+    cells: Results,
     wanted: Sequence[EngineCell],
     names: Sequence[str],
     device: str,
@@ -32,8 +33,8 @@ def measure_cells(
     rounds: int,
     budget_s: float,
     say: Callable[[str], None] = lambda _: None,
-) -> list[Cell]:
-    """Time, then peak memory, of every cell; whatever is on disk already is not taken again.
+) -> list[Result]:
+    """Time, then peak memory, of every cell that is not on disk yet.
 
     ``budget_s`` bounds the rounds of one cell.
     """
@@ -44,7 +45,8 @@ def measure_cells(
         say(f"{title}: time of {', '.join(names)}")
         timed = cells.measure(
             f"engine-{title}-{'+'.join(names)}",
-            lambda cell=cell: in_own_process(  # type: ignore[misc]
+            partial(
+                in_own_process,
                 "time",
                 cell,
                 list(names),
@@ -56,13 +58,13 @@ def measure_cells(
             say(f"{title}: memory of {name}")
             memory[name] = cells.measure(
                 f"engine-memory-{title}-{name}",
-                lambda cell=cell, name=name: in_own_process("memory", cell, [name], options),  # type: ignore[misc]
+                partial(in_own_process, "memory", cell, [name], options),
             )
         done.append(timed | {"memory": memory})
     return done
 
 
-def report(cells: Sequence[Cell]) -> str:
+def report(cells: Sequence[Result]) -> str:
     """The table, as markdown."""
     ours = [name for name in OURS if any(name in cell["seconds"]["host"] for cell in cells)]
     lines = [
@@ -97,14 +99,14 @@ def report(cells: Sequence[Cell]) -> str:
     return (
         "\n".join(lines)
         + f"\n\n{setting['dtype']} on {setting['device']}, bank full, alternating rounds after "
-        + "one of warm-up; how many times as long as ours is the median of the rounds' own; "
-        + "memory is the process's peak beyond its imports, weights included; "
+        + "one warm-up round; ratios are medians over the rounds; memory is the process's peak "
+        + "beyond its imports, weights included; "
         + str(cells[0]["machine"])
     )
 
 
-def plot(cells: Sequence[Cell], path: Path) -> None:
-    """Frames a second of every implementation, cell by cell."""
+def plot(cells: Sequence[Result], path: Path) -> None:
+    """Bars: frames per second of every implementation, cell by cell."""
     names = list(dict.fromkeys(name for cell in cells for name in cell["seconds"]["host"]))
     figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
     width = 0.8 / len(names)
@@ -120,7 +122,7 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
         for cell in cells
     ]
     axes.set_xticks([index + 0.4 - width / 2 for index in range(len(cells))], labels, fontsize=8)
-    axes.set_ylabel("frames a second, host to host")
+    axes.set_ylabel("frames per second, host to host")
     axes.set_title(f"{cells[0]['setting']['dtype']} on {cells[0]['setting']['device']}")
     axes.grid(alpha=0.3, axis="y")
     axes.legend()

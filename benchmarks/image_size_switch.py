@@ -1,9 +1,8 @@
-"""What it costs to go down to a smaller image size for a while, and what is left of it afterwards.
+"""The cost of a smaller image size during a part of a clip, in quality and in time.
 
-``python -m benchmarks.image_size_switch [every-nth-clip [policy]]``: nano, first-frame masks,
-policy ``sam2`` or another, the synthetic suite. In most variants the middle third of a clip is
-tracked at another size, in one of them for three frames out of six; J is told of each third, J and
-F of the whole clip. Variants take turns clip by clip.
+nano, first-frame masks, synthetic suite. In most variants the middle third of a clip is tracked at
+another size, in one of them for three of every six frames. Reported: J of each third, J&F of the
+whole clip, milliseconds of a step and of a change of size. Variants alternate clip by clip.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from tracker.evaluation.measures import jaccard
 from tracker.evaluation.runner import ClipScore, evaluate_clip
 from tracker.evaluation.synthetic import synthetic_clips
 from tracker.options import EngineOptions
+from tracker.scenes.frame import ImageArray
 from tracker.types import MaskArray, Prompt, Track
 
 # The size of a frame by its place in the clip, 0 to 1, and its number.
@@ -40,7 +40,7 @@ VARIANTS: dict[str, Sizes] = {
 
 
 class Switching:
-    """A tracker for the runner whose image size follows a plan."""
+    """A tracker whose image size follows a plan, as the evaluation's runner expects it."""
 
     def __init__(self, tracker: Tracker, sizes: Sizes) -> None:
         self._tracker, self._sizes = tracker, sizes
@@ -50,12 +50,12 @@ class Switching:
         self.switches_s: list[float] = []
 
     def open_session(self) -> Any:
-        """A clip begins."""
+        """Open a session; the plan starts again."""
         self._index = 0
         return self._tracker.open_session()
 
-    def step(self, batch: Sequence[tuple[Any, MaskArray, Sequence[Prompt]]]) -> list[list[Track]]:
-        """Track at the size that is planned for this frame."""
+    def step(self, batch: Sequence[tuple[Any, ImageArray, Sequence[Prompt]]]) -> list[list[Track]]:
+        """Track at the size planned for this frame."""
         size = self._sizes(self._index / self.frame_count, self._index)
         self._index += 1
         if size != self._tracker.config.image_size:
@@ -63,13 +63,13 @@ class Switching:
             self._tracker.set_image_size(size)
             self.switches_s.append(time.perf_counter() - began_s)
         began_s = time.perf_counter()
-        tracks = self._tracker.step(batch)  # type: ignore[arg-type]
+        tracks = self._tracker.step(batch)
         self.steps_s[size].append(time.perf_counter() - began_s)
         return tracks
 
 
 def main(every: int, policy: Any) -> None:
-    """Print one line a variant, after the last clip."""
+    """Print one line per variant, after the last clip."""
     torch.set_num_threads(1)
     options = TrackerOptions(memory_policy=policy, engine=EngineOptions(smaller_image_sizes="auto"))
     trackers = {
@@ -109,13 +109,18 @@ def main(every: int, policy: Any) -> None:
         )
 
 
-if __name__ == "__main__":
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "every", nargs="?", type=int, default=1, help="one clip in so many (default: all)"
+        "every", nargs="?", type=int, default=1, help="every N-th clip (default: all)"
     )
     parser.add_argument(
         "policy", nargs="?", choices=("sam2", "robust"), default="sam2", help="default: sam2"
     )
-    options = parser.parse_args()
+    return parser
+
+
+if __name__ == "__main__":
+    options = make_parser().parse_args()
     main(options.every, options.policy)

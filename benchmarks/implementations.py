@@ -1,8 +1,8 @@
-"""Our tracker, `transformers`' model and Meta's predictor behind one face: frame in, masks out.
+"""Our tracker, `transformers`' model and Meta's predictor behind one interface.
 
-All get the same weights. `transformers` is driven as its documentation streams: all objects of a
-stream in one inference session, frames one at a time, nothing patched; Meta's predictor as its
-own benchmark does, eager or with its own compilation. Both take one stream after the other.
+All load the same weights. `transformers` streams as its documentation shows: all objects of a
+stream in one inference session, one frame at a time, nothing patched. Meta's predictor runs as in
+its own benchmark, eager or with its own compilation. Both process streams one after the other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from benchmarks import official_predictor
-from tests.tracker.agreement.reference import _materialise_buffers, transformers_config
+from tests.tracker.agreement.reference import materialise_buffers, transformers_config
 from tests.tracker.agreement.scripts import model_with
 from tests.tracker.agreement.transformers_names import to_transformers
 from tracker import (
@@ -43,9 +43,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where and how an implementation computes, and how many streams it serves.
+    """Where and how an implementation computes, and the number of streams.
 
-    ``graphs``: whether ours replays graphs on a CUDA device; without, calls can be timed apart.
+    ``graphs``: ours replays CUDA graphs; without them, calls can be timed separately.
     """
 
     device: str = "cpu"
@@ -54,40 +54,37 @@ class Setting:
     graphs: bool = True
 
     def autocast(self) -> torch.autocast:
-        """What the rivals run in; ours does its own."""
+        """The context the other implementations run in; ours sets its own."""
         dtype = getattr(torch, self.dtype)
         return torch.autocast(self.device, dtype, enabled=self.dtype != "float32")
 
 
 class Implementation(Protocol):
-    """Streams of frames with the objects that were prompted on the first one."""
+    """A tracker of several streams whose objects are prompted on the first frame."""
 
     name: str
 
     def step(self, image: ImageArray, boxes: dict[int, Box] | None = None) -> None:
-        """Track one frame (H, W, 3) of every stream, from the host to masks on the host.
-
-        ``boxes`` start objects on it.
-        """
+        """Track one frame (H, W, 3) of every stream, host to host; ``boxes`` start objects."""
 
     def prepare(self, image: ImageArray) -> Any:
         """The frame resized, normalised and on the device."""
 
     def step_prepared(self, prepared: Any) -> None:
-        """Track a prepared frame of every stream; masks stay on the device where they can."""
+        """Track a prepared frame of every stream; masks may stay on the device."""
 
     def without_heavy_parts(self) -> Any:
-        """Within this, the image encoder and memory attention are skipped.
+        """A context that skips the image encoder and memory attention.
 
-        Memories are written as always, so that a bank fills in seconds; what is in them does not
-        change what a step costs.
+        Memories are still written, so a bank fills in seconds; their content does not affect the
+        cost of a step.
         """
 
 
 class Masklet:
-    """Our tracker through its public interface, warmed up on a CUDA device as a daemon's is.
+    """Our tracker through its public interface, warmed up on CUDA as in the daemon.
 
-    Its masks always come to the host, packed: that is part of what a prepared step takes too.
+    Masks always come to the host, packed; a prepared step includes that.
     """
 
     name = "masklet"
@@ -125,7 +122,7 @@ class Masklet:
     @contextmanager
     def without_heavy_parts(self) -> Iterator[None]:
         if self._tracker.device.type == "cuda":
-            # What would be called in their place could be captured, and replayed for good.
+            # The stand-ins could be captured in a graph and replayed for good.
             yield
             return
         frames = [session.last_frame for session in self._sessions]
@@ -135,7 +132,7 @@ class Masklet:
 
         side = features.stride16_BCHW.shape[2]
 
-        # Plain functions: a mock would keep what it was called with, 12 MiB a frame at 1024².
+        # Plain functions: a mock keeps its call arguments, 12 MiB per frame at 1024².
         def encoded(pixels: Tensor) -> ImageFeatures:
             return features
 
@@ -154,7 +151,7 @@ class Masklet:
 
 
 class MaskletBfloat16(Masklet):
-    """Our tracker in bfloat16, whatever the others compute in."""
+    """Our tracker in bfloat16, whatever the setting's dtype."""
 
     name = "masklet-bfloat16"
 
@@ -170,7 +167,7 @@ class MaskletBfloat16(Masklet):
 
 
 class Transformers:
-    """`Sam2VideoModel`, streaming; frames are resized as ours are, faster than by its processor."""
+    """`Sam2VideoModel`, streaming; frames are resized by our code, which is faster than its own."""
 
     name = "transformers"
 
@@ -187,7 +184,7 @@ class Transformers:
         with torch.device("meta"):
             self._model = Sam2VideoModel(transformers_config(config))
         self._model.load_state_dict(to_transformers(weights), strict=True, assign=True)
-        _materialise_buffers(self._model)
+        materialise_buffers(self._model)
         self._model.eval().to(self._setting.device)
         self._sessions = [
             Sam2VideoInferenceSession(dtype=torch.float32, inference_device=self._setting.device)
@@ -257,7 +254,7 @@ class Transformers:
 
 
 class Official:
-    """Meta's ``SAM2VideoPredictor``, eager; frames are resized as ours are."""
+    """Meta's ``SAM2VideoPredictor``, eager; frames are resized by our code."""
 
     name = "official"
     compiled = False
@@ -299,7 +296,7 @@ class Official:
 
     @contextmanager
     def without_heavy_parts(self) -> Iterator[None]:
-        if self.compiled:  # what it compiled is not to be taken apart
+        if self.compiled:  # compiled code cannot be patched
             yield
             return
         with self._streams[0].without_heavy_parts():
@@ -307,22 +304,18 @@ class Official:
 
 
 class OfficialCompiled(Official):
-    """Meta's predictor with its own ``vos_optimized``: everything compiled, maximal tuning."""
+    """Meta's predictor with its ``vos_optimized``: everything compiled with max-autotune."""
 
     name = "official-compiled"
     compiled = True
 
 
-# What the older measurements compare; the engine's knows the others too.
-IMPLEMENTATIONS: dict[str, type[Masklet | Transformers]] = {
+IMPLEMENTATIONS: dict[str, type[Masklet | Transformers | Official]] = {
     "masklet": Masklet,
-    "transformers": Transformers,
-}
-RIVALS: dict[str, type[Masklet | Transformers | Official]] = {
-    **IMPLEMENTATIONS,
     "masklet-bfloat16": MaskletBfloat16,
+    "transformers": Transformers,
     "official": Official,
     "official-compiled": OfficialCompiled,
 }
-# Ours: these must work, and the others are compared with each of them.
+# Ours must run; the others are compared with each of them.
 OURS = ("masklet", "masklet-bfloat16")

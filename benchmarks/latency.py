@@ -1,13 +1,13 @@
 """From the camera to the socket: latency and losses over real RTSP on loopback.
 
-GStreamer's RTSP server plays clips of the rendered match (H.264, 640x360, 25 Hz) and says when
-each picture was sent. Two things follow them, one after the other, each in a process of its own:
+GStreamer's RTSP server plays clips of the rendered match (H.264, 640x360, 25 Hz) and reports when
+it sent each picture. Two receivers run one after the other, each in its own process:
 
-- *decoding alone*: the daemon's own source, which hands every picture over and forgets it;
-- *the daemon*: `masklet run` with one object a stream, watched by a subscriber in this process.
+- *decoding alone*: the daemon's source, whose pictures are discarded;
+- *the daemon*: `masklet run` with one object per stream, and a subscriber in this process.
 
-Latency counts from the moment a picture was handed to the server's RTP sender to the moment it
-is decoded, and published. What Masklet adds is the difference.
+Latency counts from the moment a picture is pushed into the server's RTP sender until it is
+decoded or published. The difference is what Masklet adds.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import av
 import numpy as np
 import yaml
 
-from benchmarks.cells import Cell
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from streamer.client.subscriber import Subscriber
 from streamer.config.schema import StreamConfig
 from streamer.sources import make_source
@@ -44,7 +44,7 @@ from tests.integration.rtsp.server import RtspServer
 from tracker.scenes import DEMO_SEED, Match
 
 WIDTH, HEIGHT, RATE_HZ, CLIP_S = 640, 360, 25, 8
-# Connections, first keyframes, prompts and lazy initialisation lie before what is counted.
+# Connections, first keyframes, prompts and lazy initialisation happen before the measurement.
 WARM_UP_S = 4.0
 NANOSECONDS = 1e-9
 
@@ -59,7 +59,10 @@ class Latency(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One picture's way: media time, Unix times of arrival and of being decoded or published."""
+    """One picture: its media time, and the Unix times of its arrival and of being done.
+
+    Done means decoded, or published by the daemon.
+    """
 
     stream: int
     media_time_s: float
@@ -68,7 +71,7 @@ class Passage:
 
 
 def write_match(path: Path, seed: int) -> Path:
-    """A clip of the match as a camera would send it: no picture is held back."""
+    """A clip of the match, encoded as a camera does: without reordered pictures."""
     match = Match(seed, WIDTH, HEIGHT, RATE_HZ)
     with av.open(str(path), "w") as container:
         options = {
@@ -87,8 +90,8 @@ def write_match(path: Path, seed: int) -> Path:
     return path
 
 
-def measure_latency(streams: int, duration_s: float, directory: Path, checkpoint: str) -> Cell:
-    """Both runs for ``streams`` cameras of ``duration_s`` each."""
+def measure_latency(streams: int, duration_s: float, directory: Path, checkpoint: str) -> Result:
+    """Both runs, with ``streams`` cameras for ``duration_s`` each."""
     clips = []
     for number in range(streams):
         path = directory / f"match-{number}.mp4"
@@ -104,8 +107,8 @@ def measure_latency(streams: int, duration_s: float, directory: Path, checkpoint
         "decoding": decoding,
         "published": published,
         "beyond_decoding": {
-            key: published[key] - decoding[key]  # type: ignore[literal-required]
-            for key in ("p50_ms", "p99_ms")
+            "p50_ms": published["p50_ms"] - decoding["p50_ms"],
+            "p99_ms": published["p99_ms"] - decoding["p99_ms"],
         },
         "tracking_p50_ms": tracking,
         "expected_frames": round(duration_s * RATE_HZ) * streams,
@@ -116,7 +119,7 @@ def measure_latency(streams: int, duration_s: float, directory: Path, checkpoint
 
 @contextmanager
 def _servers(clips: Sequence[Path]) -> Iterator[list[RtspServer]]:
-    """One server a camera."""
+    """One RTSP server per camera."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(RtspServer("--file", str(clip), "--codec", "h264", "--report"))
@@ -138,7 +141,7 @@ def _decoding_alone(clips: Sequence[Path], duration_s: float) -> tuple[Latency, 
 
 
 class _Recorder:
-    """Takes what a source delivers and keeps when it came."""
+    """A source's receiver that keeps only the times of its pictures."""
 
     def __init__(self, stream: int) -> None:
         self.stream = stream
@@ -154,14 +157,14 @@ class _Recorder:
         )
 
     def dropped(self, reason: DropReason, count: int = 1) -> None:
-        """Nothing to be done: pictures that are not there are missing in the count."""
+        """Ignored: lost pictures are missing in the count."""
 
     def reset(self, reason: str) -> None:
-        """A clip begins again; the server's presentation times go on."""
+        """Ignored: the clip repeats, the server's presentation times continue."""
 
 
 def decode_alone(urls: Sequence[str], duration_s: float) -> list[Passage]:
-    """Follow all cameras with the daemon's source, after a warm-up, for ``duration_s``."""
+    """Decode all cameras with the daemon's source for ``duration_s`` after a warm-up."""
     stop = threading.Event()
     recorders = [_Recorder(number) for number in range(len(urls))]
     threads = []
@@ -186,7 +189,7 @@ def decode_alone(urls: Sequence[str], duration_s: float) -> list[Passage]:
 def _daemon(
     servers: Sequence[RtspServer], duration_s: float, directory: Path, checkpoint: str
 ) -> tuple[Latency, float, dict[str, int]]:
-    """`masklet run` on all cameras: published latency, a step's median, what was dropped."""
+    """`masklet run` on all cameras: latency of publishing, median step in ms, dropped frames."""
     port = find_free_port()
     first = Match(DEMO_SEED, WIDTH, HEIGHT, RATE_HZ).render(0)
     box = [float(value) for value in first.boxes[1]]
@@ -237,14 +240,14 @@ def _daemon(
 def _frames(
     messages: Subscriber, daemon: subprocess.Popen[bytes], duration_s: float, streams: int
 ) -> Iterator[FrameMessage]:
-    """What is published within ``duration_s``, once all streams have run for the warm-up."""
+    """Messages published within ``duration_s`` after all streams have warmed up."""
     first_s: dict[str, float] = {}
     end_s = time.monotonic() + 120
     begin_s = None
     while time.monotonic() < end_s:
         message = messages.receive(timeout_s=1.0)
         if daemon.poll() is not None:
-            raise RuntimeError(f"masklet run ended by itself, exit code {daemon.returncode}")
+            raise RuntimeError(f"masklet run ended with exit code {daemon.returncode}")
         if not isinstance(message, FrameMessage):
             continue
         first_s.setdefault(message.header.stream_id, time.monotonic())
@@ -254,11 +257,11 @@ def _frames(
         if begin_s is not None and time.monotonic() >= begin_s:
             yield message
     if begin_s is None:
-        raise RuntimeError(f"frames of {len(first_s)} of {streams} streams came within 120 s")
+        raise RuntimeError(f"only {len(first_s)} of {streams} streams had frames within 120 s")
 
 
 def _latency(passages: Sequence[Passage], servers: Sequence[RtspServer]) -> Latency:
-    """From each picture's push to the end of its way."""
+    """Percentiles over the pictures of all streams, each counted from its push."""
     milliseconds: list[float] = []
     for number, server in enumerate(servers):
         own = [passage for passage in passages if passage.stream == number]
@@ -271,10 +274,10 @@ def _latency(passages: Sequence[Passage], servers: Sequence[RtspServer]) -> Late
 
 
 def latencies_ms(passages: Sequence[Passage], pushes_ns: Sequence[int]) -> list[float]:
-    """Pair pictures with pushes by media time, and give how long after its push each was done.
+    """Milliseconds from each picture's push until it was done.
 
-    Media times tell which picture of the series one is; where the series begins among the
-    pushes is where most pictures arrived just after theirs.
+    Media times give a picture's place in the series. The series begins at the push for which most
+    pictures arrived just after their own.
     """
     if not passages:
         return []
@@ -289,34 +292,34 @@ def latencies_ms(passages: Sequence[Passage], pushes_ns: Sequence[int]) -> list[
     ]
 
 
-def report(cells: Sequence[Cell]) -> str:
+def report(results: Sequence[Result]) -> str:
     """The table, as markdown."""
     lines = [
         "| streams | decoding alone p50 / p99 | published p50 / p99 | beyond decoding p50 / p99 "
         "| step | frames | dropped |",
         "|---|---|---|---|---|---|---|",
     ]
-    for cell in cells:
-        dropped = {reason: count for reason, count in cell["drops"].items() if count}
+    for result in results:
+        dropped = {reason: count for reason, count in result["drops"].items() if count}
         pairs = " | ".join(
-            f"{cell[key]['p50_ms']:.1f} / {cell[key]['p99_ms']:.1f} ms"
+            f"{result[key]['p50_ms']:.1f} / {result[key]['p99_ms']:.1f} ms"
             for key in ("decoding", "published", "beyond_decoding")
         )
         lines.append(
-            f"| {cell['streams']} | {pairs} | {cell['tracking_p50_ms']:.1f} ms | "
-            f"{cell['published']['frames']} of {cell['expected_frames']} | "
+            f"| {result['streams']} | {pairs} | {result['tracking_p50_ms']:.1f} ms | "
+            f"{result['published']['frames']} of {result['expected_frames']} | "
             f"{', '.join(f'{count} {reason}' for reason, count in dropped.items()) or 'none'} |"
         )
     return (
         "\n".join(lines)
-        + f"\n\n{cells[0]['checkpoint']}, one object a stream, H.264 {WIDTH}x{HEIGHT} at "
-        + f"{RATE_HZ} Hz over RTSP (TCP) on loopback, {cells[0]['duration_s']:g} s; "
-        + str(cells[0]["machine"])
+        + f"\n\n{results[0]['checkpoint']}, one object per stream, H.264 {WIDTH}x{HEIGHT} at "
+        + f"{RATE_HZ} Hz over RTSP (TCP) on loopback, {results[0]['duration_s']:g} s; "
+        + str(results[0]["machine"])
     )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Decode alone; prints what passed as JSON.")
+    parser = argparse.ArgumentParser(description="Decode only; prints picture times as JSON.")
     parser.add_argument("duration_s", type=float)
     parser.add_argument("urls", nargs="+")
     options = parser.parse_args()

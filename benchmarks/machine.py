@@ -1,4 +1,4 @@
-"""What a measurement was taken on, in one line."""
+"""The machine of a measurement, in one line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from streamer.cli.bench import report as bench_report
 
 
 def describe_machine() -> str:
-    """What ``masklet bench`` says of the machine, and the implementation compared with."""
+    """The description of ``masklet bench``, and the version of transformers."""
     described = bench_report.describe_machine(torch.get_num_threads())
     return f"{described}, transformers {version('transformers')}"

@@ -1,4 +1,4 @@
-"""What a process keeps while it tracks: resident memory over many frames, one process each."""
+"""Resident memory over many frames, ours against `transformers`, one process each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import matplotlib as mpl
 import psutil
 
-from benchmarks.cells import Cell
 from benchmarks.implementations import IMPLEMENTATIONS
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from tests.tracker.agreement.scripts import picture, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import PRESETS
@@ -24,21 +24,21 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 MODEL, IMAGE_SIZE = "sam2.1_hiera_tiny", 256
-# The first frames fill the bank and the allocator's pools; growth is what comes after.
+# The first frames fill the memory bank and the allocator's pools; growth counts from here.
 SETTLED_AFTER_FRAMES = 50
 MEBIBYTE = 1 << 20
 
 
-def measure_memory(implementation: str, frames: int) -> Cell:
-    """Run ``frames`` frames in a process of its own; RSS in MiB after every frame."""
+def measure_memory(implementation: str, frames: int) -> Result:
+    """Track ``frames`` frames in another process; RSS in MiB after every frame."""
     command = [sys.executable, "-m", "benchmarks.memory_growth", implementation, str(frames)]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
-    cell: Cell = json.loads(finished.stdout)
-    return cell
+    result: Result = json.loads(finished.stdout)
+    return result
 
 
-def track(implementation: str, frames: int) -> Cell:
-    """The measurement itself."""
+def track(implementation: str, frames: int) -> Result:
+    """The measurement, in this process."""
     config = PRESETS[MODEL].replaced(image_size=IMAGE_SIZE)
     weights = amplified_weights(shapes_of(config), seed=0)
     tracked = IMPLEMENTATIONS[implementation](config, weights, 1)
@@ -52,7 +52,7 @@ def track(implementation: str, frames: int) -> Cell:
         seconds.append(time.perf_counter() - begun)
         gc.collect()
         resident_mib.append(process.memory_info().rss / MEBIBYTE)
-    # A short run has settled when half of it is over.
+    # A short run counts from its middle.
     settled = min(SETTLED_AFTER_FRAMES, frames // 2)
     return {
         "implementation": implementation,
@@ -66,11 +66,11 @@ def track(implementation: str, frames: int) -> Cell:
     }
 
 
-def plot(cells: list[Cell], path: Path) -> None:
-    """Both curves, from where each began."""
+def plot(results: list[Result], path: Path) -> None:
+    """Both curves."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for cell in cells:
-        axes.plot(cell["resident_mib"], label=cell["implementation"])
+    for result in results:
+        axes.plot(result["resident_mib"], label=result["implementation"])
     axes.set_xlabel("frame")
     axes.set_ylabel("resident memory (MiB)")
     axes.set_title(f"{MODEL} at {IMAGE_SIZE}², one object")
@@ -81,23 +81,23 @@ def plot(cells: list[Cell], path: Path) -> None:
     plt.close(figure)
 
 
-def report(cells: list[Cell]) -> str:
+def report(results: list[Result]) -> str:
     """The table, as markdown."""
     lines = [
-        "| | after 50 frames | at the end | a frame | an hour at 30 fps |",
+        "| | after 50 frames | at the end | per frame | per hour at 30 Hz |",
         "|---|---|---|---|---|",
     ]
-    for cell in cells:
-        resident, growth = cell["resident_mib"], cell["growth_mib_a_frame"]
+    for result in results:
+        resident, growth = result["resident_mib"], result["growth_mib_a_frame"]
         settled = min(SETTLED_AFTER_FRAMES, len(resident) - 1)
         lines.append(
-            f"| {cell['implementation']} | {resident[settled]:.0f} MiB | {resident[-1]:.0f} MiB "
+            f"| {result['implementation']} | {resident[settled]:.0f} MiB | {resident[-1]:.0f} MiB "
             f"| {growth:+.3f} MiB | {growth * 30 * 3600 / 1024:+.1f} GiB |"
         )
     return (
         "\n".join(lines)
-        + f"\n\n{MODEL} at {IMAGE_SIZE}², one object, {cells[0]['frames']} frames, float32; "
-        + str(cells[0]["machine"])
+        + f"\n\n{MODEL} at {IMAGE_SIZE}², one object, {results[0]['frames']} frames, float32; "
+        + str(results[0]["machine"])
     )
 
 

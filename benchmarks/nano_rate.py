@@ -1,10 +1,9 @@
-"""Frames a second that an embedded model tracks on a processor, and what pictures cost beside it.
+"""Frames per second of an embedded model on a CPU, tracker only.
 
-The tracker alone, its own checkpoint, through its public interface: pictures of its own size, so
-that nothing is resized. The default policy with its gates open: every frame is remembered, so
-that the memory bank is full, as it is while objects are followed well, whatever the network thinks
-of these. Decoding H.264 and resizing are timed for themselves, as shares of the time a frame takes
-with one object; rounds of one object and of eight take turns.
+Pictures have the model's size, so that nothing is resized. The robust policy runs with its gates
+open: every frame is remembered, so the memory bank is full, as it is while tracking goes well.
+Steps with one and with eight objects alternate. Decoding H.264 and resizing are timed separately
+and shown as a share of a frame with one object.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from typing import Any
 import av
 import numpy as np
 
-from benchmarks.cells import Cell
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from tests.tracker.agreement.scripts import picture
 from tracker import Prompt, RobustOptions, Tracker, TrackerOptions
 
 MODELS = ("nano", "nano_320")
 OBJECTS = (1, 8)
 SOURCES = ((360, 640), (720, 1280))
-# The bank is full after 16 frames.
+# The memory bank is full after 16 frames.
 WARM_UP_FRAMES = 20
 DECODED_FRAMES = 30
 
 
-def measure(name: str, frames: int, dtype: str = "float32") -> Cell:
-    """Seconds of every frame, by number of objects, and of preparing a picture, by its size."""
+def measure(name: str, frames: int, dtype: str = "float32") -> Result:
+    """Seconds of every step by number of objects; of decoding and resizing by picture size."""
     steps = {objects: _stepping(name, objects, dtype) for objects in OBJECTS}
     taken: dict[str, dict[str, list[float]]] = {
         kind: {str(objects): [] for objects in OBJECTS} for kind in ("clock", "processor")
@@ -74,7 +73,7 @@ def _stepping(name: str, objects: int, dtype: str) -> Callable[[int], Any]:
     tracker.warm_up()
     session = tracker.open_session()
     size = tracker.config.image_size
-    # The camera moves a little, and back: other frames each time, and no cut between any two.
+    # The camera moves a little and back: the frames differ, without a cut between them.
     still = picture(0, size, size)
     pictures = [np.ascontiguousarray(np.roll(still, 2 * move, axis=1)) for move in (0, 1, 2, 1)]
     scale = size / 256
@@ -100,7 +99,7 @@ def _timed(run: Callable[[], Any]) -> tuple[float, float]:
 
 
 def _decoding_s(height: int, width: int) -> float:
-    """Median seconds of decoding an H.264 picture to RGB, as a source does it: in one thread."""
+    """Median seconds of decoding an H.264 picture to RGB in one thread, as a source does."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(25))
@@ -112,19 +111,19 @@ def _decoding_s(height: int, width: int) -> float:
         container.mux(stream.encode())
     file.seek(0)
     seconds = []
-    with av.open(file) as container:
-        container.streams.video[0].thread_type = "NONE"
+    with av.open(file, "r") as opened:
+        opened.streams.video[0].thread_type = "NONE"
         begun = time.perf_counter()
-        for frame in container.decode(video=0):
+        for frame in opened.decode(video=0):
             frame.to_ndarray(format="rgb24")
             seconds.append(time.perf_counter() - begun)
             begun = time.perf_counter()
     return float(np.median(seconds))
 
 
-def report(cell: Cell) -> str:
+def report(result: Result) -> str:
     """The tables, as markdown."""
-    clock, processor = cell["seconds"]["clock"], cell["seconds"]["processor"]
+    clock, processor = result["seconds"]["clock"], result["seconds"]["processor"]
     lines = [
         "| objects | p50 | p99 | frames/s | processor time p50 |",
         "|---|---|---|---|---|",
@@ -138,7 +137,7 @@ def report(cell: Cell) -> str:
     one = float(np.median(clock["1"]))
     lines += ["", "| picture | decoding | resizing | share of a frame with one object |"]
     lines.append("|---|---|---|---|")
-    for name, cost in cell["pictures"].items():
+    for name, cost in result["pictures"].items():
         both = cost["decode_s"] + cost["resize_s"]
         lines.append(
             f"| {name} | {1000 * cost['decode_s']:.1f} ms | {1000 * cost['resize_s']:.1f} ms "
@@ -146,8 +145,9 @@ def report(cell: Cell) -> str:
         )
     return (
         "\n".join(lines)
-        + f"\n\n{cell['model']} at {cell['image_size']}², {cell['dtype']}, {cell['frames']} frames "
-        + f"after {WARM_UP_FRAMES} of warm-up, one stream; {cell['machine']}"
+        + f"\n\n{result['model']} at {result['image_size']}², {result['dtype']}, "
+        + f"{result['frames']} frames after {WARM_UP_FRAMES} of warm-up, one stream; "
+        + str(result["machine"])
     )
 
 

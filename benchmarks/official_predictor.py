@@ -1,8 +1,8 @@
 """Meta's video predictor, from the package ``sam2`` that a third party uploads to PyPI.
 
-It is installed by the benchmark alone, source only and without its dependencies: what it
-imports is there already but for ``iopath``, which stands beside it below. Its tree is the public
-one. It wants a whole video; here it is handed one whose frames are made when it asks for them.
+Only the benchmark installs it, from source and without its dependencies: except ``iopath``, which
+is listed below, they are present already. Its tree is that of the public repository. It expects a
+whole video; here it gets one whose frames are produced on request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from tracker import ModelConfig
 
 PACKAGES = ("sam2==1.1.0", "iopath>=0.1.10", "portalocker>=2")
-# As long as its propagation may run; it makes no list of it.
+# The length of its propagation; it builds no list of frames.
 FRAMES = 1 << 20
 
 _CONFIG_FILES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
@@ -32,7 +32,7 @@ Box = tuple[float, float, float, float]
 def install() -> None:
     """Install the predictor into this environment, unless it is there.
 
-    Raises CalledProcessError with pip's own words on standard error.
+    Raises CalledProcessError; pip reports the reason on standard error.
     """
     if importlib.util.find_spec("sam2") is not None:
         return
@@ -53,7 +53,7 @@ def build(
     from sam2 import sam2_video_predictor
     from sam2.build_sam import build_sam2_video_predictor
 
-    sam2_video_predictor.tqdm = lambda frames, **_: frames  # it draws a bar of what has no end
+    sam2_video_predictor.tqdm = lambda frames, **_: frames  # no progress bar for an endless video
 
     generation, _, size = config.name.partition("_hiera_")
     predictor = build_sam2_video_predictor(
@@ -61,8 +61,8 @@ def build(
         ckpt_path=None,
         device=str(device),
         vos_optimized=compiled,
-        # What its post-processing asks for, but for filling holes: that needs its CUDA extension,
-        # and warns at every mask without it.
+        # Its post-processing by hand, without filling holes: that needs its CUDA extension and
+        # otherwise warns at every mask.
         apply_postprocessing=False,
         hydra_overrides_extra=[
             f"++model.image_size={config.image_size}",
@@ -77,7 +77,7 @@ def build(
 
 
 class _Frames:
-    """Stands where the predictor expects all frames: it gets the newest whichever it asks for."""
+    """In place of the list of all frames: every index returns the newest one."""
 
     def __init__(self) -> None:
         self.newest_CHW = torch.empty(0)
@@ -100,25 +100,25 @@ class OfficialStream:
         self._propagation: Iterator[Any] | None = None
 
     def step(self, pixels_CHW: torch.Tensor, boxes: dict[int, Box] | None = None) -> torch.Tensor:
-        """Logits (N, 1, height, width) of the newest frame; the first one brings the boxes."""
+        """Logits (N, 1, height, width) of the newest frame; ``boxes`` only with the first."""
         self._frames.newest_CHW = pixels_CHW
         if self._propagation is None:
             with mock.patch(
                 "sam2.sam2_video_predictor.load_video_frames",
                 return_value=(self._frames, *self._size),
             ):
-                self._state = self._predictor.init_state("frames that are made when asked for")
+                self._state = self._predictor.init_state("frames on request")
             for object_id, box in (boxes or {}).items():
                 self._predictor.add_new_points_or_box(
                     self._state, frame_idx=0, obj_id=object_id, box=box
                 )
             self._propagation = self._predictor.propagate_in_video(self._state)
-        _, _, logits = next(self._propagation)
+        logits: torch.Tensor = next(self._propagation)[2]
         return logits
 
     @contextmanager
     def without_heavy_parts(self) -> Iterator[None]:
-        """Within this, image encoder and memory attention are skipped, as of the others."""
+        """A context that skips the image encoder and memory attention."""
         ((_, features),) = self._state["cached_features"].values()
 
         def attend(curr: Any, **_: Any) -> Any:

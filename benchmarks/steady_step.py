@@ -1,10 +1,10 @@
-"""How even a step stays while objects come and go: time, shapes, and memory in use.
+"""How even the duration of a step stays while objects come and go; shapes; memory in use.
 
-A step with more objects is longer by what an object costs: that is no unevenness. So every frame
-is also held against the median of the frames with as many objects. How even the machine itself is
-shows a second session of the same tracker, in which nothing comes or goes, a step of which is
-taken every few frames. Counters say what must not happen at all: a shape that was not there at
-the warm-up, memory in use that grows, and anything that only Python's collector would free.
+A step with more objects takes longer, which is not unevenness. So each step is also compared with
+the median of the steps with the same number of objects. A second session of the same tracker, in
+which nothing changes, shows how even the machine itself is. Counters cover what must not happen at
+all: a shape first seen after the warm-up, growing memory, and objects that only Python's garbage
+collector can free.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy.typing as npt
 import psutil
 import torch
 
-from benchmarks.cells import Cell
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from benchmarks.steady_streams import (
     CHANGE_EVERY_FRAMES,
     FEWEST_OBJECTS,
@@ -36,7 +36,7 @@ from benchmarks.steady_streams import (
 )
 
 STILL_EVERY_FRAMES = 5
-# Changes after which there are as many objects again, on their way down or up as before.
+# Changes until the same number of objects is reached in the same direction.
 CHANGES_OF_A_CYCLE = 2 * (MOST_OBJECTS - FEWEST_OBJECTS)
 MEBIBYTE = 1 << 20
 
@@ -54,7 +54,7 @@ class _MallocInformation(ctypes.Structure):
 
 
 def bytes_in_use() -> int:
-    """What was allocated and not freed, by PyTorch's CPU allocator too; glibc's own count."""
+    """Bytes allocated and not freed, by glibc's count, which includes PyTorch's CPU allocator."""
     now = _malloc_information()()
     return int(now.uordblks + now.hblkhd)
 
@@ -68,7 +68,7 @@ def _malloc_information() -> Callable[[], _MallocInformation]:
 
 @dataclass(slots=True)
 class Times:
-    """Of every step: seconds of the clock and of the processor, and pages that were new to it."""
+    """Of every step: wall-clock seconds, processor seconds, and page faults."""
 
     clock_s: list[float] = field(default_factory=list)
     processor_s: list[float] = field(default_factory=list)
@@ -86,12 +86,12 @@ class Times:
 
 @dataclass(slots=True)
 class Steadiness:
-    """A run. Of every frame: its times, how many objects it had, whether one began, whether one
-    was younger than its memory is long.
+    """Measurements of a run, one entry per frame unless stated otherwise.
 
-    ``still``: of the session in which nothing changes. ``in_use_bytes`` and ``resident_bytes`` are
-    of the end of every change; ``uncollected``: objects that Python's collector had to free.
-    ``shapes_in_service`` were first met after the warm-up, ``shapes`` are all.
+    ``prompted``: an object began. ``young``: some object's memory is not full yet. ``still``: steps
+    of the session in which nothing changes. ``in_use_bytes`` and ``resident_bytes``: once per
+    change, before the next. ``uncollected``: objects that Python's garbage collector had to free.
+    ``shapes``: all; ``shapes_in_service``: first seen after the warm-up.
     """
 
     times: Times = field(default_factory=Times)
@@ -107,7 +107,7 @@ class Steadiness:
 
 
 def run(stream: Stream, frames: int) -> Steadiness:
-    """Track so many frames."""
+    """Track ``frames`` frames."""
     found = Steadiness()
 
     def count(phase: str, information: dict[str, int]) -> None:
@@ -116,7 +116,7 @@ def run(stream: Stream, frames: int) -> Steadiness:
 
     stream.tracker.warm_up()
     bytes_in_use()
-    # As the daemon does once it is warm: what there is by now stays, and is not looked at again.
+    # As the daemon does once it is warm: existing objects are exempt from garbage collection.
     gc.collect()
     gc.freeze()
     gc.callbacks.append(count)
@@ -158,8 +158,8 @@ def _track(stream: Stream, frames: int, found: Steadiness) -> None:
     found.shapes, found.shapes_in_service = counts.shapes, counts.in_service
 
 
-def measure(name: str, frames: int) -> Cell:
-    """A run of one of ``STREAMS``."""
+def measure(name: str, frames: int) -> Result:
+    """Run one of ``STREAMS`` and summarise it."""
     stream = STREAMS[name]()
     threads = torch.get_num_threads()
     torch.set_num_threads(stream.threads or threads)
@@ -199,8 +199,8 @@ def measure(name: str, frames: int) -> Cell:
             kind: {
                 "all frames": _spread(taken),
                 "without a prompt": _spread(taken[~prompted]),
-                "against frames with as many objects": _spread(of_their_count(taken, objects)),
-                "nothing comes or goes": _spread(still[kind]),
+                "relative to steps with as many objects": _spread(of_their_count(taken, objects)),
+                "session without changes": _spread(still[kind]),
             }
             for kind, taken in steps.items()
         },
@@ -225,7 +225,7 @@ def measure(name: str, frames: int) -> Cell:
 
 
 def growth(after_changes: list[int]) -> int:
-    """From the first settled cycle of changes to the last, with as many objects then as now."""
+    """Growth between the first settled cycle of changes and the last, at equal object counts."""
     settled = after_changes[SETTLED_AFTER_FRAMES // CHANGE_EVERY_FRAMES :]
     return settled[-1] - settled[(len(settled) - 1) % CHANGES_OF_A_CYCLE]
 
@@ -233,7 +233,7 @@ def growth(after_changes: list[int]) -> int:
 def of_their_count(
     taken: npt.NDArray[np.float64], objects: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Every step in shares of the median step with as many objects."""
+    """Every step divided by the median step with the same number of objects."""
     shares = np.empty_like(taken)
     for count in set(objects.tolist()):
         own = objects == count
@@ -245,43 +245,44 @@ def _spread(values: npt.NDArray[np.float64]) -> dict[str, float]:
     return {"p50": float(np.percentile(values, 50)), "p99": float(np.percentile(values, 99))}
 
 
-def report(cell: Cell) -> str:
+def report(result: Result) -> str:
     """The tables of one stream, as markdown."""
     lines = [
-        f"**{cell['name']}**: {cell['frames']} frames, an object less or more every "
-        f"{CHANGE_EVERY_FRAMES} between {MOST_OBJECTS} and {FEWEST_OBJECTS}; threads: "
-        f"{cell['threads']}; {cell['machine']}",
+        f"**{result['name']}**: {result['frames']} frames, one object less or more every "
+        f"{CHANGE_EVERY_FRAMES} frames, between {MOST_OBJECTS} and {FEWEST_OBJECTS}; threads: "
+        f"{result['threads']}; {result['machine']}",
         "",
-        "| step | clock p50 | p99 | p99 / p50 | processor p50 | p99 | p99 / p50 |",
+        "| step | wall clock p50 | p99 | p99 / p50 | processor p50 | p99 | p99 / p50 |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in cell["ms"]["clock"]:
-        unit = "" if name.startswith("against") else " ms"
+    for name in result["ms"]["clock"]:
+        unit = "" if name.startswith("relative") else " ms"
         columns = []
         for kind in ("clock", "processor"):
-            own = cell["ms"][kind][name]
+            own = result["ms"][kind][name]
             columns += [f"{own['p50']:.2f}{unit}", f"{own['p99']:.2f}{unit}"]
             columns.append(f"{own['p99'] / own['p50']:.2f}")
         lines.append(f"| {name} | {' | '.join(columns)} |")
-    kinds = list(dict.fromkeys(kind for own in cell["median_ms"].values() for kind in own))
+    kinds = list(dict.fromkeys(kind for own in result["median_ms"].values() for kind in own))
     lines += [
         "",
-        f"| median of the processor | {' | '.join(kinds)} |",
+        f"| median processor time | {' | '.join(kinds)} |",
         "|---" * (1 + len(kinds)) + "|",
     ]
-    for count, own in cell["median_ms"].items():
+    for count, own in result["median_ms"].items():
         medians = [f"{own[kind]:.2f} ms" if kind in own else "–" for kind in kinds]
         lines.append(f"| {count} | {' | '.join(medians)} |")
-    grown, faults = cell["growth_mib"], cell["page_faults"]
+    grown, faults = result["growth_mib"], result["page_faults"]
     shapes = (
-        f"{cell['shapes']} shapes, {cell['shapes_in_service']} of them new after the warm-up; "
-        if cell["shapes"]
+        f"{result['shapes']} shapes, {result['shapes_in_service']} of them new after the warm-up; "
+        if result["shapes"]
         else ""
     )
     lines += [
         "",
         f"{shapes}memory in use {grown['in_use']:+.2f} MiB, resident {grown['resident']:+.2f} "
-        f"MiB since frame {SETTLED_AFTER_FRAMES}; new pages a step: {faults['p50']:.0f} (p50), "
-        f"{faults['p99']:.0f} (p99); left to Python's collector: {cell['uncollected']} objects",
+        f"MiB since frame {SETTLED_AFTER_FRAMES}; page faults per step: {faults['p50']:.0f} "
+        f"(p50), {faults['p99']:.0f} (p99); left to the garbage collector: "
+        f"{result['uncollected']} objects",
     ]
     return "\n".join(lines)

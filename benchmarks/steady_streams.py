@@ -1,7 +1,7 @@
-"""What the measurement of even steps tracks: two networks, their pictures, who comes and who goes.
+"""The streams of ``steady_step``: two networks, their pictures, and objects that come and go.
 
-A small network with its objects padded to a few counts, as on a GPU, and nano as a processor runs
-it. Both see all of their objects on every picture: what is in sight changes what there is to do.
+A small network with its objects padded to a few counts, as on a GPU, and nano as it runs on a CPU.
+All objects are visible in every picture, because visibility changes the work of a step.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tracker.scenes.frame import ImageArray
 
 MOST_OBJECTS, FEWEST_OBJECTS = 8, 5
 CHANGE_EVERY_FRAMES = 25
-# By then every object has a full memory, and the allocator its pools.
+# From here on the first objects' memories and the allocator's pools are full.
 SETTLED_AFTER_FRAMES = 200
-# After so many frames a new object remembers as much as the others.
+# A new object's memory is full after this many frames.
 YOUNG_FRAMES = 16
-# Pictures are gone through forth and back, so that everything goes on moving smoothly.
+# The pictures play forward and backward, so that motion stays smooth.
 MATCH_PICTURES = 60
 SEEN = 20.0  # a bias of the occlusion head that outweighs everything
 
@@ -34,7 +34,7 @@ Box = tuple[float, float, float, float]
 
 
 class Picture(NamedTuple):
-    """An image and where things are on it that may be pointed at."""
+    """An image and the boxes of the things on it that can be prompted."""
 
     image: ImageArray
     boxes: Sequence[Box]
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A tracker and what it is to look at. ``threads``: to compute with; None as PyTorch chose."""
+    """A tracker and its pictures. ``threads``: of PyTorch; None keeps its default."""
 
     name: str
     tracker: Tracker
@@ -50,15 +50,15 @@ class Stream:
     threads: int | None
 
     def picture(self, index: int) -> Picture:
-        """The picture of a frame."""
+        """The picture of frame ``index``."""
         last = len(self.pictures) - 1
         return self.pictures[last - abs(last - index % (2 * last))]
 
 
 class Crowd:
-    """Objects that come and go: one goes every so many frames down to the fewest, then one comes.
+    """Objects that come and go: removed one by one down to the fewest, then added up to the most.
 
-    All of them begin on the first frame, one on every thing that can be seen.
+    All begin on the first frame.
     """
 
     def __init__(self, session: Session) -> None:
@@ -71,7 +71,7 @@ class Crowd:
         return [self._prompt(picture) for _ in range(MOST_OBJECTS)]
 
     def change(self, picture: Picture) -> list[Prompt]:
-        """One goes, or one comes; its prompt then."""
+        """Remove an object, or return the prompt that adds one."""
         count = len(self._session.object_ids)
         if count in (FEWEST_OBJECTS, MOST_OBJECTS):
             self._shrinks = count == MOST_OBJECTS
@@ -86,7 +86,7 @@ class Crowd:
 
 
 def little() -> Stream:
-    """The code that every network runs, in milliseconds; more threads would cost more than work."""
+    """A network whose step takes milliseconds; one thread, since more would cost more."""
     weights = amplified_weights(shapes_of(LITTLE), seed=1, object_score_bias=SEEN)
     fixed = EngineOptions(fixed_shapes="on", row_sizes=(1, 2, 4, 8))
     options = TrackerOptions(max_objects=2 * MOST_OBJECTS, engine=fixed)
@@ -102,7 +102,7 @@ def little() -> Stream:
 
 
 def nano() -> Stream:
-    """The network that comes along, on a match of seven players and a ball."""
+    """The embedded nano, on a rendered match of seven players and a ball."""
     options = TrackerOptions(max_objects=2 * MOST_OBJECTS)
     tracker = Tracker.from_checkpoint("nano", device="cpu", options=options)
     match = Match(EVALUATION_SEED_START)

@@ -1,8 +1,8 @@
-"""What viewers cost the daemon: its processor time with none, one and three, of one live stream.
+"""The cost of viewers: processor time of the daemon with none, one and three of one live stream.
 
-A rendered match is followed by a model that takes no time, so that every frame is there to be
-watched and nothing else changes: slowly, for a machine that is not full loses no frame, and the
-processor time of a picture is what counts. The viewers are aiortc's, in this process.
+A rendered match is tracked by a model that takes no time, at a low rate, so that no frame is lost
+and only the number of viewers changes. The result is processor time per picture. The viewers are
+aiortc's, in this process.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from benchmarks.cells import Cell
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from tests.conftest import find_free_port
 from tests.integration.webrtc.http_client import HttpClient
 from tests.integration.webrtc.peers import Session, watching
@@ -25,12 +25,12 @@ from tests.integration.webrtc.slow_daemon import slow_masklet
 RATE_HZ = 10
 FULL_RATE_HZ = 25
 VIEWERS = (0, 1, 3)
-# Encoders start and the first keyframes pass before what is counted.
+# Encoders start and the first keyframes pass before the measurement.
 WARM_UP_S = 3.0
 
 
-def measure(width: int, height: int, view: str, duration_s: float) -> Cell:
-    """Cores that the daemon uses, by number of viewers, each for ``duration_s``."""
+def measure(width: int, height: int, view: str, duration_s: float) -> Result:
+    """Cores in use by the daemon, by number of viewers, each for ``duration_s``."""
     port = find_free_port()
     http = HttpClient(f"http://127.0.0.1:{port}")
     scene = f"synthetic://match?width={width}&height={height}&rate_hz={RATE_HZ}&players=3"
@@ -58,7 +58,7 @@ def measure(width: int, height: int, view: str, duration_s: float) -> Cell:
 async def _watched(
     http: HttpClient, process: psutil.Process, viewers: int, view: str, duration_s: float
 ) -> tuple[float, float]:
-    """Cores in use by the daemon, and the pictures a second that a viewer got."""
+    """Cores in use by the daemon, and the pictures per second of a viewer."""
     counts = [0] * viewers
     async with AsyncExitStack() as stack:
         for number in range(viewers):
@@ -76,26 +76,26 @@ async def _count(session: Session, counts: list[int], number: int) -> None:
         counts[number] += 1
 
 
-def report(cells: Sequence[Cell]) -> str:
+def report(results: Sequence[Result]) -> str:
     """The table, as markdown."""
     lines = [
-        "| picture | view | one viewer, a picture | each further one | one viewer at "
-        f"{FULL_RATE_HZ} Hz | pictures a second |",
+        "| picture | view | first viewer, per picture | each further one | one viewer at "
+        f"{FULL_RATE_HZ} Hz | pictures per second |",
         "|---|---|---|---|---|---|",
     ]
-    for cell in cells:
-        # Cells that were read back from their files have strings for keys.
-        none, one, three = (cell["cores"][key] for key in sorted(cell["cores"], key=int))
-        rates = [cell["pictures_a_second"][key] for key in sorted(cell["cores"], key=int)]
+    for result in results:
+        # Results read from their files have strings for keys.
+        none, one, three = (result["cores"][key] for key in sorted(result["cores"], key=int))
+        rates = [result["pictures_a_second"][key] for key in sorted(result["cores"], key=int)]
         first_ms = 1000 * (one - none) / rates[1]
         further_ms = 1000 * (three - one) / 2 / rates[2]
         lines.append(
-            f"| {cell['picture']} | {cell['view']} | {first_ms:.1f} ms | {further_ms:.1f} ms "
+            f"| {result['picture']} | {result['view']} | {first_ms:.1f} ms | {further_ms:.1f} ms "
             f"| {first_ms * FULL_RATE_HZ / 1000:.0%} of a core | {rates[1]:.1f}, {rates[2]:.1f} |"
         )
     return (
         "\n".join(lines)
-        + "\n\nProcessor time of the daemon's process alone: drawing, encoding once, and sending; "
-        + f"a rendered match at {RATE_HZ} Hz, VP8, {cells[0]['duration_s']:g} s each; "
-        + str(cells[0]["machine"])
+        + "\n\nProcessor time of the daemon's process: drawing, encoding once, and sending; "
+        + f"a rendered match at {RATE_HZ} Hz, VP8, {results[0]['duration_s']:g} s each; "
+        + str(results[0]["machine"])
     )

@@ -1,9 +1,9 @@
-"""How old a picture is, over WebRTC on loopback, when its result and when it itself arrives.
+"""Latency over WebRTC on loopback: from the camera to the result, and to the screen.
 
 Chromium publishes the numbered scene of the browser tests as its camera by WHIP to `masklet run`,
-and watches the clean picture by WHEP in a window beside it. The number in a picture says when the
-camera gave it: in the same browser, by the same clock. A subscriber in this process receives the
-results, of one player who is followed. Browser, daemon and model share the machine.
+and watches the clean picture by WHEP in another window. The number in a picture identifies its
+capture time, by the clock of the same browser. A subscriber in this process receives the results
+of one tracked player. Browser, daemon and model share the machine.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TypedDict
 import numpy as np
 import psutil
 
-from benchmarks.cells import Cell
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from tests.conftest import eventually, find_free_port
 from tests.integration.browser.chromium import Visit, chromium, visit
 from tests.integration.browser.scene import Scene, middle
@@ -29,14 +29,14 @@ from tests.integration.webrtc.results import Recording, ResultsSocket, numbers_b
 from tests.masklet_process import Masklet
 
 RATE_HZ = 25
-# Bandwidth estimation, the first keyframes and lazy initialisation lie before what is counted.
+# Bandwidth estimation, first keyframes and lazy initialisation happen before the measurement.
 WARM_UP_S = 8.0
 PLAYER = 3
 PEERS = Path(__file__).parents[1] / "tests" / "integration" / "browser" / "peers.js"
 
 
 class Age(TypedDict):
-    """Milliseconds since the camera gave the picture."""
+    """Milliseconds since the picture was captured."""
 
     frames: int
     p50_ms: float
@@ -44,13 +44,13 @@ class Age(TypedDict):
 
 
 class CaptureTimes:
-    """When the camera gave the pictures; numbers come again with every turn of the clip."""
+    """Capture times of the numbered pictures; numbers repeat with every turn of the clip."""
 
     def __init__(self, captured: Sequence[tuple[int | None, float, float]]) -> None:
-        """``captured`` are number, the camera's own time and when it was read in the page, in ms.
+        """``captured``: number, the camera's own time and the time the page read it, in ms.
 
-        A busy page reads late; the picture that was read soonest tells how the camera's time and
-        Unix time go together.
+        A busy page reads late; the picture read soonest gives the offset between the camera's time
+        and Unix time.
         """
         self._times: dict[int, list[float]] = defaultdict(list)
         soonest_ms = min(read_ms - media_ms for _, media_ms, read_ms in captured)
@@ -59,18 +59,18 @@ class CaptureTimes:
                 self._times[number].append(media_ms + soonest_ms)
 
     def before(self, number: int, time_ms: float) -> float | None:
-        """The last time at which picture ``number`` was given before ``time_ms``."""
+        """The last capture time of picture ``number`` before ``time_ms``."""
         times = self._times.get(number, [])
         place = bisect_right(times, time_ms)
         return times[place - 1] if place else None
 
     def ages_ms(self, arrivals: Iterable[tuple[int, float]]) -> list[float]:
-        """How old each picture (number, time in ms) was; without those never captured."""
+        """Age of each picture (number, time in ms), without pictures that were never captured."""
         found = ((self.before(number, time_ms), time_ms) for number, time_ms in arrivals)
         return [time_ms - captured_ms for captured_ms, time_ms in found if captured_ms is not None]
 
 
-def measure(duration_s: float, checkpoint: str) -> Cell:
+def measure(duration_s: float, checkpoint: str) -> Result:
     """From the camera to the daemon, to a subscriber and to a screen, for ``duration_s``."""
     scene = Scene(rate_hz=RATE_HZ)
     port = find_free_port()
@@ -79,9 +79,9 @@ def measure(duration_s: float, checkpoint: str) -> Cell:
     settings = [
         f"api.port={port}",
         "state_directory=none",
-        "history.duration_s=5",  # for the click; nothing else comes late
+        "history.duration_s=5",  # so that the click's frame is still there
         f"model.{kind}={checkpoint}",
-        "model.threads=0",  # as many as torch likes: the default, which other tests do without
+        "model.threads=0",  # PyTorch's default, which other tests override
     ]
     with TemporaryDirectory() as folder:
         clip = scene.write(Path(folder) / "scene.y4m")
@@ -147,13 +147,13 @@ def measure(duration_s: float, checkpoint: str) -> Cell:
 
 
 def _open(visitor: Visit) -> None:
-    """A page of the daemon's origin that does nothing by itself."""
+    """Open a page of the daemon's origin that does nothing by itself."""
     visitor.context.add_init_script(path=PEERS)
     visitor.page.goto(f"{visitor.origin}/healthz")
 
 
 def _follow_player(scene: Scene, http: HttpClient, viewer: Visit, results: ResultsSocket) -> None:
-    """Click on a player where he was on a picture that the viewer saw."""
+    """Click on a player at its place in a picture that the viewer saw."""
 
     def known() -> dict[int, int]:
         shown = viewer.page.evaluate("watched.shown.slice(-20)")
@@ -170,30 +170,30 @@ def _follow_player(scene: Scene, http: HttpClient, viewer: Visit, results: Resul
 
 def _age(ages_ms: Sequence[float]) -> Age:
     if not ages_ms:
-        raise RuntimeError("no picture could be followed from the camera to its end")
+        raise RuntimeError("no picture could be matched with its capture time")
     p50_ms, p99_ms = np.percentile(ages_ms, [50, 99])
     return Age(frames=len(ages_ms), p50_ms=float(p50_ms), p99_ms=float(p99_ms))
 
 
-def report(cells: Sequence[Cell]) -> str:
+def report(results: Sequence[Result]) -> str:
     """The table, as markdown."""
     lines = [
         "| model | arrived p50 / p99 | step begun p50 / p99 | published p50 / p99 "
         "| on a screen p50 / p99 | tracked | the daemon's cores |",
         "|---|---|---|---|---|---|---|",
     ]
-    for cell in cells:
+    for result in results:
         ages = " | ".join(
-            f"{cell[key]['p50_ms']:.0f} / {cell[key]['p99_ms']:.0f} ms"
+            f"{result[key]['p50_ms']:.0f} / {result[key]['p99_ms']:.0f} ms"
             for key in ("arrived", "started", "published", "shown")
         )
         lines.append(
-            f"| {cell['checkpoint']} | {ages} | {cell['tracked']} of {cell['decoded']} | "
-            f"{cell['daemon_cores']:.2f} |"
+            f"| {result['checkpoint']} | {ages} | {result['tracked']} of {result['decoded']} | "
+            f"{result['daemon_cores']:.2f} |"
         )
-    first = cells[0]
+    first = results[0]
     return (
         "\n".join(lines)
-        + f"\n\nSince the camera gave the picture: VP8 {first['picture']} at {RATE_HZ} Hz from "
+        + f"\n\nSince the capture of the picture: VP8 {first['picture']} at {RATE_HZ} Hz from "
         + f"Chromium, one object, one viewer, {first['duration_s']:g} s; {first['machine']}"
     )

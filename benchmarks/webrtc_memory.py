@@ -1,9 +1,8 @@
-"""What the daemon keeps while WebRTC pictures come that nobody takes: resident memory over time.
+"""Resident memory of the daemon over time while WebRTC pictures arrive that are not consumed.
 
-Two cameras (aiortc, in this process) publish to a daemon of its own process. Of one the model
-takes a frame every two seconds; the other is paused, so that nobody reads its track at all. A
-viewer joins the first and never reads what it is sent. Unread, 640x360 pictures at 30 Hz are
-10 MB a second.
+Two cameras (aiortc, in this process) publish to a daemon in another process. The model takes a
+frame of the first every two seconds; the second is paused, so that its track is not read at all.
+A viewer joins the first and never reads. Unread, 640x360 pictures at 30 Hz are 10 MB per second.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from benchmarks.cells import Cell
 from benchmarks.machine import describe_machine
+from benchmarks.results import Result
 from tests.conftest import eventually, find_free_port
 from tests.integration.browser.scene import Scene
 from tests.integration.webrtc.http_client import HttpClient
@@ -27,15 +26,15 @@ from tests.integration.webrtc.slow_daemon import slow_masklet
 
 RATE_HZ = 30
 STEP_S = 2.0
-# The history of frames, jitter buffers and allocators fill before what is counted.
+# The history of frames, jitter buffers and allocators fill before the measurement.
 SETTLED_AFTER_S = 10.0
 SAMPLE_S = 1.0
 MEBIBYTE = 1 << 20
 STREAMS = ("slow", "paused")
 
 
-def measure(duration_s: float) -> Cell:
-    """RSS of the daemon in MiB, once a second for ``duration_s`` after it has settled."""
+def measure(duration_s: float) -> Result:
+    """RSS of the daemon in MiB, once per second for ``duration_s`` after it has settled."""
     port = find_free_port()
     http = HttpClient(f"http://127.0.0.1:{port}")
     streams = [word for name in STREAMS for word in ("--stream", f"{name}=whip://")]
@@ -83,27 +82,27 @@ async def _published(
 
 
 def _level(samples: Sequence[float]) -> float:
-    """The middle of some samples: a single one may catch a picture on its way."""
+    """The median of some samples: a single one may include a picture in transit."""
     return sorted(samples)[len(samples) // 2]
 
 
-def report(cells: Sequence[Cell]) -> str:
+def report(results: Sequence[Result]) -> str:
     """The table, as markdown."""
     lines = [
         "| time | at the beginning | at the end | growth | decoded (tracked) slow / paused |",
         "|---|---|---|---|---|",
     ]
-    for cell in cells:
-        resident = cell["resident_mib"]
+    for result in results:
+        resident = result["resident_mib"]
         decoded = " / ".join(
-            f"{cell['decoded'][name]} ({cell['tracked'][name]})" for name in STREAMS
+            f"{result['decoded'][name]} ({result['tracked'][name]})" for name in STREAMS
         )
         lines.append(
-            f"| {cell['duration_s'] / 60:g} min | {_level(resident[:20]):.0f} MiB "
-            f"| {_level(resident[-20:]):.0f} MiB | {cell['growth_mib']:+.1f} MiB | {decoded} |"
+            f"| {result['duration_s'] / 60:g} min | {_level(resident[:20]):.0f} MiB "
+            f"| {_level(resident[-20:]):.0f} MiB | {result['growth_mib']:+.1f} MiB | {decoded} |"
         )
     return (
         "\n".join(lines)
-        + f"\n\nTwo aiortc cameras, 640x360 at {RATE_HZ} Hz, a model that takes {STEP_S:g} s for a "
-        + f"step, one stream paused, one viewer that does not read; {cells[0]['machine']}"
+        + f"\n\nTwo aiortc cameras, 640x360 at {RATE_HZ} Hz, a model with steps of {STEP_S:g} s, "
+        + f"one stream paused, one viewer that does not read; {results[0]['machine']}"
     )

@@ -1,4 +1,4 @@
-"""The engine's benchmark: implementations take turns in a cell, and a step is taken apart."""
+"""The engine's benchmark: implementations alternate within a cell; a step is profiled."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmarks import (
     engine_report,
     implementations,
 )
-from benchmarks.cells import Cells
 from benchmarks.engine import EngineCell
 from benchmarks.implementations import Setting
+from benchmarks.results import Results
 from tests.tracker.agreement.scripts import SMALL
 
 CELL = EngineCell("tiny", 256, objects=2, streams=2)
@@ -25,8 +25,7 @@ CELL = EngineCell("tiny", 256, objects=2, streams=2)
 def test_cells_are_named() -> None:
     assert EngineCell.named("base_plus-1024-4-1") == EngineCell("base_plus", 1024, 4, 1)
     assert all(EngineCell.named(cell.name) == cell for cell in engine.FULL)
-    assert len(engine.FIRST) == 8
-    with pytest.raises(ValueError, match="tiny-1024-4-1"):
+    with pytest.raises(ValueError, match="tiny-1024-4-1, got huge-1024-1-1"):
         EngineCell.named("huge-1024-1-1")
 
 
@@ -37,7 +36,7 @@ def test_streams_of_all_are_timed_in_turn_and_drawn(
         def __init__(self, *_: object) -> None:
             raise RuntimeError("it is not there")
 
-    monkeypatch.setitem(implementations.RIVALS, "official", Missing)  # type: ignore[arg-type]
+    monkeypatch.setitem(implementations.IMPLEMENTATIONS, "official", Missing)  # type: ignore[arg-type]
     names = ["masklet", "masklet-bfloat16", "transformers", "official"]
     timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), rounds=1)
     assert list(timed["seconds"]["host"]) == names[:3]
@@ -75,7 +74,7 @@ def test_no_round_begins_that_the_budget_does_not_hold(monkeypatch: pytest.Monke
         def __init__(self, *_: object) -> None:
             threading.Event().wait(60)
 
-    monkeypatch.setitem(implementations.RIVALS, "official", Slow)  # type: ignore[arg-type]
+    monkeypatch.setitem(implementations.IMPLEMENTATIONS, "official", Slow)  # type: ignore[arg-type]
     names = ["masklet", "official"]
     timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), 5, budget_s=0.01)
     assert "not ready" in timed["refused"]["official"]
@@ -93,7 +92,7 @@ def test_what_is_measured_is_not_measured_again(
 
     monkeypatch.setattr(engine_report, "in_own_process", in_own_process)
     for _ in range(2):
-        engine_report.measure_cells(Cells(tmp_path), [CELL], ["masklet"], "cpu", "float32", 1, 60)
+        engine_report.measure_cells(Results(tmp_path), [CELL], ["masklet"], "cpu", "float32", 1, 60)
     assert asked == ["time tiny-256-2-2 masklet", "memory tiny-256-2-2 masklet"]
 
 
@@ -103,7 +102,7 @@ def test_a_step_is_taken_apart() -> None:
     assert parts <= set(profile["seconds"])
     assert sum(profile["seconds"][part] for part in parts) < profile["seconds"]["step"]
     assert profile["gflop"]["attend_memory"] > 0
-    assert "| memory attention, of the objects |" in engine_profile.report(profile)
+    assert "| memory attention, per object |" in engine_profile.report(profile)
 
 
 def test_every_product_is_counted() -> None:

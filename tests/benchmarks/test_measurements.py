@@ -1,4 +1,4 @@
-"""The benchmarks themselves: they run, pair frames rightly, and go on where they stopped."""
+"""Measurements are kept on disk, pair frames with captures correctly, and teach their use."""
 
 from __future__ import annotations
 
@@ -6,53 +6,54 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import (
-    latency,
-    memory_growth,
-    step_against_transformers,
-)
-from benchmarks.cells import (
-    Cell,
-    Cells,
-)
+from benchmarks import __main__ as command
+from benchmarks import latency, memory_growth
+from benchmarks.results import Result, Results
 from benchmarks.webrtc_latency import CaptureTimes
-from tests.tracker.agreement.scripts import SMALL, small_weights
+from tests.tracker.agreement.scripts import SMALL
+
+
+def test_help_teaches_parts_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n  {part} " in text for part in command.PARTS)
+    assert "python -m benchmarks --part latency --streams 1 4" in text
+
+
+def test_the_chosen_parts_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(command.PARTS, "nano", lambda *_: [("Title", "| table |")])
+    assert command.main(["--part", "nano", "--output", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "report.md").read_text() == "## Title\n\n| table |\n"
 
 
 def test_a_finished_measurement_is_not_taken_again(tmp_path: Path) -> None:
     taken: list[int] = []
 
-    def measurement() -> Cell:
+    def measurement() -> Result:
         taken.append(1)
         return {"value": len(taken)}
 
-    assert Cells(tmp_path).measure("one", measurement) == {"value": 1}
-    assert Cells(tmp_path).measure("one", measurement) == {"value": 1}
-    assert Cells(tmp_path).measure("other", measurement) == {"value": 2}
+    assert Results(tmp_path).measure("one", measurement) == {"value": 1}
+    assert Results(tmp_path).measure("one", measurement) == {"value": 1}
+    assert Results(tmp_path).measure("other", measurement) == {"value": 2}
 
 
 def test_a_measurement_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def failing() -> Cell:
+    def failing() -> Result:
         raise RuntimeError("out of patience")
 
     with pytest.raises(RuntimeError):
-        Cells(tmp_path).measure("one", failing)
-    assert Cells(tmp_path).get("one") is None
-
-
-def test_steps_of_both_implementations_are_measured() -> None:
-    cell = step_against_transformers.measure_step(SMALL, small_weights(), objects=2, rounds=1)
-    assert cell["masklet_s"] > 0
-    assert cell["transformers_s"] > 0
-    assert "| small | 256² | 2 |" in step_against_transformers.report([cell])
+        Results(tmp_path).measure("one", failing)
+    assert Results(tmp_path).get("one") is None
 
 
 def test_memory_is_read_after_every_frame(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(memory_growth.PRESETS, memory_growth.MODEL, SMALL)
-    cell = memory_growth.track("masklet", 4)
-    assert len(cell["resident_mib"]) == 4
-    assert "| masklet |" in memory_growth.report([cell])
-    memory_growth.plot([cell], tmp_path / "memory.png")
+    result = memory_growth.track("masklet", 4)
+    assert len(result["resident_mib"]) == 4
+    assert "| masklet |" in memory_growth.report([result])
+    memory_growth.plot([result], tmp_path / "memory.png")
     assert (tmp_path / "memory.png").stat().st_size > 1000
 
 
@@ -76,8 +77,8 @@ def test_pictures_are_paired_with_their_pushes_by_media_time() -> None:
 
 
 def test_a_picture_is_as_old_as_its_last_capture() -> None:
-    # Numbers come again with every turn of the clip; an illegible picture has none. The page read
-    # the second picture 30 ms late.
+    # Numbers repeat with every turn of the clip; an illegible picture has none. The page read the
+    # second picture 30 ms late.
     first_turn = [(0, 0.0, 1000.0), (1, 40.0, 1070.0), (None, 80.0, 1080.0)]
     capture = CaptureTimes([*first_turn, (0, 8000.0, 9000.0), (1, 8040.0, 9040.0)])
     assert capture.before(1, 1100.0) == 1040.0

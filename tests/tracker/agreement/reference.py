@@ -124,7 +124,7 @@ class Reference:
         with torch.device("meta"):
             self.model = Sam2VideoModel(transformers_config(config))
         self.model.load_state_dict(to_transformers(weights), strict=True, assign=True)
-        _materialise_buffers(self.model)
+        materialise_buffers(self.model)
         self.model.eval()
         self._patch(float32_memories)
         self.restart()
@@ -257,7 +257,7 @@ class Reference:
         self._iou_scores = iou_scores
 
 
-def _materialise_buffers(model: Sam2VideoModel) -> None:
+def materialise_buffers(model: Sam2VideoModel) -> None:
     """Fill the buffers that are computed, not loaded, and so are still without storage."""
     attention = model.memory_attention
     rotary = attention.rotary_emb
