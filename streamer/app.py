@@ -124,7 +124,11 @@ class App:
         results = ResultsHub(metrics, clock)
         picture = PictureHub(config.picture, metrics, clock)
         self._state = configured_state(
-            config, streams=lambda: self.streams, objects=lambda: self.objects, metrics=metrics
+            config,
+            streams=lambda: self.streams.configs(),
+            object_ids=lambda stream_id: self.streams.object_ids(stream_id),
+            export=lambda stream_id: self.objects.snapshots(stream_id),
+            metrics=metrics,
         )
         self.starters = Starters(
             config,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
-from streamer.config.schema import MaskletConfig
+from streamer.config.schema import MaskletConfig, StreamConfig
 from streamer.config.state_folder import state_folder
 from streamer.errors import ConfigError
 from streamer.runtime.metrics import Metrics
-from streamer.streams.objects import Objects
+from streamer.streams.object_ids import ObjectIds
 from streamer.streams.state.keeper import StateKeeper
-from streamer.streams.streams import Streams
+from streamer.types import ObjectSnapshot
 
 _log = logging.getLogger(__name__)
 
@@ -19,11 +19,12 @@ _log = logging.getLogger(__name__)
 def configured_state(
     config: MaskletConfig,
     *,
-    streams: Callable[[], Streams],
-    objects: Callable[[], Objects],
+    streams: Callable[[], Mapping[str, StreamConfig]],
+    object_ids: Callable[[str], ObjectIds],
+    export: Callable[[str], Awaitable[list[ObjectSnapshot]]],
     metrics: Metrics,
 ) -> StateKeeper | None:
-    """None where nothing is to be kept, or can be, which the log tells."""
+    """None where no state is to be kept, or none can be, which is logged."""
     try:
         folder = state_folder(config.state_directory, config.control.endpoint)
     except ConfigError as error:
@@ -32,9 +33,5 @@ def configured_state(
     if folder is None:
         return None
     return StateKeeper(
-        folder,
-        streams=lambda: streams().configs(),
-        object_ids=lambda stream_id: streams().object_ids(stream_id),
-        export=lambda stream_id: objects().snapshots(stream_id),
-        metrics=metrics,
+        folder, streams=streams, object_ids=object_ids, export=export, metrics=metrics
     )
