@@ -39,7 +39,6 @@ from streamer.api.listeners import (
 from streamer.api.metrics_server import MetricsServer
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whip import Whip
-from streamer.config.checks import validate
 from streamer.config.schema import MaskletConfig
 from streamer.inference.build import configured_inference, configured_tracker, prepares_ahead
 from streamer.inference.inference import SHUTDOWN
@@ -99,7 +98,6 @@ class App:
         done and the steps in all. Raises ``ConfigError`` for a configuration that cannot work and
         ``CheckpointError`` for a model that does not load.
         """
-        validate(config)
         self.config = config
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()

@@ -18,17 +18,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from streamer.config.checks import validate
-from streamer.config.parsing import build
-from streamer.config.schema import (
-    STREAM_ID,
-    STREAM_ID_RULE,
-    MaskletConfig,
-)
-from streamer.config.shipped import (
-    config_groups,
-    configs_directory,
-)
+from streamer.config.schema import MaskletConfig
+from streamer.config.shipped import config_groups, configs_directory
+from streamer.config.streams import STREAM_ID, STREAM_ID_RULE
 from streamer.errors import ConfigError
 from streamer.runtime.redaction import redact
 
@@ -57,9 +49,7 @@ def load_config(
     except OmegaConfBaseException as error:
         raise ConfigError(_library_message(error)) from None
     _set_urls(values, [parse_stream(text) for text in streams])
-    config = build(MaskletConfig, values)
-    validate(config)
-    return config
+    return MaskletConfig.read(values)
 
 
 def _is_value(override: Override) -> bool:

@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import ipaddress
+import re
+from typing import Annotated, Literal, Self
 
-from streamer.config.parsing import (
-    ranged,
-    required_form,
+from pydantic import Field, field_validator, model_validator
+
+from streamer.config.messages import WrongSettingError
+from streamer.config.section import Section
+from streamer.config.streams import URL_SCHEMES
+from streamer.runtime.sockets import is_loopback
+
+_HOST_NAME = re.compile(
+    r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
+    r"(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
+_Origin = Annotated[
+    str,
+    Field(
+        pattern=r"^https?://[^/\s*]+$",
+        description="https://HOST[:PORT] (or http://…), without a path and never '*'",
+    ),
+]
 
 
-@dataclass(slots=True)
-class TokenConfig:
+class TokenConfig(Section):
     """One bearer token and what it may do.
 
     ``read`` sees everything, ``control`` changes streams and objects (and reads), ``publish``
     sends a camera by WHIP. The token itself comes from an environment variable or a file.
     """
 
-    name: str = required_form(
-        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "1 to 64 letters, digits, '-', '_' or '.'"
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="1 to 64 letters, digits, '-', '_' or '.'",
     )
-    scopes: list[Literal["read", "control", "publish"]] = field(default_factory=list)
+    scopes: list[Literal["read", "control", "publish"]] = Field(default=[])
     token_env: str | None = None
     token_file: str | None = None
 
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        if not self.scopes:
+            raise WrongSettingError("must hold one or more of read, control, publish", "scopes")
+        if (self.token_env is None) == (self.token_file is None):
+            raise WrongSettingError(
+                "must have token_env (the name of an environment variable) or token_file, one of "
+                "the two"
+            )
+        return self
 
-@dataclass(slots=True)
-class ApiLimitsConfig:
+
+class ApiLimitsConfig(Section):
     """What one client, or all of them, may ask of the HTTP server; more is refused with 413, 429
     or 503. ``requests_per_s`` and ``burst`` are for each client address, ``detections_per_s`` are
     messages of detections for each stream.
     """
 
-    body_bytes: int = ranged(4_194_304, 1024, 67_108_864)
-    connections: int = ranged(256, 1, 10_000)
-    requests_per_s: float = ranged(50.0, 0.1, 10_000)
-    burst: int = ranged(200, 1, 10_000)
-    open_streams: int = ranged(32, 1, 1000)
-    detections_per_s: float = ranged(60.0, 0.1, 10_000)
+    body_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)
+    connections: int = Field(default=256, ge=1, le=10_000)
+    requests_per_s: float = Field(default=50.0, ge=0.1, le=10_000)
+    burst: int = Field(default=200, ge=1, le=10_000)
+    open_streams: int = Field(default=32, ge=1, le=1000)
+    detections_per_s: float = Field(default=60.0, ge=0.1, le=10_000)
 
 
-@dataclass(slots=True)
-class ApiConfig:
+class ApiConfig(Section):
     """The HTTP server: control API, live page, health and metrics, on one port.
 
     Loopback is open without a token; any other ``host`` is refused unless ``tokens`` are given.
@@ -55,31 +79,84 @@ class ApiConfig:
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = ranged(8080, 0, 65_535)
-    tokens: list[TokenConfig] = field(default_factory=list)
+    port: int = Field(default=8080, ge=0, le=65_535)
+    tokens: list[TokenConfig] = Field(default=[])
     tls_certificate: str | None = None
     tls_key: str | None = None
     self_signed: bool = False
-    cors_origins: list[str] = field(default_factory=list)
-    url_schemes: list[str] = field(
-        default_factory=lambda: ["rtsp", "rtsps", "whip", "whep", "wheps", "synthetic"]
-    )
-    url_hosts: list[str] = field(default_factory=list)
-    limits: ApiLimitsConfig = field(default_factory=ApiLimitsConfig)
+    cors_origins: list[_Origin] = Field(default=[])
+    url_schemes: list[str] = Field(default=["rtsp", "rtsps", "whip", "whep", "wheps", "synthetic"])
+    url_hosts: list[str] = Field(default=[])
+    limits: ApiLimitsConfig = ApiLimitsConfig()
+
+    @field_validator("url_schemes")
+    @classmethod
+    def _are_schemes(cls, schemes: list[str]) -> list[str]:
+        for index, scheme in enumerate(schemes):
+            if scheme not in URL_SCHEMES:
+                raise WrongSettingError(
+                    f"must be one of {', '.join(URL_SCHEMES)}, got {scheme!r}", f"[{index}]"
+                )
+        return schemes
+
+    @field_validator("url_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: list[str]) -> list[str]:
+        for index, host in enumerate(hosts):
+            if not _HOST_NAME.fullmatch(host) and not _is_network(host):
+                raise WrongSettingError(
+                    "must be a name, *.NAME, an address or a network such as 10.0.0.0/8, got "
+                    f"{host!r}",
+                    f"[{index}]",
+                )
+        return hosts
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        names: set[str] = set()
+        for index, token in enumerate(self.tokens):
+            if token.name in names:
+                raise WrongSettingError(f"{token.name!r} is used twice", f"tokens[{index}].name")
+            names.add(token.name)
+        if self.enabled and not self.tokens and not is_loopback(self.host):
+            raise WrongSettingError(
+                f"{self.host!r} can be reached from other machines, and no client would have to "
+                "prove who it is: give api.tokens, such as [{name: me, scopes: [control, "
+                "publish], token_env: MASKLET_TOKEN}], or listen on 127.0.0.1",
+                "host",
+            )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise WrongSettingError("must have both tls_certificate and tls_key, or neither")
+        if self.self_signed and self.tls_certificate is not None:
+            raise WrongSettingError("excludes tls_certificate: choose one of them", "self_signed")
+        return self
 
 
-@dataclass(slots=True)
-class IceServerConfig:
+class IceServerConfig(Section):
     """A STUN or TURN server; none is ever contacted that is not listed."""
 
-    url: str = required_form(r"(stun|stuns|turn|turns):\S+", "stun:HOST[:PORT] or turn:HOST[:PORT]")
+    url: str = Field(
+        repr=False,
+        pattern=r"^(stun|stuns|turn|turns):\S+$",
+        description="stun:HOST[:PORT] or turn:HOST[:PORT]",
+    )
     username: str | None = None
     password_env: str | None = None
     password_file: str | None = None
 
+    @model_validator(mode="after")
+    def _has_one_password(self) -> Self:
+        if self.password_env and self.password_file:
+            raise WrongSettingError("must not have both password_env and password_file")
+        has_password = self.password_env is not None or self.password_file is not None
+        if self.url.startswith("turn") and (self.username is None or not has_password):
+            raise WrongSettingError(
+                "must have username, and password_env or password_file, for a TURN server"
+            )
+        return self
 
-@dataclass(slots=True)
-class WebRTCConfig:
+
+class WebRTCConfig(Section):
     """Browsers and other WebRTC peers: publishing by WHIP, watching by WHEP.
 
     ``advertised_address`` replaces this machine's own addresses in the answer, for containers and
@@ -88,29 +165,65 @@ class WebRTCConfig:
     publisher with the ``publish`` scope begin a stream that nobody configured.
     """
 
-    ice_servers: list[IceServerConfig] = field(default_factory=list)
+    ice_servers: list[IceServerConfig] = Field(default=[])
     advertised_address: str | None = None
-    port_minimum: int = ranged(0, 0, 65_535)
-    port_maximum: int = ranged(0, 0, 65_535)
-    media_timeout_s: float = ranged(5.0, 0.5, 300)
-    publishers: int = ranged(16, 0, 64)
-    viewers: int = ranged(64, 0, 1000)
+    port_minimum: int = Field(default=0, ge=0, le=65_535)
+    port_maximum: int = Field(default=0, ge=0, le=65_535)
+    media_timeout_s: float = Field(default=5.0, ge=0.5, le=300)
+    publishers: int = Field(default=16, ge=0, le=64)
+    viewers: int = Field(default=64, ge=0, le=1000)
     create_streams: bool = True
-    start_bitrate_kbps: int = ranged(1500, 100, 20_000)
-    maximum_bitrate_kbps: int = ranged(4000, 100, 50_000)
+    start_bitrate_kbps: int = Field(default=1500, ge=100, le=20_000)
+    maximum_bitrate_kbps: int = Field(default=4000, ge=100, le=50_000)
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        lowest, highest = self.port_minimum, self.port_maximum
+        if lowest > highest or (lowest == 0) != (highest == 0):
+            raise WrongSettingError(
+                f"must be at most port_maximum, or both 0 for any port, got {lowest} and {highest}",
+                "port_minimum",
+            )
+        if self.advertised_address is not None and not _is_address(self.advertised_address):
+            raise WrongSettingError(
+                f"must be an IP address, such as 192.0.2.7, got {self.advertised_address!r}",
+                "advertised_address",
+            )
+        if self.start_bitrate_kbps > self.maximum_bitrate_kbps:
+            raise WrongSettingError(
+                f"must be at most maximum_bitrate_kbps ({self.maximum_bitrate_kbps}), got "
+                f"{self.start_bitrate_kbps}",
+                "start_bitrate_kbps",
+            )
+        return self
 
 
-@dataclass(slots=True)
-class PictureConfig:
+class PictureConfig(Section):
     """The live picture that is sent out; encoded once a stream and kind for all who watch.
 
     ``width`` is the largest width sent (smaller pictures stay as they are), ``trail_s`` how far
     back an object's way is drawn.
     """
 
-    width: int = ranged(1280, 64, 3840)
-    bitrate_kbps: int = ranged(1500, 50, 20_000)
-    maximum_rate_hz: float = ranged(30.0, 0.1, 120)
-    keyframe_interval_s: float = ranged(4.0, 0.2, 60)
-    jpeg_quality: int = ranged(80, 1, 100)
-    trail_s: float = ranged(2.0, 0, 60)
+    width: int = Field(default=1280, ge=64, le=3840)
+    bitrate_kbps: int = Field(default=1500, ge=50, le=20_000)
+    maximum_rate_hz: float = Field(default=30.0, ge=0.1, le=120)
+    keyframe_interval_s: float = Field(default=4.0, ge=0.2, le=60)
+    jpeg_quality: int = Field(default=80, ge=1, le=100)
+    trail_s: float = Field(default=2.0, ge=0, le=60)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -1,152 +1,47 @@
-"""Every setting of the daemon, as typed sections with their defaults and limits.
+"""The whole configuration: every setting of the daemon, with its default, limits and meaning.
 
-The dataclasses say what a setting means, what it is when nobody sets it, and what it may be;
-``config_values`` turns plain mappings into them and checks the limits, ``config_checks`` what
-only several settings together can get wrong, ``config_loading`` composes the mappings from the
-shipped files, a user's file and the command line. The sections of HTTP and WebRTC are in
-``config_network``, those of starters in ``starters.settings``.
+The models are the one schema: Hydra composes the files (``loading``), pydantic checks them, the
+API's bodies derive from the same models. The sections of streams, starters, HTTP and WebRTC are in
+files of their own.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import Literal
+from itertools import combinations
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from streamer.config.control_endpoint import default_control_endpoint
-from streamer.config.network import (
-    ApiConfig,
-    PictureConfig,
-    WebRTCConfig,
-)
-from streamer.config.parsing import (
-    one_of_forms,
-    ranged,
-)
-from streamer.config.starters import (
-    StarterConfig,
-)
+from pydantic import Field, field_validator, model_validator
+
+from streamer.config.control_endpoint import control_path, default_control_endpoint
+from streamer.config.messages import WrongSettingError
+from streamer.config.network import ApiConfig, PictureConfig, WebRTCConfig
+from streamer.config.section import LABEL_PATTERN as LABEL_PATTERN
+from streamer.config.section import Section
+from streamer.config.starters import StarterConfig
+from streamer.config.streams import STREAM_ID as STREAM_ID
+from streamer.config.streams import STREAM_ID_RULE as STREAM_ID_RULE
+from streamer.config.streams import ObjectConfig as ObjectConfig
+from streamer.config.streams import ReconnectConfig as ReconnectConfig
+from streamer.config.streams import SmoothingConfig as SmoothingConfig
+from streamer.config.streams import StreamConfig as StreamConfig
+from streamer.config.streams import StreamId
+from tracker.config import PRESETS
 
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
-Transport = Literal["tcp", "udp"]
-Decoder = Literal["auto", "software", "cuda"]
-
-STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-# Characters that every program can show: neither control characters nor half of a surrogate pair.
-LABEL_PATTERN = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,128}"
-STREAM_ID_RULE = "1 to 64 letters, digits, '-' or '_', beginning with a letter or digit"
-URL_SCHEMES = (
-    "rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp", "file",
-    "synthetic", "whip", "whep", "wheps",
-)  # fmt: skip
-URL_RULE = (
-    ", ".join(f"{scheme}://…" for scheme in URL_SCHEMES)
-    + ", a path of a video file or a device such as /dev/video0"
-)
 
 
-@dataclass(slots=True)
-class ReconnectConfig:
-    """Waits between attempts: ``initial_s · factorⁿ`` up to ``maximum_s``, ± ``jitter``.
-
-    A connection that lived for ``reset_after_s`` starts the series again.
-    """
-
-    initial_s: float = ranged(1.0, 0.05, 3600)
-    maximum_s: float = ranged(60.0, 0.05, 86_400)
-    factor: float = ranged(2.0, 1, 10)
-    jitter: float = ranged(0.2, 0, 1)
-    reset_after_s: float = ranged(30.0, 0, 86_400)
-
-
-@dataclass(slots=True)
-class ObjectConfig:
-    """An object to follow from the start: points, a box, both, or a mask, in source pixels.
-
-    ``point_labels`` holds 1 for a point on the object and 0 for a point beside it; left out,
-    every point lies on the object. ``box`` is x0, y0, x1, y1, half-open. ``mask_file`` is a
-    picture in which everything that is not black is the object.
-    """
-
-    id: int = ranged(0, 2**31 - 1)
-    label: str | None = one_of_forms(
-        None, LABEL_PATTERN, "1 to 128 characters, none of them a control character"
-    )
-    points: list[list[float]] = field(default_factory=list)
-    point_labels: list[int] = field(default_factory=list)
-    box: list[float] | None = None
-    mask_file: str | None = None
-    at_frame: int = ranged(0, 0, 2**53)
-
-
-@dataclass(slots=True)
-class SmoothingConfig:
-    """How much less a stream's results tremble, at the price of a lag; off by default.
-
-    ``boxes``: results carry a second box, ``bbox_smooth``, low-passed: at rest below
-    ``box_cutoff_hz``, and ``box_speed_factor`` higher for each box size a second. It trails by
-    1 / (2π cutoff): with the defaults 0.11 s at rest, 0.03 s at one box size a second.
-    ``masks`` is the share that a mask leans on the one before (0: none): pixels that the model is
-    sure of do not wait, unsure ones trail by masks / (1 - masks) frames, 0.4 for 0.3.
-    """
-
-    boxes: bool = False
-    box_cutoff_hz: float = ranged(1.5, 0.05, 100)
-    box_speed_factor: float = ranged(4.0, 0, 100)
-    masks: float = ranged(0.0, 0, 0.45)
-
-
-@dataclass(slots=True)
-class StreamConfig:
-    """One camera, file or scene, and the objects to follow on it.
-
-    ``paced`` plays a file in real time (frames that come too fast are dropped as on a camera);
-    without it every frame of the file is tracked, as fast as the model allows. A camera's own
-    clock is used where it is within ``clock_tolerance_s`` of ours. ``options`` go to FFmpeg as
-    they are. ``decoder``: ``auto`` decodes on an NVIDIA device (NVDEC) where there is one that can
-    and is not full, else on the processor; ``cuda`` ends an attempt that cannot; a device that
-    fails in mid-stream is given up either way. A ``paused`` stream stays connected and is not
-    tracked. Where the device cannot keep up, streams of a higher ``priority`` are served first
-    (``overload``). ``ground_plane`` is four points [x, y, X, Y], pixels of the picture and metres
-    on flat ground, no three in a line: with it, speeds can be told in metres. ``starter`` is this
-    stream's own, instead of the general one.
-    """
-
-    url: str
-    transport: Transport = "tcp"
-    decoder: Decoder = "auto"
-    open_timeout_s: float = ranged(10.0, 0.1, 300)
-    read_timeout_s: float = ranged(5.0, 0.1, 300)
-    clock_tolerance_s: float = ranged(10.0, 0, 86_400)
-    max_rate_hz: float | None = ranged(None, 0.01, 1000)
-    username_env: str | None = None
-    password_env: str | None = None
-    password_file: str | None = None
-    paced: bool = True
-    loop: bool = False
-    paused: bool = False
-    max_objects: int = ranged(16, 1, 64)
-    priority: int = ranged(5, 0, 9)
-    ground_plane: list[list[float]] = field(default_factory=list)
-    objects: list[ObjectConfig] = field(default_factory=list)
-    starter: StarterConfig | None = None
-    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
-    reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
-    options: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class EngineSection:
+class EngineSection(Section):
     """What makes a step cheaper and its results different; as released without any of it.
 
     ``image_size``: other than the network was trained with, a multiple of 32 (null: as trained).
     """
 
-    image_size: int | None = ranged(None, 64, 4096)
+    image_size: int | None = Field(default=None, ge=64, le=4096)
 
 
-@dataclass(slots=True)
-class ModelSection:
+class ModelSection(Section):
     """Which network runs, and where. ``checkpoint`` is a file; without it the name decides.
 
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
@@ -158,15 +53,28 @@ class ModelSection:
 
     name: str = "nano"
     checkpoint: str | None = None
-    device: str = one_of_forms("auto", r"auto|cpu|cuda(:\d{1,2})?", "auto, cpu, cuda or cuda:N")
-    threads: int = ranged(0, 0, 256)
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
+        description="auto, cpu, cuda or cuda:N",
+    )
+    threads: int = Field(default=0, ge=0, le=256)
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     prepare_ahead: Literal["auto", "always", "never"] = "auto"
-    engine: EngineSection = field(default_factory=EngineSection)
+    engine: EngineSection = EngineSection()
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.checkpoint is None and self.name not in PRESETS:
+            raise WrongSettingError(
+                f"must be one of {', '.join(PRESETS)}, or model.checkpoint a file, got "
+                f"{self.name!r}",
+                "name",
+            )
+        return self
 
 
-@dataclass(slots=True)
-class TrackingConfig:
+class TrackingConfig(Section):
     """How objects are followed. ``max_objects`` is for the whole process: memory is fixed by it.
 
     What is told of an object's life (``docs/wire.md``, Events): ``occluded`` once it was unseen on
@@ -177,22 +85,21 @@ class TrackingConfig:
     like the object did when it was prompted (null: anything counts).
     """
 
-    max_objects: int = ranged(64, 1, 1024)
+    max_objects: int = Field(default=64, ge=1, le=1024)
     memory_policy: Literal["robust", "sam2"] = "robust"
-    fill_hole_area: int = ranged(0, 0, 64)
+    fill_hole_area: int = Field(default=0, ge=0, le=64)
     non_overlap: bool = False
-    occluded_after_frames: int = ranged(2, 1, 1000)
-    occluded_after_s: float = ranged(0.0, 0, 3600)
-    reacquired_after_frames: int = ranged(2, 1, 1000)
-    reacquired_after_s: float = ranged(0.0, 0, 3600)
-    occluded_to_lost_s: float = ranged(5.0, 0, 86_400)
-    lost_to_removed_s: float | None = ranged(None, 0, 2_592_000)
-    lost_search_every: int = ranged(1, 1, 1000)
-    reacquire_similarity: float | None = ranged(None, -1, 1)
+    occluded_after_frames: int = Field(default=2, ge=1, le=1000)
+    occluded_after_s: float = Field(default=0.0, ge=0, le=3600)
+    reacquired_after_frames: int = Field(default=2, ge=1, le=1000)
+    reacquired_after_s: float = Field(default=0.0, ge=0, le=3600)
+    occluded_to_lost_s: float = Field(default=5.0, ge=0, le=86_400)
+    lost_to_removed_s: float | None = Field(default=None, ge=0, le=2_592_000)
+    lost_search_every: int = Field(default=1, ge=1, le=1000)
+    reacquire_similarity: float | None = Field(default=None, ge=-1, le=1)
 
 
-@dataclass(slots=True)
-class OverloadConfig:
+class OverloadConfig(Section):
     """What gives way when the device cannot track every frame; ``degraded`` events tell of it.
 
     ``newest``: streams take turns with their newest frames, in batches as large as they come: the
@@ -209,88 +116,169 @@ class OverloadConfig:
     """
 
     policy: Literal["newest", "lower_rate", "priority_first", "smaller_image"] = "newest"
-    image_sizes: list[int] = field(default_factory=list)
-    floor_hz: float = ranged(1.0, 0.01, 30)
-    begin_after_s: float = ranged(2.0, 1, 600)
-    end_after_s: float = ranged(5.0, 1, 600)
-    step_ms: float = ranged(100.0, 1, 10_000)
+    image_sizes: list[int] = Field(default=[], max_length=16)
+    floor_hz: float = Field(default=1.0, ge=0.01, le=30)
+    begin_after_s: float = Field(default=2.0, ge=1, le=600)
+    end_after_s: float = Field(default=5.0, ge=1, le=600)
+    step_ms: float = Field(default=100.0, ge=1, le=10_000)
+
+    @field_validator("image_sizes")
+    @classmethod
+    def _are_sizes(cls, sizes: list[int]) -> list[int]:
+        if any(size < 64 or size % 32 for size in sizes):
+            raise WrongSettingError(f"must be multiples of 32 from 64 on, got {sizes}")
+        if sizes != sorted(set(sizes), reverse=True):
+            raise WrongSettingError(f"must descend, got {sizes}")
+        return sizes
 
 
-@dataclass(slots=True)
-class ZeroMQConfig:
+class ZeroMQConfig(Section):
     """The publisher. ``high_water_mark`` counts messages waiting per subscriber, no more.
 
     ``server_key_file`` and ``client_keys_directory`` (an allow-list) switch encryption on; an
     address that others can reach is refused without them.
     """
 
-    endpoint: str = one_of_forms(
-        "tcp://127.0.0.1:5555",
-        r"tcp://[^/\s]+:(\d{1,5}|\*)|ipc://.+|inproc://.+",
-        "tcp://HOST:PORT or ipc:///PATH",
+    endpoint: str = Field(
+        default="tcp://127.0.0.1:5555",
+        pattern=r"^(tcp://[^/\s]+:(\d{1,5}|\*)|ipc://.+|inproc://.+)$",
+        description="tcp://HOST:PORT or ipc:///PATH",
     )
     mask_encoding: MaskEncoding = "rle"
-    high_water_mark: int = ranged(64, 1, 10_000)
+    high_water_mark: int = Field(default=64, ge=1, le=10_000)
     server_key_file: str | None = None
     client_keys_directory: str | None = None
-    linger_ms: int = ranged(500, 0, 5000)
+    linger_ms: int = Field(default=500, ge=0, le=5000)
 
 
-@dataclass(slots=True)
-class MetricsConfig:
+class MetricsConfig(Section):
     """The Prometheus page, ``http://host:port/metrics``. Port 0 takes any free one."""
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = ranged(9464, 0, 65_535)
+    port: int = Field(default=9464, ge=0, le=65_535)
 
 
-@dataclass(slots=True)
-class ControlConfig:
+class ControlConfig(Section):
     """The local command socket that ``masklet prompt``, ``remove`` and ``streams`` talk to."""
 
-    endpoint: str = field(default_factory=default_control_endpoint)
+    endpoint: str = Field(default_factory=default_control_endpoint)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_socket(cls, endpoint: str) -> str:
+        control_path(endpoint)
+        return endpoint
 
 
-@dataclass(slots=True)
-class HistoryConfig:
+class HistoryConfig(Section):
     """Frames that can still be prompted: the newest of ``duration_s``, at most ``mib`` a stream."""
 
-    duration_s: float = ranged(1.0, 0, 60)
-    mib: float = ranged(64.0, 0, 4096)
+    duration_s: float = Field(default=1.0, ge=0, le=60)
+    mib: float = Field(default=64.0, ge=0, le=4096)
 
 
-@dataclass(slots=True)
-class LogConfig:
+class LogConfig(Section):
     """How the daemon reports: one line of text or one JSON object an event, on stderr."""
 
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-@dataclass(slots=True)
-class MaskletConfig:
+class MaskletConfig(Section):
     """The whole configuration of ``masklet run``.
 
     ``state_directory`` keeps what was changed while running, for the next start: a folder,
     ``none``, or ``auto``, a folder of this user's for each ``control.endpoint``.
     """
 
-    streams: dict[str, StreamConfig] = field(default_factory=dict)
-    model: ModelSection = field(default_factory=ModelSection)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    overload: OverloadConfig = field(default_factory=OverloadConfig)
-    zeromq: ZeroMQConfig = field(default_factory=ZeroMQConfig)
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    control: ControlConfig = field(default_factory=ControlConfig)
-    api: ApiConfig = field(default_factory=ApiConfig)
-    webrtc: WebRTCConfig = field(default_factory=WebRTCConfig)
-    picture: PictureConfig = field(default_factory=PictureConfig)
-    history: HistoryConfig = field(default_factory=HistoryConfig)
-    starter: StarterConfig = field(default_factory=StarterConfig)
+    streams: dict[StreamId, StreamConfig] = Field(default={})
+    model: ModelSection = ModelSection()
+    tracking: TrackingConfig = TrackingConfig()
+    overload: OverloadConfig = OverloadConfig()
+    zeromq: ZeroMQConfig = ZeroMQConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    control: ControlConfig = ControlConfig()
+    api: ApiConfig = ApiConfig()
+    webrtc: WebRTCConfig = WebRTCConfig()
+    picture: PictureConfig = PictureConfig()
+    history: HistoryConfig = HistoryConfig()
+    starter: StarterConfig = StarterConfig()
     state_directory: str = "auto"
-    log: LogConfig = field(default_factory=LogConfig)
-    max_batch_wait_ms: float = ranged(2.0, 0, 100)
-    heartbeat_s: float = ranged(1.0, 0.1, 60)
-    status_s: float = ranged(5.0, 0.1, 3600)
-    shutdown_timeout_s: float = ranged(5.0, 0.1, 60)
+    log: LogConfig = LogConfig()
+    max_batch_wait_ms: float = Field(default=2.0, ge=0, le=100)
+    heartbeat_s: float = Field(default=1.0, ge=0.1, le=60)
+    status_s: float = Field(default=5.0, ge=0.1, le=3600)
+    shutdown_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
+
+    @field_validator("state_directory")
+    @classmethod
+    def _is_folder(cls, value: str) -> str:
+        if value not in ("auto", "none") and not Path(value).is_absolute():
+            raise WrongSettingError(f"must be an absolute path, auto or none, got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        starting = sum(len(stream.objects) for stream in self.streams.values())
+        if starting > self.tracking.max_objects:
+            raise WrongSettingError(
+                f"must be at least {starting}, the objects configured in all streams, got "
+                f"{self.tracking.max_objects}",
+                "tracking.max_objects",
+            )
+        full = self.model.engine.image_size
+        if full is None and self.model.checkpoint is None:
+            full = PRESETS[self.model.name].image_size
+        sizes = self.overload.image_sizes
+        if sizes and full is not None and sizes[0] >= full:
+            raise WrongSettingError(
+                f"must be below the {full} pixels that the model takes, got {sizes[0]}",
+                "overload.image_sizes",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _listeners_differ(self) -> Self:
+        """Port 0 and ``*`` take any free port."""
+        results = self.zeromq.endpoint
+        if results == self.control.endpoint:
+            raise WrongSettingError(f"and control.endpoint are both {results}", "zeromq.endpoint")
+        listeners = []
+        if (address := _address_of("zeromq.endpoint", results)) is not None:
+            listeners.append(("zeromq.endpoint", *address))
+        if self.metrics.enabled:
+            listeners.append(("metrics.port", self.metrics.host, self.metrics.port))
+        if self.api.enabled:
+            listeners.append(("api.port", self.api.host, self.api.port))
+        for (key, host, port), (other_key, other_host, other_port) in combinations(listeners, 2):
+            if port and port == other_port and _same_address(host, other_host):
+                raise WrongSettingError(
+                    f"and {other_key} both listen on port {port}: give one of them another port",
+                    key,
+                )
+        return self
+
+
+def _address_of(key: str, endpoint: str) -> tuple[str, int] | None:
+    """Host and port of an endpoint, None where it has no port of its own choice."""
+    address = urlsplit(endpoint)
+    if address.scheme != "tcp" or address.netloc.endswith(":*"):
+        return None
+    try:
+        port = address.port
+    except ValueError:
+        port = -1
+    if port is None or not 0 <= port <= 65_535:
+        raise WrongSettingError(f"must have a port between 0 and 65535, got {endpoint}", key)
+    return address.hostname or "", port
+
+
+def _same_address(first: str, second: str) -> bool:
+    every = {"0.0.0.0", "::", "*", ""}
+    loopback = {"localhost": "127.0.0.1"}
+    return (
+        first in every
+        or second in every
+        or loopback.get(first, first) == loopback.get(second, second)
+    )

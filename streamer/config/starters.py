@@ -1,63 +1,105 @@
-"""The settings of a starter."""
+"""The settings of a starter, which starts objects by itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
-from streamer.config.parsing import (
-    one_of_forms,
-    ranged,
-)
+from pydantic import Field, model_validator
+
+from streamer.config.messages import WrongSettingError
+from streamer.config.published_detectors import PUBLISHED_DETECTORS
+from streamer.config.section import Label, Point, Section
 
 StarterKind = Literal["none", "motion", "torchvision", "boxes", "python"]
-# Characters that every program can show, as in an object's label.
-_LABEL = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,128}"
-_LABEL_RULE = "1 to 128 characters, none of them a control character"
 
 
-@dataclass(slots=True)
-class StarterConfig:
-    """What starts objects by itself on a stream, and which of its finds it may start.
+class StarterSettings(Section):
+    """What starts objects by itself on a stream, and which detections it may start; the settings
+    that the API may set too.
 
     ``rate_hz`` is how often it looks, ``keep_off_border`` lets what touches the border wait until
     it is in the picture as a whole; null is what suits the kind. ``labels`` are the only ones
-    taken (empty: all), ``label`` names what comes without one. Areas are shares of the picture.
+    accepted (empty: all), ``label`` names what comes without one. Areas are shares of the picture.
     ``region`` is a polygon of points [x, y] in source pixels that a box's middle must lie in
     (empty: everywhere). ``minimum_hits`` looks in a row must see a thing before it is started. A
-    box that overlaps an object by ``match_iou`` is that object. ``maximum_objects`` are followed
+    box that overlaps an object by ``match_iou`` is that object. ``maximum_objects`` are tracked
     at once of those that it started (null: as many as the stream may). What was removed by hand
     is left alone until it was out of sight for ``ignore_removed_s``. With ``find_lost`` an
     object that was not seen for ``lost_wait_s`` is prompted anew where a detection like it is.
     What it started and is out of sight for ``remove_lost_s`` is removed (0: never).
+    ``model`` is that of ``torchvision``.
+    """
 
-    ``model``, ``weights``, ``device`` and ``threads`` are those of ``torchvision``; ``factory``
+    kind: Literal["none", "motion", "torchvision", "boxes"] = "none"
+    rate_hz: float | None = Field(
+        default=None, ge=0.01, le=60, description="looks a second; null: what suits the kind"
+    )
+    labels: list[Label] = Field(default=[], max_length=1000, description="only these; none: all")
+    label: Label | None = None
+    minimum_score: float = Field(default=0.5, ge=0, le=1)
+    minimum_hits: int = Field(default=3, ge=1, le=100)
+    minimum_area: float = Field(default=0.0005, ge=0, le=1)
+    maximum_area: float = Field(default=0.5, ge=0, le=1)
+    region: list[Point] = Field(default=[], max_length=256)
+    keep_off_border: bool | None = None
+    match_iou: float = Field(default=0.3, ge=0.05, le=0.95)
+    maximum_objects: int | None = Field(default=None, ge=1, le=64)
+    ignore_removed_s: float = Field(default=30.0, ge=0, le=86_400)
+    find_lost: bool = True
+    lost_wait_s: float = Field(default=1.0, ge=0, le=3600)
+    remove_lost_s: float = Field(default=10.0, ge=0, le=86_400)
+    timeout_s: float = Field(default=10.0, ge=0.1, le=300)
+    model: str = Field(
+        default=next(iter(PUBLISHED_DETECTORS)),
+        json_schema_extra={"enum": list(PUBLISHED_DETECTORS)},
+        description="of kind torchvision",
+    )
+
+
+class StarterConfig(StarterSettings):
+    """``weights``, ``device`` and ``threads`` are those of ``torchvision``; ``factory``
     (module:name) of ``python`` is called without arguments and returns a starter.
     """
 
-    kind: StarterKind = "none"
-    rate_hz: float | None = ranged(None, 0.01, 60)
-    labels: list[str] = field(default_factory=list)
-    label: str | None = one_of_forms(None, _LABEL, _LABEL_RULE)
-    minimum_score: float = ranged(0.5, 0, 1)
-    minimum_hits: int = ranged(3, 1, 100)
-    minimum_area: float = ranged(0.0005, 0, 1)
-    maximum_area: float = ranged(0.5, 0, 1)
-    region: list[list[float]] = field(default_factory=list)
-    keep_off_border: bool | None = None
-    match_iou: float = ranged(0.3, 0.05, 0.95)
-    maximum_objects: int | None = ranged(None, 1, 64)
-    ignore_removed_s: float = ranged(30.0, 0, 86_400)
-    find_lost: bool = True
-    lost_wait_s: float = ranged(1.0, 0, 3600)
-    remove_lost_s: float = ranged(10.0, 0, 86_400)
-    timeout_s: float = ranged(10.0, 0.1, 300)
-    model: str = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    kind: StarterKind = "none"  # type: ignore[assignment]  # wider: only a file may name code
     weights: str | None = None
-    device: str = one_of_forms(
-        "cpu", r"auto|cpu|mps|cuda(:\d{1,2})?", "auto, cpu, mps, cuda or cuda:N"
+    device: str = Field(
+        default="cpu",
+        pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$",
+        description="auto, cpu, mps, cuda or cuda:N",
     )
-    threads: int = ranged(1, 1, 256)
-    factory: str | None = one_of_forms(
-        None, r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "MODULE:NAME, a callable that returns a starter"
+    threads: int = Field(default=1, ge=1, le=256)
+    factory: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="MODULE:NAME, a callable that returns a starter",
     )
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.kind == "torchvision" and self.model not in PUBLISHED_DETECTORS:
+            raise WrongSettingError(
+                f"must be one of {', '.join(PUBLISHED_DETECTORS)}, got {self.model!r}", "model"
+            )
+        if self.kind == "python" and self.factory is None:
+            raise WrongSettingError("is missing: kind python needs MODULE:NAME", "factory")
+        if self.kind != "python" and self.factory is not None:
+            raise WrongSettingError(f"is only for kind python, and kind is {self.kind}", "factory")
+        if self.minimum_area >= self.maximum_area:
+            raise WrongSettingError(
+                f"must be above minimum_area ({self.minimum_area:g}), got {self.maximum_area:g}",
+                "maximum_area",
+            )
+        if self.kind == "motion" and self.labels:
+            raise WrongSettingError(
+                "must be empty: motion knows no labels and would start nothing; label names what "
+                "it starts",
+                "labels",
+            )
+        if 0 < len(self.region) < 3:
+            raise WrongSettingError(
+                "must be three or more points [x, y] in pixels, or empty for everywhere, got "
+                f"{len(self.region)}",
+                "region",
+            )
+        return self

@@ -19,14 +19,6 @@ class FolderTakenError(ConfigError):
     """Another daemon keeps its state in this folder."""
 
 
-def check_state_directory(value: str) -> None:
-    """Raise ``ConfigError`` for a ``state_directory`` that names no folder."""
-    if value not in (AUTO, NONE) and not Path(value).is_absolute():
-        raise ConfigError(
-            f"state_directory must be an absolute path, {AUTO} or {NONE}, got {value!r}"
-        )
-
-
 def state_folder(
     state_directory: str, control_endpoint: str, environment: Mapping[str, str] = os.environ
 ) -> Path | None:

@@ -1,24 +1,23 @@
-"""A stream's settings as plain mappings: changing some of them, and what differs from others."""
+"""Changing some settings of a stream, and the settings in which two streams differ."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from streamer.config.parsing import build
-from streamer.config.schema import StreamConfig
+from streamer.config.section import Section
 from streamer.config.starters import StarterConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 
 
 def changed_stream(
     key: str, config: StreamConfig, settings: Mapping[str, Any], usual_starter: StarterConfig
 ) -> StreamConfig:
-    """A running stream's ``config`` with ``settings`` laid over it.
+    """A running stream's ``config`` with ``settings`` merged in.
 
     ``usual_starter`` is that of a stream without one of its own. Raises ``ConfigError`` as
-    ``laid_over`` does, and for ``objects``.
+    ``merged`` does, and for ``objects``.
     """
     if "objects" in settings:
         raise ConfigError(
@@ -26,33 +25,29 @@ def changed_stream(
             "objects themselves"
         )
     if config.starter is None and isinstance(settings.get("starter"), Mapping):
-        config = dataclasses.replace(config, starter=usual_starter)
-    return laid_over(key, config, settings)
+        config = config.changed(starter=usual_starter)
+    return merged(key, config, settings)
 
 
-def laid_over(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
-    """``config`` with ``settings`` laid over it, as they would stand under ``streams.ID``.
+def merged(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
+    """``config`` with ``settings`` merged in, as they would stand under ``streams.ID``.
 
-    ``reconnect``, ``smoothing`` and ``starter`` may be given in part, every other value replaces
-    the one before. Raises ``ConfigError``, which names the setting after ``key``; limits and what
-    excludes one another are ``validate``'s business.
+    ``reconnect``, ``smoothing`` and ``starter`` may be given in part; every other value replaces
+    the one before. Raises ``ConfigError``, which names the setting after ``key``.
     """
-    values = dataclasses.asdict(config)
+    values = config.model_dump()
     for name, value in settings.items():
-        before = values.get(name)
-        in_part = name in ("reconnect", "smoothing", "starter") and isinstance(value, Mapping)
-        values[name] = {**(before or {}), **value} if in_part else value
-    return build(StreamConfig, values, key)
+        in_part = isinstance(getattr(config, name, None), Section) and isinstance(value, Mapping)
+        values[name] = {**values[name], **value} if in_part else value
+    return StreamConfig.read(values, key)
 
 
 def settings_that_differ(config: StreamConfig, base: StreamConfig) -> dict[str, Any]:
     """The settings of ``config`` that ``base`` has otherwise, with plain values."""
-    before = dataclasses.asdict(base)
-    return {
-        name: value for name, value in dataclasses.asdict(config).items() if value != before[name]
-    }
+    before = base.model_dump()
+    return {name: value for name, value in config.model_dump().items() if value != before[name]}
 
 
 def settings_of(config: StreamConfig) -> dict[str, Any]:
-    """The settings of ``config`` that are not at their default, ``url`` always among them."""
-    return {"url": config.url, **settings_that_differ(config, StreamConfig(config.url))}
+    """The settings of ``config`` that are not at their default; ``url`` is always there."""
+    return config.model_dump(exclude_defaults=True)

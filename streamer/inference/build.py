@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from typing import Literal
 
 import torch
@@ -42,7 +41,7 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
             fill_hole_area=tracking.fill_hole_area,
             non_overlap=tracking.non_overlap,
             compute_dtype=model.compute_dtype,
-            engine=EngineOptions(**asdict(model.engine), smaller_image_sizes=smaller),
+            engine=EngineOptions(**model.engine.model_dump(), smaller_image_sizes=smaller),
         )
     except ValueError as error:
         raise ConfigError(f"tracking or model.engine: {error}") from error
@@ -69,7 +68,7 @@ def with_model_threads(config: MaskletConfig) -> MaskletConfig:
     """
     threads = config.model.threads or torch.get_num_threads()
     torch.set_num_threads(1)
-    return replace(config, model=replace(config.model, threads=threads))
+    return config.changed(model=config.model.changed(threads=threads))
 
 
 def prepares_ahead(config: MaskletConfig, device_name: str) -> bool:

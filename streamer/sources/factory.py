@@ -24,12 +24,6 @@ from streamer.sources.whep import (
     tls_context,
 )
 
-_NETWORK_SCHEMES = ("http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp")
-_ALLOWED = (
-    "rtsp://HOST/PATH, rtsps://, "
-    + ", ".join(f"{scheme}://" for scheme in _NETWORK_SCHEMES)
-    + ", whep://HOST/PATH, wheps://, file:///PATH, a path, /dev/videoN or synthetic://match"
-)
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:(?P<port>\d*))?")
 # These may wait for a sender on an address of this machine: udp://:1234.
 _LISTENING_SCHEMES = ("udp://", "rtp://", "srt://", "tcp://")
@@ -46,8 +40,6 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
     url = config.url.strip()
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower() if separator else ""
-    if not url:
-        raise ConfigError(f"{key}.url is empty; it must be {_ALLOWED}")
     if "\0" in url or any(character.isspace() and character != " " for character in url):
         raise ConfigError(f"{key}.url holds a control character; remove it")
     if scheme == "synthetic":
@@ -57,8 +49,6 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
         if _DEVICE.fullmatch(path):
             return LiveSource(_device_settings(stream_id, config, path))
         return _file(f"{key}.url", stream_id, config, path)
-    if scheme not in ("rtsp", "rtsps", "whep", "wheps", *_NETWORK_SCHEMES):
-        raise ConfigError(f"{key}.url must be {_ALLOWED}, got one that begins with {scheme}://")
     _check_network_url(f"{key}.url", url, rest)
     if scheme in ("whep", "wheps"):
         return WhepSource(_whep_settings(key, stream_id, config, url))

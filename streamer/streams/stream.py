@@ -6,7 +6,6 @@ Knows nothing of other streams, of the tracker or of sinks.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable
@@ -166,9 +165,9 @@ class Stream:
         if config.paused != before.paused:
             self._log.info("paused" if config.paused else "resumed")
         if any(
-            getattr(config, each.name) != getattr(before, each.name)
-            for each in dataclasses.fields(config)
-            if each.name not in _NOT_THE_SOURCE
+            getattr(config, name) != getattr(before, name)
+            for name in StreamConfig.model_fields
+            if name not in _NOT_THE_SOURCE
         ):
             with self._lock:
                 self._url = redact(config.url)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from streamer.config.checks import validate
-from streamer.config.parsing import build
 from streamer.config.schema import (
     MaskletConfig,
     StreamConfig,
@@ -155,7 +153,7 @@ class Streams:
 
     async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         """``add`` with what stands under ``streams.ID`` in a file."""
-        await self.add(stream_id, build(StreamConfig, settings, f"streams.{stream_id}"))
+        await self.add(stream_id, StreamConfig.read(settings, f"streams.{stream_id}"))
 
     async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         """Change some settings of a stream, given as under ``streams.ID``; its objects stay.
@@ -242,8 +240,7 @@ class Streams:
 
     def _check_with(self, stream_id: str, config: StreamConfig) -> None:
         """Raise ``ConfigError`` for settings that cannot work beside those of the others."""
-        streams = {**self.configs(), stream_id: config}
-        validate(dataclasses.replace(self._config, streams=streams))
+        self._config.changed(streams={**self.configs(), stream_id: config})
 
     def _changed(self) -> None:
         if self._state is not None:

@@ -26,7 +26,7 @@ def app_with(folder: Path, **streams: StreamConfig) -> App:
 
 
 async def test_changed_url_keeps_the_objects(tmp_path: Path) -> None:
-    gate = StreamConfig(SMALL, objects=[ObjectConfig(7, "ball", box=BOX)])
+    gate = StreamConfig(url=SMALL, objects=[ObjectConfig(id=7, label="ball", box=BOX)])
     async with running(app_with(tmp_path, gate=gate)) as app:
         await until(lambda: app.streams.statuses()[0].object_ids == (7,))
         (before,) = app.streams.statuses()
@@ -41,7 +41,7 @@ async def test_changed_url_keeps_the_objects(tmp_path: Path) -> None:
 
 
 async def test_change_of_another_setting_keeps_the_connection(tmp_path: Path) -> None:
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         await until(lambda: app.streams.statuses()[0].frames_tracked)
         (before,) = app.streams.statuses()
         await app.streams.change("gate", {"max_rate_hz": 5, "reconnect": {"maximum_s": 9}})
@@ -51,7 +51,7 @@ async def test_change_of_another_setting_keeps_the_connection(tmp_path: Path) ->
 
 
 async def test_paused_stream_is_not_tracked_until_resumed(tmp_path: Path) -> None:
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         await until(lambda: app.streams.statuses()[0].frames_tracked)
         await app.streams.pause("gate")
         await app.streams.pause("gate")  # twice is no error
@@ -67,11 +67,12 @@ async def test_paused_stream_is_not_tracked_until_resumed(tmp_path: Path) -> Non
 
 
 async def test_fewer_objects_than_are_followed_are_refused(tmp_path: Path) -> None:
-    gate = StreamConfig(SMALL, objects=[ObjectConfig(1, box=BOX), ObjectConfig(2, box=BOX)])
+    objects = [ObjectConfig(id=1, box=BOX), ObjectConfig(id=2, box=BOX)]
+    gate = StreamConfig(url=SMALL, objects=objects)
     async with running(app_with(tmp_path, gate=gate)) as app:
         await until(lambda: app.streams.statuses()[0].object_ids == (1, 2))
         await app.objects.remove("gate", 1)
-        with pytest.raises(ConfigError, match=r"gate\.objects holds 2 objects, .*allows 1"):
+        with pytest.raises(ConfigError, match=r"gate\.max_objects must be at least 2, .*got 1"):
             await app.streams.change("gate", {"max_objects": 1})
         await app.streams.change("gate", {"max_objects": 3})
         for object_id in (3, 4):
@@ -97,7 +98,7 @@ async def test_fewer_objects_than_are_followed_are_refused(tmp_path: Path) -> No
 async def test_wrong_change_changes_nothing(
     settings: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         before = app.streams.config("gate")
         with pytest.raises(ConfigError, match=message):
             await app.streams.change("gate", settings)
@@ -118,7 +119,7 @@ async def test_unknown_stream_cannot_be_changed(tmp_path: Path) -> None:
 async def test_stream_whose_beginning_is_refused_half_way_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
 
         def busy(*_: object, **__: object) -> None:
             raise BusyError("256 commands wait for the tracker already")
@@ -126,8 +127,8 @@ async def test_stream_whose_beginning_is_refused_half_way_leaves_nothing_behind(
         with monkeypatch.context() as patched:
             patched.setattr(app._inference.commands, "change_stream", busy)
             with pytest.raises(BusyError):
-                await app.streams.add("yard", StreamConfig(SMALL))
+                await app.streams.add("yard", StreamConfig(url=SMALL))
         await until(lambda: list(app._inference._streams) == ["gate"])
         assert 'stream="yard"' not in app.metrics.exposition().decode()
-        await app.streams.add("yard", StreamConfig(SMALL))
+        await app.streams.add("yard", StreamConfig(url=SMALL))
         await until(lambda: app.streams.statuses()[1].frames_tracked)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamer.app import App
-from streamer.config.schema import StreamConfig
+from streamer.config.schema import HistoryConfig, StreamConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.sources import SourceOutput
 from streamer.types import ClockSource, DecodedFrame, FrameReference, RgbPixels
@@ -132,7 +132,7 @@ async def test_click_on_a_frame_that_is_gone_is_rejected_and_changes_nothing(
 ) -> None:
     camera, sink = Camera(match), RecordingSink()
     config = settings(tmp_path, gate=StreamConfig(url="synthetic://match"))
-    config.history.mib = 3.0  # four pictures of 640 × 360
+    config = config.changed(history=HistoryConfig(mib=3.0))  # four pictures of 640 × 360
     app = App(
         config, tracker=tracker, further_sinks=[sink], make_source=sources(camera, lossless=True)
     )

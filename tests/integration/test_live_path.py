@@ -46,10 +46,9 @@ WAIT_S = 40.0
 
 def settings(folder: Path, **streams: StreamConfig) -> MaskletConfig:
     """Any free ports, quick retries."""
-    for stream in streams.values():
-        stream.reconnect = ReconnectConfig(initial_s=0.05, maximum_s=0.2)
+    quick = ReconnectConfig(initial_s=0.05, maximum_s=0.2)
     return MaskletConfig(
-        streams=streams,
+        streams={name: each.changed(reconnect=quick) for name, each in streams.items()},
         zeromq=ZeroMQConfig(endpoint="tcp://127.0.0.1:*"),
         metrics=MetricsConfig(port=0),
         api=ApiConfig(port=0),
@@ -126,12 +125,12 @@ def nano() -> Tracker:
 async def test_masks_of_several_streams_reach_a_subscriber(tmp_path: Path, nano: Tracker) -> None:
     config = settings(
         tmp_path,
-        gate=StreamConfig(url=SMALL, objects=[ObjectConfig(1, "keeper", box=LEFT_HALF)]),
+        gate=StreamConfig(url=SMALL, objects=[ObjectConfig(id=1, label="keeper", box=LEFT_HALF)]),
         yard=StreamConfig(
             url=SMALL.replace("seed=3", "seed=4"),
             objects=[
-                ObjectConfig(1, points=[[20, 30]]),
-                ObjectConfig(5, box=LEFT_HALF, at_frame=2),
+                ObjectConfig(id=1, points=[[20, 30]]),
+                ObjectConfig(id=5, box=LEFT_HALF, at_frame=2),
             ],
         ),
         empty=StreamConfig(url=SMALL),
@@ -167,7 +166,7 @@ async def test_masks_of_several_streams_reach_a_subscriber(tmp_path: Path, nano:
 async def test_stream_that_fails_is_alone_in_its_failure(tmp_path: Path, nano: Tracker) -> None:
     config = settings(
         tmp_path,
-        good=StreamConfig(url=SMALL, objects=[ObjectConfig(1, box=LEFT_HALF)]),
+        good=StreamConfig(url=SMALL, objects=[ObjectConfig(id=1, box=LEFT_HALF)]),
         refused=StreamConfig(url=f"rtsp://user:hunter2@127.0.0.1:{find_free_port()}/x"),
         nowhere=StreamConfig(url=str(tmp_path / "missing.mp4")),
     )
@@ -283,7 +282,9 @@ async def test_camera_that_returns_goes_on_with_its_objects(tmp_path: Path) -> N
     app = App(
         settings(
             tmp_path,
-            gate=StreamConfig(url=SMALL, objects=[ObjectConfig(7, "bag", points=[[1, 1]])]),
+            gate=StreamConfig(
+                url=SMALL, objects=[ObjectConfig(id=7, label="bag", points=[[1, 1]])]
+            ),
         ),
         tracker=FakeTracker(),  # type: ignore[arg-type]
         further_sinks=[sink],
@@ -363,7 +364,7 @@ async def test_streams_are_added_and_removed_without_touching_others(tmp_path: P
     )
     async with running(app):
         for round_number in range(3):
-            yard = StreamConfig(url=SMALL, objects=[ObjectConfig(1, box=LEFT_HALF)])
+            yard = StreamConfig(url=SMALL, objects=[ObjectConfig(id=1, box=LEFT_HALF)])
             await app.streams.add("yard", yard)
             await until(lambda: sink.published.results("yard"))
             await app.streams.remove("yard")
@@ -374,7 +375,7 @@ async def test_streams_are_added_and_removed_without_touching_others(tmp_path: P
         with pytest.raises(ControlError, match="already"):
             await app.streams.add("gate", StreamConfig(url=SMALL))
         with pytest.raises(ConfigError, match=r"streams\.bad\.url"):
-            await app.streams.add("bad", StreamConfig(url="ftp://x"))
+            await app.streams.add_from("bad", {"url": "ftp://x"})
         await app.streams.add("blocked", StreamConfig(url="synthetic://match"))
         await until(reading.is_set)
         began = time.monotonic()
@@ -393,7 +394,7 @@ async def test_stopping_is_published_and_everything_is_given_back(tmp_path: Path
         run = asyncio.create_task(app.run())
         async with asyncio.timeout(WAIT_S):
             await app.started.wait()
-        config.zeromq.endpoint = app.endpoints.zeromq
+        config = config.changed(zeromq=ZeroMQConfig(endpoint=app.endpoints.zeromq))
         with Subscriber(config.zeromq.endpoint) as subscriber:
             await receive(subscriber, lambda seen: len(frames(seen, "gate")) >= 1)
             app.request_stop()
@@ -427,7 +428,7 @@ async def test_address_that_is_taken_ends_the_start_with_its_key(tmp_path: Path)
     first = App(settings(tmp_path), tracker=FakeTracker())  # type: ignore[arg-type]
     async with running(first):
         taken = settings(tmp_path / "other")
-        taken.zeromq.endpoint = first.endpoints.zeromq
+        taken = taken.changed(zeromq=ZeroMQConfig(endpoint=first.endpoints.zeromq))
         with pytest.raises(ExceptionGroup) as raised:
             await App(taken, tracker=FakeTracker()).run()  # type: ignore[arg-type]
         assert raised.group_contains(ConfigError, match=r"zeromq\.endpoint")

@@ -37,7 +37,7 @@ async def test_camera_that_dies_and_returns_goes_on_with_its_objects(
     camera = StreamConfig(
         url=f"rtsp://127.0.0.1:{port}/live",
         read_timeout_s=1.0,
-        objects=[ObjectConfig(4, "door", box=UPPER_HALF)],
+        objects=[ObjectConfig(id=4, label="door", box=UPPER_HALF)],
     )
     sink = RecordingSink()
     app = App(
@@ -73,10 +73,10 @@ async def test_four_cameras_of_which_one_sends_garbage(tmp_path: Path, clip: Pat
     nonsense = await asyncio.start_server(talk_nonsense, "127.0.0.1", 0)
     garbage_port = nonsense.sockets[0].getsockname()[1]
     with RtspServer("--file", str(clip)) as server:
-        streams = {f"cam{number}": StreamConfig(url=server.url()) for number in range(3)}
-        for stream in streams.values():
-            stream.objects = [ObjectConfig(1, box=UPPER_HALF)]
-            stream.max_rate_hz = 5.0
+        camera = StreamConfig(
+            url=server.url(), max_rate_hz=5.0, objects=[ObjectConfig(id=1, box=UPPER_HALF)]
+        )
+        streams = {f"cam{number}": camera for number in range(3)}
         streams["garbage"] = StreamConfig(
             url=f"rtsp://127.0.0.1:{garbage_port}/live",
             open_timeout_s=1.0,

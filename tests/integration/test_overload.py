@@ -40,13 +40,13 @@ async def until(condition: Any) -> None:
 
 async def test_overload_begins_ends_and_delays_no_end(tmp_path: Path) -> None:
     cameras = {
-        f"cam{number}": StreamConfig(CAMERA, priority=9 if number == 0 else 5)
+        f"cam{number}": StreamConfig(url=CAMERA, priority=9 if number == 0 else 5)
         for number in range(4)
     }
-    config = settings(tmp_path, **cameras)
-    config.overload = OverloadConfig(
+    overload = OverloadConfig(
         policy="priority_first", floor_hz=1.0, begin_after_s=1.0, end_after_s=1.0
     )
+    config = settings(tmp_path, **cameras).changed(overload=overload)
     sink = RecordingSink()
     app = App(config, tracker=SlowTracker(), further_sinks=[sink])  # type: ignore[arg-type]
     async with running(app):
@@ -60,7 +60,7 @@ async def test_overload_begins_ends_and_delays_no_end(tmp_path: Path) -> None:
         assert tracked["cam0"] > 2 * max(tracked["cam1"], tracked["cam2"], tracked["cam3"])
         assert min(tracked.values()) >= 1
         # Streams that come and go meanwhile: added, lowered, removed.
-        await app.streams.add("guest", StreamConfig(CAMERA))
+        await app.streams.add("guest", StreamConfig(url=CAMERA))
         await until(lambda: reasons(sink, "guest"))
         for name in ("guest", "cam2", "cam3"):
             await app.streams.remove(name)
@@ -73,7 +73,7 @@ async def test_overload_begins_ends_and_delays_no_end(tmp_path: Path) -> None:
         for name in ("cam0", "cam1"):
             await app.streams.change(name, {"max_rate_hz": None})
         for number in range(6):
-            await app.streams.add(f"more{number}", StreamConfig(CAMERA))
+            await app.streams.add(f"more{number}", StreamConfig(url=CAMERA))
         await until(lambda: reasons(sink, "more5"))
         began_s = time.monotonic()
         app.request_stop()

@@ -23,7 +23,7 @@ from tests.streamer.fakes import FakeTracker
 from tracker import ModelIdentity, Prompt
 
 BOX = [0.0, 0.0, 9.0, 9.0]
-DOOR, BALL = ObjectConfig(1, "door", box=BOX), ObjectConfig(2, "ball", box=BOX)
+DOOR, BALL = ObjectConfig(id=1, label="door", box=BOX), ObjectConfig(id=2, label="ball", box=BOX)
 
 
 def app_with(folder: Path, *, fresh: bool = False, **streams: StreamConfig) -> App:
@@ -48,8 +48,8 @@ async def test_streams_names_and_objects_survive(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    gate = StreamConfig(SMALL, objects=[DOOR, BALL])
-    async with running(app_with(tmp_path, gate=gate, old=StreamConfig(SMALL))) as app:
+    gate = StreamConfig(url=SMALL, objects=[DOOR, BALL])
+    async with running(app_with(tmp_path, gate=gate, old=StreamConfig(url=SMALL))) as app:
         await until(lambda: app.streams.statuses()[0].object_ids == (1, 2))
         await app.streams.add_from("yard", {"url": SMALL, "max_rate_hz": 5})
         await app.streams.change("gate", {"max_objects": 9})
@@ -60,7 +60,7 @@ async def test_streams_names_and_objects_survive(
         outcome = await app.objects.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
         assert outcome.applied
     caplog.clear()
-    async with running(app_with(tmp_path, gate=gate, old=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=gate, old=StreamConfig(url=SMALL))) as app:
         await until(lambda: len(labels(app, "gate")) == 2)
         assert labels(app, "gate") == {1: ("Tür", "#ff8800"), 7: ("dog", None)}
         assert [each.stream_id for each in app.streams.statuses()] == ["gate", "yard"]
@@ -76,7 +76,7 @@ async def test_streams_names_and_objects_survive(
 
 
 async def test_fresh_start_is_the_file_alone(tmp_path: Path) -> None:
-    gate = StreamConfig(SMALL, objects=[DOOR])
+    gate = StreamConfig(url=SMALL, objects=[DOOR])
     async with running(app_with(tmp_path, gate=gate)) as app:
         await app.streams.add_from("yard", {"url": SMALL})
     async with running(app_with(tmp_path, fresh=True, gate=gate)) as app:
@@ -87,15 +87,15 @@ async def test_fresh_start_is_the_file_alone(tmp_path: Path) -> None:
 
 async def test_nothing_is_kept_where_that_is_wished(tmp_path: Path) -> None:
     for _ in range(2):
-        config = settings(tmp_path, gate=StreamConfig(SMALL))
-        config.state_directory = "none"
+        config = settings(tmp_path, gate=StreamConfig(url=SMALL))
+        config = config.changed(state_directory="none")
         async with running(App(config, tracker=FakeTracker())) as app:  # type: ignore[arg-type]
             assert [each.stream_id for each in app.streams.statuses()] == ["gate"]
             await app.streams.add_from("yard", {"url": SMALL})
 
 
 async def test_change_is_saved_while_running(tmp_path: Path) -> None:
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         await app.streams.add_from("yard", {"url": SMALL})
         await until(lambda: "yard" in saved(app.config))
         await app.objects.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
@@ -109,11 +109,11 @@ async def test_change_is_saved_while_running(tmp_path: Path) -> None:
 
 
 async def test_id_of_an_object_that_is_gone_is_not_given_again(tmp_path: Path) -> None:
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         for object_id in (1, 2, 4):
             await app.objects.prompt("gate", Prompt(object_id, box_xyxy=(0, 0, 9, 9)))
             await app.objects.remove("gate", object_id)
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         assert app.objects.next_id("gate") == 3
         await app.objects.prompt("gate", Prompt(3, box_xyxy=(0, 0, 9, 9)))
         assert app.objects.next_id("gate") == 5
@@ -122,7 +122,7 @@ async def test_id_of_an_object_that_is_gone_is_not_given_again(tmp_path: Path) -
 async def test_objects_of_another_model_are_told_and_the_file_counts_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = StreamConfig(SMALL, objects=[DOOR])
+    gate = StreamConfig(url=SMALL, objects=[DOOR])
     async with running(app_with(tmp_path, gate=gate)) as app:
         await until(lambda: app.streams.statuses()[0].object_ids == (1,))
         await app.objects.prompt("gate", Prompt(7, box_xyxy=(0, 0, 9, 9)), "dog")
@@ -135,7 +135,7 @@ async def test_objects_of_another_model_are_told_and_the_file_counts_again(
     # The log says how to have them back, and that is true.
     (copied,) = re.findall(r"what was kept is copied to .* by state_directory=(\S+)", caplog.text)
     config = settings(tmp_path, gate=gate)
-    config.state_directory = copied
+    config = config.changed(state_directory=copied)
     async with running(App(config, tracker=FakeTracker())) as app:  # type: ignore[arg-type]
         await until(lambda: len(labels(app, "gate")) == 2)
         assert labels(app, "gate") == {1: ("door", None), 7: ("dog", None)}
@@ -154,17 +154,17 @@ async def test_added_stream_that_does_not_work_any_more_is_a_warning(
     index = json.loads((folder / INDEX).read_text())
     index["streams"]["yard"]["settings"]["objects"] = [{"id": 1, "mask_file": str(clip)}]
     (folder / INDEX).write_text(json.dumps(index))
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         assert [each.stream_id for each in app.streams.statuses()] == ["gate"]
         assert "what was kept of stream yard is not used" in caplog.text
     assert "yard" in saved(app.config)
 
 
 async def test_start_that_fails_leaves_the_state_as_it_was(tmp_path: Path) -> None:
-    async with running(app_with(tmp_path, gate=StreamConfig(SMALL))) as app:
+    async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         await app.streams.add_from("yard", {"url": SMALL})
     before = saved(app.config)
-    broken = StreamConfig(SMALL, objects=[ObjectConfig(1, mask_file="none.png")])
+    broken = StreamConfig(url=SMALL, objects=[ObjectConfig(id=1, mask_file="none.png")])
     with pytest.raises(ExceptionGroup):
-        await app_with(tmp_path, gate=StreamConfig(SMALL), second=broken).run()
+        await app_with(tmp_path, gate=StreamConfig(url=SMALL), second=broken).run()
     assert saved(app.config) == before

@@ -11,6 +11,7 @@ import torch
 
 from streamer.app import App
 from streamer.config.schema import (
+    ModelSection,
     ObjectConfig,
     OverloadConfig,
     StreamConfig,
@@ -37,14 +38,15 @@ class SlowTracker(Tracker):
 
 
 def camera() -> StreamConfig:
-    return StreamConfig(CAMERA, objects=[ObjectConfig(1, points=[[40.0, 40.0]])])
+    return StreamConfig(url=CAMERA, objects=[ObjectConfig(id=1, points=[[40.0, 40.0]])])
 
 
 async def test_objects_go_on_through_a_smaller_size_and_back(tmp_path: Path) -> None:
     cameras = {f"cam{number}": camera() for number in range(4)}
-    config = settings(tmp_path, **cameras)
-    config.model.prepare_ahead = "always"
-    config.overload = OverloadConfig(policy="smaller_image", begin_after_s=1.0, end_after_s=1.0)
+    config = settings(tmp_path, **cameras).changed(
+        model=ModelSection(prepare_ahead="always"),
+        overload=OverloadConfig(policy="smaller_image", begin_after_s=1.0, end_after_s=1.0),
+    )
     weights = amplified_weights(shapes_of(LITTLE), seed=1, object_score_bias=SEEN)
     options = TrackerOptions(8, engine=EngineOptions(smaller_image_sizes=(32,)))
     tracker = SlowTracker(model_with(LITTLE, weights), torch.device("cpu"), options)

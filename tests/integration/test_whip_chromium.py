@@ -68,7 +68,7 @@ async def test_chromium_publishes_and_restarts_ice(
     camera = scene.write(tmp_path / "scene.y4m")
     sink = RecordingSink()
     config = settings(tmp_path, cam1=StreamConfig(url="whip://"))
-    config.state_directory = "none"
+    config = config.changed(state_directory="none")
     app = App(config, tracker=FakeTracker(), further_sinks=[sink])  # type: ignore[arg-type]
 
     def frames() -> int:

@@ -25,7 +25,7 @@ WHIP_PATH = "/v1/streams/cam1/whip"
 
 def daemon(folder: Path, sink: RecordingSink) -> App:
     config = settings(folder, cam1=StreamConfig(url="whip://"))
-    config.state_directory = "none"
+    config = config.changed(state_directory="none")
     return App(config, tracker=FakeTracker(), further_sinks=[sink])  # type: ignore[arg-type]
 
 

@@ -23,8 +23,7 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def daemon(folder: Path, sink: RecordingSink, **streams: StreamConfig) -> App:
     config = settings(folder, **streams)
-    config.webrtc = WebRTCConfig(media_timeout_s=2.0)
-    config.state_directory = "none"
+    config = config.changed(webrtc=WebRTCConfig(media_timeout_s=2.0), state_directory="none")
     return App(config, tracker=FakeTracker(), further_sinks=[sink])  # type: ignore[arg-type]
 
 

@@ -10,17 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-ObjectId = Annotated[int, Field(ge=0, lt=2**31, examples=[1])]
-Label = Annotated[
-    str,
-    Field(
-        # Like ``config.LABEL_PATTERN``; halves of surrogate pairs are no text to begin with.
-        pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,128}$",
-        description="1 to 128 characters, none of them a control character",
-        examples=["keeper"],
-    ),
-]
-Pixel = Annotated[float, Field(ge=-65_536, le=65_536, allow_inf_nan=False)]
+from streamer.config.section import Pixel
 
 
 def _is_box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -40,9 +30,9 @@ Box = Annotated[
 
 
 class Request(BaseModel):
-    """Base of requests: an unknown key is an error, and true is no number."""
+    """Base of requests: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Answer(BaseModel):

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from streamer.api.schemas.common import Answer, Box, Label, Request
+from streamer.api.schemas.common import Answer, Box, Request
 from streamer.api.schemas.objects import LONGEST_COUNTS, PromptedFrame, RequestId
+from streamer.config.section import Label
 from streamer.errors import WireError
 from streamer.starters.detection import DETECTIONS_PER_LOOK, Detection
 from streamer.wire.mask_codecs import MaskEncoding, decode_crop

@@ -7,14 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from streamer.api.schemas.common import (
-    Answer,
-    Box,
-    Label,
-    ObjectId,
-    Pixel,
-    Request,
-)
+from streamer.api.schemas.common import Answer, Box, Request
+from streamer.config.section import Label, ObjectId, Pixel
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.types import FrameReference, ObjectSummary
 from streamer.wire.mask_codecs import (

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.app import App
@@ -89,13 +89,12 @@ class CellRunner:
 
     def _config(self, cell: Cell, folder: Path) -> MaskletConfig:
         config = self.config
-        return replace(
-            config,
+        return config.changed(
             streams={f"s{number}": self._stream(number, cell) for number in range(cell.streams)},
-            zeromq=replace(config.zeromq, endpoint=f"ipc://{folder}/results.sock"),
+            zeromq=config.zeromq.changed(endpoint=f"ipc://{folder}/results.sock"),
             control=ControlConfig(endpoint=f"ipc://{folder}/control.sock"),
-            metrics=replace(config.metrics, enabled=False),
-            api=replace(config.api, enabled=False),
+            metrics=config.metrics.changed(enabled=False),
+            api=config.api.changed(enabled=False),
             state_directory="none",
         )
 

@@ -44,7 +44,7 @@ def render_frames(width: int, height: int, rate_hz: float) -> list[BenchFrame]:
 def bench_stream(frame: BenchFrame, objects: int) -> StreamConfig:
     """A stream whose objects are shown on its first frame, the same ones again where too few."""
     return StreamConfig(
-        BENCH_URL,
+        url=BENCH_URL,
         max_objects=objects,
         objects=[
             ObjectConfig(

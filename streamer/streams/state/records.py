@@ -9,7 +9,6 @@ Knows no file and no tracker.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +17,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from streamer.config.checks import validate
-from streamer.config.parsing import build
 from streamer.config.schema import (
     LABEL_PATTERN,
     MaskletConfig,
@@ -27,7 +24,7 @@ from streamer.config.schema import (
     StreamConfig,
 )
 from streamer.config.stream_changes import (
-    laid_over,
+    merged,
     settings_of,
     settings_that_differ,
 )
@@ -123,12 +120,11 @@ def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedS
         key = f"streams.{stream_id}"
         try:
             stream = (
-                build(StreamConfig, record.settings, key)
+                StreamConfig.read(record.settings, key)
                 if base is None
-                else laid_over(key, base, record.settings)
+                else merged(key, base, record.settings)
             )
-            streams = {**result.streams, stream_id: stream}
-            validate(dataclasses.replace(config, streams=streams))
+            config.changed(streams={**result.streams, stream_id: stream})
         except ConfigError as error:
             result.unused[stream_id] = record
             result.warnings.append(f"what was kept of stream {stream_id} is not used: {error}")
@@ -199,8 +195,7 @@ def ids_of(record: StreamRecord | None) -> ObjectIds:
 
 def fingerprint(target: ObjectConfig) -> str:
     """Changes when anything of an object's entry in the file does."""
-    read = build(ObjectConfig, dataclasses.asdict(target))  # 0 and 0.0 are one number then
-    text = json.dumps(dataclasses.asdict(read), sort_keys=True)
+    text = json.dumps(target.model_dump(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

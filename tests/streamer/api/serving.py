@@ -21,7 +21,6 @@ from streamer.config.network import (
     ApiConfig,
     TokenConfig,
 )
-from streamer.config.parsing import build
 from streamer.config.schema import (
     ControlConfig,
     MaskletConfig,
@@ -54,7 +53,7 @@ class FakeStreams:
     """Streams in a dict; ``error`` is raised by who asks for a configuration."""
 
     def __init__(self, *stream_ids: str) -> None:
-        self.configs = {each: StreamConfig("synthetic://match") for each in stream_ids}
+        self.configs = {each: StreamConfig(url="synthetic://match") for each in stream_ids}
         self.error: BaseException | None = None
 
     def statuses(self) -> list[StreamStatus]:
@@ -81,7 +80,7 @@ class FakeStreams:
     async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         if stream_id in self.configs:
             raise StreamExistsError(f"there is a stream {stream_id} already")
-        self.configs[stream_id] = build(StreamConfig, settings, f"streams.{stream_id}")
+        self.configs[stream_id] = StreamConfig.read(settings, f"streams.{stream_id}")
 
     async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         before = self.config(stream_id)
@@ -216,9 +215,9 @@ def with_tokens(monkeypatch: Any, **further: Any) -> ApiConfig:
     return ApiConfig(
         port=0,
         tokens=[
-            TokenConfig("viewer", scopes=["read"], token_env="READ_TOKEN"),
-            TokenConfig("operator", scopes=["control"], token_env="CONTROL_TOKEN"),
-            TokenConfig("camera", scopes=["publish"], token_env="PUBLISH_TOKEN"),
+            TokenConfig(name="viewer", scopes=["read"], token_env="READ_TOKEN"),
+            TokenConfig(name="operator", scopes=["control"], token_env="CONTROL_TOKEN"),
+            TokenConfig(name="camera", scopes=["publish"], token_env="PUBLISH_TOKEN"),
         ],
         **further,
     )

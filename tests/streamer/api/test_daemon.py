@@ -29,9 +29,9 @@ SMALL = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
 def daemon(folder: Path, api: ApiConfig | None = None, *, state: Path | None = None) -> App:
     config = settings(folder, gate=StreamConfig(url=SMALL))
     if state is not None:
-        config.state_directory = str(state)
+        config = config.changed(state_directory=str(state))
     if api is not None:
-        config.api = api
+        config = config.changed(api=api)
     return App(config, tracker=FakeTracker())  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ async def test_port_that_is_taken_ends_the_start_with_its_key(tmp_path: Path) ->
 
 
 async def test_token_that_is_missing_ends_the_start_with_its_key(tmp_path: Path) -> None:
-    tokens = [TokenConfig("me", scopes=["read"], token_file=str(tmp_path / "none"))]
+    tokens = [TokenConfig(name="me", scopes=["read"], token_file=str(tmp_path / "none"))]
     with pytest.raises(ConfigError, match=r"api\.tokens\[0\]\.token_file"):
         daemon(tmp_path, ApiConfig(port=0, tokens=tokens))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from streamer.config.checks import validate
 from streamer.config.control_endpoint import default_control_endpoint
 from streamer.config.loading import load_config
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
@@ -46,7 +45,7 @@ BAD_VALUES = {
     ),
     "tracking.max_object=3": (
         "tracking.max_object is not a setting; did you mean max_objects? (known here: "
-        f"{', '.join(each.name for each in dataclasses.fields(TrackingConfig))})"
+        f"{', '.join(TrackingConfig.model_fields)})"
     ),
     "metrics.colour=red": ("metrics.colour is not a setting (known here: enabled, host, port)"),
     "+log.file=x": "log.file is not a setting (known here: format, level)",
@@ -128,24 +127,23 @@ BAD_VALUES = {
         "streams.other.url must be wheps://HOST/PATH of a media server"
     ),
     "streams.gate.ground_plane=[[0,0,0,0]]": (
-        "streams.gate.ground_plane must be four points [x, y, X, Y], pixels and metres, got 1 "
-        "with 4 numbers"
+        "streams.gate.ground_plane must be four points [x, y, X, Y] in pixels and metres, or none, "
+        "got 1"
     ),
     "streams.gate.ground_plane=[[0,0,0,0],[9,0,5],[9,9,5,5],[0,9,0,5]]": (
-        "streams.gate.ground_plane must be four points [x, y, X, Y], pixels and metres, got 4 "
-        "with 4, 3, 4, 4 numbers"
+        "streams.gate.ground_plane[1] must be [x, y, X, Y], pixels and metres, got [9, 0, 5]"
     ),
     "streams.gate.ground_plane=[[0,0,0,0],[9,0,5,0],[18,0,5,5],[0,9,0,5]]": (
-        "streams.gate.ground_plane: points 0, 1, 2 lie in a line on the picture; no three of the "
-        "four may"
+        "streams.gate.ground_plane must have no three points in a line, and 0, 1, 2 are, on the "
+        "picture"
     ),
     "streams.gate.ground_plane=[[0,0,0,0],[9,0,5,0],[9,9,5,5],[0,9,5,9]]": (
-        "streams.gate.ground_plane: points 1, 2, 3 lie in a line on the ground; no three of the "
-        "four may"
+        "streams.gate.ground_plane must have no three points in a line, and 1, 2, 3 are, on the "
+        "ground"
     ),
     "streams.gate.ground_plane=[[0,0,0,0],[0,0,5,0],[9,9,5,5],[0,9,0,5]]": (
-        "streams.gate.ground_plane: points 0, 1, 2 lie in a line on the picture; no three of the "
-        "four may"
+        "streams.gate.ground_plane must have no three points in a line, and 0, 1, 2 are, on the "
+        "picture"
     ),
     "streams.other={}": "streams.other.url is missing: it has no default",
     "model.device=tpu": "model.device must be auto, cpu, cuda or cuda:N, got 'tpu'",
@@ -180,13 +178,13 @@ BAD_VALUES = {
     ),
     # the HTTP server
     "api.host=0.0.0.0": (
-        "api.host '0.0.0.0' can be reached from other machines, and nobody would have to prove "
-        "who they are: give api.tokens, such as [{name: me, scopes: [control, publish], "
+        "api.host '0.0.0.0' can be reached from other machines, and no client would have to prove "
+        "who it is: give api.tokens, such as [{name: me, scopes: [control, publish], "
         "token_env: MASKLET_TOKEN}], or listen on 127.0.0.1"
     ),
     "api.host=''": (
-        "api.host '' can be reached from other machines, and nobody would have to prove who they "
-        "are: give api.tokens, such as [{name: me, scopes: [control, publish], token_env: "
+        "api.host '' can be reached from other machines, and no client would have to prove who it "
+        "is: give api.tokens, such as [{name: me, scopes: [control, publish], token_env: "
         "MASKLET_TOKEN}], or listen on 127.0.0.1"
     ),
     "api.tokens=[{name:a,token_env:T}]": (
@@ -210,8 +208,8 @@ BAD_VALUES = {
     "api.tokens=[{name:a,scopes:[read],token_env:T},{name:a,scopes:[read],token_env:U}]": (
         "api.tokens[1].name 'a' is used twice"
     ),
-    "api.tls_certificate=/c.pem": ("api.tls_certificate and api.tls_key: give both, or neither"),
-    "api.tls_key=/k.pem": "api.tls_certificate and api.tls_key: give both, or neither",
+    "api.tls_certificate=/c.pem": "api must have both tls_certificate and tls_key, or neither",
+    "api.tls_key=/k.pem": "api must have both tls_certificate and tls_key, or neither",
     "api.cors_origins=['*']": (
         "api.cors_origins[0] must be https://HOST[:PORT] (or http://…), without a path and never "
         "'*', got '*'"
@@ -251,11 +249,11 @@ BAD_VALUES = {
         "that is not shown"
     ),
     "webrtc.ice_servers=[{url:'turn:x',username:u}]": (
-        "webrtc.ice_servers[0]: a TURN server needs username, and password_env or password_file"
+        "webrtc.ice_servers[0] must have username, and password_env or password_file, for a TURN "
+        "server"
     ),
     "webrtc.ice_servers=[{url:'turn:x',username:u,password_env:A,password_file:/b}]": (
-        "webrtc.ice_servers[0].password_env and webrtc.ice_servers[0].password_file: give only "
-        "one of them"
+        "webrtc.ice_servers[0] must not have both password_env and password_file"
     ),
     "state_directory=here": "state_directory must be an absolute path, auto or none, got 'here'",
     "state_directory=''": "state_directory must be an absolute path, auto or none, got ''",
@@ -271,7 +269,7 @@ BAD_VALUES = {
         "got [9.0, 0.0, 0.0, 9.0]"
     ),
     "streams.gate.objects=[{id:1,points:[[1,2,3]]}]": (
-        "streams.gate.objects[0].points[0] must be [x, y], got [1.0, 2.0, 3.0]"
+        "streams.gate.objects[0].points[0] must be [x, y], got [1, 2, 3]"
     ),
     "streams.gate.objects=[{id:1,label:'',box:[0,0,9,9]}]": (
         "streams.gate.objects[0].label must be 1 to 128 characters, none of them a control "
@@ -303,10 +301,10 @@ BAD_VALUES = {
         "streams.gate.objects[0].point_labels must hold one label a point (1), got 2"
     ),
     "streams.gate.objects=[{id:1,points:[[1,2]],point_labels:[2]}]": (
-        "streams.gate.objects[0].point_labels[0] must be 1 (on the object) or 0 (beside it), got 2"
+        "streams.gate.objects[0].point_labels[0] must be one of 0, 1, got 2"
     ),
     "streams.gate.objects=[{id:1,mask_file:m.png,box:[0,0,9,9]}]": (
-        "streams.gate.objects[0]: mask_file excludes points and box"
+        "streams.gate.objects[0] must not have points or a box beside mask_file"
     ),
     "streams.gate.objects=[{id:1,box:[0,0,9,9]},{id:1,box:[0,0,9,9]}]": (
         "streams.gate.objects[1].id 1 is used twice"
@@ -322,17 +320,17 @@ BAD_VALUES = {
         f"streams.gate.starter.model must be one of {', '.join(PUBLISHED_DETECTORS)}, got 'yolo'"
     ),
     "starter.kind=python": "starter.factory is missing: kind python needs MODULE:NAME",
-    "starter.factory=a:b": "starter.factory is only for kind python, and starter.kind is none",
+    "starter.factory=a:b": "starter.factory is only for kind python, and kind is none",
     "starter={kind:python,factory:nothing}": (
         "starter.factory must be MODULE:NAME, a callable that returns a starter, got 'nothing'"
     ),
     "starter={kind:motion,labels:[car]}": (
-        "starter.labels: motion knows no labels, and nothing would be started; starter.label names "
+        "starter.labels must be empty: motion knows no labels and would start nothing; label names "
         "what it starts"
     ),
     "starter.region=[[1,2],[3,4]]": (
         "starter.region must be three or more points [x, y] in pixels, or empty for everywhere, "
-        "got 2 with 2, 2 numbers"
+        "got 2"
     ),
     "starter.maximum_area=0.0001": (
         "starter.maximum_area must be above minimum_area (0.0005), got 0.0001"
@@ -373,17 +371,17 @@ TOGETHER_IMPOSSIBLE = {
         "webrtc.port_minimum must be at most port_maximum, or both 0 for any port, got 9 and 8"
     ),
     ("api.tls_certificate=/c", "api.tls_key=/k", "api.self_signed=true"): (
-        "api.self_signed excludes api.tls_certificate: choose one of them"
+        "api.self_signed excludes tls_certificate: choose one of them"
     ),
     ("zeromq.endpoint=ipc:///tmp/a", "control.endpoint=ipc:///tmp/a"): (
         "zeromq.endpoint and control.endpoint are both ipc:///tmp/a"
     ),
     ("streams.gate.password_env=A", "streams.gate.password_file=/b"): (
-        "streams.gate.password_env and streams.gate.password_file: give only one of them"
+        "streams.gate must not have both password_env and password_file"
     ),
     ("streams.gate.max_objects=1", "streams.gate.objects=[{id:1,box:[0,0,9,9]},"
      "{id:2,box:[0,0,9,9]}]"): (
-        "streams.gate.objects holds 2 objects, streams.gate.max_objects allows 1"
+        "streams.gate.max_objects must be at least 2, the objects configured, got 1"
     ),
     ("tracking.max_objects=1", "streams.gate.objects=[{id:1,box:[0,0,9,9]},"
      "{id:2,box:[0,0,9,9]}]"): (
@@ -422,9 +420,9 @@ def test_different_listeners_are_allowed(overrides: tuple[str, ...]) -> None:
 
 
 BAD_FILES = {
-    "streams: {a/b: {url: x}}": (
-        "streams.a/b: a stream id is 1 to 64 letters, digits, '-' or '_', beginning with a "
-        "letter or digit, got 'a/b'"
+    "streams: {a/b: {}}": (
+        "streams.a/b must be a stream id, 1 to 64 letters, digits, '-' or '_', beginning with a "
+        "letter or digit, got 'a/b'; streams.a/b.url is missing: it has no default"
     ),
     "streams: [": "{file}, line 1: expected the node content, but found '<stream end>'",
     "- a\n- b\n": "{file} must hold settings as `key: value`, not a list",
@@ -504,7 +502,7 @@ def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ["model=sam2.1_hiera_small", "tracking=separate", "metrics.port=2"],
         ["door=rtsp://from-argument/2"],
     )
-    assert config.streams["gate"] == StreamConfig("rtsp://from-environment/1", transport="udp")
+    assert config.streams["gate"] == StreamConfig(url="rtsp://from-environment/1", transport="udp")
     assert config.streams["door"].url == "rtsp://from-argument/2"
     assert config.model.name == "sam2.1_hiera_small"
     assert config.tracking.non_overlap  # the group's
@@ -554,10 +552,10 @@ def test_state_lies_in_a_folder_for_each_control_endpoint(
 def test_shipped_rtsp_example_shows_every_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMERA_URL", "rtsp://camera/1")
     config = load_config(None, ["source=rtsp"])
-    assert config.streams == {"camera": StreamConfig("rtsp://camera/1")}
+    assert config.streams == {"camera": StreamConfig(url="rtsp://camera/1")}
     text = (configs_directory() / "source" / "rtsp.yaml").read_text()
-    for field in dataclasses.fields(StreamConfig):
-        assert f"\n    {field.name}:" in text
+    for name in StreamConfig.model_fields:
+        assert f"\n    {name}:" in text
 
 
 @pytest.mark.parametrize(
@@ -577,16 +575,20 @@ def test_every_shipped_option_is_valid(
 
 def test_shipped_starter_shows_every_default() -> None:
     text = (configs_directory() / "starter" / "none.yaml").read_text()
-    for field in dataclasses.fields(StarterConfig):
-        assert f"\n{field.name}:" in text
+    for name in StarterConfig.model_fields:
+        assert f"\n{name}:" in text
 
 
 def test_sections_made_by_a_program_are_checked_too() -> None:
-    config = MaskletConfig(streams={"gate": StreamConfig("rtsp://x")})
-    validate(config)
-    config.streams["gate"].transport = "pigeon"  # type: ignore[assignment]
-    with pytest.raises(ConfigError, match=r"streams\.gate\.transport must be one of tcp, udp"):
-        validate(config)
+    with pytest.raises(ValidationError) as caught:
+        StreamConfig(url="rtsp://u:hunter2@x", transport="pigeon")  # type: ignore[arg-type]
+    assert "hunter2" not in str(caught.value)
+    stream = StreamConfig(url="rtsp://u:hunter2@x")
+    assert "hunter2" not in repr(MaskletConfig(streams={"gate": stream}))
+    with pytest.raises(ConfigError, match="^transport must be one of tcp, udp, got 'pigeon'$"):
+        stream.changed(transport="pigeon")
+    with pytest.raises(ValidationError, match="frozen"):
+        stream.transport = "udp"
 
 
 def test_control_socket_lies_in_a_folder_of_this_user(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.config.parsing import build
 from streamer.config.schema import (
     ObjectConfig,
     ReconnectConfig,
@@ -20,9 +19,9 @@ from streamer.config.stream_changes import (
 from streamer.errors import ConfigError
 
 GATE = StreamConfig(
-    "rtsp://camera/1",
+    url="rtsp://camera/1",
     max_objects=4,
-    objects=[ObjectConfig(1, "door", box=[0, 0, 9, 9])],
+    objects=[ObjectConfig(id=1, label="door", box=[0, 0, 9, 9])],
     reconnect=ReconnectConfig(initial_s=2.0),
     options={"rtbufsize": "5"},
 )
@@ -84,5 +83,5 @@ def test_differences_are_the_settings_that_make_one_of_the_other() -> None:
 
 
 def test_settings_of_a_stream_make_it_again() -> None:
-    assert settings_of(StreamConfig("rtsp://x")) == {"url": "rtsp://x"}
-    assert build(StreamConfig, settings_of(GATE)) == GATE
+    assert settings_of(StreamConfig(url="rtsp://x")) == {"url": "rtsp://x"}
+    assert StreamConfig.read(settings_of(GATE)) == GATE

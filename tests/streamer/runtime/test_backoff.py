@@ -31,7 +31,8 @@ def test_connection_that_held_starts_the_series_again(
 
 @given(seed=st.integers(), attempts=st.integers(1, 2000), jitter=st.floats(0, 1))
 def test_waits_stay_within_jitter_and_cap(seed: int, attempts: int, jitter: float) -> None:
-    backoff = Backoff(ReconnectConfig(1, 60, 10, jitter, 30), Random(seed))
+    config = ReconnectConfig(initial_s=1, maximum_s=60, factor=10, jitter=jitter)
+    backoff = Backoff(config, Random(seed))
     delays = [backoff.next_delay_s(0) for _ in range(attempts)]
     assert 1 - jitter <= delays[0] <= 1 + jitter
     assert all(0 <= delay <= 60 for delay in delays)

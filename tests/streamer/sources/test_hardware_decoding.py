@@ -76,7 +76,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def play(path: Path, decoder: Any) -> tuple[Recorder, Any]:
-    return run_to_end(make_source("clip", StreamConfig(str(path), decoder=decoder, paced=False)))
+    config = StreamConfig(url=str(path), decoder=decoder, paced=False)
+    return run_to_end(make_source("clip", config))
 
 
 def images(output: Recorder) -> list[ImageArray]:
@@ -184,7 +185,7 @@ def test_a_device_that_gives_nothing_is_given_up(tmp_path: Path, device: Any) ->
         silent.append(packet)
         return []
 
-    source = make_source("clip", StreamConfig(str(path), decoder="auto", paced=False))
+    source = make_source("clip", StreamConfig(url=str(path), decoder="auto", paced=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StandIn, "decode", lambda self, packet: decode(packet))
         output, error = run_to_end(source)

@@ -16,7 +16,7 @@ from tests.streamer.starters.things import HEIGHT, WIDTH, followed, frame, thing
 
 
 def policy(max_objects: int = 16, *, off_border: bool = False, **settings: object) -> StartPolicy:
-    config = StarterConfig(kind="motion", **{"minimum_hits": 1, **settings})  # type: ignore[arg-type]
+    config = StarterConfig(kind="boxes", **{"minimum_hits": 1, **settings})  # type: ignore[arg-type]
     return StartPolicy(config, max_objects, off_border)
 
 

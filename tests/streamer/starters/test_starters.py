@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +46,9 @@ class Rig:
         self.newest: ImageArray | None = None
         self._frames = 0
 
+    def change(self, **settings: object) -> None:
+        self.streams["gate"] = self.streams["gate"].changed(**settings)
+
     def _make(self, config: StarterConfig) -> Starter:
         self.made.append(config)
         return self.find
@@ -77,15 +79,15 @@ def starter_tasks() -> list[str]:
 
 
 def stopped(stream_id: str) -> StreamStatus:
-    return StreamStatus(stream_id, StreamState.STOPPED, 0, "fake://", session_id="s")
+    return StreamStatus(stream_id, StreamState.STOPPED, 0, "rtsp://", session_id="s")
 
 
 async def test_each_stream_has_its_own_or_the_usual_starter() -> None:
     fast = StarterConfig(kind="torchvision", rate_hz=30)
     async with rig_of(
-        gate=StreamConfig("fake://"),
-        yard=StreamConfig("fake://", starter=fast),
-        hand=StreamConfig("fake://", starter=StarterConfig()),
+        gate=StreamConfig(url="rtsp://"),
+        yard=StreamConfig(url="rtsp://", starter=fast),
+        hand=StreamConfig(url="rtsp://", starter=StarterConfig()),
     ) as rig:
         assert rig.starters.state("gate") is None
         for stream_id in ("gate", "yard", "hand", "gone"):
@@ -99,14 +101,14 @@ async def test_each_stream_has_its_own_or_the_usual_starter() -> None:
 
 
 async def test_other_settings_begin_it_anew_and_the_end_of_the_stream_ends_it() -> None:
-    async with rig_of(gate=StreamConfig("fake://")) as rig:
+    async with rig_of(gate=StreamConfig(url="rtsp://")) as rig:
         await rig.frame("gate")
         await eventually(lambda: len(rig.made) == 1)
         await rig.frame("gate")
-        rig.streams["gate"].starter = StarterConfig(kind="motion", rate_hz=9)
+        rig.change(starter=StarterConfig(kind="motion", rate_hz=9))
         await rig.frame("gate")
         await eventually(lambda: len(rig.made) == 2)
-        rig.streams["gate"].max_objects = 3
+        rig.change(max_objects=3)
         await rig.frame("gate")
         await eventually(lambda: len(rig.made) == 3)
         assert rig.starters.wants(stopped("gate"))
@@ -117,7 +119,7 @@ async def test_other_settings_begin_it_anew_and_the_end_of_the_stream_ends_it() 
 async def test_what_was_removed_stays_so_when_settings_change() -> None:
     """A starter that begins anew knows what was removed, and which objects are its own."""
     settings = StarterConfig(kind="motion", rate_hz=50, minimum_hits=1, keep_off_border=False)
-    async with rig_of(gate=StreamConfig("fake://", starter=settings)) as rig:
+    async with rig_of(gate=StreamConfig(url="rtsp://", starter=settings)) as rig:
 
         async def until_looked(looks: int) -> None:
             async with asyncio.timeout(20):
@@ -134,11 +136,11 @@ async def test_what_was_removed_stays_so_when_settings_change() -> None:
         known.left_alone.add((4, 4, 16, 20), None, time.monotonic_ns(), 10**12)
         known.own[7] = None
         rig.find = lambda _: [Detection((4, 4, 16, 20))]
-        rig.streams["gate"].max_objects = 3
+        rig.change(max_objects=3)
         await until_looked(2)
         assert running["gate"].policy.known is known
         assert running["gate"].starter.state().started == 0
-        rig.streams["gate"].starter = replace(settings, rate_hz=40)
+        rig.change(starter=settings.changed(rate_hz=40))
         await until_looked(2)
         assert running["gate"].starter.state().started == 0
         await rig.starters.publish(stopped("gate"))
@@ -147,7 +149,7 @@ async def test_what_was_removed_stays_so_when_settings_change() -> None:
 
 
 async def test_frame_that_was_in_a_step_when_its_stream_ended_begins_no_starter() -> None:
-    async with rig_of(gate=StreamConfig("fake://")) as rig:
+    async with rig_of(gate=StreamConfig(url="rtsp://")) as rig:
         await rig.frame("gate")
         await rig.starters.publish(stopped("gate"))
         await rig.frame("gate")  # the stream is removed once the tracker let go of it
@@ -159,7 +161,7 @@ async def test_frame_that_was_in_a_step_when_its_stream_ended_begins_no_starter(
 async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
     boxes = StarterConfig(kind="boxes")
     async with rig_of(
-        gate=StreamConfig("fake://", starter=boxes), yard=StreamConfig("fake://")
+        gate=StreamConfig(url="rtsp://", starter=boxes), yard=StreamConfig(url="rtsp://")
     ) as rig:
         offer, first = rig.starters.offer, FrameReference(frame_index=0)
         with pytest.raises(UnknownStreamError, match="streams here: gate, yard"):
@@ -193,13 +195,14 @@ def starter_threads() -> list[str]:
 
 
 async def test_starter_that_hangs_has_one_thread_however_often_its_settings_change() -> None:
-    hangs = [StarterConfig(kind="python", timeout_s=0.1, rate_hz=20 + n) for n in range(5)]
-    async with rig_of(gate=StreamConfig("fake://", starter=hangs[0])) as rig:
+    first = StarterConfig(kind="python", factory="a:b", timeout_s=0.1)
+    hangs = [first.changed(rate_hz=20 + n) for n in range(5)]
+    async with rig_of(gate=StreamConfig(url="rtsp://", starter=hangs[0])) as rig:
         hanging = Hanging(rig)
         await rig.frame("gate")
         await eventually(lambda: len(hanging.begun) == 1)
         for config in hangs[1:]:
-            rig.streams["gate"].starter = config
+            rig.change(starter=config)
             await rig.frame("gate")
             await asyncio.sleep(0)
         state = rig.starters.state
@@ -213,7 +216,7 @@ async def test_starter_that_hangs_has_one_thread_however_often_its_settings_chan
 
 async def test_threads_that_were_left_hanging_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look_turns, "LOOKS_AT_ONCE", 2)
-    async with rig_of(**{name: StreamConfig("fake://") for name in "abcd"}) as rig:
+    async with rig_of(**{name: StreamConfig(url="rtsp://") for name in "abcd"}) as rig:
         hanging = Hanging(rig)
         for name in "abcd":
             await rig.frame(name)
@@ -231,9 +234,9 @@ async def test_streams_with_one_detector_look_one_after_the_other_at_their_newes
     shared = StarterConfig(kind="torchvision", rate_hz=60)
     other = StarterConfig(kind="torchvision", rate_hz=60, device="cuda")
     async with rig_of(
-        gate=StreamConfig("fake://", starter=shared),
-        yard=StreamConfig("fake://", starter=shared),
-        road=StreamConfig("fake://", starter=other),
+        gate=StreamConfig(url="rtsp://", starter=shared),
+        yard=StreamConfig(url="rtsp://", starter=shared),
+        road=StreamConfig(url="rtsp://", starter=other),
     ) as rig:
         hanging = Hanging(rig)
         await rig.frame("gate")
@@ -255,7 +258,8 @@ async def test_detector_that_many_share_is_busy_and_not_stuck() -> None:
     """Every look is quick; only the turn of each comes later than a look may take."""
     shared = StarterConfig(kind="torchvision", rate_hz=60, timeout_s=1.0)
     names = [f"cam{number}" for number in range(8)]
-    async with rig_of(**{name: StreamConfig("fake://", starter=shared) for name in names}) as rig:
+    stream = StreamConfig(url="rtsp://", starter=shared)
+    async with rig_of(**dict.fromkeys(names, stream)) as rig:
         begun: list[str] = []
 
         def find(_: ImageArray) -> list[Detection]:

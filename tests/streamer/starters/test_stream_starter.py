@@ -102,6 +102,7 @@ class Rig:
     def __init__(self, starter: Callable[[Image], Sequence[Detection]], **settings: object) -> None:
         config = StarterConfig(
             kind="python",
+            factory="a:b",
             **{"minimum_hits": 1, "minimum_area": 0.0, "rate_hz": 50.0, **settings},  # type: ignore[arg-type]
         )
         self.made = 0
@@ -165,8 +166,8 @@ async def at_work(rig: Rig) -> AsyncIterator[Rig]:
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_starter, "REJECTED_WAIT_S", 0.01)
-    monkeypatch.setattr(stream_starter._BACKOFF, "initial_s", 0.05)
-    monkeypatch.setattr(stream_starter._BACKOFF, "maximum_s", 0.05)
+    quick = stream_starter._BACKOFF.changed(initial_s=0.05, maximum_s=0.05)
+    monkeypatch.setattr(stream_starter, "_BACKOFF", quick)
 
 
 async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> None:

@@ -42,7 +42,7 @@ async def one_stream(rig: Rig) -> AsyncIterator[Streams]:
     )
     async with asyncio.TaskGroup() as tasks:
         await streams.start(tasks, Restored({}))
-        await streams.add("gate", StreamConfig("synthetic://match", max_objects=8, paused=True))
+        await streams.add("gate", StreamConfig(url="synthetic://match", max_objects=8, paused=True))
         yield streams
         await streams.stop("over")
 

@@ -68,7 +68,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch.setattr(app_module, "MAXIMUM_STREAMS", 3)  # two processors are soon busy
     limits = ApiLimitsConfig(requests_per_s=10_000, burst=10_000)
     config = MaskletConfig(
-        streams={"gate": StreamConfig(SCENE, starter=StarterConfig(kind="boxes"))},
+        streams={"gate": StreamConfig(url=SCENE, starter=StarterConfig(kind="boxes"))},
         zeromq=ZeroMQConfig(endpoint="tcp://127.0.0.1:*"),
         metrics=MetricsConfig(enabled=False),
         api=with_tokens(patch, limits=limits),

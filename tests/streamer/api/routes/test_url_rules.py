@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from collections.abc import Sequence
 
 import pytest
 
 from streamer.api.routes.url_rules import UrlRules
-from streamer.api.schemas.starters import Starter
-from streamer.api.schemas.streams import (
-    NewStream,
-    Reconnect,
-    StartingObject,
-    StreamChange,
-)
 from streamer.api.server.problems import ProblemError
 from streamer.config.network import ApiConfig
-from streamer.config.schema import (
-    ObjectConfig,
-    ReconnectConfig,
-    StreamConfig,
-)
-from streamer.config.starters import StarterConfig
+from streamer.config.schema import StreamConfig
 
 SCHEMES = ApiConfig().url_schemes
 ANSWERS = {
@@ -206,47 +192,16 @@ async def test_harmless_options_are_allowed() -> None:
 
 async def test_stream_with_a_credential_keeps_its_host() -> None:
     checked = rules("camera.example.org", "six.example.org")
-    config = StreamConfig("rtsp://camera.example.org/1", password_env="CAMERA_PASSWORD")
+    config = StreamConfig(url="rtsp://camera.example.org/1", password_env="CAMERA_PASSWORD")
     await checked.check_change(config, {"url": "rtsp://camera.example.org/2"})
     await checked.check_change(config, {"max_rate_hz": 5})
     for url in ("rtsp://six.example.org/1", "rtsp://camera.example.org:81/1", "whip://"):
         with pytest.raises(ProblemError, match="password_env") as raised:
             await checked.check_change(config, {"url": url})
         assert raised.value.status == 403
-    plain = StreamConfig("rtsp://camera.example.org/1")
+    plain = StreamConfig(url="rtsp://camera.example.org/1")
     await checked.check_change(plain, {"url": "rtsp://six.example.org/1"})
     with pytest.raises(ProblemError, match="url_hosts"):
         await checked.check_change(plain, {"url": "rtsp://10.0.0.1/1"})
     with pytest.raises(ProblemError, match="protocol_whitelist"):
         await checked.check_change(plain, {"options": {"protocol_whitelist": "file"}})
-
-
-UNSAID = {"username_env", "password_env", "password_file"}
-
-
-@pytest.mark.parametrize(
-    ("model", "section", "beside"),
-    [
-        (NewStream, StreamConfig, UNSAID),
-        (StreamChange, StreamConfig, UNSAID | {"objects"}),
-        (Reconnect, ReconnectConfig, set()),
-        (StartingObject, ObjectConfig, {"mask_file"}),
-        (Starter, StarterConfig, {"weights", "device", "threads", "factory"}),
-    ],
-)
-def test_settings_and_limits_are_those_of_the_configuration(
-    model: typing.Any, section: typing.Any, beside: set[str]
-) -> None:
-    """But for where credentials come from, and files of the daemon's machine."""
-    fields = {each.name: each for each in dataclasses.fields(section)}
-    said = set(model.model_fields) - {"id" if section is StreamConfig else ""}
-    assert said == set(fields) - beside
-    schema = model.model_json_schema()["properties"]
-    for name in said:
-        limit = fields[name].metadata.get("limit")
-        if limit is None or limit.maximum is None or name == "id":
-            continue
-        number = schema[name].get("anyOf", [schema[name]])[0]
-        assert (number["minimum"], number["maximum"]) == (limit.minimum, limit.maximum), name
-        if model is not StreamChange:
-            assert schema[name]["default"] == fields[name].default, name

@@ -343,10 +343,12 @@ async def test_port_that_is_taken_is_told_by_its_key(free_port: int) -> None:
             api.bind()
 
 
-async def test_address_of_another_machine_is_told_by_its_key() -> None:
+async def test_address_of_another_machine_is_told_by_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
         with pytest.raises(ConfigError, match=r"api\.host"):
-            make_api(FakeDaemon(), ApiConfig(host=host, port=0)).bind()
+            make_api(FakeDaemon(), with_tokens(monkeypatch, host=host)).bind()
 
 
 async def test_localhost_listens_where_the_name_leads() -> None:

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from streamer.config.network import ApiConfig
+from streamer.config.network import ApiConfig, ApiLimitsConfig
 from tests.streamer.api.serving import (
     READ,
     FakeDaemon,
@@ -155,8 +155,7 @@ async def test_websocket_where_none_is_is_told(caplog: pytest.LogCaptureFixture)
 
 
 async def test_websockets_count_as_open_streams_and_end_with_the_server() -> None:
-    config = ApiConfig(port=0)
-    config.limits.open_streams = 1
+    config = ApiConfig(port=0, limits=ApiLimitsConfig(open_streams=1))
     api = make_api(FakeDaemon("gate"), config)
     async with serving(api) as client, connect(results_url(client)) as held:
         status, document = await refused_socket(results_url(client))

@@ -250,8 +250,10 @@ async def test_configured_servers_are_told_with_their_credentials(
     monkeypatch.setenv("TURN_PASSWORD", 'se"cret')
     config = WebRTCConfig(
         ice_servers=[
-            IceServerConfig("stun:stun.example.org"),
-            IceServerConfig("turn:turn.example.org", "ada", "TURN_PASSWORD"),
+            IceServerConfig(url="stun:stun.example.org"),
+            IceServerConfig(
+                url="turn:turn.example.org", username="ada", password_env="TURN_PASSWORD"
+            ),
         ]
     )
     publishers = Publishers(config, Metrics())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +75,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def daemon(
-    folder: Path, change: Callable[[Any], None] = lambda _: None
-) -> AsyncIterator[Rig]:
-    config = settings(folder, gate=StreamConfig(SMALL))
-    change(config)
+async def daemon(folder: Path, tokens: Sequence[TokenConfig] = ()) -> AsyncIterator[Rig]:
+    config = settings(folder, gate=StreamConfig(url=SMALL))
+    config = config.changed(api=config.api.changed(tokens=list(tokens)))
     app = App(config, tracker=FakeTracker())  # type: ignore[arg-type]
     async with running(app):
         await until(lambda: app.streams.statuses()[0].frames_tracked)
@@ -130,7 +128,7 @@ async def test_ground_plane_is_given_as_yaml(tmp_path: Path) -> None:
         assert ctl.app.streams.config("gate").ground_plane == plane
         line = [[0, 0, 0, 0], [10, 0, 1, 0], [20, 0, 2, 0], [0, 5, 0, 1]]
         refused = await ctl.refused("streams", "change", "gate", f"ground_plane={line}")
-        assert "points 0, 1, 2 lie in a line on the picture" in refused
+        assert "no three points in a line, and 0, 1, 2 are, on the picture" in refused
 
 
 async def test_what_the_daemon_refuses_is_said_in_one_line(tmp_path: Path) -> None:
@@ -277,13 +275,11 @@ async def test_token_decides_what_may_be_done(
     monkeypatch.setenv("CONTROL", "c" * 40)
     (tmp_path / "control.token").write_text("c" * 40 + "\n")
 
-    def with_tokens(config: Any) -> None:
-        config.api.tokens = [
-            TokenConfig("wall", ["read"], token_env="READ"),
-            TokenConfig("operator", ["control"], token_env="CONTROL"),
-        ]
-
-    async with daemon(tmp_path, with_tokens) as ctl:
+    tokens = [
+        TokenConfig(name="wall", scopes=["read"], token_env="READ"),
+        TokenConfig(name="operator", scopes=["control"], token_env="CONTROL"),
+    ]
+    async with daemon(tmp_path, tokens) as ctl:
         refused = await ctl.refused("streams", "list")
         assert refused.endswith("give a token: --token-file FILE, or export MASKLET_TOKEN")
         assert "gate" in await ctl.said("streams", "list", "--token-env", "READ")

@@ -213,7 +213,7 @@ def test_configured_tracker_can_be_set_to_the_sizes(
         overload=OverloadConfig(policy="smaller_image", image_sizes=image_sizes),
     )
     assert configured_tracker(config).image_sizes == expected
-    config.overload.policy = "newest"
+    config = config.changed(overload=OverloadConfig())
     assert configured_tracker(config).image_sizes == (256,)
 
 
@@ -224,8 +224,10 @@ def test_sizes_that_the_model_cannot_take_end_the_start(random_nano: Path) -> No
     )
     with pytest.raises(ConfigError, match="overload.image_sizes: smaller_image_sizes must be belo"):
         configured_tracker(config)
-    config.model.engine = EngineSection(image_size=64)
-    config.overload.image_sizes = []
+    config = config.changed(
+        model=config.model.changed(engine=EngineSection(image_size=64)),
+        overload=OverloadConfig(policy="smaller_image"),
+    )
     with pytest.raises(ConfigError, match="half of this model's 64 pixels is too small; choose an"):
         configured_tracker(config)
 

@@ -22,8 +22,8 @@ def test_configured_objects_keep_their_points_boxes_labels_and_frames() -> None:
     requests = configured_prompts(
         "gate",
         [
-            ObjectConfig(1, "dog", points=[[3, 4], [5, 6]]),
-            ObjectConfig(2, points=[[3, 4]], point_labels=[0], box=[0, 1, 2, 3], at_frame=9),
+            ObjectConfig(id=1, label="dog", points=[[3, 4], [5, 6]]),
+            ObjectConfig(id=2, points=[[3, 4]], point_labels=[0], box=[0, 1, 2, 3], at_frame=9),
         ],
     )
     assert [request.prompt for request in requests] == [
@@ -39,7 +39,8 @@ def test_mask_file_marks_what_is_not_black(tmp_path: Path, mode: str) -> None:
     grey = np.zeros((5, 7), dtype=np.uint8)
     grey[1:3, 2:6] = 255
     Image.fromarray(grey).convert(mode).save(tmp_path / "mask.png")
-    (request,) = configured_prompts("gate", [ObjectConfig(1, mask_file=str(tmp_path / "mask.png"))])
+    target = ObjectConfig(id=1, mask_file=str(tmp_path / "mask.png"))
+    (request,) = configured_prompts("gate", [target])
     assert request.prompt.mask is not None
     assert np.array_equal(request.prompt.mask, grey > 0)
 
@@ -52,7 +53,7 @@ def test_mask_file_that_cannot_be_read_is_named_with_its_key(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"streams\.gate\.objects\[0\]\.mask_file: .*mask\.png"):
-        configured_prompts("gate", [ObjectConfig(1, mask_file=str(path))])
+        configured_prompts("gate", [ObjectConfig(id=1, mask_file=str(path))])
 
 
 def test_mask_file_that_would_unpack_to_gigabytes_is_refused(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import logging
 import shutil
@@ -33,9 +32,9 @@ from streamer.streams.state.store import (
 from streamer.types import EventKind, ObjectSnapshot, StreamEvent
 from tests.streamer.fakes import object_memory
 
-DOOR = ObjectConfig(1, "door", box=[0, 0, 9, 9])
-GATE = StreamConfig("rtsp://camera/1", objects=[DOOR])
-YARD = StreamConfig("rtsp://camera/2")
+DOOR = ObjectConfig(id=1, label="door", box=[0, 0, 9, 9])
+GATE = StreamConfig(url="rtsp://camera/1", objects=[DOOR])
+YARD = StreamConfig(url="rtsp://camera/2")
 
 
 def kept(object_id: int, label: str | None = None, value: float = 1.0) -> ObjectSnapshot:
@@ -250,7 +249,7 @@ async def test_start_says_what_is_taken_up(
     first = Daemon(tmp_path, gate=GATE, door=YARD, old=YARD)
     async with first.running():
         first.streams["yard"] = YARD
-        first.streams["gate"] = dataclasses.replace(GATE, paused=True)
+        first.streams["gate"] = GATE.changed(paused=True)
         del first.streams["old"]
         first.objects = {"gate": [kept(1, "Tür"), kept(3)], "door": [kept(2)]}
     second = Daemon(tmp_path, gate=GATE, old=YARD)
@@ -279,7 +278,7 @@ async def test_folder_that_cannot_be_had_is_a_warning_if_it_was_found(
 ) -> None:
     (tmp_path / "state").write_text("a file")
     daemon = Daemon(tmp_path, gate=GATE)
-    daemon.config.state_directory = "auto"
+    daemon.config = daemon.config.changed(state_directory="auto")
     async with daemon.running() as restored:
         assert restored.streams == {"gate": GATE}
         daemon.keeper.streams_changed()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -27,9 +25,9 @@ from streamer.streams.state.records import (
     record_of,
 )
 
-DOOR = ObjectConfig(1, "door", box=[0, 0, 9, 9])
-BALL = ObjectConfig(2, "ball", points=[[3, 4]])
-GATE = StreamConfig("rtsp://camera/1", objects=[DOOR, BALL])
+DOOR = ObjectConfig(id=1, label="door", box=[0, 0, 9, 9])
+BALL = ObjectConfig(id=2, label="ball", points=[[3, 4]])
+GATE = StreamConfig(url="rtsp://camera/1", objects=[DOOR, BALL])
 
 
 def laid(config: dict[str, StreamConfig], **records: StreamRecord) -> dict[str, StreamConfig]:
@@ -43,7 +41,7 @@ def test_nothing_kept_changes_nothing() -> None:
 
 
 def test_added_stream_comes_back_as_it_was() -> None:
-    yard = StreamConfig("rtsp://camera/2", max_rate_hz=5.0, paused=True, objects=[DOOR])
+    yard = StreamConfig(url="rtsp://camera/2", max_rate_hz=5.0, paused=True, objects=[DOOR])
     record = record_of(None, yard, [], [], ObjectIds())
     assert record.origin == "added"
     assert laid({"gate": GATE}, yard=record) == {"gate": GATE, "yard": yard}
@@ -57,20 +55,21 @@ def test_removed_stream_stays_away_until_the_file_loses_it_too() -> None:
 
 
 def test_changed_settings_win_over_the_file_and_only_they() -> None:
-    changed = dataclasses.replace(GATE, max_rate_hz=5.0, ground_plane=[])
+    changed = GATE.changed(max_rate_hz=5.0, ground_plane=[])
     record = record_of(GATE, changed, [], [], ObjectIds())
     assert record.settings == {"max_rate_hz": 5.0}
-    edited = StreamConfig("rtsp://camera/9", max_rate_hz=25.0)
+    edited = StreamConfig(url="rtsp://camera/9", max_rate_hz=25.0)
     found = merge(MaskletConfig(streams={"gate": edited}), {"gate": record})
-    assert found.streams["gate"] == StreamConfig("rtsp://camera/9", max_rate_hz=5.0)
+    assert found.streams["gate"] == StreamConfig(url="rtsp://camera/9", max_rate_hz=5.0)
     assert found.restored == ["gate (changed: max_rate_hz)"]
 
 
 def test_added_stream_that_the_file_has_by_now_is_laid_over_it() -> None:
-    record = record_of(None, StreamConfig("rtsp://camera/2", max_rate_hz=5.0), [], [], ObjectIds())
-    edited = StreamConfig("rtsp://camera/9", max_objects=3)
+    added = StreamConfig(url="rtsp://camera/2", max_rate_hz=5.0)
+    record = record_of(None, added, [], [], ObjectIds())
+    edited = StreamConfig(url="rtsp://camera/9", max_objects=3)
     assert laid({"yard": edited}, yard=record)["yard"] == StreamConfig(
-        "rtsp://camera/2", max_rate_hz=5.0, max_objects=3
+        url="rtsp://camera/2", max_rate_hz=5.0, max_objects=3
     )
 
 
@@ -109,7 +108,7 @@ def test_objects_go_on_unless_their_entry_in_the_file_was_edited() -> None:
     record = record_of(GATE, GATE, objects, [], ObjectIds())
     assert [each.object_id for each in objects_to_restore(GATE, record)] == [1, 2, 7]
     assert objects_to_restore(GATE, record)[0].label == "Tor"
-    moved = dataclasses.replace(GATE, objects=[DOOR, dataclasses.replace(BALL, points=[[5, 5]])])
+    moved = GATE.changed(objects=[DOOR, BALL.changed(points=[[5, 5]])])
     assert [each.object_id for each in objects_to_restore(moved, record)] == [1, 7]
     assert [each.id for each in objects_to_prompt(moved, record, [1, 7])] == [2]
 
@@ -118,7 +117,7 @@ def test_removed_object_is_not_prompted_again_unless_its_entry_was_edited() -> N
     record = record_of(GATE, GATE, [], [1, 99], ObjectIds())
     assert record.removed_objects == {1: fingerprint(DOOR)}
     assert [each.id for each in objects_to_prompt(GATE, record, [])] == [2]
-    edited = dataclasses.replace(GATE, objects=[dataclasses.replace(DOOR, label="gate"), BALL])
+    edited = GATE.changed(objects=[DOOR.changed(label="gate"), BALL])
     assert [each.id for each in objects_to_prompt(edited, record, [])] == [1, 2]
     assert objects_to_prompt(GATE, None, []) == [DOOR, BALL]
 
