@@ -13,11 +13,11 @@ The live path, in the order data meets it:
             StateKeeper ────────────────────────────► the disk, for the next start
             Starters ───► prompts, for what a detector sees and nobody follows yet
 
-What is asked of the daemon goes the other way, in at its ``Listeners``:
+What is asked of the daemon goes the other way, in at its ``Api``, over TCP and a Unix socket:
 
-    ControlServer (masklet prompt …) ─┬─► Streams: add, change, pause, remove
-    Api (page, masklet ctl)          ─┼─► Objects: prompt, preview, rename, remove
-    a detector elsewhere ─► Api      ─┴─► Starters ─┘ └─► Inference, between two steps
+    page, masklet ctl, prompt …     ─┬─► Streams: add, change, pause, remove
+                                     ├─► Objects: prompt, preview, rename, remove
+    a detector elsewhere            ─┴─► Starters ─┘ └─► Inference, between two steps
 
 Three phases: ``_start`` (from the consumers' end, so that nothing is lost), ``_serve``, and
 ``_shutdown`` (from the cameras' end, so that what was seen is still sent).
@@ -29,15 +29,15 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from streamer.api.listeners import (
-    Endpoints,
-    Listeners,
-)
+from streamer.api.api import Api
+from streamer.api.detection_intake import DetectionIntake
 from streamer.api.metrics_server import MetricsServer
 from streamer.api.webrtc.publishers import Publishers
+from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.schema import MaskletConfig
 from streamer.inference.build import configured_inference, configured_tracker, prepares_ahead
@@ -70,6 +70,16 @@ from tracker import Tracker
 MAXIMUM_STREAMS = 64
 INFERENCE_THREAD = "inference"
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a started daemon is reached; None for what is switched off."""
+
+    zeromq: str
+    control: str
+    metrics: str | None
+    api: str | None
 
 
 class App:
@@ -138,7 +148,9 @@ class App:
         )
         self._sinks: tuple[Sink, ...] = (
             self._zeromq,
-            *((events, results, picture) if config.api.enabled else ()),
+            events,
+            results,
+            picture,
             *([self._state] if self._state else []),
             self.starters,
             *further_sinks,
@@ -179,17 +191,28 @@ class App:
             stream_config=lambda stream_id: self.streams.configs().get(stream_id),
             begin_stream=self._begin_published_stream if config.webrtc.create_streams else None,
         )
-        self._listeners = Listeners(
+        self._api = Api(
             config,
             streams=self.streams,
             objects=self.objects,
-            starters=self.starters,
+            starter=self.starters.state,
+            detections=DetectionIntake(
+                self.starters.offer, config.api.limits.detections_per_s, metrics, clock
+            ),
             events=events,
             results=results,
             picture=picture,
+            whep=WhepServer(
+                picture,
+                self._publishers.ice_settings,
+                maximum_viewers=config.webrtc.viewers,
+                has_stream=lambda stream_id: stream_id in self.streams.configs(),
+                metrics=metrics,
+                clock=clock,
+            ),
             whip=self.whip,
-            ice_settings=self._publishers.ice_settings,
-            tracker=tracker,
+            model_name=tracker.config.name,
+            device_name=device,
             not_ready=self.not_ready,
             request_stop=self.request_stop,
             maximum_streams=MAXIMUM_STREAMS,
@@ -226,19 +249,19 @@ class App:
         for sink in self._sinks:
             await sink.start()
         self._fanout.start(tasks)
-        await self._listeners.bind()
+        self._api.bind()
         restored = Restored(self.config.streams)
         if self._state is not None:
             restored = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         in_background(self._inference_ended_by_itself(self._inference_ended))
-        await self._listeners.open_early(in_background)
+        await self._api.start()  # it answers that nothing is ready while the model warms up
+        in_background(self._api.run())
         if not await self._warmed_up():
             return
         await self.streams.start(tasks, restored)
         if self._state is not None:
             tasks.create_task(self._state.run(), name="state")
-        self._listeners.open(tasks, in_background)
         in_background(report_drops(self.streams.statuses))
 
     async def _warmed_up(self) -> bool:
@@ -275,7 +298,7 @@ class App:
         share_s = self.config.shutdown_timeout_s / 5
         for task in self._background:
             task.cancel()
-        await self._listeners.close(share_s)
+        await self._api.close(share_s)
         await self.streams.stop(SHUTDOWN)
         await asyncio.wait({asyncio.ensure_future(self._publishers.close())}, timeout=share_s)
         if self._state is not None and self.started.is_set():
@@ -301,8 +324,11 @@ class App:
     def endpoints(self) -> Endpoints:
         """Where everything listens, with the ports that are really used; once started."""
         metrics = self._metrics_server
-        return self._listeners.endpoints(
-            zeromq=self._zeromq.endpoint, metrics=metrics.endpoint if metrics else None
+        return Endpoints(
+            zeromq=self._zeromq.endpoint,
+            control=self.config.control.endpoint,
+            metrics=metrics.endpoint if metrics else None,
+            api=self._api.endpoint,
         )
 
     def not_ready(self) -> list[str]:

@@ -67,13 +67,13 @@ class Masklet:
             log.close()
 
     def answers(self, daemon: Daemon) -> None:
-        """Wait until the daemon answers a command."""
+        """Wait until the daemon is ready: its model is warm and everything listens."""
 
         def listening() -> bool:
             assert daemon.process.poll() is None, daemon.log_file.read_text()
             if not Path(daemon.control.removeprefix("ipc://")).exists():
                 return False
-            return self("streams", "--control", daemon.control).returncode == 0
+            return self("ctl", "--control", daemon.control, "health").returncode == 0
 
         eventually(listening, timeout_s=90, what="the daemon to answer")
 

@@ -1,4 +1,4 @@
-"""The HTTP API as one part of the daemon: what it serves, who may come in, and the server."""
+"""The HTTP API as one part of the daemon: its routes, served on a TCP port and a Unix socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from streamer.api.application import make_application
 from streamer.api.context import ApiContext, ObjectCommands, StreamCommands
 from streamer.api.detection_intake import DetectionIntake
-from streamer.api.server.authorisation import Authorisation
+from streamer.api.server.authorisation import Authorisation, for_owner
+from streamer.api.server.control_socket import REQUESTS_AT_ONCE, control_socket
 from streamer.api.server.limits import OpenStreams
 from streamer.api.server.origins import for_network
 from streamer.api.server.server import HttpServer, tcp_sockets
@@ -21,6 +22,7 @@ from streamer.api.server.tls import (
 )
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
+from streamer.config.control_endpoint import control_path
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import state_folder
 from streamer.runtime.clock import Clock
@@ -38,9 +40,10 @@ _log = logging.getLogger(__name__)
 
 
 class Api:
-    """Control API, live pictures and page at ``api.host:api.port``.
+    """Control API, live pictures and page, at ``api.host:api.port`` and ``control.endpoint``.
 
-    ``bind`` takes the port, ``start`` serves, ``close`` ends within a time.
+    The control socket is always there, the port unless ``api.enabled`` is false. ``bind`` takes
+    the addresses, ``start`` serves, ``close`` ends within a time.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Api:
         model_name: str,
         device_name: str,
         not_ready: Callable[[], list[str]],
+        request_stop: Callable[[], None],
         maximum_streams: int,
         metrics: Metrics,
         clock: Clock,
@@ -80,20 +84,27 @@ class Api:
             model_name=model_name,
             device_name=device_name,
             not_ready=not_ready,
+            request_stop=request_stop,
             maximum_streams=maximum_streams,
             metrics=metrics,
-            authorisation=Authorisation(config.api.tokens, clock),
+            authorisation=Authorisation(config.api.tokens if config.api.enabled else (), clock),
             open_streams=OpenStreams(config.api.limits.open_streams),
             secure=False,
             cookie_name=_COOKIE_PREFIX,
         )
         self._certificate: Certificate | None = None
+        self._port: int | None = None
         self._sockets: list[socket.socket] = []
-        self._server: HttpServer | None = None
+        self._control: socket.socket | None = None
+        self._servers: list[HttpServer] = []
 
     def bind(self) -> None:
-        """Take the port and the certificate. Raises ``ConfigError`` when that is impossible."""
-        config = self._config
+        """Take the addresses and the certificate. Raises ``ConfigError`` when that fails."""
+        self._control = control_socket(self._config.control.endpoint)
+        if self._config.api.enabled:
+            self._bind_port(self._config)
+
+    def _bind_port(self, config: MaskletConfig) -> None:
         further_names = [config.api.host]
         if config.webrtc.advertised_address is not None:
             further_names.append(config.webrtc.advertised_address)
@@ -114,6 +125,7 @@ class Api:
 
     async def start(self) -> None:
         """Put the routes together and serve them."""
+        assert self._control is not None, "the API was not bound"
         context = dataclasses.replace(
             self._context,
             secure=self._certificate is not None,
@@ -121,21 +133,27 @@ class Api:
         )
         api = self._config.api
         application = make_application(context, self._clock)
-        self._server = HttpServer(
-            for_network(
+        self._servers = [
+            HttpServer(for_owner(application), [self._control], connections=REQUESTS_AT_ONCE)
+        ]
+        if self._sockets:
+            network = for_network(
                 application,
                 cors_origins=[origin.lower() for origin in api.cors_origins],
                 only_host=api.host if context.authorisation.is_open else None,
-            ),
-            self._sockets,
-            connections=api.limits.connections,
-            tls=None if self._certificate is None else self._certificate.context,
-        )
-        await self._server.start()
+            )
+            tls = None if self._certificate is None else self._certificate.context
+            self._servers.append(
+                HttpServer(network, self._sockets, connections=api.limits.connections, tls=tls)
+            )
+        for server in self._servers:
+            await server.start()
 
     @property
-    def endpoint(self) -> str:
-        """The page's address, with the port that is really used; once bound."""
+    def endpoint(self) -> str | None:
+        """The page's address, with the port that is really used, once bound; None without one."""
+        if self._port is None:
+            return None
         host = self._config.api.host
         if host in ("", "0.0.0.0", "::"):
             host = socket.gethostname()
@@ -145,9 +163,9 @@ class Api:
 
     async def run(self) -> None:
         """What has to be done again and again while serving, until cancelled."""
-        assert self._server is not None, "the server was not started"
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._server.run())
+            for server in self._servers:
+                tasks.create_task(server.run())
             if self._certificate is not None:
                 tasks.create_task(self._refresh(self._certificate))
 
@@ -157,10 +175,13 @@ class Api:
         self._context.results.end_readers()
         self._context.picture.end_watching()
         viewers = asyncio.ensure_future(self._context.whep.close())
-        if self._server is not None:
-            await self._server.close(timeout_s)
+        await asyncio.gather(*(server.close(timeout_s) for server in self._servers))
         for each in self._sockets:
             each.close()
+        if self._control is not None:  # never the socket file of another daemon
+            self._control.close()
+            control_path(self._config.control.endpoint).unlink(missing_ok=True)
+            self._control = None
         await asyncio.wait({viewers}, timeout=timeout_s)
 
     async def _refresh(self, certificate: Certificate) -> None:

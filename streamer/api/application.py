@@ -24,6 +24,7 @@ from streamer.api.routes.page import page_router
 from streamer.api.routes.pictures import pictures_router
 from streamer.api.routes.results import results_router
 from streamer.api.routes.session import session_router
+from streamer.api.routes.stop import stop_router
 from streamer.api.routes.streams import streams_router
 from streamer.api.routes.url_rules import UrlRules
 from streamer.api.routes.webrtc import webrtc_router
@@ -100,6 +101,7 @@ def make_routes(context: ApiContext) -> FastAPI:
     application.include_router(results_router(context))
     application.include_router(webrtc_router(context))
     application.include_router(page_router())
+    application.include_router(stop_router(context))
     describe = application.openapi
     application.openapi = lambda: _completed(describe())  # type: ignore[method-assign]
     for kind in (ProblemError, HTTPException, RequestValidationError, MaskletError, Exception):

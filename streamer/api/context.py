@@ -97,6 +97,7 @@ class ApiContext:
 
     ``starter`` says how a stream's starter does, None for one without.
     ``not_ready`` lists the parts without which no result is made or sent, and that do not run;
+    ``request_stop`` shuts the daemon down;
     ``secure`` says that the server speaks TLS.
     """
 
@@ -116,6 +117,7 @@ class ApiContext:
     model_name: str
     device_name: str
     not_ready: Callable[[], list[str]]
+    request_stop: Callable[[], None]
     maximum_streams: int
     secure: bool
     cookie_name: str

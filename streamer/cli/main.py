@@ -21,8 +21,7 @@ from streamer.cli.bench.arguments import (
     bench,
 )
 from streamer.cli.client_arguments import (
-    add_prompt,
-    add_stream_commands,
+    add_short_forms,
     add_watch,
 )
 from streamer.cli.command_parser import command_parser
@@ -130,8 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     add_watch(commands)
-    add_prompt(commands)
-    add_stream_commands(commands)
+    add_short_forms(commands)
     _add_small_commands(commands)
     add_ctl(commands)
     _add_checkpoints(commands)

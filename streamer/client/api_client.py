@@ -1,4 +1,4 @@
-"""A client of the daemon's HTTP API, with nothing but the standard library.
+"""A client of the daemon's HTTP API, at a URL or at the daemon's control socket.
 
 It follows no redirect and uses no proxy of the environment: a token goes to the daemon named, and
 nowhere else.
@@ -6,17 +6,19 @@ nowhere else.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
+import httpx
+
+from streamer.config.control_endpoint import control_path
 from streamer.errors import ConfigError, MaskletError
 from streamer.runtime.sockets import is_loopback
 
@@ -27,6 +29,8 @@ MAXIMUM_TOKEN_BYTES = 4096
 TIMEOUT_S = 30.0
 # A stream of events that is idle carries a comment every 15 s: one that is silent is gone.
 SILENCE_S = 45.0
+# HTTP over a Unix socket needs a host name; the daemon ignores it there.
+_SOCKET_URL = "http://masklet"
 
 
 class ApiError(MaskletError):
@@ -48,9 +52,13 @@ class ServerEvent:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a daemon. ``ca_file`` holds the certificates to trust, None: the system's."""
+    """How to reach a daemon: at ``url``, or at its ``control`` endpoint, ``ipc:///PATH``.
+
+    ``ca_file`` holds the certificates to trust, None: the system's.
+    """
 
     url: str = DEFAULT_URL
+    control: str | None = None
     token: str | None = field(default=None, repr=False)
     ca_file: str | None = None
     insecure: bool = False
@@ -86,32 +94,31 @@ def read_token(token_env: str | None, token_file: str | None) -> str | None:
 class ApiClient:
     """Requests to one daemon, each over a connection of its own.
 
-    Every method raises ``ApiError`` with one line for a person: what the daemon said, or why it
+    Every method raises ``ApiError`` with one line for a person: why the daemon refused, or why it
     could not be asked.
     """
 
     def __init__(self, access: Access) -> None:
-        """Raises ``ConfigError`` for a URL that is none, or that would show the token."""
+        """Raises ``ConfigError`` for an address that is none, or a URL that shows the token."""
         self._access = access
-        parts = urlsplit(access.url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or port == -1
-        if wrong or parts.query or parts.fragment or parts.username is not None:
-            raise ConfigError(
-                f"--url must be http://HOST:PORT or https://HOST:PORT, got {_shown(access.url)}"
+        self._where = access.control or access.url
+        self._socket: Path | None = None
+        limits = httpx.Limits(max_keepalive_connections=0)
+        if access.control is not None:
+            self._socket = control_path(access.control, "--control")
+            transport = httpx.HTTPTransport(uds=str(self._socket), verify=False, limits=limits)
+            self._client = httpx.Client(
+                transport=transport, base_url=_SOCKET_URL, trust_env=False, timeout=TIMEOUT_S
             )
-        self._host = parts.hostname or ""
-        self._port = port
-        self._prefix = parts.path.rstrip("/")
-        self._tls = parts.scheme == "https"
-        if access.token and not self._tls and not access.insecure and not is_loopback(self._host):
-            raise ConfigError(
-                f"the token would go to {self._host} readable for everybody on the way: use "
-                "https://, or --insecure if that is meant"
-            )
+            return
+        self._client = httpx.Client(
+            verify=_trusted(access) if _checked(access).scheme == "https" else False,
+            base_url=access.url,
+            trust_env=False,
+            timeout=TIMEOUT_S,
+            limits=limits,
+            headers={} if access.token is None else {"Authorization": f"Bearer {access.token}"},
+        )
 
     def get(self, path: str, **query: object) -> Any:
         """The JSON at ``path``."""
@@ -130,38 +137,31 @@ class ApiClient:
         self._json("DELETE", path, None, {})
 
     def content(self, path: str, **query: object) -> bytes:
-        """What lies at ``path``, as it is."""
-        with self._answer("GET", path, None, query, {}, TIMEOUT_S) as answer:
-            return self._read(answer)
+        """The bytes at ``path``."""
+        with self._answer("GET", path, None, query) as answer:
+            return _read(answer)
 
     def events(self, stream_id: str | None, last: int, after: str | None) -> Iterator[ServerEvent]:
         """Events as they happen, until the daemon ends the stream of them.
 
-        ``last`` asks for so many of the past, ``after`` for all that followed an event's id.
+        ``last`` asks for that many past events, ``after`` for all since the event with that id.
         """
         query: dict[str, object] = {"stream": stream_id, "last": last or None}
         headers = {"Accept": "text/event-stream"}
         if after is not None:
             headers["Last-Event-ID"] = after
         with self._answer("GET", "/v1/events", None, query, headers, SILENCE_S) as answer:
-            yield from _parse_events(answer)
+            yield from _parse_events(answer.iter_raw())
 
     def _json(self, method: str, path: str, body: object, query: dict[str, object]) -> Any:
-        with self._answer(method, path, body, query, {}, TIMEOUT_S) as answer:
-            content = self._read(answer)
+        with self._answer(method, path, body, query) as answer:
+            content = _read(answer)
         if not content:
             return None
         try:
             return json.loads(content)
         except ValueError:
-            raise ApiError(f"{self._access.url} is no masklet: it answered without JSON") from None
-
-    @staticmethod
-    def _read(answer: http.client.HTTPResponse) -> bytes:
-        content = answer.read(MAXIMUM_ANSWER_BYTES + 1)
-        if len(content) > MAXIMUM_ANSWER_BYTES:
-            raise ApiError(f"the answer is larger than {MAXIMUM_ANSWER_BYTES >> 20} MiB")
-        return content
+            raise ApiError(f"{self._where} is no masklet: it answered without JSON") from None
 
     @contextmanager
     def _answer(
@@ -170,98 +170,142 @@ class ApiClient:
         path: str,
         body: object,
         query: dict[str, object],
-        headers: dict[str, str],
-        timeout_s: float,
-    ) -> Iterator[http.client.HTTPResponse]:
-        connection = self._connection(timeout_s)
-        given = {name: value for name, value in query.items() if value is not None}
-        target = f"{self._prefix}{path}" + (f"?{urlencode(given)}" if given else "")
-        sent = {"Accept": "application/json", **headers}
-        if self._access.token is not None:
-            sent["Authorization"] = f"Bearer {self._access.token}"
-        encoded = None
+        headers: dict[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Iterator[httpx.Response]:
+        if self._socket is not None and not self._socket.exists():
+            raise self._no_daemon()  # httpcore leaks a socket that it cannot connect
+        sent = {"Accept": "application/json"} | (headers or {})
         if body is not None:
-            encoded = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
         try:
-            connection.request(method, target, encoded, sent)
-            with connection.getresponse() as answer:
-                if answer.status >= 300:
+            with self._client.stream(
+                method,
+                path,
+                params={name: str(value) for name, value in query.items() if value is not None},
+                content=None if body is None else json.dumps(body).encode(),
+                headers=sent,
+                timeout=timeout_s,
+            ) as answer:
+                if answer.status_code >= 300:
                     raise self._refused(answer)
                 yield answer
-        except ssl.SSLCertVerificationError as error:
+        except httpx.TimeoutException as error:
             raise ApiError(
-                f"the certificate of {self._access.url} is not trusted ({error.verify_message}); "
-                "give the daemon's with --ca FILE, or --insecure"
+                f"{self._where} did not answer within {timeout_s:.0f} s; is it running?"
             ) from error
-        except ssl.SSLError as error:
-            raise ApiError(
-                f"{self._access.url} speaks no TLS ({error.reason}); try http://"
-            ) from error
-        except TimeoutError as error:
-            raise ApiError(
-                f"{self._access.url} did not answer within {timeout_s:.0f} s; is it running?"
-            ) from error
-        except http.client.HTTPException as error:
-            raise ApiError(
-                f"{self._access.url} gave no HTTP answer ({type(error).__name__}); does it speak "
-                "TLS (https://)?"
-            ) from error
-        except OSError as error:
-            raise ApiError(
-                f"no daemon answers at {self._access.url} ({error.strerror or error}); start one "
-                "with `masklet run`, or name another with --url or MASKLET_URL"
-            ) from error
-        finally:
-            connection.close()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        if not self._tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
-        try:
-            context = ssl.create_default_context(cafile=self._access.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"--ca: {self._access.ca_file} holds no certificate that can be read "
-                f"({error.strerror or error})"
-            ) from None
-        if self._access.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return http.client.HTTPSConnection(
-            self._host, self._port, timeout=timeout_s, context=context
+    def _unreachable(self, error: httpx.TransportError) -> ApiError:
+        """Why there was no answer. httpx wraps the operating system's error twice."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return ApiError(
+                    f"the certificate of {self._where} is not trusted ({cause.verify_message}); "
+                    "give the daemon's with --ca FILE, or --insecure"
+                )
+            case ssl.SSLError():
+                return ApiError(f"{self._where} speaks no TLS ({cause.reason}); try http://")
+            case FileNotFoundError() | ConnectionRefusedError() if self._access.control:
+                return self._no_daemon()
+            case PermissionError() if self._access.control:
+                return ApiError(
+                    f"{self._where} belongs to another user: become that user, or give --url and "
+                    "a token"
+                )
+            case OSError() if isinstance(error, httpx.ConnectError):
+                return ApiError(
+                    f"no daemon answers at {self._where} ({cause.strerror or cause}); start one "
+                    "with `masklet run`, or name another with --url or MASKLET_URL"
+                )
+        return ApiError(
+            f"{self._where} ended the connection without an HTTP answer ({type(error).__name__}); "
+            "is it stopping, or does it speak TLS (https://)?"
         )
 
-    def _refused(self, answer: http.client.HTTPResponse) -> ApiError:
-        """What a refusal says, in one line (RFC 9457)."""
-        if answer.status < 400:
+    def _no_daemon(self) -> ApiError:
+        return ApiError(
+            f"no daemon listens at {self._where}: start one with `masklet run`, or name its "
+            "control.endpoint with --control"
+        )
+
+    def _refused(self, answer: httpx.Response) -> ApiError:
+        """A refusal (RFC 9457) in one line."""
+        status = answer.status_code
+        if status < 400:
             return ApiError(
-                f"{self._access.url} sends elsewhere ({answer.status} to "
+                f"{self._where} redirects ({status} to "
                 f"{answer.headers.get('Location', 'nowhere')}); give that --url",
-                answer.status,
+                status,
             )
         try:
-            problem = json.loads(answer.read(MAXIMUM_EVENT_BYTES))
+            problem = json.loads(_read(answer))
             detail = str(problem["detail"])
             for each in problem.get("errors", []):
                 if str(each["detail"]) not in detail:
                     detail += f"; {each['location']}: {each['detail']}"
         except (ValueError, LookupError, TypeError):
-            detail = f"{self._access.url} answered {answer.status} {answer.reason}"
+            detail = f"{self._where} answered {status} {answer.reason_phrase}"
         detail = " ".join(detail.split())
-        if answer.status == 401:
+        if status == 401:
             detail += "; give a token: --token-file FILE, or export MASKLET_TOKEN"
-        return ApiError(detail, answer.status)
+        return ApiError(detail, status)
 
 
-def _parse_events(lines: IO[bytes] | http.client.HTTPResponse) -> Iterator[ServerEvent]:
-    """Server-sent events (the HTML standard, 9.2.6); comments and empty events are left out."""
+def _checked(access: Access) -> SplitResult:
+    """The parts of the URL. Raises ``ConfigError`` for one that cannot be used."""
+    parts = urlsplit(access.url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    wrong = parts.scheme not in ("http", "https") or not parts.hostname or port == -1
+    if wrong or parts.query or parts.fragment or parts.username is not None:
+        raise ConfigError(
+            f"--url must be http://HOST:PORT or https://HOST:PORT, got {_shown(access.url)}"
+        )
+    host = parts.hostname or ""
+    if access.token and parts.scheme == "http" and not access.insecure and not is_loopback(host):
+        raise ConfigError(
+            f"the token would go to {host} unencrypted: use https://, or --insecure if that is "
+            "meant"
+        )
+    return parts
+
+
+def _trusted(access: Access) -> ssl.SSLContext:
+    """The certificates to trust. Raises ``ConfigError`` for a file that holds none."""
+    try:
+        context = ssl.create_default_context(cafile=access.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"--ca: {access.ca_file} holds no certificate that can be read "
+            f"({error.strerror or error})"
+        ) from None
+    if access.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _read(answer: httpx.Response) -> bytes:
+    content = bytearray()
+    for part in answer.iter_bytes():
+        content += part
+        if len(content) > MAXIMUM_ANSWER_BYTES:
+            raise ApiError(f"the answer is larger than {MAXIMUM_ANSWER_BYTES >> 20} MiB")
+    return bytes(content)
+
+
+def _parse_events(parts: Iterable[bytes]) -> Iterator[ServerEvent]:
+    """Server-sent events (the HTML standard, 9.2.6), without comments and empty events."""
     kind, data, event_id = "message", list[str](), None
-    while True:
-        raw = lines.readline(MAXIMUM_EVENT_BYTES)
-        if not raw:
-            return
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+    for raw in _lines(parts):
+        line = raw.decode("utf-8", "replace").rstrip("\r")
         if not line:
             if data:
                 yield ServerEvent(kind, "\n".join(data), event_id)
@@ -276,6 +320,16 @@ def _parse_events(lines: IO[bytes] | http.client.HTTPResponse) -> Iterator[Serve
                 data.append(value)
             case "id":
                 event_id = value
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines; ``str.splitlines`` would also split at characters that JSON may hold."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+        if len(rest) > MAXIMUM_EVENT_BYTES:
+            raise ApiError(f"an event is larger than {MAXIMUM_EVENT_BYTES >> 20} MiB")
 
 
 def _shown(url: str) -> str:

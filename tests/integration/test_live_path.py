@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from streamer.app import App
-from streamer.client.control import ControlClient
+from streamer.client.api_client import Access, ApiClient
 from streamer.client.subscriber import Subscriber
 from streamer.config.network import ApiConfig
 from streamer.config.schema import (
@@ -436,5 +436,5 @@ async def test_address_that_is_taken_ends_the_start_with_its_key(tmp_path: Path)
         with pytest.raises(ExceptionGroup) as raised:
             await App(same_socket, tracker=FakeTracker()).run()  # type: ignore[arg-type]
         assert raised.group_contains(ConfigError, match="another process listens there")
-        with ControlClient(same_socket.control.endpoint) as client:
-            assert await asyncio.to_thread(client.streams) == []
+        client = ApiClient(Access(control=same_socket.control.endpoint))
+        assert await asyncio.to_thread(client.get, "/v1/streams") == {"streams": []}

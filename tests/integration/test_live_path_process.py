@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streamer.client.control import ControlClient
+from streamer.client.api_client import Access, ApiClient, ApiError
 from streamer.client.subscriber import Subscriber
-from streamer.errors import ControlError
 from tests.conftest import eventually, find_free_port
-from tracker import Prompt, Tracker
+from tracker import Tracker
 from tracker.weights.checkpoint import save_checkpoint
 
 SCENE = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
@@ -71,15 +70,15 @@ class Daemon:
         """The log so far, every line of which is a JSON object."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def client(self) -> ControlClient:
-        """A control client, once the daemon serves."""
+    def client(self) -> ApiClient:
+        """A client of the control socket, once the daemon serves."""
         eventually(
             lambda: self.process.poll() is not None or "serving" in self.log.read_text(),
             timeout_s=60,
             what="the daemon serves",
         )
         assert self.process.poll() is None, self.log.read_text()
-        return ControlClient(self.control, timeout_s=30)
+        return ApiClient(Access(control=self.control))
 
     def stop(self, number: int) -> tuple[int, float]:
         """The exit code after a signal, and the seconds it took."""
@@ -125,17 +124,18 @@ def silent_server() -> Iterator[int]:
 
 def test_sigterm_says_goodbye_and_exits_with_0(tmp_path: Path, checkpoint: Path) -> None:
     match = {"url": SCENE, "objects": [{"id": 1, "label": "player", "box": [20, 20, 60, 80]}]}
-    with daemon(tmp_path, checkpoint, match=match) as process, process.client() as client:
+    with daemon(tmp_path, checkpoint, match=match) as process:
+        client = process.client()
         with Subscriber(process.endpoint, topics=("frame",)) as subscriber:
             message = next(subscriber)
             assert [entry.label for entry in message.objects] == ["player"]
-            found = client.prompt("match", Prompt(2, box_xyxy=(40, 30, 90, 90)), "second")
-            assert found.object_id == 2
+            body = {"box": [40, 30, 90, 90], "label": "second"}
+            client.post("/v1/streams/match/objects/2/prompts", body)
             eventually(lambda: len(next(subscriber).objects) == 2)
-            client.remove("match", 1)
+            client.delete("/v1/streams/match/objects/1")
             eventually(lambda: [entry.id for entry in next(subscriber).objects] == [2])
-            with pytest.raises(ControlError, match="no stream 'gate'"):
-                client.prompt("gate", Prompt(1, box_xyxy=(1, 1, 9, 9)))
+            with pytest.raises(ApiError, match="no stream 'gate'"):
+                client.post("/v1/streams/gate/objects", {"box": [1, 1, 9, 9]})
             code, seconds = process.stop(signal.SIGTERM)
             eventually(
                 lambda: subscriber.receive(timeout_s=0.1) is None and subscriber.publisher_stopping
@@ -150,11 +150,9 @@ def test_sigint_ends_in_time_while_a_camera_is_silent(tmp_path: Path, checkpoint
     with silent_server() as port:
         hung = {"url": f"rtsp://admin:hunter2@127.0.0.1:{port}/1", "open_timeout_s": 60}
         with daemon(tmp_path, checkpoint, hung=hung, match={"url": SCENE}) as process:
-            with process.client() as client:
-                eventually(
-                    lambda: {s.stream_id: s.state for s in client.streams()}["match"] == "live"
-                )
-                assert {s.stream_id: s.state for s in client.streams()}["hung"] == "connecting"
+            client = process.client()
+            eventually(lambda: client.get("/v1/streams/match")["state"] == "live")
+            assert client.get("/v1/streams/hung")["state"] == "connecting"
             code, seconds = process.stop(signal.SIGINT)
             assert (code, seconds < STOP_WITHIN_S) == (0, True), process.log.read_text()
             assert "hunter2" not in process.log.read_text()
@@ -162,8 +160,7 @@ def test_sigint_ends_in_time_while_a_camera_is_silent(tmp_path: Path, checkpoint
 
 def test_stop_over_the_control_socket_exits_with_0(tmp_path: Path, checkpoint: Path) -> None:
     with daemon(tmp_path, checkpoint) as process:
-        with process.client() as client:
-            client.stop()
+        process.client().post("/v1/stop")
         assert process.process.wait(60) == 0
 
 

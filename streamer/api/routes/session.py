@@ -10,6 +10,7 @@ from streamer.api.server.authorisation import (
     CREDENTIAL_PROBLEM,
     LOGIN_LIFETIME_S,
     NOBODY,
+    OWNER,
     PRINCIPAL,
     Principal,
 )
@@ -34,7 +35,7 @@ def session_router(context: ApiContext) -> APIRouter:
         principal: Principal = request.scope["state"][PRINCIPAL]
         if problem := request.scope["state"][CREDENTIAL_PROBLEM]:
             raise problem
-        if context.authorisation.is_open:
+        if context.authorisation.is_open or principal is OWNER:
             return Login(name=principal.name, scopes=sorted(principal.scopes))
         if principal is NOBODY or "authorization" not in request.headers:
             raise unauthenticated("send the token as 'Authorization: Bearer TOKEN'")

@@ -78,6 +78,9 @@ class PromptBody(Request):
         default=False,
         description="refine the object as it was found on that frame, instead of starting it there",
     )
+    replace_points: bool = Field(
+        default=False, description="forget the points given before, instead of adding to them"
+    )
     request_id: RequestId | None = Field(
         default=None,
         description="repeated by the answer and by the event; made where there is none",
@@ -99,6 +102,7 @@ class PromptBody(Request):
             point_labels=tuple(int(point.positive) for point in self.points),
             box_xyxy=self.box,
             mask=mask,
+            replace_points=self.replace_points,
         )
 
     def reference(self) -> FrameReference | None:

@@ -34,6 +34,7 @@ from streamer.client.api_client import (
     ApiError,
     read_token,
 )
+from streamer.config.control_endpoint import default_control_endpoint
 from streamer.errors import ConfigError, ControlError
 
 RECONNECT_S = 2.0
@@ -41,9 +42,16 @@ RECONNECT_S = 2.0
 
 def client_of(arguments: Namespace) -> ApiClient:
     """The client for the daemon that the arguments, or the environment, name."""
+    if arguments.url and arguments.control:
+        raise ConfigError("--url excludes --control: give one of them")
+    url, control = arguments.url, arguments.control
+    if not url and not control:
+        url = os.environ.get("MASKLET_URL")
+        control = None if url or not arguments.of_owner else default_control_endpoint()
     return ApiClient(
         Access(
-            url=arguments.url or os.environ.get("MASKLET_URL") or DEFAULT_URL,
+            url=url or DEFAULT_URL,
+            control=control,
             token=read_token(arguments.token_env, arguments.token_file),
             ca_file=arguments.ca,
             insecure=arguments.insecure,
@@ -62,6 +70,12 @@ def info(arguments: Namespace) -> int:
     print_line(f"you may: {scopes}")
     print_line(f"limits: {limits['streams']} streams, {limits['objects']} objects in all of them")
     return 0
+
+
+def stop(arguments: Namespace) -> int:
+    """``stop`` and ``ctl stop``."""
+    answer = client_of(arguments).post("/v1/stop")
+    return print_json(answer) if arguments.json else 0
 
 
 def health(arguments: Namespace) -> int:
@@ -127,6 +141,11 @@ def streams_remove(arguments: Namespace) -> int:
     """``ctl streams remove ID``."""
     client_of(arguments).delete(_stream(arguments))
     return 0
+
+
+def remove(arguments: Namespace) -> int:
+    """``remove STREAM [--object N]``."""
+    return streams_remove(arguments) if arguments.object is None else objects_remove(arguments)
 
 
 def streams_pause(arguments: Namespace) -> int:
@@ -267,4 +286,4 @@ def snapshot(arguments: Namespace) -> int:
 
 
 def _stream(arguments: Namespace) -> str:
-    return f"/v1/streams/{quote(arguments.stream, safe='')}"
+    return f"/v1/streams/{quote(arguments.stream, safe='', errors='surrogateescape')}"

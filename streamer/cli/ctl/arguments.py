@@ -32,7 +32,8 @@ examples:
   masklet ctl events --stream gate
   masklet ctl --url https://10.0.0.5:8080 --ca masklet.pem --token-file me.token info
 
-The daemon's address comes from --url, else from MASKLET_URL, else it is http://127.0.0.1:8080.
+The daemon is reached at --url or over the socket --control, else at MASKLET_URL, else at
+http://127.0.0.1:8080. The socket needs no token: only the daemon's owner can open it.
 The token comes from --token-file, else from the environment: MASKLET_TOKEN, or the variable that
 --token-env names. These options may stand before or after the action.
 """
@@ -63,7 +64,8 @@ def add_ctl(commands: Subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_access(parser, suppress=False)
+    add_access(parser, suppress=False)
+    parser.set_defaults(of_owner=False)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_streams(_group(actions, "streams", "list, add, change, pause, resume and remove streams"))
     _add_objects(_group(actions, "objects", "list, prompt, rename and remove objects"))
@@ -72,9 +74,7 @@ def add_ctl(commands: Subparsers) -> None:
 
 def _add_streams(actions: Subparsers) -> None:
     _action(actions, "list", "show how every stream does", "streams_list")
-    add = _action(actions, "add", "begin a stream", "streams_add")
-    add.add_argument("stream", metavar="ID=URL")
-    add.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=SETTINGS)
+    add_new_stream_arguments(_action(actions, "add", "begin a stream", "streams_add"))
     change = _action(
         actions, "change", "change settings of a stream; its objects stay", "streams_change"
     )
@@ -87,6 +87,12 @@ def _add_streams(actions: Subparsers) -> None:
     ):
         action = _action(actions, name, summary, f"streams_{name}")
         action.add_argument("stream", metavar="ID")
+
+
+def add_new_stream_arguments(parser: argparse.ArgumentParser) -> None:
+    """A stream to begin: for ``ctl streams add`` and ``add``."""
+    parser.add_argument("stream", metavar="ID=URL")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=SETTINGS)
 
 
 def _add_objects(actions: Subparsers) -> None:
@@ -110,8 +116,13 @@ def _add_prompt(actions: Subparsers) -> None:
         "objects_prompt",
         PROMPT_EXAMPLES,
     )
+    add_prompt_arguments(parser)
+
+
+def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is pointed at, and how: for ``ctl objects prompt`` and ``prompt``."""
     parser.add_argument("stream", metavar="STREAM")
-    parser.add_argument("--object", type=object_id, metavar="N", help="its id; without it: a new")
+    parser.add_argument("--object", type=object_id, metavar="N", help="its id; default: a new one")
     parser.add_argument("--label", help="a name that results carry")
     parser.add_argument("--colour", type=colour, metavar="#RRGGBB")
     parser.add_argument(
@@ -135,6 +146,9 @@ def _add_prompt(actions: Subparsers) -> None:
         help="refine the object as it was found, instead of starting it anew",
     )
     parser.add_argument(
+        "--replace-points", action="store_true", help="forget the points given before"
+    )
+    parser.add_argument(
         "--preview", action="store_true", help="say what would be found, and change nothing"
     )
 
@@ -154,6 +168,7 @@ def _add_others(actions: Subparsers) -> None:
     shot.add_argument("--view", choices=("overlay", "clean"), help="with masks, or without")
     shot.add_argument("--width", type=positive_whole, metavar="PIXELS", help="at most so wide")
     _action(actions, "info", "say what the daemon is and what you may do", "info")
+    _action(actions, "stop", "shut the daemon down", "stop")
     _action(actions, "health", "say whether results are being made and sent", "health")
 
 
@@ -174,12 +189,14 @@ def _action(
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_access(parser, suppress=True)
-    parser.set_defaults(command=_later(function))
+    add_access(parser, suppress=True)
+    parser.set_defaults(command=later(function))
     return parser
 
 
-def _later(function: str) -> Callable[[argparse.Namespace], int]:
+def later(function: str) -> Callable[[argparse.Namespace], int]:
+    """A function of ``ctl.actions``, which is imported when it runs."""
+
     def run(arguments: argparse.Namespace) -> int:
         action: Callable[[argparse.Namespace], int] = getattr(
             import_module("streamer.cli.ctl.actions"), function
@@ -189,11 +206,16 @@ def _later(function: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def _add_access(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
+def add_access(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
     """The options of every action; those of an action itself win over those before it."""
     default = argparse.SUPPRESS if suppress else None
     group = parser.add_argument_group("the daemon")
-    group.add_argument("--url", default=default, metavar="URL", help="http://127.0.0.1:8080")
+    group.add_argument(
+        "--url", default=default, metavar="URL", help="such as http://127.0.0.1:8080"
+    )
+    group.add_argument(
+        "--control", default=default, metavar="ENDPOINT", help="its control.endpoint: ipc:///PATH"
+    )
     group.add_argument(
         "--token-env", default=default, metavar="NAME", help="the variable that holds the token"
     )

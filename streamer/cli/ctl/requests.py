@@ -63,6 +63,7 @@ def prompt_body(arguments: Namespace) -> dict[str, Any]:
         "mask": None if arguments.mask is None else _mask(arguments.mask),
         "frame": {name: value for name, value in frame.items() if value is not None} or None,
         "correct": arguments.correct or None,
+        "replace_points": arguments.replace_points or None,
     }
     return {name: value for name, value in body.items() if value is not None}
 

@@ -45,9 +45,9 @@ from streamer.cli.demo.settings import (
 from streamer.cli.terminal import Terminal
 from streamer.cli.watch import PLAIN_WIDTH
 from streamer.cli.watch_view import WatchView
-from streamer.client.control import ControlClient
+from streamer.client.api_client import Access, ApiClient, ApiError
 from streamer.client.subscriber import Subscriber
-from streamer.errors import ControlError, MaskletError
+from streamer.errors import MaskletError
 from streamer.wire.codec import FrameMessage
 
 DURATION_S = 30.0
@@ -152,9 +152,8 @@ def _end(process: subprocess.Popen[bytes], control: str) -> int:
         # A command, because Ctrl-C has reached it already and a second signal ends it at once;
         # a signal only where it does not listen to commands yet.
         try:
-            with ControlClient(control, timeout_s=1.0) as client:
-                client.stop()
-        except ControlError:
+            ApiClient(Access(control=control)).post("/v1/stop")
+        except ApiError:
             was_starting = True
             process.terminate()
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,6 +19,7 @@ from streamer.api.detection_intake import DetectionIntake
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
+from streamer.config.control_endpoint import control_path
 from streamer.config.network import (
     ApiConfig,
     TokenConfig,
@@ -108,6 +111,9 @@ class FakeObjects:
         self.followed: dict[tuple[str, int], ObjectSummary] = {}
         self.refuses: str | None = None
         self.found: dict[str, Any] = {}  # what differs of the track that is found
+        self.asked = asyncio.Event()  # set by a prompt, which waits for may_go_on
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
     def of(self, stream_id: str) -> list[ObjectSummary]:
         self.streams.config(stream_id)
@@ -147,6 +153,8 @@ class FakeObjects:
         **further: Any,
     ) -> PromptOutcome:
         self.streams.config(stream_id)
+        self.asked.set()
+        await self.may_go_on.wait()
         self.prompts.append((prompt, {"reference": reference, "correct": correct, **further}))
         request_id = further.get("request_id") or "made"
         if self.refuses is not None:
@@ -188,12 +196,13 @@ class FakeObjects:
 
 
 class FakeDaemon:
-    """What an API serves; ``missing`` are the parts that do not run."""
+    """What an API serves; ``missing`` are the parts that do not run, ``stops`` asks to stop."""
 
     def __init__(self, *stream_ids: str) -> None:
         self.streams = FakeStreams(*stream_ids)
         self.objects = FakeObjects(self.streams)
         self.missing: list[str] = []
+        self.stops = 0
         self.offers: list[tuple[FrameReference, Sequence[Detection]]] = []
 
     def offer(
@@ -205,6 +214,9 @@ class FakeDaemon:
             raise ControlError("frame 98 is too old")
         self.offers.append((reference, detections))
         return reference.frame_index != 99
+
+    def request_stop(self) -> None:
+        self.stops += 1
 
 
 def with_tokens(monkeypatch: Any, **further: Any) -> ApiConfig:
@@ -235,10 +247,11 @@ def make_api(
     folder: Path | None = None,
     clock: Clock | None = None,
 ) -> Api:
-    """An API that does not listen yet."""
+    """An API that does not listen yet; without a ``folder`` its socket lies in one of its own."""
+    runtime = folder or Path(tempfile.mkdtemp(prefix="masklet-"))
     config = MaskletConfig(
         api=api or ApiConfig(port=0),
-        control=ControlConfig(endpoint=f"ipc://{folder}/control.sock"),
+        control=ControlConfig(endpoint=f"ipc://{runtime}/control.sock"),
         state_directory="none" if folder is None else str(folder / "state"),
     )
     metrics = Metrics()
@@ -264,6 +277,7 @@ def make_api(
         model_name="fake",
         device_name="cpu",
         not_ready=lambda: daemon.missing,
+        request_stop=daemon.request_stop,
         starter=lambda _: None,
         detections=DetectionIntake(
             daemon.offer, config.api.limits.detections_per_s, metrics, clock
@@ -286,7 +300,9 @@ async def serving(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     await api.start()
     run = asyncio.create_task(api.run())
     try:
-        async with httpx.AsyncClient(base_url=api.endpoint, timeout=WAIT_S, verify=False) as client:
+        async with httpx.AsyncClient(
+            base_url=api.endpoint or "", timeout=WAIT_S, verify=False
+        ) as client:
             yield client
     finally:
         run.cancel()
@@ -295,6 +311,8 @@ async def serving(api: Api) -> AsyncIterator[httpx.AsyncClient]:
             await asyncio.wait({run})
             for sink in sinks_of(api):
                 await sink.close()
+        with contextlib.suppress(OSError):  # kept where a test put more into it
+            control_path(api._config.control.endpoint).parent.rmdir()
 
 
 def problem(response: httpx.Response, status: int, kind: str | None = None) -> dict[str, Any]:

@@ -79,6 +79,16 @@ REFUSED = {
         "masklet: endpoint 'nowhere' cannot be connected to "
         "(Invalid argument (addr='nowhere')); give tcp://HOST:PORT or ipc:///PATH\n"
     ),
+    ("prompt", "gate", "--object", "1"): (
+        "masklet: nothing is pointed at: give --point X,Y, --box X0,Y0,X1,Y1 or --mask\n"
+    ),
+    ("stop", "--control", "somewhere"): (
+        "masklet: --control must be ipc:///PATH (a socket that only this machine and user reach), "
+        "got 'somewhere'\n"
+    ),
+    ("stop", "--control", "ipc:///a", "--url", "http://b"): (
+        "masklet: --url excludes --control: give one of them\n"
+    ),
     ("prompt", "gate", "--object", "1", "--mask", "none.png"): (
         "masklet: --mask: none.png is no picture that can be read: "
         "[Errno 2] No such file or directory: 'none.png'\n"
@@ -101,7 +111,6 @@ def test_what_is_wrong_is_said_in_one_line(
         (("stop",), "no daemon listens at ipc://"),
         (("remove", "gate", "--object", "1"), "no daemon listens at ipc://"),
         (("prompt", "gate", "--object", "1", "--box", "1,2,3,4"), "no daemon listens at ipc://"),
-        (("prompt", "gate", "--object", "1"), "nothing is pointed at: give --point X,Y"),
         (("checkpoints", "pull", "sam9"), "no official checkpoint 'sam9'; there are sam2.1_"),
         (("checkpoints", "verify", "none.pt"), "cannot read none.pt: No such file"),
     ],

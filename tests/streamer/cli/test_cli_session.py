@@ -71,4 +71,4 @@ def test_sigterm_ends_the_daemon_with_exit_code_0(random_nano: Path, tmp_path: P
 
 def _streams(masklet: Masklet, daemon: Daemon) -> dict[str, dict[str, object]]:
     listed = lines(masklet("streams", "--json", "--control", daemon.control))
-    return {str(each["stream_id"]): each for each in listed}
+    return {str(each["id"]): each for each in listed}

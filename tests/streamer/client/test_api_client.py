@@ -21,7 +21,7 @@ from tests.streamer.http_fixture import one_answer
 
 
 def test_token_never_leaves_this_machine_in_the_clear() -> None:
-    with pytest.raises(ConfigError, match=r"the token would go to camera\.local readable"):
+    with pytest.raises(ConfigError, match=r"the token would go to camera\.local unencrypted"):
         ApiClient(Access("http://camera.local:8080", token="t"))
     ApiClient(Access("http://camera.local:8080", token="t", insecure=True))
     ApiClient(Access("https://camera.local:8080", token="t"))
@@ -41,7 +41,7 @@ def test_file_without_a_token_is_refused(content: bytes, tmp_path: Path) -> None
     [
         (200, b"<html>", {}, "is no masklet: it answered without JSON"),
         (404, b"<html>", {}, "answered 404 Not Found"),
-        (302, b"", {"Location": "https://elsewhere/"}, "sends elsewhere (302 to https://elsewhere"),
+        (302, b"", {"Location": "https://elsewhere/"}, "redirects (302 to https://elsewhere"),
         (500, b'{"detail": "a\\nb", "errors": 7}', {}, "answered 500"),
         (422, b'{"detail": "a\\n b", "errors": [{"location": "/x", "detail": "c"}]}', {},
          "a b; /x: c"),

@@ -8,18 +8,14 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from starlette.types import ASGIApp
 
-from streamer.api import api as api_module
 from streamer.api.api import Api
 from streamer.api.server import body_limit, idle_connections
-from streamer.api.server.authorisation import for_owner
-from streamer.api.server.server import UNREAD_TIMEOUT_S, HttpServer, tcp_sockets
+from streamer.api.server.server import UNREAD_TIMEOUT_S, tcp_sockets
 from streamer.config.network import (
     ApiConfig,
     ApiLimitsConfig,
@@ -286,32 +282,6 @@ async def test_client_that_reads_nothing_is_cut_by_the_system(free_port: int) ->
         with connection:
             option = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert option == UNREAD_TIMEOUT_S * 1000
-
-
-async def test_unix_socket_serves_the_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same application as on TCP; the permissions of the socket are the credential."""
-    served: list[ASGIApp] = []
-    make = api_module.make_application
-    monkeypatch.setattr(
-        api_module, "make_application", lambda *given: served.append(make(*given)) or served[0]
-    )
-    async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
-        problem(await client.get("/v1/streams"), 401, "unauthenticated")
-        unix = socket.socket(socket.AF_UNIX)
-        unix.bind(str(tmp_path / "api.sock"))
-        unix.listen()
-        server = HttpServer(for_owner(served[0]), [unix], connections=8)
-        await server.start()
-        run = asyncio.create_task(server.run())
-        transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "api.sock"))
-        async with httpx.AsyncClient(transport=transport, base_url="http://masklet") as owner:
-            assert (await owner.get("/v1/streams")).status_code == 200
-            assert (await owner.get("/v1/info")).json()["scopes"] == ["control", "publish", "read"]
-            assert (await owner.delete("/v1/streams/gate")).status_code == 204
-        run.cancel()
-        await server.close(1.0)
 
 
 async def test_server_ends_in_time_with_everything_open() -> None:
