@@ -100,9 +100,9 @@ class Api:
 
     def bind(self) -> None:
         """Take the addresses and the certificate. Raises ``ConfigError`` when that fails."""
-        self._control = control_socket(self._config.control.endpoint)
         if self._config.api.enabled:
             self._bind_port(self._config)
+        self._control = control_socket(self._config.control.endpoint)
 
     def _bind_port(self, config: MaskletConfig) -> None:
         further_names = [config.api.host]

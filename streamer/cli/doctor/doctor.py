@@ -23,6 +23,7 @@ from streamer.cli.doctor.findings import (
     Level,
 )
 from streamer.cli.doctor.streams import check_streams
+from streamer.config.control_endpoint import control_path
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import (
     AUTO,
@@ -210,7 +211,7 @@ def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
         yield _port("metrics", config.metrics.host, config.metrics.port, "metrics.port")
     if config.api.enabled:
         yield _port("page", config.api.host, config.api.port, "api.port")
-    control = Path(config.control.endpoint.removeprefix("ipc://"))
+    control = control_path(config.control.endpoint)
     folder = next(parent for parent in control.parents if parent.exists())
     writable = os.access(folder, os.W_OK)
     yield Finding(
