@@ -59,14 +59,18 @@ async def test_folder_that_others_can_enter_is_refused_with_the_command_that_men
     tmp_path: Path,
 ) -> None:
     tmp_path.chmod(0o755)
+    api = make_api(FakeDaemon(), folder=tmp_path)
     with pytest.raises(ConfigError, match=f"chmod 700 {tmp_path}"):
-        make_api(FakeDaemon(), folder=tmp_path).bind()
+        api.bind()
+    await api.close(1.0)
 
 
 async def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    api = make_api(FakeDaemon(), folder=tmp_path / "file" / "sub")
     with pytest.raises(ConfigError, match=f"control.endpoint: {tmp_path}/file/sub cannot be"):
-        make_api(FakeDaemon(), folder=tmp_path / "file" / "sub").bind()
+        api.bind()
+    await api.close(1.0)
 
 
 async def test_second_daemon_does_not_take_the_socket_of_the_first(tmp_path: Path) -> None:
