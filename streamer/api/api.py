@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from streamer.api.application import make_application
-from streamer.api.context import ApiContext, ObjectCommands, StreamCommands
+from streamer.api.context import ApiContext, StreamCommands
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation, for_owner
 from streamer.api.server.control_socket import REQUESTS_AT_ONCE, control_socket
@@ -25,6 +25,7 @@ from streamer.api.webrtc.whip import Whip
 from streamer.config.control_endpoint import control_path
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import state_folder
+from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.sockets import is_loopback

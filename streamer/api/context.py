@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,14 +15,13 @@ from streamer.config.schema import (
     MaskletConfig,
     StreamConfig,
 )
-from streamer.inference.prompts.request import PromptOutcome
+from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
 from streamer.starters.stream_starter import StarterState
-from streamer.types import FrameReference, ObjectSummary, StreamStatus
-from tracker.types import Prompt
+from streamer.types import StreamStatus
 
 
 class StreamCommands(Protocol):
@@ -48,47 +47,6 @@ class StreamCommands(Protocol):
 
     async def remove(self, stream_id: str) -> None:
         """End a stream."""
-
-
-class ObjectCommands(Protocol):
-    """What can be asked of the objects; the methods raise ``MaskletError`` to refuse."""
-
-    def of(self, stream_id: str) -> Sequence[ObjectSummary]:
-        """The objects of a stream, as on its newest frame."""
-
-    def next_id(self, stream_id: str) -> int:
-        """The smallest id that was never used in this stream."""
-
-    async def prompt(
-        self,
-        stream_id: str,
-        prompt: Prompt,
-        label: str | None = None,
-        *,
-        colour: str | None = None,
-        reference: FrameReference | None = None,
-        correct: bool = False,
-        request_id: str | None = None,
-    ) -> PromptOutcome:
-        """Apply a prompt, on the frame that is meant or the next one."""
-
-    async def preview(
-        self,
-        stream_id: str,
-        prompt: Prompt,
-        *,
-        reference: FrameReference | None = None,
-        correct: bool = False,
-    ) -> PromptOutcome:
-        """What a prompt would do; changes nothing."""
-
-    async def rename(
-        self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
-    ) -> None:
-        """Give an object another name or colour; None leaves it, "" takes it away."""
-
-    async def remove(self, stream_id: str, object_id: int) -> None:
-        """Stop following an object."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,44 +6,18 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from logging import Logger, LoggerAdapter
-from typing import Protocol
 
 from streamer.errors import ControlError
+from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.starters.detection import Detection
 from streamer.starters.geometry import iou
 from streamer.starters.policy import FrameFacts
-from streamer.types import FrameReference, ObjectSummary
+from streamer.types import FrameReference
 from tracker.types import Prompt, TrackState
 
 # What the tracker finds must overlap the detection so much, box with box; else it is another thing.
 CLEAR_IOU = 0.2
-
-
-class ObjectCommands(Protocol):
-    """What a starter asks of a stream's objects (``streamer.streams.objects.Objects``)."""
-
-    def of(self, stream_id: str) -> Sequence[ObjectSummary]:
-        """The objects that are followed now."""
-
-    def next_id(self, stream_id: str) -> int:
-        """The smallest id that was never used in this stream."""
-
-    async def prompt(
-        self,
-        stream_id: str,
-        prompt: Prompt,
-        label: str | None = None,
-        *,
-        reference: FrameReference | None = None,
-    ) -> PromptOutcome:
-        """Apply a prompt on the frame that is meant."""
-
-    async def remove(self, stream_id: str, object_id: int) -> None:
-        """Stop following an object."""
-
-    def hold(self, stream_id: str, reference: FrameReference) -> None:
-        """Keep the frame promptable that is looked at, until another is."""
 
 
 class Prompting:

@@ -13,6 +13,7 @@ from streamer.config.schema import (
 )
 from streamer.config.starters import StarterConfig
 from streamer.errors import ControlError, UnknownStreamError
+from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.clock import (
     Clock,
     seconds_to_ns,
@@ -24,7 +25,6 @@ from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import BoxLooks, PictureLooks
 from streamer.starters.make import MakeStarter, keeps_off_border, rate_hz
 from streamer.starters.policy import Known, StartPolicy
-from streamer.starters.prompting import ObjectCommands
 from streamer.starters.stream_starter import StarterState, StreamStarter
 from streamer.types import FrameReference, FrameResult, Published, StreamState, StreamStatus
 

@@ -18,6 +18,7 @@ from random import Random
 from streamer.config.schema import ReconnectConfig
 from streamer.config.starters import StarterConfig
 from streamer.errors import MaskletError, StandsStillError
+from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.runtime.backoff import Backoff
 from streamer.runtime.clock import (
@@ -34,7 +35,7 @@ from streamer.starters.look_turns import LookTurns
 from streamer.starters.looks import Look, Looks
 from streamer.starters.make import shared_detector
 from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
-from streamer.starters.prompting import ObjectCommands, Prompting, is_clear
+from streamer.starters.prompting import Prompting, is_clear
 from streamer.types import FrameResult
 
 STARTER_THREAD_PREFIX = "starter-"

@@ -6,6 +6,7 @@ import asyncio
 
 from streamer.errors import UnknownObjectError, UnknownStreamError
 from streamer.inference.commands import InferenceCommands
+from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.recent_frames import Holder
 from streamer.inference.prompts.request import (
     PromptOutcome,
@@ -18,12 +19,8 @@ from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, Stream
 from tracker import Prompt
 
 
-class Objects:
-    """The objects of all ``streams``. Used on the event loop.
-
-    Every method raises ``UnknownStreamError`` for a stream that there is not, and all but ``of``
-    and ``next_id`` raise ``BusyError`` when too many commands wait for the tracker.
-    """
+class Objects(ObjectCommands):
+    """The objects of all ``streams``. Used on the event loop."""
 
     def __init__(
         self, streams: Streams, commands: InferenceCommands, state: StateKeeper | None
@@ -34,15 +31,12 @@ class Objects:
         self._state = state
 
     def of(self, stream_id: str) -> list[ObjectSummary]:
-        """The objects of a stream as its newest frame had them."""
+        """As ``ObjectCommands`` defines it."""
         self._streams.config(stream_id)  # refuses a name that is none
         return self._commands.objects(stream_id)
 
     def next_id(self, stream_id: str) -> int:
-        """The smallest id, from 1 on, that no object of this stream ever had.
-
-        It is taken by ``prompt``, at once when that is called.
-        """
+        """As ``ObjectCommands`` defines it."""
         return self._streams.object_ids(stream_id).next_unused()
 
     async def prompt(
@@ -57,14 +51,7 @@ class Objects:
         request_id: str | None = None,
         timeout_s: float = 10.0,
     ) -> PromptOutcome:
-        """Apply a prompt on the stream's next frame, or on the frame of ``reference``.
-
-        ``correct`` refines an object that is followed where it was found on that frame (without
-        a reference: the newest); otherwise the object starts there, anew if it was followed. The
-        outcome says whether it was applied, with the object's track on that frame and on the
-        newest, or why not; a prompt that was not begun within ``timeout_s`` is withdrawn.
-        The events ``prompt_applied`` and ``prompt_rejected`` carry ``request_id``.
-        """
+        """As ``ObjectCommands`` defines it."""
         self._streams.object_ids(stream_id).use(prompt.object_id)
         request = PromptRequest(
             stream_id,
@@ -86,12 +73,7 @@ class Objects:
         correct: bool = False,
         timeout_s: float = 10.0,
     ) -> PromptOutcome:
-        """What ``prompt`` would find on that frame (without one: the newest).
-
-        Changes and publishes nothing. The frame is kept for half a minute, so that the
-        prompt can be confirmed with the outcome's ``frame_index``; the next preview on another
-        frame lets it go.
-        """
+        """As ``ObjectCommands`` defines it."""
         self._streams.config(stream_id)  # refuses a name that is none
         request = PromptRequest(
             stream_id, prompt, reference=reference, correct=correct, preview=True
@@ -99,20 +81,14 @@ class Objects:
         return await self._outcome(request, timeout_s)
 
     def hold(self, stream_id: str, reference: FrameReference) -> None:
-        """Keep the frame promptable that a starter begins to look at, until it looks at another.
-
-        Half a minute at most. Where it is gone already, prompts for it are refused.
-        """
+        """As ``ObjectCommands`` defines it."""
         self._streams.config(stream_id)  # refuses a name that is none
         self._commands.hold(stream_id, reference, Holder.STARTER)
 
     async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
     ) -> None:
-        """Name or colour an object anew; None leaves what it has, "" takes it away.
-
-        Raises ``UnknownObjectError``.
-        """
+        """As ``ObjectCommands`` defines it."""
         self._streams.config(stream_id)  # refuses a name that is none
         renamed = self._commands.rename_object(stream_id, object_id, label, colour)
         if not await asyncio.wrap_future(renamed):
@@ -121,7 +97,7 @@ class Objects:
             self._state.objects_changed(stream_id)
 
     async def remove(self, stream_id: str, object_id: int) -> None:
-        """Stop following an object. Raises ``UnknownObjectError``."""
+        """As ``ObjectCommands`` defines it."""
         self._streams.config(stream_id)  # refuses a name that is none
         if not await asyncio.wrap_future(self._commands.remove_object(stream_id, object_id)):
             raise _unknown_object(stream_id, object_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import Protocol
 
 from streamer.inference.frame_slot import FrameSlot
 from streamer.inference.preparation import (
@@ -17,28 +16,11 @@ from streamer.runtime.clock import (
     Clock,
     ns_to_seconds,
 )
-from streamer.runtime.rate_limit import RateLimit
 from streamer.sources.base import Source
+from streamer.streams.connection_state import ConnectionState
+from streamer.streams.frame_gate import FrameGate
 from streamer.types import DecodedFrame, DropReason
 from tracker.images.prepared_image import PreparedImage
-
-PAUSE_POLL_S = 0.1
-
-
-class Supervisor(Protocol):
-    """The stream: what it lets through now, and what it is told."""
-
-    rate_limit: RateLimit | None
-    resumed: threading.Event
-
-    def went_live(self, session_id: str, size: tuple[int, int]) -> None:
-        """The attempt's first picture came."""
-
-    def size_changed(self, size: tuple[int, int]) -> None:
-        """The pictures have another size now."""
-
-    def was_reset(self, reason: str) -> None:
-        """Presentation times jumped."""
 
 
 class SourceAttempt:
@@ -49,7 +31,8 @@ class SourceAttempt:
 
     def __init__(
         self,
-        stream: Supervisor,
+        connection: ConnectionState,
+        gate: FrameGate,
         slot: FrameSlot,
         counts: StreamCounts,
         clock: Clock,
@@ -58,7 +41,8 @@ class SourceAttempt:
         """``preparation`` is what a step would begin with: done here, it is done meanwhile."""
         self.stop = threading.Event()
         self.detached = False
-        self._stream = stream
+        self._connection = connection
+        self._gate = gate
         self._slot = slot
         self._counts = counts
         self._clock = clock
@@ -90,19 +74,17 @@ class SourceAttempt:
         height, width = picture.pixels.height, picture.pixels.width
         if self._size is None:
             self._first_monotonic_ns = now_ns
-            self._stream.went_live(self._session_id, (width, height))
+            self._connection.went_live(self._session_id, (width, height))
         elif self._size != (width, height):
-            self._stream.size_changed((width, height))
+            self._connection.size_changed((width, height))
         self._size = (width, height)
         self._last_monotonic_ns = now_ns
         self._counts.decoded(picture)
-        rate_limit = self._stream.rate_limit
         if self._lossless:
-            self._wait_until_resumed()
-        if not self._stream.resumed.is_set():
-            self._slot.refuse(DropReason.PAUSED)
-        elif rate_limit is not None and not rate_limit.allows(self._time_ns(picture)):
-            self._slot.refuse(DropReason.RATE_LIMIT)
+            self._gate.wait_until_resumed(self.stop)
+        refusal = self._gate.refusal(self._time_ns(picture))
+        if refusal is not None:
+            self._slot.refuse(refusal)
         elif self._lossless:
             self._slot.put_when_taken(
                 picture,
@@ -122,17 +104,11 @@ class SourceAttempt:
     def reset(self, reason: str) -> None:
         """Presentation times jumped."""
         if not self.detached:
-            self._stream.was_reset(reason)
+            self._connection.times_restarted(reason)
 
     def _prepared(self, picture: DecodedFrame) -> PreparedImage | None:
         """Only where it is used: a stream without objects is not encoded."""
         return self._preparation.prepared(picture) if self._counts.object_ids else None
-
-    def _wait_until_resumed(self) -> None:
-        """Hold a source that must lose nothing for as long as its stream is paused."""
-        while not self._stream.resumed.wait(PAUSE_POLL_S):
-            if self.stop.is_set():
-                return
 
     def _time_ns(self, picture: DecodedFrame) -> int:
         """The time by which a rate is kept: a file that plays faster has its own."""

@@ -11,6 +11,7 @@ import pytest
 from streamer.config.schema import (
     MaskletConfig,
     ModelSection,
+    StreamConfig,
 )
 from streamer.inference.batch_step import (
     BatchStep,
@@ -21,24 +22,27 @@ from streamer.inference.frame_slot import FrameSlot
 from streamer.inference.preparation import Preparation
 from streamer.inference.stream_counts import StreamCounts
 from streamer.runtime.metrics import Metrics
+from streamer.streams.connection_state import ConnectionState
+from streamer.streams.frame_gate import FrameGate
 from streamer.streams.source_attempt import SourceAttempt
-from tests.streamer.fakes import FakeClock, ScriptedSource, picture
+from tests.streamer.fakes import FakeClock, Journal, ScriptedSource, picture
 from tracker import StepFacts
 
 
-class Supervising:
-    """A stream that lets everything through."""
-
-    rate_limit = None
-
-    def __init__(self) -> None:
-        self.resumed = threading.Event()
-        self.resumed.set()
-
-    def went_live(self, session_id: str, size: tuple[int, int]) -> None:
-        return
-
-    size_changed = was_reset = went_live
+def an_attempt(slot: FrameSlot, counts: StreamCounts, prepare: Any) -> SourceAttempt:
+    """One that lets every frame through."""
+    config = StreamConfig("fake://camera")
+    gate = FrameGate(config)
+    connection = ConnectionState(
+        "gate",
+        config.url,
+        counts,
+        gate,
+        publish=Journal(),
+        metrics=Metrics(),
+        clock=FakeClock(),
+    )
+    return SourceAttempt(connection, gate, slot, counts, FakeClock(), Preparation(ahead=prepare))
 
 
 @pytest.mark.parametrize("lossless", [False, True])
@@ -59,7 +63,7 @@ def test_frame_carries_what_its_thread_prepared(lossless: bool) -> None:
             output.frame(picture(number))
             frames.append(slot.take())
 
-    attempt = SourceAttempt(Supervising(), slot, counts, FakeClock(), Preparation(ahead=prepare))
+    attempt = an_attempt(slot, counts, prepare)
     source = ScriptedSource(script, lossless=lossless)
     thread = threading.Thread(target=attempt.run, args=(source,))
     thread.start()
@@ -123,7 +127,7 @@ def test_picture_that_cannot_be_prepared_is_left_to_the_step() -> None:
     def prepare(image: Any) -> Any:
         raise RuntimeError("CUDA out of memory")
 
-    attempt = SourceAttempt(Supervising(), slot, counts, FakeClock(), Preparation(ahead=prepare))
+    attempt = an_attempt(slot, counts, prepare)
     attempt.frame(picture(0))  # the camera stays connected
     frame = slot.take()
     assert frame is not None
