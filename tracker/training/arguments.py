@@ -15,9 +15,9 @@ the daemon and --checkpoint of `masklet evaluate` take.
 EXAMPLES = """\
 examples:
   python -m tracker.training --finetune nano --masks mine --minutes 6 --out runs/mine \\
-      --config checkpoints/fine-tune-night.toml
+      --config checkpoints/fine-tune-nano.toml
   python -m tracker.training --finetune sam2.1_hiera_tiny --masks mine --device cuda --out runs/tiny
-  python -m tracker.training --data DATA --minutes 100 --config checkpoints/nano-third-run.toml \\
+  python -m tracker.training --data DATA --minutes 100 --config checkpoints/nano.toml \\
       --out runs/nano
   python -m tracker.training --finetune nano --data DATA --teacher sam2.1_hiera_small \\
       --out runs/taught

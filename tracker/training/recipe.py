@@ -1,8 +1,8 @@
 """What a training run does: its phases, losses and sampling, as data.
 
-A recipe is plain numbers. ``NANO`` is the one that made the embedded checkpoint's first version
-(``checkpoints/nano-second-run.toml`` went on from it), ``FINE_TUNE`` the one for the user's own
-masks; a TOML file given with ``--config`` replaces single values.
+A recipe is plain numbers. ``NANO`` is nano's first run, from scratch; ``FINE_TUNE`` is the default
+for footage of your own. A TOML file given with ``--config`` replaces single values; the run that
+made nano is ``checkpoints/nano.toml``.
 """
 
 from __future__ import annotations

@@ -260,11 +260,13 @@ def test_a_bad_recipe_is_refused_with_the_reason(
         load_recipe(path, tiny_recipe)
 
 
-@pytest.mark.parametrize(("name", "phase"), [("second", "again"), ("third", "high")])
-def test_the_files_of_nano_s_runs_are_recipes(name: str, phase: str) -> None:
-    path = Path(__file__).parents[3] / "checkpoints" / f"nano-{name}-run.toml"
-    recipe = load_recipe(path, FINE_TUNE)
-    assert recipe.phases[0].name == phase
+@pytest.mark.parametrize(
+    ("name", "phases"),
+    [("nano", ["high", "long"]), ("fine-tune-nano", ["own footage"])],
+)
+def test_the_files_beside_the_weights_are_recipes(name: str, phases: list[str]) -> None:
+    recipe = load_recipe(Path(__file__).parents[3] / "checkpoints" / f"{name}.toml", FINE_TUNE)
+    assert [phase.name for phase in recipe.phases] == phases
     assert recipe.bfloat16
 
 
