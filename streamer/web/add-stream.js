@@ -2,7 +2,7 @@
 
 import { element, fill, icon } from "./dom.js";
 
-/** `open()` asks for an id and an address; `onAdded(streamId)` once the daemon took it. */
+/** `open()` asks for an id and an address; calls `onAdded(streamId)` once the daemon accepted it. */
 export class AddStreamDialog {
   constructor(api, { onAdded }) {
     const message = element("p", { class: "error", role: "alert" });
@@ -34,8 +34,8 @@ export class AddStreamDialog {
       element("label", { for: "stream-id" }, "Name"), name,
       element("label", { for: "stream-url" }, "Address"), url,
       element("p", { class: "quiet" }, "rtsp://… a camera, whip:// a publisher that sends to this "
-        + "daemon, whep://… a media server, synthetic://match a rendered match. Which hosts may be "
-        + "reached is set by api.url_hosts."),
+        + "daemon, whep://… a media server, synthetic://match a rendered match. api.url_hosts lists "
+        + "the hosts that are allowed."),
       message,
       element("div", { class: "buttons" },
         element("button", { type: "submit", class: "primary" }, icon("add"), "Add"),

@@ -1,8 +1,8 @@
-// Tells what happened: short notes on the screen that screen readers read out.
+// Short notifications that screen readers read out.
 
 import { element } from "./dom.js";
 
-const NOTES_SHOWN = 4; // the oldest goes
+const NOTES_SHOWN = 4; // the oldest is dropped
 const NOTE_MS = 6000;
 
 /** Shows notes in `container` (an aria-live region). */
@@ -11,14 +11,14 @@ export class Announcer {
     this.container = container;
   }
 
-  /** Say something for some seconds; `tone` is "plain", "good", "warning" or "bad". */
+  /** Show a note for some seconds; `tone` is "plain", "good", "warning" or "bad". */
   say(text, tone = "plain") {
     const note = element("div", { class: `note tone-${tone}` }, text);
     this.#show(note);
     setTimeout(() => note.remove(), NOTE_MS);
   }
 
-  /** Say something with a button, until that is pressed or `remove()` of the answer is called. */
+  /** Show a note with a button, until it is pressed or the returned `remove()` is called. */
   offer(text, label, action) {
     const note = element("div", { class: "note" }, text);
     note.append(element("button", {

@@ -1,4 +1,4 @@
-// The control API as functions: JSON in and out, and refusals as errors that say what to do.
+// The control API as functions: JSON in and out, and refusals as errors with advice.
 
 const TIMEOUT_MS = 20_000;
 
@@ -12,7 +12,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Calls of one daemon, the one that served the page. `onUnauthorised` is told of every 401. */
+/** Calls of one daemon, the one that served the page. `onUnauthorised` is called for every 401. */
 export class Api {
   constructor({ onUnauthorised = () => {} } = {}) {
     this.onUnauthorised = onUnauthorised;
@@ -37,7 +37,7 @@ export class Api {
   removeObject = (id, objectId, options) =>
     this.#call("DELETE", path(id, "objects", objectId), undefined, options);
 
-  /** Exchange a token for the cookie that pictures, sockets and events are allowed by. */
+  /** Exchange a token for the cookie that authorises pictures, sockets and events. */
   login = (token) =>
     this.#call("POST", "/v1/login", undefined, { headers: { Authorization: `Bearer ${token}` } });
   logout = () => this.#call("POST", "/v1/logout");
@@ -63,7 +63,7 @@ export async function send(url, options) {
     });
   } catch (error) {
     if (options?.signal?.aborted) throw error;
-    throw new ApiError(0, { detail: "The daemon does not answer. Is it running?" });
+    throw new ApiError(0, { detail: "The daemon does not respond. Is it running?" });
   }
 }
 
@@ -73,7 +73,7 @@ export async function refusal(response) {
   try {
     problem = await response.json();
   } catch {
-    // Something between us and the daemon answered, with a page of its own.
+    // A proxy answered with a page of its own.
   }
   return new ApiError(response.status, problem);
 }

@@ -7,7 +7,7 @@ const LONGEST_MS = 5000;
 export class Backoff {
   #next = FIRST_MS;
 
-  /** The time to wait now, in ms. Random, so that many pages do not come back in one moment. */
+  /** The time to wait now, in ms. Random, so that many pages do not reconnect at once. */
   delay() {
     const delay = this.#next * (0.7 + 0.6 * Math.random());
     this.#next = Math.min(this.#next * 2, LONGEST_MS);

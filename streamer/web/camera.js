@@ -1,4 +1,4 @@
-// "Use this device's camera": publishes it by WHIP, and goes on after a daemon's restart.
+// "Use this device's camera": publishes it by WHIP, and reconnects after a daemon restart.
 
 import { path } from "./api.js";
 import { Backoff } from "./backoff.js";
@@ -9,19 +9,19 @@ const CONNECT_MS = 8000;
 const LARGEST_BITRATE = 2_500_000;
 const REFUSED_FOR_GOOD = [400, 401, 403, 404, 409, 422];
 
-/** What stands in the way of the camera here, in words; null when nothing does. */
+/** Why the camera cannot be used here, as text; null if it can. */
 export function cameraObstacle(isSecure, hasCamera, location) {
   if (!isSecure) {
-    return `This page came over plain HTTP (${location.host}), and browsers give their camera to `
+    return `This page was loaded over plain HTTP (${location.host}), and browsers give their camera to `
       + "secure pages only. Start the daemon with api.self_signed=true (or with your own "
       + `api.tls_certificate and api.tls_key), then open https://${location.host}/. On the `
       + "daemon's own machine http://localhost works too.";
   }
-  if (!hasCamera) return "This browser offers no camera to pages.";
+  if (!hasCamera) return "This browser gives pages no camera access.";
   return null;
 }
 
-/** One camera on the air. `onState({state, streamId, message})`: idle, connecting, live. */
+/** One published camera. `onState({state, streamId, message})`: idle, connecting, live. */
 export class CameraPublisher {
   #media = null;
   #peer = null;
@@ -36,7 +36,7 @@ export class CameraPublisher {
     window.addEventListener("pagehide", () => this.stop());
   }
 
-  /** Ask for the camera and publish it. Throws what the browser says when it gives none. */
+  /** Ask for the camera and publish it. Throws the browser's error if it refuses. */
   async start(streamId, deviceId = null) {
     this.stop();
     this.#media = await navigator.mediaDevices.getUserMedia({
@@ -49,11 +49,11 @@ export class CameraPublisher {
     this.streamId = streamId;
     const [track] = this.#media.getVideoTracks();
     track.contentHint = "motion";
-    track.onended = () => this.stop("The camera was taken away.");
+    track.onended = () => this.stop("The camera was disconnected.");
     await this.#publish();
   }
 
-  /** End it: the daemon is told, the camera's light goes off. */
+  /** Stop: ends the session at the daemon and releases the camera. */
   stop(message = "") {
     if (this.streamId === null) return;
     this.#disconnect();
@@ -110,11 +110,11 @@ export class CameraPublisher {
   }
 }
 
-/** Rather fewer frames than smaller ones: the tracker's coordinates are those of the picture. */
+/** Prefer fewer frames over smaller ones: the tracker's coordinates are those of the picture. */
 async function keepResolution(sender) {
   const parameters = sender.getParameters();
   parameters.degradationPreference = "maintain-resolution";
-  await sender.setParameters(parameters).catch(() => {}); // not known to every browser
+  await sender.setParameters(parameters).catch(() => {}); // not supported by every browser
 }
 
 /** The dialog that names the stream and chooses the camera; `onStarted(streamId)`. */
@@ -158,7 +158,7 @@ export class CameraDialog {
         start.disabled = false;
       },
     }, title,
-    element("p", {}, "The picture goes to this daemon only. It ends when you stop it or close the page."),
+    element("p", {}, "The video is sent to this daemon only, until you stop it or close the page."),
     element("label", { for: "camera-name" }, "Name of the stream"), name,
     element("label", { for: "camera-device" }, "Camera"), device, message,
     element("div", { class: "buttons" }, start, close)));
@@ -170,14 +170,14 @@ export class CameraDialog {
 async function listCameras(select) {
   const devices = await navigator.mediaDevices.enumerateDevices();
   const cameras = devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
-  fill(select, element("option", { value: "" }, "The usual one"),
+  fill(select, element("option", { value: "" }, "Default camera"),
     ...cameras.map(({ deviceId, label }, index) =>
       element("option", { value: deviceId }, label || `Camera ${index + 1}`)));
 }
 
 function cameraRefusal(error) {
-  if (error.name === "NotAllowedError") return "The browser was not allowed to use the camera.";
-  if (error.name === "NotFoundError") return "There is no camera on this device.";
+  if (error.name === "NotAllowedError") return "The browser has no permission to use the camera.";
+  if (error.name === "NotFoundError") return "This device has no camera.";
   if (error.name === "NotReadableError") return "The camera is in use by another program.";
   return error.message;
 }

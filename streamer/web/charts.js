@@ -1,10 +1,10 @@
-// Little live charts: one number now, and how it went in the last minute.
+// Small live charts: the current value, and the last minute.
 
 import { element, setText } from "./dom.js";
 
 export const SAMPLES_KEPT = 120;
 export const SAMPLE_MS = 500;
-// Rates are of the last two seconds: in half a second there are five frames one time, six the next.
+// Rates cover the last two seconds: half a second holds five frames one time, six the next.
 const RATE_SAMPLES = 4;
 const LATENCIES_KEPT = 500;
 
@@ -15,7 +15,7 @@ export function niceCeiling(value) {
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
-/** A chart of at most SAMPLES_KEPT samples; the oldest goes. A null sample is a gap. */
+/** A chart of at most SAMPLES_KEPT samples; the oldest is dropped. A null sample is a gap. */
 export class Chart {
   #samples = [];
 
@@ -72,7 +72,7 @@ export class Chart {
       for (let index = from; index < to; index += 1) {
         context.lineTo(across(index), down(this.#samples[index]));
       }
-      context.lineTo(across(to - 1), down(this.#samples[to - 1])); // one alone is a dot
+      context.lineTo(across(to - 1), down(this.#samples[to - 1])); // a single sample is a dot
       context.stroke();
       context.lineTo(across(to - 1), height);
       context.lineTo(across(from), height);
@@ -109,12 +109,12 @@ export class StreamCharts {
     this.charts = {
       latency: new Chart({
         title: "Latency", unit: "ms",
-        hint: "From the camera to the daemon's result, median of two seconds",
+        hint: "From capture to the daemon's result, median of two seconds",
       }),
       rate: new Chart({ title: "Tracked", unit: "fps", digits: 1, hint: "Frames with results" }),
       drops: new Chart({
         title: "Dropped", unit: "fps", digits: 1,
-        hint: "Frames passed over so that the newest is never late",
+        hint: "Frames skipped so that the newest is never late",
       }),
     };
     this.root = element("section", { class: "charts", "aria-label": "Latency, rate and drops" },
@@ -125,7 +125,7 @@ export class StreamCharts {
     this.timer = setInterval(() => this.#sample(), SAMPLE_MS);
   }
 
-  /** Take in a result. */
+  /** Add a result. */
   add(frame) {
     this.#latencies.push({ time: performance.now(), value: frame.latency_ms });
     if (this.#latencies.length > LATENCIES_KEPT) this.#latencies.shift();

@@ -1,4 +1,4 @@
-// Small builders for page elements. Text only ever becomes text nodes: names come from anybody.
+// Small builders for page elements. Text only ever becomes text nodes: names are untrusted.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -22,7 +22,7 @@ export function fill(node, ...children) {
   node.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
 }
 
-/** Set an element's text only where it differs, so that nothing is laid out or read out again. */
+/** Set an element's text only where it differs, so that the page is not laid out or read out again. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -48,7 +48,7 @@ const ICONS = {
   check: { paths: ["M3 8.5l3.5 3.5l6.5-8"] },
 };
 
-/** One of the page's own pictograms; decoration only, the words beside it say the same. */
+/** One of the page's icons; decoration only: the text beside it has the same meaning. */
 export function icon(name) {
   const drawing = ICONS[name];
   const svg = document.createElementNS(SVG, "svg");

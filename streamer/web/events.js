@@ -1,4 +1,4 @@
-// The daemon's events as they happen (server-sent), and their wording.
+// The daemon's live events (server-sent), and their wording.
 
 import { Backoff } from "./backoff.js";
 
@@ -11,9 +11,9 @@ export const EVENTS_KEPT = 200;
 const PAST_MS = 1000;
 
 /**
- * Events of all streams, those of the past first. `onEvent(event, isPast)` for each, `onMissed`
- * when some are gone, `onConnected(boolean)` on change. The browser connects again after a broken
- * line and names the last event it saw; after a refusal it gives up, so that then we do.
+ * Events of all streams, past ones first. Calls `onEvent(event, isPast)` for each, `onMissed`
+ * when some are lost, `onConnected(boolean)` on change. The browser reconnects after a broken
+ * connection and sends the last event id it saw; after a refusal this class retries.
  */
 export class EventFeed {
   #epoch = null;
@@ -55,7 +55,7 @@ export class EventFeed {
     this.#source = null;
   }
 
-  /** Ids are EPOCH-NUMBER, new with every start of the daemon: none is told twice. */
+  /** Ids are EPOCH-NUMBER, with a new epoch at every start of the daemon: repeats are skipped. */
   #take(message) {
     const [epoch, number] = message.lastEventId.split("-");
     if (epoch === this.#epoch && Number(number) <= this.#number) return;
@@ -65,19 +65,19 @@ export class EventFeed {
   }
 }
 
-// Why an object is not seen, where the daemon's word alone does not say it.
+// Wording for reasons whose identifier alone is unclear.
 const REASONS = {
   score: "not in the picture",
-  empty_mask: "nothing of it is found",
-  full_frame: "nothing but the whole picture is found",
+  empty_mask: "its mask is empty",
+  full_frame: "its mask covers the whole picture",
   left_picture: "it was last seen at the edge",
   scene_cut: "the scene changed",
-  appearance: "what is found looks different",
+  appearance: "what was found looks different",
   lost_too_long: "lost for too long",
-  prompted: "it was shown",
+  prompted: "it was prompted",
 };
 
-/** A duration for people: 0.4 s, 12 s, 3 min. */
+/** A readable duration: 0.4 s, 12 s, 3 min. */
 function seconds(value) {
   if (value >= 120) return `${Math.round(value / 60)} min`;
   return `${value >= 10 ? Math.round(value) : value.toFixed(1)} s`;
@@ -91,21 +91,21 @@ export function describeEvent(event) {
   switch (event.kind) {
     case "added": return `${object} is tracked`;
     case "occluded": return `${object} is hidden${because}`;
-    case "reacquired": return `${object} is seen again${after}${because}`;
+    case "reacquired": return `${object} is visible again${after}${because}`;
     case "lost": return `${object} is lost${because}`;
     case "removed": return `${object} was removed${event.reason === "requested" ? "" : because}`;
     case "prompt_applied": return `${object}: prompt applied`;
     case "prompt_rejected": return `${object}: prompt not applied${because}`;
     case "stream_up": return "Stream is up";
     case "stream_down": return `Stream is down${because}`;
-    case "stream_reset": return `Stream began anew${because}`;
+    case "stream_reset": return `Stream was reset${because}`;
     case "scene_cut": return "The scene changed";
     case "degraded": return `Degraded${because}`;
     default: return `${event.kind.replaceAll("_", " ")}${because}`;
   }
 }
 
-/** How much an event matters to who watches: "good", "warning", "bad" or "plain". */
+/** The severity of an event: "good", "warning", "bad" or "plain". */
 export function eventTone(event) {
   if (["lost", "prompt_rejected", "stream_down"].includes(event.kind)) return "bad";
   if (["occluded", "degraded", "stream_reset", "scene_cut"].includes(event.kind)) return "warning";
@@ -113,17 +113,17 @@ export function eventTone(event) {
   return "plain";
 }
 
-// Below it the model itself takes its mask for wrong: there may be nothing where one clicked.
+// Below this score the model itself doubts its mask: there may be no object at the click.
 const UNSURE_SCORE = 0.3;
 
-/** What came of a prompt, as a sentence and its tone. */
+/** The result of a prompt, as a sentence and its tone. */
 export function describeAnswer(answer, isNew) {
   const name = answer.label || `Object ${answer.object_id}`;
   const done = isNew ? `${name} is tracked` : `${name} was corrected`;
   if (answer.score >= UNSURE_SCORE) return { text: `${done}.`, tone: "good" };
   const sure = `${Math.round(answer.score * 100)} %`;
   return {
-    text: `${done}, but the model is not sure of it (${sure}): click once more, or drag a box.`,
+    text: `${done}, but the model is unsure of it (${sure}): click once more, or drag a box.`,
     tone: "warning",
   };
 }

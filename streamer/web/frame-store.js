@@ -1,8 +1,8 @@
 // The newest results of a stream, found by the RTP time of the video frame they belong to.
 
 const RTP_WRAP = 2 ** 32;
-// A result waits here for its video frame, which comes later by encoding, network and the
-// browser's jitter buffer: four seconds at 30 Hz. The oldest goes.
+// A result waits here for its video frame, which arrives later by encoding, network and the
+// browser's jitter buffer: four seconds at 30 Hz. The oldest is dropped.
 export const FRAMES_KEPT = 120;
 
 /** The RTP time of a result for a received video frame: RTP timestamps start anywhere and wrap. */
@@ -10,7 +10,7 @@ export function resultRtpTime(rtpTimestamp, offset) {
   return (((rtpTimestamp - offset) % RTP_WRAP) + RTP_WRAP) % RTP_WRAP;
 }
 
-/** Results by RTP time; `newest` is the last one that came. Bound: FRAMES_KEPT. */
+/** Results by RTP time; `newest` is the last one that arrived. Bound: FRAMES_KEPT. */
 export class FrameStore {
   #frames = new Map(); // in order of arrival
 

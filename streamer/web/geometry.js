@@ -12,7 +12,7 @@ export function containedRectangle(boxWidth, boxHeight, frameWidth, frameHeight)
   return { left: (boxWidth - width) / 2, top: (boxHeight - height) / 2, width, height, scale };
 }
 
-/** A point of the box in frame pixels, or null when it lies on the black bars beside the picture. */
+/** A point of the box in frame pixels, or null when it is on the black bars beside the picture. */
 export function toFrame(x, y, rectangle) {
   const point = {
     x: (x - rectangle.left) / rectangle.scale,
@@ -40,7 +40,7 @@ export function boxBetween(first, second) {
   ];
 }
 
-/** Where an object is seen, else where it may be; null where nobody can tell. */
+/** Where an object is seen, else its expected box; null if unknown. */
 export function boxOf({ bbox, bbox_expected: expected }) {
   return bbox[2] > bbox[0] ? bbox : expected ?? null;
 }

@@ -7,8 +7,8 @@ const POINTS = 4;
 
 /**
  * A form that collects four point pairs; points come in through `addPoint` while it is open.
- * `onSave(pairs)` gets [[x, y, X, Y], …] or an empty list; it may throw what is then shown.
- * `onChange()` is told when it opens, closes or gets a point.
+ * `onSave(pairs)` gets [[x, y, X, Y], …] or an empty list; an error it throws is shown.
+ * `onChange()` is called when it opens, closes or gets a point.
  */
 export class GroundPlaneForm {
   #points = [];
@@ -22,7 +22,7 @@ export class GroundPlaneForm {
     this.saveButton = element("button", { type: "submit", class: "primary" }, icon("check"), "Save");
     this.clearButton = element("button", {
       type: "button", onclick: () => this.#save([]),
-    }, "Speeds in pixels again");
+    }, "Show speeds in pixels");
     this.root = element("form", {
       class: "panel ground-plane", hidden: true, "aria-label": "Ground calibration",
       onsubmit: (event) => {
@@ -30,11 +30,11 @@ export class GroundPlaneForm {
         this.#save(this.#pairs());
       },
     },
-    element("header", {}, element("h2", {}, "Metres on the ground")),
+    element("header", {}, element("h2", {}, "Ground calibration in metres")),
     this.instruction,
     element("div", { class: "ground-rows" }, ...this.fields.map((field) => field.row)),
     element("div", { class: "buttons" }, this.saveButton,
-      element("button", { type: "button", onclick: () => this.#startAnew() }, "Start anew"),
+      element("button", { type: "button", onclick: () => this.#startAnew() }, "Start over"),
       this.clearButton,
       element("button", { type: "button", onclick: () => this.close() }, "Close")));
   }
@@ -44,7 +44,7 @@ export class GroundPlaneForm {
     return this.#points.map((point, index) => ({ ...point, text: String(index + 1) }));
   }
 
-  /** Open with the pairs that are set already, if there are any. */
+  /** Open with the current pairs, if any are set. */
   open(pairs) {
     this.#points = pairs.map(([x, y]) => ({ x, y }));
     pairs.forEach(([, , x, y], index) => {
@@ -68,7 +68,7 @@ export class GroundPlaneForm {
     if (this.#points.length >= POINTS) return;
     this.#points.push({ x: Math.round(x * 10) / 10, y: Math.round(y * 10) / 10 });
     this.#update();
-    // Not after each one: the next click is in the picture again.
+    // Only after the last one: until then the next click goes into the picture.
     if (this.#points.length === POINTS) this.fields[0].across.focus();
   }
 
@@ -119,10 +119,10 @@ export class GroundPlaneForm {
         + "rectangle do well, such as a penalty area.";
     }
     if (hasThreeInLine(this.#points.map(({ x, y }) => [x, y]))) {
-      return "Three of these points lie in a line. Start anew with the corners of a four-sided area.";
+      return "Three of these points are collinear. Start over with the corners of a four-sided area.";
     }
-    if (!isUsable) return "Type where each point lies in metres, from any corner you like.";
-    return "Save, and speeds are told in metres a second.";
+    if (!isUsable) return "Enter the position of each point in metres, from any origin you choose.";
+    return "Save to show speeds in metres per second.";
   }
 
   async #save(pairs) {

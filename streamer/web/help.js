@@ -1,31 +1,31 @@
-// The help overlay: everything the page does, by mouse, touch and keyboard.
+// The help dialog: mouse, touch and keyboard controls.
 
 import { element } from "./dom.js";
 
 const SECTIONS = [
   ["In the picture", [
-    ["Click, tap", "track what is there; with an object selected, add this to it"],
-    ["Alt-click, long press", "take this away from the object"],
-    ["Drag", "a box around an object"],
-    ["Shift-click", "a new object, even where one is tracked already"],
+    ["Click, tap", "track the object there; with an object selected, add this point to it"],
+    ["Alt-click, long press", "remove this part from the selected object"],
+    ["Drag", "draw a box around an object"],
+    ["Shift-click", "start a new object, even on one that is tracked"],
     ["Click on a mask", "select that object"],
   ]],
   ["Keyboard, in the picture", [
     ["Arrow keys", "move the crosshair (with Shift: by one pixel)"],
     ["Enter", "click there"],
     ["Alt + Enter", "Alt-click there"],
-    ["B", "begin a box, and end it"],
+    ["B", "start a box; press again to finish it"],
   ]],
   ["Keyboard, anywhere", [
     ["1 – 9", "select an object"],
-    ["N, Esc", "select none: the next click is a new object; Esc also cancels a preview"],
-    ["Enter", "keep what is previewed"],
+    ["N, Esc", "clear the selection: the next click starts a new object; Esc also cancels a preview"],
+    ["Enter", "apply the preview"],
     ["R", "rename the selected object"],
-    ["Delete", "remove the selected object (it can be undone for five seconds)"],
-    ["P", "preview first, on or off"],
-    ["M, X, T, V", "masks, boxes, trails, speeds on or off"],
-    ["W", "all streams"],
-    ["?", "this help"],
+    ["Delete", "remove the selected object (undo within five seconds)"],
+    ["P", "toggle: preview before applying"],
+    ["M, X, T, V", "toggle masks, boxes, trails, speeds"],
+    ["W", "show all streams"],
+    ["?", "show this help"],
   ]],
 ];
 
@@ -33,7 +33,7 @@ const SECTIONS = [
 export class Help {
   constructor() {
     this.dialog = element("dialog", { class: "dialog help", "aria-labelledby": "help-title" },
-      element("h2", { id: "help-title" }, "How to point at things"),
+      element("h2", { id: "help-title" }, "How to use the page"),
       ...SECTIONS.map(([title, rows]) => element("section", {},
         element("h3", {}, title),
         element("dl", {}, ...rows.flatMap(([keys, what]) => [

@@ -9,19 +9,19 @@ import { endSession, exchangeOffer } from "./signalling.js";
 const CONNECT_MS = 6000;
 const FAILURES = 2;
 const WEBRTC_AGAIN_MS = 60_000;
-// Results that come while the video stands still mean that its packets get lost somewhere.
+// Results that arrive while the video stands still mean that its packets are lost on the way.
 const RESULTS_WITHOUT_VIDEO = 25;
 const STILL_MS = 5000;
-// What WebRTC cannot cure: these are answered again, not worked around.
+// Errors that JPEG would meet too: retried, not worked around.
 const REFUSED_FOR_GOOD = [401, 403, 404];
 
 /**
- * Shows a stream in `video` or, as JPEG, on `canvas`, and stays with it until `close`.
+ * Shows a stream in `video` or, as JPEG, on `canvas`, and reconnects until `close`.
  *
- * `onFrame({rtpTime, frameIndex})` is told of each picture as it is shown, with what is known of
- * it (else null). `onMode(mode)` is one of "connecting", "webrtc", "mjpeg"; without `allowJpeg`
- * it is "unavailable" where WebRTC does not pass: a browser has only six connections for
- * pictures that never end, and everything else, of one daemon.
+ * `onFrame({rtpTime, frameIndex})` is called for each picture as it is shown; an unknown value is
+ * null. `onMode(mode)` is one of "connecting", "webrtc", "mjpeg"; without `allowJpeg`
+ * it is "unavailable" where WebRTC does not pass: a browser has only six connections to one
+ * daemon, for endless pictures and everything else.
  */
 export class LiveVideo {
   #isOpen = false;
@@ -60,7 +60,7 @@ export class LiveVideo {
     return this.#mode;
   }
 
-  /** A result came; if its video does not, this connection is given up. */
+  /** A result arrived; if its video does not, this connection is dropped. */
   noteResult() {
     this.#resultsSince += 1;
     if (this.#mode !== "webrtc" || document.hidden) return;
@@ -115,7 +115,7 @@ export class LiveVideo {
     const peer = new RTCPeerConnection();
     this.#peer = peer;
     const { receiver } = peer.addTransceiver("video", { direction: "recvonly" });
-    // The newest picture soon rather than every picture smoothly.
+    // Low delay rather than smooth playback.
     if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
     peer.onconnectionstatechange = () => {
       if (peer !== this.#peer) return;
@@ -147,7 +147,7 @@ export class LiveVideo {
     this.#shownAt = performance.now();
     this.#resultsSince = 0;
     this.video.srcObject = new MediaStream([track]);
-    this.video.play().catch(() => {}); // it is muted: refused only while the page goes away
+    this.video.play().catch(() => {}); // muted video: refused only while the page closes
     this.#setMode("webrtc");
     this.#watchFrames(this.#peer);
   }
@@ -199,7 +199,7 @@ export class LiveVideo {
         if (newest && abort === this.#abort) await this.#showJpeg(newest);
       }
     } catch {
-      // Cut off, refused or damaged: all of it is tried again.
+      // Cut off, refused or damaged: retry in all cases.
     }
     if (abort === this.#abort) this.#again();
   }

@@ -1,10 +1,10 @@
-// Asking for a token where the daemon wants one.
+// The login page, for a daemon that requires a token.
 
 import { element, fill } from "./dom.js";
 
 /**
  * The login page in place of a view. The token is exchanged for a cookie that scripts cannot
- * read, and not kept. `onLogin()` once the daemon took it.
+ * read; the token itself is not stored. Calls `onLogin()` once the daemon accepted it.
  */
 export class LoginView {
   constructor(api, { onLogin }) {
@@ -24,14 +24,14 @@ export class LoginView {
             token.value = "";
             onLogin();
           } catch (error) {
-            fill(message, error.status === 401 ? "This token is not known here." : error.message);
+            fill(message, error.status === 401 ? "This token is not known to the daemon." : error.message);
             token.select();
           }
         },
       },
       element("h1", {}, "Sign in"),
-      element("p", {}, "This daemon asks for a token: one of api.tokens in its configuration. "
-        + "You stay signed in for 12 hours, or until the daemon is restarted."),
+      element("p", {}, "This daemon requires a token: one of api.tokens in its configuration. "
+        + "You stay signed in for 12 hours, or until the daemon restarts."),
       element("label", { for: "token" }, "Token"), token, message,
       element("div", { class: "buttons" },
         element("button", { type: "submit", class: "primary" }, "Sign in"))));

@@ -1,4 +1,4 @@
-// The page: who is asked, which view is shown, and what lies around it. Read first.
+// The page: which daemon, which view, and the header around it. Read first.
 
 import { AddStreamDialog } from "./add-stream.js";
 import { Announcer } from "./announcer.js";
@@ -19,7 +19,7 @@ class Page {
   #view = null;
   #info = null;
   #isFirstView = true;
-  #past = []; // events for views that are opened later; bound: EVENTS_KEPT, the oldest goes
+  #past = []; // events for views that are opened later; bound: EVENTS_KEPT, the oldest is dropped
   #backoff = new Backoff();
 
   constructor() {
@@ -39,20 +39,20 @@ class Page {
     this.#setUpHeader();
     window.addEventListener("hashchange", () => this.#info && this.#route());
     document.addEventListener("keydown", (event) => this.#key(event));
-    // The daemon is told who goes; a page that the browser kept begins anew.
+    // End sessions at the daemon; a page restored from the browser's cache starts over.
     window.addEventListener("pagehide", () => this.#view?.close());
     window.addEventListener("pageshow", (event) => {
       if (event.persisted) location.reload();
     });
   }
 
-  /** Ask the daemon who it is and who we are, as often as it takes, then show the view. */
+  /** Fetch the daemon's info and our scopes, retrying until it answers; then show the view. */
   async start() {
     try {
       this.#info = await this.api.info();
     } catch (error) {
       if (error.status === 401) return; // the login is shown
-      if (error.status === 403) this.#showLogin("This token may not look at anything here.");
+      if (error.status === 403) this.#showLogin("This token has no permission to view anything.");
       else this.#tryAgain();
       return;
     }
@@ -88,7 +88,7 @@ class Page {
         },
       }));
     } else {
-      // Whoever comes to a daemon with one stream wants to see that one.
+      // A daemon with a single stream opens on that stream.
       const onFirstList = this.#isFirstView && location.hash === "" ? (streams) => {
         if (streams.length === 1) openStream(streams[0].id, { replace: true });
       } : null;
@@ -116,7 +116,7 @@ class Page {
   #onConnected(isConnected) {
     const isBack = isConnected && !this.banner.hidden;
     this.banner.hidden = isConnected;
-    // A daemon that comes back may be another version, or want another token.
+    // A daemon that returns may be another version, or require another token.
     if (isBack && this.#info !== null) this.#askAgain();
   }
 
@@ -125,7 +125,7 @@ class Page {
       this.#info = await this.api.info();
       this.#showInfo();
     } catch {
-      // A 401 has shown the login; everything else comes up again where it matters.
+      // A 401 has shown the login; other errors appear again where they matter.
     }
   }
 
@@ -171,7 +171,7 @@ class Page {
     const words = {
       idle: "Use this device's camera",
       connecting: `Camera: connecting (${streamId})`,
-      live: `Camera is on the air (${streamId}): stop`,
+      live: `Camera is live (${streamId}): stop`,
     };
     this.cameraButton.classList.toggle("on-air", state !== "idle");
     this.cameraButton.querySelector("span").textContent = words[state];

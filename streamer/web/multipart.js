@@ -1,6 +1,6 @@
-// Reading multipart/x-mixed-replace, so that each picture comes with its own headers.
+// Reads multipart/x-mixed-replace; each picture has its own headers.
 
-// A JPEG of a 4k frame has some MiB; what is longer is no picture of ours.
+// A JPEG of a 4k frame has a few MiB; anything longer is not ours.
 const LONGEST_PART = 16 * 1024 * 1024;
 const LINE_END = [13, 10];
 
@@ -17,7 +17,7 @@ export class MultipartReader {
     this.delimiter = new TextEncoder().encode(`--${boundary.replace(/^--/, "")}`);
   }
 
-  /** The parts that are complete with these bytes. Throws RangeError for what is no such stream. */
+  /** The parts that these bytes complete. Throws RangeError for a malformed stream. */
   push(bytes) {
     const joined = new Uint8Array(this.#waiting.length + bytes.length);
     joined.set(this.#waiting);

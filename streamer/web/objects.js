@@ -4,12 +4,13 @@ import { element, fill, icon, setText } from "./dom.js";
 import { PALETTE, objectColour } from "./palette.js";
 import { speedText } from "./trails.js";
 
-// Removed objects are taken away at once here, and in the daemon when nobody called them back.
+// Removed objects disappear here at once, and in the daemon once the time to undo is over.
 const UNDO_MS = 5000;
 
 /**
- * A panel with one row an object. Told: `onSelect(id or null)`, `onChange(id, {label, colour})`,
- * `onRemove(id)` once the time to undo is over; `offer(text, label, action)` shows the undo.
+ * A panel with one row per object. Callbacks: `onSelect(id or null)`,
+ * `onChange(id, {label, colour})`, `onRemove(id)` once the time to undo is over;
+ * `offer(text, label, action)` shows the undo.
  */
 export class ObjectList {
   #rows = new Map();
@@ -23,12 +24,12 @@ export class ObjectList {
     this.list = element("ul", { class: "object-list" });
     this.empty = element("div", { class: "quiet empty" },
       element("p", {}, "Nothing is tracked yet."),
-      element("p", {}, "Click on something in the picture."));
+      element("p", {}, "Click on an object in the picture."));
     this.root = element("section", { class: "panel objects", "aria-label": "Objects" },
       element("header", {}, element("h2", {}, "Objects ", this.count)), this.empty, this.list);
   }
 
-  /** Whether an object was removed here and waits for the daemon to do it. */
+  /** Whether an object was removed here and not yet in the daemon. */
   isRemoved(id) {
     return this.#removing.has(id);
   }
@@ -37,7 +38,7 @@ export class ObjectList {
     return [...this.#rows.keys()];
   }
 
-  /** Show these objects; `speeds` by id. Only what changed is touched: people type in here. */
+  /** Show these objects; `speeds` by id. Updates changed rows only, to not disturb typing. */
   update(objects, speeds = new Map()) {
     const shown = objects.filter((object) => !this.#removing.has(object.id))
       .sort((a, b) => a.id - b.id);
@@ -66,7 +67,7 @@ export class ObjectList {
     this.#rows.get(id)?.rename();
   }
 
-  /** Take an object away, with a moment to call it back. */
+  /** Remove an object, with a moment to undo. */
   remove(id) {
     if (this.isReadOnly || this.#removing.has(id)) return;
     const name = this.#rows.get(id)?.name ?? `Object ${id}`;
@@ -81,14 +82,14 @@ export class ObjectList {
     };
     const timer = setTimeout(() => {
       finish();
-      // The results still hold it until the daemon has done it.
+      // The results contain it until the daemon has removed it.
       setTimeout(() => this.#removing.delete(id), UNDO_MS);
     }, UNDO_MS);
     this.#removing.set(id, finish);
     if (this.selectedId === id) this.onSelect(null);
   }
 
-  /** Remove for good what waits for an undo: the page goes away. */
+  /** Remove for good what could still be undone: the page closes. */
   finishRemoving() {
     for (const finish of this.#removing.values()) finish();
     this.#removing.clear();
@@ -125,8 +126,8 @@ class ObjectRow {
       onkeydown: (event) => {
         if (event.key !== "Enter" && event.key !== "Escape") return;
         if (event.key === "Escape") this.input.value = this.#object.label ?? "";
-        this.button.focus(); // leaves the field, which applies it
-        event.preventDefault(); // else the same key presses the button
+        this.button.focus(); // leaving the field applies the name
+        event.preventDefault(); // otherwise the same key presses the button
         event.stopPropagation();
       },
     });
@@ -149,7 +150,7 @@ class ObjectRow {
       element("div", { class: "colours", role: "group", "aria-label": "Colour" },
         ...swatches, this.custom),
       element("p", { class: "quiet" },
-        "Click adds to it, Alt-click or a long press takes away."),
+        "Click to add to it, Alt-click or long-press to remove a part."),
       element("button", {
         type: "button", class: "small danger", onclick: () => list.remove(id),
       }, icon("remove"), "Remove"));

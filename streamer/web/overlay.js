@@ -1,4 +1,4 @@
-// Draws what is known of a frame over its picture: masks, boxes, names, trails, the crosshair.
+// Draws a frame's results over its picture: masks, boxes, names, trails, the crosshair.
 
 import { boxOf, containedRectangle } from "./geometry.js";
 import { channels, inkOn, objectColour } from "./palette.js";
@@ -22,7 +22,7 @@ export class Overlay {
     this.frameHeight = 0;
   }
 
-  /** The size of the frames that coordinates are about. */
+  /** The frame size that coordinates refer to. */
   setFrameSize(width, height) {
     this.frameWidth = width;
     this.frameHeight = height;
@@ -102,7 +102,7 @@ export class Overlay {
     const box = boxOf(track);
     if (!box) return;
     this.#drawBox(box, colour, { dashed: true, wide: true });
-    this.#drawLabel(track.mask ? "Preview" : "Preview: nothing seen", box, colour);
+    this.#drawLabel(track.mask ? "Preview" : "Preview: empty mask", box, colour);
   }
 
   #drawBox([x0, y0, x1, y1], colour, { dashed = false, wide = false } = {}) {
@@ -128,7 +128,7 @@ export class Overlay {
     const height = size * 1.5;
     const middle = ((x0 + x1) / 2) * scale;
     const left = Math.max(0, Math.min(middle - width / 2, frameWidth - width));
-    // Above the object, else below it, else further up: wherever no other name stands.
+    // Above the object, else below it, else further up: where no other name is.
     const above = y0 * scale - height - 3;
     const places = [above, y1 * scale + 3, above - height - 2, above - 2 * (height + 2)]
       .map((place) => Math.max(0, Math.min(place, frameHeight - height)));
@@ -153,7 +153,7 @@ export class Overlay {
     context.lineCap = "round";
     for (let index = 1; index < places.length; index += 1) {
       if (places[index].isStart) continue;
-      // The older a piece, the fainter.
+      // Older segments are fainter.
       context.strokeStyle = `rgba(${red}, ${green}, ${blue}, ${(0.9 * index) / places.length})`;
       context.beginPath();
       context.moveTo(places[index - 1].x * scale, places[index - 1].y * scale);

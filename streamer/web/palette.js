@@ -1,5 +1,5 @@
-// The colours of objects: Okabe and Ito's set, told apart by people with any colour vision.
-// Black is left out, it vanishes on a dark picture. The drawn-in overlay counts the same way.
+// The colours of objects: Okabe and Ito's set, distinguishable with any colour vision.
+// Black is left out: it vanishes on a dark picture. The daemon's overlay uses the same order.
 
 export const PALETTE = [
   { name: "orange", value: "#e69f00" },
@@ -11,7 +11,7 @@ export const PALETTE = [
   { name: "reddish purple", value: "#cc79a7" },
 ];
 
-/** The colour of an object as "#rrggbb": its own where somebody chose one, else by its id. */
+/** The colour of an object as "#rrggbb": its own if one was chosen, else by its id. */
 export function objectColour(id, chosen = null) {
   if (chosen && /^#[0-9a-fA-F]{6}$/.test(chosen)) return chosen.toLowerCase();
   return PALETTE[(((id - 1) % PALETTE.length) + PALETTE.length) % PALETTE.length].value;
@@ -22,7 +22,7 @@ export function channels(colour) {
   return [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
 }
 
-/** Black or white, whichever is read better on this colour (relative luminance of WCAG 2). */
+/** Black or white, whichever is more readable on this colour (relative luminance of WCAG 2). */
 export function inkOn(colour) {
   const [red, green, blue] = channels(colour).map((channel) => {
     const share = channel / 255;

@@ -4,14 +4,14 @@ import { boxBetween, clampToFrame, toFrame } from "./geometry.js";
 
 const DRAG_PX = 8;
 const LONG_PRESS_MS = 500;
-const SMALLEST_BOX_PX = 3; // of the frame; less is a hand that trembled
+const SMALLEST_BOX_PX = 3; // of the frame; smaller drags are accidental
 const STEP = 1 / 60; // of the frame's width, for one press of an arrow key
 
 /**
- * Watches a stage (focusable) and tells `onGesture(gesture)`: a gesture is `{points: [{x, y,
+ * Watches a stage (focusable) and calls `onGesture(gesture)`: a gesture is `{points: [{x, y,
  * positive}], moment, isNew}` or `{box, moment, isNew}`. `moment()` names the frame that is shown;
- * a click is about the frame at the press, when the eye aimed, a box about the one at its end.
- * `isNew` (Shift) asks for a new object. `onChange` is told when crosshair or draft moved.
+ * a click refers to the frame at the press, a box to the frame at its end.
+ * `isNew` (Shift) asks for a new object. `onChange` is called when the crosshair or the draft moves.
  */
 export class Pointing {
   #press = null;
@@ -35,7 +35,7 @@ export class Pointing {
     stage.addEventListener("blur", () => this.#hideCrosshair());
   }
 
-  /** Give up a box that is being drawn; says whether there was one. */
+  /** Discard a box that is being drawn; returns whether there was one. */
   cancel() {
     const wasDrawing = this.draft !== null;
     this.#cancel();

@@ -3,10 +3,10 @@
 import { covers } from "./rle.js";
 
 /**
- * Turns gestures into prompts of the API. Knows no page; told through callbacks:
+ * Turns gestures into prompts of the API. Knows no page; reports through callbacks:
  * `onTrack(track, latest)` an applied prompt's object, `onPreview` the preview changed,
- * `onSelect(id)` an object was clicked, `onPending(points, isWaiting)` a prompt is on its way,
- * `onMessage(text, isError)` something to say.
+ * `onSelect(id)` an object was clicked, `onPending(points, isWaiting)` a prompt is in flight,
+ * `onMessage(text, isError)` a message to show.
  */
 export class Prompting {
   #draft = null; // {points, box, frame, objectId}: what a preview is made of
@@ -43,14 +43,14 @@ export class Prompting {
       objectId = under.id;
     }
     if (isNegative && objectId === null) {
-      this.on.onMessage("Nothing to take away from: select an object first, then Alt-click.");
+      this.on.onMessage("Select an object first, then Alt-click to remove a part of it.");
       return undefined;
     }
     const draft = { points, box, frame: moment, objectId };
     return this.previewFirst ? this.#begin(draft) : this.#apply(draft);
   }
 
-  /** Apply what is previewed. */
+  /** Apply the preview. */
   async keep() {
     const draft = this.#draft;
     if (!draft || !this.preview) return;
@@ -58,7 +58,7 @@ export class Prompting {
     await this.#apply(draft);
   }
 
-  /** Drop what is previewed; says whether there was anything. */
+  /** Discard the preview; returns whether there was one. */
   cancel() {
     const wasPreviewing = this.#draft !== null;
     if (wasPreviewing) this.#end();

@@ -1,14 +1,14 @@
-// A stream's results over a WebSocket, connected again by itself for as long as it is open.
+// A stream's results over a WebSocket that reconnects until it is closed.
 
 import { path } from "./api.js";
 import { Backoff } from "./backoff.js";
 
-// A socket through a dead network says nothing for ever; the daemon sends its status every 5 s.
+// A socket over a dead network stays silent for ever; the daemon sends its status every 5 s.
 const SILENCE_MS = 15_000;
 
 /**
- * The results of one stream. Told: `onFrame`, `onStatus` (messages as they come) and
- * `onConnected(boolean)`. Nothing is kept here: what is not taken in is gone.
+ * The results of one stream. Callbacks: `onFrame`, `onStatus` (messages as they arrive) and
+ * `onConnected(boolean)`. Nothing is stored here.
  */
 export class Results {
   #socket = null;

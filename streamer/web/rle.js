@@ -1,8 +1,8 @@
-// COCO's compressed run lengths, as `pycocotools` writes them: reading a mask, asking it a point.
+// COCO's compressed run lengths, as `pycocotools` writes them: reading a mask, testing a point.
 //
 // A mask is read column by column, background first. A count is written in groups of five bits,
-// least significant first, each plus 48; bit 5 says that more follow, bit 4 of the last group is
-// the sign; from the fourth count on, the difference to the count before the previous one stands.
+// least significant first, each plus 48; bit 5 means that more follow, bit 4 of the last group is
+// the sign; from the fourth count on, each is the difference to the count two before.
 
 /** The run lengths in a counts text. Throws RangeError for a text that cannot be one. */
 export function readCounts(text) {

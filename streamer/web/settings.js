@@ -1,4 +1,4 @@
-// What this browser remembers of how somebody likes the page. Nothing secret is kept here.
+// View settings that this browser remembers. No secrets are stored here.
 
 const PREFIX = "masklet.";
 

@@ -1,11 +1,11 @@
-// The one exchange that WHIP (RFC 9725) and WHEP share: an offer out, an answer and a session back.
+// The exchange that WHIP (RFC 9725) and WHEP share: an offer out, an answer and a session back.
 
 import { refusal, send } from "./api.js";
 
 const GATHERING_MS = 1500;
 
 /**
- * Offer `peer`'s tracks at `url` and take the answer. Returns `{session, headers}`: the session's
+ * Offer `peer`'s tracks at `url` and apply the answer. Returns `{session, headers}`: the session's
  * URL, for DELETE, and the answer's headers. Throws ApiError when the daemon refuses.
  */
 export async function exchangeOffer(peer, url) {
@@ -28,8 +28,8 @@ export async function exchangeOffer(peer, url) {
 }
 
 /**
- * End a session, and then close its `peer`: what a closed peer says would end the session before
- * the DELETE comes. Works while the page goes away; a daemon that is gone needs no telling.
+ * End a session, and then close its `peer`: a closed peer's goodbye would end the session before
+ * the DELETE arrives. Works while the page closes; errors of a daemon that is gone are ignored.
  */
 export function endSession(session, peer = null) {
   fetch(session, { method: "DELETE", credentials: "same-origin", keepalive: true })
@@ -37,7 +37,7 @@ export function endSession(session, peer = null) {
     .finally(() => peer?.close());
 }
 
-/** All of this machine's candidates in one offer: no server is asked, so it takes milliseconds. */
+/** All of this machine's candidates in one offer: no server is contacted, so it takes milliseconds. */
 function gathered(peer) {
   if (peer.iceGatheringState === "complete") return Promise.resolve();
   return new Promise((resolve) => {

@@ -14,8 +14,8 @@ const TRAIL_SHOWN_MS = 4000;
 const ANSWER_SHOWN_MS = 3000;
 
 /**
- * Video, overlay and pointing of one stream. `onGesture(gesture, objects)` gets what somebody
- * pointed at and the objects of the frame he saw; `isHidden(id)` leaves objects out.
+ * Video, overlay and pointing of one stream. `onGesture(gesture, objects)` gets a gesture
+ * and the objects of the frame it was made on; `isHidden(id)` leaves objects out.
  */
 export class Stage {
   #frames = new FrameStore();
@@ -73,7 +73,7 @@ export class Stage {
     this.live.close();
   }
 
-  /** A result came. */
+  /** A result arrived. */
   addFrame(frame) {
     if (frame.session_id !== this.#sessionId) {
       this.#sessionId = frame.session_id;
@@ -83,7 +83,7 @@ export class Stage {
     this.#trails.add(frame);
     this.live.noteResult();
     this.overlay.setFrameSize(frame.width, frame.height);
-    // Without pictures that say which frame they are, the newest result has to do.
+    // Pictures without a frame index are drawn with the newest result.
     if (this.live.mode === "connecting" || !this.shown || !this.video.requestVideoFrameCallback) {
       this.#showFrame(frame, false);
     }
@@ -100,14 +100,14 @@ export class Stage {
     this.redraw();
   }
 
-  /** Points whose prompt is on its way. */
+  /** Points whose prompt is in flight. */
   setPending(points, isWaiting) {
     this.#pending = isWaiting
       ? [...this.#pending, ...points] : this.#pending.filter((point) => !points.includes(point));
     this.redraw();
   }
 
-  /** Hold the picture as it is now: a preview is about this frame, however long it takes. */
+  /** Freeze the picture: a preview refers to this frame, however long it takes. */
   freeze() {
     const picture = this.live.mode === "mjpeg" ? this.jpeg : this.video;
     this.still.width = picture.videoWidth ?? picture.width;
@@ -126,7 +126,7 @@ export class Stage {
     return !this.still.hidden;
   }
 
-  /** The objects as they are drawn: of the frame shown, with answers that came meanwhile. */
+  /** The objects as they are drawn: of the frame shown, with answers that arrived meanwhile. */
   objects() {
     const objects = new Map((this.shown?.objects ?? []).map((object) => [object.id, object]));
     for (const { object } of this.#answers.values()) {

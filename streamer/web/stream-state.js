@@ -1,9 +1,9 @@
-// The state of a stream in a word and a pictogram.
+// The state of a stream as a word and an icon.
 
 const STATES = {
   live: { text: "live", iconName: "live" },
   connecting: { text: "connecting", iconName: "waiting" },
-  retrying: { text: "trying again", iconName: "waiting" },
+  retrying: { text: "reconnecting", iconName: "waiting" },
   ended: { text: "ended", iconName: "ended" },
   stopped: { text: "stopped", iconName: "lost" },
 };
@@ -22,14 +22,14 @@ export function streamState(stream) {
 }
 
 const STANDINGS = {
-  waiting: "starts objects itself",
-  looking: "starts objects itself",
-  standing_still: "starts nothing now",
+  waiting: "starts objects automatically",
+  looking: "starts objects automatically",
+  standing_still: "paused: starts no objects now",
   failing: "cannot start objects",
   stuck: "cannot start objects",
 };
 
-/** What starts objects by itself on a stream: {text, hint}, both empty if nothing does. */
+/** The detector of a stream: {text, hint}, both empty without one. */
 export function starterState(stream) {
   const { starter } = stream;
   if (!starter) return { text: "", hint: "" };

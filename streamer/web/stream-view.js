@@ -15,7 +15,7 @@ import { Timeline } from "./timeline.js";
 
 const STATUS_EVERY_MS = 5000;
 const LIST_EVERY_MS = 200;
-// A daemon that starts anew may have its streams a moment later.
+// A restarted daemon may have its streams a moment later.
 const MISSING_TWICE = 2;
 const SHOWN = [["masks", "Masks", "m"], ["boxes", "Boxes", "x"], ["trails", "Trails", "t"],
   ["speeds", "Speeds", "v"]];
@@ -136,7 +136,7 @@ export class StreamView {
     const streamTools = this.mayControl ? element("div", { class: "tool-group" },
       this.pauseButton,
       element("button", {
-        type: "button", class: "small", title: "Speeds in metres a second",
+        type: "button", class: "small", title: "Speeds in metres per second",
         onclick: () => this.#openGround(),
       }, icon("ruler"), "Metres"),
       element("button", {
@@ -158,7 +158,7 @@ export class StreamView {
         element("div", { class: "stream-side" }, this.ground.root, this.objects.root, this.timeline.root)));
   }
 
-  // What comes from the daemon.
+  // Messages from the daemon.
 
   #onFrame(frame) {
     this.stage.addFrame(frame);
@@ -201,7 +201,7 @@ export class StreamView {
     }
   }
 
-  /** What is tracked already; a paused stream sends no results that would tell. */
+  /** Fetch the tracked objects: a paused stream sends no results. */
   async #loadObjects() {
     try {
       const objects = await this.api.objects(this.streamId);
@@ -209,17 +209,17 @@ export class StreamView {
         this.objects.update(objects);
       }
     } catch {
-      // The results will tell.
+      // The results follow.
     }
   }
 
   #showMode(mode) {
     const words = { connecting: "connecting", webrtc: "WebRTC", mjpeg: "JPEG" };
-    const hint = mode === "mjpeg" ? "WebRTC does not pass here; pictures come over HTTP" : "";
+    const hint = mode === "mjpeg" ? "WebRTC does not pass here; pictures are sent over HTTP" : "";
     fill(this.stage.corner, element("span", { class: "badge", title: hint }, words[mode]));
   }
 
-  // What somebody does.
+  // User actions.
 
   #gesture(gesture, objects) {
     if (!this.mayControl) {
@@ -246,7 +246,7 @@ export class StreamView {
     if (prompting.isPreviewing) {
       stage.setBar(
         element("span", {}, prompting.preview
-          ? "Preview of this moment. Click more to refine." : "Looking …"),
+          ? "Preview of this moment. Click again to refine." : "Looking …"),
         element("button", {
           type: "button", class: "primary", disabled: !prompting.preview,
           onclick: () => prompting.keep(),
@@ -298,7 +298,7 @@ export class StreamView {
   async #saveGroundPlane(pairs) {
     await this.api.changeStream(this.streamId, { ground_plane: pairs });
     await this.#refresh();
-    this.announcer.say(pairs.length ? "Speeds are told in m/s now." : "Speeds are told in px/s now.");
+    this.announcer.say(pairs.length ? "Speeds are now in m/s." : "Speeds are now in px/s.");
   }
 
   #removeStream() {

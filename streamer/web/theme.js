@@ -1,11 +1,11 @@
-// Light or dark: as the system says, or as somebody chose on this page.
+// Light or dark: as the system prefers, or as chosen on this page.
 
 import { remember, remembered } from "./settings.js";
 
 const NEXT = { auto: "light", light: "dark", dark: "auto" };
 const WORDS = { auto: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
 
-/** Apply the remembered choice, and let `button` go through the three of them. */
+/** Apply the remembered choice, and let `button` cycle through the three. */
 export function setUpTheme(button) {
   let choice = remembered("theme", "auto");
   const apply = () => {

@@ -1,4 +1,4 @@
-// How the objects of a stream did in the last two minutes, and what happened when.
+// The states of a stream's objects over the last two minutes, and its events.
 
 import { element } from "./dom.js";
 import { EVENTS_KEPT, describeEvent, eventTone } from "./events.js";
@@ -21,7 +21,7 @@ export class StateHistory {
       Object.assign(lane, { label, colour });
       if (now < lane.stretches.at(-1)?.to - PAUSE_MS) lane.stretches = []; // the clock was set back
       const last = lane.stretches.at(-1);
-      // A pause in the results is drawn as one, not as the state before it.
+      // A gap in the results is drawn as a gap, not as the state before it.
       if (last && last.state === state && now - last.to < PAUSE_MS) last.to = Math.max(last.to, now);
       else lane.stretches.push({ state, from: now, to: now });
       this.lanes.set(id, lane);
@@ -36,7 +36,7 @@ export class StateHistory {
   }
 }
 
-/** Lanes of states above a list of events. Bound of the list: EVENTS_KEPT, the oldest go. */
+/** Lanes of states above a list of events. Bound of the list: EVENTS_KEPT, the oldest are dropped. */
 export class Timeline {
   #history = new StateHistory();
   #marks = []; // events inside the window

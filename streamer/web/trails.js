@@ -3,21 +3,21 @@
 import { toGround } from "./homography.js";
 
 export const TRAIL_MS = 10_000;
-// At most these many places an object and objects a stream are kept, the oldest go.
+// Bounds: places per object and objects per stream; the oldest are dropped.
 const PLACES_KEPT = 600;
 const OBJECTS_KEPT = 64;
-// A speed is that of the last 0.8 s, or of the last four places where results come more seldom.
+// A speed covers the last 0.8 s, or the last four places where results are less frequent.
 const SPEED_OVER_MS = 800;
 const SPEED_OVER_AT_MOST_MS = 2500;
 const PLACES_FOR_SPEED = 4;
 const LONGEST_GAP_MS = 2000;
 
-/** The ways of a stream's objects by capture time. Bounds: TRAIL_MS, PLACES_KEPT, OBJECTS_KEPT. */
+/** The paths of a stream's objects by capture time. Bounds: TRAIL_MS, PLACES_KEPT, OBJECTS_KEPT. */
 export class Trails {
   #places = new Map(); // id -> [{time, x, y, isStart}], oldest first
   #newestTime = 0;
 
-  /** Take in a result. An object that is not seen leaves a gap in its trail. */
+  /** Add a result. An object that is not visible leaves a gap in its trail. */
   add(frame) {
     const time = frame.capture_time_ms;
     const before = this.#newestTime;
@@ -68,13 +68,13 @@ export class Trails {
   }
 }
 
-/** A speed in words that keep their length: "3.2 m/s", "140 px/s". */
+/** A speed as text of stable length: "3.2 m/s", "140 px/s". */
 export function speedText(speed) {
   if (!speed) return "";
   return `${speed.value.toFixed(speed.unit === "m/s" ? 1 : 0)} ${speed.unit}`;
 }
 
-/** The slope of a coordinate over time by least squares: edges of masks tremble by some pixels. */
+/** The slope of a coordinate over time by least squares: mask edges jitter by a few pixels. */
 function slope(points, coordinate) {
   const count = points.length;
   const meanTime = points.reduce((sum, point) => sum + point.time, 0) / count;

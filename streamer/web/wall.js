@@ -12,7 +12,7 @@ const SNAPSHOT_WIDTH = 640;
 // Each live picture costs this machine and the daemon a connection; the others are snapshots.
 const LIVE_TILES = 12;
 
-/** The wall; `onOpen(streamId)` is told when there is only one stream and it was just arrived at. */
+/** The wall; `onOpen(streamId)` is called once on arrival if there is only one stream. */
 export class WallView {
   #tiles = new Map();
   #timer = 0;
@@ -34,7 +34,7 @@ export class WallView {
     this.count = element("span", { class: "count" });
     this.grid = element("ul", { class: "wall" });
     this.empty = element("div", { class: "panel empty quiet", hidden: true },
-      element("p", {}, "There is no stream yet."),
+      element("p", {}, "There are no streams yet."),
       element("p", {}, "Add one, or use this device's camera."));
     this.root = element("main", { class: "wall-view", tabindex: "-1" },
       element("header", { class: "view-header" },
@@ -82,7 +82,7 @@ export class WallView {
       this.onFirstList?.(streams);
       this.onFirstList = null;
     } catch {
-      // The page says that the daemon is away; the list is asked for again.
+      // The banner reports a daemon that is away; the list is fetched again.
     }
     clearTimeout(this.#timer);
     if (!this.#isClosed) this.#timer = setTimeout(() => this.refresh(), LIST_EVERY_MS);
@@ -194,7 +194,7 @@ class Tile {
     this.#endLive();
   }
 
-  /** Something happened in this stream. */
+  /** An event of this stream. */
   flash() {
     this.root.classList.remove("flash");
     requestAnimationFrame(() => this.root.classList.add("flash"));

@@ -66,12 +66,12 @@ class LivePage:
         self.page.goto(f"{self.visitor.origin}/{f'#/streams/{stream_id}' if stream_id else ''}")
 
     def publish(self, stream_id: str) -> None:
-        """Press "Use this device's camera" and wait until it is on the air."""
+        """Press "Use this device's camera" and wait until it is live."""
         self.page.get_by_role("button", name="Use this device's camera").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_label("Name of the stream").fill(stream_id)
         dialog.get_by_role("button", name="Start").click()
-        button = self.page.get_by_role("button", name=re.compile("Camera is on the air"))
+        button = self.page.get_by_role("button", name=re.compile("Camera is live"))
         expect(button).to_be_visible(timeout=WAIT_S * 1000)
 
     def wait_for_picture(self) -> None:

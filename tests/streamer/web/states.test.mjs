@@ -29,7 +29,7 @@ test("a click on nothing is told as one", () => {
   assert.deepEqual(describeAnswer(answer, true), { text: "Object 2 is tracked.", tone: "good" });
   const named = { ...answer, label: "Nora", score: 0.04 };
   assert.deepEqual(describeAnswer(named, false), {
-    text: "Nora was corrected, but the model is not sure of it (4 %): click once more, or drag a box.",
+    text: "Nora was corrected, but the model is unsure of it (4 %): click once more, or drag a box.",
     tone: "warning",
   });
 });
@@ -46,8 +46,8 @@ test("events are told in words, also those of later daemons", () => {
   assert.equal(describeEvent({ kind: "lost", label: "keeper", object_id: 1 }), "keeper is lost");
   assert.equal(describeEvent({ kind: "stream_down", reason: "no_media" }), "Stream is down: no media");
   const back = { kind: "reacquired", object_id: 3, absent_s: 4.25 };
-  assert.equal(describeEvent(back), "Object 3 is seen again after 4.3 s");
-  assert.equal(describeEvent({ ...back, absent_s: 600 }), "Object 3 is seen again after 10 min");
+  assert.equal(describeEvent(back), "Object 3 is visible again after 4.3 s");
+  assert.equal(describeEvent({ ...back, absent_s: 600 }), "Object 3 is visible again after 10 min");
   assert.equal(
     describeEvent({ kind: "occluded", object_id: 3, reason: "left_picture" }),
     "Object 3 is hidden: it was last seen at the edge",
@@ -85,13 +85,13 @@ test("charts end at round numbers", () => {
   assert.deepEqual([0, 0.3, 1, 83, 100, 101].map(niceCeiling), [1, 0.5, 1, 100, 100, 200]);
 });
 
-test("a stream that starts objects itself says so, and why it does not now", () => {
+test("a stream that starts objects automatically says so, and why it does not now", () => {
   const starter = { kind: "motion", state: "looking", reason: null, started: 3, found: 1 };
   assert.deepEqual(starterState({ starter }), {
-    text: "starts objects itself", hint: "motion: 3 started, 1 found again",
+    text: "starts objects automatically", hint: "motion: 3 started, 1 found again",
   });
   const still = starterState({ starter: { ...starter, state: "standing_still", reason: "it moves" } });
-  assert.equal(still.text, "starts nothing now");
+  assert.equal(still.text, "paused: starts no objects now");
   assert.match(still.hint, /; it moves$/);
   assert.equal(starterState({ starter: null }).text, "");
   assert.equal(starterState({}).text, "");
