@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import find_free_port
 from tests.masklet_process import Masklet
 
 SCENE = "synthetic://match?width=320&height=180&rate_hz=10&duration_s=10"
-# The documents' cameras, files and addresses, and what stands in for them here.
+# The documents' cameras, frames and addresses, and what stands in for them here.
 STREAMS = ("gate", "cam1")
+FRAMES = ("815", "816")
 RESULTS, API = "tcp://127.0.0.1:5555", "127.0.0.1:8080"
 
 
@@ -26,7 +28,10 @@ class Served:
     folder: Path
 
     def localised(self, text: str) -> str:
-        """``text`` with the addresses of this daemon."""
+        """``text`` with the addresses of this daemon, and frames that it is about to track."""
+        stream = httpx.get(f"http://{self.api}/v1/streams/gate").json()
+        for ahead, frame in enumerate(FRAMES, 10):
+            text = text.replace(frame, str(stream["frames_decoded"] + ahead))
         return text.replace(RESULTS, self.results).replace(API, self.api)
 
 
@@ -43,7 +48,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     objects = [f"streams.{name}.objects=[{{id:1,box:[20,40,90,150]}}]" for name in STREAMS]
     loops = [f"streams.{name}.loop=true" for name in STREAMS]
     with masklet.daemon(
-        "tracking=few", "state_directory=none", f"api.port={port}", *loops, *objects, *streams
+        "tracking=few",
+        "starter=boxes",
+        "state_directory=none",
+        f"api.port={port}",
+        *loops,
+        *objects,
+        *streams,
     ) as daemon:
         masklet.answers(daemon)
         yield Served(daemon.endpoint, f"127.0.0.1:{port}", folder)

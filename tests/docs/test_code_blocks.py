@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *(ROOT / name for name in ("deploy/README.md", "checkpoints/README.md")),
-    *sorted({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs" / "detectors.md"}),
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 # The files that the documents name, and those that stand in for them.
 FILES = {
@@ -56,6 +56,7 @@ OTHERS = {
 }
 # Whole programs that a page shows, and the test that runs the file.
 EXAMPLES = {
+    "deploy/examples/detections.py": "tests/integration/test_starters.py",
     "deploy/examples/plain_pyzmq.py": "tests/integration/test_wire_examples.py",
     "deploy/examples/node/subscribe.mjs": "tests/integration/test_wire_examples.py",
 }
@@ -255,7 +256,7 @@ def check_curl(arguments: list[str], served: Served) -> None:
             name, _, value = next(words).partition(":")
             headers[name] = value.strip()
         elif word in ("-d", "--data", "--json"):
-            body = next(words)
+            body = served.localised(next(words))
             headers.setdefault("Content-Type", "application/json")
         elif word in ("-o", "--output", "--unix-socket"):
             next(words)
