@@ -11,10 +11,8 @@ from streamer.api.server.authorisation import Authorisation
 from streamer.api.server.limits import OpenStreams
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
-from streamer.config.schema import (
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
+from streamer.config.streams import StreamConfig
 from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.events import EventHub

@@ -17,16 +17,9 @@ from pydantic import Field, field_validator, model_validator
 from streamer.config.control_endpoint import control_path, default_control_endpoint
 from streamer.config.messages import WrongSettingError
 from streamer.config.network import ApiConfig, PictureConfig, WebRTCConfig
-from streamer.config.section import LABEL_PATTERN as LABEL_PATTERN
 from streamer.config.section import Section
 from streamer.config.starters import StarterConfig
-from streamer.config.streams import STREAM_ID as STREAM_ID
-from streamer.config.streams import STREAM_ID_RULE as STREAM_ID_RULE
-from streamer.config.streams import ObjectConfig as ObjectConfig
-from streamer.config.streams import ReconnectConfig as ReconnectConfig
-from streamer.config.streams import SmoothingConfig as SmoothingConfig
-from streamer.config.streams import StreamConfig as StreamConfig
-from streamer.config.streams import StreamId
+from streamer.config.streams import StreamConfig, StreamId
 from tracker.config import PRESETS
 
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]

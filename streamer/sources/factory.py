@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from streamer.runtime.credentials import Credentials, credentials, secret, url_with_credentials
 from streamer.runtime.redaction import redact_url

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from streamer.config.schema import (
-    ReconnectConfig,
-    StreamConfig,
-)
+from streamer.config.streams import ReconnectConfig, StreamConfig
 from streamer.sources.base import SourceOutput
 from streamer.sources.encoded_pictures import POLL_S, EncodedPictureReader
 from streamer.webrtc.publisher_slot import PublisherSlot

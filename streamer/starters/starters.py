@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from streamer.config.schema import (
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
 from streamer.config.starters import StarterConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, UnknownStreamError
 from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.clock import (

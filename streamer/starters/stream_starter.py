@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from streamer.config.schema import ReconnectConfig
 from streamer.config.starters import StarterConfig
+from streamer.config.streams import ReconnectConfig
 from streamer.errors import MaskletError, StandsStillError
 from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.request import PromptOutcome

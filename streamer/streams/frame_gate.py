@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.runtime.rate_limit import RateLimit
 from streamer.types import DropReason
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import MaskletError, SourceError, SourceFailure
 from streamer.inference.frame_slot import FrameSlot
 from streamer.inference.preparation import (

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from streamer.config.schema import (
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
 from streamer.config.stream_changes import (
     changed_stream,
     settings_that_differ,
 )
+from streamer.config.streams import StreamConfig
 from streamer.errors import (
     BusyError,
     ControlError,

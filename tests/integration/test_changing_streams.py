@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.app import App
-from streamer.config.schema import (
-    ObjectConfig,
-    StreamConfig,
-)
+from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.errors import BusyError, ConfigError, ControlError
 from streamer.types import StreamState
 from tests.integration.test_live_path import SMALL, running, settings, until

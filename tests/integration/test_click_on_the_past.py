@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from streamer.app import App
-from streamer.config.schema import HistoryConfig, StreamConfig
+from streamer.config.schema import HistoryConfig
+from streamer.config.streams import StreamConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.sources import SourceOutput
 from streamer.types import ClockSource, DecodedFrame, FrameReference, RgbPixels

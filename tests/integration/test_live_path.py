@@ -18,15 +18,8 @@ from streamer.app import App
 from streamer.client.api_client import Access, ApiClient
 from streamer.client.subscriber import Subscriber
 from streamer.config.network import ApiConfig
-from streamer.config.schema import (
-    ControlConfig,
-    MaskletConfig,
-    MetricsConfig,
-    ObjectConfig,
-    ReconnectConfig,
-    StreamConfig,
-    ZeroMQConfig,
-)
+from streamer.config.schema import ControlConfig, MaskletConfig, MetricsConfig, ZeroMQConfig
+from streamer.config.streams import ObjectConfig, ReconnectConfig, StreamConfig
 from streamer.errors import ConfigError, ControlError, SourceError, SourceFailure
 from streamer.sources import Source, SourceOutput, make_source
 from streamer.types import StreamState

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamer.app import App
-from streamer.config.schema import (
-    ObjectConfig,
-    ReconnectConfig,
-    StreamConfig,
-)
+from streamer.config.streams import ObjectConfig, ReconnectConfig, StreamConfig
 from streamer.types import StreamState
 from tests.conftest import find_free_port
 from tests.integration.rtsp.clips import HEIGHT, WIDTH, write_clip

@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 import pytest
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import make_source
 from tests.integration.rtsp.clips import CLIP_LENGTH, encode, read_number, write_clip

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from streamer.app import App
-from streamer.config.schema import (
-    OverloadConfig,
-    StreamConfig,
-)
+from streamer.config.schema import OverloadConfig
+from streamer.config.streams import StreamConfig
 from tests.integration.test_live_path import running, settings
 from tests.streamer.fakes import FakeTracker, RecordingSink
 

@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 
 from streamer.app import App
-from streamer.config.schema import (
-    MaskletConfig,
-    ObjectConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import state_folder
+from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.streams.state.store import INDEX
 from tests.integration.test_live_path import SMALL, running, settings, until
 from tests.streamer.fakes import FakeTracker

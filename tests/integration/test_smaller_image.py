@@ -10,12 +10,8 @@ from typing import Any
 import torch
 
 from streamer.app import App
-from streamer.config.schema import (
-    ModelSection,
-    ObjectConfig,
-    OverloadConfig,
-    StreamConfig,
-)
+from streamer.config.schema import ModelSection, OverloadConfig
+from streamer.config.streams import ObjectConfig, StreamConfig
 from tests.integration.test_live_path import running, settings
 from tests.integration.test_overload import reasons, until
 from tests.streamer.fakes import RecordingSink

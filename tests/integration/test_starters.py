@@ -19,8 +19,8 @@ from streamer.client.api_client import (
     ApiClient,
 )
 from streamer.client.subscriber import Subscriber
-from streamer.config.schema import StreamConfig
 from streamer.config.starters import StarterConfig
+from streamer.config.streams import StreamConfig
 from streamer.starters.detection import Detection
 from streamer.wire.messages import FrameMessage
 from tests.integration.test_live_path import SMALL, frames, receive, running, settings, until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamer.app import App
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.types import ClockSource, StreamState
 from tests.integration.browser.chromium import Visit, chromium, visit
 from tests.integration.browser.scene import Scene

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from streamer.app import App
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from tests.integration.test_live_path import running, settings, until
 from tests.streamer.fakes import FakeTracker, RecordingSink
 from tests.streamer.webrtc.numbered_scene import draw, read_number

@@ -8,7 +8,7 @@ import pytest
 
 from streamer.app import App
 from streamer.config.network import WebRTCConfig
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.types import StreamState
 from tests.integration.test_live_path import running, settings, until
 from tests.streamer.api.webrtc.publisher import Publisher

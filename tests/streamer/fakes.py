@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.sources.base import Source, SourceOutput
 from streamer.types import ClockSource, DecodedFrame, FrameResult, Published, RgbPixels, StreamEvent

@@ -18,7 +18,7 @@ from streamer.api.server.problems import (
     InvalidField,
     ProblemError,
 )
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

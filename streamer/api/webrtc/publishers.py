@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from streamer.api.webrtc.publishing_session import PublishingSession
 from streamer.config.network import WebRTCConfig
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.runtime.metrics import Metrics
 from streamer.sources.base import Source

@@ -17,11 +17,8 @@ from streamer.cli.bench.frames import (
     bench_stream,
 )
 from streamer.cli.bench.search import Cell
-from streamer.config.schema import (
-    ControlConfig,
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import ControlConfig, MaskletConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import MaskletError
 from streamer.sources.base import Source
 from tracker import Tracker

@@ -7,10 +7,7 @@ import time
 from dataclasses import dataclass
 from fractions import Fraction
 
-from streamer.config.schema import (
-    ObjectConfig,
-    StreamConfig,
-)
+from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.sources.base import SourceOutput
 from streamer.types import ClockSource, DecodedFrame, DropReason, ImageArray, RgbPixels
 from tracker.scenes.match import Match

@@ -8,10 +8,7 @@ from typing import Any
 
 from streamer.cli.terminal import Terminal
 from streamer.config.control_endpoint import default_control_endpoint
-from streamer.config.schema import (
-    MaskletConfig,
-    ModelSection,
-)
+from streamer.config.schema import MaskletConfig, ModelSection
 from tracker.config import PRESETS
 from tracker.scenes import Match
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from streamer.config.schema import ObjectConfig
+from streamer.config.streams import ObjectConfig
 from streamer.errors import ConfigError
 from streamer.types import FrameReference
 from tracker.types import MaskArray, Prompt, Track

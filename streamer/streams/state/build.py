@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-from streamer.config.schema import MaskletConfig, StreamConfig
+from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import state_folder
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from streamer.runtime.metrics import Metrics
 from streamer.streams.object_ids import ObjectIds

@@ -9,15 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamer.config.schema import (
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import (
     AUTO,
     FolderLock,
     FolderTakenError,
 )
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError, ControlError
 from streamer.inference.lifecycle import LOST_TOO_LONG
 from streamer.runtime.metrics import Metrics

@@ -17,17 +17,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from streamer.config.schema import (
-    LABEL_PATTERN,
-    MaskletConfig,
-    ObjectConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
+from streamer.config.section import LABEL_PATTERN
 from streamer.config.stream_changes import (
     merged,
     settings_of,
     settings_that_differ,
 )
+from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.errors import ConfigError
 from streamer.streams.object_ids import (
     OUT_OF_ORDER_IDS,

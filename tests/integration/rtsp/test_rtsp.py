@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources import make_source
 from streamer.types import ClockSource, DropReason

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import make_source
 from streamer.types import ClockSource, DropReason

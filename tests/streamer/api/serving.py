@@ -24,13 +24,10 @@ from streamer.config.network import (
     ApiConfig,
     TokenConfig,
 )
-from streamer.config.schema import (
-    ControlConfig,
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import ControlConfig, MaskletConfig
 from streamer.config.starters import StarterConfig
 from streamer.config.stream_changes import changed_stream
+from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, StreamExistsError, UnknownObjectError, UnknownStreamError
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.runtime.clock import (

@@ -17,7 +17,7 @@ from streamer.config.network import (
     ApiConfig,
     TokenConfig,
 )
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import running, settings
 from tests.streamer.api.serving import WAIT_S, problem

@@ -8,11 +8,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from streamer.config.schema import (
-    MaskletConfig,
-    ModelSection,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig, ModelSection
+from streamer.config.streams import StreamConfig
 from streamer.inference.batch_step import (
     BatchStep,
     StreamWork,

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from streamer.app import App
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import BusyError, StreamExistsError
 from tests.integration.test_live_path import settings
 from tests.streamer.api.serving import WAIT_S, problem

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.config.schema import ReconnectConfig
+from streamer.config.streams import ReconnectConfig
 from streamer.runtime.backoff import Backoff
 
 CONFIG = ReconnectConfig(initial_s=1, maximum_s=10, factor=2, jitter=0, reset_after_s=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from streamer.sources import make_source
 from streamer.sources.base import Source

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import make_source
 from streamer.sources.base import Source

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import cuda_decoding, make_source, packet_decoder
 from streamer.sources.cuda_decoding import CudaDecodingError, cuda_context, why_no_cuda

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.sources import make_source
 from streamer.types import ClockSource, DropReason
 from tests.streamer.sources.recorder import Recorder, RunningSource, run_to_end

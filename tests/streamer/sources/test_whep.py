@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiortc import RTCPeerConnection
 
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError, SourceError, SourceFailure
 from streamer.sources import make_source
 from streamer.types import ClockSource

@@ -11,11 +11,9 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from streamer.config.schema import (
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
 from streamer.config.starters import StarterConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, UnknownStreamError
 from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics

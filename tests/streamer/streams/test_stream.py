@@ -11,10 +11,7 @@ from random import Random
 
 import pytest
 
-from streamer.config.schema import (
-    ReconnectConfig,
-    StreamConfig,
-)
+from streamer.config.streams import ReconnectConfig, StreamConfig
 from streamer.errors import ConfigError, SourceError, SourceFailure
 from streamer.inference.frame_slot import FrameSlot
 from streamer.inference.stream_counts import StreamCounts

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from streamer.config.schema import (
-    MaskletConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import BusyError
 from streamer.runtime.clock import SystemClock
 from streamer.sources import make_source

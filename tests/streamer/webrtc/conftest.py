@@ -13,7 +13,7 @@ import pytest
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whip import Whip
 from streamer.config.network import WebRTCConfig
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.runtime.metrics import Metrics
 from tests.streamer.sources.recorder import RunningSource
 from tests.streamer.webrtc.waiting import until

@@ -31,14 +31,9 @@ from schemathesis.specs.openapi.checks import (
 from streamer import app as app_module
 from streamer.app import App
 from streamer.config.network import ApiLimitsConfig
-from streamer.config.schema import (
-    ControlConfig,
-    MaskletConfig,
-    MetricsConfig,
-    StreamConfig,
-    ZeroMQConfig,
-)
+from streamer.config.schema import ControlConfig, MaskletConfig, MetricsConfig, ZeroMQConfig
 from streamer.config.starters import StarterConfig
+from streamer.config.streams import StreamConfig
 from tests.streamer.api.serving import CONTROL, WAIT_S, bearer, with_tokens
 from tracker import Tracker
 

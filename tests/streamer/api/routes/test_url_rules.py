@@ -9,7 +9,7 @@ import pytest
 from streamer.api.routes.url_rules import UrlRules
 from streamer.api.server.problems import ProblemError
 from streamer.config.network import ApiConfig
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 
 SCHEMES = ApiConfig().url_schemes
 ANSWERS = {

@@ -13,7 +13,7 @@ from streamer.config.network import (
     IceServerConfig,
     WebRTCConfig,
 )
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, StreamExistsError
 from streamer.runtime.metrics import Metrics
 from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer

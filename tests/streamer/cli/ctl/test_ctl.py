@@ -21,7 +21,7 @@ from streamer.cli.ctl.requests import settings_of
 from streamer.cli.main import main
 from streamer.client.api_client import ServerEvent
 from streamer.config.network import TokenConfig
-from streamer.config.schema import StreamConfig
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import SMALL, running, settings, until
 from tests.streamer.fakes import FakeTracker

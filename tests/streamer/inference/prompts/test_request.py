@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.config.schema import ObjectConfig
+from streamer.config.streams import ObjectConfig
 from streamer.errors import ConfigError
 from streamer.inference.prompts.request import (
     PromptRequest,

@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config.schema import (
-    MaskletConfig,
-    ObjectConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
+from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.errors import ConfigError, ControlError
 from streamer.runtime.metrics import Metrics
 from streamer.streams.object_ids import ObjectIds

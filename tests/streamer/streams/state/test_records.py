@@ -7,11 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.config.schema import (
-    MaskletConfig,
-    ObjectConfig,
-    StreamConfig,
-)
+from streamer.config.schema import MaskletConfig
+from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.streams.object_ids import ObjectIds
 from streamer.streams.state.records import (
     MAXIMUM_UNUSED,
