@@ -25,6 +25,7 @@ class Served:
 
     results: str
     api: str
+    socket: str
     folder: Path
 
     def localised(self, text: str) -> str:
@@ -57,4 +58,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         *streams,
     ) as daemon:
         masklet.answers(daemon)
-        yield Served(daemon.endpoint, f"127.0.0.1:{port}", folder)
+        yield Served(
+            daemon.endpoint, f"127.0.0.1:{port}", daemon.control.removeprefix("ipc://"), folder
+        )

@@ -14,8 +14,7 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,9 @@ import yaml
 from streamer.cli.main import _parse, make_parser
 from streamer.config.loading import load_config
 from tests.docs.conftest import Served
+from tests.docs.pages import BLOCKS, ROOT, Block
 from tests.integration.browser.chromium import chromium, visit
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
-    *(ROOT / name for name in ("deploy/README.md", "checkpoints/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
 # The files that the documents name, and those that stand in for them.
 FILES = {
     "/etc/masklet/masklet.yaml": "deploy/masklet.yaml",
@@ -61,40 +55,6 @@ EXAMPLES = {
     "deploy/examples/node/subscribe.mjs": "tests/integration/test_wire_examples.py",
 }
 PRINTS = 3  # a program that reads results has no end: this many lines of it are enough
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: where it begins, what it is written in, and its text."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-
-def blocks_of(page: Path) -> Iterator[Block]:
-    """All blocks of a page; a block that is indented instead of fenced is an error."""
-    opened: tuple[int, str] | None = None
-    lines: list[str] = []
-    for number, line in enumerate(page.read_text().splitlines(), 1):
-        if line.startswith("```"):
-            if opened is None:
-                opened, lines = (number, line[3:].strip()), []
-            else:
-                yield Block(page, *opened, "\n".join(lines) + "\n")
-                opened = None
-        elif opened is not None:
-            lines.append(line)
-        else:
-            assert not line.startswith("    "), f"{page}:{number}: fence this block"
-    assert opened is None, f"{page}: a block without an end"
-
-
-BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 # Programs.
@@ -247,7 +207,7 @@ def check_program(run: Callable[[], object], arguments: list[str]) -> None:
 
 def check_curl(arguments: list[str], served: Served) -> None:
     """The request is answered well by the daemon."""
-    method, body, headers, url = "", None, {}, ""
+    method, body, headers, url, socket = "", None, {}, "", None
     words = iter(arguments)
     for word in words:
         if word in ("-X", "--request"):
@@ -258,12 +218,17 @@ def check_curl(arguments: list[str], served: Served) -> None:
         elif word in ("-d", "--data", "--json"):
             body = served.localised(next(words))
             headers.setdefault("Content-Type", "application/json")
-        elif word in ("-o", "--output", "--unix-socket"):
+        elif word == "--unix-socket":
+            socket = (next(words), served.socket)[1]
+        elif word in ("-o", "--output"):
             next(words)
         elif not word.startswith("-"):
             url = served.localised(word)
     method = method or ("GET" if body is None else "POST")
-    with httpx.stream(method, url, content=body, headers=headers, timeout=20) as answer:
+    with (
+        httpx.Client(transport=httpx.HTTPTransport(uds=socket), timeout=20) as client,
+        client.stream(method, url, content=body, headers=headers) as answer,
+    ):
         assert answer.status_code < 400, answer.read()
 
 
