@@ -1,5 +1,4 @@
-"""How the network is run: prepared images, fixed shapes, graphs, warm-up, and faster arithmetic.
+"""Runs the network: fixed shapes, CUDA graphs, attention kernels, warm-up.
 
-What a step means stands in ``tracker.tracker``; nothing here chooses what is remembered. This
-package itself imports nothing, so that options can be read without torch.
+What a step means is in ``tracker.step``; nothing here chooses what is remembered.
 """

@@ -1,8 +1,8 @@
-"""Which kernel looks at the memory on this device: those there are, measured against each other.
+"""Chooses the kernel of memory attention on this device by measuring the candidates.
 
-``sdpa``: PyTorch's fused kernel with values projected to the keys' width first. ``flex``:
-FlexAttention, compiled, with values as narrow as they are. ``triton``: our own kernel, in several
-divisions of its work. What does not compile, or gives another result, is left out.
+``sdpa``: PyTorch's fused kernel, with values projected to the keys' width first. ``flex``:
+FlexAttention, compiled, with narrow values. ``triton``: our own kernel, in several block sizes. A
+kernel that does not compile, or whose result differs, is left out.
 
 Dimensions: N rows, L queries, S keys, C channels, c channels of the values.
 """
@@ -22,18 +22,18 @@ from tracker.options import Attention
 
 _log = logging.getLogger(__name__)
 
-# Of the largest value; bfloat16 keeps 8 bits, and kernels round the softmax at different places.
+# Relative to the largest value; bfloat16 keeps 8 bits, and kernels round the softmax differently.
 _TOLERANCE = 0.02
 _RUNS = 10
-# Shapes that FlexAttention is compiled for: more than a warm-up has, over all image sizes. After
-# PyTorch's own 8 the others would go uncompiled, and make the scores of all keys at once.
+# Bound on the shapes FlexAttention is compiled for: more than a warm-up has, over all image sizes.
+# Beyond PyTorch's default of 8, others would run uncompiled and hold the scores of all keys.
 _MOST_SHAPES = 1024
 
 Timer = Callable[[Callable[[], Tensor]], float]
 
 
 def candidates(wanted: Attention) -> dict[str, NarrowAttention]:
-    """Kernels beside PyTorch's own, by name; fewer where triton is not installed."""
+    """The kernels other than PyTorch's, by name; fewer where triton is not installed."""
     found: dict[str, NarrowAttention] = {}
     if wanted in ("auto", "triton"):
         try:
@@ -58,9 +58,9 @@ def choose(
     time_of: Timer | None = None,
     must: bool = False,
 ) -> str:
-    """Let the network use the fastest kernel for (queries, spatial keys, plain keys) -> its name.
+    """Set the fastest kernel for ``sizes`` (queries, spatial keys, plain keys) -> its name.
 
-    ``must``: PyTorch's own only where no other works. ``time_of``: seconds a call takes.
+    ``must``: use PyTorch's kernel only if no other works. ``time_of``: measures a call in seconds.
     """
     first = attention.layers[0]
     assert isinstance(first, MemoryAttentionLayer)
@@ -106,14 +106,14 @@ def choose(
 
 
 def use(attention: MemoryAttention, kernel: NarrowAttention | None) -> None:
-    """Let all layers look at the memory with a kernel; None is PyTorch's own."""
+    """Set the memory attention kernel of all layers; None is PyTorch's own."""
     for layer in attention.layers:
         assert isinstance(layer, MemoryAttentionLayer)
         layer.cross_attn_image.narrow = kernel
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What compilers refuse with, and what a device cannot hold: Triton has errors of its own."""
+    """Errors of a kernel that does not compile or does not fit: Triton has its own types."""
     known = (RuntimeError, ValueError, TypeError)
     try:
         from triton.errors import TritonError
@@ -156,7 +156,7 @@ def _compiled_flex() -> Callable[..., Tensor]:
 
 
 def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
-    """What a call takes the device, the best of several."""
+    """Device time of a call in seconds, the best of several."""
     call()
     times: list[float] = []
     stream = torch.cuda.current_stream(device)

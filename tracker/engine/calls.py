@@ -1,7 +1,7 @@
-"""Calls of fixed shapes: which there were, and on a CUDA device their captured graphs.
+"""Calls of fixed shapes: counted, and on a CUDA device captured as graphs.
 
-A graph replays the launches of a call at once, on buffers that stay where they are. It is kept
-for every shape that came, as far as ``most_graphs`` allows.
+A graph replays all launches of a call at once, on buffers at fixed addresses. One is kept for each
+shape, up to ``most_graphs``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _RUNS_BEFORE_CAPTURE = 3
 
 @dataclass(slots=True)
 class CallCounts:
-    """What happened so far; all of it only grows.
+    """Counters, which never decrease.
 
-    ``shapes``: different shapes that were called. ``in_service``: of these, first called after
-    the warm-up. ``captures`` and ``evictions`` of graphs: more captures than shapes mean that
-    graphs went and had to come again.
+    ``shapes``: distinct shapes called. ``in_service``: those first called after the warm-up.
+    ``captures`` and ``evictions`` of graphs: more captures than shapes mean that evicted graphs
+    had to be captured again.
     """
 
     shapes: int = 0
@@ -39,7 +39,7 @@ class CallCounts:
 
 @dataclass(slots=True)
 class Calls:
-    """Calls that are only counted. Bound: one small key for every shape."""
+    """Calls that are only counted. Bound: one small key for each shape."""
 
     counts: CallCounts = field(default_factory=CallCounts)
     warm: bool = False
@@ -48,7 +48,7 @@ class Calls:
     def __call__(
         self, name: str, function: Callable[..., Result], *tensors: Tensor | None
     ) -> Result:
-        """Call ``function``, one of a name, with these tensors."""
+        """Call ``function``, which ``name`` identifies, with these tensors."""
         self._count(key_of(name, tensors))
         return function(*tensors)
 
@@ -66,11 +66,11 @@ class _Graph(NamedTuple):
 
 
 class GraphCalls(Calls):
-    """Calls that are captured the first time and replayed after that.
+    """Calls that are captured the first time and replayed afterwards.
 
-    Bound: ``most_graphs``; the one used longest ago goes. Graphs of one function share the
-    buffers of its inputs, which are as large as its largest call so far, and all graphs share a
-    pool for what they compute. Results are copies: a later replay does not change them.
+    Bound: ``most_graphs``; the least recently used one goes. Graphs of one function share its
+    input buffers, sized for its largest call so far, and all graphs share one memory pool. Results
+    are copies: a later replay does not change them.
     """
 
     def __init__(self, device: torch.device, most_graphs: int) -> None:
@@ -80,14 +80,14 @@ class GraphCalls(Calls):
         self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
         self._buffers: dict[tuple[str, int, torch.dtype], Tensor] = {}
         self._pool = torch.cuda.graph_pool_handle()
-        # Of this device: PyTorch's own stream for captures is the first device's, and what runs
-        # on another is not captured.
+        # On this device: PyTorch's default capture stream is on the first device, and work on
+        # another device is not captured.
         self._aside = torch.cuda.Stream(device)
 
     def __call__(
         self, name: str, function: Callable[..., Result], *tensors: Tensor | None
     ) -> Result:
-        """Replay the graph of this function for these shapes; capture it if there is none."""
+        """Replay the graph of this function for these shapes; capture it the first time."""
         key = key_of(name, tensors)
         self._count(key)
         captured = self._graphs.get(key)
@@ -118,16 +118,16 @@ class GraphCalls(Calls):
         ]
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.device(self._device):
-            # Libraries choose their kernels and make their workspaces, one for each stream, in
-            # the first calls, which a capture does not allow.
+            # In their first calls libraries choose kernels and allocate one workspace per stream,
+            # which a capture does not allow.
             self._aside.wait_stream(current)
             with torch.cuda.stream(self._aside):
                 for _ in range(_RUNS_BEFORE_CAPTURE):
                     function(*inputs)
             current.wait_stream(self._aside)
             graph = torch.cuda.CUDAGraph()
-            # Other threads prepare images meanwhile: only this one must keep to what can be
-            # captured.
+            # Other threads prepare images meanwhile: only this thread is restricted to what can
+            # be captured.
             with torch.cuda.graph(
                 graph, self._pool, self._aside, capture_error_mode="thread_local"
             ):
@@ -135,11 +135,11 @@ class GraphCalls(Calls):
         return _Graph(graph, inputs, outputs)
 
     def _buffer(self, name: str, place: int, tensor: Tensor) -> Tensor:
-        """Where a call finds an input: the beginning of what its largest call needed."""
+        """A call's input buffer: the first part of what the largest call needed."""
         key = name, place, tensor.dtype
         buffer = self._buffers.get(key)
         if buffer is None or buffer.numel() < tensor.numel():
-            # Graphs captured before keep the smaller one alive.
+            # Earlier graphs keep the smaller buffer alive.
             buffer = torch.empty(tensor.numel(), dtype=tensor.dtype, device=self._device)
             self._buffers[key] = buffer
         view = buffer[: tensor.numel()].view(tensor.shape)
@@ -148,7 +148,7 @@ class GraphCalls(Calls):
 
 
 def key_of(name: str, tensors: Sequence[Tensor | None]) -> Key:
-    """What decides whether two calls are of one shape."""
+    """The key that is equal for two calls of the same shape."""
     return name, tuple(
         None if tensor is None else (tuple(tensor.shape), tensor.dtype) for tensor in tensors
     )

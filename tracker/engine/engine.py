@@ -1,8 +1,8 @@
-"""The network as a step calls it: rows in fixed shapes where that pays, graphs where there are any.
+"""The network as a step calls it: in fixed shapes where that is faster, with CUDA graphs on a GPU.
 
-It has the methods of ``tracker.model.Sam2`` and gives the same results to rounding. Rows that are
-padding are copies of a real row; what comes of them is dropped, and no row looks at another.
-Prompted rows, which are rare and differ in the number of their points, take the plain network.
+``Engine`` has the methods of ``tracker.model.Sam2`` and gives the same results up to rounding.
+Padding rows are copies of a real row; their results are dropped, and no row depends on another.
+Prompted rows are rare and vary in their number of points: they run on the plain network.
 
 Dimensions: B images, N objects, C channels, c memory channels, H W token grid, S image size.
 """
@@ -19,13 +19,13 @@ from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
 from tracker.engine.image_sizes import at_size, sizes_of
 from tracker.engine.kernel_cache import keep_kernels
-from tracker.engine.padding import pieces_of, pieces_with_padding
+from tracker.engine.padding import chunk_sizes, padded_chunks
 from tracker.host_arrays import on_device
 from tracker.images.transforms import normalised
 from tracker.memory.bank import MemoryBank
 from tracker.memory.places import (
     IntArray,
-    Places,
+    MemoryPlaces,
     Recollection,
 )
 from tracker.memory.shapes import (
@@ -41,9 +41,9 @@ from tracker.options import EngineOptions
 
 
 class Engine:
-    """Runs a network. Made by the tracker; called from its thread, under its autocast.
+    """Runs a network. Created by the tracker; called from its thread, under its autocast.
 
-    ``model`` is the network for the image size in use; ``image_sizes``, those that can be.
+    ``model`` is the network for the image size in use; ``image_sizes`` lists all sizes.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Engine:
 
     @property
     def counts(self) -> CallCounts:
-        """Shapes and graphs so far; all zero without fixed shapes."""
+        """Counts of shapes and graphs; all zero without fixed shapes."""
         return self._calls.counts
 
     def encode_image(self, pixels_B3SS: Tensor) -> ImageFeatures:
@@ -96,7 +96,7 @@ class Engine:
     ) -> Tensor:
         """Condition frames on what N objects remember of the time before -> (N, C, H, W).
 
-        Objects that remember equally much go together, see ``memory_shapes``.
+        Objects with equally many memories form one batch, see ``tracker.memory.shapes``.
         """
         begun = FrameState(
             *self._per_image("begin_attention", self.model.begin_attention, stride16_BCHW)
@@ -136,11 +136,10 @@ class Engine:
         return memory_NcHW
 
     def calls_to_warm(self, bank: MemoryBank) -> Sequence[Callable[[], object]]:
-        """What there is to call once at every image size, so that no shape is new in service.
+        """The calls to make once at every image size, so that no shape is new in service.
 
-        Largest first.
-        Every stream has at least an object, so that there are no more images than objects.
-        Before that, on a CUDA device, the attention kernels are measured.
+        Largest first: at most as many images as objects, since a stream that is encoded has an
+        object. On a CUDA device the first call measures the attention kernels.
         """
         measured = self._device.type == "cuda" and self._options.attention != "sdpa"
         before = (self._choose_attention,) if measured else ()
@@ -160,22 +159,22 @@ class Engine:
         )
 
     def is_warm(self) -> None:
-        """From here on a new shape is one in service, and is counted as such."""
+        """Count new shapes as shapes in service from here on."""
         self._calls.warm = True
 
     def _attend(
         self,
         begun: FrameState,
         bank: MemoryBank,
-        places: Places,
+        places: MemoryPlaces,
         shape: MemoryShape,
         row_R: IntArray,
         image_N: IntArray,
     ) -> Tensor:
-        """Those of the objects that remember so much."""
+        """Condition the objects ``row_R``, whose memories have this shape."""
         parts = []
         if not self._fixed:
-            # An object's keys; those of its pointers are fewer than a frame's.
+            # Upper bound of an object's keys: its pointers have fewer than a frame.
             keys = begun.token_BLC[0].numel() * (shape.frames + 1)
             some = rows_per_chunk(begun.token_BLC, keys)
             for rows in np.split(row_R, range(some, len(row_R), some)):
@@ -183,29 +182,29 @@ class Engine:
                 own = begun.select(on_device(image_N[rows], self._device))
                 parts.append(self.model.attend_memory(own, self.model.memory_tokens(*remembered)))
             return join(parts)
-        for piece in pieces_with_padding(len(row_R), self._options.row_sizes):
-            rows = row_R[piece.row_R]
+        for chunk in padded_chunks(len(row_R), self._options.row_sizes):
+            rows = row_R[chunk.row_R]
             remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
             if shape.masked:
                 remembered = _with_masks(remembered)
             own = begun.select(on_device(image_N[rows], self._device))
-            parts.append(self._attend_piece(own, remembered)[: piece.real])
+            parts.append(self._attend_chunk(own, remembered)[: chunk.real])
         return join(parts)
 
-    def _attend_piece(self, own: FrameState, remembered: Recollection) -> Tensor:
+    def _attend_chunk(self, own: FrameState, remembered: Recollection) -> Tensor:
         return self._calls("attend_memory", self._attend_memory, *own, *remembered)
 
     def _per_image(
         self, name: str, function: Callable[[Tensor], tuple[Tensor, ...]], images_B: Tensor
     ) -> tuple[Tensor, ...]:
-        return self._in_pieces(name, function, self._options.image_sizes, images_B)
+        return self._in_chunks(name, function, self._options.image_sizes, images_B)
 
     def _per_object(
         self, name: str, function: Callable[..., tuple[Tensor, ...]], *rows_N: Tensor
     ) -> tuple[Tensor, ...]:
-        return self._in_pieces(name, function, self._options.row_sizes, *rows_N)
+        return self._in_chunks(name, function, self._options.row_sizes, *rows_N)
 
-    def _in_pieces(
+    def _in_chunks(
         self,
         name: str,
         function: Callable[..., tuple[Tensor, ...]],
@@ -215,17 +214,17 @@ class Engine:
         if not self._fixed:
             return function(*rows_N)
         count = rows_N[0].shape[0]
-        pieces = pieces_with_padding(count, sizes)
-        if [len(piece.row_R) for piece in pieces] == [count]:
+        chunks = padded_chunks(count, sizes)
+        if [len(chunk.row_R) for chunk in chunks] == [count]:
             return self._calls(name, function, *rows_N)
         parts = []
-        for row_R, real in pieces:
+        for row_R, real in chunks:
             row = on_device(row_R, self._device)
             results = self._calls(name, function, *(rows[row] for rows in rows_N))
             parts.append([result[:real] for result in results])
         return tuple(join(part) for part in zip(*parts, strict=True))
 
-    # What is called with fixed shapes: functions of tensors alone, without a host wait.
+    # Called with fixed shapes: functions of tensors only, which never make the host wait.
 
     def _encode(self, pixels_B3SS: Tensor) -> ImageFeatures:
         return self.model.encode_image(normalised(pixels_B3SS))
@@ -246,10 +245,10 @@ class Engine:
     def _finish_memory(self, *rows_N: Tensor) -> tuple[Tensor]:
         return (self.model.finish_memory(*rows_N),)
 
-    # Inputs of the warm-up.
+    # Calls of the warm-up.
 
     def _choose_attention(self) -> None:
-        """Measure which kernel looks at the memory; on a processor the network knows itself."""
+        """Measure the kernels of memory attention; on a processor the network chooses itself."""
         config = self.model.config
         tokens = config.grid_size**2
         largest = self._shapes.steady[0]
@@ -287,20 +286,20 @@ class Engine:
         features = self.encode_image(
             torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self._device)
         )
-        everyone = torch.zeros(size, dtype=torch.int64, device=self._device)
-        own = self.model.begin_attention(features.stride16_BCHW).select(everyone)
+        first = torch.zeros(size, dtype=torch.int64, device=self._device)
+        own = self.model.begin_attention(features.stride16_BCHW).select(first)
         remembered = bank.fetch(bank.blank(shape, size))
-        self._attend_piece(own, _with_masks(remembered) if shape.masked else remembered)
+        self._attend_chunk(own, _with_masks(remembered) if shape.masked else remembered)
 
 
 def _sizes_within(sizes: tuple[int, ...], most: int) -> list[int]:
-    """The sizes that so many rows can come in, largest first."""
-    in_use = {size for count in range(1, most + 1) for size in pieces_of(count, sizes)}
+    """The chunk sizes that up to ``most`` rows can have, largest first."""
+    in_use = {size for count in range(1, most + 1) for size in chunk_sizes(count, sizes)}
     return sorted(in_use, reverse=True)
 
 
 def _with_masks(remembered: Recollection) -> Recollection:
-    """With both masks, also where nothing happens to be padding: it is one shape."""
+    """With both masks, also where nothing is padding, so that the shape is the same."""
     frame_valid, pointer_valid = remembered.frame_valid_NF, remembered.pointer_valid_NP
     if frame_valid is None:
         frame_valid = torch.ones_like(remembered.temporal_index_NF, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""One network for images of several sizes: shared weights, and tables of each size's own."""
+"""One network for several image sizes: shared weights, and position tables for each size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SMALLEST = 64
 
 
 def sizes_of(options: EngineOptions, image_size: int) -> tuple[int, ...]:
-    """The sizes a tracker can be set to, largest first; the first is the one it begins with.
+    """The sizes a tracker can be set to, largest first; it begins with the first.
 
-    Raises ValueError for a smaller size that is not smaller.
+    Raises ValueError for a "smaller" size that is not smaller.
     """
     if options.smaller_image_sizes == "auto":
         smaller = tuple(
@@ -31,9 +31,9 @@ def sizes_of(options: EngineOptions, image_size: int) -> tuple[int, ...]:
 
 
 def at_size(model: Sam2, image_size: int) -> Sam2:
-    """The same network for images of another size, see ``Sam2.resize``; it holds no weights.
+    """The same network for another image size, see ``Sam2.resize``.
 
-    Every tensor that there is now is shared; what depends on the size is made anew.
+    It shares every existing tensor; what depends on the size is computed anew.
     """
     tensors = [*model.parameters(), *model.buffers()]
     for module in model.modules():

@@ -1,6 +1,6 @@
-"""Compiled kernels are kept on disk, so that the next start finds them: Triton's and Inductor's.
+"""Keeps compiled kernels of Triton and Inductor on disk for the next start.
 
-CUDA graphs hold addresses of one process and are captured anew at every start, in a fraction of a
+CUDA graphs hold addresses of one process: they are captured anew at each start, in a fraction of a
 second each.
 """
 
@@ -15,11 +15,10 @@ _TRITON, _INDUCTOR = "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"
 
 
 def keep_kernels(directory: str | os.PathLike[str], most_bytes: int) -> None:
-    """Let this process keep its kernels there; call it before anything is compiled.
+    """Make this process keep its kernels in ``directory``; call it before anything is compiled.
 
-    Where the environment names a place of its own, that stays. Bound: ``most_bytes`` when a
-    process starts; entries that were written longest ago go. Raises OSError where nothing can be
-    written.
+    A folder named in the environment takes precedence. Bound: ``most_bytes`` when a process starts;
+    the oldest entries go. Raises OSError if the folder cannot be written.
     """
     root = Path(directory)
     for name, folder in ((_TRITON, root / "triton"), (_INDUCTOR, root / "inductor")):
@@ -35,7 +34,7 @@ def keep_kernels(directory: str | os.PathLike[str], most_bytes: int) -> None:
     for _, size, entry in sorted(entries):
         if total <= most_bytes:
             return
-        with suppress(FileNotFoundError):  # another process that starts now was faster
+        with suppress(FileNotFoundError):  # removed by another process that is starting
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:

@@ -2,8 +2,8 @@
 
 Cross-attention to the memory has keys of 256 channels and, before their projection, values of 64
 (see ``model.narrow_values``): the product with the softmax costs a quarter. PyTorch's fused
-kernels want both equally wide. Rows that remember less than others are cut short by their counts,
-which lie on the device: no mask is read, and what is padding is not computed.
+kernels need both equally wide. Rows with fewer memories stop at their own counts, which are on the
+device: no mask is read, and padding is not computed.
 
 Online softmax over blocks of keys (arXiv 2205.14135). Needs triton, which comes with PyTorch for
 CUDA; with ``TRITON_INTERPRET=1`` it runs on a processor, for tests.
@@ -25,7 +25,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """How the work is divided: queries and keys of a block, warps, and loads under way."""
+    """Block sizes in queries and keys, warps, and pipeline stages."""
 
     queries: int
     keys: int
@@ -33,7 +33,7 @@ class Blocks:
     stages: int
 
 
-# 256-channel queries fill shared memory; which of these is fastest depends on the device.
+# 256-channel queries fill shared memory; the fastest of these depends on the device.
 BLOCKS = (Blocks(128, 64, 8, 2), Blocks(64, 64, 4, 2), Blocks(128, 32, 8, 3))
 
 
@@ -47,8 +47,8 @@ def attend_narrow(
 ) -> Tensor:
     """Softmax attention -> (N, L, c) in the queries' dtype.
 
-    ``valid_NS`` marks what is real; of the spatial keys as of the last ``plain_keys`` these come
-    first. C and c are powers of two, at least 16.
+    ``valid_NS`` marks the real keys, which come first among the spatial ones and among the last
+    ``plain_keys``. C and c are powers of two, at least 16.
     """
     count, length, channels = query_NLC.shape
     keys, narrow = value_NSc.shape[1:]
@@ -68,7 +68,7 @@ def attend_narrow(
             length,
             keys,
             spatial,
-            # Exponentials of base 2 are what the device computes.
+            # The device computes exponentials of base 2.
             channels**-0.5 * math.log2(math.e),
             CHANNELS=channels,
             NARROW=narrow,

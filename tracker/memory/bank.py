@@ -1,8 +1,8 @@
-"""What every object of every stream remembers, in slots that are made once.
+"""The memories of every object of every stream, in preallocated slots.
 
 One slot holds an object's conditioning memories (frames with a prompt; the first is kept for
-ever), its recent spatial memories and its recent object pointers. Which frame lies where is known
-on the host, so reading and writing never wait for the device.
+ever), its recent spatial memories and its recent object pointers. The host knows which frame is
+stored where, so reading and writing never wait for the device.
 
 Dimensions: K slots, N objects of a batch, F spatial memories, P pointers, L grid tokens,
 C hidden width, c memory width.
@@ -28,7 +28,7 @@ from tracker.memory.grids import MemoryGrids
 from tracker.memory.places import (
     ConditioningMemories,
     IntArray,
-    Places,
+    MemoryPlaces,
     Recollection,
 )
 from tracker.memory.shapes import (
@@ -36,16 +36,16 @@ from tracker.memory.shapes import (
     MemoryShapes,
 )
 
-EMPTY = -(1 << 62)  # a frame number that no session reaches, and no age overflows with
+EMPTY = -(1 << 62)  # no session reaches this frame number, and no age overflows with it
 
-# A conditioning pointer grows older without end, far beyond any clip of the training. From here
-# on it counts as this old; the sine code of older ages carries no order the network has seen.
+# A conditioning pointer grows older without bound, far beyond any training clip. Its age is capped
+# at this value: the network was never trained with the sine codes of greater ages.
 LARGEST_POINTER_AGE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class SlotCopy:
-    """One slot as it was: which frames lay where, what they left, and on which grid."""
+    """A copy of one slot: frame numbers, memories, pointers, and the grid of each memory."""
 
     spatial_frame_F: IntArray
     pointer_frame_P: IntArray
@@ -57,12 +57,12 @@ class SlotCopy:
 class MemoryBank:
     """Preallocated memories of up to ``capacity`` objects; nothing grows afterwards.
 
-    Bound per object: ``max_conditioning_memories`` + ``num_maskmem`` spatial memories (one more
-    than the window of 6, so that a frame just tracked can be corrected without losing the oldest;
-    of an earlier frame that is corrected, those are missing that were overwritten meanwhile)
-    and ``max_conditioning_memories`` + ``max_object_pointers`` pointers. At 1024² in bfloat16
-    that is 5.5 MiB; smaller image sizes add to it. Policy: a recent memory is overwritten when its
-    frame leaves the window; a full set of conditioning memories loses its oldest but the first.
+    Bound per object: ``max_conditioning_memories`` + ``num_maskmem`` spatial memories, and
+    ``max_conditioning_memories`` + ``max_object_pointers`` pointers. One spatial memory more than
+    the window of 6 allows the newest frame to be corrected without losing the oldest; correcting
+    an earlier frame lacks those that were overwritten since. At 1024² in bfloat16 that is 5.5 MiB;
+    smaller image sizes add to it. Policy: a recent memory is overwritten when its frame leaves the
+    window; a full set of conditioning memories loses its oldest but the first.
     """
 
     def __init__(
@@ -88,27 +88,27 @@ class MemoryBank:
 
     @property
     def bytes(self) -> int:
-        """Device memory held, whether in use or not."""
+        """Device memory allocated, in use or not."""
         return self._grids.bytes + self._pointer_KPC.nbytes
 
     @property
     def shapes(self) -> MemoryShapes:
-        """How much an object can remember, for a batch of fixed shapes."""
+        """The shapes that an object's memories can have, for batches of fixed shapes."""
         others = self._spatial_frame.shape[1] - self._conditioning - self._ring
         return MemoryShapes.of(self._window, self._pointer_window, self._conditioning, others)
 
     @property
     def free_slots(self) -> int:
-        """Objects that still fit."""
+        """Number of free slots."""
         return len(self._free)
 
     def add_image_sizes(self, image_sizes: Sequence[int]) -> None:
-        """Make room on the grids of these sizes too."""
+        """Allocate memories on the grids of these sizes too."""
         for image_size in image_sizes:
             self._grids.add(image_size // 16)
 
     def use_image_size(self, image_size: int) -> None:
-        """Hold memories on the grid of another image size, one of those that were added."""
+        """Switch to the grid of another image size, one of those that were added."""
         filled_KF = self._spatial_frame != EMPTY
         filled_KF[self._free] = False
         self._grids.use(image_size // 16, filled_KF)
@@ -138,9 +138,9 @@ class MemoryBank:
         return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))
 
     def forget_recent_after(self, slot: int, frame: int) -> None:
-        """Drop the recent memories of frames after ``frame``: they are to be made again.
+        """Drop the recent memories of frames after ``frame``, to be computed anew.
 
-        Conditioning memories stay: they hold what somebody said, not what followed from it.
+        Conditioning memories stay: they come from prompts, not from tracking.
         """
         recent = self._spatial_frame[slot, self._conditioning :]
         recent[recent > frame] = EMPTY
@@ -148,7 +148,7 @@ class MemoryBank:
         recent[recent > frame] = EMPTY
 
     def copy(self, slot: int) -> SlotCopy:
-        """Everything a slot holds, apart from the bank."""
+        """A copy of everything a slot holds."""
         return SlotCopy(
             self._spatial_frame[slot].copy(),
             self._pointer_frame[slot].copy(),
@@ -158,39 +158,39 @@ class MemoryBank:
         )
 
     def restore(self, slot: int, copy: SlotCopy) -> None:
-        """Let a slot hold again what it held when it was copied."""
+        """Restore a slot from its copy."""
         self._grids.in_use[slot] = copy.spatial_FLc
         self._pointer_KPC[slot] = copy.pointer_PC
-        self._grids.made_again(slot, copy.made_on_F)
+        self._grids.restore_made_on(slot, copy.made_on_F)
         self._spatial_frame[slot] = copy.spatial_frame_F
         self._pointer_frame[slot] = copy.pointer_frame_P
 
     def conditioning(self, slot: int) -> ConditioningMemories:
         """The conditioning memories of a slot, oldest first, on the host.
 
-        They are of the largest image size, whichever is in use.
+        Always on the grid of the largest image size.
         """
         frames = self._spatial_frame[slot, : self._conditioning]
         column_F = np.argsort(frames, kind="stable")[np.count_nonzero(frames == EMPTY) :]
         column = self._tensor(column_F)
         return ConditioningMemories(
             frames[column_F],
-            self._grids.taken_out(slot, column_F).float().cpu().numpy(),
+            self._grids.exported(slot, column_F).float().cpu().numpy(),
             self._pointer_KPC[slot, column].cpu().numpy(),
         )
 
     def condition(self, slot: int, memories: ConditioningMemories) -> None:
-        """Let an empty slot begin with conditioning memories, of this bank's largest size."""
+        """Fill an empty slot with conditioning memories on the grid of the largest image size."""
         count = len(memories.frame_F)
-        self._grids.take_in(slot, self._tensor(memories.spatial_FLc))
+        self._grids.import_memories(slot, self._tensor(memories.spatial_FLc))
         self._pointer_KPC[slot, :count] = self._tensor(memories.pointer_FC)
         self._spatial_frame[slot, :count] = memories.frame_F
         self._pointer_frame[slot, :count] = memories.frame_F
 
     def pointer_similarity(self, slot_N: IntArray, pointer_NC: Tensor) -> Tensor:
-        """The cosine of each pointer and the nearest conditioning pointer of its slot, (N,).
+        """Cosine similarity of each pointer to the closest conditioning pointer of its slot, (N,).
 
-        NaN for a slot without any.
+        NaN for a slot without conditioning pointers.
         """
         own = self._pointer_frame[slot_N, : self._conditioning] != EMPTY
         kept_NFC = self._pointer_KPC[self._tensor(slot_N), : self._conditioning]
@@ -208,11 +208,11 @@ class MemoryBank:
         return (count, *self._grids.memory_shape), (count, self._pointer_KPC.shape[2])
 
     def read(self, slot_N: IntArray, frame_N: IntArray) -> Recollection:
-        """Recall what lies before ``frame_N``: every conditioning memory and both windows."""
+        """Read the memories before ``frame_N``: all conditioning memories and both windows."""
         return self.fetch(self.find(slot_N, frame_N))
 
-    def find(self, slot_N: IntArray, frame_N: IntArray) -> Places:
-        """Where what ``read`` recalls is; known on the host."""
+    def find(self, slot_N: IntArray, frame_N: IntArray) -> MemoryPlaces:
+        """The places of the memories that ``read`` returns; computed on the host."""
         spatial = self._choose(self._spatial_frame, slot_N, frame_N, self._window)
         pointer = self._choose(self._pointer_frame, slot_N, frame_N, self._pointer_window)
         temporal_index = np.where(
@@ -221,7 +221,7 @@ class MemoryBank:
         temporal_index[~spatial.valid_NF] = 0
         pointer_age = np.minimum(pointer.age_NF, LARGEST_POINTER_AGE)
         pointer_age[~pointer.valid_NF] = 0
-        return Places(
+        return MemoryPlaces(
             slot_N,
             spatial.column_NF,
             temporal_index,
@@ -231,10 +231,10 @@ class MemoryBank:
             pointer.valid_NF,
         )
 
-    def blank(self, shape: MemoryShape, rows: int) -> Places:
-        """Places of this shape, all of them the first one of the first slot."""
+    def blank(self, shape: MemoryShape, rows: int) -> MemoryPlaces:
+        """Places of this shape that all refer to the first memory of the first slot."""
         spatial, pointer = (rows, shape.frames), (rows, shape.pointers)
-        return Places(
+        return MemoryPlaces(
             np.zeros(rows, np.int64),
             np.zeros(spatial, np.int64),
             np.zeros(spatial, np.int64),
@@ -244,8 +244,8 @@ class MemoryBank:
             np.ones(pointer, np.bool_),
         )
 
-    def fetch(self, places: Places) -> Recollection:
-        """What lies in these places."""
+    def fetch(self, places: MemoryPlaces) -> Recollection:
+        """Read the memories at these places."""
         slot = self._tensor(places.slot_N)[:, None]
         valid_NF, pointer_valid_NP = places.valid_NF, places.pointer_valid_NP
         return Recollection(
@@ -265,21 +265,21 @@ class MemoryBank:
         spatial_NLc: Tensor,
         pointer_NC: Tensor,
     ) -> None:
-        """Remember one frame of N different objects, replacing what they had of that frame."""
+        """Write one frame of N different objects, replacing their memories of that frame."""
         recent_column = self._conditioning + frame_N % self._ring
         recent_pointer_column = self._conditioning + frame_N % self._pointer_ring
         spatial_column, pointer_column = recent_column.copy(), recent_pointer_column.copy()
-        for row in np.flatnonzero(conditioning_N):  # prompts are rare; tracked frames never loop
+        for row in np.flatnonzero(conditioning_N):  # prompts are rare; tracked frames skip this
             column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
             spatial_column[row] = pointer_column[row] = column
         slot = self._tensor(slot_N)
         spatial_place = slot, self._tensor(spatial_column)
         pointer_place = slot, self._tensor(pointer_column)
-        # What needs memory of the device, which may have none left, comes before what is kept.
+        # Allocate on the device, which may fail, before any state changes.
         spatial_NLc, pointer_NC = spatial_NLc.to(self._grids.in_use.dtype), pointer_NC.float()
         self._grids.in_use[spatial_place] = spatial_NLc
         self._pointer_KPC[pointer_place] = pointer_NC
-        # A frame is remembered once: as a conditioning frame it leaves the windows.
+        # A frame is stored once: as a conditioning frame it leaves the windows.
         self._spatial_frame[slot_N, recent_column] = EMPTY
         self._pointer_frame[slot_N, recent_pointer_column] = EMPTY
         self._grids.wrote(slot_N, spatial_column)

@@ -1,4 +1,4 @@
-"""Which columns of an object's memories are read, and which is written, by their frame numbers.
+"""Chooses the memory columns to read and to write, by their frame numbers.
 
 Dimensions: N objects, R or F columns of each; an empty column has the frame ``EMPTY``.
 """
@@ -13,12 +13,12 @@ from tracker.memory.places import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
 
-# Larger than any frame number of a stream: sorts by kind first, by frame next.
+# Larger than any frame number of a stream: sorts by kind first, then by frame.
 _KIND = 1 << 60
 
 
 def newest(frame_NR: IntArray, valid_NR: BoolArray, most: int) -> tuple[IntArray, BoolArray]:
-    """Columns of the newest valid frames, newest first, and which of these are valid."""
+    """Columns of up to ``most`` newest valid frames, newest first, and whether each is valid."""
     key_NR = np.where(valid_NR, -frame_NR, _KIND)
     order_NR = np.argsort(key_NR, axis=1, kind="stable")[:, :most]
     return order_NR, np.take_along_axis(valid_NR, order_NR, 1)
@@ -27,7 +27,7 @@ def newest(frame_NR: IntArray, valid_NR: BoolArray, most: int) -> tuple[IntArray
 def packed(
     column_NF: IntArray, code_NF: IntArray, valid_NF: BoolArray
 ) -> tuple[IntArray, IntArray, BoolArray]:
-    """Valid entries first, as many columns as the fullest row has; codes of the others are 0."""
+    """Valid entries first, cut to the width of the fullest row; codes of invalid ones are 0."""
     longest = int(valid_NF.sum(axis=1).max())
     order = np.argsort(~valid_NF, axis=1, kind="stable")[:, :longest]
     valid_NF = np.take_along_axis(valid_NF, order, 1)
@@ -44,5 +44,5 @@ def place_for(frame_NR: IntArray, now_N: IntArray) -> IntArray:
 
 
 def in_order(frames: IntArray) -> tuple[int, ...]:
-    """The frames that are there, oldest first."""
+    """The frames in non-empty columns, oldest first."""
     return tuple(sorted(int(frame) for frame in frames if frame != EMPTY))

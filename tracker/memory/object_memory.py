@@ -1,4 +1,4 @@
-"""What one object is remembered by, outside of a tracker: to go on with it after a restart.
+"""One object's memories outside of a tracker, to continue tracking it after a restart.
 
 Dimensions: F conditioning memories, L grid tokens, c memory width, C hidden width.
 """
@@ -19,9 +19,9 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Which network made a memory: memories are of no use to another.
+    """The network that computed a memory; another network cannot use it.
 
-    ``fingerprint`` is of the weights (see ``checkpoint.fingerprint``).
+    ``fingerprint``: of the weights (see ``tracker.weights.checkpoint.fingerprint``).
     """
 
     name: str
@@ -30,11 +30,11 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ObjectMemory:
-    """An object's conditioning memories: the frames on which somebody pointed at it.
+    """An object's conditioning memories: those of its prompted frames.
 
-    Recent memories are not part of it: they say where the object was a moment ago, which is
-    over. ``age_F`` counts frames before the next one, from 1. Values are as the tracker holds
-    them; float32 keeps bfloat16 exactly.
+    Recent memories are left out: they hold the object's last position, which is out of date after
+    a restart. ``age_F``: frames back from the next one, from 1. Values are the tracker's; float32
+    represents bfloat16 exactly.
     """
 
     model: ModelIdentity
@@ -49,9 +49,10 @@ def ensure_usable(
     model: ModelIdentity,
     shapes: Callable[[int], tuple[Shape, Shape]],
 ) -> None:
-    """Raise ObjectMemoryError for a memory that a tracker with this model cannot go on with.
+    """Raise ObjectMemoryError for a memory that a tracker with this model cannot use.
 
-    ``shapes`` of so many memories: of ``spatial_FLc`` and ``pointer_FC`` (``MemoryBank``'s).
+    ``shapes``: number of memories -> shapes of ``spatial_FLc`` and ``pointer_FC``
+    (``MemoryBank.conditioning_shapes``).
     """
     if memory.model != model:
         raise ObjectMemoryError(
@@ -80,6 +81,6 @@ def ensure_usable(
 
 
 def _image_size(shape_FLc: Shape) -> int | None:
-    """The side of the images behind memories of this shape; None where no image gives it."""
+    """The image size of memories of this shape; None if no image size gives it."""
     side = math.isqrt(shape_FLc[1]) if len(shape_FLc) == 3 else 0
     return side * 16 if side and side**2 == shape_FLc[1] else None

@@ -1,4 +1,4 @@
-"""Which memories a frame looks at: where they lie in the bank, and what lies there.
+"""The memories a frame attends to: their places in the bank, and their contents.
 
 Dimensions: N objects of a batch, R some of these, F spatial memories, P pointers, W either,
 L grid tokens, C hidden width, c memory width.
@@ -16,12 +16,12 @@ IntArray = npt.NDArray[np.int64]
 Number = TypeVar("Number", np.int64, np.bool_)
 
 
-class Places(NamedTuple):
-    """Where in the bank N objects have what they remember; on the host.
+class MemoryPlaces(NamedTuple):
+    """The places of N objects' memories in the bank; on the host.
 
-    ``column_NF``: columns of spatial memories, ``temporal_NF`` the row of ``maskmem_tpos_enc``
-    of each. ``pointer_column_NP``, ``age_NP`` in frames. ``valid_NF`` and ``pointer_valid_NP``:
-    which of them are real; these come first in every row.
+    ``column_NF``: columns of spatial memories, ``temporal_NF``: the row of ``maskmem_tpos_enc``
+    of each. ``pointer_column_NP``: columns of pointers, ``age_NP``: their ages in frames.
+    ``valid_NF`` and ``pointer_valid_NP``: whether each is real; real ones come first in a row.
     """
 
     slot_N: IntArray
@@ -34,12 +34,12 @@ class Places(NamedTuple):
 
     @property
     def counts(self) -> tuple[IntArray, IntArray]:
-        """How many spatial memories and pointers each row really has."""
+        """Number of real spatial memories and pointers of each row."""
         return self.valid_NF.sum(axis=1), self.pointer_valid_NP.sum(axis=1)
 
-    def chosen(self, row_R: IntArray, frames: int, pointers: int) -> Places:
-        """Some rows, each with so many spatial memories and pointers: cut, or padded."""
-        return Places(
+    def chosen(self, row_R: IntArray, frames: int, pointers: int) -> MemoryPlaces:
+        """Some rows, cut or padded to ``frames`` spatial memories and ``pointers`` pointers."""
+        return MemoryPlaces(
             self.slot_N[row_R],
             _as_wide(self.column_NF[row_R], frames),
             _as_wide(self.temporal_NF[row_R], frames),
@@ -51,7 +51,7 @@ class Places(NamedTuple):
 
 
 class ConditioningMemories(NamedTuple):
-    """The frames somebody pointed at, ``frame_F``, and what they left; on the host."""
+    """The prompted frames, ``frame_F``, with their memories and pointers; on the host."""
 
     frame_F: IntArray
     spatial_FLc: npt.NDArray[np.float32]
@@ -59,11 +59,11 @@ class ConditioningMemories(NamedTuple):
 
 
 class Recollection(NamedTuple):
-    """What N objects remember at their frame, padded to the longest of them.
+    """The memories that N objects read at their frame, padded to the longest row.
 
     ``spatial_NFLc``, ``temporal_index_NF`` (row of ``maskmem_tpos_enc``), ``pointer_NPC``,
-    ``pointer_age_NP`` in frames. ``frame_valid_NF`` and ``pointer_valid_NP`` mark what is real,
-    None where nothing is padding.
+    ``pointer_age_NP`` in frames. ``frame_valid_NF`` and ``pointer_valid_NP`` mark real entries;
+    None without padding.
     """
 
     spatial_NFLc: Tensor
@@ -75,6 +75,6 @@ class Recollection(NamedTuple):
 
 
 def _as_wide(rows_NW: npt.NDArray[Number], width: int) -> npt.NDArray[Number]:
-    """Rows cut to a width, or filled up with zeros: no place, age 0, not real."""
+    """Rows cut to a width or padded with zeros: place 0, age 0, not real."""
     missing = max(width - rows_NW.shape[1], 0)
     return np.pad(rows_NW[:, :width], ((0, 0), (0, missing)))

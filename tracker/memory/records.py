@@ -1,4 +1,4 @@
-"""What is kept of objects under the robust policy, beside their memories.
+"""Records of the robust policy, kept beside the memories.
 
 Dimensions: N objects.
 """
@@ -32,20 +32,20 @@ class Selection(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What was known of an object before a frame: facts on the host, motion on the device."""
+    """The state of an object before a frame: facts on the host, motion on the device."""
 
     facts: Facts
     motion_45: Tensor
 
     @property
     def nbytes(self) -> int:
-        """Memory of both."""
+        """Bytes of both."""
         return self.facts.nbytes + self.motion_45.nbytes
 
 
 @dataclass(frozen=True, slots=True)
 class RobustSlotCopy(SlotCopy):
-    """One slot of a robust bank as it was."""
+    """A copy of one slot of a robust bank."""
 
     facts: Facts
     motion_45: Tensor

@@ -1,8 +1,7 @@
-"""Which objects look at their memories together: those that remember equally much.
+"""Groups objects with equally many memories for memory attention.
 
-Then nothing in the batch is padding, and attention needs no mask, which its fastest kernels do
-not take. In steady state there are as many groups as there are different numbers of
-conditioning memories, mostly one.
+A group needs no padding, and attention no mask, which its fastest kernels do not accept. In steady
+state there are as many groups as there are different numbers of conditioning memories, mostly one.
 
 Dimensions: N objects, F spatial memories, P pointers.
 """
@@ -20,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, order=True)
 class MemoryShape:
-    """So many spatial memories and pointers of every row; ``masked`` where some are padding."""
+    """Spatial memories and pointers of every row; ``masked``: some of them may be padding."""
 
     frames: int
     pointers: int
@@ -29,10 +28,10 @@ class MemoryShape:
 
 @dataclass(frozen=True, slots=True)
 class MemoryShapes:
-    """The shapes that are used: the full windows without a mask, and few with one.
+    """The shapes in use: full windows without a mask, and a few shapes with one.
 
-    ``steady``: full windows with 1, 2, … conditioning memories. ``padded``, smallest first: what
-    everything else is padded to, mostly objects that are new; the last holds all there can be.
+    ``steady``: full windows with 1, 2, … conditioning memories. ``padded``, smallest first: all
+    other rows, mostly of new objects, are padded to one of these; the last fits every row.
     """
 
     steady: tuple[MemoryShape, ...]
@@ -40,9 +39,9 @@ class MemoryShapes:
 
     @staticmethod
     def of(window: int, pointer_window: int, conditioning: int, others: int = 0) -> MemoryShapes:
-        """Those of a bank with these windows and so many conditioning memories at most.
+        """The shapes of a bank with these windows and at most ``conditioning`` memories of prompts.
 
-        ``others``: spatial memories beside these, which an object may have or not.
+        ``others``: further spatial memories that an object may have.
         """
         steady = tuple(
             MemoryShape(window + kept, pointer_window + kept, masked=False)
@@ -63,9 +62,9 @@ class MemoryShapes:
         return self.steady + self.padded
 
     def shape_for(self, frames: int, pointers: int) -> MemoryShape:
-        """The shape in which a row goes that remembers so much.
+        """The shape for a row with this many memories.
 
-        What is larger than every shape has one of its own: it is counted as new.
+        A row that exceeds every shape gets its own, which is counted as new.
         """
         exact = MemoryShape(frames, pointers, masked=False)
         if exact in self.steady:
@@ -79,12 +78,12 @@ class MemoryShapes:
 def groups_of(
     frames_N: IntArray, pointers_N: IntArray, shapes: MemoryShapes | None
 ) -> list[tuple[MemoryShape, IntArray]]:
-    """Rows by shape, in the order in which shapes come first; without ``shapes`` by exact count."""
+    """Rows by shape, in order of first appearance; by exact counts if ``shapes`` is None."""
     rows_by_count: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row, count in enumerate(zip(frames_N.tolist(), pointers_N.tolist(), strict=True)):
         rows_by_count[count].append(row)
     groups: dict[MemoryShape, list[int]] = defaultdict(list)
-    for (frames, pointers), rows in rows_by_count.items():  # few: most remember equally much
+    for (frames, pointers), rows in rows_by_count.items():  # few: most rows have equal counts
         shape = (
             MemoryShape(frames, pointers, masked=False)
             if shapes is None

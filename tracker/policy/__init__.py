@@ -1,4 +1,4 @@
-"""How memories are chosen: the paper's rule, and one that survives occlusion, cuts and gaps.
+"""Which masks are accepted and which memories are kept.
 
-This package itself imports nothing, so that options can be read without torch.
+The paper's rule, and a robust one for occlusion, cuts and gaps.
 """

@@ -29,7 +29,7 @@ class Choice(NamedTuple):
     shown_N: Tensor
 
 
-class Decision(NamedTuple):
+class MaskDecision(NamedTuple):
     """What was decided about N objects on one frame.
 
     ``logits_N1hw`` are -1024 where the object is not visible. ``object_score_logit_N``.
@@ -63,7 +63,7 @@ def decide(
     prompted: bool,
     choice: Choice | None = None,
     alone_iou_N: Tensor | None = None,
-) -> Decision:
+) -> MaskDecision:
     """Choose one mask per object, unless a memory policy has (``choice``).
 
     ``ambiguous`` (no prompt, or a single point): the best of masks 1..3 by predicted IoU, with
@@ -83,7 +83,7 @@ def decide(
     if choice is not None:
         visible = visible & choice.shown_N
     logits = output.mask_logits_N4hw[rows, chosen].unsqueeze(1).float()
-    return Decision(
+    return MaskDecision(
         torch.where(visible.view(-1, 1, 1, 1), logits, ABSENT_LOGIT),
         output.predicted_iou_N4[rows, chosen].float(),
         score_logit.float(),
@@ -94,12 +94,12 @@ def decide(
     )
 
 
-def in_order(parts: Sequence[Decision], order_N: Tensor) -> Decision:
+def in_order(parts: Sequence[MaskDecision], order_N: Tensor) -> MaskDecision:
     """Decisions about parts of N objects as one; ``order_N``: where each object is in the parts."""
-    return Decision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
+    return MaskDecision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
 
 
-def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) -> Decision:
+def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) -> MaskDecision:
     """The mask given is the answer; the decoder, shown the mask, only makes the pointer."""
     score_logit = output.object_score_logit_N1[:, 0]
     visible = mask_N1SS.flatten(1).any(dim=1)
@@ -112,7 +112,7 @@ def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) ->
         align_corners=False,
         antialias=True,
     )
-    return Decision(
+    return MaskDecision(
         logits.float(),
         torch.ones_like(score_logit, dtype=torch.float32),
         MASK_PROMPT_SCALE * visible.float() + MASK_PROMPT_BIAS,

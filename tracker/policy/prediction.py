@@ -18,7 +18,7 @@ from tracker.masks.masks import boxes_of
 from tracker.memory.records import Facts
 from tracker.policy import motion
 from tracker.policy.choice import Expectation, shares_of
-from tracker.policy.decision import Decision
+from tracker.policy.decision import MaskDecision
 
 # A hidden object's box is reported while the standard deviation of its centre, in shares of the
 # picture, is below this; beyond, it may be anywhere.
@@ -81,7 +81,7 @@ class Evidence(NamedTuple):
     shift_y: npt.NDArray[np.float64]
 
 
-def observe(prediction: Prediction, decision: Decision) -> Observation:
+def observe(prediction: Prediction, decision: MaskDecision) -> Observation:
     """Update the motion with what was decided."""
     mask_Nhw = decision.logits_N1hw[:, 0] > 0
     box_N4 = shares_of(boxes_of(mask_Nhw), mask_Nhw)

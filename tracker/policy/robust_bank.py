@@ -23,7 +23,7 @@ from tracker.memory.frame_columns import (
     packed,
     place_for,
 )
-from tracker.memory.places import IntArray, Places
+from tracker.memory.places import IntArray, MemoryPlaces
 from tracker.memory.records import Before, Facts, RobustSlotCopy, Selection
 from tracker.policy.motion import COORDINATES, NUMBERS
 
@@ -113,7 +113,7 @@ class RobustBank(MemoryBank):
         """Frames whose pointers the slot remembers beside the conditioning ones, oldest first."""
         return in_order(self._pointer_frame[slot, self._conditioning :])
 
-    def find(self, slot_N: IntArray, frame_N: IntArray) -> Places:
+    def find(self, slot_N: IntArray, frame_N: IntArray) -> MemoryPlaces:
         """Where what lies before ``frame_N`` is.
 
         Conditioning memories and anchors have the temporal code of conditioning memories, the
@@ -161,7 +161,7 @@ class RobustBank(MemoryBank):
         pointer_column_NP, age_NP, pointer_valid_NP = packed(
             pointer_column_NP, age_NP, pointer_valid_NP
         )
-        return Places(
+        return MemoryPlaces(
             slot_N, column_NF, temporal_NF, valid_NF, pointer_column_NP, age_NP, pointer_valid_NP
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tracker.policy.decision import Decision
+from tracker.policy.decision import MaskDecision
 from tracker.policy.prediction import Observation, Prediction
 from tracker.sessions.row import Row
 from tracker.step.results import Delivery
@@ -28,7 +28,7 @@ class DecidedRows:
     logits_by_frame: list[Tensor]
     shown_by_frame: list[Tensor]
     spatial_NLc: Tensor
-    decision: Decision
+    decision: MaskDecision
     prediction: Prediction | None
     observation: Observation | None
 

@@ -25,7 +25,7 @@ from tracker.model import ImageFeatures
 from tracker.model.layers import tokens_from_grid
 from tracker.model.precision import autocast
 from tracker.options import TrackerOptions
-from tracker.policy.decision import Decision
+from tracker.policy.decision import MaskDecision
 from tracker.policy.prediction import observe
 from tracker.policy.robust import RobustPolicy
 from tracker.sessions.history import TrackedFrame
@@ -254,11 +254,11 @@ class FrameStep:
             object_ids, logits_n1hw, frame.logits, frame.height, frame.width, self._options
         )
 
-    def _filled(self, decision: Decision) -> Tensor:
+    def _filled(self, decision: MaskDecision) -> Tensor:
         return fill_holes(decision.logits_N1hw, self._options.fill_hole_area)
 
     def _encode_memories(
-        self, rows: list[Row], decision: Decision, features: ImageFeatures
+        self, rows: list[Row], decision: MaskDecision, features: ImageFeatures
     ) -> Tensor:
         spatial_NcHW = self._engine.encode_memory(
             features.stride16_BCHW,

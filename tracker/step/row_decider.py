@@ -15,7 +15,7 @@ from tracker.host_arrays import on_device, sent
 from tracker.memory.bank import MemoryBank
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.policy.decision import (
-    Decision,
+    MaskDecision,
     decide,
     decide_mask_prompt,
     in_order,
@@ -45,7 +45,7 @@ class RowDecider:
 
     def decide(
         self, rows: list[Row], features: ImageFeatures, prediction: Prediction | None = None
-    ) -> Decision:
+    ) -> MaskDecision:
         """Rows of one kind go through the decoder together; the result is in the order given.
 
         ``prediction`` of the robust policy for the rows; needed where any is tracked.
@@ -97,7 +97,7 @@ class RowDecider:
         rows: list[Row],
         features: ImageFeatures,
         prediction: Prediction | None,
-    ) -> Decision:
+    ) -> MaskDecision:
         model = self._model
         image_N = images_of(rows)
         previous = None
@@ -131,7 +131,7 @@ class RowDecider:
         ambiguous = labels.shape[1] <= 1
         return decide(model, self._engine.decode(conditioned, own, prompt), ambiguous, True)
 
-    def _decide_tracked(self, output: DecoderOutput, prediction: Prediction | None) -> Decision:
+    def _decide_tracked(self, output: DecoderOutput, prediction: Prediction | None) -> MaskDecision:
         if self._policy is None:
             return decide(self._model, output, True, False)
         assert prediction is not None, "a tracked row without a prediction"
@@ -139,7 +139,7 @@ class RowDecider:
         alone_iou_N = self._policy.alone(output, choice)
         return decide(self._model, output, True, False, choice, alone_iou_N)
 
-    def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> Decision:
+    def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> MaskDecision:
         model = self._model
         masks_1SS = [row.prompt.mask_1SS for row in rows if row.prompt is not None]
         mask_N1SS = sent(

@@ -19,7 +19,7 @@ from tracker import (
 from tracker.images import transforms
 from tracker.model import Sam2
 from tracker.options import EngineOptions
-from tracker.policy.decision import Decision
+from tracker.policy.decision import MaskDecision
 
 # Of the largest value of its kind; 5e-5 of mask logits whose largest is 10. Measured: two right
 # implementations stay below 2.5e-6, the quietest planted mistake makes 2.2e-5.
@@ -53,7 +53,7 @@ class ObservedTracker(Tracker):
         self._encode = self._frame_step._encode_memories
         self._frame_step._encode_memories = self._observe  # type: ignore[method-assign]
 
-    def _observe(self, rows: list[Any], decision: Decision, features: Any) -> torch.Tensor:
+    def _observe(self, rows: list[Any], decision: MaskDecision, features: Any) -> torch.Tensor:
         self.decided = {
             row.object_id: ObjectOutput(
                 logits=decision.logits_N1hw[place, 0],

@@ -21,7 +21,7 @@ from tests.tracker.little import (
 )
 from tracker import Track, Tracker, TrackerOptions
 from tracker.engine import engine
-from tracker.engine.padding import Piece, pieces_with_padding
+from tracker.engine.padding import PaddedChunk, padded_chunks
 from tracker.model import chunking
 from tracker.model.memory_attention import FrameState, MemoryTokens
 from tracker.options import EngineOptions
@@ -72,18 +72,18 @@ def test_padded_rows_and_masked_memories_change_nothing_but_rounding(policy: Any
 def test_real_rows_do_not_depend_on_what_pads_them(monkeypatch: pytest.MonkeyPatch) -> None:
     as_they_are = list(played(tracker_with(FIXED), frames=12))
 
-    def with_the_first(count: int, sizes: tuple[int, ...]) -> list[Piece]:
+    def with_the_first(count: int, sizes: tuple[int, ...]) -> list[PaddedChunk]:
         """The first row of all for padding instead of the last: other neighbours."""
-        pieces = pieces_with_padding(count, sizes)
-        padded = [np.where(np.arange(len(row_R)) < real, row_R, 0) for row_R, real in pieces]
+        chunks = padded_chunks(count, sizes)
+        padded = [np.where(np.arange(len(row_R)) < real, row_R, 0) for row_R, real in chunks]
         changed.extend(
-            not np.array_equal(row_R, piece.row_R)
-            for row_R, piece in zip(padded, pieces, strict=True)
+            not np.array_equal(row_R, chunk.row_R)
+            for row_R, chunk in zip(padded, chunks, strict=True)
         )
-        return [Piece(row_R, piece.real) for row_R, piece in zip(padded, pieces, strict=True)]
+        return [PaddedChunk(row_R, chunk.real) for row_R, chunk in zip(padded, chunks, strict=True)]
 
     changed: list[bool] = []
-    monkeypatch.setattr(engine, "pieces_with_padding", with_the_first)
+    monkeypatch.setattr(engine, "padded_chunks", with_the_first)
     for own, other in zip(as_they_are, played(tracker_with(FIXED), frames=12), strict=True):
         for ours, theirs in zip(own, other, strict=True):
             np.testing.assert_array_equal(ours.logits, theirs.logits)
@@ -91,7 +91,7 @@ def test_real_rows_do_not_depend_on_what_pads_them(monkeypatch: pytest.MonkeyPat
     assert any(changed)
 
 
-def test_more_objects_than_the_largest_size_go_in_pieces() -> None:
+def test_more_objects_than_the_largest_size_are_split() -> None:
     options = replace(FIXED, row_sizes=(1, 2), image_sizes=(1,))
     for own, other in zip(
         played(tracker_with(options), 4), played(tracker_with(EngineOptions()), 4), strict=True

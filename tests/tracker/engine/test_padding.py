@@ -1,4 +1,4 @@
-"""Rows go in pieces of fixed sizes, with little padding."""
+"""Rows are split into chunks of fixed sizes, with little padding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.engine.padding import pieces_of, pieces_with_padding
+from tracker.engine.padding import chunk_sizes, padded_chunks
 from tracker.model import chunking
 from tracker.model.chunking import join
 from tracker.options import EngineOptions
@@ -17,7 +17,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @pytest.mark.parametrize(
-    ("count", "pieces"),
+    ("count", "chunks"),
     [
         (1, (1,)),
         (3, (4,)),
@@ -30,20 +30,20 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
         (200, (64, 64, 64, 8)),
     ],
 )
-def test_pieces_are_few_and_hold_little_padding(count: int, pieces: tuple[int, ...]) -> None:
-    assert pieces_of(count, SIZES) == pieces
+def test_pieces_are_few_and_hold_little_padding(count: int, chunks: tuple[int, ...]) -> None:
+    assert chunk_sizes(count, SIZES) == chunks
 
 
 @given(st.integers(1, 300))
 def test_every_row_is_in_one_piece_and_padding_repeats_the_last(count: int) -> None:
-    pieces = pieces_with_padding(count, SIZES)
+    chunks = padded_chunks(count, SIZES)
     assert np.array_equal(
-        np.concatenate([piece.row_R[: piece.real] for piece in pieces]), np.arange(count)
+        np.concatenate([chunk.row_R[: chunk.real] for chunk in chunks]), np.arange(count)
     )
-    assert all(len(piece.row_R) in SIZES for piece in pieces)
-    assert all(piece.real == len(piece.row_R) for piece in pieces[:-1])
-    assert (pieces[-1].row_R[pieces[-1].real :] == count - 1).all()
-    assert sum(len(piece.row_R) for piece in pieces) <= 4 / 3 * count
+    assert all(len(chunk.row_R) in SIZES for chunk in chunks)
+    assert all(chunk.real == len(chunk.row_R) for chunk in chunks[:-1])
+    assert (chunks[-1].row_R[chunks[-1].real :] == count - 1).all()
+    assert sum(len(chunk.row_R) for chunk in chunks) <= 4 / 3 * count
 
 
 @pytest.mark.parametrize(

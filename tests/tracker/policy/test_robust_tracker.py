@@ -23,7 +23,7 @@ from tests.tracker.step.test_device_waits import Waits
 from tracker import Prompt, Session, StepFacts, Track, Tracker, TrackerOptions, TrackState
 from tracker.model import Sam2
 from tracker.options import RobustOptions
-from tracker.policy.decision import Decision
+from tracker.policy.decision import MaskDecision
 from tracker.policy.robust_bank import RobustBank
 from tracker.step.row_decider import RowDecider
 
@@ -58,8 +58,8 @@ def hidden(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     frames: set[int] = set()
     decide = RowDecider.decide
 
-    def blind(self: RowDecider, rows: list, *arguments: object) -> Decision:  # type: ignore[type-arg]
-        decision: Decision = decide(self, rows, *arguments)  # type: ignore[arg-type]
+    def blind(self: RowDecider, rows: list, *arguments: object) -> MaskDecision:  # type: ignore[type-arg]
+        decision: MaskDecision = decide(self, rows, *arguments)  # type: ignore[arg-type]
         seen = torch.tensor([row.frame.index not in frames for row in rows])
         return decision._replace(
             logits_N1hw=torch.where(seen.view(-1, 1, 1, 1), decision.logits_N1hw, -1024.0),
@@ -136,8 +136,8 @@ def test_preview_that_finds_nothing_tells_where_the_object_may_be_as_the_prompt_
     follow(tracker, session, 7, click(1))
     decide = RowDecider.decide
 
-    def blind(self: RowDecider, rows: list, *arguments: object) -> Decision:  # type: ignore[type-arg]
-        decision: Decision = decide(self, rows, *arguments)  # type: ignore[arg-type]
+    def blind(self: RowDecider, rows: list, *arguments: object) -> MaskDecision:  # type: ignore[type-arg]
+        decision: MaskDecision = decide(self, rows, *arguments)  # type: ignore[arg-type]
         return decision._replace(
             logits_N1hw=decision.logits_N1hw.clamp(max=-1024.0),
             visible_N=torch.zeros_like(decision.visible_N),
