@@ -1,7 +1,7 @@
 """SAM 2 as a streaming tracker: see ``tracker.Tracker``.
 
-Knows no stream, socket, clock or configuration file. Names that need torch are loaded when they
-are first used, so that a program which only reads results starts at once.
+Knows no stream, socket, clock or configuration file. Names that need torch are imported on first
+use, so that a program that only reads results starts quickly.
 """
 
 from __future__ import annotations

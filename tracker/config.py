@@ -48,11 +48,11 @@ class TrunkConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Everything that fixes the parameters of a network and the arithmetic around them.
+    """Everything that determines a network's parameters and the arithmetic around them.
 
     Defaults are those of Meta's SAM 2.1. ``generation`` "2.0" leaves out the parameters that
     the first release lacks (``no_obj_embed_spatial``, ``obj_ptr_tpos_proj``).
-    ``memory_dtype`` is how memories are stored between frames, not how they are computed.
+    ``memory_dtype``: the dtype of stored memories, not of their computation.
     """
 
     name: str = "custom"
@@ -120,7 +120,7 @@ class ModelConfig:
 
     @property
     def pointer_tokens(self) -> int:
-        """Memory tokens one object pointer is cut into (4)."""
+        """Memory tokens that one object pointer is split into (4)."""
         return self.hidden_dim // self.memory_dim
 
     def replaced(self, **changes: object) -> ModelConfig:
@@ -149,7 +149,7 @@ NANO = ModelConfig(
     iou_head_hidden=128,
 )
 
-# nano on a finer picture: a larger grid for the same architecture, and weights trained for it.
+# nano for a larger image: the same architecture on a finer grid, with its own weights.
 NANO_320 = NANO.replaced(name="nano_320", image_size=320)
 
 PRESETS: dict[str, ModelConfig] = {"nano": NANO, "nano_320": NANO_320} | {

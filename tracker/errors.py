@@ -4,7 +4,7 @@ TrackerError
 ├── CheckpointError   a checkpoint that is missing, damaged or of another model
 ├── PromptError       a prompt that cannot be applied (the message names object and value)
 ├── CapacityError     no free slot; nothing was changed
-├── ObjectMemoryError a stored memory that this tracker cannot go on with
+├── ObjectMemoryError a stored memory that this tracker cannot use
 └── SessionError      a session used after it was closed, or given twice to one step
 """
 
@@ -26,7 +26,7 @@ class CapacityError(TrackerError):
 
 
 class ObjectMemoryError(TrackerError, ValueError):
-    """A stored object memory is of another model, or not what one looks like."""
+    """A stored object memory is of another model or damaged."""
 
 
 class SessionError(TrackerError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Arrays of the host as tensors of the device, and back; the host waits for results only."""
+"""Transfers arrays between host and device; the host waits only when it reads results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Every array of a transfer begins where any type may: 16 bytes.
+# Every array of a transfer is aligned for any type: 16 bytes.
 _ALIGNMENT = 16
 
 
 def on_device(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
-    """The array on the device; the host does not wait for what runs there."""
+    """The array on the device; the host does not wait."""
     return sent(view_of(array), device)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on the device.
+    """A host tensor on the device.
 
-    From pinned memory, which PyTorch keeps and uses again when the copy is done: a copy from
-    other memory is made by the host, after what the device was given before. In one piece: what
-    has gaps, as a decoder's planes do, would go through other memory all the same.
+    Copied through pinned memory, which PyTorch caches: a copy from pageable memory would make the
+    host wait for all earlier work of the device. The pinned copy is contiguous: a tensor with gaps,
+    such as a decoder's planes, would go through pageable memory all the same.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = torch.empty_like(tensor, pin_memory=True).copy_(tensor)
@@ -33,18 +33,18 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class Transfer(Protocol):
-    """Tensors on their way to the host."""
+    """Tensors in transfer to the host."""
 
     def arrays(self) -> list[npt.NDArray[np.generic]]:
-        """The tensors as arrays; here the host waits for the device. Views, until ``release``."""
+        """Wait for the device and return the tensors as arrays; views, until ``release``."""
 
     def release(self) -> None:
-        """The arrays are not looked at any more."""
+        """Declare that the arrays are no longer used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """Tensors of a processor: they are there, and nothing is copied."""
+class HostTensors:
+    """Tensors that are on the host already; nothing is copied."""
 
     tensors: Sequence[Tensor]
 
@@ -53,54 +53,54 @@ class Here:
         return [tensor.numpy() for tensor in self.tensors]
 
     def release(self) -> None:
-        """Nothing was borrowed."""
+        """Do nothing: there is no buffer to free."""
 
 
-class Landing:
-    """Pinned memory in which what is brought from a device lands, in one transfer each time.
+class HostBuffers:
+    """Two pinned host buffers for transfers from a device, one transfer at a time in each.
 
-    Bound: two buffers, each as large as the largest transfer that it ever took. They are used in
-    turn: what one step found is read while the next one's is on its way. Policy: arrays that were
-    not released when the turn of their buffer comes are copied out of it first.
+    Bound: each buffer is as large as its largest transfer so far. They alternate: the results of
+    one step are read while those of the next are in transfer. Policy: arrays that are not released
+    when their buffer is reused are copied out of it first.
     """
 
     def __init__(self, *, pinned: bool = True) -> None:
-        """``pinned``: only where there is a CUDA device."""
+        """``pinned``: needs a CUDA device."""
         self._pinned = pinned
         self._buffers = [torch.empty(0, dtype=torch.uint8) for _ in range(2)]
-        self._guests: list[_Landed | None] = [None, None]
+        self._transfers: list[_BufferedTransfer | None] = [None, None]
         self._turn = 0
 
     @property
     def bytes(self) -> int:
-        """Memory of both buffers."""
+        """Size of both buffers."""
         return sum(buffer.nbytes for buffer in self._buffers)
 
     def begin(self, tensors: Sequence[Tensor]) -> Transfer:
-        """Bring tensors of one device; the host does not wait."""
+        """Start the transfer of tensors of one device; the host does not wait."""
         joined, begins = side_by_side(tensors)
         turn = self._turn = 1 - self._turn
-        guest = self._guests[turn]
-        if guest is not None:
-            guest.move_out()
+        transfer = self._transfers[turn]
+        if transfer is not None:
+            transfer.move_out()
         if self._buffers[turn].numel() < joined.numel():
             self._buffers[turn] = torch.empty(
                 joined.numel(), dtype=torch.uint8, pin_memory=self._pinned
             )
-        landed = self._buffers[turn][: joined.numel()]
-        landed.copy_(joined, non_blocking=True)
+        own = self._buffers[turn][: joined.numel()]
+        own.copy_(joined, non_blocking=True)
         arrived = None
         if joined.is_cuda:
             arrived = torch.cuda.Event()
             arrived.record(torch.cuda.current_stream(joined.device))
-        # What the arrays will be like, without the memory of what they come from.
+        # Shapes and types of the arrays, without keeping the tensors' memory.
         like = [torch.empty_like(tensor, device="meta") for tensor in tensors]
-        guest = self._guests[turn] = _Landed(landed.numpy(), begins, like, arrived)
-        return guest
+        transfer = self._transfers[turn] = _BufferedTransfer(own.numpy(), begins, like, arrived)
+        return transfer
 
 
-class _Landed:
-    """One transfer into a buffer that others use after it."""
+class _BufferedTransfer:
+    """One transfer into a buffer that later transfers reuse."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class _Landed:
         self._raw = None
 
     def move_out(self) -> None:
-        """The buffer is needed: keep the bytes elsewhere, if anybody may still read them."""
+        """Copy the bytes out of the buffer, unless the arrays were released."""
         if self._raw is not None:
             self._wait()
             self._raw = self._raw.copy()
@@ -133,13 +133,13 @@ class _Landed:
             self._arrived.synchronize()
 
 
-def begin_transfer(tensors: Sequence[Tensor], landing: Landing | None) -> Transfer:
-    """Bring tensors to the host; without a place to land they are there already."""
-    return Here(tensors) if landing is None else landing.begin(tensors)
+def begin_transfer(tensors: Sequence[Tensor], buffers: HostBuffers | None) -> Transfer:
+    """Start a transfer to the host; without ``buffers`` the tensors are there already."""
+    return HostTensors(tensors) if buffers is None else buffers.begin(tensors)
 
 
 def side_by_side(tensors: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
-    """The bytes of all tensors in one, each where it may begin, and these places."""
+    """The bytes of all tensors in one, each aligned, and their offsets."""
     pieces: list[Tensor] = []
     begins: list[int] = []
     size = 0
@@ -155,7 +155,7 @@ def side_by_side(tensors: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
 def apart(
     raw: npt.NDArray[np.uint8], begins: Sequence[int], tensors: Sequence[Tensor]
 ) -> list[npt.NDArray[np.generic]]:
-    """Arrays of the tensors' types and shapes again, as views of their bytes."""
+    """Arrays of the tensors' types and shapes, as views of the joined bytes."""
     arrays: list[npt.NDArray[np.generic]] = []
     for begin, tensor in zip(begins, tensors, strict=True):
         dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
@@ -165,7 +165,7 @@ def apart(
 
 
 def view_of(array: npt.NDArray[np.generic]) -> Tensor:
-    """A view of an array; a copy where PyTorch has none: read-only, or with negative strides."""
+    """A view of an array; a copy where PyTorch cannot view it: read-only or negative strides."""
     if not array.flags.writeable or min(array.strides, default=0) < 0:
         array = array.copy()
     return torch.from_numpy(array)

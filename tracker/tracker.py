@@ -1,9 +1,9 @@
 """The streaming tracker: one step takes the newest frame of every stream and returns its masks.
 
 All images of a step are encoded as one batch, and all objects of all streams go through memory
-attention, mask decoder and memory encoder as one batch. Rows of that batch are objects; what a
-row's result is never depends on the other rows. What is done with the batch stands in ``steps`` and
-``frame_step``, what a prompt on an earlier frame does in ``correction``.
+attention, mask decoder and memory encoder as one batch. Each row of that batch is an object; its
+result never depends on the other rows. ``step.step_queue`` and ``step.frame_step`` process a batch,
+``step.correction`` a prompt on an earlier frame.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ from tracker.weights.checkpoint import (
 class Tracker:
     """SAM 2 over live streams. One tracker serves many sessions; call it from one thread.
 
-    The model becomes the tracker's own: it is frozen, moved, and kept in the dtype computed in.
+    The tracker takes ownership of the model: it is frozen, moved to the device and converted to
+    the dtype of the computation.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class Tracker:
     ) -> None:
         self.options = options or TrackerOptions()
         self.device = device
-        # Whether ``submit`` returns before the work is done, so that there is something to do
-        # meanwhile. Only who drives the tracker looks at it; tests set it.
+        # Whether ``submit`` returns before the work is done, so that the caller gains from other
+        # work before ``collect``. Read by callers only; tests set it.
         self.overlaps = device.type == "cuda"
         dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
         if (image_size := self.options.engine.image_size) is not None:
@@ -111,8 +112,8 @@ class Tracker:
     ) -> Tracker:
         """Load a model by name (``nano``, ``sam2.1_hiera_small``, …) or from a file.
 
-        Raises CheckpointError if the file is missing, damaged or of another model than
-        ``config`` (default: what the name or the file itself says).
+        Raises CheckpointError if the file is missing, damaged or of another model than ``config``
+        (default: given by the name or the file itself).
         """
         model = load_checkpoint(name_or_path, config)
         tracker = cls(model, resolve_device(device), options)
@@ -136,22 +137,22 @@ class Tracker:
 
     @property
     def config(self) -> ModelConfig:
-        """Of the network as it is run now: at the image size in use."""
+        """The network's configuration at the image size in use."""
         return self._engine.model.config
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """What ``set_image_size`` may be given, largest first (``EngineOptions``)."""
+        """The sizes that ``set_image_size`` accepts, largest first (``EngineOptions``)."""
         return self._engine.image_sizes
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model and which weights; object memories and calibrations are of one."""
+        """The model and its weights; object memories and calibrations belong to one."""
         return self._identity
 
     @property
     def calibration(self) -> ScoreCalibration | None:
-        """Of the predicted IoU; may be replaced."""
+        """The calibration of the predicted IoU; may be replaced."""
         return self._frame_step.calibration
 
     @calibration.setter
@@ -160,12 +161,12 @@ class Tracker:
 
     @property
     def memory_bank_bytes(self) -> int:
-        """Device memory the bank holds; fixed when the tracker is made."""
+        """Device memory of the bank; fixed when the tracker is created."""
         return self._bank.bytes
 
     @property
     def free_slots(self) -> int:
-        """Objects that still fit, over all sessions."""
+        """Free object slots, over all sessions."""
         return self._bank.free_slots
 
     def open_session(
@@ -174,10 +175,10 @@ class Tracker:
         history_frames: int = 1,
         history_bytes: int | None = None,
     ) -> Session:
-        """Begin a stream. ``max_objects`` bounds this stream (default: the whole bank).
+        """Begin a stream of at most ``max_objects`` (default: the whole bank).
 
-        Its newest ``history_frames`` stay correctable, fewer if they take more than
-        ``history_bytes`` on host and device together; the very newest always does.
+        Its newest ``history_frames`` can be corrected, or fewer if they exceed ``history_bytes``
+        on host and device together, but always the newest.
         """
         limit = self._bank.capacity if max_objects is None else max_objects
         if limit < 1:
@@ -196,21 +197,21 @@ class Tracker:
 
     @torch.inference_mode()
     def prepare(self, image: ImageArray) -> PreparedImage:
-        """Resize an image for the network and bring it to the device; ``step`` takes it instead.
+        """Resize an image, RGB uint8 (H, W, 3), for the network and copy it to the device.
 
-        RGB uint8 (H, W, 3). The results are those of the image itself, bit for bit; the history
-        keeps the prepared one. May be called from any thread, also while a step runs. Raises
-        ValueError for an array that is no image.
+        ``step`` accepts the result in place of the image, with bitwise equal results; the history
+        keeps the prepared image. May be called from any thread, also while a step runs. Raises
+        ValueError for an array that is not an image.
         """
         ensure_image(image)
         return transforms.prepare_image(image, self.config.image_size, self.device)
 
     @torch.inference_mode()
     def prepare_yuv(self, picture: YuvPicture) -> PreparedImage:
-        """Like ``prepare``, of a decoder's planes: they are turned into RGB on the device.
+        """Like ``prepare``, from a decoder's planes, which are converted to RGB on the device.
 
-        Differs from what libswscale makes of them by 1 to 2 levels of 255 in the mean, mostly
-        because that cuts off fractions, and at hard edges of colour by up to 16.
+        Differs from libswscale's conversion by 1 to 2 levels of 255 on average, mostly because
+        that truncates fractions, and by up to 16 at sharp edges of colour.
         """
         return prepare_yuv(picture, self.config.image_size, self.device)
 
@@ -226,17 +227,17 @@ class Tracker:
 
     @property
     def engine_counts(self) -> CallCounts:
-        """Which shapes were called and which graphs captured, before and after the warm-up."""
+        """Counts of called shapes and captured graphs, in all and since the warm-up."""
         return self._engine.counts
 
     @torch.inference_mode()
     def set_image_size(self, image_size: int) -> None:
-        """Track at another size from the next step on, one of ``image_sizes``; objects go on.
+        """Track at another size of ``image_sizes`` from the next step on; objects are kept.
 
-        A smaller one is faster, and less exact (``docs/benchmarks.md``). What is
-        remembered is resampled from the size it was made at: back at the size before, what was
-        remembered there is as it was. Images prepared for another of the sizes are still taken.
-        Raises ValueError for a size that is none of these; whatever is raised changes nothing.
+        A smaller size is faster and less accurate (``docs/performance.md``). Memories are resampled
+        from the size they were computed at, so that returning to a size restores its memories
+        exactly. Images prepared for any of the sizes are accepted. Raises ValueError for any other
+        size; an error changes nothing.
         """
         if image_size not in self.image_sizes:
             raise ValueError(
@@ -250,22 +251,21 @@ class Tracker:
         """Track one new frame of each of several streams -> tracks per stream, in batch order.
 
         Images are RGB uint8 (H, W, 3) or planes, of any size, or prepared; arrays may be kept while
-        their frame is in the stream's history, and must not be written to. Prompts start objects
-        or prompt live ones anew on this frame. Raises PromptError, CapacityError, SessionError
-        or, for an array that is no image, ValueError before anything is changed; whatever else is
-        raised changes nothing either, and the frame may be given again.
+        their frame is in the stream's history, and must not be modified. Prompts start new objects
+        or apply to live ones. Raises PromptError, CapacityError, SessionError or, for
+        an array that is not an image, ValueError. An error changes nothing, and the frame may be
+        given again.
         """
         return self.submit(batch).collect()
 
     @torch.inference_mode()
     def submit(self, batch: Sequence[StepInput]) -> PendingStep:
-        """Begin a ``step``, and leave it to the device; ``collect`` of the answer ends it.
+        """Begin a ``step`` on the device; ``collect`` of the returned step ends it.
 
-        The host does not wait for what it gives to the device here. Of a step that is on its way
-        already (one at most: an older one is finished first) it waits for what the robust policy
-        has to know, when the device has the new images; the paper's policy has to know nothing.
-        Raises what ``step`` raises, and SessionError where the step before turns out to have
-        failed: then this one was not begun.
+        The host does not wait for this step. At most one earlier step stays in flight; older ones
+        are finished first. With the robust policy the host waits for numbers of that step, after
+        the new images were submitted. Raises what ``step`` raises, and SessionError if the step in
+        flight turns out to have failed; this one was not begun then.
         """
         return self._queue.submit(batch)
 
@@ -278,17 +278,15 @@ class Tracker:
         *,
         anew: bool = False,
     ) -> Correction:
-        """Apply clicks to a frame of the history, by default the newest, and catch up from there.
+        """Apply prompts to a frame of the history, by default the newest, and track from there.
 
-        For an object already on that frame, its mask there is fed back as a prompt and its
-        memory of the frame is replaced; with ``anew`` it starts there again, as an unknown
-        object does. Then the prompted objects are tracked through the frames of the history that
-        followed. Where they were themselves prompted on one of these, that prompt stands.
-        The newest frame is corrected exactly as if no history were kept. Of an earlier one, recent
-        memories are missing that were overwritten meanwhile: as many of its window as frames
-        followed it. Once a whole window has been caught up, all memories are there again.
-        Raises PromptError (also for a frame that is not in the history), CapacityError or
-        SessionError before anything is changed; whatever else is raised changes nothing either.
+        For an object already on that frame, its mask there is fed back as a prompt and its memory
+        of the frame is replaced; with ``anew`` it starts there like a new object. Then the prompted
+        objects are tracked through the later frames of the history, where their own earlier
+        prompts stand. The newest frame is corrected exactly as without a history. For an earlier
+        one, recent memories that were overwritten since are missing: one for each frame after it,
+        until a whole window has been tracked again. Raises PromptError (also for a frame that is
+        not in the history), CapacityError or SessionError. An error changes nothing.
         """
         self._queue.finish()
         return self._corrector.correct(session, prompts, frame_index, anew)
@@ -302,7 +300,7 @@ class Tracker:
         *,
         anew: bool = False,
     ) -> Track:
-        """What ``correct`` would find on that frame. No object, mask or memory is changed.
+        """The track ``correct`` would return for that frame; changes nothing.
 
         Raises what ``correct`` raises.
         """

@@ -1,4 +1,4 @@
-"""What goes into the tracker and what comes out: prompts and tracks."""
+"""The tracker's inputs and outputs: prompts and tracks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MaskArray = npt.NDArray[np.bool_]
 
 
 class TrackState(StrEnum):
-    """Whether the object is seen on this frame."""
+    """Whether the object is visible on this frame."""
 
     VISIBLE = "visible"
     OCCLUDED = "occluded"
@@ -21,13 +21,12 @@ class TrackState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the user points at, in pixels of the source frame.
+    """A user's indication of an object, in pixels of the source frame.
 
-    Give points, a box, both, or a mask. ``point_labels`` holds 1 for a point on the object
-    and 0 for a point beside it. ``box_xyxy`` is half-open; what lies outside the frame is cut
-    off. ``mask`` is boolean, of the frame's height and width, and excludes points and box.
-    On a live object, points add to those already given for the same frame unless
-    ``replace_points`` is set.
+    Give points, a box, both, or a mask. ``point_labels`` holds 1 for a point on the object and 0
+    for one outside it. ``box_xyxy`` is half-open and is clipped to the frame. ``mask`` is boolean
+    (height, width) of the frame and excludes points and box. On a live object, points add to
+    those already given for the same frame unless ``replace_points`` is set.
     """
 
     object_id: int
@@ -44,15 +43,14 @@ class Track:
 
     ``box_xyxy`` is half-open in source pixels, (0, 0, 0, 0) when no pixel is set; ``crop`` is
     the boolean mask inside that box, (y1 - y0, x1 - x0); ``area`` counts its pixels.
-    ``predicted_iou`` is the decoder's own estimate, 0..1; ``object_score`` the probability
-    that the object is in the picture (sigmoid of the occlusion logit). ``calibrated_iou`` is the
-    estimate as it turned out on clips with known masks, None for a model without a calibration.
-    ``pointer_similarity``, -1..1: how much the object looks like it did on the frames it was
-    prompted on (the cosine of the object pointers, the best of them); None before there is one.
-    ``predicted_box_xyxy``: where an object that is not seen may be, in source pixels, by how it
-    moved; None for one that is seen, that has been gone for too long to say, or without the
-    robust memory policy. It may reach beyond the frame.
-    ``logits`` (low resolution, float32, 1/4 of the model's image size) only on request.
+    ``predicted_iou`` is the decoder's own estimate, 0..1; ``object_score`` the probability that
+    the object is in the picture (sigmoid of the occlusion logit). ``calibrated_iou`` is that
+    estimate calibrated on clips with known masks, None for a model without a calibration.
+    ``pointer_similarity``, -1..1: cosine similarity to the closest object pointer of the object's
+    prompted frames; None before there is one. ``predicted_box_xyxy``: the box of a hidden object
+    extrapolated from its motion, in source pixels, possibly beyond the frame; None for a visible
+    object, one hidden for too long, or without the robust memory policy. ``logits`` (low
+    resolution, float32, 1/4 of the model's image size) only on request.
     """
 
     object_id: int
@@ -71,7 +69,7 @@ class Track:
 
     @property
     def mask(self) -> MaskArray:
-        """The mask at source resolution, (frame_height, frame_width) bool; made on demand."""
+        """The mask at source resolution, (frame_height, frame_width) bool; computed on demand."""
         full = np.zeros((self.frame_height, self.frame_width), dtype=np.bool_)
         x0, y0, x1, y1 = self.box_xyxy
         full[y0:y1, x0:x1] = self.crop
@@ -80,11 +78,11 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """What a step found out about a stream's picture as a whole; needs the robust policy.
+    """A step's findings about a stream's whole picture; needs the robust policy.
 
-    ``scene_cut``: this frame shows another scene than the one before. ``camera_motion``: how far
-    the picture moved since, x and y in shares of its width and height; None where that was not
-    looked for: without objects, on the first frame, across a cut.
+    ``scene_cut``: this frame shows another scene than the previous one. ``camera_motion``: the
+    picture's shift since the previous frame, x and y in shares of its width and height; None where
+    it was not computed: without objects, on the first frame, across a cut.
     """
 
     scene_cut: bool = False

@@ -13,7 +13,7 @@ from tests.tracker.agreement.weights import amplified_weights
 from tests.tracker.little import LITTLE
 from tests.tracker.policy.test_robust_tracker import PLAIN
 from tracker import RobustOptions, Session, Track, Tracker, TrackerOptions
-from tracker.host_arrays import Landing
+from tracker.host_arrays import HostBuffers
 from tracker.options import EngineOptions
 from tracker.step.pending_step import PendingStep
 
@@ -25,7 +25,7 @@ POLICIES = pytest.mark.parametrize(
 
 
 def tracker_of(
-    robust: RobustOptions | None, *, landing: bool = True, device: str = "cpu"
+    robust: RobustOptions | None, *, buffers: bool = True, device: str = "cpu"
 ) -> Tracker:
     """One that takes the way of a device: whole masks, which land in buffers of their own."""
     options = TrackerOptions(
@@ -40,8 +40,8 @@ def tracker_of(
     )
     weights = amplified_weights(shapes_of(LITTLE), seed=1, object_score_bias=4.0)
     tracker = Tracker(model_with(LITTLE, weights), torch.device(device), options)
-    if landing and device == "cpu":
-        tracker._frame_step._landing = Landing(pinned=False)
+    if buffers and device == "cpu":
+        tracker._frame_step._host_buffers = HostBuffers(pinned=False)
     return tracker
 
 

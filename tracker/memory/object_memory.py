@@ -71,7 +71,7 @@ def ensure_usable(
     if theirs not in (None, own) and memory.spatial_FLc.shape[::2] == spatial[::2]:
         raise ObjectMemoryError(
             f"object {object_id} was remembered in images of {theirs} x {theirs} pixels, this "
-            f"tracker takes {own} x {own}; one of image size {theirs} can go on with it"
+            f"tracker takes {own} x {own}; use one of image size {theirs}"
         )
     for array, shape in ((memory.spatial_FLc, spatial), (memory.pointer_FC, pointer)):
         if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():

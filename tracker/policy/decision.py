@@ -1,7 +1,8 @@
-"""Which of the decoder's masks is the answer, and what follows for pointer and visibility.
+"""Chooses one of the decoder's masks, and from it object pointer and visibility.
 
-SAM 2's rules as the released models are used. Dimensions: N objects, h w mask grid, C width,
-S image size.
+These are SAM 2's rules with the settings of the released models.
+
+Dimensions: N objects, h w mask grid, C width, S image size.
 """
 
 from __future__ import annotations
@@ -23,19 +24,18 @@ MEMORY_SCALE, MEMORY_BIAS = 20.0, -10.0
 
 
 class Choice(NamedTuple):
-    """``mask_N``: 1..3, of the decoder's four. ``shown_N``: whether it may be the object."""
+    """``mask_N``: index 1..3 of the decoder's four masks. ``shown_N``: whether it is accepted."""
 
     mask_N: Tensor
     shown_N: Tensor
 
 
 class MaskDecision(NamedTuple):
-    """What was decided about N objects on one frame.
+    """The decisions about N objects on one frame.
 
     ``logits_N1hw`` are -1024 where the object is not visible. ``object_score_logit_N``.
-    ``prompted``: the memory is made from the binary mask, as for every frame with a prompt.
-    ``alone_iou_N``: how far the decoder's other masks show nothing beside the object, see
-    ``policy.distractors``; 1 where that was not computed.
+    ``prompted_N``: the memory is computed from the binary mask, as for every frame with a prompt.
+    ``alone_iou_N``: see ``policy.distractors``; 1 where it was not computed.
     """
 
     logits_N1hw: Tensor
@@ -47,10 +47,10 @@ class MaskDecision(NamedTuple):
     alone_iou_N: Tensor
 
     def memory_mask(self, image_size: int) -> Tensor:
-        """The mask that the memory encoder takes, (N, 1, S, S) in -10..10."""
+        """The memory encoder's input mask, (N, 1, S, S) in -10..10."""
         logits = resize_logits(self.logits_N1hw, image_size, image_size)
         prompted = self.prompted_N.view(-1, 1, 1, 1)
-        # In place: these are of the image's size, and nobody else has them.
+        # In place: these have the image's size, and nothing else refers to them.
         positive = logits > 0
         soft = torch.where(prompted, positive, logits.sigmoid_())
         return soft.mul_(MEMORY_SCALE).add_(MEMORY_BIAS)
@@ -64,11 +64,11 @@ def decide(
     choice: Choice | None = None,
     alone_iou_N: Tensor | None = None,
 ) -> MaskDecision:
-    """Choose one mask per object, unless a memory policy has (``choice``).
+    """Choose one mask per object, unless a memory policy already did (``choice``).
 
-    ``ambiguous`` (no prompt, or a single point): the best of masks 1..3 by predicted IoU, with
-    its own token as the pointer. Otherwise mask 0, unless it is unstable; its token stays the
-    pointer either way.
+    ``ambiguous`` (no prompt, or a single point): the mask 1..3 of the highest predicted IoU, with
+    its own token as the pointer. Otherwise mask 0, or the best of the others if it is unstable;
+    its token is the pointer in both cases.
     """
     rows = torch.arange(output.predicted_iou_N4.shape[0], device=output.predicted_iou_N4.device)
     best = 1 + output.predicted_iou_N4[:, 1:].argmax(dim=1) if choice is None else choice.mask_N
@@ -95,12 +95,12 @@ def decide(
 
 
 def in_order(parts: Sequence[MaskDecision], order_N: Tensor) -> MaskDecision:
-    """Decisions about parts of N objects as one; ``order_N``: where each object is in the parts."""
+    """Decisions about parts of N objects as one; ``order_N``: index of each object in the parts."""
     return MaskDecision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
 
 
 def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) -> MaskDecision:
-    """The mask given is the answer; the decoder, shown the mask, only makes the pointer."""
+    """The given mask is the result; the decoder only computes the pointer from it."""
     score_logit = output.object_score_logit_N1[:, 0]
     visible = mask_N1SS.flatten(1).any(dim=1)
     pointer = model.object_pointer(output.mask_tokens_N4C[:, 0], score_logit > 0)

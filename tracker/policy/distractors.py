@@ -1,4 +1,4 @@
-"""Whether the decoder's other masks show a look-alike beside the object (DAM4SAM's test).
+"""Tests whether the decoder's other masks show a look-alike (DAM4SAM, arXiv 2411.17576).
 
 Dimensions: N objects, 3 masks of each, h w mask grid.
 """
@@ -13,12 +13,12 @@ from tracker.masks.masks import boxes_of
 
 
 def alone_iou(mask_logits_N4hw: Tensor, chosen_N: Tensor) -> Tensor:
-    """How far the box of the chosen mask is the box of all that the other masks add, (N,) 0..1.
+    """Area of the chosen mask's box over that of its union with another mask's box, (N,) 0..1.
 
-    1.0: the alternatives add nothing. Where one of them reaches far beyond, there is something
-    that it took for the object or for a part of it. DAM4SAM takes an alternative's largest
-    component besides the chosen mask; here what is left of it after an opening by 3×3 cells
-    counts, which drops the fringe of another contour and needs no labelling of components.
+    The smallest over the other masks. 1.0: they add nothing. A low value: one of them covers
+    something else that resembles the object. DAM4SAM uses an alternative's largest component
+    outside the chosen mask; this uses what remains of it after an opening by 3×3 cells, which
+    drops the fringe of a different contour and needs no labelling of components.
     """
     shown_N3hw = mask_logits_N4hw[:, 1:] > 0
     rows_N = torch.arange(len(chosen_N), device=chosen_N.device)
@@ -33,7 +33,7 @@ def alone_iou(mask_logits_N4hw: Tensor, chosen_N: Tensor) -> Tensor:
 
 
 def opened(mask_nhw: Tensor) -> Tensor:
-    """Without what is thinner than 3 cells (masks in any leading dimensions)."""
+    """Masks without parts thinner than 3 cells; any leading dimensions."""
     flat = mask_nhw.flatten(0, -3).unsqueeze(1).float()
     eroded = -F.max_pool2d(-flat, 3, stride=1, padding=1)
     return (F.max_pool2d(eroded, 3, stride=1, padding=1) > 0)[:, 0].view_as(mask_nhw)

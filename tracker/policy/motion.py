@@ -1,8 +1,8 @@
-"""Where each object's box is expected: one constant-velocity Kalman filter per object, batched.
+"""Predicts each object's box: one constant-velocity Kalman filter per object, batched.
 
-Centre and size are filtered apart, each with its velocity: all noise is independent between
-them, so the covariance is 2×2 blocks and its inverse a division. Noise grows with the object's
-size, as in the trackers this is taken from (DeepSORT, BoT-SORT, SAMURAI).
+Centre and size are filtered independently, each with its velocity, so the covariance consists of
+2×2 blocks and its inverse is a division. Noise is proportional to the object's size, as in
+DeepSORT (arXiv 1703.07402) and BoT-SORT (arXiv 2206.14651).
 
 Dimensions: N objects; 4 coordinates: centre x, centre y, width, height, in shares of the picture;
 5 numbers of each: place, velocity (per frame), and the covariance of the two (place, both,
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 COORDINATES, NUMBERS = 4, 5
-# Standard deviations in shares of the object's size, of a place and of a velocity in one frame.
+# Standard deviations of place and velocity per frame, in shares of the object's size.
 PLACE_NOISE, VELOCITY_NOISE = 1 / 20, 1 / 160
-# What a first sighting leaves open, in multiples of these.
+# Uncertainty after the first observation, in multiples of these.
 FIRST_PLACE, FIRST_VELOCITY = 2.0, 10.0
 SMALLEST_SIZE = 1 / 128
 
 
 def begun(box_N4: Tensor) -> Tensor:
-    """States (N, 4, 5) of objects seen for the first time, at rest."""
+    """States (N, 4, 5) after the first observation, at rest."""
     place_N4 = _centre_and_size(box_N4)
     size_N4 = _size(place_N4)
     zero = torch.zeros_like(place_N4)
@@ -40,10 +40,10 @@ def begun(box_N4: Tensor) -> Tensor:
 
 
 def predicted(state_N45: Tensor, frames_N: Tensor, hidden_N: Tensor, shift_N2: Tensor) -> Tensor:
-    """States so many frames later.
+    """States ``frames_N`` frames later.
 
-    ``shift_N2``: how far the whole picture moved meanwhile. Who is ``hidden`` keeps its size: a
-    velocity of the size cannot be trusted for longer than it is seen.
+    ``shift_N2``: how far the whole picture moved meanwhile. A hidden object keeps its size: the
+    velocity of a size is unreliable once the object is no longer observed.
     """
     place, velocity, var_place, both, var_velocity = state_N45.unbind(2)
     frames = frames_N[:, None]
@@ -67,7 +67,7 @@ def predicted(state_N45: Tensor, frames_N: Tensor, hidden_N: Tensor, shift_N2: T
 
 
 def corrected(state_N45: Tensor, box_N4: Tensor) -> Tensor:
-    """States after the boxes were seen."""
+    """States after the boxes were observed."""
     place, velocity, var_place, both, var_velocity = state_N45.unbind(2)
     noise = (PLACE_NOISE * _size(place)).square()
     trust_place = var_place / (var_place + noise)
@@ -86,13 +86,13 @@ def corrected(state_N45: Tensor, box_N4: Tensor) -> Tensor:
 
 
 def boxes(state_N45: Tensor) -> Tensor:
-    """The box (N, 4) at the centre of what is expected."""
+    """The expected box, (N, 4)."""
     centre, size = state_N45[:, :2, 0], state_N45[:, 2:, 0]
     return torch.cat((centre - size / 2, centre + size / 2), dim=1)
 
 
 def spread(state_N45: Tensor) -> Tensor:
-    """Standard deviation (N,) of the centre along the axis where it is larger."""
+    """Standard deviation (N,) of the centre, along the axis where it is larger."""
     return state_N45[:, :2, 2].amax(dim=1).clamp(min=0).sqrt()
 
 
@@ -102,5 +102,5 @@ def _centre_and_size(box_N4: Tensor) -> Tensor:
 
 
 def _size(place_N4: Tensor) -> Tensor:
-    """The size that each coordinate's noise is measured in: width for x, height for y."""
+    """The size that scales each coordinate's noise: width for x, height for y."""
     return place_N4[:, 2:].clamp(min=SMALLEST_SIZE).repeat(1, 2)

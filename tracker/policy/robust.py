@@ -197,7 +197,7 @@ def facts_after(
 
 
 def _anchors(facts_N: Facts, evidence: Evidence, time_N: IntArray) -> BoolArray:
-    """DAM4SAM: sure, of the usual size, not soon after another, and told from a look-alike."""
+    """DAM4SAM: sure, of the usual size, not soon after another, and distinguished."""
     usual_N = _usual_areas(facts_N)
     of_usual_size_N = np.abs(evidence.area - usual_N) <= ANCHOR_AREA * usual_N
     distinguished: BoolArray = (

@@ -1,8 +1,8 @@
-"""What every object remembers under the robust policy, in slots that are made once.
+"""The memory bank of the robust policy, in preallocated slots.
 
-Beside what somebody pointed at there are anchors, which the policy keeps for long, and recent
-frames chosen by what was seen on them rather than by their age. Which frame lies where, and what
-the choice needs to know, is on the host; reading and writing never wait for the device.
+Besides conditioning memories a slot holds anchors, which the policy keeps for long, and the recent
+frames that passed its rules. The host knows which frame is stored where and the facts the rules
+need; reading and writing never wait for the device.
 
 Dimensions: K slots, N objects of a batch, F spatial memories, P pointers, R recent columns,
 L grid tokens, c memory width, C hidden width.
@@ -44,10 +44,10 @@ FACTS = np.dtype(
 
 
 class RobustBank(MemoryBank):
-    """Bound per object: the base's, and ``anchors`` spatial memories more (7 MiB at 1024²).
+    """Bound per object: the base's plus ``anchors`` spatial memories (7 MiB with 3 at 1024²).
 
-    Policy: the oldest recent frame is overwritten; there is one more than are read, so that a frame
-    just tracked can be corrected with what was known before it. A full set of anchors loses its
+    Policy: the oldest recent frame is overwritten; one more is kept than is read, so that the
+    newest frame can be corrected with the memories from before it. A full set of anchors loses its
     oldest.
     """
 
@@ -62,11 +62,11 @@ class RobustBank(MemoryBank):
     def allocate(self) -> int:
         """Take an empty slot. Raises CapacityError when there is none."""
         slot = super().allocate()
-        self._know_nothing(slot)
+        self._reset_state(slot)
         return slot
 
     def copy(self, slot: int) -> RobustSlotCopy:
-        """What a slot holds now."""
+        """A copy of everything a slot holds."""
         base = super().copy(slot)
         return RobustSlotCopy(
             base.spatial_frame_F,
@@ -79,45 +79,45 @@ class RobustBank(MemoryBank):
         )
 
     def restore(self, slot: int, copy: SlotCopy) -> None:
-        """Let a slot hold again what it held when it was copied."""
+        """Restore a slot from its copy."""
         super().restore(slot, copy)
         assert isinstance(copy, RobustSlotCopy)
         self.facts_K[slot] = copy.facts
         self.motion_K45[slot] = copy.motion_45
 
-    def know(self, slot: int, before: Before | None) -> None:
-        """Let what is known of an object be what was known then; nothing, if it was not there."""
+    def restore_state(self, slot: int, before: Before | None) -> None:
+        """Set an object's facts and motion to an earlier state; None: nothing is known of it."""
         if before is None:
-            self._know_nothing(slot)
+            self._reset_state(slot)
         else:
             self.facts_K[slot] = before.facts
             self.motion_K45[slot] = before.motion_45
 
-    def known(self, slot: int) -> Before:
-        """What is known of an object now, apart from the bank."""
+    def state(self, slot: int) -> Before:
+        """A copy of an object's facts and motion."""
         return Before(self.facts_K[slot].copy(), self.motion_K45[slot].clone())
 
-    def _know_nothing(self, slot: int) -> None:
+    def _reset_state(self, slot: int) -> None:
         self.facts_K[slot] = np.zeros((), FACTS)
         self.facts_K[slot]["anchored"] = EMPTY
 
     def anchor_frames(self, slot: int) -> tuple[int, ...]:
-        """Frames the slot remembers as anchors, oldest first."""
+        """The anchors' frames, oldest first."""
         return in_order(self._spatial_frame[slot, self._conditioning : self._recent])
 
     def recent_frames(self, slot: int) -> tuple[int, ...]:
-        """Frames the slot remembers as recent ones, oldest first."""
+        """The frames of recent memories, oldest first."""
         return in_order(self._spatial_frame[slot, self._recent :])
 
     def pointer_frames(self, slot: int) -> tuple[int, ...]:
-        """Frames whose pointers the slot remembers beside the conditioning ones, oldest first."""
+        """The frames of pointers other than the conditioning ones, oldest first."""
         return in_order(self._pointer_frame[slot, self._conditioning :])
 
     def find(self, slot_N: IntArray, frame_N: IntArray) -> MemoryPlaces:
-        """Where what lies before ``frame_N`` is.
+        """The places of the memories before ``frame_N``.
 
-        Conditioning memories and anchors have the temporal code of conditioning memories, the
-        recent ones codes by their order: the newest that of the frame before, and so on.
+        Conditioning memories and anchors have the temporal code of conditioning memories. Recent
+        ones have codes by their order: the newest has that of the previous frame, and so on.
         """
         now_N1 = frame_N[:, None]
         spatial_NF = self._spatial_frame[slot_N]
@@ -175,9 +175,9 @@ class RobustBank(MemoryBank):
         motion_N45: Tensor,
         facts_N: Facts,
     ) -> None:
-        """Keep one frame of N different objects where it belongs, in place of what was there.
+        """Write one frame of N different objects where ``selection`` says, replacing older ones.
 
-        An object whose frame is kept nowhere loses nothing but what it had of that very frame.
+        An object whose frame is not written only loses its memories of that same frame.
         """
         spatial_column, pointer_column = self._columns(slot_N, frame_N, selection)
         recent = selection.conditioning_N | selection.recent_N
@@ -185,7 +185,7 @@ class RobustBank(MemoryBank):
         anchor_column = self._anchor_column(slot_N, frame_N)
         anchor = selection.anchor_N & ~selection.conditioning_N
         grids, pointers = self._grids.in_use, self._pointer_KPC
-        # What needs memory of the device, which may have none left, comes before what is kept.
+        # Allocate on the device, which may fail, before any state changes.
         writes = [
             (into, *self._chosen(into, slot_N, column, rows, what))
             for into, column, rows, what in (
@@ -226,9 +226,9 @@ class RobustBank(MemoryBank):
         return self._conditioning + place_for(anchor_NA, frame_N)
 
     def _drop(self, slot_N: IntArray, frame_N: IntArray, conditioning_N: BoolArray) -> None:
-        """Forget what was kept of this very frame, which is decided anew.
+        """Forget what was stored of this same frame, which is decided anew.
 
-        As a conditioning memory it is forgotten only when another takes its place there.
+        A conditioning memory of it is forgotten only when another replaces it.
         """
         for frames in (self._spatial_frame, self._pointer_frame):
             own = frames[slot_N]
@@ -239,7 +239,7 @@ class RobustBank(MemoryBank):
     def _chosen(
         self, into: Tensor, slot_N: IntArray, column_N: IntArray, rows_N: BoolArray, what: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Where the chosen rows go, and what goes there."""
+        """The places and values to write for the chosen rows."""
         chosen = what if rows_N.all() else what[self._tensor(np.flatnonzero(rows_N))]
         place = self._tensor(slot_N[rows_N]), self._tensor(column_N[rows_N])
         return place, chosen.to(into.dtype)

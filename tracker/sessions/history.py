@@ -1,4 +1,4 @@
-"""The frames of one stream that can still be prompted, bounded by their number and their bytes."""
+"""The frames of one stream that can still be prompted, bounded in number and bytes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tracker.sessions.prompts import PreparedPrompt
 from tracker.types import StepFacts, Track
 
 
-@dataclass(slots=True, eq=False)  # each is itself
+@dataclass(slots=True, eq=False)  # compared by identity
 class TrackedFrame:
     """A frame that can still be prompted.
 
-    A stream without objects is not encoded before somebody points at one of its frames: it has
-    an ``image`` only. With ``features``, the image stays only where it is the smaller of the two,
-    to fall back on. ``logits`` holds each
-    object's low-resolution mask (1, h, w) as published; ``clicks`` the prompts given on this
-    frame; ``unconditioned`` the objects that were decided without looking at the memory, because
-    this frame was prompted before it was tracked. ``tracks`` is kept of the newest frame only.
+    A stream without objects is not encoded until one of its frames is prompted: such a frame has
+    an ``image`` only. With ``features``, the image is kept only where it is the smaller of the two,
+    as a fallback. ``logits`` holds each object's low-resolution mask (1, h, w) as published;
+    ``clicks`` the prompts given on this frame; ``unconditioned`` the objects decided without
+    memory, because this frame was prompted before it was tracked. ``tracks`` is kept for the
+    newest frame only.
 
-    ``time`` counts like ``index``, and besides the frames that were noted as missing: memories
-    grow older by it. For the robust policy, ``thumbnail_13TT``, ``scene`` (what happened to the
-    picture since the frame before), and of each object what was known ``before`` this frame.
+    ``time`` is ``index`` plus the frames noted as missing; memories age by it. For the robust
+    policy: ``thumbnail_13TT``, ``scene`` (what changed since the previous frame), and each
+    object's state ``before`` this frame.
     """
 
     index: int
@@ -57,13 +57,13 @@ class TrackedFrame:
         return cls(index, time, image.shape[0], image.shape[1], image)
 
     def encoded(self, features: ImageFeatures) -> None:
-        """Keep what the image was encoded to, and the image if it is the smaller."""
+        """Keep the encoded features, and the image if it is smaller than they are."""
         self.features = features
         if self.image is not None and self._features_bytes <= self.image.nbytes:
             self.image = None
 
     def reduce(self) -> None:
-        """Keep either the image or the features: encoding again costs time, not memory."""
+        """Keep the image only, if there is one: encoding again costs time instead of memory."""
         if self.image is not None:
             self.features = None
 
@@ -73,9 +73,9 @@ class TrackedFrame:
 
     @property
     def bytes(self) -> int:
-        """What the frame keeps alive, on the host and on the device."""
+        """Memory the frame keeps alive, on the host and on the device."""
         image = 0 if self.image is None else self.image.nbytes
-        # All objects of a frame have masks of one size.
+        # All masks of a frame have the same size.
         logits = next(iter(self.logits.values())).nbytes * len(self.logits) if self.logits else 0
         clicks = sum(prompt.nbytes for prompt in self.clicks.values())
         before = sum(before.nbytes for before in self.before.values())
@@ -83,7 +83,7 @@ class TrackedFrame:
         return image + self._features_bytes + logits + clicks + before + thumbnail
 
     def copy(self) -> TrackedFrame:
-        """The same frame, with what is kept of its objects apart."""
+        """The same frame, with copies of its objects' entries."""
         return replace(
             self,
             logits=dict(self.logits),
@@ -94,13 +94,13 @@ class TrackedFrame:
         )
 
     def restore_objects(self, copy: TrackedFrame) -> None:
-        """Keep of the objects what was kept when the copy was made."""
+        """Restore the objects' entries from a copy."""
         self.logits, self.clicks = copy.logits, copy.clicks
         self.unconditioned, self.tracks = copy.unconditioned, copy.tracks
         self.before = copy.before
 
     def forget(self, object_id: int) -> None:
-        """Drop what is kept of an object."""
+        """Drop an object's entries."""
         self.logits.pop(object_id, None)
         self.clicks.pop(object_id, None)
         self.unconditioned.discard(object_id)
@@ -111,10 +111,9 @@ class TrackedFrame:
 class FrameHistory:
     """The newest frames of a stream, oldest first.
 
-    Bounds: ``frames`` and, where given, ``bytes``. Policy: over the bytes, the oldest frames that
-    have both go back to being images only, and when all have, the oldest frame goes; the newest
-    stays however large it is. One frame more may be held for each who looks at one, as long as
-    they do.
+    Bounds: ``frames`` and, if given, ``bytes``. Policy: above ``bytes``, the oldest frames that
+    have an image drop their features; when all have, the oldest frame goes. The newest stays,
+    however large. Each holder may keep one further frame until it lets that go.
     """
 
     def __init__(self, frames: int, bytes: int | None) -> None:
@@ -125,36 +124,36 @@ class FrameHistory:
         self._most_frames = frames
         self._most_bytes = bytes
         self._frames: deque[TrackedFrame] = deque()
-        self._sizes: deque[int] = deque()  # of each frame, as it was counted last
+        self._sizes: deque[int] = deque()  # of each frame, when last counted
         self._bytes = 0
-        self._reduced = 0  # so many of the oldest were reduced
-        self._held: dict[str, TrackedFrame] = {}  # by who looks at it
+        self._reduced = 0  # number of the oldest frames that were reduced
+        self._held: dict[str, TrackedFrame] = {}  # by holder
 
     @property
     def bytes(self) -> int:
-        """What the history keeps alive, with the held frames."""
+        """Memory the history keeps alive, including held frames."""
         return self._bytes + sum(frame.bytes for frame in self._held_apart)
 
     @property
     def indexes(self) -> tuple[int, ...]:
-        """The frames, oldest first, with the held ones."""
+        """Indexes of all frames, oldest first, including held ones."""
         return tuple(frame.index for frame in self.frames)
 
     @property
     def frames(self) -> tuple[TrackedFrame, ...]:
-        """Every frame that is kept, oldest first, with the held ones."""
+        """All frames, oldest first, including held ones."""
         return (*self._held_apart, *self._frames)
 
     @property
     def _held_apart(self) -> list[TrackedFrame]:
-        """The held frames that are older than the others, oldest first."""
+        """The held frames that are older than the history, oldest first."""
         oldest = self._frames[0].index if self._frames else 0
         apart = {each.index: each for each in self._held.values() if each.index < oldest}
         return [apart[index] for index in sorted(apart)]
 
     @property
     def oldest_index(self) -> int | None:
-        """The oldest frame, held ones left out; None before the first frame."""
+        """Index of the oldest frame other than held ones; None before the first frame."""
         return self._frames[0].index if self._frames else None
 
     @property
@@ -173,7 +172,7 @@ class FrameHistory:
         self._shrink()
 
     def encoded(self, frame: TrackedFrame, features: ImageFeatures) -> None:
-        """Keep the features of an earlier frame, encoded again, if there is room for them."""
+        """Keep the features of an earlier frame that was encoded again, if there is room."""
         is_held = frame in self._held.values()
         if is_held or frame is self.newest or self._has_room(features):
             frame.encoded(features)
@@ -184,7 +183,7 @@ class FrameHistory:
         return self._most_bytes is None or self._bytes + more <= self._most_bytes
 
     def find(self, index: int | None) -> TrackedFrame:
-        """The frame of this index, None for the newest. Raises PromptError if it is not here."""
+        """The frame of this index, None for the newest. Raises PromptError if it is not kept."""
         if not self._frames:
             raise PromptError("nothing to correct: no frame of this session was tracked yet")
         if index is None:
@@ -201,41 +200,41 @@ class FrameHistory:
         )
 
     def after(self, index: int) -> list[TrackedFrame]:
-        """The frames of the history that came after a frame, oldest first."""
+        """The frames of the history after a frame, oldest first."""
         return [frame for frame in self._frames if frame.index > index]
 
     def before(self, index: int) -> TrackedFrame | None:
-        """The frame just before one, if it is here."""
+        """The frame just before one, if it is kept."""
         place = index - 1 - self._frames[0].index if self._frames else -1
         return self._frames[place] if 0 <= place < len(self._frames) else None
 
     def has_left(self, frame: TrackedFrame) -> bool:
-        """Whether a frame is older than the history: only held, with a gap after it."""
+        """Whether a frame is older than the history: held, with a gap after it."""
         return bool(self._frames) and frame.index < self._frames[0].index
 
     def hold(self, index: int, holder: str) -> None:
-        """Keep a frame beyond the bounds; what ``holder`` held before is let go.
+        """Keep a frame beyond the bounds, in place of the one ``holder`` held before.
 
         Raises PromptError.
         """
         self._held[holder] = self.find(index)
 
     def let_go(self, holder: str) -> None:
-        """Hold no frame for ``holder``."""
+        """Release the frame that ``holder`` holds, if any."""
         self._held.pop(holder, None)
 
     def forget_before(self, index: int) -> None:
-        """Let frames older than ``index`` go; the newest stays."""
+        """Drop frames older than ``index``; the newest stays."""
         while len(self._frames) > 1 and self._frames[0].index < index:
             self._drop_oldest()
 
     def forget_object(self, object_id: int) -> None:
-        """Drop what the frames keep of an object."""
+        """Drop an object's entries from all frames."""
         for frame in self.frames:
             frame.forget(object_id)
 
     def count_again(self) -> None:
-        """Look at the bounds again, after frames were encoded or prompted."""
+        """Apply the bounds again, after frames were encoded or prompted."""
         self._sizes = deque(frame.bytes for frame in self._frames)
         self._bytes = sum(self._sizes)
         self._reduced = 0
@@ -245,7 +244,7 @@ class FrameHistory:
         self._shrink()
 
     def clear(self) -> None:
-        """Let everything go."""
+        """Drop everything."""
         self._frames.clear()
         self._sizes.clear()
         self._bytes = self._reduced = 0

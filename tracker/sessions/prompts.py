@@ -1,4 +1,4 @@
-"""Checks a user's prompt and brings it to model pixels.
+"""Checks a user's prompt and converts it to model pixels.
 
 Dimensions: K points, S image size, H W source size.
 """
@@ -20,13 +20,13 @@ from tracker.images.transforms import (
 from tracker.model.prompt_encoder import BOX_FIRST, BOX_LAST
 from tracker.types import Prompt
 
-# Clicks of one object on one frame: SAM was trained with at most 8, and tokens cost.
+# Bound on an object's points on one frame: SAM was trained with at most 8, and each costs time.
 LARGEST_POINT_COUNT = 64
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompt:
-    """A prompt that can be applied: points and box corners in model pixels, or a mask.
+    """A checked prompt: points and box corners in model pixels, or a mask.
 
     ``points_K2`` float32 and ``labels_K`` int64 (0, 1, and 2, 3 for box corners); K is 0 where
     ``mask_1SS`` (model pixels, 0 and 1, on the host) is given.
@@ -40,12 +40,12 @@ class PreparedPrompt:
 
     @property
     def nbytes(self) -> int:
-        """Memory of its arrays."""
+        """Bytes of its arrays."""
         mask = 0 if self.mask_1SS is None else self.mask_1SS.nbytes
         return self.points_K2.nbytes + self.labels_K.nbytes + mask
 
     def after(self, earlier: PreparedPrompt | None) -> PreparedPrompt:
-        """This prompt added to what was clicked before on the same frame."""
+        """This prompt, added to an earlier one on the same frame. Raises PromptError."""
         if earlier is None or self.mask_1SS is not None or self.replace_points:
             return self
         if BOX_FIRST in self.labels_K and BOX_FIRST in earlier.labels_K:
@@ -60,7 +60,7 @@ class PreparedPrompt:
                 f"object {self.object_id}: more than {LARGEST_POINT_COUNT} points on one frame; "
                 "set replace_points to start again"
             )
-        # Box corners come first, as the network was trained.
+        # Box corners come first, as in training.
         order = np.argsort(labels < BOX_FIRST, kind="stable")
         return PreparedPrompt(self.object_id, points[order], labels[order])
 
@@ -111,7 +111,7 @@ def prepare(prompt: Prompt, height: int, width: int, image_size: int) -> Prepare
             raise PromptError(
                 f"{name}: the box {prompt.box_xyxy} lies outside the {width}×{height} frame"
             )
-        # The network was trained with boxes that end at the picture's border.
+        # The network was trained with boxes clipped to the picture.
         places += [(max(x0, 0), max(y0, 0)), (min(x1, width), min(y1, height))]
         labels += [BOX_FIRST, BOX_LAST]
     for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True):

@@ -1,4 +1,4 @@
-"""One stream's state in the tracker: which object lies in which slot, and the last frames."""
+"""One stream's state in the tracker: its objects' memory slots and its recent frames."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tracker.types import StepFacts
 
 
 class Session:
-    """One stream. Made by ``Tracker.open_session``; not shared between threads.
+    """One stream. Created by ``Tracker.open_session``; not shared between threads.
 
-    The frames of its history stay correctable, older ones are let go. While a step is on its way
-    (``Tracker.submit``) a session is as it was before that step, but for objects that are new with
-    it; what changes more than one frame waits for the step first.
+    The frames of its history can be corrected; older ones are dropped. While a step is in flight
+    (``Tracker.submit``) a session shows the state before that step, except for the step's new
+    objects; methods that change more than one frame finish the step first.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Session:
         return tuple(self._slots)
 
     def smooth_masks(self, past_share: float) -> None:
-        """Let the masks that are shown lean on those of the frame before (0: not at all).
+        """Blend each published mask with that of the previous frame (0: no blending).
 
         Raises ValueError for a share that is not 0..0.45.
         """
@@ -67,19 +67,19 @@ class Session:
         self.smoother = MaskSmoother(past_share)
 
     def leave_out(self, object_ids: Collection[int]) -> None:
-        """Do not look for these objects on the next frame, which costs nothing then.
+        """Skip these objects on the next frame, at no cost, unless they are prompted on it.
 
-        Nothing is told of them on it, and they remember nothing of it. A prompt on it counts.
+        They have no track on it and no memory of it.
         """
         self._left_out = set(object_ids)
 
     @property
     def left_out(self) -> set[int]:
-        """What ``leave_out`` was told last; another set every time."""
+        """The set of the last ``leave_out``; a new object for each call."""
         return self._left_out
 
     def due(self, prompted: Collection[int]) -> tuple[int, ...]:
-        """The objects that the next frame is searched for, in the order they were added."""
+        """The objects to track on the next frame, in the order they were added."""
         return tuple(each for each in self._slots if each not in self._left_out or each in prompted)
 
     @property
@@ -89,30 +89,30 @@ class Session:
 
     @property
     def last_frame(self) -> TrackedFrame | None:
-        """The frame just tracked."""
+        """The newest tracked frame."""
         return self._history.newest
 
     @property
     def kept_frames(self) -> tuple[TrackedFrame, ...]:
-        """Every frame of the history, oldest first, with the one that is held."""
+        """All frames of the history, oldest first, including held ones."""
         return self._history.frames
 
     @property
     def last_step(self) -> StepFacts:
-        """What the last step found out about the picture as a whole."""
+        """The last step's findings about the whole picture."""
         return StepFacts() if self.last_frame is None else self.last_frame.facts
 
     @property
     def now(self) -> int:
-        """The time of the next frame: frames tracked, and frames noted as missing."""
+        """The time of the next frame: frames tracked plus frames noted as missing."""
         return self.frames_seen + self._missed
 
     def note_gap(self, frames: int) -> None:
-        """So many frames of the source are missing before the next one: dropped, lost, skipped.
+        """Note that ``frames`` source frames are missing before the next: dropped, lost or skipped.
 
-        Memories grow older by them, and where an object is expected becomes less certain, or
-        open. The paper's policy (``memory_policy="sam2"``) counts processed frames alone, and
-        does not hear of it. Raises ValueError for a negative number.
+        Memories age by them, and predicted boxes become less certain or unknown. The paper's
+        policy (``memory_policy="sam2"``) counts processed frames only and ignores gaps. Raises
+        ValueError for a negative number.
         """
         if frames < 0:
             raise ValueError(f"a gap has at least 0 frames, got {frames}")
@@ -121,12 +121,12 @@ class Session:
 
     @property
     def history(self) -> tuple[int, ...]:
-        """The frames that can be corrected, oldest first; frames count from 0."""
+        """Indexes of the frames that can be corrected, oldest first; the first frame is 0."""
         return self._history.indexes
 
     @property
     def oldest_frame(self) -> int | None:
-        """The oldest frame of the history, held ones left out; None before the first frame."""
+        """The oldest frame of the history other than held ones; None before the first frame."""
         return self._history.oldest_index
 
     @property
@@ -135,18 +135,18 @@ class Session:
         return self._history.bytes
 
     def hold(self, frame_index: int, holder: str = "") -> None:
-        """Keep a frame of the history correctable until ``holder`` lets it go, or holds another.
+        """Keep a frame of the history until ``holder`` lets it go or holds another.
 
         Raises PromptError if the frame is not in the history.
         """
         self._history.hold(frame_index, holder)
 
     def let_go(self, holder: str = "") -> None:
-        """Hold no frame for ``holder`` any more."""
+        """Release the frame that ``holder`` holds, if any."""
         self._history.let_go(holder)
 
     def forget_before(self, frame_index: int) -> None:
-        """Let the frames before ``frame_index`` go; the newest and held ones stay."""
+        """Drop the frames before ``frame_index``; the newest and held ones stay."""
         self._history.forget_before(frame_index)
 
     def frame(self, frame_index: int | None) -> TrackedFrame:
@@ -154,7 +154,7 @@ class Session:
         return self._history.find(frame_index)
 
     def frames_after(self, frame_index: int) -> list[TrackedFrame]:
-        """The frames of the history that followed, oldest first."""
+        """The frames of the history after one, oldest first."""
         return self._history.after(frame_index)
 
     def frame_before(self, frame_index: int) -> TrackedFrame | None:
@@ -162,11 +162,11 @@ class Session:
         return self._history.before(frame_index)
 
     def encoded(self, frame: TrackedFrame, features: ImageFeatures) -> None:
-        """Keep the features of a frame of the history, as far as its bounds allow."""
+        """Keep the features of a frame of the history, within its bounds."""
         self._history.encoded(frame, features)
 
     def has_left(self, frame: TrackedFrame) -> bool:
-        """Whether a frame is only held, and the frames that came next are gone."""
+        """Whether a frame is only held, and the frames after it are gone."""
         return self._history.has_left(frame)
 
     def count_history(self) -> None:
@@ -178,22 +178,22 @@ class Session:
         return self._slots[object_id]
 
     def add(self, object_id: int) -> None:
-        """Give a new object a slot. Raises CapacityError."""
+        """Allocate a slot for a new object. Raises CapacityError."""
         self._slots[object_id] = self._bank.allocate()
 
     def begin(self, settle: Callable[[], None] | None) -> None:
-        """A step was submitted, and ``settle`` keeps what came of it; None: it is over."""
+        """Register a submitted step's ``settle``, which keeps its results; None: it is over."""
         self._settle = settle
 
     def settle(self) -> None:
-        """Be as after the step that is on its way, if there is one (``PendingStep``)."""
+        """Apply the step in flight to this session, if there is one (``PendingStep``)."""
         if self._settle is not None:
             self._settle()
 
     def remember(self, frame: TrackedFrame, left_out: set[int]) -> None:
-        """Append a processed frame; what passes the bounds of the history is let go.
+        """Append a processed frame and keep the history within its bounds.
 
-        ``left_out`` was for this frame; what was told since then is for the next one.
+        ``left_out``: the set this frame was tracked with; a newer one is for the next frame.
         """
         self._history.append(frame)
         self.frames_seen = frame.index + 1
@@ -201,7 +201,7 @@ class Session:
             self._left_out = set()
 
     def remove(self, object_id: int) -> None:
-        """Stop tracking an object; the others are not touched. Raises KeyError if unknown."""
+        """Stop tracking an object; others are not affected. Raises KeyError if unknown."""
         self.settle()
         if object_id not in self._slots:
             raise KeyError(f"no object {object_id} in this session; it has {self.object_ids}")
@@ -210,16 +210,16 @@ class Session:
         self.smoother.begin_anew([object_id])
 
     def export_object(self, object_id: int) -> ObjectMemory:
-        """What is needed to go on with an object after a restart. Raises KeyError if unknown."""
+        """The memory to continue an object with after a restart. Raises KeyError if unknown."""
         self.settle()
         frame_F, spatial_FLc, pointer_FC = self._bank.conditioning(self.slot_of(object_id))
         return ObjectMemory(self._model, self.now - frame_F, spatial_FLc, pointer_FC)
 
     def import_object(self, object_id: int, memory: ObjectMemory) -> None:
-        """Go on with an object from the next frame on: it is looked for where it may be.
+        """Continue an object from the next frame on; it may be anywhere in the picture.
 
         Raises ObjectMemoryError for a memory of another model or image size, CapacityError or
-        SessionError; then nothing is changed.
+        SessionError; nothing is changed then.
         """
         self.ensure_open()
         self.settle()
@@ -240,7 +240,7 @@ class Session:
             raise
 
     def close(self) -> None:
-        """Free every slot. Closing twice is no error."""
+        """Free all slots. Closing twice is no error."""
         if self._closed:
             return
         self.settle()

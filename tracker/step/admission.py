@@ -1,4 +1,4 @@
-"""Refuses what a step cannot do, before anything is done."""
+"""Checks a step before anything is changed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def admit(
 ) -> list[dict[int, PreparedPrompt]]:
     """Check a step against the tracker's open sessions and free slots -> prompts by object.
 
-    ``image_sizes``: what images may be prepared for, ``image_size`` what they are tracked at.
+    ``image_sizes``: sizes images may be prepared for; ``image_size``: that in use.
     Raises PromptError, CapacityError, SessionError, or ValueError for an array that is no image.
     """
     if len({id(session) for session, _, _ in batch}) < len(batch):
@@ -53,7 +53,7 @@ def admit(
 
 
 def size_of(image: AnyImage, image_sizes: Collection[int]) -> tuple[int, int]:
-    """Height and width of the source. Raises ValueError for what is no image of this tracker."""
+    """Height and width of the source image. Raises ValueError if it cannot be used."""
     if isinstance(image, PreparedImage):
         if image.pixels_13SS.shape[2] not in image_sizes:
             sizes = " or ".join(map(str, image_sizes))
@@ -70,7 +70,7 @@ def size_of(image: AnyImage, image_sizes: Collection[int]) -> tuple[int, int]:
 
 
 def ensure_image(image: ImageArray) -> None:
-    """Raise ValueError for an array that is no image."""
+    """Raise ValueError for an array that is not an image."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
             f"an image is RGB uint8 (height, width, 3), got {image.dtype} {image.shape}"
@@ -78,7 +78,7 @@ def ensure_image(image: ImageArray) -> None:
 
 
 def ensure_own(session: Session, sessions: Collection[Session]) -> None:
-    """Raise SessionError for a session that is closed or of another tracker."""
+    """Raise SessionError for a session that is closed or belongs to another tracker."""
     session.ensure_open()
     if session not in sessions:
         raise SessionError("this session belongs to another tracker")
@@ -106,7 +106,7 @@ def admit_prompts(
 
 
 def ensure_free(new_objects: int, bank: MemoryBank) -> None:
-    """Raise CapacityError if so many new objects find no slots."""
+    """Raise CapacityError if there are fewer free slots than ``new_objects``."""
     if new_objects > bank.free_slots:
         raise CapacityError(
             f"{new_objects} new objects but only {bank.free_slots} of "

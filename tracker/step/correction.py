@@ -1,4 +1,4 @@
-"""Prompts on frames that were tracked already: what they give, and how the objects catch up."""
+"""Corrects frames that were already tracked, and tracks the corrected objects up to the newest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tracker.types import Prompt, Track
 
 
 class Correction(NamedTuple):
-    """The prompted objects on the corrected frame, and on the newest frame after it.
+    """Tracks of the prompted objects on the corrected frame, and on the newest frame.
 
     Both lists are in the order of the prompts; they are equal if the newest was corrected.
     """
@@ -34,9 +34,9 @@ class Correction(NamedTuple):
 
 
 class Corrector:
-    """Carries out ``Tracker.correct`` and ``Tracker.preview``, which say what they mean.
+    """Implements ``Tracker.correct`` and ``Tracker.preview``, which document the semantics.
 
-    ``sessions``: those the tracker has open now; the tracker adds to them and takes away.
+    ``sessions``: the tracker's open sessions, a live view.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Corrector:
     def correct(
         self, session: Session, prompts: Sequence[Prompt], frame_index: int | None, anew: bool
     ) -> Correction:
-        """Apply prompts to a frame of the history and track their objects on from there."""
+        """Apply prompts to a frame of the history and track their objects from there."""
         rows = self._rows_at(session, prompts, frame_index, anew)
         if not rows:
             return Correction([], [])
@@ -61,13 +61,13 @@ class Corrector:
                 unchanged_on_error(self._bank, session, object_ids, [frame, *following]),
                 allocated([(session, object_id) for object_id in object_ids]),
             ):
-                known = [self._known_after(session, each, following) for each in object_ids]
+                known = [self._states_after_starts(session, each, following) for each in object_ids]
                 for object_id in object_ids:
-                    self._go_back(session, object_id, frame)
+                    self._rewind(session, object_id, frame)
                 (tracks,) = self._frame_step.track(rows, self._features(session, frame))
                 for later in following:
                     self._catch_up(session, object_ids, later)
-                    self._know_again(session, object_ids, later, known)
+                    self._restore_starts(session, object_ids, later, known)
                 if not following:
                     return Correction(tracks, tracks)
                 newest = following[-1].tracks
@@ -78,17 +78,17 @@ class Corrector:
     def preview(
         self, session: Session, prompt: Prompt, frame_index: int | None, anew: bool
     ) -> Track:
-        """What ``correct`` would find on that frame; nothing is changed."""
+        """The track ``correct`` would return for that frame; nothing is changed."""
         rows = self._rows_at(session, [prompt], frame_index, anew)
         features = self._features(session, rows[0].frame)
-        with self._known_then(session, rows[0].object_id, rows[0].frame):
+        with self._state_before(session, rows[0].object_id, rows[0].frame):
             (track,) = self._frame_step.preview(rows, features)
         return track
 
     def _rows_at(
         self, session: Session, prompts: Sequence[Prompt], frame_index: int | None, anew: bool
     ) -> list[Row]:
-        """Prompts on a frame of the history, added to what was clicked there unless ``anew``."""
+        """Rows for prompts on a frame of the history, added to earlier prompts unless ``anew``."""
         ensure_own(session, self._sessions)
         frame = session.frame(frame_index)
         size = self._frame_step.image_size
@@ -108,58 +108,60 @@ class Corrector:
             for object_id, prompt in prepared.items()
         ]
 
-    def _go_back(self, session: Session, object_id: int, frame: TrackedFrame) -> None:
-        """Let an object remember and know what it did before that frame, as far as it is kept."""
+    def _rewind(self, session: Session, object_id: int, frame: TrackedFrame) -> None:
+        """Return an object to its state before that frame, as far as that is kept."""
         slot = session.slot_of(object_id)
         self._bank.forget_recent_after(slot, frame.time)
         if isinstance(self._bank, RobustBank):
-            self._bank.know(slot, frame.before.get(object_id))
+            self._bank.restore_state(slot, frame.before.get(object_id))
 
     @contextmanager
-    def _known_then(self, session: Session, object_id: int, frame: TrackedFrame) -> Iterator[None]:
-        """Let be known of an object what was known before that frame, for the moment."""
+    def _state_before(
+        self, session: Session, object_id: int, frame: TrackedFrame
+    ) -> Iterator[None]:
+        """Temporarily restore an object's facts and motion from before that frame."""
         if not isinstance(self._bank, RobustBank) or object_id not in session.object_ids:
             yield
             return
         slot = session.slot_of(object_id)
-        now = self._bank.known(slot)
-        self._bank.know(slot, frame.before.get(object_id))
+        now = self._bank.state(slot)
+        self._bank.restore_state(slot, frame.before.get(object_id))
         try:
             yield
         finally:
-            self._bank.know(slot, now)
+            self._bank.restore_state(slot, now)
 
-    def _known_after(
+    def _states_after_starts(
         self, session: Session, object_id: int, frames: Sequence[TrackedFrame]
     ) -> dict[int, Before]:
-        """What is known of an object after those of these frames on which it was started."""
+        """An object's state after each of these frames on which it was started."""
         if not isinstance(self._bank, RobustBank):
             return {}
         known = {}
-        after = self._bank.known(session.slot_of(object_id))
+        after = self._bank.state(session.slot_of(object_id))
         for frame in reversed(frames):
             if object_id in frame.unconditioned:
                 known[frame.index] = after
             after = frame.before.get(object_id, after)
         return known
 
-    def _know_again(
+    def _restore_starts(
         self,
         session: Session,
         object_ids: Sequence[int],
         frame: TrackedFrame,
         known: Sequence[dict[int, Before]],
     ) -> None:
-        """Let objects that were started on this frame be known as they were after it."""
+        """Restore the state after this frame for objects that were started on it."""
         if isinstance(self._bank, RobustBank):
             for object_id, after in zip(object_ids, known, strict=True):
                 if frame.index in after:
-                    self._bank.know(session.slot_of(object_id), after[frame.index])
+                    self._bank.restore_state(session.slot_of(object_id), after[frame.index])
 
     def _catch_up(self, session: Session, object_ids: Sequence[int], frame: TrackedFrame) -> None:
-        """Track some objects on an earlier frame once more, with what they remember now.
+        """Track some objects on an earlier frame again, with their current memories.
 
-        Where an object was started on this frame, nothing that it remembers decided it: it stays.
+        An object that was started on this frame was decided without memory: its mask stays.
         """
         rows = [
             Row(session, each, 0, frame, frame.clicks.get(each), each in frame.clicks)

@@ -1,4 +1,4 @@
-"""Rows between two moments: they were decided, and what came of them is kept or comes to nothing.
+"""Decoded rows awaiting commit: their results are written to memory or discarded.
 
 Dimensions: N objects, n of one frame, h w mask grid, L grid tokens, c memory width, C hidden width.
 """
@@ -17,10 +17,10 @@ from tracker.step.results import Delivery
 
 @dataclass(frozen=True, slots=True)
 class DecidedRows:
-    """Rows that were decided, and what is to be kept of them; ``delivery`` is on its way.
+    """Decided rows and the results to keep; ``delivery`` is the transfer to the host.
 
     ``logits_by_frame`` (n, 1, h, w) are kept for corrections, ``shown_by_frame`` to smooth the
-    next frame's.
+    next frame's masks.
     """
 
     by_frame: list[list[Row]]
@@ -39,7 +39,7 @@ class DecidedRows:
 
 
 def smoothed(rows: list[Row], logits_n1hw: Tensor) -> Tensor:
-    """What is shown of one frame's objects; a prompt, and a frame tracked again, is shown as is."""
+    """The published masks of one frame; prompted and corrected ones are not smoothed."""
     session, frame = rows[0].session, rows[0].frame
     again = frame.index < session.frames_seen
     anew = {row.object_id for row in rows if again or row.prompt is not None}
@@ -47,7 +47,7 @@ def smoothed(rows: list[Row], logits_n1hw: Tensor) -> Tensor:
 
 
 def keep_shown(rows: list[Row], shown_n1hw: Tensor) -> None:
-    """Let the next frame lean on what is shown of the newest, which may be tracked again."""
+    """Keep the published masks of the newest frame to smooth the next one."""
     session, frame = rows[0].session, rows[0].frame
     object_ids = [row.object_id for row in rows]
     if frame.index == session.frames_seen:

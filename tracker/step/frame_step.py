@@ -1,7 +1,7 @@
-"""What is done with one batch of rows: encode, decide, deliver, remember.
+"""Processes one batch of rows: encode, decide, deliver, remember.
 
-Deciding keeps nothing and waits for nothing; what came of it is kept afterwards, at once or when
-the device has told what the memory policy needs. A batch that failed left no trace.
+Deciding changes no state and never waits for the device. The results are kept afterwards: at once,
+or when the numbers that the memory policy needs have arrived. A batch that fails changes nothing.
 
 Dimensions: B images, N objects, n of one frame, S image size, h w mask grid, H W token grid,
 L grid tokens, C hidden width, c memory width.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tracker.engine.engine import Engine
-from tracker.host_arrays import Landing
+from tracker.host_arrays import HostBuffers
 from tracker.images import transforms
 from tracker.masks.masks import fill_holes
 from tracker.memory.bank import MemoryBank
@@ -47,9 +47,9 @@ from tracker.weights.calibration import ScoreCalibration
 
 
 class FrameStep:
-    """Takes frames through the encoder, and rows through all that follows. Made by the tracker.
+    """Encodes frames and processes their rows. Created by the tracker.
 
-    ``calibration`` of the predicted IoU; its owner may replace it.
+    ``calibration`` of the predicted IoU; may be replaced.
     """
 
     def __init__(
@@ -69,21 +69,21 @@ class FrameStep:
         self._dtype = dtype
         self._device = device
         self._decider = RowDecider(engine, bank, policy, device)
-        # On a processor results are where they are read.
-        self._landing = Landing() if device.type == "cuda" else None
+        # On a processor, results need no transfer.
+        self._host_buffers = HostBuffers() if device.type == "cuda" else None
 
     @property
     def image_size(self) -> int:
-        """The side of the images that are encoded now."""
+        """The side of the images in use."""
         return self._engine.image_size
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """The sides that images may have been prepared for."""
+        """All sides that images may be prepared for."""
         return self._engine.image_sizes
 
     def autocast(self) -> torch.autocast:
-        """Where the network is called: in the dtype computed in."""
+        """The autocast context for calls of the network."""
         return autocast(self._dtype, self._device)
 
     def row(
@@ -95,7 +95,7 @@ class FrameStep:
         prompt: PreparedPrompt | None,
         live: bool,
     ) -> Row:
-        """An object on a new frame. A click on a live one may correct what is tracked there."""
+        """An object's row on a new frame. A click on a live object may correct its tracked mask."""
         clicked = prompt is not None and prompt.mask_1SS is None
         first = clicked and live and self._policy is not None
         first = first and self._options.robust.track_before_prompt
@@ -111,9 +111,9 @@ class FrameStep:
             return self._engine.encode_image(pixels_B3SS)
 
     def encode_late(self, frame: TrackedFrame, before: TrackedFrame | None) -> ImageFeatures:
-        """Encode the image that an earlier frame has kept, again or for the first time.
+        """Encode the image of an earlier frame, again or for the first time.
 
-        ``before``: the frame before it, if that is still here.
+        ``before``: the frame before it, if that is still kept.
         """
         assert frame.image is not None, "a frame keeps its image or its features"
         pixels_13SS = self.pixels_of([frame.image])
@@ -132,9 +132,9 @@ class FrameStep:
             self._policy.compare_frames(pixels_B3SS, frames, before)
 
     def track(self, rows: list[Row], features: ImageFeatures) -> list[list[Track]]:
-        """Decide, deliver and remember rows, which lie frame by frame -> tracks by frame.
+        """Decide, deliver and remember rows, ordered by frame -> tracks by frame.
 
-        All that may fail comes before anything is kept, so that a step that failed left no trace.
+        Everything that may fail precedes any change of state.
         """
         decided = self.decide(rows, features)
         tracks = decided.delivery.tracks()
@@ -145,16 +145,16 @@ class FrameStep:
         return tracks
 
     def decide(self, rows: list[Row], features: ImageFeatures) -> DecidedRows:
-        """Decide rows, which lie frame by frame, and send their results on the way to the host.
+        """Decide rows, ordered by frame, and start the transfer of their results to the host.
 
-        Nothing is kept, and nothing waits for the device.
+        Changes no state, and never waits for the device.
         """
         prediction = None if self._policy is None else self._policy.predict(rows)
         with self.autocast():
             decision = self._decider.decide(rows, features, prediction)
         logits = self._filled(decision)
-        # As in Meta's predictor, a prompted frame is remembered with its holes filled, as it is
-        # shown; a tracked one as it was decided.
+        # As in Meta's predictor, a prompted frame is remembered as published, with holes filled;
+        # a tracked one as decided.
         prompted = decision.prompted_N.view(-1, 1, 1, 1)
         remembered = torch.where(prompted, logits, decision.logits_N1hw)
         with self.autocast():
@@ -163,7 +163,7 @@ class FrameStep:
             )
         observation = None if prediction is None else observe(prediction, decision)
         by_frame = [list(own) for _, own in groupby(rows, key=lambda row: row.image)]
-        # A copy for each frame: a view would keep what belongs to the other streams.
+        # A copy for each frame: a view would keep the masks of all streams alive.
         logits_by_frame = [own.clone() for own in logits.split([len(own) for own in by_frame])]
         shown_by_frame = [
             smoothed(own, own_logits)
@@ -182,7 +182,7 @@ class FrameStep:
             self.calibration,
             None if observation is None else observation.predicted_box_N4,
             None if observation is None else observation.evidence_NE,
-            self._landing,
+            self._host_buffers,
         )
         return DecidedRows(
             by_frame,
@@ -196,9 +196,9 @@ class FrameStep:
         )
 
     def keep(self, decided: DecidedRows) -> None:
-        """Remember rows that were decided, and keep with their frames what corrections need.
+        """Write decided rows to memory, and keep with their frames what corrections need.
 
-        The robust policy chooses by numbers from the device: here the host waits for them.
+        The robust policy needs numbers from the device: the host waits for them here.
         """
         rows, pointer_NC = decided.rows, decided.decision.pointer_NC
         conditioning_N = np.array([self._conditions(row) for row in rows])
@@ -225,7 +225,7 @@ class FrameStep:
             keep_shown(own, shown)
 
     def preview(self, rows: list[Row], features: ImageFeatures) -> list[Track]:
-        """What ``track`` would deliver for rows of one frame; nothing is remembered or kept."""
+        """The tracks that ``track`` would return for rows of one frame; changes no state."""
         with self.autocast():
             decision = self._decider.decide(rows, features)
         masks = self._frame_masks(rows, self._filled(decision))
@@ -243,7 +243,7 @@ class FrameStep:
             similarity_N,
             self.calibration,
             predicted_box_N4,
-            landing=self._landing,
+            buffers=self._host_buffers,
         ).tracks()
         return tracks
 
@@ -269,9 +269,9 @@ class FrameStep:
         return tokens_from_grid(spatial_NcHW)
 
     def _conditions(self, row: Row) -> bool:
-        """Whether the frame is kept for ever: prompted before it was tracked, or by option.
+        """Whether the frame becomes a conditioning memory: prompted before tracking, or by option.
 
-        So is a held frame: what came next is gone, and would hand nothing on.
+        So does a held frame: the frames after it are gone, so nothing else carries the correction.
         """
         if row.prompt is None:
             return False
@@ -286,5 +286,5 @@ def keep_features(frames: list[TrackedFrame], features: ImageFeatures) -> None:
     """Keep each frame's features with it."""
     for row, frame in enumerate(frames):
         own = ImageFeatures(*(level[row : row + 1] for level in features))
-        # A view would keep the whole batch for as long as the slowest of its streams stands.
+        # A view would keep the whole batch alive as long as the slowest of its streams.
         frame.encoded(own if len(frames) == 1 else ImageFeatures(*map(torch.clone, own)))

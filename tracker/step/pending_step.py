@@ -1,4 +1,4 @@
-"""A step between two moments: the device was given all its work, the host has not read it yet."""
+"""A submitted step: the device has all its work, the host has not read the results yet."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from tracker.types import StepFacts, Track
 class NewFrame:
     """One stream's part of a step.
 
-    ``left_out``: the objects that it was not searched for, as the session had them. ``added``:
-    objects that were new with it.
+    ``left_out``: the session's set of objects that were skipped. ``added``: the new objects.
     """
 
     session: Session
@@ -32,12 +31,11 @@ class NewFrame:
 
 
 class PendingStep:
-    """What ``Tracker.submit`` began; ``collect`` ends it.
+    """A step begun by ``Tracker.submit``; ``collect`` ends it.
 
-    In between the sessions are as they were before it, but for the new objects, which have their
-    slots: nothing is kept before ``settle``, so that a step that fails leaves no trace. Whoever
-    needs a session after this step (the next step, a removal, an export, the session's end)
-    settles it first.
+    Until ``settle`` keeps its results the sessions show the state before it, except for new
+    objects, which have their slots: a step that fails changes nothing. Operations that need the
+    state after this step (the next step, a removal, an export, closing) settle it first.
     """
 
     def __init__(
@@ -45,15 +43,15 @@ class PendingStep:
         frame_step: FrameStep,
         frames: Sequence[NewFrame],
         decided: DecidedRows | None,
-        on_told: Callable[[PendingStep], None],
+        on_collected: Callable[[PendingStep], None],
     ) -> None:
-        """``decided``: the rows of all frames, if there are any. ``on_told``: it was collected."""
+        """``decided``: the rows of all frames, if any. ``on_collected``: called by ``collect``."""
         self._frame_step = frame_step
         self._frames = list(frames)
         self._decided = decided
         self._delivery: Delivery | None = None if decided is None else decided.delivery
         self._rows: list[list[Row]] = [] if decided is None else decided.by_frame
-        self._on_told = on_told
+        self._on_collected = on_collected
         self._tracks: list[list[Track]] | None = None
         self._error: BaseException | None = None
         self._settled = False
@@ -67,22 +65,22 @@ class PendingStep:
 
     @property
     def facts(self) -> list[StepFacts]:
-        """What was found out about each picture as a whole, in batch order; once collected."""
+        """Findings about each whole picture, in batch order; valid once collected."""
         return [new.frame.facts for new in self._frames]
 
     @property
     def error(self) -> BaseException | None:
-        """Why it came to nothing, as far as is known."""
+        """The error that it failed with, if it is known to have failed."""
         return self._error
 
     def collect(self) -> list[list[Track]]:
-        """Tracks per stream, in batch order; here the host waits for the device.
+        """Wait for the device and return the tracks per stream, in batch order.
 
-        The same again when called again. What it raises has changed nothing, and the frames may
-        be given again; ``torch.AcceleratorError`` is the device's end.
+        Further calls return the same. A step that raises has changed nothing, and its frames may
+        be submitted again; after ``torch.AcceleratorError`` the device is unusable.
         """
         self.finish()
-        self._on_told(self)
+        self._on_collected(self)
         if self._error is not None:
             raise self._error
         assert self._tracks is not None, "a step ends in tracks or in an error"
@@ -90,44 +88,44 @@ class PendingStep:
 
     @torch.inference_mode()
     def finish(self) -> None:
-        """What ``collect`` does, but that a failure is left for it to tell."""
+        """Like ``collect``, but an error is stored for ``collect`` to raise."""
         if self._tracks is not None or self._error is not None:
             return
         try:
             tracks = [] if self._delivery is None else self._delivery.tracks()
             self._keep()
         except BaseException as error:
-            self._come_to_nothing(error)
+            self._fail(error)
             return
         by_frame = {id(own[0].frame): found for own, found in zip(self._rows, tracks, strict=True)}
         self._tracks = [by_frame.get(id(new.frame), []) for new in self._frames]
         for new, found in zip(self._frames, self._tracks, strict=True):
-            if new.session.last_frame is new.frame:  # of older frames they are not kept
+            if new.session.last_frame is new.frame:  # older frames keep no tracks
                 new.frame.tracks = {track.object_id: track for track in found}
-        self._let_go()
+        self._release()
 
     @torch.inference_mode()
     def settle(self) -> None:
-        """Keep what came of it, if that was not done; a failure is left for ``collect`` to tell.
+        """Keep the results, if that was not done; an error is stored for ``collect`` to raise.
 
-        The host waits for the device only where the memory policy chooses by what came of it.
+        The host waits for the device only if the memory policy needs numbers from it.
         """
         if self._settled:
             return
         try:
             self._keep()
         except BaseException as error:
-            self._come_to_nothing(error)
+            self._fail(error)
 
     def withdraw(self) -> None:
-        """Give it up: as far as nothing was kept of it yet, nothing is. The device is not asked."""
+        """Cancel the step unless its results were kept already; never waits for the device."""
         if not self._settled:
-            self._come_to_nothing(SessionError("the step was withdrawn"))
+            self._fail(SessionError("the step was withdrawn"))
 
     def _keep(self) -> None:
         if self._settled:
             return
-        self._end_waiting()  # what is done with the sessions from here on is this step's own
+        self._deregister()  # from here on this step itself changes the sessions
         if self._decided is not None:
             self._frame_step.keep(self._decided)
         self._settled = True
@@ -135,23 +133,23 @@ class PendingStep:
         for new in self._frames:
             new.session.remember(new.frame, new.left_out)
 
-    def _come_to_nothing(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         self._error = error
         if not self._settled:
             self._settled = True
-            self._end_waiting()
+            self._deregister()
             for new in self._frames:
                 for object_id in new.added:
                     new.session.remove(object_id)
-        self._let_go()
+        self._release()
         if isinstance(error, torch.AcceleratorError) or not isinstance(error, Exception):
             raise error
 
-    def _end_waiting(self) -> None:
+    def _deregister(self) -> None:
         for new in self._frames:
             new.session.begin(None)
 
-    def _let_go(self) -> None:
-        """Keep no memory of the device."""
+    def _release(self) -> None:
+        """Release device memory."""
         self._decided = self._delivery = None
         self._rows = []

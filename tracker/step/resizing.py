@@ -1,8 +1,8 @@
-"""A tracker goes on with images of another size, between two steps.
+"""Changes a tracker's image size between two steps.
 
-Memories are resampled to the new grid (``memory_grids``); pointers, motion and thumbnails know no
-size. What the history keeps for corrections is brought along: frames that have an image are encoded
-again when they are asked for, of others the features are resampled; so are masks and prompts.
+Memories are resampled to the new grid (``tracker.memory.grids``); pointers, motion and thumbnails
+do not depend on the size. The history stays correctable: frames with an image are encoded again
+on demand, features of others are resampled, as are masks and prompts.
 
 Dimensions: h w mask grid, C channels, K points, S image size.
 """
@@ -27,7 +27,7 @@ from tracker.sessions.session import Session
 
 
 class Resizer:
-    """Changes the size of all that a tracker has. Made by the tracker."""
+    """Changes the image size of a tracker. Created by the tracker."""
 
     def __init__(self, engine: Engine, bank: MemoryBank, sessions: Collection[Session]) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class Resizer:
         self._sessions = sessions
 
     def resize(self, image_size: int) -> None:
-        """Go on at this size; whatever is raised on the way changes nothing."""
+        """Switch to this size; if it raises, nothing has changed."""
         before = self._engine.image_size
         if image_size == before:
             return
@@ -53,7 +53,7 @@ class Resizer:
 
     @contextmanager
     def at(self, image_size: int) -> Iterator[None]:
-        """Compute at this size for a while; what the sessions keep is left as it is."""
+        """Use this size temporarily; the sessions' frames are not converted."""
         before = self._engine.image_size
         self._use(image_size)
         try:
@@ -67,7 +67,7 @@ class Resizer:
 
 
 class Resized(NamedTuple):
-    """What a frame keeps that is of one size."""
+    """The size-dependent contents of a frame."""
 
     features: ImageFeatures | None
     logits: dict[int, Tensor]
@@ -75,7 +75,7 @@ class Resized(NamedTuple):
 
 
 def resized(frame: TrackedFrame, factor: float) -> Resized:
-    """What a frame keeps, for images whose sides are ``factor`` times as long."""
+    """A frame's contents, for images whose sides are ``factor`` times as long."""
     features = None
     if frame.features is not None and frame.image is None:
         features = ImageFeatures(*(_scaled(level, factor) for level in frame.features))
@@ -92,14 +92,14 @@ def _prompt(prompt: PreparedPrompt, factor: float) -> PreparedPrompt:
         return replace(prompt, points_K2=prompt.points_K2 * factor)
     share_1SS = _scaled(prompt.mask_1SS[None], factor)[0]
     mask_1SS = share_1SS >= 0.5
-    if not mask_1SS.any():  # too thin for the new size: somebody pointed at it all the same
+    if not mask_1SS.any():  # too thin for the new size: keep every cell it touches
         mask_1SS = share_1SS > 0
     return replace(prompt, mask_1SS=mask_1SS.float())
 
 
 def _scaled(maps_nChw: Tensor, factor: float) -> Tensor:
     size = [round(side * factor) for side in maps_nChw.shape[2:]]
-    # Features are what the network computes in, for which not every device has this kernel.
+    # Features have the network's dtype, for which not every device has this kernel.
     scaled = F.interpolate(
         maps_nChw.float(), size, mode="bilinear", align_corners=False, antialias=True
     )

@@ -1,4 +1,4 @@
-"""Low-resolution logits become tracks at source resolution.
+"""Converts low-resolution logits to tracks at source resolution.
 
 Dimensions: n objects of one frame, N objects of all frames, h w mask grid, H W source size.
 """
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracker.host_arrays import Landing, Transfer, begin_transfer
+from tracker.host_arrays import HostBuffers, Transfer, begin_transfer
 from tracker.images.transforms import resize_logits
 from tracker.masks.bits import (
     cut_bits,
@@ -38,8 +38,8 @@ from tracker.weights.calibration import ScoreCalibration
 class FrameMasks:
     """The masks of one frame's objects, still on the device.
 
-    ``regions``: of each object a part of the frame outside which its mask is empty.
-    ``box_n4`` (half-open) and ``area_n``, both int64, are of the mask in the whole frame.
+    ``regions``: for each object a part of the frame outside which its mask is empty.
+    ``box_n4`` (half-open) and ``area_n``, both int64, refer to the whole frame.
     """
 
     object_ids: list[int]
@@ -52,7 +52,7 @@ class FrameMasks:
 
     @property
     def whole_masks(self) -> Tensor:
-        """The masks in the whole frame, boolean (n, H, W); only where the regions are that."""
+        """The masks, boolean (n, H, W); only where each region is the whole frame."""
         return torch.stack([region.mask_rr for region in self.regions])
 
     @staticmethod
@@ -64,7 +64,7 @@ class FrameMasks:
         width: int,
         options: TrackerOptions,
     ) -> FrameMasks:
-        """Upsample. ``before``: logits that the frame's objects had until now, for ownership."""
+        """Upsample. ``before``: the frame's previous logits by object, for ``non_overlap``."""
         if logits_n1hw.device.type == "cpu" and not options.non_overlap:
             regions = [positive_region(logits[0], height, width) for logits in logits_n1hw]
             return FrameMasks(
@@ -78,10 +78,10 @@ class FrameMasks:
             )
         if options.non_overlap:
             # In the frame's order, so that a tie goes to the same object in every correction.
-            everyone = before | dict(zip(object_ids, logits_n1hw.unbind(), strict=True))
-            shown = torch.stack(list(everyone.values()))
+            all_logits = before | dict(zip(object_ids, logits_n1hw.unbind(), strict=True))
+            shown = torch.stack(list(all_logits.values()))
             owned = dict(
-                zip(everyone, without_overlap(resize_logits(shown, height, width)), strict=True)
+                zip(all_logits, without_overlap(resize_logits(shown, height, width)), strict=True)
             )
             full = torch.stack([owned[object_id] for object_id in object_ids])
         else:
@@ -99,7 +99,7 @@ class FrameMasks:
 
 
 class Delivery:
-    """Masks and numbers on their way to the host, and the tracks that they become there."""
+    """Masks and numbers in transfer to the host, and their conversion to tracks."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ class Delivery:
         packed: bool,
         logits: bool,
     ) -> None:
-        """``numbers``: so many of a row's are of its track, those that follow are ``beside``."""
+        """``numbers``: how many of a row's numbers belong to its track; the rest is ``beside``."""
         self._frames = [(frame.object_ids, frame.height, frame.width) for frame in frames]
-        # Masks that came packed need not stay on the device.
+        # Packed masks need not stay on the device.
         self._regions = [] if packed else [region for frame in frames for region in frame.regions]
         self._transfer = transfer
         self._numbers = numbers
@@ -123,13 +123,13 @@ class Delivery:
         self._beside_NE: npt.NDArray[np.float64] | None = None
 
     def numbers_beside(self) -> npt.NDArray[np.float64]:
-        """``beside_NE``, as it was asked for; here the host waits for the device."""
+        """``beside_NE`` as passed to ``deliver``; waits for the device."""
         if self._beside_NE is None:
             self._beside_NE = self._transfer.arrays()[0][:, self._numbers :].astype(np.float64)
         return self._beside_NE
 
     def tracks(self) -> list[list[Track]]:
-        """The tracks by frame, once; here the host waits for the device."""
+        """The tracks by frame; waits for the device. Call it once."""
         try:
             self.numbers_beside()
             return self._unpacked()
@@ -190,14 +190,14 @@ def deliver(
     calibration: ScoreCalibration | None = None,
     predicted_box_N4: Tensor | None = None,
     beside_NE: Tensor | None = None,
-    landing: Landing | None = None,
+    buffers: HostBuffers | None = None,
 ) -> Delivery:
-    """Send frames to the host, masks cut to boxes, in one transfer; the host does not wait.
+    """Start one transfer of frames to the host, masks cut to boxes; the host does not wait.
 
-    ``pointer_similarity_N`` is NaN for an object that there is nothing to compare with,
-    ``predicted_box_N4``, in shares of the frame, for one whose place is not predicted.
-    ``beside_NE`` comes along. ``landing``: where; None for a processor's own tensors.
-    An object counts as visible where its occlusion logit is positive and a pixel is set.
+    ``pointer_similarity_N`` is NaN for an object without conditioning pointers,
+    ``predicted_box_N4``, in shares of the frame, for one without a predicted box. ``beside_NE``:
+    further numbers to transfer. ``buffers``: where they arrive; None on a processor. An object is
+    visible if its occlusion logit is positive and a pixel is set.
     """
     if pointer_similarity_N is None:
         pointer_similarity_N = torch.full_like(predicted_iou_N, math.nan)
@@ -219,12 +219,12 @@ def deliver(
         ),
         dim=1,
     )
-    packs = landing is not None  # on a processor only the masks' boxes are read
+    packs = buffers is not None  # on a processor only the masks' boxes are read
     packed = [pack_bits(frame.whole_masks) for frame in frames] if packs else []
     shown = [frame.logits_n1hw[:, 0] for frame in frames] if options.return_logits else []
     return Delivery(
         frames,
-        begin_transfer([numbers, *packed, *shown], landing),
+        begin_transfer([numbers, *packed, *shown], buffers),
         numbers.shape[1] - beside_NE.shape[1],
         calibration,
         packed=packs,
@@ -240,5 +240,5 @@ def _in_pixels(
 
 
 def _crops(regions: list[MaskRegion], boxes: list[tuple[int, int, int, int]]) -> list[MaskArray]:
-    """Every mask inside its box, each in memory of its own: a track may be kept alone."""
+    """Each mask inside its box, copied, so that a track keeps no other mask alive."""
     return [region.cut(box).numpy().copy() for region, box in zip(regions, boxes, strict=True)]

@@ -1,4 +1,4 @@
-"""Takes back what a step or a correction has changed when it fails half-way."""
+"""Undoes the changes of a step or a correction that fails half-way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracker.sessions.session import Session
 
 @contextmanager
 def allocated(wanted: Sequence[tuple[Session, int]]) -> Iterator[None]:
-    """Give objects that are new a slot, and take it back if what follows fails."""
+    """Allocate slots for new objects; release them if the block raises."""
     new: list[tuple[Session, int]] = []
     try:
         for session, object_id in wanted:
@@ -30,9 +30,9 @@ def allocated(wanted: Sequence[tuple[Session, int]]) -> Iterator[None]:
 def unchanged_on_error(
     bank: MemoryBank, session: Session, object_ids: Collection[int], frames: Sequence[TrackedFrame]
 ) -> Iterator[None]:
-    """Give objects their memories and these frames their masks back if what follows fails.
+    """Restore the objects' memories and these frames' masks if the block raises.
 
-    Costs a copy of each object's slot, and no more: use it where prompts are, not in a step.
+    Costs a copy of each object's slot: for corrections, not for every step.
     """
     slots = {each: session.slot_of(each) for each in object_ids if each in session.object_ids}
     memories = {slot: bank.copy(slot) for slot in slots.values()}

@@ -24,12 +24,12 @@ from tracker.policy.prediction import Prediction
 from tracker.policy.robust import RobustPolicy
 from tracker.sessions.row import Row, images_of, places_of
 
-# Previous logits fed back with a correction are held within this, as the network was trained.
+# Previous logits fed back with a correction are clamped to this, as in training.
 PREVIOUS_LOGIT_LIMIT = 32.0
 
 
 class RowDecider:
-    """Takes rows through memory attention and mask decoder; changes nothing that is kept."""
+    """Runs rows through memory attention and mask decoder; changes no state."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RowDecider:
     def decide(
         self, rows: list[Row], features: ImageFeatures, prediction: Prediction | None = None
     ) -> MaskDecision:
-        """Rows of one kind go through the decoder together; the result is in the order given.
+        """Decide rows, decoding those of one kind together; the result is in the order given.
 
         ``prediction`` of the robust policy for the rows; needed where any is tracked.
         """
@@ -74,10 +74,10 @@ class RowDecider:
         return self._engine.model
 
     def _kind(self, row: Row) -> tuple[str, int]:
-        """Rows of one kind and point count go through the decoder together.
+        """The group of a row: its kind and its number of points.
 
-        Points cannot be padded: a padding token is attended like any other and would change the
-        result. Tracked rows, the steady state, are always one group.
+        Points cannot be padded: a padding token is attended to like any other and would change
+        the result. Tracked rows, the steady state, form one group.
         """
         if row.prompt is None:
             return "tracked", 0
@@ -148,6 +148,6 @@ class RowDecider:
         nothing = torch.zeros(len(rows), 1, 2, device=self._device)
         labels = torch.full((len(rows), 1), -1, device=self._device)
         prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))
-        # Raw features: neither a memory nor the constant that stands for none.
+        # Raw features, without a memory and without ``no_mem_embed``.
         output = self._engine.decode(own.stride16_BCHW, own, prompt)
         return decide_mask_prompt(model, output, mask_N1SS)

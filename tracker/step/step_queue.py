@@ -1,4 +1,4 @@
-"""The steps of a tracker: given to the device one after the other, read by the host later."""
+"""Submits the steps of a tracker to the device one after the other; the host reads them later."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tracker.step.rollback import allocated
 
 
 class StepQueue:
-    """Carries out ``Tracker.submit``, which says what it means.
+    """Implements ``Tracker.submit``, which documents the semantics.
 
-    Bound: one step is on its way when another is submitted; policy: an older one, which nobody
-    has collected, is finished first. ``sessions``: those that the tracker has open now.
+    Bound: at most one step is in flight when another is submitted; older uncollected ones are
+    finished first. ``sessions``: the tracker's open sessions, a live view.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class StepQueue:
         self._in_flight: deque[PendingStep] = deque()
 
     def finish(self) -> None:
-        """Wait for what is on its way; what failed is told by the step's own ``collect``."""
+        """Finish all steps in flight; an error is stored for the step's own ``collect``."""
         for step in tuple(self._in_flight):
             step.finish()
 
     def submit(self, batch: Sequence[StepInput]) -> PendingStep:
-        """Begin a step behind the one that is on its way."""
+        """Begin a step behind the one in flight."""
         while len(self._in_flight) > 1:
             self._in_flight.popleft().finish()
         prepared = admit(
@@ -55,14 +55,15 @@ class StepQueue:
             self._frame_step.image_size,
             self._frame_step.image_sizes,
         )
-        # What the step before decides is not asked for here: at worst an image too many.
+        # Without waiting for the step in flight: at worst one image too many is encoded.
         needed = [
             place
             for place, ((session, _, _), prompts) in enumerate(zip(batch, prepared, strict=True))
             if prompts or session.due(prompts)
         ]
         if needed:
-            # Before the host may have to wait for the step before: the device goes on meanwhile.
+            # First, because the host may have to wait for the step in flight: this keeps the
+            # device busy meanwhile.
             pixels_B3SS = self._frame_step.pixels_of([batch[place][1] for place in needed])
             features = self._frame_step.encode(pixels_B3SS)
         if self._in_flight:
@@ -116,7 +117,7 @@ class StepQueue:
     def _settle(self, before: PendingStep) -> None:
         before.settle()
         if before.error is not None:
-            self._forget(before)  # it is told here
+            self._forget(before)  # its error is reported here
             raise SessionError(
                 "the step submitted before this one has failed; collect it, which says why, and "
                 "submit this one again"

@@ -145,9 +145,9 @@ def test_preview_that_finds_nothing_tells_where_the_object_may_be_as_the_prompt_
         )
 
     monkeypatch.setattr(RowDecider, "decide", blind)
-    before = bank_of(tracker).known(session.slot_of(1))
+    before = bank_of(tracker).state(session.slot_of(1))
     previewed = tracker.preview(session, click(1, 9, 50), frame)
-    after = bank_of(tracker).known(session.slot_of(1))
+    after = bank_of(tracker).state(session.slot_of(1))
     assert before.facts == after.facts
     assert torch.equal(before.motion_45, after.motion_45)
     given = tracker.correct(session, [click(1, 9, 50)], frame).tracks[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.tracker.pretended.device import pretended_cuda
 from tests.tracker.pretended.tensors import OnDevice, plain
 from tracker.engine.calls import GraphCalls
-from tracker.host_arrays import Landing, sent
+from tracker.host_arrays import HostBuffers, sent
 from tracker.weights.checkpoint import resolve_device
 
 CUDA = torch.device("cuda:1")
@@ -96,8 +96,8 @@ def test_memory_that_is_written_to_before_its_copy_is_made_is_noticed() -> None:
 
 def test_who_reads_before_the_event_reads_nonsense() -> None:
     with pretended_cuda(1):
-        landing = Landing()
-        transfers = [landing.begin([on_cuda() + value]) for value in range(2)]
+        buffers = HostBuffers()
+        transfers = [buffers.begin([on_cuda() + value]) for value in range(2)]
         raw = transfers[0]._raw  # type: ignore[attr-defined]
         assert raw.view("float32").tolist() != [0, 1, 2, 3]
         assert transfers[0].arrays()[0].tolist() == [0, 1, 2, 3]

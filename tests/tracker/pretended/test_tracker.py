@@ -86,7 +86,7 @@ def everything(tracker: Tracker) -> Iterator[list[Track]]:
 
 @POLICIES
 def test_it_tracks_what_a_processor_tracks(robust: RobustOptions | None) -> None:
-    expected = list(everything(tracker_of(robust, landing=False)))
+    expected = list(everything(tracker_of(robust, buffers=False)))
     with pretended_cuda(1):
         replays = Graph.replays
         tracker = tracker_of(robust, device=DEVICE)

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tracker.little import LITTLE, click, little_picture, little_tracker, model_with
 from tracker import Tracker, TrackerOptions
-from tracker.host_arrays import Landing, Transfer
+from tracker.host_arrays import HostBuffers, Transfer
 from tracker.options import EngineOptions
 
 # Values read by the host, and shapes that depend on values.
@@ -81,7 +81,7 @@ class Reads(TorchFunctionMode):
         return function(*arguments, **(options or {}))
 
 
-class Counting(Landing):
+class Counting(HostBuffers):
     """Takes in what comes from a processor as if it came from a device."""
 
     def __init__(self) -> None:
@@ -109,11 +109,11 @@ def test_a_step_brings_its_results_in_one_transfer(
     plain, packing = (
         Tracker(model_with(LITTLE, weights), torch.device("cpu"), options) for _ in range(2)
     )
-    landing = Counting()
+    buffers = Counting()
     expected, found = [], []
     for tracker in (plain, packing):
         if tracker is packing:
-            packing._frame_step._landing = landing
+            packing._frame_step._host_buffers = buffers
         sessions = [tracker.open_session() for _ in range(2)]
         for index in range(4):
             prompts = [[click(1), click(2)] if index == 0 else [], [click(3)] if index == 2 else []]
@@ -130,7 +130,7 @@ def test_a_step_brings_its_results_in_one_transfer(
             if tracker is packing:
                 assert reads.found == []
                 assert waits.found == []
-    assert landing.transfers == 4
+    assert buffers.transfers == 4
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours.mask, theirs.mask)
         np.testing.assert_array_equal(ours.logits, theirs.logits)

@@ -26,7 +26,7 @@ def script(index: int) -> list[list]:
 
 @POLICIES
 def test_steps_submitted_ahead_find_the_same_bit_for_bit(robust: RobustOptions | None) -> None:
-    plain, ahead = tracker_of(robust, landing=False), Ahead(tracker_of(robust))
+    plain, ahead = tracker_of(robust, buffers=False), Ahead(tracker_of(robust))
     expected = []
     sessions = [[each.open_session() for _ in range(2)] for each in (plain, ahead.tracker)]
     for both in sessions:
@@ -181,8 +181,8 @@ def test_what_is_left_out_is_left_out_of_the_next_step_that_is_submitted() -> No
 def test_a_thousand_steps_submitted_ahead_leave_nothing_behind() -> None:
     ahead = Ahead(tracker_of(PLAIN))
     session = ahead.tracker.open_session()
-    landing = ahead.tracker._frame_step._landing
-    assert landing is not None
+    buffers = ahead.tracker._frame_step._host_buffers
+    assert buffers is not None
     pictures = [little_picture(index) for index in range(5)]
     process, resident, held = psutil.Process(), [], []
     for index in range(1000):
@@ -194,7 +194,7 @@ def test_a_thousand_steps_submitted_ahead_leave_nothing_behind() -> None:
         if index % 250 == 249:
             gc.collect()
             resident.append(process.memory_info().rss)
-            held.append((landing.bytes, len(gc.get_objects())))
+            held.append((buffers.bytes, len(gc.get_objects())))
         assert len(ahead.tracker._queue._in_flight) == 1
     assert held[0][0] == held[-1][0]
     assert held[-1][1] - held[0][1] <= 750 / 4, held  # not even an object in four steps

@@ -13,7 +13,7 @@ from tests.tracker.ahead import POLICIES, Ahead, assert_identical, tracker_of
 from tests.tracker.little import click, little_picture
 from tests.tracker.step.test_device_waits import Counting, Reads, Waits
 from tracker import Prompt, RobustOptions
-from tracker.host_arrays import Landing
+from tracker.host_arrays import HostBuffers
 from tracker.step.pending_step import PendingStep
 
 SQUARE = np.zeros((64, 64), np.bool_)
@@ -59,7 +59,7 @@ def test_lists_that_a_device_would_need_are_noticed() -> None:
 def test_submitting_reads_nothing_and_waits_for_nothing(robust: RobustOptions | None) -> None:
     tracker = tracker_of(robust)
     tracker.step([(tracker.open_session(), little_picture(0), [click(1)])])  # makes constants
-    landing = tracker._frame_step._landing = Counting()
+    buffers = tracker._frame_step._host_buffers = Counting()
     session = tracker.open_session()
     before: PendingStep | None = None
     pictures = [little_picture(index) for index in range(7)]
@@ -72,18 +72,18 @@ def test_submitting_reads_nothing_and_waits_for_nothing(robust: RobustOptions | 
         if before is not None:
             before.collect()
         before = pending
-    assert landing.transfers == 7
+    assert buffers.transfers == 7
 
 
 def test_results_that_nobody_read_are_moved_before_others_land_in_their_place() -> None:
-    landing = Landing(pinned=False)
+    buffers = HostBuffers(pinned=False)
     numbers = [torch.full((50,), float(value)) for value in range(4)]
-    transfers = [landing.begin([each, each.to(torch.uint8)]) for each in numbers]
+    transfers = [buffers.begin([each, each.to(torch.uint8)]) for each in numbers]
     for value, transfer in enumerate(transfers):
         first, second = transfer.arrays()
         assert (first == value).all()
         assert (second == value).all()
-    assert landing.bytes == 2 * 272  # 200 and 50 bytes, each filled up to 16
+    assert buffers.bytes == 2 * 272  # 200 and 50 bytes, each filled up to 16
 
 
 @pytest.mark.gpu
