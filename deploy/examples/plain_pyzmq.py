@@ -20,7 +20,7 @@ def read_mask(header: dict, entry: dict, masks: list[bytes]) -> np.ndarray:
     """The mask of one object on the whole frame, (height, width) bool."""
     full = np.zeros((header["height"], header["width"]), dtype=bool)
     mask = entry.get("mask")
-    if mask is None:  # nothing of the object is seen
+    if mask is None:  # the object is not visible
         return full
     if mask["encoding"] != "rle":
         sys.exit(f"this example reads rle masks; the daemon sends {mask['encoding']}")
@@ -32,7 +32,7 @@ def read_mask(header: dict, entry: dict, masks: list[bytes]) -> np.ndarray:
 
 
 def event_line(header: dict) -> str:
-    """What happened; keys without a value are not there, and others may come."""
+    """The event in words; keys without a value are omitted, and others may be added."""
     words = [header["stream_id"], "event", header["kind"]]
     if "object_id" in header:
         words.append(f"object {header['object_id']}")
@@ -66,11 +66,11 @@ def main() -> None:
         header = msgspec.msgpack.decode(header_part)
         if header["schema"].split(".")[0] != "masklet/1":  # masklet/1.2 is still version 1
             sys.exit(f"the daemon speaks {header['schema']}, this example masklet/1")
-        if header["epoch"] != epoch:  # the daemon was started (again): numbers begin at 0
+        if header["epoch"] != epoch:  # the daemon was restarted: numbers begin at 0
             epoch = header["epoch"]
             expected.clear()
         seq = header["seq"]
-        if seq < expected.get(topic_part, seq):  # sent again for somebody who just came
+        if seq < expected.get(topic_part, seq):  # repeated for a late joiner
             continue
         lost = seq - expected.get(topic_part, seq)
         if lost:

@@ -36,7 +36,7 @@ function readCounts(bytes) {
 /** The mask of one object on the whole frame, one byte a pixel, row by row. */
 function readMask(header, entry, masks) {
   const full = new Uint8Array(header.width * header.height);
-  if (!entry.mask) return full; // nothing of the object is seen
+  if (!entry.mask) return full; // the object is not visible
   if (entry.mask.encoding !== "rle") {
     throw new Error(`this example reads rle masks; the daemon sends ${entry.mask.encoding}`);
   }
@@ -54,7 +54,7 @@ function readMask(header, entry, masks) {
   return full;
 }
 
-/** What happened; keys without a value are not there, and others may come. */
+/** The event in words; keys without a value are omitted, and others may be added. */
 function eventLine(header) {
   const words = [header.stream_id, "event", header.kind];
   if (header.object_id !== undefined) words.push(`object ${header.object_id}`);
@@ -80,12 +80,12 @@ for await (const [topicPart, headerPart, ...masks] of socket) {
     throw new Error(`the daemon speaks ${header.schema}, this example masklet/1`);
   }
   if (header.epoch !== epoch) {
-    epoch = header.epoch; // the daemon was started (again): numbers begin at 0
+    epoch = header.epoch; // the daemon was restarted: numbers begin at 0
     expected.clear();
   }
   const topic = topicPart.toString();
   const next = expected.get(topic) ?? header.seq;
-  if (header.seq < next) continue; // sent again for somebody who just came
+  if (header.seq < next) continue; // repeated for a late joiner
   if (header.seq > next) console.log(`lost ${header.seq - next} messages of ${topic}`);
   expected.set(topic, header.seq + 1);
   if (topic.startsWith("v1/event/")) {
