@@ -1,8 +1,8 @@
 """TLS for the HTTP server: the user's certificate, or one that the daemon makes for itself.
 
-A browser gives its camera only to a page that came over TLS (or from its own machine). Both
-kinds are looked at while the daemon runs: a certificate that was renewed is used at once, one
-that we made is made anew before it ends.
+A browser gives its camera only to a page that came over TLS (or from its own machine). Both are
+checked while the daemon runs: a renewed file is loaded, the daemon's own is made anew before it
+expires.
 """
 
 from __future__ import annotations
