@@ -1,9 +1,9 @@
-"""Boxes that do not tremble: the One Euro filter, for all objects of a stream at once.
+"""Reduces the jitter of boxes: the One Euro filter, for all objects of a stream at once.
 
 Casiez, Roussel & Vogel, "1€ Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
-Interactive Systems", CHI 2012. A slow box is smoothed much and a fast one little, because at
-rest one sees trembling and in motion one sees lag. Speeds count in box sizes a second, so that a
-near and a far object are treated alike.
+Interactive Systems", CHI 2012. A slow box is smoothed strongly and a fast one weakly: jitter shows
+at rest, lag in motion. Speeds are in box sizes per second, so that near and far objects are treated
+alike.
 
 Knows no stream and no configuration.
 """
@@ -22,24 +22,24 @@ from tracker.types import Track
 FloatArray = npt.NDArray[np.float64]
 FloatBox = tuple[float, float, float, float]
 SPEED_CUTOFF_HZ = 1.0  # of the speed that sets a box's own cutoff; the paper's
-LONGEST_STEP_S = 1.0  # after a longer pause a box begins anew
+LONGEST_STEP_S = 1.0  # after a longer pause the filter restarts
 
 
 @dataclass(frozen=True, slots=True)
 class BoxSmoothing:
-    """``cutoff_hz``: of a box at rest; ``speed_factor``: what each box size a second adds."""
+    """``cutoff_hz`` of a box at rest; ``speed_factor`` is added per box size per second."""
 
     cutoff_hz: float = 1.5
     speed_factor: float = 4.0
 
     def lag_s(self, speed: float) -> float:
-        """By how many seconds a box trails that moves ``speed`` box sizes a second."""
+        """The lag in seconds of a box that moves ``speed`` box sizes per second."""
         return 1 / (2 * math.pi * (self.cutoff_hz + speed * self.speed_factor))
 
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    """Of a stream's results: ``boxes`` None and ``masks`` 0 are as they were found."""
+    """Smoothing of a stream's results; ``boxes`` None and ``masks`` 0 switch it off."""
 
     boxes: BoxSmoothing | None = None
     masks: float = 0.0
@@ -48,8 +48,8 @@ class Smoothing:
 class BoxSmoother:
     """Smooths the boxes of one stream's objects, frame after frame.
 
-    A box begins anew where its object was not seen on the frame before, after a pause, and when
-    pictures have another size.
+    The filter restarts for an object that was not visible on the frame before, after a pause, and
+    when the frame size changes.
     Bound: the objects of the last frame.
     """
 
@@ -63,11 +63,11 @@ class BoxSmoother:
         self._size = (0, 0)
 
     def smooth(self, tracks: Sequence[Track], time_ns: int) -> dict[int, FloatBox]:
-        """The smoothed box, x0 y0 x1 y1 in source pixels, of every object that is seen."""
+        """The smoothed box, x0 y0 x1 y1 in source pixels, of every visible object."""
         seen = [track for track in tracks if track.area > 0]
         box_N4 = np.array([track.box_xyxy for track in seen], dtype=np.float64).reshape(-1, 4)
         step_s = (time_ns - self._time_ns) / 1e9
-        # New boxes are their own past, at rest.
+        # A new box starts at rest.
         before = np.array([self._row_of.get(track.object_id, -1) for track in seen], dtype=np.intp)
         size = (seen[0].frame_width, seen[0].frame_height) if seen else self._size
         if not 0 < step_s <= LONGEST_STEP_S or size != self._size:
@@ -92,11 +92,11 @@ class BoxSmoother:
         boxes = zip(x0, y0, x1, y1, strict=True)
         return {track.object_id: box for track, box in zip(seen, boxes, strict=True)}
 
-    def begin_anew(self, object_id: int) -> None:
-        """Somebody showed where the object is: its past counts no more."""
+    def restart(self, object_id: int) -> None:
+        """Discard an object's past: it was prompted."""
         self._row_of.pop(object_id, None)
 
 
 def _share(cutoff_hz: FloatArray, step_s: float) -> FloatArray:
-    """What a first-order low-pass filter takes of a new value after ``step_s``."""
+    """The weight of a new value in a first-order low-pass filter after ``step_s``."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * step_s))

@@ -1,4 +1,4 @@
-"""What other threads ask of the inference thread: bounded, in their order, each with its answer."""
+"""The bounded queue of commands from other threads to the inference thread."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ COMMANDS_WAITING = 256
 
 
 class CommandQueue:
-    """Any thread adds, one thread carries out.
+    """Any thread adds commands; one thread carries them out, in order.
 
-    Bound: ``COMMANDS_WAITING`` commands wait; policy: a further one raises ``BusyError``.
+    Bound: ``COMMANDS_WAITING`` waiting commands; policy: a further one raises ``BusyError``.
     """
 
     def __init__(self, on_added: Callable[[], None]) -> None:
@@ -28,15 +28,15 @@ class CommandQueue:
         self._closed = False
 
     def add(self, action: Callable[[], T]) -> Future[T]:
-        """Have ``action`` carried out; the future takes its answer.
+        """Queue ``action``; its result goes to the future.
 
-        What it raises as ``TrackerError`` comes out as ``ControlError``. Raises ``BusyError``.
+        A ``TrackerError`` in it becomes the future's ``ControlError``. Raises ``BusyError``.
         """
         done: Future[T] = Future()
 
         def carry_out() -> None:
             if not done.set_running_or_notify_cancel():
-                return  # who asked does not wait any more
+                return  # the caller has stopped waiting
             try:
                 done.set_result(action())
             except TrackerError as error:
@@ -54,8 +54,8 @@ class CommandQueue:
         return done
 
     def carry_out_all(self, before_each: Callable[[], object] | None = None) -> None:
-        """Carry out what waits, each after ``before_each``."""
-        while self._waiting:  # nobody else takes from it
+        """Carry out all waiting commands, each after ``before_each``."""
+        while self._waiting:  # only this thread removes commands
             if before_each is not None:
                 before_each()
             with self._lock:
@@ -63,12 +63,12 @@ class CommandQueue:
             command()
 
     def close(self) -> None:
-        """Refuse what comes from now on, and carry out what waits."""
+        """Refuse further commands, and carry out those that wait."""
         with self._lock:
             self._closed = True
         self.carry_out_all()
 
     def refuse(self) -> None:
-        """Refuse what comes from now on."""
+        """Refuse further commands."""
         with self._lock:
             self._closed = True

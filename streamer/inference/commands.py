@@ -30,13 +30,13 @@ from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, Publis
 from tracker import Tracker
 from tracker.errors import CapacityError
 
-FASTEST_STREAM_HZ = 120  # how many frames a second of history may have, at most
+FASTEST_STREAM_HZ = 120  # upper bound on the frames in a second of history
 
 
 class InferenceCommands:
-    """Queues each command; the inference thread carries it out between two steps, in order.
+    """Queues commands; the inference thread carries them out between two steps, in order.
 
-    Where too much waits already (``CommandQueue``) the methods raise ``BusyError``.
+    The methods raise ``BusyError`` when the queue is full (``CommandQueue``).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class InferenceCommands:
         requests: Sequence[PromptRequest],
         priority: int = 0,
     ) -> Future[None]:
-        """Track what comes through ``slot``, with ``requests`` waiting for their frames."""
+        """Track the frames of ``slot``; ``requests`` wait for theirs."""
 
         def add() -> None:
             stream = TrackedStream(
@@ -99,9 +99,9 @@ class InferenceCommands:
                 metrics=self._metrics,
                 clock=self._clock,
             )
-            left = self._streams.pop(slot.stream_id, None)
-            if left is not None:  # one whose beginning was given up, and that could not be removed
-                left.close("stream_removed")
+            stale = self._streams.pop(slot.stream_id, None)
+            if stale is not None:  # its start was abandoned, and removing it was refused as busy
+                stale.close("stream_removed")
             self._streams[slot.stream_id] = stream
             self._load.prioritise(slot.stream_id, priority)
             for request in requests:
@@ -110,7 +110,7 @@ class InferenceCommands:
         return self._queue.add(add)
 
     def remove_stream(self, stream_id: str, reason: str) -> Future[None]:
-        """Remove a stream with its objects; unknown ones are gone already."""
+        """Remove a stream with its objects; an unknown stream is no error."""
 
         def remove() -> None:
             self._retroactive.withdraw(
@@ -132,22 +132,21 @@ class InferenceCommands:
         priority: int | None = None,
         smoothing: Smoothing | None = None,
     ) -> Future[None]:
-        """Let a stream follow more objects, or fewer (no fewer than it follows now), serve it
-        before those of a lower priority, let its results tremble less: all of it or nothing.
+        """Change a stream's bound on objects, its priority or its smoothing: all or nothing.
 
-        None leaves what it has.
+        None keeps a setting. ``max_objects`` below the objects tracked now is refused.
         """
 
         def change() -> None:
             stream = self._streams.get(stream_id)
             if stream is None:
                 return
-            followed = len(stream.session.object_ids)
+            tracked = len(stream.session.object_ids)
             if max_objects is not None:
-                if max_objects < followed:
+                if max_objects < tracked:
                     raise CapacityError(
-                        f"stream {stream_id} follows {followed} objects: max_objects "
-                        f"{max_objects} is too few; remove objects first"
+                        f"stream {stream_id} tracks {tracked} objects: max_objects must be at "
+                        f"least that, got {max_objects}; remove objects first"
                     )
                 stream.session.max_objects = max_objects
             if priority is not None:
@@ -158,7 +157,7 @@ class InferenceCommands:
         return self._queue.add(change)
 
     def object_snapshots(self, stream_id: str) -> Future[list[ObjectSnapshot]]:
-        """A stream's objects as they can be gone on with after a restart."""
+        """Snapshots of a stream's objects, for ``restore`` after a restart."""
 
         def export() -> list[ObjectSnapshot]:
             stream = self._streams.get(stream_id)
@@ -167,7 +166,7 @@ class InferenceCommands:
         return self._queue.add(export)
 
     def restore(self, stream_id: str, snapshot: ObjectSnapshot) -> Future[None]:
-        """Go on with an object of an earlier run, from the stream's next frame on."""
+        """Resume an object of an earlier run, from the stream's next frame on."""
 
         def restore() -> None:
             self._streams[stream_id].restore(snapshot)
@@ -175,7 +174,7 @@ class InferenceCommands:
         return self._queue.add(restore)
 
     def prompt(self, request: PromptRequest) -> None:
-        """Apply a prompt on the frame it is for; ``request.outcome`` tells."""
+        """Apply a prompt on its frame; the result goes to ``request.outcome``."""
 
         def queue() -> None:
             stream = self._streams.get(request.stream_id)
@@ -189,7 +188,7 @@ class InferenceCommands:
         self._queue.add(queue)
 
     def hold(self, stream_id: str, reference: FrameReference, holder: Holder) -> Future[None]:
-        """Keep a frame promptable for a while, for one who looks at it; one that is gone is not."""
+        """Keep a frame promptable for a while; one that is gone already stays gone."""
 
         def hold() -> None:
             stream = self._streams.get(stream_id)
@@ -200,14 +199,14 @@ class InferenceCommands:
         return self._queue.add(hold)
 
     def objects(self, stream_id: str) -> list[ObjectSummary]:
-        """The objects of a stream as its newest frame had them; none for an unknown stream."""
+        """The objects of a stream on its newest frame; none for an unknown stream."""
         stream = self._streams.get(stream_id)
         return [] if stream is None else stream.objects()
 
     def rename_object(
         self, stream_id: str, object_id: int, label: str | None, colour: str | None
     ) -> Future[bool]:
-        """Name or colour an object anew; the future says whether there was one."""
+        """Change an object's label or colour; the future holds whether it existed."""
 
         def rename() -> bool:
             stream = self._streams.get(stream_id)
@@ -216,7 +215,7 @@ class InferenceCommands:
         return self._queue.add(rename)
 
     def remove_object(self, stream_id: str, object_id: int) -> Future[bool]:
-        """Stop following an object; the future says whether there was one."""
+        """Stop tracking an object; the future holds whether it existed."""
 
         def remove() -> bool:
             stream = self._streams.get(stream_id)

@@ -1,24 +1,24 @@
-"""How many pictures went by between two tracked frames: dropped ones, an outage, a jump.
+"""Counts the frames missed between two tracked frames: drops, outages, jumps in time.
 
-Knows no tracker; the frames' own numbers and times are all it looks at.
+Knows no tracker; it uses only the frames' numbers and times.
 """
 
 from __future__ import annotations
 
 from streamer.types import Frame
 
-# What a jump back in time counts as: nobody knows how far the scene has moved on.
+# A jump back in time counts as this many: how far the scene has moved is unknown.
 JUMP_S = 1.0
-# Of the spacing of pictures, the share that the newest one adds to the average.
+# Weight of the newest spacing in the moving average of frame spacings.
 NEWEST_SHARE = 0.1
 MOST_FRAMES = 1_000_000
 
 
 class FrameGaps:
-    """Counts, for one stream, the pictures that were not tracked before a frame.
+    """Counts the frames of one stream that were not tracked before a given frame.
 
-    Within a connection these are the frame numbers left out. Over an outage no numbers pass: the
-    time that passed is counted in pictures of the usual spacing. Bound: three numbers.
+    Within a connection these are the missing frame numbers. An outage has no numbers: its
+    duration is divided by the usual frame spacing. Bound: three numbers.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class FrameGaps:
         self._spacing_ns: float | None = None
 
     def missed(self, frame: Frame, time_ns: int) -> int:
-        """Pictures between the frame that was tracked last and this one, at most MOST_FRAMES."""
+        """Frames between the last tracked one and this one, at most MOST_FRAMES."""
         if self._before is None:
             return 0
         session_id, index, before_ns = self._before
@@ -42,7 +42,7 @@ class FrameGaps:
         return min(max(1, skipped, pictures), MOST_FRAMES)
 
     def tracked(self, frame: Frame, time_ns: int) -> None:
-        """This frame was tracked; the next gap counts from it."""
+        """Record a tracked frame; the next gap starts at it."""
         if self._before is not None:
             session_id, index, before_ns = self._before
             if frame.session_id == session_id and frame.index > index and time_ns > before_ns:

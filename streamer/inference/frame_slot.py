@@ -1,4 +1,4 @@
-"""The one place between a stream's source and the tracker: it holds a single frame."""
+"""The buffer between a stream's source and the tracker: one frame."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _STOP_POLL_S = 0.1
 
 
 class FrameSlot:
-    """Holds one frame, the newest; counts what was lost since the frame taken before.
+    """Holds the newest frame; counts the frames lost since the last one that was taken.
 
-    Bound: one frame. Policy: ``put`` replaces the frame that waits (it is counted as
-    superseded); ``put_when_taken``, for sources that must lose nothing, waits until the slot is
-    empty. The source's thread puts, the inference thread takes, either may count losses. The
-    losses between two taken frames travel with the later one (``Frame.dropped_before``).
+    Bound: one frame. Policy: ``put`` replaces the waiting frame (counted as
+    superseded); ``put_when_taken``, for lossless sources, waits until the slot is empty. The
+    source's thread puts, the inference thread takes, either may count losses. The losses
+    between two taken frames are reported with the later one (``Frame.dropped_before``).
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class FrameSlot:
     ) -> None:
         """``on_filled`` is called after every put, ``on_dropped`` for every loss counted.
 
-        ``lossless`` says whether the source that fills it loses nothing, and waits instead.
+        The attribute ``lossless``: whether its source waits instead of losing frames.
         """
         self.stream_id = stream_id
         self.lossless = False
-        self.frames_put = 0  # pictures that were held here so far, taken or superseded
+        self.frames_put = 0  # frames held here so far, taken or superseded
         self._on_filled = on_filled
         self._on_dropped = on_dropped
         self._changed = threading.Condition()
@@ -45,17 +45,17 @@ class FrameSlot:
 
     @property
     def waiting_since_monotonic_ns(self) -> int | None:
-        """When the oldest picture that was not taken yet arrived here; None if empty.
+        """Since when the slot has not been empty; None if it is.
 
-        A frame that replaces another keeps the other's place in the line, so that a fast
-        source does not push itself back for ever.
+        A frame that replaces another keeps the earlier time: otherwise a fast source would
+        postpone its own turn for ever.
         """
         with self._changed:
             return None if self._frame is None else self._filled_monotonic_ns
 
     @property
     def frames_offered(self) -> int:
-        """Pictures put here so far, or refused by rate: the next frame's index."""
+        """Frames put here or refused so far: the next frame's index."""
         return self._next_index
 
     def put(
@@ -65,7 +65,7 @@ class FrameSlot:
         now_monotonic_ns: int,
         prepared: PreparedImage | None = None,
     ) -> None:
-        """Hold ``picture`` as the newest frame; what waited is lost. Nothing once closed."""
+        """Hold ``picture`` as the newest frame, in place of a waiting one. No-op once closed."""
         with self._changed:
             if self._closed:
                 return
@@ -84,7 +84,7 @@ class FrameSlot:
         stop: threading.Event,
         prepared: PreparedImage | None = None,
     ) -> None:
-        """Wait until the slot is empty, then hold ``picture``; given up when ``stop`` is set."""
+        """Wait until the slot is empty, then hold ``picture``; return early if ``stop`` is set."""
         with self._changed:
             while self._frame is not None and not self._closed and not stop.is_set():
                 self._changed.wait(_STOP_POLL_S)
@@ -95,13 +95,13 @@ class FrameSlot:
         self._on_filled()
 
     def refuse(self, reason: DropReason) -> None:
-        """Count a decoded picture that is not offered; it has an index all the same."""
+        """Count a decoded frame that is not tracked; it takes an index all the same."""
         with self._changed:
             self._next_index += 1
         self.count_lost(reason, 1)
 
     def count_lost(self, reason: DropReason, count: int) -> None:
-        """Count losses that come after the frame that waits."""
+        """Count losses after the waiting frame."""
         with self._changed:
             if self._closed:
                 return
@@ -109,18 +109,18 @@ class FrameSlot:
         self._on_dropped(reason, count)
 
     def count_failed(self, frame: Frame) -> None:
-        """Count ``frame``, taken before, as failed; told with the next one, and what it told."""
-        told = _sum(frame.dropped_before, {DropReason.FAILED: 1})
+        """Count ``frame``, taken before, as failed; the next frame reports it and its losses."""
+        losses = _sum(frame.dropped_before, {DropReason.FAILED: 1})
         with self._changed:
             if self._frame is None:
-                self._lost = _sum(told, self._lost)
+                self._lost = _sum(losses, self._lost)
             else:
-                lost = _sum(told, self._frame.dropped_before)
+                lost = _sum(losses, self._frame.dropped_before)
                 self._frame = replace(self._frame, dropped_before=lost)
         self._on_dropped(DropReason.FAILED, 1)
 
     def take(self) -> Frame | None:
-        """The frame that waits, leaving the slot empty."""
+        """Remove and return the waiting frame."""
         with self._changed:
             frame, self._frame = self._frame, None
             self._changed.notify_all()
@@ -133,7 +133,7 @@ class FrameSlot:
                 self._changed.wait(_STOP_POLL_S)
 
     def close(self) -> None:
-        """Let go of the frame and refuse all that follow; who waits here returns."""
+        """Discard the frame and refuse further ones; waiting threads return."""
         with self._changed:
             self._closed = True
             self._frame = None

@@ -1,4 +1,4 @@
-"""What the tracker holds, as gauges, now and then."""
+"""Gauges of the tracker's memory and image size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EVERY_S = 1.0
 
 
 class InferenceGauges:
-    """Used by the inference thread only: asking for the memory of a device is no other's."""
+    """Used by the inference thread only, as everything that queries the device."""
 
     def __init__(self, tracker: Tracker, metrics: Metrics, clock: Clock) -> None:
         self._tracker = tracker
@@ -27,7 +27,7 @@ class InferenceGauges:
         self._due_ns = 0
 
     def set(self, streams: Iterable[TrackedStream]) -> None:
-        """Set them, once a second at most."""
+        """Update the gauges, at most once a second."""
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._due_ns:
             return

@@ -1,8 +1,8 @@
-"""From the tracker's word on one frame to an object's life: added, hidden, lost, back, removed.
+"""The lifecycle of objects: added, occluded, reacquired, lost, removed.
 
-Two things are told of an object, and they differ on purpose. Its *state* on a frame is that
-frame's word: ``visible`` exactly if the frame has a mask of it. An *event* is told once the state
-has held for as long as the rules say, so that a flicker of a frame or two is none.
+State and events differ on purpose. An object's *state* describes one frame: ``visible`` exactly if
+that frame has a mask of it. An *event* is published once a state has lasted as long as the rules
+require, so that a flicker of a frame or two causes none.
 
 Knows no stream, no clock and no configuration.
 """
@@ -18,37 +18,36 @@ import numpy as np
 from streamer.types import EventKind
 from tracker.types import Track, TrackState
 
-# A box is at the picture's edge if it comes this near to it, as a share of the picture's side.
+# A box within this share of the frame's side counts as being at its edge.
 EDGE_SHARE = 0.005
 VISIBLE_SCORE = 0.5
 
 
 class HiddenReason(StrEnum):
-    """Why an object is not seen; the ``reason`` of ``occluded`` and ``lost``."""
+    """Why an object is not visible; the ``reason`` of ``occluded`` and ``lost``."""
 
-    SCORE = "score"  # the model says that it is not in the picture
-    EMPTY_MASK = "empty_mask"  # the model says that it is, and finds no pixel of it
-    FULL_FRAME = "full_frame"  # what was found covers the picture: the model's word for nothing
-    LEFT_PICTURE = "left_picture"  # it was last seen at the picture's edge
-    SCENE_CUT = "scene_cut"  # the scene changed on the frame that it is missing from
-    APPEARANCE = "appearance"  # what was found does not look like it
+    SCORE = "score"  # the model scores it as absent
+    EMPTY_MASK = "empty_mask"  # the model scores it as present, but its mask is empty
+    FULL_FRAME = "full_frame"  # the mask covers the frame: a failure mode of the model
+    LEFT_PICTURE = "left_picture"  # it was last visible at the frame's edge
+    SCENE_CUT = "scene_cut"  # the scene changed on this frame
+    APPEARANCE = "appearance"  # the mask does not look like the object
 
 
 LOST_TOO_LONG = "lost_too_long"  # the ``reason`` of ``removed``
-PROMPTED = "prompted"  # the ``reason`` of ``reacquired``: somebody showed where it is
+PROMPTED = "prompted"  # the ``reason`` of ``reacquired``: by a prompt
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleRules:
-    """When an object's life changes.
+    """When the events of an object are published.
 
-    ``occluded`` is told once it was unseen on ``occluded_after_frames`` frames in a row and for
-    ``occluded_after_ns``; ``reacquired`` in the same way. ``lost`` follows when it has been
-    unseen for ``occluded_to_lost_ns``, ``removed`` when for ``lost_to_removed_ns`` more (None:
-    never). A lost object is looked for on every ``lost_search_every``-th frame. What comes back
-    must look at least ``least_similarity`` (-1..1; None: anything) like the object did when it
-    was prompted. What covers ``full_frame_share`` of the picture, and more than twice what the
-    object did before, is nothing.
+    ``occluded`` after ``occluded_after_frames`` consecutive frames without the object that span
+    ``occluded_after_ns``; ``reacquired`` likewise. ``lost`` after ``occluded_to_lost_ns`` without
+    it, ``removed`` after ``lost_to_removed_ns`` more (None: never). A lost object is searched for
+    on every ``lost_search_every``-th frame. A reappearing object must have a similarity of at
+    least ``least_similarity`` (-1..1; None: any) to its prompted appearance. A mask of
+    ``full_frame_share`` of the frame and more than twice the object's last area is discarded.
     """
 
     occluded_to_lost_ns: int
@@ -64,7 +63,7 @@ class LifecycleRules:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleChange:
-    """An object that changed, how and why; ``absent_ns``: for how long it had not been seen."""
+    """A change of one object and its reason; ``absent_ns``: how long it had been out of sight."""
 
     object_id: int
     kind: EventKind
@@ -74,15 +73,15 @@ class LifecycleChange:
 
 @dataclass(slots=True)
 class _Life:
-    """``told`` is what the events said last; the counts are of frames in a row."""
+    """``reported`` is the state of the last event; counts are of consecutive frames."""
 
-    told: TrackState = TrackState.VISIBLE
+    reported: TrackState = TrackState.VISIBLE
     seen_frames: int = 0
     seen_since_ns: int = 0
     unseen_frames: int = 0
     hidden_since_ns: int = 0
     reason: str = HiddenReason.SCORE
-    area: int | None = None  # when it was last seen
+    area: int | None = None  # when it was last visible
     at_edge: bool = False
     searched: int = 0  # frames since it was lost
 
@@ -108,12 +107,11 @@ class ObjectLifecycle:
         prompted: Collection[int] = (),
         scene_cut: bool = False,
     ) -> tuple[list[Track], list[LifecycleChange]]:
-        """The tracks as they are shown, and what changed.
+        """The tracks to publish, and the changes.
 
-        ``time_ns`` is the frame's time by a clock of the caller's choice. Objects of ``prompted``
-        were shown by somebody on this frame: what is found of them is not doubted. A track whose
-        mask is not believed comes back without it; one of an object that is to be removed does
-        not come back, and the caller calls ``forget``.
+        ``time_ns`` is the frame's time by a clock of the caller's choice. Masks of ``prompted``
+        objects are never discarded. A track whose mask is discarded is returned without it; the
+        track of an object to be removed is not returned, and the caller calls ``forget``.
         """
         judged: list[Track] = []
         changes: list[LifecycleChange] = []
@@ -131,40 +129,40 @@ class ObjectLifecycle:
                 reason = doubt or _why_hidden(track, life, scene_cut)
                 change = self._unseen(track.object_id, life, time_ns, reason)
                 if was_prompted and change is not None and change.kind is EventKind.REMOVED:
-                    change = None  # who was just shown is given a frame to be found on
+                    change = None  # a prompted object gets at least one more frame
             if change is not None:
                 changes.append(change)
                 if change.kind is EventKind.REMOVED:
                     continue
-            is_lost = shown.state is not TrackState.VISIBLE and life.told is TrackState.LOST
+            is_lost = shown.state is not TrackState.VISIBLE and life.reported is TrackState.LOST
             judged.append(replace(shown, state=TrackState.LOST) if is_lost else shown)
         return judged, changes
 
     def idle(self) -> frozenset[int]:
-        """Lost objects that need not be looked for on the next frame.
+        """Lost objects to leave out of the next frame.
 
-        They take turns: objects that were lost together are not all looked for on one frame.
+        They take turns: objects lost together are not all searched for on the same frame.
         """
         every = self._rules.lost_search_every
         return frozenset(
             object_id
             for object_id, life in self._lives.items()
-            if life.told is TrackState.LOST
+            if life.reported is TrackState.LOST
             and life.seen_frames == 0
             and (life.searched + object_id) % every != 0
         )
 
     def resume(self, time_ns: int) -> None:
-        """The stream was away and is back: nothing could be seen, so time hidden starts anew."""
+        """Restart the time out of sight: the stream was interrupted, and nothing was visible."""
         for life in self._lives.values():
             life.hidden_since_ns = life.seen_since_ns = time_ns
 
     def forget(self, object_id: int) -> None:
-        """The object was removed."""
+        """Discard a removed object."""
         self._lives.pop(object_id, None)
 
     def _doubt(self, track: Track, life: _Life) -> HiddenReason | None:
-        """Why a mask is not believed; None if it is, or if there is none."""
+        """Why a mask is discarded; None to keep it, or if there is none."""
         if track.state is not TrackState.VISIBLE:
             return None
         frame_area = track.frame_height * track.frame_width
@@ -177,7 +175,7 @@ class ObjectLifecycle:
         least = self._rules.least_similarity
         if (
             least is not None
-            and life.told is not TrackState.VISIBLE
+            and life.reported is not TrackState.VISIBLE
             and track.pointer_similarity is not None
             and track.pointer_similarity < least
         ):
@@ -189,12 +187,12 @@ class ObjectLifecycle:
     ) -> LifecycleChange | None:
         if life.seen_frames == 0:
             life.seen_since_ns = time_ns
-        life.seen_since_ns = min(life.seen_since_ns, time_ns)  # a clock that went back
+        life.seen_since_ns = min(life.seen_since_ns, time_ns)  # the clock may go back
         life.seen_frames += 1
         life.unseen_frames = 0
         life.area = track.area
         life.at_edge = _at_edge(track)
-        if life.told is TrackState.VISIBLE:
+        if life.reported is TrackState.VISIBLE:
             return None
         rules = self._rules
         held = (
@@ -203,7 +201,7 @@ class ObjectLifecycle:
         )
         if not held and not was_prompted:
             return None
-        life.told = TrackState.VISIBLE
+        life.reported = TrackState.VISIBLE
         absent_ns = max(0, life.seen_since_ns - life.hidden_since_ns)
         reason = PROMPTED if was_prompted else None
         return LifecycleChange(track.object_id, EventKind.REACQUIRED, reason, absent_ns)
@@ -213,24 +211,24 @@ class ObjectLifecycle:
     ) -> LifecycleChange | None:
         rules = self._rules
         life.seen_frames = 0
-        if life.told is TrackState.VISIBLE and life.unseen_frames == 0:
+        if life.reported is TrackState.VISIBLE and life.unseen_frames == 0:
             life.hidden_since_ns, life.reason = time_ns, reason
-        life.hidden_since_ns = min(life.hidden_since_ns, time_ns)  # a clock that went back
+        life.hidden_since_ns = min(life.hidden_since_ns, time_ns)  # the clock may go back
         life.unseen_frames += 1
         absent_ns = time_ns - life.hidden_since_ns
-        match life.told:
+        match life.reported:
             case TrackState.VISIBLE:
                 if (
                     life.unseen_frames >= rules.occluded_after_frames
                     and absent_ns >= rules.occluded_after_ns
                 ):
-                    life.told = TrackState.OCCLUDED
+                    life.reported = TrackState.OCCLUDED
                     return LifecycleChange(
                         object_id, EventKind.OCCLUDED, life.reason, absent_ns or None
                     )
             case TrackState.OCCLUDED:
                 if absent_ns >= rules.occluded_to_lost_ns:
-                    life.told, life.searched = TrackState.LOST, 0
+                    life.reported, life.searched = TrackState.LOST, 0
                     return LifecycleChange(object_id, EventKind.LOST, life.reason, absent_ns)
             case TrackState.LOST:
                 life.searched += 1
@@ -243,7 +241,7 @@ class ObjectLifecycle:
 
 
 def without_mask(track: Track) -> Track:
-    """The track of an object of which nothing is seen."""
+    """The track of an object that is not visible."""
     return replace(
         track,
         state=TrackState.OCCLUDED,

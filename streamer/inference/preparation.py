@@ -1,4 +1,4 @@
-"""What a source's thread makes of a picture, so that the step does not have to."""
+"""Work that a source's thread does on a frame ahead of its step."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Prepare = Callable[[ImageArray | YuvPicture], PreparedImage]
 class Preparation:
     """Called in the sources' threads, also while a step runs.
 
-    ``keeps_planes``: a decoder's planes go to the tracker as they are. Otherwise they are RGB from
-    the beginning, which libswscale makes faster than anything else on a processor. ``ahead``:
-    brings what goes to the tracker to the network's size; None leaves that to the step.
+    ``keeps_planes``: the tracker receives the decoder's planes. Otherwise they are converted to
+    RGB here: on a CPU libswscale is the fastest way. ``ahead`` resizes a frame for the network;
+    None leaves that to the step.
     """
 
     keeps_planes: bool = False
     ahead: Prepare | None = None
 
     def received(self, picture: DecodedFrame) -> DecodedFrame:
-        """The picture as it goes on."""
+        """The frame in the form in which it is passed on."""
         if self.keeps_planes:
             return picture
         return replace(picture, pixels=RgbPixels(picture.pixels.rgb()))
 
     def prepared(self, picture: DecodedFrame) -> PreparedImage | None:
-        """At the network's size.
+        """The frame at the network's size.
 
-        A picture or a device that it fails with is no fault of the camera's: the step, which is
-        given the picture itself then, tells of it.
+        None if this failed, which is no fault of the camera's: the step then receives the frame
+        itself, and reports the failure.
         """
         if self.ahead is None:
             return None
@@ -46,12 +46,12 @@ class Preparation:
             return None
 
 
-# Nothing is done ahead.
+# RGB, resized by the step.
 IN_RGB = Preparation()
 
 
 def preparation(tracker: Tracker, *, ahead: bool) -> Preparation:
-    """For this tracker: on a CUDA device, planes are resized and turned into RGB there."""
+    """For this tracker: on a CUDA device, planes are resized and converted there."""
 
     def prepare(pixels: ImageArray | YuvPicture) -> PreparedImage:
         if isinstance(pixels, YuvPicture):

@@ -1,7 +1,7 @@
 """Prompts for frames that were tracked already: carried out between two steps, one frame at a time.
 
-A click is given on a picture that has passed, so it is applied to that frame and what followed is
-caught up. That costs a few steps' time: the live streams go on between two of them.
+A user clicks on a past frame, so the prompt is applied to that frame, and the frames since are
+tracked again. That takes the time of a few steps; live streams are stepped between two of them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 
 class RetroactivePrompts:
-    """Used by the inference thread only. Bound: ``PROMPTS_WAITING`` prompts wait, of all streams;
-    a further one is rejected.
+    """Used by the inference thread only. Bound: ``PROMPTS_WAITING`` waiting prompts of all
+    streams; policy: a further one is rejected.
     """
 
     def __init__(self, tracker: Tracker, streams: Mapping[str, TrackedStream]) -> None:
@@ -43,14 +43,14 @@ class RetroactivePrompts:
         return len(self._waiting)
 
     def queue(self, request: PromptRequest) -> None:
-        """Keep a prompt for the next time between two steps."""
+        """Queue a prompt for the next pause between two steps."""
         if len(self._waiting) < PROMPTS_WAITING:
             self._waiting.append(request)
         else:
             self._reject(request, f"{PROMPTS_WAITING} prompts for earlier frames wait already")
 
     def withdraw(self, unwanted: Callable[[PromptRequest], bool], reason: str) -> bool:
-        """Reject the waiting prompts that nobody wants any more; False if there were none."""
+        """Reject the ``unwanted`` of the waiting prompts; False if there were none."""
         found = [request for request in self._waiting if unwanted(request)]
         self._waiting = deque(request for request in self._waiting if request not in found)
         for request in found:
@@ -58,7 +58,7 @@ class RetroactivePrompts:
         return bool(found)
 
     def carry_out_next(self) -> bool:
-        """Carry out the oldest prompt, with what waits for the same frame; whether more wait."""
+        """Carry out the oldest prompt and others for its frame; returns whether more wait."""
         while self._waiting:
             group = self._next_group()
             begun = [request for request in group if self._begins(request)]
@@ -68,7 +68,7 @@ class RetroactivePrompts:
         return bool(self._waiting)
 
     def _next_group(self) -> list[PromptRequest]:
-        """The oldest prompt and others that one correction can take: one an object."""
+        """The oldest prompt and others that fit into one correction: one per object."""
         first = self._waiting.popleft()
         if first.preview:
             return [first]
@@ -99,7 +99,7 @@ class RetroactivePrompts:
         object_id = request.prompt.object_id
         if request.correct and object_id not in stream.session.object_ids:
             self._reject(
-                request, f"object {object_id}: it is not followed, so there is nothing to correct"
+                request, f"object {object_id}: it is not tracked, so there is nothing to correct"
             )
             return False
         return True
@@ -110,10 +110,10 @@ class RetroactivePrompts:
             self._apply(stream, frame, requests)
         except torch.AcceleratorError as error:
             for request in requests:
-                self._reject(request, f"the device is gone: {error}")
+                self._reject(request, f"the device is lost: {error}")
             raise
         except (PromptError, CapacityError) as error:
-            if len(requests) > 1:  # refused before anything was changed: find out which
+            if len(requests) > 1:  # nothing was changed yet: find the refused one
                 for request in requests:
                     self._carry_out(stream, [request])
             else:

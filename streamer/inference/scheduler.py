@@ -1,4 +1,4 @@
-"""Which streams' frames go into the next batch: a policy in plain Python, without any I/O."""
+"""Chooses the streams of the next batch: a policy in plain Python, without I/O."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from streamer.runtime.clock import NANOSECONDS_PER_SECOND
 
-# A frame goes along with others when its own turn comes within this share of its period: cameras
-# jitter, and streams of one rate stay together. Turns keep their phase, so that it does not add up.
+# A frame may join a batch when its turn is due within this share of its period: cameras jitter, and
+# streams of one rate stay together. Turns keep their phase, so the advance does not accumulate.
 EARLY_SHARE = 0.25
 
 
@@ -21,33 +21,32 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing until a frame comes or ``wait_ns`` has passed; None: until a frame comes."""
+    """Wait for a frame, at most for ``wait_ns``; None: without limit."""
 
     wait_ns: int | None
 
 
 @dataclass(slots=True)
 class _Turns:
-    """One stream's turns: when it was served last, and when it may be served again."""
+    """When a stream was last served, and when it may be served again."""
 
-    served_in: int = 0  # which batch
+    served_in: int = 0  # the number of a batch
     served_ns: int | None = None
-    period_ns: int | None = None  # None: as often as it has a frame
+    period_ns: int | None = None  # None: at every frame
     due_ns: int = 0
 
 
 class Scheduler:
     """Gathers frames of several streams into one batch, briefly, and serves streams in turn.
 
-    A batch goes when every live stream has a frame, when it is full, or when its oldest frame
-    has waited ``max_batch_wait_ns``; a batch is never held for longer than that. A stream whose
-    rate is limited (``limit_rates``) takes part when its turn has come; meanwhile its slot keeps
-    the newest frame.
+    A batch is stepped when every live stream has a frame, when it is full, or when its oldest
+    frame has waited ``max_batch_wait_ns``, which bounds the wait. A stream whose rate is limited
+    (``limit_rates``) joins when its turn is due; until then its slot keeps the newest frame.
 
-    When more frames wait than fit, those of a higher priority go first, and among equals those
-    whose streams were served longest ago: with equal priorities a waiting stream is served within
-    ``ceil(streams / batch size)`` batches. Nobody starves: who was not served for
-    ``starving_after_ns`` goes before every priority, the longest unserved first.
+    When more frames wait than fit, a higher priority goes first, and among equals the stream
+    served longest ago: with equal priorities a waiting stream is served within
+    ``ceil(streams / batch size)`` batches. No stream starves: one unserved for
+    ``starving_after_ns`` is scheduled ahead of every priority, the longest unserved first.
 
     Bound: one entry per stream, until ``forget``.
     """
@@ -68,16 +67,16 @@ class Scheduler:
 
     @property
     def batch_size(self) -> int:
-        """How many frames a batch has at most now."""
+        """The largest number of frames in a batch, as limited now."""
         return self._batch_size
 
     def decide(
         self, now_ns: int, waiting_since_ns: Mapping[str, int], live_streams: int
     ) -> Batch | Wait:
-        """What to do now.
+        """Step a batch now, or wait.
 
-        ``waiting_since_ns`` has an entry for each stream with a frame; ``live_streams`` is how
-        many streams may be expected to have one. A returned batch counts as served.
+        ``waiting_since_ns`` has an entry for each stream with a frame; ``live_streams`` is the
+        number of streams expected to have one soon. A returned batch counts as served.
         """
         if not waiting_since_ns:
             return Wait(None)
@@ -106,11 +105,11 @@ class Scheduler:
         return Batch(chosen)
 
     def prioritise(self, stream_id: str, priority: int) -> None:
-        """Let a stream go before those of a lower priority; it is 0 for who is not named here."""
+        """Set a stream's priority; higher ones are served first. The default is 0."""
         self._priorities[stream_id] = priority
 
     def limit_rates(self, rates_hz: Mapping[str, float]) -> None:
-        """Serve these streams at such mean rates at most, evenly, and all others unlimited."""
+        """Limit the mean rates of these streams, evenly spaced; all others are unlimited."""
         for stream_id in rates_hz:
             self._of(stream_id)
         for stream_id, turns in self._turns.items():
@@ -120,15 +119,15 @@ class Scheduler:
                 turns.due_ns = 0
 
     def limit_batch(self, frames: int) -> None:
-        """Put at most so many frames into a batch, from 1 to what the scheduler was made for."""
+        """Limit a batch to ``frames``, between 1 and the constructor's ``max_batch_size``."""
         self._batch_size = min(max(frames, 1), self._max_batch_size)
 
     def starve_after(self, duration_ns: int) -> None:
-        """Serve a stream before every priority when it was not served for so long."""
+        """Set how long a stream may go unserved before it precedes every priority."""
         self._starving_after_ns = duration_ns
 
     def forget(self, stream_id: str) -> None:
-        """Drop what is remembered of a stream that is gone."""
+        """Discard the entry of a removed stream."""
         self._turns.pop(stream_id, None)
         self._priorities.pop(stream_id, None)
 
@@ -138,7 +137,7 @@ class Scheduler:
     def _place(
         self, stream_id: str, now_ns: int, waiting_since_ns: Mapping[str, int]
     ) -> tuple[int, int, int, int]:
-        """Where a stream stands in the line; the smallest goes first."""
+        """The sort key of a stream; the smallest is served first."""
         turns, since_ns = self._turns[stream_id], waiting_since_ns[stream_id]
         unserved_since_ns = since_ns if turns.served_ns is None else turns.served_ns
         if now_ns - unserved_since_ns >= self._starving_after_ns:
@@ -148,6 +147,6 @@ class Scheduler:
     def _serve(self, turns: _Turns, now_ns: int) -> None:
         turns.served_in, turns.served_ns = self._batches, now_ns
         if turns.period_ns is not None:
-            # In phase, but what was missed is not caught up.
+            # Keeps the phase; missed turns are not made up for.
             next_ns = (turns.due_ns or now_ns) + turns.period_ns
             turns.due_ns = max(next_ns, now_ns)

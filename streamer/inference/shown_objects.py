@@ -1,4 +1,4 @@
-"""The objects of one stream as others see them: what they are called, and where they were last."""
+"""The published view of one stream's objects: labels, colours, newest tracks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ShownObjects:
         self._colours: dict[int, str] = {}
         self._box_smoother: BoxSmoother | None = None
         self._smooth_boxes: dict[int, FloatBox] = {}
-        self._newest = _Newest(-1, ())  # replaced, never changed: other threads read it
+        self._newest = _Newest(-1, ())  # replaced as a whole: other threads read it
 
     @property
     def newest(self) -> tuple[ObjectResult, ...]:
@@ -39,7 +39,7 @@ class ShownObjects:
         return self._newest.objects
 
     def summaries(self) -> list[ObjectSummary]:
-        """The objects as the newest frame had them. May be called from any thread."""
+        """The objects on the newest frame. May be called from any thread."""
         newest = self._newest
         return [
             ObjectSummary(
@@ -58,18 +58,18 @@ class ShownObjects:
             for each in newest.objects
         ]
 
-    # What they are called.
+    # Labels and colours.
 
     def label(self, object_id: int) -> str | None:
-        """An object's name."""
+        """An object's label."""
         return self._labels.get(object_id)
 
     def colour(self, object_id: int) -> str | None:
-        """An object's colour, if it was given one."""
+        """An object's colour; None if the user chose none."""
         return self._colours.get(object_id)
 
     def rename(self, object_id: int, label: str | None, colour: str | None) -> None:
-        """Name or colour an object; None leaves what it has, "" takes it away."""
+        """Change a label or colour; None keeps it, "" removes it."""
         for given, kept in ((label, self._labels), (colour, self._colours)):
             if given:
                 kept[object_id] = given
@@ -78,54 +78,54 @@ class ShownObjects:
         self._show([each.track for each in self.newest])
 
     def name(self, request: PromptRequest) -> None:
-        """Take in what a prompt that was applied calls its object."""
+        """Record the label and colour of an applied prompt."""
         if request.label is not None:
             self._labels[request.prompt.object_id] = request.label
         if request.colour is not None:
             self._colours[request.prompt.object_id] = request.colour
 
     def restore(self, snapshot: ObjectSnapshot) -> None:
-        """Call an object what it was called in an earlier run."""
+        """Restore the label and colour of an earlier run."""
         if snapshot.label is not None:
             self._labels[snapshot.object_id] = snapshot.label
         if snapshot.colour is not None:
             self._colours[snapshot.object_id] = snapshot.colour
 
     def forget(self, object_id: int) -> None:
-        """The object is followed no more."""
+        """Discard an object that is no longer tracked."""
         self._labels.pop(object_id, None)
         self._colours.pop(object_id, None)
         self._show([each.track for each in self.newest if each.track.object_id != object_id])
 
-    # Where they are.
+    # Tracks.
 
     def smooth(self, boxes: BoxSmoothing | None) -> None:
-        """Let boxes tremble less from the next frame on; None: not."""
+        """Smooth boxes from the next frame on; None: not."""
         self._box_smoother = None if boxes is None else BoxSmoother(boxes)
         self._smooth_boxes = {}
 
     def show(
-        self, frame_index: int, time_ns: int, tracks: Sequence[Track], shown: Sequence[int]
+        self, frame_index: int, time_ns: int, tracks: Sequence[Track], prompted: Sequence[int]
     ) -> None:
-        """Tell the objects of a new frame; those of ``shown`` were prompted on it."""
+        """Set the objects of a new frame; those of ``prompted`` were prompted on it."""
         if self._box_smoother is not None:
-            for object_id in shown:
-                self._box_smoother.begin_anew(object_id)
+            for object_id in prompted:
+                self._box_smoother.restart(object_id)
             self._smooth_boxes = self._box_smoother.smooth(tracks, time_ns)
         self._newest = _Newest(frame_index, tuple(map(self._named, tracks)))
 
     def correct(self, tracks: Sequence[Track]) -> None:
-        """Tell these objects of the newest frame anew."""
+        """Replace these objects of the newest frame."""
         for track in tracks:
             self._smooth_boxes.pop(track.object_id, None)
             if self._box_smoother is not None:
-                self._box_smoother.begin_anew(track.object_id)
+                self._box_smoother.restart(track.object_id)
         all_tracks = {each.track.object_id: each.track for each in self.newest}
         all_tracks |= {track.object_id: track for track in tracks}
         self._show(list(all_tracks.values()))
 
     def _show(self, tracks: Sequence[Track]) -> None:
-        """Let ``newest`` say something else of the newest frame."""
+        """Replace the tracks of the newest frame."""
         self._newest = _Newest(self._newest.frame_index, tuple(map(self._named, tracks)))
 
     def _named(self, track: Track) -> ObjectResult:

@@ -1,4 +1,4 @@
-"""What a step of the tracker found on a frame, and by which clock the frame's objects live."""
+"""The result of a tracker's step for one frame, and the clock of the object lifecycle."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tracker.types import StepFacts, Track
 
 
 class StepResult(NamedTuple):
-    """What a step found on one stream's frame.
+    """The result of a step for one stream's frame.
 
-    ``tracker_index``: the tracker's own number for the frame. ``started_ns``, ``tracked_ns``
-    (monotonic): when the frame was given to the tracker, and when its tracks were on the host.
-    Where steps overlap, the time between them is partly that of the step before.
+    ``tracker_index`` is the tracker's own number of the frame. ``started_ns`` and ``tracked_ns``
+    (monotonic): when the frame was submitted, and when its tracks were on the host. Where steps
+    overlap, the time between them includes part of the step before.
     """
 
     tracks: Sequence[Track]
@@ -25,7 +25,7 @@ class StepResult(NamedTuple):
 
 
 def lifecycle_time_ns(frame: Frame) -> int:
-    """The time by which an object is lost: a file's own, which may run faster than ours."""
+    """The time used by the object lifecycle: a file's own, which may run faster than ours."""
     picture = frame.picture
     if picture.clock_source is ClockSource.FILE:
         return picture.capture_time_ns

@@ -1,4 +1,4 @@
-"""What happened to the frames of one stream, for its status and for the metrics."""
+"""Counts the frames of one stream, for its status and for the metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOST_IN_DECODING = {reason for reason, stage in STAGE_OF_DROP.items() if stage 
 
 
 class StreamCounts:
-    """Counts decoded, dropped and tracked frames; every stage tells it from its own thread."""
+    """Counts decoded, dropped and tracked frames; each stage calls it from its own thread."""
 
     def __init__(self, stream_id: str, metrics: Metrics) -> None:
         self._stream_id = stream_id
@@ -33,7 +33,7 @@ class StreamCounts:
         self._dropped: dict[str, int] = {}
         self._object_ids: tuple[int, ...] = ()
         self._closed = False
-        # From the start at 0: a rate over a series that appears with its first event misses it.
+        # Start at 0: a rate over a series that appears with its first event misses that event.
         for counter in (
             metrics.frames_received,
             metrics.frames_decoded,
@@ -44,7 +44,7 @@ class StreamCounts:
             counter.labels(stream_id)
 
     def decoded(self, picture: DecodedFrame) -> None:
-        """The source delivered a picture."""
+        """Count a frame that the source delivered."""
         with self._lock:
             if self._closed:
                 return
@@ -60,7 +60,7 @@ class StreamCounts:
         )
 
     def dropped(self, reason: DropReason, count: int = 1) -> None:
-        """Frames were lost."""
+        """Count lost frames."""
         with self._lock:
             if self._closed:
                 return
@@ -71,7 +71,7 @@ class StreamCounts:
                 self._metrics.frames_received.labels(self._stream_id).inc(count)
 
     def tracked(self, object_ids: tuple[int, ...]) -> None:
-        """A frame went through the tracker, which now follows ``object_ids``."""
+        """Count a tracked frame; ``object_ids`` are tracked now."""
         with self._lock:
             if self._closed:
                 return
@@ -80,29 +80,29 @@ class StreamCounts:
             self._metrics.frames_tracked.labels(self._stream_id).inc()
 
     def follows(self, object_ids: tuple[int, ...]) -> None:
-        """Objects were added or removed between two frames."""
+        """Record objects added or removed between two frames."""
         with self._lock:
             self._object_ids = object_ids
 
     def close(self) -> None:
-        """The stream is gone: count nothing more and remove its series."""
+        """Stop counting, and remove the series of a removed stream."""
         with self._lock:
             self._closed = True
             self._metrics.remove_stream(self._stream_id)
 
     @property
     def frames_decoded(self) -> int:
-        """Pictures the source delivered."""
+        """Frames that the source delivered."""
         return self._decoded
 
     @property
     def frames_tracked(self) -> int:
-        """Frames that went through the tracker."""
+        """Tracked frames."""
         return self._tracked
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """The objects followed."""
+        """The tracked objects."""
         return self._object_ids
 
     def frames_dropped(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What is told of one stream beside its results: events, and what became of prompts."""
+"""Publishes the events of one stream, and the outcomes of its prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 
 class StreamEvents:
-    """Used by the inference thread only. ``label_of`` says what an object is called."""
+    """Used by the inference thread only. ``label_of`` returns an object's label."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class StreamEvents:
         self._clock = clock
         self._log = stream_logger(_logger, stream_id)
 
-    def tell(
+    def publish(
         self,
         kind: EventKind,
         *,
@@ -44,7 +44,7 @@ class StreamEvents:
         detail: str | None = None,
         absent_s: float | None = None,
     ) -> None:
-        """Publish an event, of now."""
+        """Publish an event with the current time."""
         self._publish(
             StreamEvent(
                 stream_id=self._stream_id,
@@ -61,11 +61,11 @@ class StreamEvents:
         )
 
     def applied(self, request: PromptRequest, frame_index: int) -> None:
-        """A prompt was applied; what it found is for its own ``applied``."""
+        """Report an applied prompt; the caller sets its outcome."""
         object_id = request.prompt.object_id
         self._metrics.prompts.labels("applied").inc()
         self._log.info("prompt for object %d applied on frame %d", object_id, frame_index)
-        self.tell(
+        self.publish(
             EventKind.PROMPT_APPLIED,
             object_id=object_id,
             request_id=request.request_id,
@@ -73,11 +73,11 @@ class StreamEvents:
         )
 
     def rejected(self, request: PromptRequest, reason: str) -> None:
-        """A prompt was refused; it is told why."""
+        """Report a rejected prompt, and set its outcome."""
         object_id = request.prompt.object_id
         self._metrics.prompts.labels("rejected").inc()
-        self._log.warning("prompt for object %d refused: %s", object_id, reason)
-        self.tell(
+        self._log.warning("prompt for object %d rejected: %s", object_id, reason)
+        self.publish(
             EventKind.PROMPT_REJECTED,
             object_id=object_id,
             request_id=request.request_id,

@@ -1,4 +1,4 @@
-"""What the inference thread keeps of one stream: its session, its prompts, its objects' lives."""
+"""One stream in the inference thread: its session, its prompts, its object lifecycle."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ from tracker.errors import TrackerError
 from tracker.step.correction import Correction
 from tracker.types import Track, TrackState
 
-# What a step may raise because of what it was given. Others are mistakes of ours, or a device
-# that is gone: they end the daemon, and its supervisor starts it anew.
+# What a step may raise because of its input. Other errors are mistakes of ours, or a lost device
+# (AcceleratorError): they end the daemon, and its supervisor restarts it.
 STEP_ERRORS = (TrackerError, RuntimeError, ValueError, ArithmeticError, LookupError)
 _logger = logging.getLogger(__name__)
 
@@ -57,8 +57,7 @@ _logger = logging.getLogger(__name__)
 class TrackedStream:
     """Turns tracks into results and events for one stream; used by the inference thread only.
 
-    ``prompts`` are those that wait for its next frames. Bound: what is kept of an object
-    is kept of live ones only.
+    ``prompts`` wait for its next frames. Bound: data of live objects only.
     """
 
     def __init__(
@@ -93,23 +92,23 @@ class TrackedStream:
         self._failing = False
 
     def objects(self) -> list[ObjectSummary]:
-        """The objects as the newest frame had them. May be called from any thread."""
+        """The objects on the newest frame. May be called from any thread."""
         return self._shown.summaries()
 
     def rename(self, object_id: int, label: str | None, colour: str | None) -> bool:
-        """Name or colour an object; None leaves what it has, "" takes it away; False if unknown."""
+        """Change a label or colour; None keeps it, "" removes it. False for an unknown object."""
         if object_id not in self.session.object_ids:
             return False
         self._shown.rename(object_id, label, colour)
         return True
 
     def smooth(self, boxes: BoxSmoothing | None, masks: float) -> None:
-        """Let boxes (None: not) and masks (0: not) tremble less, from the next frame on."""
+        """Smooth boxes (None: not) and masks (0: not) from the next frame on."""
         self._shown.smooth(boxes)
         self.session.smooth_masks(masks)
 
     def snapshots(self) -> list[ObjectSnapshot]:
-        """The objects as they can be gone on with after a restart."""
+        """Snapshots of the objects, for ``restore`` after a restart."""
         return [
             ObjectSnapshot(
                 object_id,
@@ -121,17 +120,17 @@ class TrackedStream:
         ]
 
     def restore(self, snapshot: ObjectSnapshot) -> None:
-        """Go on with an object of an earlier run. Raises ``TrackerError``; nothing is changed."""
+        """Resume an object of an earlier run. Raises ``TrackerError``, with nothing changed."""
         self.session.import_object(snapshot.object_id, snapshot.memory)
         self._counts.follows(self.session.object_ids)
         self._shown.restore(snapshot)
 
     def reject(self, request: PromptRequest, reason: str) -> None:
-        """Refuse a prompt and say why."""
+        """Reject a prompt for a reason."""
         self._events.rejected(request, reason)
 
     def about_to_track(self, frame: Frame) -> None:
-        """Tell the tracker how many pictures it did not see before this one."""
+        """Report to the tracker how many frames before this one were not tracked."""
         time_ns = lifecycle_time_ns(frame)
         missed = self._gaps.missed(frame, time_ns)
         self._gaps.tracked(frame, time_ns)
@@ -141,7 +140,7 @@ class TrackedStream:
     def tracked(self, frame: Frame, result: StepResult, applied: Sequence[PromptRequest]) -> None:
         """Publish the events and the result of a frame, in this order.
 
-        The tracker may be at the next frame already.
+        The tracker may have the next frame already.
         """
         self._failing = False
         time_ns = lifecycle_time_ns(frame)
@@ -153,7 +152,7 @@ class TrackedStream:
             self._shown.name(request)
         scene_cut = result.facts.scene_cut
         if scene_cut:
-            self._events.tell(EventKind.SCENE_CUT, frame_index=frame.index)
+            self._events.publish(EventKind.SCENE_CUT, frame_index=frame.index)
         judged = self._judge(
             self._with_idle(result.tracks, frame),
             frame.index,
@@ -180,9 +179,9 @@ class TrackedStream:
         self.session.leave_out(self._lifecycle.idle())
 
     def _with_idle(self, tracks: Sequence[Track], frame: Frame) -> list[Track]:
-        """The tracks with those of lost objects that were not looked for on this frame.
+        """The tracks, plus those of lost objects that this step left out.
 
-        Without those of objects that were removed since the frame was given to the tracker.
+        Less those of objects removed since the frame was submitted.
         """
         if {track.object_id for track in tracks} == set(self.session.object_ids):
             return list(tracks)
@@ -204,7 +203,7 @@ class TrackedStream:
         *,
         scene_cut: bool = False,
     ) -> list[Track]:
-        """The tracks as they are shown; tells what changed, and removes what was lost too long."""
+        """The tracks to publish; publishes changes, and removes objects lost for too long."""
         judged, changes = self._lifecycle.observe(
             tracks,
             time_ns,
@@ -215,10 +214,10 @@ class TrackedStream:
             absent_ns = change.absent_ns
             absent_s = None if absent_ns is None else round(ns_to_seconds(absent_ns), 3)
             if change.kind is EventKind.REMOVED:
-                assert change.reason is not None, "what is removed is removed for a reason"
+                assert change.reason is not None, "a removal has a reason"
                 self._forget(change.object_id, change.reason, frame_index, absent_s)
                 continue
-            self._events.tell(
+            self._events.publish(
                 change.kind,
                 reason=change.reason,
                 object_id=change.object_id,
@@ -228,17 +227,17 @@ class TrackedStream:
         return judged
 
     def frame_of(self, reference: FrameReference | None) -> RecentFrame:
-        """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
+        """The frame of a reference. Raises ``ControlError`` if it cannot be prompted any more."""
         return self._frames.find(reference)
 
     def hold(self, frame: RecentFrame, holder: Holder) -> None:
-        """Keep a frame promptable for a while; what ``holder`` held before is let go."""
+        """Keep a frame promptable for a while, in place of the one ``holder`` held before."""
         self._frames.hold(frame, holder)
 
     def corrected(
         self, frame: RecentFrame, correction: Correction, applied: Sequence[PromptRequest]
     ) -> None:
-        """Tell of prompts that were applied on an earlier frame and caught up from there."""
+        """Publish prompts that were applied on an earlier frame and tracked from there."""
         newest = self._frames.newest
         assert newest is not None, "a frame was corrected before one was tracked"
         for request in applied:
@@ -251,9 +250,9 @@ class TrackedStream:
             request.applied(frame.index, track, newest.index, latest)
 
     def failed(self, frame: Frame, error: Exception, known_objects: Sequence[int]) -> None:
-        """Count a frame whose step failed; tell it once until a step succeeds again.
+        """Count a frame whose step failed; report it once until a step succeeds again.
 
-        Objects that the step had begun to add, beyond ``known_objects``, are taken out again.
+        Objects that the step had started to add, beyond ``known_objects``, are removed.
         """
         self.slot.count_failed(frame)
         self.session.note_gap(1)
@@ -262,11 +261,11 @@ class TrackedStream:
         if not self._failing:
             self._failing = True
             self._log.error(
-                "the tracker failed on frame %d; the stream goes on",
+                "the tracker failed on frame %d; the stream continues",
                 frame.index,
                 exc_info=error,
             )
-            self._events.tell(
+            self._events.publish(
                 EventKind.DEGRADED,
                 reason="step_failed",
                 frame_index=frame.index,
@@ -274,7 +273,7 @@ class TrackedStream:
             )
 
     def remove(self, object_id: int) -> bool:
-        """Stop following an object, and withdraw its prompts; False if there was neither."""
+        """Stop tracking an object and withdraw its prompts; False if there was neither."""
         known = self.prompts.drop(object_id, "the object was removed")
         if object_id in self.session.object_ids:
             self._forget(object_id, "requested")
@@ -283,7 +282,7 @@ class TrackedStream:
         return known
 
     def close(self, reason: str) -> None:
-        """The stream is gone: remove its objects, reject its prompts, give its memory back."""
+        """Remove the objects, reject the prompts and free the memory of a removed stream."""
         self.prompts.drop(None, f"the stream was removed ({reason})")
         for object_id in self.session.object_ids:
             self._forget(object_id, reason)
@@ -298,7 +297,7 @@ class TrackedStream:
     ) -> None:
         self.session.remove(object_id)
         self._lifecycle.forget(object_id)
-        self._events.tell(
+        self._events.publish(
             EventKind.REMOVED,
             object_id=object_id,
             reason=reason,

@@ -77,7 +77,9 @@ async def test_fewer_objects_than_are_followed_are_refused(tmp_path: Path) -> No
             assert outcome.applied, outcome.reason
         outcome = await app.objects.prompt("gate", Prompt(5, box_xyxy=(0, 0, 9, 9)))
         assert outcome.reason == "full"
-        with pytest.raises(ControlError, match="gate follows 3 objects: max_objects 2 is too few"):
+        with pytest.raises(
+            ControlError, match="gate tracks 3 objects: max_objects must be at least that, got 2"
+        ):
             await app.streams.change("gate", {"max_objects": 2, "url": "rtsp://other/1"})
         assert app.streams.config("gate").max_objects == 3
         assert app.streams.config("gate").url == SMALL

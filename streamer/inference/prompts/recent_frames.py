@@ -1,6 +1,6 @@
-"""Which frames of a stream can still be prompted, and which of them somebody means.
+"""The frames of a stream that can still be prompted, and how a reference finds one of them.
 
-Knows times and names of frames; the frames themselves lie in the tracker's session.
+Holds indexes and times; the frames themselves are in the tracker's session.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from streamer.runtime.clock import Clock, ns_to_seconds, seconds_to_ns
 from streamer.types import Frame, FrameReference
 from tracker import Session
 
-# Capture times that were rounded on their way here, or by a camera's clock.
+# Capture times may be rounded on their way here, or by a camera's clock.
 CAPTURE_TIME_TOLERANCE_NS = 5_000_000
 HELD_FOR_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class RecentFrame:
-    """A frame as others name it, and ``tracker_index``, the tracker's own number for it.
+    """The identity of a tracked frame; ``tracker_index`` is the tracker's own number of it.
 
-    ``time_ns`` is by the clock that the stream's objects live by.
+    ``time_ns`` is that of the object lifecycle (``lifecycle_time_ns``).
     """
 
     index: int
@@ -34,16 +34,16 @@ class RecentFrame:
 
 
 class RecentFrames:
-    """The frames of the last ``duration_ns``, oldest first, and those held beside them.
+    """The frames of the last ``duration_ns``, oldest first, and those held besides.
 
-    Bound: it holds what the session's history holds. The newest two stay however old: a tracker
-    that is slow may be asked for the one before the newest.
+    Bound: the session's history. The newest two are always kept: with a slow tracker a prompt
+    may refer to the one before the newest.
     """
 
     def __init__(self, duration_ns: int) -> None:
         self._duration_ns = duration_ns
         self._frames: deque[RecentFrame] = deque()
-        self._held: dict[str, RecentFrame] = {}  # by who looks at it
+        self._held: dict[str, RecentFrame] = {}  # by holder
 
     @property
     def newest(self) -> RecentFrame | None:
@@ -61,20 +61,20 @@ class RecentFrames:
         return newest.time_ns - frame.time_ns > self._duration_ns
 
     def forget_before(self, tracker_index: int) -> None:
-        """Frames before this one are gone: their memory ran out before their time."""
+        """Discard the frames before this one: the history had no memory for them."""
         while len(self._frames) > 1 and self._frames[0].tracker_index < tracker_index:
             self._frames.popleft()
 
     def hold(self, frame: RecentFrame, holder: str) -> None:
-        """Keep a frame that was found here beyond its time; what ``holder`` held before goes."""
+        """Keep a frame beyond its time, in place of the one ``holder`` held before."""
         self._held[holder] = frame
 
     def let_go(self, holder: str) -> None:
-        """Hold no frame for ``holder`` any more."""
+        """Release the frame of ``holder``."""
         self._held.pop(holder, None)
 
     def find(self, reference: FrameReference | None) -> RecentFrame:
-        """The frame that is meant. Raises ``ControlError``, which says what can be prompted."""
+        """The frame of a reference. Raises ``ControlError``, which lists what can be prompted."""
         newest = self.newest
         if newest is None:
             raise ControlError("no frame of this stream was tracked yet")
@@ -88,8 +88,8 @@ class RecentFrames:
             found = newest
         if reference.session_id not in (None, found.session_id):
             raise ControlError(
-                f"frame {found.index} is of another connection ({found.session_id}) than the one "
-                f"that was meant ({reference.session_id})"
+                f"frame {found.index} belongs to another connection ({found.session_id}) than "
+                f"{reference.session_id}, which was requested"
             )
         return found
 
@@ -105,8 +105,8 @@ class RecentFrames:
         elif index < self._frames[0].index:
             reason = f"is too old, {newest.index - index} frames before the newest"
         else:
-            reason = "was not tracked: a newer one was there"
-        raise ControlError(f"frame {index} {reason}; {self._what_is_here()}")
+            reason = "was not tracked: a newer one replaced it"
+        raise ControlError(f"frame {index} {reason}; {self._promptable()}")
 
     def _nearest(self, time_ns: int, session_id: str | None, newest: RecentFrame) -> RecentFrame:
         of_session = [
@@ -120,32 +120,32 @@ class RecentFrames:
             reason = f"was {-away_s:.2f} s after the newest frame was taken"
         else:
             reason = f"was {away_s:.2f} s before the newest frame was taken"
-        raise ControlError(f"the moment that was meant {reason}; {self._what_is_here()}")
+        raise ControlError(f"the requested time {reason}; {self._promptable()}")
 
     def _reach_ns(self) -> int:
-        """Half the time between two frames, and a tolerance."""
+        """Half the frame spacing, plus a tolerance."""
         oldest, newest = self._frames[0], self._frames[-1]
         periods = max(len(self._frames) - 1, 1)
         period_ns = abs(newest.capture_time_ns - oldest.capture_time_ns) // periods
         return period_ns // 2 + CAPTURE_TIME_TOLERANCE_NS
 
-    def _what_is_here(self) -> str:
+    def _promptable(self) -> str:
         oldest, newest = self._frames[0], self._frames[-1]
         span_s = ns_to_seconds(newest.time_ns - oldest.time_ns)
         return f"frames {oldest.index} to {newest.index} ({span_s:.2f} s) can be prompted"
 
 
 class Holder(StrEnum):
-    """Who looks at a frame for longer than frames are kept."""
+    """What keeps a frame for longer than usual."""
 
     PREVIEW = "preview"
     STARTER = "starter"
 
 
 class PromptableFrames:
-    """Lets names and frames be forgotten together; used by the inference thread only.
+    """Keeps ``RecentFrames`` and the session's history in step; for the inference thread only.
 
-    Bound: what the session's history holds, and one frame for each ``Holder``, for ``HELD_FOR_S``.
+    Bound: the session's history, and one frame for each ``Holder``, for ``HELD_FOR_S``.
     """
 
     def __init__(self, session: Session, frames: RecentFrames, clock: Clock) -> None:
@@ -160,7 +160,7 @@ class PromptableFrames:
         return self._frames.newest
 
     def add(self, frame: Frame, tracker_index: int, time_ns: int) -> None:
-        """Know the frame just tracked as one that can be prompted; older ones may be too old."""
+        """Make the frame just tracked promptable, and discard those that are now too old."""
         recent = RecentFrame(
             index=frame.index,
             tracker_index=tracker_index,
@@ -169,20 +169,20 @@ class PromptableFrames:
             time_ns=time_ns,
         )
         self._session.forget_before(self._frames.add(recent))
-        self._forget_what_is_gone()
+        self._discard_expired()
 
     def find(self, reference: FrameReference | None) -> RecentFrame:
-        """The frame that is meant. Raises ``ControlError`` if it cannot be prompted any more."""
-        self._forget_what_is_gone()
+        """The frame of a reference. Raises ``ControlError`` if it cannot be prompted any more."""
+        self._discard_expired()
         return self._frames.find(reference)
 
     def hold(self, frame: RecentFrame, holder: Holder) -> None:
-        """Keep a frame promptable for ``HELD_FOR_S``; what ``holder`` held before is let go."""
+        """Keep a frame for ``HELD_FOR_S``, in place of the one ``holder`` held before."""
         self._session.hold(frame.tracker_index, holder)
         self._frames.hold(frame, holder)
         self._held_until_ns[holder] = self._clock.monotonic_ns() + seconds_to_ns(HELD_FOR_S)
 
-    def _forget_what_is_gone(self) -> None:
+    def _discard_expired(self) -> None:
         oldest = self._session.oldest_frame
         if oldest is not None:
             self._frames.forget_before(oldest)

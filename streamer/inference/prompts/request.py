@@ -1,4 +1,4 @@
-"""Prompts on their way to the tracker: requests, their outcomes, and those of the configuration."""
+"""Requests of prompts, their outcomes, and the prompts of the configuration."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tracker.types import MaskArray, Prompt, Track
 
 @dataclass(frozen=True, slots=True)
 class PromptOutcome:
-    """What became of a prompt: applied on a frame, with the object's track there, or why not.
+    """The outcome of a prompt: the object's track on the prompted frame, or why it was rejected.
 
-    ``latest_track`` is the object on the newest frame, ``latest_frame_index``, once what followed
-    the prompted frame was caught up; that may be the same frame. A preview has none.
+    ``latest_track`` is the object on the newest frame, ``latest_frame_index``, tracked there from
+    the prompted one; both may be the same frame. A preview has none.
     """
 
     request_id: str
@@ -36,19 +36,20 @@ class PromptOutcome:
 
 
 def new_request_id() -> str:
-    """An id that no other request has."""
+    """A unique id."""
     return uuid.uuid4().hex
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # each is itself; masks do not compare to a bool
+@dataclass(
+    frozen=True, slots=True, eq=False
+)  # equality is identity: masks do not compare to a bool
 class PromptRequest:
     """A prompt for the next frame of a stream, or its first from index ``at_frame`` on.
 
     With a ``reference``, or to ``correct`` (refine the object where it was found, instead of
     starting it there), it is for a frame that was tracked already: see ``is_retroactive``.
-    A ``preview`` says what the prompt would do, and changes nothing.
-    ``outcome`` is set by the inference thread; cancelling it withdraws a request that is not
-    applied yet.
+    A ``preview`` computes the outcome and changes nothing.
+    The inference thread sets ``outcome``; cancelling it withdraws a request not yet applied.
     """
 
     stream_id: str
@@ -68,7 +69,7 @@ class PromptRequest:
         return self.reference is not None or self.correct or self.preview
 
     def begin(self) -> bool:
-        """Whether it is to be applied still; from then on it cannot be withdrawn."""
+        """Claim the request; False if it was withdrawn. Once claimed, it cannot be."""
         outcome = self.outcome
         return outcome.running() or (not outcome.done() and outcome.set_running_or_notify_cancel())
 
@@ -79,7 +80,7 @@ class PromptRequest:
         latest_frame_index: int | None = None,
         latest_track: Track | None = None,
     ) -> None:
-        """Tell who waits that the tracker took it."""
+        """Set the outcome of an applied prompt."""
         if self.begin():
             self.outcome.set_result(
                 PromptOutcome(
@@ -95,12 +96,12 @@ class PromptRequest:
             )
 
     def rejected(self, reason: str) -> None:
-        """Tell who waits that it was refused; nothing was changed by it."""
+        """Set the outcome of a rejected prompt."""
         if self.begin():
             self.outcome.set_result(self.refusal(reason))
 
     def refusal(self, reason: str) -> PromptOutcome:
-        """The outcome of a prompt that was not applied."""
+        """The outcome of a prompt that was not applied, for a reason."""
         return PromptOutcome(
             request_id=self.request_id,
             stream_id=self.stream_id,
@@ -140,7 +141,7 @@ def _prompt(key: str, target: ObjectConfig) -> Prompt:
 
 
 def read_mask(key: str, path: str) -> MaskArray:
-    """The mask in a picture file, (height, width): everything that is not black.
+    """The mask in an image file, (height, width): all pixels that are not black.
 
     Raises ``ConfigError``, which names ``key``.
     """
@@ -148,5 +149,5 @@ def read_mask(key: str, path: str) -> MaskArray:
         with Image.open(path) as picture:
             channels = np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{key}: {path} is no picture that can be read: {error}") from error
+        raise ConfigError(f"{key}: {path} is not a readable image: {error}") from error
     return np.asarray(channels.any(axis=2), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""The prompts of one stream that wait for their frame."""
+"""The prompts of one stream that wait for a coming frame."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ WITHDRAWN = "withdrawn: not applied in time"
 class WaitingPrompts:
     """Used by the inference thread only.
 
-    Bound: ``PROMPTS_WAITING``; policy: those withdrawn give their place, a further one is
-    rejected.
+    Bound: ``PROMPTS_WAITING``; policy: withdrawn ones make room, a further one is rejected.
     """
 
     def __init__(self, reject: Callable[[PromptRequest, str], None]) -> None:
-        """``reject`` refuses a prompt, for a reason, and tells of it."""
+        """``reject`` rejects a prompt for a reason, and reports it."""
         self._reject = reject
         self._waiting: deque[PromptRequest] = deque()
 
     def queue(self, request: PromptRequest) -> None:
-        """Keep a prompt for its frame."""
+        """Queue a prompt for its frame."""
         if len(self._waiting) >= PROMPTS_WAITING:
             self._drop_withdrawn()
         if len(self._waiting) < PROMPTS_WAITING:
@@ -33,7 +32,7 @@ class WaitingPrompts:
             self._reject(request, f"{PROMPTS_WAITING} prompts wait for a frame already")
 
     def due(self, frame_index: int) -> list[PromptRequest]:
-        """Take the prompts for this frame: at most one an object, in their order."""
+        """Remove and return the prompts for this frame: in order, at most one per object."""
         due: dict[int, PromptRequest] = {}
         later: deque[PromptRequest] = deque()
         for request in self._waiting:
@@ -48,7 +47,7 @@ class WaitingPrompts:
         return list(due.values())
 
     def put_back(self, requests: Sequence[PromptRequest]) -> None:
-        """Keep requests that were due for the next frame, before all others."""
+        """Queue requests for the next frame again, before all others."""
         self._waiting.extendleft(reversed(requests))
 
     def drop(self, object_id: int | None, reason: str) -> bool:
@@ -64,7 +63,7 @@ class WaitingPrompts:
         return bool(dropped)
 
     def _drop_withdrawn(self) -> None:
-        """On a stream without frames nobody else looks at what waits."""
+        """Reject withdrawn prompts: a stream without frames never reaches ``due``."""
         kept: deque[PromptRequest] = deque()
         for request in self._waiting:
             if request.outcome.cancelled():

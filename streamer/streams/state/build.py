@@ -1,4 +1,4 @@
-"""The keeper of the state that the configuration asks for."""
+"""Builds the state keeper that a configuration describes."""
 
 from __future__ import annotations
 

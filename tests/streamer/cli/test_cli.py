@@ -90,7 +90,7 @@ REFUSED = {
         "masklet: --url excludes --control: give one of them\n"
     ),
     ("prompt", "gate", "--object", "1", "--mask", "none.png"): (
-        "masklet: --mask: none.png is no picture that can be read: "
+        "masklet: --mask: none.png is not a readable image: "
         "[Errno 2] No such file or directory: 'none.png'\n"
     ),
 }

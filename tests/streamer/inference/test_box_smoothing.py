@@ -66,7 +66,7 @@ def test_object_that_was_away_prompted_or_long_ago_begins_anew() -> None:
     assert smoother.smooth([away], seconds_to_ns(0.04)) == {}
     assert smoother.smooth([at(1, 500, 0)], seconds_to_ns(0.08))[1][0] == 500
     assert smoother.smooth([at(1, 520, 0)], seconds_to_ns(0.12))[1][0] < 520
-    smoother.begin_anew(1)
+    smoother.restart(1)
     assert smoother.smooth([at(1, 540, 0)], seconds_to_ns(0.16))[1][0] == 540
     assert smoother.smooth([at(1, 100, 0)], seconds_to_ns(9))[1][0] == 100
     assert smoother.smooth([at(1, 300, 0)], seconds_to_ns(2))[1][0] == 300  # a clock set back

@@ -77,7 +77,7 @@ def test_correction_refines_a_followed_object_and_refuses_another(rig: Rig) -> N
     assert outcome(rig.prompt("gate", 7, correct=True, reference=at(1))).frame_index == 1
     assert rig.tracker.corrections == [((7,), 2, False), ((7,), 1, False)]
     refused = outcome(rig.prompt("gate", 8, correct=True))
-    assert refused.reason == "object 8: it is not followed, so there is nothing to correct"
+    assert refused.reason == "object 8: it is not tracked, so there is nothing to correct"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_nearest_frame_in_time_is_taken(frames: RecentFrames, time_ms: int, expe
             "frame 98 is too old, 20 frames before the newest; "
             r"frames 100 to 118 \(0.72 s\) can be prompted",
         ),
-        (FrameReference(frame_index=105), "frame 105 was not tracked: a newer one was there"),
+        (FrameReference(frame_index=105), "frame 105 was not tracked: a newer one replaced it"),
         (FrameReference(frame_index=119), "frame 119 is still to come: the newest is 118"),
         (FrameReference(capture_time_ns=900 * MS), "0.77 s before the newest frame was taken"),
         (FrameReference(capture_time_ns=2670 * MS), "1.00 s after the newest frame was taken"),
