@@ -1,4 +1,4 @@
-"""Where pictures come from."""
+"""Sources of video: cameras, files, WebRTC peers, rendered scenes."""
 
 from streamer.sources.base import Source, SourceOutput
 from streamer.sources.factory import make_source

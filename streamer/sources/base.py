@@ -1,4 +1,4 @@
-"""What a source is: something that runs in a thread of its own and delivers pictures."""
+"""The protocol of a source: it runs in its own thread and delivers frames."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from streamer.types import DecodedFrame, DropReason
 
 
 class SourceOutput(Protocol):
-    """Where a source delivers to; implemented by ``streams.stream``. Never blocks for long."""
+    """Receives what a source delivers; implemented by ``streams.source_attempt``."""
 
     def frame(self, picture: DecodedFrame) -> None:
-        """Deliver one picture. For a lossless source this waits until it was taken."""
+        """Deliver one frame. For a lossless source this waits until the tracker took it."""
 
     def dropped(self, reason: DropReason, count: int = 1) -> None:
-        """Count frames that the source itself gave up, by reason."""
+        """Count frames that the source lost, by reason."""
 
     def reset(self, reason: str) -> None:
-        """Say that presentation times jumped or restarted (``stream_reset``)."""
+        """Report that presentation times jumped or restarted (``stream_reset``)."""
 
 
 class Source(Protocol):
     """One connection attempt to one camera, file or scene.
 
     A new source object is made for every attempt. ``run`` is called once, in the stream's own
-    thread; it opens, delivers until the media ends, and returns; it raises ``SourceError`` when
-    it cannot open or go on. It must look at ``stop`` at least every read and return soon after
-    it is set; blocking reads are bounded by a timeout.
+    thread: it opens, delivers until the media ends, and returns. It raises ``SourceError`` when
+    it cannot open or continue. It checks ``stop`` at least at every read and returns soon after
+    it is set; blocking reads have a timeout.
     """
 
     lossless: bool
     redacted_url: str
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
-        """Deliver pictures until the end, an error or ``stop``."""
+        """Deliver frames until the end, an error or ``stop``."""

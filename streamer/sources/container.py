@@ -1,8 +1,8 @@
-"""The one loop that reads, decodes and watches the time, for whatever FFmpeg can open.
+"""Reads and decodes whatever FFmpeg can open, and enforces the timeouts.
 
 Knows no URL scheme and no clock. A container is opened, read and closed by one thread: closing
 it from another crashes the process. Every wait inside FFmpeg is bounded by PyAV's interrupt
-callback, and ``stop`` is looked at for each packet.
+callback, and ``stop`` is checked at each packet.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from streamer.sources.packet_decoder import DeviceFailedError, PacketDecoder
 from streamer.sources.planes import pixels_of
 from streamer.types import ClockSource, DecodedFrame, DropReason, Pixels
 
-# 8192 × 4352, the largest picture of H.264 level 6.2: a hostile stream cannot ask for more
-# memory than 107 MB a picture.
+# 8192 × 4352, the largest picture of H.264 level 6.2: it bounds what a hostile stream can allocate
+# to 107 MB per picture.
 _MAX_PIXELS = 8192 * 4352
-# A wait shorter than this means that the packet was there already.
+# A shorter wait means that the packet had already arrived.
 _SHORTEST_WAIT_S = 0.002
-# Reading without one wait for this long means that packets pile up, in the kernel and the camera.
+# Reading this long without one wait means that packets queue up, in the kernel and the camera.
 _BACKLOG_AFTER_S = 2.0
 # Bound for media that are read faster than real time; a camera that sends a keyframe a minute
 # at 30 Hz stays below it.
@@ -38,13 +38,13 @@ _MAX_PACKETS_WITHOUT_PICTURE = 3000
 
 
 class VideoContainer:
-    """An open container with a video stream. To be used with ``with``, in one thread."""
+    """An open container with a video stream: a context manager, used in one thread."""
 
     def __init__(self, settings: ContainerSettings) -> None:
         """Open; raises ``SourceError`` as ``open_video`` does."""
         self._settings = settings
         self._container, self._stream = open_video(settings)
-        # Threads over frames would hold two pictures back; threads over slices hold none.
+        # Frame threading would delay pictures by two; slice threading delays none.
         self._stream.thread_type = "SLICE"
         self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
         try:
@@ -67,20 +67,20 @@ class VideoContainer:
 
     @property
     def is_recorded(self) -> bool:
-        """The media has an end that is known from the start, and may be read at any speed.
+        """Whether the media has a known end, and may be read at any speed.
 
-        Not RTSP: its server keeps the pace, and a camera may name a length that it does not keep.
+        Never RTSP: its server sets the pace, and a camera may state a wrong duration.
         """
         return bool(self._container.duration) and self._container.format.name != "rtsp"
 
     @property
     def is_segmented(self) -> bool:
-        """The media comes in files of several seconds each (HLS, DASH)."""
+        """Whether the media comes in files of several seconds each (HLS, DASH)."""
         return self._container.format.name in ("hls", "dash")
 
     @property
     def frame_interval_s(self) -> Fraction:
-        """The time between two pictures, as far as the container knows; 1/25 s where not."""
+        """The frame interval according to the container; 1/25 s if it states none."""
         rate = self._stream.average_rate or self._stream.guessed_rate
         return 1 / Fraction(rate) if rate else Fraction(1, 25)
 
@@ -91,14 +91,14 @@ class VideoContainer:
 
         A frame's capture time is its packet's arrival.
 
-        What cannot be shown is counted at ``output`` by reason. With ``is_live`` a backlog is
-        thrown away when decoding does not keep up: latency over completeness. Raises
-        ``SourceError`` when no video came for ``read_timeout_s``, when nothing could be decoded
-        for ``open_timeout_s``, or when the connection failed.
+        Lost frames are counted at ``output`` by reason. With ``is_live`` a backlog is discarded
+        when decoding does not keep up: latency over completeness. Raises ``SourceError`` when no
+        video came for ``read_timeout_s``, when nothing could be decoded for ``open_timeout_s``,
+        or when the connection failed.
         """
         progress = _Progress()
         backlog = _Backlog() if is_live else None
-        # All streams: a camera whose video died while its audio goes on must be noticed.
+        # All streams: video that stops while audio continues must be noticed.
         packets = cast("Iterator[av.Packet[av.VideoStream]]", self._container.demux())
         while not stop.is_set():
             packet = self._next_packet(packets, progress)
@@ -110,7 +110,7 @@ class VideoContainer:
             arrival_time_ns, arrival_monotonic_ns = time.time_ns(), time.monotonic_ns()
             if backlog is not None and backlog.grows(progress.last_wait_s):
                 output.dropped(DropReason.BEHIND)
-                progress.keyframe_seen = False  # what was thrown away cannot be referred to
+                progress.keyframe_seen = False  # later packets refer to the discarded ones
                 continue
             progress.packets_without_picture += 1
             for frame in self._decode(packet, output, progress):
@@ -140,7 +140,7 @@ class VideoContainer:
     ) -> av.Packet[av.VideoStream] | None:
         """The next packet of any stream, None at the end.
 
-        Only time spent waiting here counts, not what the consumer of the pictures takes.
+        Counts only time spent waiting here, not the time the consumer of the frames takes.
         """
         started_s = time.monotonic()
         packet = None
@@ -150,7 +150,7 @@ class VideoContainer:
         except av.FFmpegError as error:
             failure = error
         progress.waited(time.monotonic() - started_s)
-        # FFmpeg's parser first hides a timeout by giving out the picture it holds.
+        # At a timeout FFmpeg's parser first returns the picture it holds.
         if progress.waited_for_video_s >= self._settings.read_timeout_s:
             raise self._settings.failure(
                 SourceFailure.TIMEOUT,
@@ -165,7 +165,7 @@ class VideoContainer:
     def _decode(
         self, packet: av.Packet[av.VideoStream], output: SourceOutput, progress: _Progress
     ) -> list[av.VideoFrame]:
-        """The pictures that ``packet`` completed, without the damaged ones."""
+        """The undamaged pictures that ``packet`` completed."""
         is_flush = not packet.size
         progress.keyframe_seen = progress.keyframe_seen or packet.is_keyframe
         if not progress.keyframe_seen:
@@ -196,12 +196,12 @@ class VideoContainer:
             return None
 
     def _check_progress(self, progress: _Progress) -> None:
-        """Give up on a sender of packets from which no picture comes."""
+        """Raise for a sender of packets that yield no picture."""
         limit_s = self._settings.open_timeout_s
         packets = progress.packets_without_picture
         if progress.waited_for_picture_s < limit_s and packets < _MAX_PACKETS_WITHOUT_PICTURE:
             return
-        # Without a width, not even the stream's parameters were understood.
+        # Without a width, not even the stream's parameters could be parsed.
         if progress.decode_errors or not self._stream.codec_context.width:
             raise self._settings.failure(
                 SourceFailure.GARBAGE,
@@ -217,7 +217,7 @@ class VideoContainer:
 
 @dataclass(slots=True)
 class _Progress:
-    """What came, and what has been waited for."""
+    """Packets and pictures received so far, and the time spent waiting for them."""
 
     keyframe_seen: bool = False
     pictures: int = 0
@@ -240,10 +240,10 @@ class _Progress:
 
 
 class _Backlog:
-    """Notices that packets come faster than they are decoded.
+    """Detects that packets come faster than they are decoded.
 
-    The sign is that reading never has to wait; comparing presentation times with the clock would
-    mistake a camera's clock that drifts for a backlog.
+    The sign is that reading never waits; a comparison of presentation times with the clock would
+    mistake a drifting camera clock for a backlog.
     """
 
     def __init__(self) -> None:
@@ -251,7 +251,7 @@ class _Backlog:
         self._is_draining = False
 
     def grows(self, waited_s: float) -> bool:
-        """Whether to throw this packet away, ``waited_s`` having been waited for it."""
+        """Whether to discard this packet, for which the reader waited ``waited_s``."""
         now_s = time.monotonic()
         if waited_s >= _SHORTEST_WAIT_S:
             self._last_wait_at_s = now_s

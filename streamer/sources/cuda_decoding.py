@@ -1,7 +1,7 @@
-"""Whether video can be decoded on an NVIDIA device (NVDEC), why not, and a decoder there.
+"""Decoding on an NVIDIA device (NVDEC): the decoder, and why it may be unavailable.
 
-A decoder has a CUDA context of its own: FFmpeg shares none between streams, and PyTorch's is made
-with other flags than FFmpeg accepts. Hence the bound on their number.
+A decoder has a CUDA context of its own: FFmpeg shares none between streams, and PyTorch creates its
+own with flags that FFmpeg does not accept. Hence the bound on their number.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import cast
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
 
-# Streams that are decoded on the device at once; further ones are decoded on the processor.
+# Streams decoded on the device at once; further ones are decoded on the CPU.
 MOST_DECODERS = 16
 _places = threading.BoundedSemaphore(MOST_DECODERS)
 
 
 class CudaDecodingError(Exception):
-    """A stream cannot be decoded on the device; the message says why."""
+    """A stream cannot be decoded on the device; the message is the reason."""
 
 
 class CudaDecoder:
-    """Decodes one stream on the device; pictures come to the host in NV12. One thread."""
+    """Decodes one stream on the device, to NV12 on the host. One thread."""
 
     def __init__(self, software: av.VideoCodecContext) -> None:
-        """``software``: the stream's decoder on the processor, of which the parameters are taken.
+        """``software``: the stream's CPU decoder, whose parameters are used.
 
         Raises ``CudaDecodingError``.
         """
@@ -35,7 +35,7 @@ class CudaDecoder:
         if reason is not None:
             raise CudaDecodingError(reason)
         if not _places.acquire(blocking=False):
-            raise CudaDecodingError(f"{MOST_DECODERS} streams are decoded there already")
+            raise CudaDecodingError(f"{MOST_DECODERS} streams are already decoded there")
         try:
             self._context = cuda_context(software)
         except BaseException:
@@ -48,7 +48,7 @@ class CudaDecoder:
         return self._context.decode(packet)
 
     def close(self) -> None:
-        """Give the place to another stream. Closing twice is no error."""
+        """Free the decoder for another stream. Closing twice is no error."""
         if not self._closed:
             self._closed = True
             del self._context
@@ -56,7 +56,7 @@ class CudaDecoder:
 
 
 def cuda_context(software: av.VideoCodecContext) -> av.VideoCodecContext:
-    """A decoder on the device for what ``software`` decodes. Raises ``CudaDecodingError``."""
+    """A device decoder with the parameters of ``software``. Raises ``CudaDecodingError``."""
     accelerator = HWAccel("cuda", allow_software_fallback=False)
     try:
         context = cast(
@@ -76,9 +76,9 @@ def cuda_context(software: av.VideoCodecContext) -> av.VideoCodecContext:
 
 @cache
 def why_no_cuda() -> str | None:
-    """Why nothing can be decoded on a device of this machine, None where it can.
+    """Why this machine cannot decode on a device; None if it can.
 
-    Looked at once in the life of a process.
+    Checked once per process.
     """
     if "cuda" not in hwdevices_available():
         return "this FFmpeg build has no CUDA; install PyAV from its wheel"

@@ -1,7 +1,7 @@
 """From encoded pictures of a WebRTC peer to decoded frames, in the source's thread.
 
-Every picture is decoded as it comes, because those after it refer to it; which of them is
-tracked is decided by the slot behind. What cannot be decoded makes the peer send a keyframe.
+Every picture is decoded as it comes, because later ones refer to it; the frame slot selects those
+that are tracked. After a picture that does not decode, the peer is asked for a keyframe.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
 from streamer.webrtc.frame_assembler import EncodedPicture
 from streamer.webrtc.rtp_clock import VIDEO_TIME_BASE, rtp_difference
 
-# How soon ``stop`` is noticed while nothing comes.
+# How soon ``stop`` is noticed while no picture comes.
 POLL_S = 0.1
-# 4K, and not the 8K of other sources: anybody who may publish says with 100 bytes how large his
-# pictures are, and each of 8192 × 4352 costs 0.2 s and 100 MB.
+# 4K, not the 8K of other sources: a publisher declares its picture size in 100 bytes, and each
+# picture of 8192 × 4352 costs 0.2 s and 100 MB.
 _MAX_PIXELS = 4096 * 2304
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
 _logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class EncodedPictureReader:
     """Reads one feed to its end. One thread."""
 
     def __init__(self, stream_id: str, feed: EncodedFeed, picture_timeout_s: float) -> None:
-        """A peer from which no picture can be decoded for ``picture_timeout_s`` is given up."""
+        """The peer is disconnected if no picture decodes for ``picture_timeout_s``."""
         self._stream_id = stream_id
         self._feed = feed
         self._picture_timeout_s = picture_timeout_s
@@ -66,7 +66,7 @@ class EncodedPictureReader:
             self._feed.request_keyframe()
             return
         self._needs_keyframe = False
-        pts = self._counted_on(picture.timestamp)
+        pts = self._unwrapped(picture.timestamp)
         for frame in self._decode(picture, pts, output):
             self._deliver(frame, picture, output)
 
@@ -118,8 +118,8 @@ class EncodedPictureReader:
         )
         output.frame(self._feed.clock.stamped(decoded))
 
-    def _counted_on(self, timestamp: int) -> int:
-        """RTP's 32 bits, which begin again every 13 hours, as a number that goes on."""
+    def _unwrapped(self, timestamp: int) -> int:
+        """RTP's 32-bit timestamp, which wraps every 13 hours, as a growing number."""
         if self._last_timestamp is None:
             self._presentation_time = timestamp
         else:
@@ -128,7 +128,7 @@ class EncodedPictureReader:
         return self._presentation_time
 
     def _start_again(self) -> None:
-        """What was decoded so far is no ground for what comes."""
+        """Decode from the next keyframe on: the references are damaged."""
         self._decoder = None
         self._needs_keyframe = True
         self._feed.request_keyframe()
@@ -148,13 +148,13 @@ class EncodedPictureReader:
             self._undecoded_since_s = time.monotonic()
 
     def _check_progress(self) -> None:
-        """Give up a peer that sends, but no pictures; that it sends at all is watched elsewhere."""
+        """Disconnect a peer that sends data but no pictures; ``MediaWatch`` handles silence."""
         since_s = self._undecoded_since_s
         if since_s is None or time.monotonic() - since_s < self._picture_timeout_s:
             return
         end = FeedEnd(
             SourceFailure.GARBAGE,
-            f"the peer sent no picture that could be decoded for {self._picture_timeout_s:.1f} s "
+            f"the peer sent no decodable picture for {self._picture_timeout_s:.1f} s "
             "(open_timeout_s)",
         )
         self._feed.stop(end)
@@ -164,7 +164,7 @@ class EncodedPictureReader:
         return SourceError(end.reason, f"{self._stream_id}: {end.message}")
 
     def _warn_of_clock(self) -> None:
-        """Once a connection: a sender's clock stays wrong until someone sets it."""
+        """Warn once per connection: a sender's clock stays wrong until it is set."""
         implausible_by_s = self._feed.clock.implausible_by_s
         if implausible_by_s is not None and not self._warned_of_clock:
             self._warned_of_clock = True
@@ -176,7 +176,7 @@ class EncodedPictureReader:
 
 
 def _make_decoder(codec_name: str) -> av.VideoCodecContext:
-    """One thread: more would hold pictures back. FFmpeg's VP8 follows changes of size."""
+    """One thread: more would delay pictures. FFmpeg's VP8 decoder follows size changes."""
     decoder = cast(av.VideoCodecContext, av.CodecContext.create(_DECODERS[codec_name], "r"))
     decoder.options = {"max_pixels": str(_MAX_PIXELS)}
     decoder.thread_count = 1

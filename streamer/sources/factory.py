@@ -1,4 +1,4 @@
-"""From a stream's configuration to the source that its URL names."""
+"""Makes the source that a stream's URL names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streamer.sources.whep import (
 )
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:(?P<port>\d*))?")
-# These may wait for a sender on an address of this machine: udp://:1234.
+# These may listen for a sender on an address of this machine: udp://:1234.
 _LISTENING_SCHEMES = ("udp://", "rtp://", "srt://", "tcp://")
 _DEVICE = re.compile(r"/dev/video\d+")
 
@@ -33,8 +33,8 @@ _DEVICE = re.compile(r"/dev/video\d+")
 def make_source(stream_id: str, config: StreamConfig) -> Source:
     """A new source for one attempt at ``config.url``; nothing is opened yet.
 
-    Credentials are read now, so that a changed password works at the next attempt. Raises
-    ``ConfigError`` that names the setting, what is wrong with it and what is allowed.
+    Credentials are read here, so that a changed password works at the next attempt. Raises
+    ``ConfigError`` with the setting, the problem and what is allowed.
     """
     key = f"streams.{stream_id}"
     url = config.url.strip()
@@ -100,7 +100,7 @@ def _file(key: str, stream_id: str, config: StreamConfig, path: str) -> FileSour
 
 
 def _device_settings(stream_id: str, config: StreamConfig, path: str) -> ContainerSettings:
-    """A webcam; size and rate are FFmpeg options (``video_size: 1280x720``, ``framerate: 30``)."""
+    """Settings for a webcam. FFmpeg options: ``video_size: 1280x720``, ``framerate: 30``."""
     return ContainerSettings(
         stream_id=stream_id,
         url=path,
@@ -116,7 +116,7 @@ def _device_settings(stream_id: str, config: StreamConfig, path: str) -> Contain
 def _network_settings(
     stream_id: str, config: StreamConfig, url: str, given: Credentials | None
 ) -> ContainerSettings:
-    """Anything else that FFmpeg opens over a network."""
+    """Settings for anything else that FFmpeg opens over a network."""
     return ContainerSettings(
         stream_id=stream_id,
         url=url_with_credentials(url, given),
@@ -129,7 +129,7 @@ def _network_settings(
 
 
 def _whep_settings(key: str, stream_id: str, config: StreamConfig, url: str) -> WhepSettings:
-    """A media server; a password without a user is a bearer token."""
+    """Settings for a media server; a password without a user is a bearer token."""
     scheme, _, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     has_user = config.username_env is not None or "@" in authority
@@ -161,13 +161,13 @@ def _whep_settings(key: str, stream_id: str, config: StreamConfig, url: str) -> 
 
 
 def _check_network_url(key: str, url: str, rest: str) -> None:
-    """Refuse what FFmpeg would misread, above all a password that was not percent-encoded."""
+    """Refuse URLs that FFmpeg would misread, above all a password not percent-encoded."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     path = rest[len(authority) :]
     host_and_port = authority.rpartition("@")[2]
     shown = redact_url(url)
     if " " in url:
-        raise ConfigError(f"{key} holds a blank; write it as %20: {shown}")
+        raise ConfigError(f"{key} holds a space; write it as %20: {shown}")
     if re.search(r":.*@", path) or (
         "@" in path and not re.fullmatch(r"[^:]*(:\d+)?", host_and_port)
     ):

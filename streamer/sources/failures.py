@@ -1,7 +1,7 @@
-"""From FFmpeg's errors to a typed reason and a message for the operator.
+"""Translates FFmpeg's errors to a typed reason and a message for the operator.
 
-An FFmpeg error's own text holds the URL with its password. Only its kind is used here, and the
-messages are made of the redacted URL.
+An FFmpeg error's own text holds the URL with its password. Only its type is used here, and messages
+contain the redacted URL.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import av.error
 
 from streamer.errors import SourceError, SourceFailure
 
-# First match wins: subclasses stand before their bases.
+# First match wins: subclasses precede their bases.
 _REASONS: tuple[tuple[type[BaseException], SourceFailure, str], ...] = (
     (
         av.error.ConnectionRefusedError,
@@ -95,13 +95,13 @@ _UNREACHABLE_ERRNOS = {
     errno.ECONNRESET: "reset the connection",
     errno.ECONNABORTED: "aborted the connection",
     errno.EPIPE: "closed the connection",
-    # FFmpeg reports a name that does not resolve as an input/output error.
+    # FFmpeg reports an unresolved name as an input/output error.
     errno.EIO: "cannot be reached; does the host name resolve?",
 }
 
 
 def source_error(stream_id: str, redacted_url: str, error: av.FFmpegError) -> SourceError:
-    """What ``error`` means for this stream, without a word of the error's own text."""
+    """The meaning of ``error`` for this stream, without the error's own text."""
     for kind, reason, explanation in _REASONS:
         if isinstance(error, kind):
             return SourceError(reason, f"{stream_id}: {redacted_url} {explanation}")

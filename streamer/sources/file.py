@@ -1,4 +1,4 @@
-"""A video file as a source: in real time like a camera, or every frame as fast as it is taken."""
+"""A video file as a source: in real time like a camera, or lossless at the tracker's pace."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from streamer.types import ClockSource, DecodedFrame
 class FileSource:
     """Plays a file once, or in a loop for ever.
 
-    Paced, a picture is delivered when it is due; not paced, the source is lossless: every
-    picture is delivered, each when the one before was taken. In a loop, presentation times go on
-    from one round to the next, so the join is no reset: a consumer sees one endless clip. The
-    capture time is the file's clock: the start of the play plus the time into the clip.
+    Paced, a frame is delivered when it is due; otherwise the source is lossless: it delivers every
+    frame, each once the previous one was taken. In a loop, presentation times continue from one
+    round to the next: a consumer sees one endless clip, without a reset. The capture time is the
+    file's clock: the start of playback plus the time into the clip.
     """
 
     def __init__(self, settings: ContainerSettings, *, paced: bool, loop: bool) -> None:
@@ -40,7 +40,7 @@ class FileSource:
         with contextlib.closing(self._frames(output, stop)) as frames:
             for frame, pts in frames:
                 presentation_s = float(pts * frame.time_base)
-                # Files are read faster than they play: only the presentation times can tell.
+                # Files are read faster than they play: only presentation times show a jump.
                 jump = watch.observe(presentation_s, 0.0)
                 if jump is not None:
                     output.reset(jump)
@@ -68,7 +68,7 @@ class FileSource:
     ) -> Generator[tuple[DecodedFrame, int]]:
         """Frames, each with its presentation time over all rounds of the loop."""
         next_pts = 0
-        shift: int | None = 0  # None: this round's first picture takes the next presentation time
+        shift: int | None = 0  # None: this round's first frame gets the next presentation time
         while True:
             with VideoContainer(self._settings) as container:
                 interval_s = container.frame_interval_s

@@ -1,4 +1,4 @@
-"""A live source: a camera, a device or an address that sends as time passes."""
+"""A live source: a camera, a device or a network address that sends in real time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _logger = logging.getLogger(__name__)
 
 
 class LiveSource:
-    """Delivers pictures as they come: RTSP, HTTP, HLS, SRT, a webcam.
+    """Delivers frames as they arrive: RTSP, HTTP, HLS, SRT, a webcam.
 
-    Capture time is the camera's where its sender reports give it and it is plausible (within
-    ``clock_tolerance_s`` of arrival), else the time of arrival. Media that arrive in bursts
-    (HLS) or faster than they play (a recording behind an HTTP address) are paced.
+    The capture time is the camera's if its sender reports state it and it is plausible (within
+    ``clock_tolerance_s`` of arrival), else the arrival time. Media that arrive in bursts (HLS) or
+    faster than they play (a recording behind an HTTP address) are paced.
     """
 
     lossless = False
@@ -39,7 +39,7 @@ class LiveSource:
         self.redacted_url = settings.redacted_url
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
-        """Deliver until ``stop``; a recording may end, anything else that ends is an error."""
+        """Deliver until ``stop``. A recording may end; the end of anything else is an error."""
         with VideoContainer(self._settings) as container:
             is_recorded = container.is_recorded
             pacer = Pacer() if is_recorded or container.is_segmented else None
@@ -76,20 +76,20 @@ class LiveSource:
             output.reset(problem)
 
     def _warn_of_clock(self) -> None:
-        """Once a connection: a camera's clock stays wrong until someone sets it."""
+        """Warn once per connection: a camera's clock stays wrong until it is set."""
         implausible_by_s = self._references.clock.implausible_by_s
         if implausible_by_s is not None and not self._warned_of_clock:
             self._warned_of_clock = True
             _logger.warning(
                 "%s: the camera's clock is off by %.0f s and is not used; "
-                "let it take its time from a time server (NTP)",
+                "set the camera to a time server (NTP)",
                 self._settings.stream_id,
                 implausible_by_s,
             )
 
 
 def _arriving_now(frame: DecodedFrame) -> DecodedFrame:
-    """A frame that was read ahead counts as arriving when it is due."""
+    """``frame`` arriving now: one that was read ahead arrives when it is due."""
     arrival_time_ns, arrival_monotonic_ns = time.time_ns(), time.monotonic_ns()
     return replace(
         frame,

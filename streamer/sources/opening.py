@@ -1,4 +1,4 @@
-"""Opening a container that holds video, within a time, or saying why not."""
+"""Opens a container with video, within a time limit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ Decoder = Literal["auto", "software", "cuda"]
 
 @dataclass(frozen=True, slots=True)
 class ContainerSettings:
-    """What to open, and how long that and each read may take.
+    """What to open, and the timeouts of opening and of each read.
 
-    ``quick_options`` are added for the first attempt and left out of a second one, which is made
-    when the first found no video. ``open_timeout_s`` also bounds the wait for a first picture:
-    for a keyframe, or for anything that decodes. ``decoder``: where pictures are decoded, see
-    ``packet_decoder``.
+    ``quick_options`` apply to the first attempt only; a second one follows if that found no
+    video. ``open_timeout_s`` also bounds the wait for the first decoded picture. ``decoder``: where
+    pictures are decoded, see ``packet_decoder``.
     """
 
     stream_id: str
@@ -37,24 +36,24 @@ class ContainerSettings:
     decoder: Decoder = "software"
 
     def failure(self, reason: SourceFailure, explanation: str) -> SourceError:
-        """An error about this source, in the form all of its errors have."""
+        """An error of this source, with its stream and redacted URL."""
         return SourceError(reason, f"{self.stream_id}: {self.redacted_url} {explanation}")
 
 
 def open_video(
     settings: ContainerSettings,
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """An open container and the stream in it to follow; the caller closes it, in this thread.
+    """An open container and its video stream; the caller closes it, in this thread.
 
-    Raises ``SourceError`` after ``open_timeout_s`` at the latest (only the resolver of host names
-    may take longer: FFmpeg cannot interrupt it).
+    Raises ``SourceError`` after ``open_timeout_s`` at the latest, except that FFmpeg cannot
+    interrupt the resolution of a host name.
     """
     deadline = _Deadline(settings.open_timeout_s)
     for options in _attempts(settings):
         container, error = _open(settings, options, deadline)
         if container is None:
             raise _refusal(settings, error, deadline)
-        # The default video stream; never a cover picture.
+        # The default video stream; never cover art.
         stream = container.streams.best("video")
         if isinstance(stream, av.VideoStream) and _has_decoder(stream):
             return container, stream
@@ -68,10 +67,10 @@ def open_video(
 
 
 class _Deadline:
-    """What is left of a time, as a number that shrinks.
+    """The time left until a deadline, as a number that shrinks.
 
     PyAV starts its timer twice, for opening and for finding the streams, and reads the number
-    each time: so both together end by the deadline, which two equal timeouts would not do.
+    each time: both together end by the deadline, unlike with two equal timeouts.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -82,7 +81,7 @@ class _Deadline:
 
     @property
     def has_passed(self) -> bool:
-        """Whether an error was the deadline's doing, whatever FFmpeg calls it."""
+        """Whether the deadline caused an error, whatever FFmpeg calls it."""
         return time.monotonic() >= self._end_s - 0.01
 
 
@@ -98,8 +97,8 @@ def _open(
 ) -> tuple[av.container.InputContainer | None, av.FFmpegError | None]:
     """The container or the error.
 
-    Returned, not raised: an exception made while another is handled refers to it for ever, and
-    the text of this one holds the password.
+    Returned, not raised: an exception raised while this one is handled would refer to it, and
+    its text holds the password.
     """
     try:
         container = av.open(

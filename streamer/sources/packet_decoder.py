@@ -1,6 +1,6 @@
-"""The decoder of one stream: on the device where that is possible, on the processor otherwise.
+"""The decoder of one stream: on the device where possible, on the CPU otherwise.
 
-A device that fails is given up in mid-stream, and the processor goes on with the next keyframe.
+If the device fails in mid-stream, the CPU continues with the next keyframe.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from streamer.runtime.logs import stream_logger
 from streamer.sources.cuda_decoding import CudaDecoder, CudaDecodingError
 from streamer.sources.opening import ContainerSettings
 
-# A damaged packet fails once; a device that is gone fails with every packet.
+# A damaged packet fails once; a lost device fails with every packet.
 _FAILURES_IN_A_ROW = 3
-# Twice as many as any standard lets a decoder hold back.
+# Twice the largest delay that any standard allows a decoder.
 _SILENT_PACKETS = 32
 _logger = logging.getLogger(__name__)
-_told: set[str] = set()  # reasons that were logged; as many as there are texts of them
+_logged: set[str] = set()  # reasons already logged; bounded by the number of texts
 _telling = threading.Lock()
 
 
 class DeviceFailedError(Exception):
-    """The device was given up with a packet that refers to pictures it had: wait for a keyframe."""
+    """The device failed; decoding continues on the CPU with the next keyframe."""
 
 
 class PacketDecoder:
-    """Decodes the packets of a stream, beginning with a keyframe. One thread."""
+    """Decodes the packets of a stream, from a keyframe on. One thread."""
 
     def __init__(self, stream: av.VideoStream, settings: ContainerSettings) -> None:
-        """Raises ``SourceError`` where ``cuda`` is asked for and impossible."""
+        """Raises ``SourceError`` if ``cuda`` is required but unavailable."""
         self._software = stream.codec_context
         self._log = stream_logger(_logger, settings.stream_id)
         self._device: CudaDecoder | None = None
         self._failures = self._pictures = self._silent_packets = 0
         self._probed = False
-        # Of pictures from the device, which know nothing of what the container says.
+        # Pictures from the device lack the rotation that the container states.
         self.rotation = 0
         if settings.decoder == "software":
             return
@@ -55,11 +55,11 @@ class PacketDecoder:
 
     @property
     def on_device(self) -> bool:
-        """Whether packets are decoded on the device now."""
+        """Whether the device decodes packets now."""
         return self._device is not None
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Free the device decoder."""
         if self._device is not None:
             self._device.close()
             self._device = None
@@ -79,16 +79,16 @@ class PacketDecoder:
             self._failures += 1
             if self._pictures and self._failures < _FAILURES_IN_A_ROW:
                 raise
-            return self._go_on_in_software(packet, str(error))
+            return self._continue_in_software(packet, str(error))
         self._failures = 0 if frames else self._failures
         self._pictures += len(frames)
         self._silent_packets = 0 if frames else self._silent_packets + 1
         if self._silent_packets >= _SILENT_PACKETS:
-            return self._go_on_in_software(packet, "no pictures come from it")
+            return self._continue_in_software(packet, "it returned no pictures")
         return frames
 
     def _probe(self, packet: av.Packet[av.VideoStream]) -> None:
-        """Find out how pictures are turned, from one that is decoded on the processor."""
+        """Read the rotation from a picture decoded on the CPU."""
         self._probed = True
         try:
             frames = [*packet.decode(), *self._software.decode(None)]
@@ -98,11 +98,11 @@ class PacketDecoder:
             self._software.flush_buffers()
         self.rotation = frames[0].rotation if frames else 0
 
-    def _go_on_in_software(
+    def _continue_in_software(
         self, packet: av.Packet[av.VideoStream], reason: str
     ) -> list[av.VideoFrame]:
         self._log.warning(
-            "the CUDA device does not decode this stream (%s); decoding on the processor", reason
+            "the CUDA device does not decode this stream (%s); decoding on the CPU", reason
         )
         self.close()
         if packet.is_keyframe or not packet.size:
@@ -111,6 +111,6 @@ class PacketDecoder:
 
     def _tell_once(self, reason: str) -> None:
         with _telling:
-            if reason not in _told:
-                _told.add(reason)
-                self._log.info("video is decoded on the processor: %s", reason)
+            if reason not in _logged:
+                _logged.add(reason)
+                self._log.info("video is decoded on the CPU: %s", reason)

@@ -1,7 +1,7 @@
-"""A decoder's picture as it is: the tracker takes its planes, and who shows it gets RGB.
+"""A decoder's planes: the tracker receives them, viewers receive RGB.
 
-On a GPU the planes are resized and turned into RGB there; on a processor libswscale is faster, and
-``streamer.streams.source_attempt`` asks for RGB at once.
+A GPU resizes and converts the planes itself; on a CPU libswscale is faster, and
+``streamer.streams.source_attempt`` converts to RGB at once.
 
 Dimensions: H W picture, h w half of it.
 """
@@ -23,13 +23,13 @@ from tracker.images.yuv import (
 
 # AVColorSpace: BT.709; BT.470 BG and SMPTE 170M, both BT.601's matrix. AVCOL_RANGE_JPEG.
 _BT709, _BT601, _FULL_RANGE = 1, (5, 6), 2
-_converters = threading.local()  # one swscale context for each thread that converts
+_converters = threading.local()  # one swscale context per converting thread
 
 
 class YuvPlanes:
     """One frame's luma and chroma planes. May be read by any thread.
 
-    Bound: the planes, and one RGB picture once it was asked for.
+    Bound: the planes, and one RGB picture once ``rgb`` was called.
     """
 
     def __init__(self, frame: av.VideoFrame, yuv: YuvPicture) -> None:
@@ -52,10 +52,10 @@ class YuvPlanes:
 
 
 def pixels_of(frame: av.VideoFrame, rotation: int = 0) -> Pixels:
-    """The planes of a picture; RGB of one that is to be turned, or whose planes are others.
+    """The planes of a picture; RGB if it must be rotated or has planes of another format.
 
-    ``rotation``, in degrees, where the frame itself does not know. Raises ``FFmpegError`` for a
-    pixel format that cannot be converted.
+    ``rotation``, in degrees, is for frames that do not carry their own. Raises ``FFmpegError``
+    for a pixel format that cannot be converted.
     """
     rotation = rotation or frame.rotation
     yuv = None if rotation else _yuv(frame)
@@ -99,7 +99,7 @@ def _matrix(frame: av.VideoFrame) -> Matrix | None:
 
 
 def _plane(frame: av.VideoFrame, index: int, rows: int, columns: int) -> ImageArray:
-    """A view of a plane, without what lies beside its rows; it keeps the frame alive."""
+    """A view of a plane without its row padding; it keeps the frame alive."""
     plane = frame.planes[index]
     lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return lines[:rows, :columns]

@@ -1,28 +1,28 @@
-"""Presentation times: noticing that they jumped, and turning them into a pace."""
+"""Presentation times: detecting jumps, and playing in real time."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-# A longer step between two pictures than the time that really passed, plus this, is a jump:
-# a camera that paused also let real time pass, and jitter is far smaller.
+# A step between two pictures that exceeds the real time passed by more than this is a jump: a pause
+# of the camera also takes real time, and jitter is far smaller.
 _JUMP_S = 10.0
-# A player that fell further behind than this goes on from where it is instead of hurrying.
+# A player further behind than this continues from where it is instead of catching up.
 _LATE_S = 1.0
 
 
 class DiscontinuityWatch:
-    """Says when presentation times went back or jumped ahead of real time."""
+    """Detects presentation times that went back or jumped ahead of real time."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
 
     def observe(self, presentation_s: float, monotonic_s: float) -> str | None:
-        """What is wrong with the step to this picture, or None.
+        """The jump before this picture in words; None if there was none.
 
-        ``monotonic_s`` is when the picture arrived; pass the presentation time again for media
-        that are read faster than they play.
+        ``monotonic_s`` is when the picture arrived; a constant for media that are read faster
+        than they play.
         """
         last, self._last = self._last, (presentation_s, monotonic_s)
         if last is None:
@@ -36,10 +36,10 @@ class DiscontinuityWatch:
 
 
 class Pacer:
-    """Holds pictures back until they are due, so that recorded media play in real time.
+    """Delays pictures until they are due, so that recorded media play in real time.
 
-    The first picture is due at once, each other one its presentation time later. After a jump
-    or a long delay the clock is set anew.
+    The first picture is due at once, each other one at its presentation time after that. A jump
+    or a long delay restarts the clock.
     """
 
     def __init__(self) -> None:

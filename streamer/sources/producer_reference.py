@@ -1,6 +1,6 @@
-"""Sender reports as FFmpeg hands them on: ``prft`` side data ("producer reference time").
+"""Sender reports as FFmpeg passes them on: ``prft`` side data ("producer reference time").
 
-Once an RTSP camera's first sender report came, FFmpeg attaches the camera's wall clock to each
+After an RTSP camera's first sender report, FFmpeg attaches the camera's wall clock to each
 packet.
 """
 

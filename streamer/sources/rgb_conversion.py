@@ -1,4 +1,4 @@
-"""From a decoder's picture, of any pixel format, to the RGB array that the tracker takes."""
+"""Converts a decoder's picture, of any pixel format, to an RGB array."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from streamer.types import ImageArray
 
-# AVCOL_SPCUNSPECIFIED; what a stream without colour description has.
+# AVCOL_SPC_UNSPECIFIED: the stream has no colour description.
 UNSPECIFIED = 2
-# Where nothing is said, video of this height and more is BT.709, below it BT.601; players agree.
+# Without a description, this height and more means BT.709, less BT.601, as in players.
 HIGH_DEFINITION_LINES = 720
 
 
 class RgbConverter:
-    """Converts pictures of one stream; a change of size or format is followed.
+    """Converts pictures of one stream; size and format may change.
 
-    Keeps one swscale context: a new one for each picture costs 0.25 ms. One thread only, so that
+    Keeps one swscale context: creating one per picture costs 0.25 ms. One thread only, so that
     many streams share the cores evenly.
     """
 
@@ -32,15 +32,15 @@ class RgbConverter:
 
         0.1 ms at 640×360 and 0.6 ms at 1080p; where a row fills its alignment (widths that are
         multiples of 64 do) the array is FFmpeg's own buffer, not a copy. ``rotation``, in degrees,
-        where the frame itself does not know. Raises ``FFmpegError`` for a pixel format that cannot
-        be converted.
+        is for frames that do not carry their own. Raises ``FFmpegError`` for a pixel format that
+        cannot be converted.
         """
         rotation = rotation or frame.rotation
         unlabelled = frame.colorspace == UNSPECIFIED
         high_definition = frame.height >= HIGH_DEFINITION_LINES
         if frame.format.name == "nv12":
-            # What devices decode to. libswscale places its colours otherwise, by up to 24 levels
-            # at their edges: a picture shall not depend on who decoded it.
+            # The format of device decoders. libswscale positions its chroma differently, by up to
+            # 24 levels at edges: a picture must not depend on its decoder.
             frame = self._planar.reformat(frame, format="yuv420p", threads=1)
         rgb = self._reformatter.reformat(
             frame,

@@ -1,4 +1,4 @@
-"""RTSP and RTSPS (RFC 2326): how FFmpeg is asked to open a camera."""
+"""RTSP and RTSPS (RFC 2326): FFmpeg's settings for a camera."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from streamer.runtime.credentials import Credentials, url_with_credentials
 from streamer.runtime.redaction import redact_url
 from streamer.sources.opening import ContainerSettings, Decoder
 
-# The codec is known from the session description: no need to read a second of video to find out,
-# which would also be the stream's first backlog. Opening takes 0.06 s instead of 0.9 s.
+# The session description names the codec: probing a second of video is not needed, and would be
+# the stream's first backlog. Opening takes 0.06 s instead of 0.9 s.
 _QUICK_OPTIONS = {"probesize": "32", "analyzeduration": "0"}
 
 
@@ -25,11 +25,11 @@ def rtsp_settings(
     options: Mapping[str, str],
     decoder: Decoder = "software",
 ) -> ContainerSettings:
-    """What to open; ``options`` of the user come last and win.
+    """The settings; the user's ``options`` take precedence.
 
     Audio is received and ignored: ``allowed_media_types: video`` would keep it from being sent,
-    but makes a camera without video fail in odd ways. TLS certificates are not verified unless
-    ``options`` say so (``tls_verify: "1"``, ``ca_file: …``): cameras sign their own.
+    but gives misleading errors for a camera without video. TLS certificates are verified only if
+    ``options`` ask for it (``tls_verify: "1"``, ``ca_file: …``): cameras sign their own.
     """
     return ContainerSettings(
         stream_id=stream_id,

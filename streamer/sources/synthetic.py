@@ -1,4 +1,4 @@
-"""The rendered match as a camera: deterministic by seed, any size and rate."""
+"""The rendered match as a source: deterministic by seed, any size and rate."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from streamer.sources.base import SourceOutput
 from streamer.types import ClockSource, DecodedFrame, DropReason, RgbPixels
 from tracker.scenes.match import Match
 
-# Presentation times count microseconds, so that any rate can be said exactly enough.
+# Presentation times count microseconds, exact enough for any rate.
 _TIME_BASE = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """Which scene is rendered. ``duration_s`` 0 goes on for ever; ``pace`` scales all motion."""
+    """The scene to render. ``duration_s`` 0 is endless; ``pace`` scales all motion."""
 
     seed: int = 1
     width: int = 640
@@ -75,9 +75,9 @@ def scene_settings(key: str, scene: str, parameters: dict[str, str]) -> SceneSet
 class SyntheticSource:
     """Renders a match, in real time or (lossless) as fast as the pictures are taken.
 
-    In real time, a picture that could not be rendered before the next one was due is left out
-    and counted as ``behind``. With ``loop`` the scene begins again when
-    its duration is over; presentation times go on.
+    In real time, a picture that could not be rendered before the next one was due is skipped and
+    counted as ``behind``. With ``loop`` the scene restarts after its duration; presentation times
+    continue.
     """
 
     def __init__(self, settings: SceneSettings, url: str, *, paced: bool, loop: bool) -> None:

@@ -26,7 +26,7 @@ NETWORK_THREAD_PREFIX = "whep-"
 
 @dataclass(frozen=True, slots=True)
 class WhepSettings:
-    """What one attempt needs. ``url`` is http or https, without credentials."""
+    """Settings of one attempt. ``url`` is http or https, without credentials."""
 
     stream_id: str
     url: str
@@ -39,7 +39,7 @@ class WhepSettings:
 
 
 class WhepSource:
-    """Watches one session: the thread of the source decodes, another one has the network.
+    """Receives one session: the source's thread decodes, a second thread does the networking.
 
     Silence of ``read_timeout_s`` ends it, as with RTSP.
     """
@@ -84,7 +84,7 @@ class WhepSource:
 
 
 def authorisation_field(username: str | None, password: str | None) -> str | None:
-    """What goes into ``Authorization``: a password alone is a bearer token."""
+    """The ``Authorization`` header's value: a password alone is a bearer token."""
     if password is None:
         return None
     if username is None:
@@ -94,7 +94,7 @@ def authorisation_field(username: str | None, password: str | None) -> str | Non
 
 
 def check_options(key: str, options: Mapping[str, str], *, is_secure: bool) -> None:
-    """FFmpeg, to which ``options`` go otherwise, has no part in this. Raises ``ConfigError``."""
+    """Raise ``ConfigError`` for FFmpeg options, which have no meaning for WHEP."""
     for option in options:
         if option != "ca_file" or not is_secure:
             raise ConfigError(
@@ -103,7 +103,7 @@ def check_options(key: str, options: Mapping[str, str], *, is_secure: bool) -> N
 
 
 def tls_context(key: str, options: Mapping[str, str]) -> ssl.SSLContext:
-    """Trust of this machine, or of ``options.ca_file``. Raises ``ConfigError``."""
+    """Trusts this machine's authorities, or ``options.ca_file``. Raises ``ConfigError``."""
     try:
         return ssl.create_default_context(cafile=options.get("ca_file"))
     except (OSError, ssl.SSLError) as error:
@@ -114,10 +114,10 @@ def tls_context(key: str, options: Mapping[str, str]) -> ssl.SSLContext:
 
 
 class _Session:
-    """The peer of one attempt with its feed and its watch, on the network's event loop."""
+    """The peer of one attempt with its feed and watch, on the networking event loop."""
 
     def __init__(self, settings: WhepSettings) -> None:
-        # No servers: the media server's address is in the URL, and it sees ours.
+        # No ICE servers: the media server's address is in the URL, and it sees ours.
         self.peer = Peer(IceSettings(), "video", "recvonly")
         self._watch = MediaWatch(
             self.peer,

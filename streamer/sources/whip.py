@@ -1,4 +1,4 @@
-"""A stream that somebody publishes by WHIP: waits for a publisher, and reads what comes."""
+"""A stream published by WHIP: waits for a publisher, and reads its video."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from streamer.sources.encoded_pictures import POLL_S, EncodedPictureReader
 from streamer.webrtc.publisher_slot import PublisherSlot
 
 WHIP_URL = "whip://"
-# There is nothing to spare by waiting: the next attempt only waits for the next publisher.
+# No back-off: the next attempt merely waits for the next publisher.
 WHIP_RECONNECT = ReconnectConfig(initial_s=0.05, maximum_s=0.05, factor=1, jitter=0)
 
 
 def is_published(config: StreamConfig) -> bool:
-    """Whether a publisher sends this stream here, instead of us fetching it."""
+    """Whether a publisher sends this stream to us, instead of us fetching it."""
     return config.url.strip().lower() == WHIP_URL
 
 
 def reconnect_config(config: StreamConfig) -> ReconnectConfig:
-    """How long to wait between attempts."""
+    """The back-off between attempts."""
     return WHIP_RECONNECT if is_published(config) else config.reconnect
 
 
 class WhipSource:
-    """One publisher's time at a stream. That nobody publishes is no failure."""
+    """One publisher's session of a stream. Waiting for a publisher is no failure."""
 
     lossless = False
     redacted_url = WHIP_URL
@@ -36,7 +36,7 @@ class WhipSource:
         self._picture_timeout_s = picture_timeout_s
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
-        """Deliver one publisher's pictures; raises ``SourceError`` when it is gone."""
+        """Deliver one publisher's frames; raises ``SourceError`` when it is gone."""
         while not stop.is_set():
             feed = self._slot.wait(POLL_S)
             if feed is not None:

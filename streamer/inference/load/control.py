@@ -1,4 +1,4 @@
-"""Keeps the scheduler to what the device can do, and tells when that is less than is asked for."""
+"""Limits the scheduler to what the device can do, and reports overload."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from streamer.runtime.logs import stream_logger
 from streamer.runtime.metrics import Metrics
 from streamer.types import EventKind, Published, StreamEvent
 
-# ``reason`` of ``degraded`` events: it begins, and it is over.
+# ``reason`` of ``degraded`` events: overload begins, and ends.
 OVERLOAD, OVERLOAD_ENDED = "overload", "overload_ended"
 _logger = logging.getLogger(__name__)
 
 
 class LoadControl:
-    """Used by the inference thread only. Bound: what ``LoadMeter`` and ``Overload`` keep, and a
-    priority per stream.
+    """Used by the inference thread only.
+
+    Bound: the data of ``LoadMeter`` and ``Overload``, and a priority per stream.
     """
 
     def __init__(
@@ -46,10 +47,10 @@ class LoadControl:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """Where the policy shapes the load, batches are cut so that a step takes about
-        ``step_s``: results of few streams early are worth more than those of all late. With eight
-        streams at 25 ms a frame, results are 100 ms old instead of 200, and as many. On a
-        processor, batches beyond two gain little (nano: 29, 24 and 24 ms of one core a frame with
+        """If the policy shapes the load, batches are limited so that a step takes about
+        ``step_s``: early results of a few streams are worth more than late ones of all. With eight
+        streams at 25 ms a frame, results are 100 ms old instead of 200, at the same throughput. On
+        a CPU, batches beyond two gain little (nano: 29, 24 and 24 ms of one core per frame with
         1, 2 and 4 frames). ``set_image_size`` is called between two steps.
         """
         self._scheduler = scheduler
@@ -64,24 +65,24 @@ class LoadControl:
         self._meter = LoadMeter(clock.monotonic_ns())
 
     def prioritise(self, stream_id: str, priority: int) -> None:
-        """A stream is there, or its priority is another now."""
+        """Add a stream, or change its priority."""
         self._priorities[stream_id] = priority
         self._scheduler.prioritise(stream_id, priority)
         self._metrics.degraded.labels(stream_id).set(stream_id in self._overload.lowered)
 
     def forget(self, stream_id: str) -> None:
-        """A stream is gone."""
+        """Remove a stream."""
         self._priorities.pop(stream_id, None)
         self._overload.forget(stream_id)
         self._meter.forget(stream_id)
         self._scheduler.forget(stream_id)
 
     def tracked(self, stream_id: str) -> None:
-        """A frame went through the tracker."""
+        """Count a tracked frame."""
         self._meter.tracked(stream_id)
 
     def rest(self, awake: threading.Event, wait_ns: int | None) -> None:
-        """Wait for ``awake``, for ``wait_ns`` at most; what is over is noticed meanwhile."""
+        """Wait for ``awake``, at most ``wait_ns``; under overload, no longer than one window."""
         if self._overload.active:
             wait_ns = WINDOW_NS if wait_ns is None else min(wait_ns, WINDOW_NS)
         began_ns = self._clock.monotonic_ns()
@@ -89,7 +90,7 @@ class LoadControl:
         self._meter.rested(self._clock.monotonic_ns() - began_ns)
 
     def look(self, streams: Mapping[str, TrackedStream]) -> None:
-        """Once a second: see whether the device keeps up, and act on it."""
+        """Once a second: check whether the device keeps up, and act on it."""
         now_ns = self._clock.monotonic_ns()
         if not self._meter.is_due(now_ns):
             return
@@ -107,7 +108,7 @@ class LoadControl:
         self._scheduler.starve_after(seconds_to_ns(1 / self._overload.floor_hz))
         self._metrics.load_ratio.set(self._overload.load_ratio)
         for change in changes:
-            self._tell(change)
+            self._report(change)
 
     def _follow_image_size(self) -> None:
         image_size = self._overload.image_size
@@ -115,7 +116,7 @@ class LoadControl:
             self._set_image_size(image_size)
             self._image_size = image_size
 
-    def _tell(self, change: OverloadChange) -> None:
+    def _report(self, change: OverloadChange) -> None:
         log = stream_logger(_logger, change.stream_id)
         if change.is_lowered:
             log.warning("the device cannot keep up: %s", change.detail)

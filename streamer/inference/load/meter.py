@@ -1,4 +1,4 @@
-"""How busy the inference thread is: its time and its streams' frames, second by second."""
+"""Measures the inference thread's load: its busy time and its streams' frames per window."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WINDOW_NS = NANOSECONDS_PER_SECOND
 
 @dataclass(frozen=True, slots=True)
 class StreamLoad:
-    """A stream's part of a window: frames that came into its slot, and those that were tracked.
+    """A stream's frames in a window: those put into its slot, and those tracked.
 
-    A ``lossless`` stream waits for the tracker: what it offers says nothing of what it asks for.
+    A ``lossless`` stream waits for the tracker: its rate says nothing about its demand.
     """
 
     offered: int
@@ -28,7 +28,7 @@ class StreamLoad:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What happened within ``window_s``, ``busy_s`` of which the thread was at work."""
+    """The load within ``window_s``, of which the thread was busy for ``busy_s``."""
 
     window_s: float
     busy_s: float
@@ -36,7 +36,7 @@ class Load:
 
     @property
     def tracked(self) -> int:
-        """Frames of all streams that went through the tracker."""
+        """Tracked frames of all streams."""
         return sum(stream.tracked for stream in self.streams.values())
 
 
@@ -53,15 +53,15 @@ class LoadMeter:
         self._offered_before: dict[str, int] = {}
 
     def rested(self, duration_ns: int) -> None:
-        """The thread had nothing to do."""
+        """Count time in which the thread was idle."""
         self._rested_ns += duration_ns
 
     def tracked(self, stream_id: str) -> None:
-        """A frame was taken and went through the tracker, whatever came of it."""
+        """Count a frame given to the tracker, whatever the result."""
         self._tracked[stream_id] = self._tracked.get(stream_id, 0) + 1
 
     def forget(self, stream_id: str) -> None:
-        """A stream is gone: another of its name counts from 0."""
+        """Remove a stream: a later one of its name counts from 0."""
         self._offered_before.pop(stream_id, None)
         self._tracked.pop(stream_id, None)
 
@@ -76,9 +76,9 @@ class LoadMeter:
         priorities: Mapping[str, int],
         lossless: frozenset[str],
     ) -> Load:
-        """End the window and begin the next one.
+        """End the window and start the next one.
 
-        ``offered`` counts, for every stream that there is, the frames that its slot ever got.
+        ``offered``: for every stream, the frames put into its slot so far.
         """
         duration_ns = now_ns - self._began_ns
         load = Load(

@@ -1,6 +1,6 @@
-"""When the device cannot keep up, who is lowered to what rate, and when that is over.
+"""The overload policy: which streams are lowered to which rate, from when until when.
 
-Plain Python without any I/O or clock: it is told of one window of time after the other.
+Plain Python without I/O or a clock: its input is one window of load after another.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from streamer.inference.load.rate_shares import (
     rate_shares,
 )
 
-# Lowered streams are given this share of what the device can do: the rest is what keeps results
-# early and even, and the decoders fed.
+# Lowered streams share this part of the device's capacity: the rest keeps latency low and even,
+# and leaves time for the decoders.
 USED_SHARE = 0.9
-# It is over when all of them would fit into this share; between the two nothing changes.
+# Overload ends when all demands fit into this share; in between nothing changes.
 RECOVERED_SHARE = 0.85
-# Cameras lose a frame now and then (two came within one step): that alone is no overload.
+# A camera loses a frame now and then (two within one step): that alone is no overload.
 LOST_SHARE = 0.05
-# What a new window counts for, against all before it.
+# Weight of a new window in the moving averages.
 _RATE_WEIGHT, _COST_WEIGHT = 0.5, 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class OverloadChange:
-    """A stream that is tracked at a lower rate from now on, or again at its own."""
+    """A stream whose rate is lowered from now on, or restored."""
 
     stream_id: str
     is_lowered: bool
@@ -38,25 +38,25 @@ class OverloadChange:
 
 
 class Overload:
-    """Watches the load, and lowers rates while it is more than the device can do.
+    """Watches the load, and lowers rates while it exceeds the device's capacity.
 
-    It begins after ``begin_after_s`` in which frames were lost and the streams asked for more than
-    the device can do, and ends after ``end_after_s`` in which they asked for clearly less: between
-    the two lies a margin, so that a load at the limit does not flicker.
+    Overload begins after ``begin_after_s`` of lost frames and demand above capacity, and ends after
+    ``end_after_s`` of demand clearly below it: the margin between the two keeps a load at the
+    limit from switching back and forth.
 
-    Bound: two numbers per stream that there is.
+    Bound: two numbers per stream.
     """
 
     def __init__(
         self, policy: OverloadPolicy, floor_hz: float, begin_after_s: float, end_after_s: float
     ) -> None:
-        """Every stream keeps ``floor_hz`` as far as that fits, or its own rate if that is less."""
+        """Every stream keeps ``floor_hz`` as far as capacity allows, or its own rate if lower."""
         self._policy = policy
         self._floor_hz = floor_hz
         self._begin_after_s = begin_after_s
         self._end_after_s = end_after_s
         self._active = False
-        self._for_s = 0.0  # how long the load has said otherwise than ``_active``
+        self._for_s = 0.0  # how long the load has contradicted ``_active``
         self._frame_s: float | None = None
         self._demands: dict[str, Demand] = {}
         self._live: frozenset[str] = frozenset()
@@ -70,43 +70,43 @@ class Overload:
 
     @property
     def frame_s(self) -> float | None:
-        """What a frame costs the device, as measured lately; None before the first one."""
+        """The measured cost of a frame in seconds; None before the first one."""
         return self._frame_s
 
     @property
     def load_ratio(self) -> float:
-        """Frames that live streams ask for, to those the device could track; 1 is its limit."""
+        """Demand of live streams divided by the device's capacity; 1 is the limit."""
         return 0.0 if self._frame_s is None else self._wanted_hz * self._frame_s
 
     @property
     def rates_hz(self) -> Mapping[str, float]:
-        """The streams that are to be lowered now, and to what."""
+        """The rates of the streams to lower now."""
         return self._rates_hz if self.shapes else {}
 
     @property
     def shapes(self) -> bool:
-        """Whether the policy lowers rates and cuts batches, or only tells."""
+        """Whether the policy lowers rates and limits batches, or only reports."""
         return self._policy in (OverloadPolicy.LOWER_RATE, OverloadPolicy.PRIORITY_FIRST)
 
     @property
     def floor_hz(self) -> float:
-        """How often every stream is tracked at least."""
+        """The lowest rate at which every stream is tracked."""
         if self._frame_s is None:
             return self._floor_hz
         return fitting_floor_hz(self._demands, USED_SHARE / self._frame_s, self._floor_hz)
 
     @property
     def image_size(self) -> int | None:
-        """The side of the images that are to be tracked now; None where it is left as it is."""
+        """The image size to track at; None leaves it unchanged."""
         return None
 
     @property
     def lowered(self) -> frozenset[str]:
-        """The streams of which it was told that they are lowered."""
+        """The streams that were reported as lowered."""
         return frozenset(self._told)
 
     def observe(self, load: Load) -> list[OverloadChange]:
-        """Take in a window; what it changes for which stream."""
+        """Process a window; returns the changes by stream."""
         self._measure(load)
         if self._frame_s is None:
             return []
@@ -124,7 +124,7 @@ class Overload:
         return self._lower(capacity_hz) if self._active else self._recover(capacity_hz)
 
     def forget(self, stream_id: str) -> None:
-        """A stream is gone: nothing more is told of it."""
+        """Remove a stream; nothing more is reported about it."""
         self._told.discard(stream_id)
         self._demands.pop(stream_id, None)
         self._rates_hz.pop(stream_id, None)
@@ -149,7 +149,7 @@ class Overload:
 
     @property
     def _cost_weight(self) -> float:
-        """What a window's cost of a frame counts for, against all before it."""
+        """Weight of a window's cost per frame in its moving average."""
         return _COST_WEIGHT
 
     @property
@@ -160,7 +160,7 @@ class Overload:
         return rate_shares(self._demands, capacity_hz, self._policy, self._floor_hz)
 
     def _exceeds(self, capacity_hz: float) -> bool:
-        """Whether some live stream would get less than it asks for."""
+        """Whether some live stream would get less than its demand."""
         shares = self._shares(capacity_hz)
         return any(shares[name] < self._demands[name].rate_hz * 0.999 for name in self._live)
 

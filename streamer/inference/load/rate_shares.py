@@ -1,4 +1,4 @@
-"""Who gives up how much when the device cannot track every frame: a policy in plain Python."""
+"""Shares the device's capacity among streams: a policy in plain Python."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FLOORS_SHARE = 0.5
 class OverloadPolicy(StrEnum):
     """How streams share a device that is too slow for all of them."""
 
-    NEWEST = "newest"  # in turn, as many as the device can: what is superseded is lost
+    NEWEST = "newest"  # in turn, as many as possible; superseded frames are lost
     LOWER_RATE = "lower_rate"  # all down to one common rate
-    PRIORITY_FIRST = "priority_first"  # the highest priority keeps its rate, the lowest gives
-    SMALLER_IMAGE = "smaller_image"  # all at a smaller image size, and in turn where that is not it
+    PRIORITY_FIRST = "priority_first"  # the lowest priority is reduced first
+    SMALLER_IMAGE = "smaller_image"  # all at a smaller image size, then as NEWEST
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a stream asks for: frames a second, at a priority (a larger number is served first)."""
+    """A stream's demand: frames per second, at a priority (higher is served first)."""
 
     rate_hz: float
     priority: int = 0
@@ -33,12 +33,12 @@ def rate_shares(
     policy: OverloadPolicy,
     floor_hz: float,
 ) -> dict[str, float]:
-    """The rate of each stream: what it asks for, or less, so that the sum is ``capacity_hz``.
+    """The rate of each stream: its demand, or less, so that the sum is ``capacity_hz``.
 
-    Every stream gets ``fitting_floor_hz``, or what it asks for where that is less. With
-    ``LOWER_RATE`` (and the others, which come to the same without anybody's doing) those that are
-    lowered get one common rate; with ``PRIORITY_FIRST`` a priority
-    gets something beyond its floors only when all higher ones have all, and shares it as above.
+    Every stream gets ``fitting_floor_hz``, or its demand if that is lower. With ``LOWER_RATE``
+    (and the policies that reach the same by taking turns) all lowered streams get one common rate;
+    with ``PRIORITY_FIRST`` a priority gets more than its floors only when all higher ones have
+    their full demand, and shares it as above.
     """
     floor_hz = fitting_floor_hz(demands, capacity_hz, floor_hz)
     floors = {name: min(demand.rate_hz, floor_hz) for name, demand in demands.items()}
@@ -56,10 +56,9 @@ def rate_shares(
 
 
 def fitting_floor_hz(demands: Mapping[str, Demand], capacity_hz: float, floor_hz: float) -> float:
-    """The rate that every stream is promised: ``floor_hz``, or less where that is too much.
+    """The rate guaranteed to every stream: ``floor_hz``, or less if capacity is too low.
 
-    All floors together take at most half of the capacity: otherwise there would be nothing left
-    to give to those that go first.
+    All floors together take at most half of the capacity: the rest is for higher priorities.
     """
     asking = sum(demand.rate_hz > 0 for demand in demands.values())
     return min(floor_hz, FLOORS_SHARE * capacity_hz / max(asking, 1))
@@ -71,7 +70,7 @@ def _with_common_rate(
     floors: Mapping[str, float],
     capacity_hz: float,
 ) -> dict[str, float]:
-    """Fill up from the smallest demand, which leaves what it does not need to the others."""
+    """Serve the smallest demand first; the rest of its share goes to the others."""
     shares: dict[str, float] = {}
     left_hz = capacity_hz
     ascending = sorted(names, key=lambda name: demands[name].rate_hz)

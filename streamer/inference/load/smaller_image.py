@@ -1,6 +1,6 @@
-"""When the device cannot keep up, the tracker takes smaller images: at which size, and until when.
+"""The overload policy that tracks smaller images: at which size, and until when.
 
-Plain Python without any I/O or clock, as ``overload`` is.
+Plain Python without I/O or a clock, like ``overload``.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from streamer.inference.load.overload import (
 )
 from streamer.inference.load.rate_shares import OverloadPolicy
 
-# Who went up and had to come down again within so many times ``end_after_s`` came too early: the
-# next time it waits twice as long, up to so many times as long.
+# An increase undone within ``_RELAPSE × end_after_s`` was premature: double the wait, up to
+# ``_LONGEST_PATIENCE × end_after_s``.
 _RELAPSE = 10
 _LONGEST_PATIENCE = 32
 
 
 class SmallerImage(Overload):
-    """Goes to the next smaller size under overload, and up again when the larger one would fit.
+    """Switches to the next smaller size under overload, and back when the larger one would fit.
 
-    Down: after ``begin_after_s`` in which frames were lost and the streams asked for more than the
-    device can do. At the smallest size the newest frames are taken in turn. Up: after
-    ``end_after_s`` in which the streams asked for clearly less than the device can do at the larger
-    size, which is what it could do there before, by what the change had brought. Who came up too
-    early waits longer the next time, so that sizes do not flicker whatever the prediction is worth.
+    Down: after ``begin_after_s`` of lost frames and demand above capacity. At the smallest size,
+    streams take turns with their newest frames. Up: after ``end_after_s`` of demand clearly below
+    the predicted capacity at the larger size: the present one, divided by what the switch had
+    gained. A premature increase lengthens the next wait, so that sizes do not switch back and
+    forth even if the prediction is poor.
 
-    Bound: two numbers per stream that there is, one for each size.
+    Bound: two numbers per stream, one per size.
     """
 
     def __init__(
         self, sizes: Sequence[int], floor_hz: float, begin_after_s: float, end_after_s: float
     ) -> None:
-        """``sizes``: sides of the images, largest first. Raises ValueError for fewer than two."""
+        """``sizes``: image sizes in pixels, largest first. Raises ValueError for fewer than two."""
         super().__init__(OverloadPolicy.SMALLER_IMAGE, floor_hz, begin_after_s, end_after_s)
         if len(sizes) < 2:
             raise ValueError(f"there is no smaller size than {sizes[0]}")
         self._sizes = tuple(sizes)
         self._place = 0
-        # What a frame costs at each size, in times of what it costs at the next smaller one.
+        # The cost of a frame at each size, relative to the next smaller size.
         self._dearer = [
             (larger / smaller) ** 2
             for larger, smaller in zip(self._sizes, self._sizes[1:], strict=False)
         ]
         self._before: tuple[int, float] | None = None  # the last size and its cost, until compared
-        self._windows_since = 1  # the last change; there was none yet
+        self._windows_since = 1  # since the last change
         self._overloaded_s = self._fitting_s = 0.0
         self._since_up_s = math.inf
         self._patience = 1
@@ -62,35 +62,35 @@ class SmallerImage(Overload):
 
     @property
     def image_size(self) -> int:
-        """The side of the images that are to be tracked now."""
+        """The image size to track at."""
         return self._sizes[self._place]
 
     def observe(self, load: Load) -> list[OverloadChange]:
-        """Take in a window; what it changes for which stream."""
+        """Process a window; returns the changes by stream."""
         self._measure(load)
         if self._frame_s is None:
             return []
         self._since_up_s += load.window_s
         self._windows_since += 1
-        if self._windows_since > 1:  # the first one holds the change itself
+        if self._windows_since > 1:  # the first window includes the switch itself
             self._compare()
             self._decide(load, self._frame_s)
         return self._tell() if self._place else self._recover(1 / self._frame_s)
 
     def forget(self, stream_id: str) -> None:
-        """A stream is gone: nothing more is told of it."""
+        """Remove a stream; nothing more is reported about it."""
         super().forget(stream_id)
         self._told_place.pop(stream_id, None)
 
     @property
     def _cost_weight(self) -> float:
-        """After a change the prediction holds for a window; then what is measured replaces it."""
+        """After a change the prediction counts for one window; then the measurement replaces it."""
         if self._before is None:
             return super()._cost_weight
         return float(self._windows_since)
 
     def _compare(self) -> None:
-        """Learn what the last change has brought."""
+        """Record what the last change gained."""
         if self._before is None or self._frame_s is None:
             return
         place, cost_s = self._before

@@ -28,7 +28,7 @@ from tracker import StepFacts
 
 def an_attempt(slot: FrameSlot, counts: StreamCounts, prepare: Any) -> SourceAttempt:
     """One that lets every frame through."""
-    config = StreamConfig("fake://camera")
+    config = StreamConfig(url="rtsp://camera/1")
     gate = FrameGate(config)
     connection = ConnectionState(
         "gate",

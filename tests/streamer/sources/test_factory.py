@@ -53,7 +53,7 @@ def test_unpaced_files_and_scenes_are_lossless() -> None:
         ("rtsp:///live", "names no host"),
         ("rtsp://cam:70000/live", "port between 1 and 65535, got 70000"),
         ("rtsp://cam:port/live", "SCHEME://HOST:PORT/PATH"),
-        ("rtsp://cam/my live", "blank; write it as %20"),
+        ("rtsp://cam/my live", "space; write it as %20"),
         ("rtsp://ann:se/cret@cam/live", "'/' in a user name or password must be written as %2F"),
         ("rtsp://cam/li\nve", "control character"),
         ("file://", "names no file"),

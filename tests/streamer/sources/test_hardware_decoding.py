@@ -65,8 +65,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[StandIn]]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packet_decoder, "_told", set())
+def nothing_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packet_decoder, "_logged", set())
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,8 @@ def test_auto_gives_the_same_pictures_wherever_they_are_decoded(
         assert error is None
         for own, other in zip(images(auto), images(software), strict=True):
             np.testing.assert_array_equal(own, other)
-    told = [line.message for line in caplog.records if "on the processor" in line.message]
-    assert told == ([f"video is decoded on the processor: {why_no_cuda()}"] if told else [])
+    told = [line.message for line in caplog.records if "on the CPU" in line.message]
+    assert told == ([f"video is decoded on the CPU: {why_no_cuda()}"] if told else [])
     assert bool(told) == bool(why_no_cuda())
 
 
@@ -173,7 +173,7 @@ def test_a_device_that_refuses_the_first_picture_costs_none(
     assert made[0].packets == 1
     (line,) = [each.message for each in caplog.records if "CUDA" in each.message]
     assert line.startswith("the CUDA device does not decode this stream (")
-    assert line.endswith("); decoding on the processor")
+    assert line.endswith("); decoding on the CPU")
 
 
 def test_a_device_that_gives_nothing_is_given_up(tmp_path: Path, device: Any) -> None:
@@ -231,7 +231,7 @@ def test_no_more_streams_than_have_a_place_are_decoded_on_the_device(
         assert error is None
         assert numbers(output) == list(range(CLIP_LENGTH))
         _, error = play(clip, "cuda")
-        assert "16 streams are decoded there already" in str(error)
+        assert "16 streams are already decoded there" in str(error)
     assert made == []
     for _ in range(3):  # each gives its place back
         play(clip, "cuda")
