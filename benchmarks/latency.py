@@ -34,7 +34,7 @@ import yaml
 
 from benchmarks.machine import describe_machine
 from benchmarks.results import Result
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.config.streams import StreamConfig
 from streamer.sources import make_source
 from streamer.types import DecodedFrame, DropReason

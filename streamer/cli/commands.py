@@ -48,9 +48,9 @@ def watch(arguments: Namespace) -> int:
 
 def keys(arguments: Namespace) -> int:
     """``masklet keys``."""
-    from streamer.runtime.curve_keys import keys_command
+    from streamer.cli.keys import make_all_keys
 
-    for line in keys_command(arguments.directory, arguments.client, arguments.overwrite):
+    for line in make_all_keys(arguments.directory, arguments.client, arguments.overwrite):
         _print(line)
     return 0
 

@@ -20,7 +20,7 @@ from streamer.cli.watch_view import (
     SILENT_AFTER_S,
     WatchView,
 )
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.wire.codec import (
     FrameMessage,
     HeartbeatMessage,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -112,7 +112,7 @@ class ApiClient:
             )
             return
         self._client = httpx.Client(
-            verify=_trusted(access) if _checked(access).scheme == "https" else False,
+            verify=trusted_certificates(access) if is_https(access) else False,
             base_url=access.url,
             trust_env=False,
             timeout=TIMEOUT_S,
@@ -256,8 +256,8 @@ class ApiClient:
         return ApiError(detail, status)
 
 
-def _checked(access: Access) -> SplitResult:
-    """The parts of the URL. Raises ``ConfigError`` for one that cannot be used."""
+def is_https(access: Access) -> bool:
+    """Whether the URL asks for TLS. Raises ``ConfigError`` for one that cannot be used."""
     parts = urlsplit(access.url)
     try:
         port = parts.port
@@ -274,10 +274,10 @@ def _checked(access: Access) -> SplitResult:
             f"the token would go to {host} unencrypted: use https://, or --insecure if that is "
             "meant"
         )
-    return parts
+    return parts.scheme == "https"
 
 
-def _trusted(access: Access) -> ssl.SSLContext:
+def trusted_certificates(access: Access) -> ssl.SSLContext:
     """The certificates to trust. Raises ``ConfigError`` for a file that holds none."""
     try:
         context = ssl.create_default_context(cafile=access.ca_file)

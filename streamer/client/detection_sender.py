@@ -7,16 +7,22 @@ with DetectionSender("gate") as sender:
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Self
 from urllib.parse import quote
 
 from websockets.exceptions import InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection, connect, unix_connect
 
-from streamer.client.api_client import TIMEOUT_S, Access, ApiError
+from streamer.client.api_client import (
+    TIMEOUT_S,
+    Access,
+    ApiError,
+    is_https,
+    trusted_certificates,
+)
+from streamer.config.control_endpoint import control_path
 from streamer.starters.detection import Detection
 from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 
@@ -67,7 +73,7 @@ class DetectionSender:
             self._read_answers(connection, message["request_id"], answer_within_s or 0.0)
         except (WebSocketException, OSError) as error:
             self.close()
-            raise _failed(error, self._access.url) from error
+            raise _failed(error, self._access.control or self._access.url) from error
 
     def close(self) -> None:
         """Disconnect."""
@@ -82,15 +88,13 @@ class DetectionSender:
 
     def _connect(self) -> AbstractContextManager[ClientConnection]:
         access = self._access
-        context = None
-        if access.url.startswith("https://"):
-            context = ssl.create_default_context(cafile=access.ca_file)
-            if access.insecure:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
+        if access.control is not None:
+            path = str(control_path(access.control))
+            uri = f"ws://masklet{self._path}"
+            return unix_connect(path, uri, compression=None, open_timeout=TIMEOUT_S)
         return connect(
             access.url.rstrip("/").replace("http", "ws", 1) + self._path,
-            ssl=context,
+            ssl=trusted_certificates(access) if is_https(access) else None,
             proxy=None,
             compression=None,
             open_timeout=TIMEOUT_S,

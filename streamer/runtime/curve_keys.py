@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def make_keys(directory: Path, name: str, *, overwrite: bool = False) -> KeyFile
             f"key name {name!r}: use 1 to 64 letters, digits, '.', '-' or '_', beginning with a "
             "letter or digit"
         )
-    _private_folder(directory)
+    private_keys_folder(directory)
     files = KeyFiles(directory / f"{name}.key", directory / f"{name}.key_secret")
     present = [str(path) for path in (files.secret, files.public) if path.exists()]
     if present and not overwrite:
@@ -76,7 +76,7 @@ def make_keys(directory: Path, name: str, *, overwrite: bool = False) -> KeyFile
 
 def allow_client(allow_list: Path, name: str, public_key_file: Path) -> Path:
     """Put a client's public key into the folder ``allow_list``; returns the file's path."""
-    _private_folder(allow_list)
+    private_keys_folder(allow_list)
     path = allow_list / f"{name}.key"
     _write_private(path, _public_text(name, load_public_key(public_key_file).decode()))
     return path
@@ -178,38 +178,7 @@ class AllowList:
         self._seen = seen
 
 
-def keys_command(directory: Path, clients: Sequence[str], overwrite: bool = False) -> list[str]:
-    """What ``masklet keys DIRECTORY [--client NAME]… [--overwrite]`` does; lines to print.
-
-    Makes the server's keys unless they are there (they are replaced with ``overwrite`` only
-    when no client is named), then the keys of every client, and allows these.
-    """
-    lines: list[str] = []
-    server_secret = directory / f"{SERVER_NAME}.key_secret"
-    if SERVER_NAME in clients:
-        raise SecurityError(f"a client cannot be called {SERVER_NAME!r}: choose another name")
-    if clients and server_secret.exists():
-        lines.append(f"kept      {server_secret}")
-    else:
-        made = make_keys(directory, SERVER_NAME, overwrite=overwrite)
-        lines += [f"made      {made.secret}", f"made      {made.public}"]
-    allow_list = directory / ALLOW_LIST_FOLDER
-    _private_folder(allow_list)
-    for name in clients:
-        made = make_keys(directory, name, overwrite=overwrite)
-        allowed = allow_client(allow_list, name, made.public)
-        lines += [f"made      {made.secret}", f"made      {made.public}", f"allowed   {allowed}"]
-    lines += [
-        "",
-        "in the configuration of the daemon:",
-        f"    zeromq.server_key_file={server_secret}",
-        f"    zeromq.client_keys_directory={allow_list}",
-        f"a client needs {SERVER_NAME}.key and its own NAME.key_secret, copied over a safe way",
-    ]
-    return lines
-
-
-def _private_folder(directory: Path) -> None:
+def private_keys_folder(directory: Path) -> None:
     """Make ``directory`` with mode 0700; one that is there must belong to its owner alone."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from streamer.app import App
-from streamer.client.api_client import Access, ApiClient
-from streamer.client.subscriber import Subscriber
+from streamer.client import Access, ApiClient, Subscriber
 from streamer.config.network import ApiConfig
 from streamer.config.schema import ControlConfig, MaskletConfig, MetricsConfig, ZeroMQConfig
 from streamer.config.streams import ObjectConfig, ReconnectConfig, StreamConfig

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streamer.client.api_client import Access, ApiClient, ApiError
-from streamer.client.subscriber import Subscriber
+from streamer.client import Access, ApiClient, ApiError, Subscriber
 from tests.conftest import eventually, find_free_port
 from tracker import Tracker
 from tracker.weights.checkpoint import save_checkpoint

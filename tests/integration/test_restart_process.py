@@ -13,7 +13,7 @@ import yaml
 
 from streamer.cli.demo.film import scene_index
 from streamer.cli.demo.settings import starting_boxes
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.streams.state.store import INDEX
 from streamer.wire.messages import FrameMessage
 from tests.conftest import eventually

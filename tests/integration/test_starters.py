@@ -14,11 +14,11 @@ import pytest
 
 from streamer.app import App
 from streamer.cli.ctl.output import starter_text
+from streamer.client import Subscriber
 from streamer.client.api_client import (
     Access,
     ApiClient,
 )
-from streamer.client.subscriber import Subscriber
 from streamer.config.starters import StarterConfig
 from streamer.config.streams import StreamConfig
 from streamer.starters.detection import Detection

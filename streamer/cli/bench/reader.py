@@ -11,7 +11,7 @@ import json
 import sys
 import time
 
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.wire.codec import FrameMessage
 
 _RECEIVE_S = 0.2

@@ -45,8 +45,7 @@ from streamer.cli.demo.settings import (
 from streamer.cli.terminal import Terminal
 from streamer.cli.watch import PLAIN_WIDTH
 from streamer.cli.watch_view import WatchView
-from streamer.client.api_client import Access, ApiClient, ApiError
-from streamer.client.subscriber import Subscriber
+from streamer.client import Access, ApiClient, ApiError, Subscriber
 from streamer.errors import MaskletError
 from streamer.wire.codec import FrameMessage
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import (
     AUTO,
-    FolderLock,
-    FolderTakenError,
 )
 from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError, ControlError
@@ -21,6 +19,7 @@ from streamer.inference.lifecycle import LOST_TOO_LONG
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.private_files import make_private_folder
 from streamer.streams.object_ids import ObjectIds
+from streamer.streams.state.lock import FolderLock, FolderTakenError
 from streamer.streams.state.records import (
     MergedState,
     ObjectRecord,

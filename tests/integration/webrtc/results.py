@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from websockets.sync.client import connect
 
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.wire.messages import (
     EventMessage,
     FrameMessage,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from streamer.api.api import Api
-from streamer.client.api_client import Access, ApiClient, ApiError
+from streamer.client import Access, ApiClient, ApiError
 from streamer.config.network import ApiConfig, ApiLimitsConfig
 from streamer.errors import ConfigError
 from streamer.wire.mask_codecs import MaskEncoding, encode_crop

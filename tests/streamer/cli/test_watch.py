@@ -22,11 +22,11 @@ import pytest
 from rich.console import Console
 
 from streamer.cli import watch as watching
+from streamer.cli.keys import make_all_keys
 from streamer.cli.terminal import Terminal
 from streamer.cli.watch import watch
 from streamer.cli.watch_view import WatchView
 from streamer.errors import ConfigError
-from streamer.runtime.curve_keys import keys_command
 from streamer.types import EventKind, StreamState
 from streamer.wire.codec import (
     Message,
@@ -283,7 +283,7 @@ def test_json_says_on_stderr_that_nothing_arrives_and_ends_with_ctrl_c() -> None
 
 def test_keys_are_used(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    keys_command(keys, ["laptop"])
+    make_all_keys(keys, ["laptop"])
     encrypted = {
         "server_key_file": str(keys / "server.key_secret"),
         "client_keys_directory": str(keys / "clients"),

@@ -531,20 +531,25 @@ def test_shipped_configuration_is_the_defaults_of_the_code() -> None:
     [
         ({"STATE_DIRECTORY": "/var/lib/masklet:/var/lib/other"}, "/var/lib/masklet"),
         ({"XDG_STATE_HOME": "/home/ada/state"}, "/home/ada/state/masklet"),
+        ({"HOME": "/home/ada"}, "/home/ada/.local/state/masklet"),
     ],
 )
 def test_state_lies_in_a_folder_for_each_control_endpoint(
-    environment: dict[str, str], folder: str
+    environment: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = state_folder("auto", "ipc:///run/a.sock", environment)
-    second = state_folder("auto", "ipc:///run/b.sock", environment)
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    first = state_folder("auto", "ipc:///run/a.sock")
+    second = state_folder("auto", "ipc:///run/b.sock")
     assert first is not None
     assert second is not None
     assert first != second
     assert str(first.parent) == str(second.parent) == folder
-    assert state_folder("auto", "ipc:///run/a.sock", environment) == first
-    assert state_folder("none", "ipc:///run/a.sock", environment) is None
-    assert state_folder("/srv/masklet", "ipc:///run/a.sock", environment) == Path("/srv/masklet")
+    assert state_folder("auto", "ipc:///run/a.sock") == first
+    assert state_folder("none", "ipc:///run/a.sock") is None
+    assert state_folder("/srv/masklet", "ipc:///run/a.sock") == Path("/srv/masklet")
 
 
 def test_masklet_yaml_shows_every_setting_at_its_default() -> None:

@@ -10,11 +10,11 @@ import pytest
 import zmq
 import zmq.auth
 
+from streamer.cli.keys import make_all_keys
 from streamer.errors import SecurityError
 from streamer.runtime.curve_keys import (
     AllowList,
     allow_client,
-    keys_command,
     load_key_pair,
     load_public_key,
     load_server_keys,
@@ -111,7 +111,7 @@ def test_missing_and_damaged_key_files_are_named(tmp_path: Path) -> None:
 
 def test_the_command_makes_a_server_and_clients_and_allows_them(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
-    lines = keys_command(folder, ["laptop", "wall"])
+    lines = make_all_keys(folder, ["laptop", "wall"])
     assert f"    zeromq.server_key_file={folder}/server.key_secret" in lines
     assert f"    zeromq.client_keys_directory={folder}/clients" in lines
     allowed = AllowList(folder / "clients")
@@ -121,19 +121,19 @@ def test_the_command_makes_a_server_and_clients_and_allows_them(tmp_path: Path) 
 
 
 def test_the_command_keeps_the_server_when_a_client_is_added(tmp_path: Path) -> None:
-    keys_command(tmp_path / "keys", [])
+    make_all_keys(tmp_path / "keys", [])
     server = (tmp_path / "keys" / "server.key_secret").read_text()
-    lines = keys_command(tmp_path / "keys", ["laptop"])
+    lines = make_all_keys(tmp_path / "keys", ["laptop"])
     assert lines[0].startswith("kept")
     assert (tmp_path / "keys" / "server.key_secret").read_text() == server
     with pytest.raises(SecurityError, match="there already"):
-        keys_command(tmp_path / "keys", [])
+        make_all_keys(tmp_path / "keys", [])
     with pytest.raises(SecurityError, match="cannot be called 'server'"):
-        keys_command(tmp_path / "keys", ["server"])
+        make_all_keys(tmp_path / "keys", ["server"])
 
 
 def test_a_key_that_is_added_or_removed_counts_at_once(tmp_path: Path) -> None:
-    keys_command(tmp_path / "keys", ["laptop"])
+    make_all_keys(tmp_path / "keys", ["laptop"])
     allowed = AllowList(tmp_path / "keys" / "clients")
     wall = make_keys(tmp_path / "wall", "wall")
     assert not allowed.allows(load_public_key(wall.public))
@@ -146,7 +146,7 @@ def test_a_key_that_is_added_or_removed_counts_at_once(tmp_path: Path) -> None:
 def test_a_damaged_client_key_stops_a_start_but_not_a_running_daemon(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys_command(tmp_path / "keys", ["laptop"])
+    make_all_keys(tmp_path / "keys", ["laptop"])
     clients = tmp_path / "keys" / "clients"
     allowed = AllowList(clients)
     (clients / "broken.key").write_text("nothing")

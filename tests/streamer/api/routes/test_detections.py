@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ import websockets
 
 from streamer.api.api import Api
 from streamer.api.server.server import WEBSOCKET_MESSAGE_BYTES
-from streamer.client.api_client import Access, ApiError
+from streamer.client import Access, ApiError
 from streamer.client.detection_sender import DetectionSender
 from streamer.config.network import ApiConfig, ApiLimitsConfig
 from streamer.starters.detection import Detection
@@ -231,15 +232,19 @@ async def test_both_ways_want_control_and_a_stream_that_exists(
         assert counted(api, "unknown") == 0  # a handshake is no message
 
 
-async def test_python_client_sends_boxes_and_masks_and_raises_the_reason() -> None:
+@pytest.mark.parametrize("over_the_socket", [False, True])
+async def test_python_client_sends_boxes_and_masks_and_raises_the_reason(
+    tmp_path: Path, over_the_socket: bool
+) -> None:
     daemon = FakeDaemon("gate")
     crop = np.tri(20, 10, dtype=np.bool_)
     things = [Detection((1, 2, 11, 22), 0.5, "person", crop), Detection((3.5, 4, 9, 9))]
-    api = make_api(daemon)
-    async with serving(api) as client:
+    async with serving(make_api(daemon, folder=tmp_path)) as client:
+        access = Access(str(client.base_url))
+        if over_the_socket:
+            access = Access(control=f"ipc://{tmp_path}/control.sock")
 
         def send() -> None:
-            access = Access(str(client.base_url))
             with DetectionSender("gate", access) as sender:
                 sender.send(things, frame_index=3, answer_within_s=WAIT_S)
                 with pytest.raises(ApiError, match="frame 98 is too old"):

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.config.schema import ZeroMQConfig
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.zeromq.sink import ZeroMQSink

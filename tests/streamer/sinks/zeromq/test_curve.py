@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import zmq
 
-from streamer.client.subscriber import Subscriber
+from streamer.cli.keys import make_all_keys
+from streamer.client import Subscriber
 from streamer.errors import ConfigError, SecurityError
 from streamer.runtime.curve_keys import (
     AllowList,
     allow_client,
-    keys_command,
     load_public_key,
     make_keys,
 )
@@ -35,7 +35,7 @@ from tests.streamer.wire import wire_samples as samples
 def keys(tmp_path: Path) -> Path:
     """A folder with a server's keys and one allowed client, ``laptop``."""
     folder = tmp_path / "keys"
-    keys_command(folder, ["laptop"])
+    make_all_keys(folder, ["laptop"])
     return folder
 
 
@@ -117,7 +117,7 @@ async def test_a_client_that_is_added_while_the_daemon_runs_gets_in(
 async def test_a_client_that_was_taken_off_the_list_hears_no_more_and_others_do(
     keys: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys_command(keys, ["wall"])
+    make_all_keys(keys, ["wall"])
     async with publisher(**encrypted(keys)) as sink:
         wall = Subscriber(
             sink.endpoint,

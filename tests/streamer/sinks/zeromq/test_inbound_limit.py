@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.sinks.zeromq import inbound_limit
 from tests.streamer.sinks.zeromq.helpers import (
     eventually,

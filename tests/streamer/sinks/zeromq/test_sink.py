@@ -12,7 +12,7 @@ import zmq
 import zmq.asyncio
 
 import streamer.sinks.zeromq.sink as zeromq_module
-from streamer.client.subscriber import Subscriber
+from streamer.client import Subscriber
 from streamer.config.schema import ZeroMQConfig
 from streamer.errors import ConfigError, SecurityError
 from streamer.runtime.metrics import Metrics

@@ -23,12 +23,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from streamer.config.state_folder import (
+from streamer.errors import ConfigError
+from streamer.runtime.private_files import make_private_folder
+from streamer.streams.state.lock import (
     FolderLock,
     FolderTakenError,
 )
-from streamer.errors import ConfigError
-from streamer.runtime.private_files import make_private_folder
 from streamer.streams.state.memory_file import (
     encode_memories,
     read_memories,
@@ -322,8 +322,9 @@ def test_lock_of_a_killed_process_is_free(folder: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys, pathlib; from streamer.config.state_folder import FolderLock\n"
-            "FolderLock(pathlib.Path(sys.argv[1])).acquire(); print('held', flush=True)\n"
+            "import sys, pathlib; from streamer.streams.state.lock import FolderLock\n"
+            "lock = FolderLock(pathlib.Path(sys.argv[1]))\n"
+            "lock.acquire(); print('held', flush=True)\n"
             "sys.stdin.read()",
             str(folder),
         ],
