@@ -1,7 +1,7 @@
-# Every command a developer or a first visitor needs. `make` alone lists them.
+# The commands for developers and first visitors. `make` alone lists them.
 #
-# A fresh Debian or Ubuntu machine with Python >= 3.11 is enough: the rest is installed, as root or
-# with sudo, without a terminal. macOS works the same way in principle; nobody has tried it.
+# A fresh Debian or Ubuntu machine with Python >= 3.11 is enough: everything else is installed, as
+# root or with sudo, without a terminal. macOS is untested.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,35 +9,35 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Empty: longer in a terminal, where somebody may want to try the page.
+# Empty: longer in a terminal, to leave time for the page.
 DURATION_S ?=
 OUTPUT_DIR ?= demo-output
 PYTEST_ARGS ?=
 NODE_EXAMPLE := deploy/examples/node
 
-# pip's progress is for a person who waits, not for a log.
+# pip's progress belongs in a terminal, not in a log.
 QUIETLY = $$([ -t 1 ] || echo --quiet)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: $(VENV)/.installed ## the synthetic match, tracked live: make demo DURATION_S=20
+demo: $(VENV)/.installed ## track a rendered match live: make demo DURATION_S=20
 	@$(BIN)/masklet demo $(if $(DURATION_S),--duration-s $(DURATION_S)) --output-dir $(OUTPUT_DIR)
 
 .PHONY: install
-install: $(VENV)/.installed ## the environment and the masklet command in .venv/bin
+install: $(VENV)/.installed ## install the environment and the masklet command into .venv/bin
 
 .PHONY: test
-test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages ## everything, with a real RTSP server and a real browser
+test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages ## run all tests, with a real RTSP server and a real browser
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.installed-dev ## ruff, mypy and the layers of the packages
+lint: $(VENV)/.installed-dev ## run ruff, mypy and the layer contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -48,16 +48,16 @@ bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## measure speed, latency
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 .PHONY: wheel
-wheel: $(VENV)/.installed-dev ## dist/masklet-*.whl
+wheel: $(VENV)/.installed-dev ## build dist/masklet-*.whl
 	@$(BIN)/python -m build --wheel
 
 .PHONY: clean
-clean: ## remove what was built, the environment too
+clean: ## remove everything that was built, including the environment
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache $(OUTPUT_DIR) artefacts
 	@rm -rf $(NODE_EXAMPLE)/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Stamps: a second call does nothing unless what it was made from has changed.
+# Stamps: a second call does nothing unless a prerequisite has changed.
 
 $(VENV)/bin/python:
 	@python=$$(deploy/find-python); \
@@ -68,14 +68,14 @@ $(VENV)/bin/python:
 	$$python -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
-	@echo "installing Masklet and what it needs into $(VENV) (torch is large; the first time takes minutes)"
+	@echo "installing Masklet and its dependencies into $(VENV) (torch is large; the first time takes minutes)"
 	@$(BIN)/python -m pip install $(QUIETLY) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml setup.py | $(VENV)/bin/python
 	@echo "installing Masklet with its development tools into $(VENV)"
 	@$(BIN)/python -m pip install $(QUIETLY) --editable '.[dev]'
-	@# Without what it asks for: OpenCV with a display would replace the headless one.
+	@# Without its dependencies: its OpenCV with a display would replace the headless one.
 	@$(BIN)/python -m pip install $(QUIETLY) --no-deps 'trackeval==1.3.0'
 	@touch $@ $(VENV)/.installed
 

@@ -1,6 +1,6 @@
 """The packages of the wheel; everything else is in pyproject.toml.
 
-Two folders of the repository travel inside packages: ``configs`` as ``streamer/configs`` and
+Two folders of the repository are installed inside packages: ``configs`` as ``streamer/configs`` and
 ``checkpoints`` as ``tracker/checkpoints``. In a checkout the code finds them beside the packages.
 """
 

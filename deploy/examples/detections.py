@@ -26,7 +26,7 @@ def main() -> None:
     box = [float(each) for each in arguments.box.split(",")]
 
     stream = f"{arguments.url.replace('http', 'ws', 1)}/v1/streams/{arguments.stream}"
-    token = os.environ.get("MASKLET_TOKEN")  # where the daemon asks for one
+    token = os.environ.get("MASKLET_TOKEN")  # where the daemon requires one
     headers = {"Authorization": f"Bearer {token}"} if token else None
     with (
         connect(f"{stream}/results?masks=none", additional_headers=headers) as results,

@@ -47,7 +47,7 @@ async def publish(url: str, file: str) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, over.set)
         await over.wait()
     finally:
-        with contextlib.suppress(OSError):  # the daemon may be gone, or have noticed by itself
+        with contextlib.suppress(OSError):  # the daemon may be gone, or may have ended the session
             await asyncio.to_thread(request, "DELETE", session)
         await connection.close()
 

@@ -140,7 +140,7 @@ def test_scripts_say_what_to_install_where_nothing_fits(tmp_path: Path) -> None:
         check=False,
     )
     assert packages.returncode == 1
-    assert "no apt-get); install what stands in for: some-package" in packages.stderr
+    assert "no apt-get); install the equivalents of: some-package" in packages.stderr
     python = subprocess.run(
         ["bash", str(DEPLOY / "find-python")],
         env=nothing,
