@@ -1,4 +1,4 @@
-"""Steps that are submitted before the one before was collected, for tests."""
+"""Submits steps before the previous one was collected, for tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLICIES = pytest.mark.parametrize(
 def tracker_of(
     robust: RobustOptions | None, *, buffers: bool = True, device: str = "cpu"
 ) -> Tracker:
-    """One that takes the way of a device: whole masks, which land in buffers of their own."""
+    """A tracker that delivers as on a device: whole masks, transferred through host buffers."""
     options = TrackerOptions(
         max_objects=8,
         non_overlap=True,
@@ -35,7 +35,7 @@ def tracker_of(
         compute_dtype="float32",
         memory_policy="sam2" if robust is None else "robust",
         robust=robust or RobustOptions(),
-        # Kernels are compiled for minutes, where there is a device.
+        # Compiling kernels takes minutes on a device.
         engine=EngineOptions(smaller_image_sizes=(32,), attention="sdpa"),
     )
     weights = amplified_weights(shapes_of(LITTLE), seed=1, object_score_bias=4.0)
@@ -63,7 +63,7 @@ def assert_identical(ours: Sequence[Track], theirs: Sequence[Track]) -> None:
 
 
 class Ahead:
-    """Submits every step before it collects the one before; ``step`` gives what was collected."""
+    """Submits each step before collecting the previous one."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker

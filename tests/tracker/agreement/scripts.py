@@ -1,4 +1,4 @@
-"""What happens on a stream: frames, prompts, corrections, removals; a small network for it."""
+"""Scripts of a stream: frames, prompts, corrections, removals; and a small network for them."""
 
 from __future__ import annotations
 

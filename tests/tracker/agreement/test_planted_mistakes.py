@@ -1,4 +1,4 @@
-"""The comparison hears what it should: each mistake planted in our tracker is caught.
+"""The comparison is sensitive: each mistake planted in our tracker is caught.
 
 The mistakes are those that are easily made when SAM 2 is written anew, most of them found in
 public ports.

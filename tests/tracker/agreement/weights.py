@@ -1,4 +1,4 @@
-"""Seeded random weights under Meta's names in which every parameter can be heard.
+"""Seeded random weights under Meta's names in which every parameter has a visible effect.
 
 Freshly initialised networks hide mistakes: biases are zero, norms are the identity, layer
 scales are 1e-6, attention is all but uniform. Here every parameter is drawn so that changing it

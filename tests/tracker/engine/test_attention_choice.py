@@ -1,4 +1,4 @@
-"""The fastest kernel that gives the right result looks at the memory."""
+"""The fastest kernel with the right result is chosen for memory attention."""
 
 from __future__ import annotations
 

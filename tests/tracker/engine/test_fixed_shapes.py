@@ -118,9 +118,9 @@ def test_on_a_processor_objects_go_a_few_at_a_time(monkeypatch: pytest.MonkeyPat
 
 def test_after_the_warm_up_no_shape_is_new_while_objects_come_and_go() -> None:
     tracker = tracker_with(FIXED, max_objects=5, config=TINY)
-    told: list[tuple[int, int]] = []
-    tracker.warm_up(lambda done, total: told.append((done, total)))
-    assert told[-1][0] == told[-1][1] == len(told)
+    reported: list[tuple[int, int]] = []
+    tracker.warm_up(lambda done, total: reported.append((done, total)))
+    assert reported[-1][0] == reported[-1][1] == len(reported)
     warm = replace(tracker.engine_counts)
     assert warm.shapes > 0
     assert warm.in_service == 0

@@ -1,4 +1,4 @@
-"""Kernels are kept where they are told, and no more than so many bytes of them."""
+"""Kernels are kept in the given folder, within its bound of bytes."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ def written(path: Path, size: int, age: int) -> Path:
     return path
 
 
-def test_both_compilers_are_told_the_place(tmp_path: Path) -> None:
+def test_both_compilers_use_the_folder(tmp_path: Path) -> None:
     keep_kernels(tmp_path / "cache", 1000)
     assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "cache" / "triton")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache" / "inductor")
 
 
-def test_a_place_of_the_environment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_the_environment_takes_precedence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", "/elsewhere")
     keep_kernels(tmp_path, 1000)
     assert os.environ["TRITON_CACHE_DIR"] == "/elsewhere"
 
 
-def test_what_was_written_longest_ago_goes_first(tmp_path: Path) -> None:
+def test_the_oldest_entries_go_first(tmp_path: Path) -> None:
     old = written(tmp_path / "triton" / "old", 400, age=300)
     middle = written(tmp_path / "inductor" / "middle", 400, age=200)
     new = written(tmp_path / "triton" / "new", 400, age=100)

@@ -30,12 +30,12 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
         (200, (64, 64, 64, 8)),
     ],
 )
-def test_pieces_are_few_and_hold_little_padding(count: int, chunks: tuple[int, ...]) -> None:
+def test_chunks_are_few_and_hold_little_padding(count: int, chunks: tuple[int, ...]) -> None:
     assert chunk_sizes(count, SIZES) == chunks
 
 
 @given(st.integers(1, 300))
-def test_every_row_is_in_one_piece_and_padding_repeats_the_last(count: int) -> None:
+def test_every_row_is_in_one_chunk_and_padding_repeats_the_last(count: int) -> None:
     chunks = padded_chunks(count, SIZES)
     assert np.array_equal(
         np.concatenate([chunk.row_R[: chunk.real] for chunk in chunks]), np.arange(count)
@@ -57,14 +57,14 @@ def test_every_row_is_in_one_piece_and_padding_repeats_the_last(count: int) -> N
         ({"most_graphs": 0}, "most_graphs must be at least 1, got 0"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EngineOptions(**options)
 
 
 @pytest.mark.parametrize("sizes", [(7, 1), (1, 7), (1, 1), (4, 3), (5,)])
 @pytest.mark.parametrize("tokens_first", [True, False])
-def test_joined_maps_are_the_rows_in_order_and_lie_as_they_lay(
+def test_joined_maps_are_the_rows_in_order_in_the_same_layout(
     sizes: tuple[int, ...], tokens_first: bool
 ) -> None:
     tokens = torch.rand(sum(sizes), 4 * 4, 6)
@@ -78,7 +78,7 @@ def test_joined_maps_are_the_rows_in_order_and_lie_as_they_lay(
     assert found.stride() == as_map(tokens).stride()
 
 
-def test_objects_in_pieces_lie_as_all_of_them_do_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_in_chunks_have_the_layout_of_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens_NLC = torch.rand(5, 4 * 4, 6)
 
     def as_map(some_NLC: torch.Tensor) -> tuple[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Warming up tells how far it is and leaves nothing behind."""
+"""Warming up reports its progress and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from tests.tracker.little import click, little_picture, little_tracker, step
 
 def test_progress_ends_at_its_total_and_every_slot_is_free_again() -> None:
     tracker = little_tracker(max_objects=3)
-    told: list[tuple[int, int]] = []
-    tracker.warm_up(lambda done, total: told.append((done, total)))
-    assert [done for done, _ in told] == list(range(1, told[-1][1] + 1))
+    reported: list[tuple[int, int]] = []
+    tracker.warm_up(lambda done, total: reported.append((done, total)))
+    assert [done for done, _ in reported] == list(range(1, reported[-1][1] + 1))
     assert tracker.free_slots == 3
 
 
-def test_objects_that_are_tracked_do_not_notice() -> None:
+def test_tracked_objects_are_not_affected() -> None:
     warmed, plain = little_tracker(), little_tracker()
     sessions = [each.open_session() for each in (warmed, plain)]
     for index in range(3):

@@ -34,7 +34,7 @@ def remembered(tracker: Tracker, frames: int = 5) -> ObjectMemory:
     return memory
 
 
-def test_object_goes_on_in_another_tracker_with_its_conditioning_memories() -> None:
+def test_object_continues_in_another_tracker_with_its_conditioning_memories() -> None:
     memory = remembered(little_tracker(object_score_bias=VISIBLE_BIAS))
     assert memory.age_F.tolist() == [5, 2]
     restarted = little_tracker(object_score_bias=VISIBLE_BIAS)

@@ -46,7 +46,7 @@ def test_filter_is_the_textbooks_with_its_matrices_of_eight() -> None:
     np.testing.assert_allclose(state[0, :, 4], np.diag(covariance)[4:], rtol=1e-4)
 
 
-def test_steady_motion_is_expected_to_go_on() -> None:
+def test_steady_motion_is_expected_to_continue() -> None:
     state = motion.begun(box(0.2, 0.5, 0.1, 0.2))
     for index in range(1, 25):
         state = motion.corrected(now(state), box(0.2 + 0.01 * index, 0.5, 0.1, 0.2))
@@ -72,7 +72,7 @@ def test_prediction_moves_with_the_camera() -> None:
     torch.testing.assert_close(moved, box(0.55, 0.48, 0.1, 0.1))
 
 
-def test_a_gap_is_as_so_many_frames() -> None:
+def test_a_gap_counts_like_its_frames() -> None:
     state = motion.corrected(now(motion.begun(box(0.4, 0.5, 0.1, 0.1))), box(0.42, 0.5, 0.1, 0.1))
     once, thrice = now(state, frames_N=torch.tensor([3.0])), now(now(now(state)))
     torch.testing.assert_close(motion.boxes(once), motion.boxes(thrice))

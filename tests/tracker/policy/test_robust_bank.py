@@ -145,7 +145,7 @@ def test_slot_holds_again_what_it_held() -> None:
     assert bank.facts_K[slot]["hidden"] == 11
 
 
-def test_slot_given_back_knows_nothing_of_who_had_it() -> None:
+def test_released_slot_knows_nothing_of_its_former_object() -> None:
     bank = little_bank()
     slot = bank.allocate()
     bank.facts_K[slot]["hidden"] = 40

@@ -1,4 +1,4 @@
-"""The robust policy in a tracker: what is written, told, corrected, undone."""
+"""The robust policy in a tracker: what is remembered, reported, corrected and undone."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_unsure_frames_are_shown_but_not_remembered() -> None:
     assert bank_of(tracker).recent_frames(session.slot_of(1)) == ()
 
 
-def test_who_comes_back_is_remembered_once_the_network_is_sure_of_it(hidden: set[int]) -> None:
+def test_returning_object_is_remembered_once_the_network_is_sure_of_it(hidden: set[int]) -> None:
     hidden.update(range(6, 9))
     remembered = {}
     for return_iou in (0.0, 1.0):
@@ -111,12 +111,12 @@ def test_who_comes_back_is_remembered_once_the_network_is_sure_of_it(hidden: set
         assert tracks[1].state is TrackState.VISIBLE
         remembered[return_iou] = bank_of(tracker).recent_frames(session.slot_of(1))
     assert remembered == {0.0: (2, 3, 4, 5, 9, 10, 11), 1.0: (1, 2, 3, 4, 5)}
-    # Whoever points at it is sure.
+    # A prompted frame is always remembered.
     follow(tracker, session, 3, click(1), first=12)
     assert bank_of(tracker).recent_frames(session.slot_of(1))[-2:] == (13, 14)
 
 
-def test_robust_is_the_paper_policy_while_everybody_is_in_sight() -> None:
+def test_robust_is_the_paper_policy_while_all_objects_are_visible() -> None:
     plain = RobustOptions(write_iou=0, scene_cuts=False, track_before_prompt=False)
     one, other = robust(plain), little_tracker(object_score_bias=VISIBLE_BIAS)
     streams = one.open_session(), other.open_session()
@@ -128,7 +128,7 @@ def test_robust_is_the_paper_policy_while_everybody_is_in_sight() -> None:
 
 
 @pytest.mark.parametrize("frame", [3, 6])
-def test_preview_that_finds_nothing_tells_where_the_object_may_be_as_the_prompt_will(
+def test_preview_of_a_hidden_object_predicts_the_same_box_as_the_prompt(
     frame: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = robust()
@@ -156,17 +156,17 @@ def test_preview_that_finds_nothing_tells_where_the_object_may_be_as_the_prompt_
     assert previewed.area == 0
 
 
-def test_hidden_object_is_told_where_it_may_be_until_nobody_knows(hidden: set[int]) -> None:
+def test_hidden_object_has_a_predicted_box_until_it_is_too_uncertain(hidden: set[int]) -> None:
     tracker = robust()
     session = tracker.open_session()
     tracks = follow(tracker, session, 5, click(1))
     assert tracks[1].predicted_box_xyxy is None
     hidden.update(range(5, 400))
-    told = [follow(tracker, session, 1, first=5)[1].predicted_box_xyxy]
-    while told[-1] is not None:
-        told.append(follow(tracker, session, 1, first=len(told) + 5)[1].predicted_box_xyxy)
-        assert len(told) < 300
-    assert len(told) > 5
+    reported = [follow(tracker, session, 1, first=5)[1].predicted_box_xyxy]
+    while reported[-1] is not None:
+        reported.append(follow(tracker, session, 1, first=len(reported) + 5)[1].predicted_box_xyxy)
+        assert len(reported) < 300
+    assert len(reported) > 5
     assert bank_of(tracker).facts_K[session.slot_of(1)]["known"]
 
 
@@ -187,7 +187,7 @@ def test_missing_frames_make_memories_older_and_break_the_motion() -> None:
         session.note_gap(-1)
 
 
-def test_the_papers_policy_does_not_hear_of_gaps() -> None:
+def test_the_papers_policy_ignores_gaps() -> None:
     tracker = little_tracker(object_score_bias=VISIBLE_BIAS)
     gap, plain = tracker.open_session(), tracker.open_session()
     for index in range(6):
@@ -198,7 +198,7 @@ def test_the_papers_policy_does_not_hear_of_gaps() -> None:
     assert gap.last_step == StepFacts()
 
 
-def test_cut_is_told_resets_the_motion_and_nothing_unsure_is_remembered_across_it() -> None:
+def test_cut_is_reported_resets_the_motion_and_keeps_unsure_masks_out_of_memory() -> None:
     tracker = robust(replace(PLAIN, scene_cuts=True))
     session = tracker.open_session()
     dark, light = little_picture(1), 255 - little_picture(2) // 2
@@ -215,8 +215,8 @@ def test_cut_is_told_resets_the_motion_and_nothing_unsure_is_remembered_across_i
     assert not session.last_step.scene_cut
 
 
-def test_cut_is_told_after_a_first_click_on_a_frame_that_has_passed() -> None:
-    """Nothing was encoded before it: nobody was followed."""
+def test_cut_is_reported_after_a_first_click_on_an_earlier_frame() -> None:
+    """Nothing was encoded before it: there were no objects."""
     tracker = robust(replace(PLAIN, scene_cuts=True))
     session = tracker.open_session(history_frames=8)
     dark, light = little_picture(1), 255 - little_picture(2) // 2
@@ -372,7 +372,7 @@ def test_step_that_fails_can_be_given_again(monkeypatch: pytest.MonkeyPatch) -> 
     assert_identical(ours, theirs)
 
 
-def test_object_goes_on_in_another_tracker_and_is_corrected_there() -> None:
+def test_object_continues_in_another_tracker_and_is_corrected_there() -> None:
     tracker = robust()
     session = tracker.open_session()
     follow(tracker, session, 5, click(1))

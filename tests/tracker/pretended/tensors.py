@@ -255,7 +255,7 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def spoil(tensor: Tensor) -> None:
-    """Fill with what nobody computes."""
+    """Fill with values that no computation gives."""
     with torch._C.DisableTorchFunction():
         value = float("nan") if tensor.is_floating_point() or tensor.is_complex() else 113
         tensor.fill_(value)

@@ -94,7 +94,7 @@ def test_memory_that_is_written_to_before_its_copy_is_made_is_noticed() -> None:
             device.finish()
 
 
-def test_who_reads_before_the_event_reads_nonsense() -> None:
+def test_reading_before_the_event_gives_nonsense() -> None:
     with pretended_cuda(1):
         buffers = HostBuffers()
         transfers = [buffers.begin([on_cuda() + value]) for value in range(2)]

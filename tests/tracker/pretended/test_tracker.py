@@ -51,7 +51,7 @@ def yuv_picture(seed: int) -> YuvPicture:
 
 
 def everything(tracker: Tracker) -> Iterator[list[Track]]:
-    """All that a tracker can be asked for, and what it tells."""
+    """Every operation of a tracker, and its results."""
     first, second = tracker.open_session(history_frames=4), tracker.open_session()
     first.smooth_masks(SMOOTHED)
     for index in range(8):
@@ -181,9 +181,9 @@ def test_warmed_up_it_captures_nothing_in_service_and_replays_what_was_captured(
     engine = replace(options, row_sizes=(1, 2), image_sizes=(1, 2), attention="sdpa")
     with pretended_cuda(1):
         graphs, plain = (tracker_with(each) for each in (engine, replace(engine, graphs="off")))
-        told: list[tuple[int, int]] = []
-        graphs.warm_up(lambda done, total: told.append((done, total)))
-        assert told[-1][0] == told[-1][1]
+        reported: list[tuple[int, int]] = []
+        graphs.warm_up(lambda done, total: reported.append((done, total)))
+        assert reported[-1][0] == reported[-1][1]
         captured = graphs.engine_counts.captures
         sessions = [[tracker.open_session() for _ in range(2)] for tracker in (graphs, plain)]
         for index in range(10):

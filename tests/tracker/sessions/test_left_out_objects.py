@@ -1,4 +1,4 @@
-"""Objects that a step leaves out: they cost nothing and nobody else notices."""
+"""Objects that a step leaves out cost nothing and affect no other object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.tracker.little import assert_same, click, little_picture, little_tracker, step
 
 
-def test_object_that_is_left_out_is_not_told_of_and_others_are_the_same() -> None:
+def test_object_that_is_left_out_has_no_track_and_others_are_the_same() -> None:
     tracker = little_tracker()
     alone, both = tracker.open_session(), tracker.open_session()
     step(tracker, alone, little_picture(0), click(1))

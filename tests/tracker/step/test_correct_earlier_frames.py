@@ -208,7 +208,7 @@ def test_correction_of_a_held_frame_reaches_over_the_gap() -> None:
     assert (ours.logits != theirs.logits).any()
 
 
-def test_size_of_the_clicked_frame_decides_what_lies_inside() -> None:
+def test_size_of_the_clicked_frame_decides_what_is_inside() -> None:
     tracker = little_tracker()
     session = tracker.open_session(history_frames=4)
     for index, (height, width) in enumerate([(30, 50), (200, 64)]):

@@ -108,7 +108,7 @@ def test_going_down_and_up_again_changes_nothing(policy: str, dtype: Any) -> Non
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_objects_go_on_at_the_smaller_size_and_what_was_pointed_at_is_kept_as_it_was(
+def test_objects_continue_at_the_smaller_size_with_unchanged_prompted_memories(
     policy: str,
 ) -> None:
     tracker = sized(memory_policy=policy)
@@ -119,7 +119,7 @@ def test_objects_go_on_at_the_smaller_size_and_what_was_pointed_at_is_kept_as_it
     own = follow(tracker, session, range(4, 16))
     assert {track.logits.shape for track in own} == {(8, 8)}
     assert all(np.isfinite(track.logits).all() and track.area > 0 for track in own)
-    # Another object, in the same step, is told from the one that is remembered from before.
+    # Another object starts in the same step.
     assert set(step(tracker, session, little_picture(16), click(2, 50, 10))) == {1, 2}
     session.remove(2)
     np.testing.assert_array_equal(session.export_object(1).spatial_FLc, before.spatial_FLc)
@@ -302,9 +302,9 @@ def test_a_correction_that_fails_leaves_memories_of_the_larger_size_as_they_are(
 
 def test_nothing_is_new_in_service_after_the_warm_up_at_any_size() -> None:
     tracker = sized(EngineOptions(fixed_shapes="on", smaller_image_sizes=(32,)))
-    told: list[tuple[int, int]] = []
-    tracker.warm_up(lambda done, steps: told.append((done, steps)))
-    assert told[-1][0] == told[-1][1] == len(told)
+    reported: list[tuple[int, int]] = []
+    tracker.warm_up(lambda done, steps: reported.append((done, steps)))
+    assert reported[-1][0] == reported[-1][1] == len(reported)
     assert tracker.config.image_size == 64
     session = prompted(tracker, 9)
     tracker.set_image_size(32)

@@ -25,7 +25,7 @@ def test_step_that_fails_on_its_way_leaves_no_trace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if (owner, robust is None) in ((MemoryBank, False), (RobustBank, True)):
-        owner, name = Delivery, "tracks"  # who is not asked cannot fail
+        owner, name = Delivery, "tracks"  # a step that is not settled cannot fail there
     tracker, plain = tracker_of(robust), tracker_of(robust)
     session, other = tracker.open_session(), plain.open_session()
 
@@ -78,7 +78,7 @@ def test_step_behind_one_that_failed_is_refused_and_can_be_given_again(
         assert_identical(pending.collect()[0], theirs[0])
 
 
-def test_device_that_is_gone_is_told_at_once_and_nothing_waits_for_it(
+def test_lost_device_is_reported_at_once_and_nothing_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracker = tracker_of(PLAIN)

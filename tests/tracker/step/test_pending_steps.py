@@ -89,7 +89,7 @@ def close_another(tracker: Tracker, session: Session) -> object:
     return tracker.free_slots
 
 
-def go_on_smaller(tracker: Tracker, session: Session) -> object:
+def use_smaller_images(tracker: Tracker, session: Session) -> object:
     return tracker.set_image_size(32)
 
 
@@ -109,7 +109,7 @@ def miss_frames(tracker: Tracker, session: Session) -> object:
         preview,
         smooth,
         close_another,
-        go_on_smaller,
+        use_smaller_images,
         miss_frames,
     ],
 )
@@ -139,7 +139,7 @@ def test_what_comes_between_finds_the_session_after_the_step(
         assert_identical(own, other)
 
 
-def test_collected_twice_is_the_same_and_of_a_closed_session_it_is_still_told() -> None:
+def test_collecting_twice_gives_the_same_also_for_a_closed_session() -> None:
     tracker = tracker_of(None)
     session = tracker.open_session()
     pending = tracker.submit([(session, little_picture(0), [click(1)])])
@@ -151,7 +151,7 @@ def test_collected_twice_is_the_same_and_of_a_closed_session_it_is_still_told() 
     assert pending.frame_indexes == [0]
 
 
-def test_one_step_may_be_on_its_way_an_older_one_is_finished_first() -> None:
+def test_one_step_may_be_in_flight_an_older_one_is_finished_first() -> None:
     tracker, plain = tracker_of(None), tracker_of(None)
     session, other = tracker.open_session(), plain.open_session()
     pending = [

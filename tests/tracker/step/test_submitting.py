@@ -23,7 +23,7 @@ PROMPTS = {
     3: [click(1, 40, 40)],
     4: [Prompt(3, box_xyxy=(5, 5, 30, 30))],
 }
-# A mask that is given is looked at on the host: what counts reads cannot tell these apart.
+# A mask prompt is checked on the host, which counting reads cannot distinguish from a device wait.
 ALL_PROMPTS = PROMPTS | {5: [Prompt(4, mask=SQUARE)]}
 
 
@@ -75,7 +75,7 @@ def test_submitting_reads_nothing_and_waits_for_nothing(robust: RobustOptions | 
     assert buffers.transfers == 7
 
 
-def test_results_that_nobody_read_are_moved_before_others_land_in_their_place() -> None:
+def test_unread_results_are_moved_before_their_buffer_is_reused() -> None:
     buffers = HostBuffers(pinned=False)
     numbers = [torch.full((50,), float(value)) for value in range(4)]
     transfers = [buffers.begin([each, each.to(torch.uint8)]) for each in numbers]

@@ -1,4 +1,4 @@
-"""What one object gets does not depend on who else is tracked."""
+"""An object's result does not depend on the other objects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_object_alone_is_tracked_as_in_company(object_id: int) -> None:
         assert_same(lone[object_id], crowd[object_id])
 
 
-def test_objects_are_told_apart() -> None:
+def test_objects_are_distinguished() -> None:
     last = run(*PROMPTS.values())[2]
     logits = [track.logits for track in last.values() if track.logits is not None]
     for place, own in enumerate(logits):

@@ -1,4 +1,4 @@
-"""A stream has no end: memory, cost and numbers stay as they are."""
+"""An endless stream: memory, cost and results stay the same."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_removed_and_added_objects_leave_nothing_behind() -> None:
     assert frame.clicks == {}
 
 
-def test_stream_that_stands_still_keeps_nothing_of_its_neighbours() -> None:
+def test_stalled_stream_keeps_nothing_of_its_neighbours() -> None:
     """Else every camera that fails would hold the features of all that were beside it."""
     tracker = little_tracker()
     sessions = [tracker.open_session() for _ in range(3)]

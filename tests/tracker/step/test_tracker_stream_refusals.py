@@ -1,4 +1,4 @@
-"""What cannot be done is refused before anything is changed; what fails leaves no trace."""
+"""Invalid calls are refused before anything is changed; failures leave no trace."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_second_box_on_a_frame_is_refused_unless_it_replaces() -> None:
         np.zeros((0, 64, 3), np.uint8),
     ],
 )
-def test_something_else_than_an_image_is_refused(image: np.ndarray) -> None:
+def test_an_array_that_is_no_image_is_refused(image: np.ndarray) -> None:
     tracker = little_tracker()
     session = tracker.open_session()
     with pytest.raises(ValueError, match="an image is RGB uint8"):
