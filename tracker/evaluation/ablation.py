@@ -1,10 +1,9 @@
-"""Every technique of the robust memory policy, on and off: what does each one pay?
+"""Ablation of the robust memory policy: every rule on and off.
 
-Rows are ``sam2``, ``robust``, and ``robust`` with one of its techniques changed: one that is on is
-switched off ("without"), or its number set to the least it may be; one that is off is switched on
-("with"), or takes the value its authors published. Each clip of each row is a file; what lies
-there already, of the same model, is read and not run again, so that a long ablation may be
-interrupted at any time.
+Rows are ``sam2``, ``robust``, and ``robust`` with one rule changed: a rule that is on is switched
+off, or its number set to the minimum ("without"); a rule that is off is switched on, or takes its
+published value ("with"). Each clip of each row is a file; files of the same model are read instead
+of run again, so that a long ablation can be interrupted at any time.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LEAST = (0, 0.0, 1, 1.0)  # tried in this order
-# Of techniques that are off: DAM4SAM's anchors.
+# Of rules that are off: DAM4SAM's anchors.
 PUBLISHED = {"anchors": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class AblationRow:
-    """A name, and the options of a tracker as keyword arguments of ``TrackerOptions``."""
+    """A row's name, and the keyword arguments of its ``TrackerOptions``."""
 
     name: str
     options: dict[str, Any]
@@ -39,7 +38,7 @@ class AblationRow:
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What was written for one row on one clip: ``report.as_json`` of it."""
+    """The result of one row on one clip; ``document`` is that of ``report.as_json``."""
 
     row: str
     category: str
@@ -48,11 +47,11 @@ class RowResult:
 
 MakeTracker = Callable[[dict[str, Any]], EvaluatedTracker]
 RowObserver = Callable[[str, EvaluationClip, bool], None]
-"""(row, clip, whether it was read from its file): called when it is there."""
+"""Called with each result's row and clip, and whether it was read from its file."""
 
 
 def ablation_rows(techniques: DataclassInstance) -> list[AblationRow]:
-    """All rows for the options of the robust policy, of which ``techniques`` is the default."""
+    """All rows; ``techniques`` are the default options of the robust policy."""
     rows = [
         AblationRow("sam2", {"memory_policy": "sam2"}),
         AblationRow("robust", {"memory_policy": "robust", "robust": techniques}),
@@ -65,9 +64,9 @@ def ablation_rows(techniques: DataclassInstance) -> list[AblationRow]:
 
 
 def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
-    """The options with one technique changed, by the row's name.
+    """The options with one rule changed, by the row's name.
 
-    A number that is already the least it may be takes its published value, if there is one.
+    A number that is already at its minimum takes its published value, if there is one.
     """
     result: dict[str, DataclassInstance] = {}
     for field in fields(techniques):
@@ -83,7 +82,7 @@ def variants(techniques: DataclassInstance) -> dict[str, DataclassInstance]:
             try:
                 changed = replace(techniques, **{field.name: choice})
             except ValueError:
-                continue  # less than this option may be
+                continue  # below the option's minimum
             result[_name(field.name, value, choice)] = changed
             break
     return result
@@ -107,10 +106,10 @@ def run_ablation(
     on_row: RowObserver | None = None,
     on_frame: FrameObserver | None = None,
 ) -> list[RowResult]:
-    """Run what is missing, row by row and clip by clip, and return everything.
+    """Run the missing results, row by row and clip by clip, and return all.
 
-    ``label`` names what is ablated, such as a checkpoint and its fingerprint; a file with another
-    label is run again.
+    ``label`` identifies the model, such as a checkpoint and its fingerprint; results with another
+    label are run again.
     """
     directory.mkdir(parents=True, exist_ok=True)
     results = []
@@ -135,7 +134,7 @@ def run_ablation(
                     "made_of": made_of,
                     **report.as_json([score], clip.category, label, prompt, identity=identity),
                 }
-                # Renamed into place: an interruption leaves no half a file.
+                # Renamed into place, so that an interruption leaves no partial file.
                 partial = path.with_suffix(".partial")
                 partial.write_text(json.dumps(document, indent=1) + "\n")
                 partial.replace(path)

@@ -1,4 +1,4 @@
-"""An ablation as a table: each row's scores, and how far they lie from the full policy's."""
+"""Tables of an ablation: each row's scores and their differences to the full policy."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tracker.evaluation.summary import reacquired
 REFERENCE = "robust"
 CATEGORIES = 5  # side by side in a terminal
 EXPLANATION = (
-    'J&F: of boxes their success. ±: less that of "robust". found: share of returns found within '
-    "10 frames. switch: objects whose mask went over to another thing. area: of false masks, in "
-    "sizes of the object. ECE: expected error of the predicted IoU. By category: differences to "
-    '"robust", whose own row is as it is.'
+    'J&F: success for boxes. ±: difference to "robust". found: share of returns found within 10 '
+    "frames. switch: share of objects whose mask switched to another object. area: of false masks, "
+    "relative to the object. ECE: expected error of the predicted IoU. By category: differences to "
+    '"robust", whose own row is absolute.'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A row over all its categories, means over objects; ``by_category``: J&F (boxes: success)."""
+    """A row's means over objects; ``by_category``: J&F (boxes: success)."""
 
     row: str
     by_category: dict[str, float]
@@ -38,7 +38,7 @@ class Headline:
 
 
 def headlines(results: Iterable[RowResult]) -> list[Headline]:
-    """One headline a row, in the order of the rows."""
+    """One headline per row, in order."""
     groups: dict[str, list[RowResult]] = {}
     for result in results:
         groups.setdefault(result.row, []).append(result)
@@ -46,9 +46,9 @@ def headlines(results: Iterable[RowResult]) -> list[Headline]:
 
 
 def tables(lines: Sequence[Headline], title: str) -> list[Table]:
-    """Every row; then its J&F (boxes: success) by category, as differences to "robust".
+    """All rows; then J&F (boxes: success) by category, as differences to "robust".
 
-    ``EXPLANATION`` says what the columns mean.
+    ``EXPLANATION`` describes the columns.
     """
     names = list(dict.fromkeys(name for line in lines for name in line.by_category))
     parts = [names[at : at + CATEGORIES] for at in range(0, len(names), CATEGORIES)]
@@ -101,7 +101,7 @@ def _numbers(values: Iterable[float | None], form: str) -> list[str]:
 
 
 def as_json(lines: Sequence[Headline]) -> list[dict[str, Any]]:
-    """The rows of the table, unrounded."""
+    """The table's rows, unrounded."""
     return [{name: getattr(line, name) for name in Headline.__dataclass_fields__} for line in lines]
 
 
@@ -126,7 +126,7 @@ def _headline(row: str, results: Sequence[RowResult]) -> Headline:
 
 
 def _calibration_error(results: Sequence[RowResult]) -> float | None:
-    """The expected error over the bins of all clips together."""
+    """The expected error over the bins of all clips."""
     missed: dict[float, float] = {}
     count = 0
     for result in results:
@@ -145,7 +145,7 @@ def _objects(result: RowResult) -> list[dict[str, Any]]:
 
 
 def _quality(entry: dict[str, Any]) -> float:
-    """J&F, or the success AUC of an object of which only boxes are known."""
+    """J&F, or the success AUC of an object annotated with boxes only."""
     return float(entry["mean"] if entry["mean"] is not None else entry["box"]["success_auc"])
 
 

@@ -1,4 +1,4 @@
-"""What happens while an object is out of sight and when it comes back."""
+"""Absences of an object: false masks meanwhile, and finding it again afterwards."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Out of sight is who shows less than this share of what was seen when it was prompted, for at
-# least so many frames.
+# An object is out of sight if less than this share of its area on the prompt's frame is visible,
+# for at least this many frames.
 OUT_OF_SIGHT_SHARE = 0.02
 SHORTEST_GAP_FRAMES = 3
-SHORTEST_SIGHT_FRAMES = 3  # less is a glimpse, of a foot say, and no return
+SHORTEST_SIGHT_FRAMES = 3  # less is a glimpse, not a return
 REACQUIRED_JACCARD = 0.5
-PROMPT_FRAMES = 10  # who is found again within so many frames was found at once
+PROMPT_FRAMES = 10  # found within these frames counts as found at once
 
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """An object seen again: how long it was gone, and after how many frames it was found.
+    """An object visible again: the length of the absence, and the frames until it was found.
 
-    ``reacquired_after`` is 0 when the first frame of the return is right, None when the object
-    was not found before the clip ended or the object was gone again. ``watched`` frames followed.
+    ``reacquired_after`` is 0 if the first frame of the return is right, None if the object was not
+    found before the clip ended or the object left again. ``watched``: frames of the return.
     """
 
     gone_frames: int
@@ -31,7 +31,7 @@ class Return:
 
     @property
     def at_once(self) -> bool | None:
-        """Whether it was found within ``PROMPT_FRAMES``; None if too few frames followed."""
+        """Whether it was found within ``PROMPT_FRAMES``; None if too few frames follow."""
         if self.reacquired_after is not None:
             return self.reacquired_after <= PROMPT_FRAMES
         return None if self.watched <= PROMPT_FRAMES else False
@@ -39,10 +39,10 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Masks claimed while the object is out of sight altogether, over ``frames`` such frames.
+    """False masks over the ``frames`` frames on which the object is fully out of sight.
 
-    ``claimed``: share of these frames with any mask; ``false_area``: mean area of the mask as a
-    share of the object's median area in sight.
+    ``claimed``: share of these frames with any mask; ``false_area``: mean area of the mask relative
+    to the object's median visible area.
     """
 
     frames: int
@@ -51,13 +51,13 @@ class Absence:
 
 
 def in_sight(areas: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """On which frames enough of the object shows; the first one is the prompt's."""
+    """The frames on which enough of the object is visible; the first is the prompt's."""
     all_areas = np.asarray(areas)
     return np.asarray(all_areas > OUT_OF_SIGHT_SHARE * all_areas[0])
 
 
 def seen_again(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Of the frames on which an object is seen, those after a gap of some length."""
+    """The visible frames after an absence of some length."""
     result = np.zeros_like(seen)
     gap, returned = 0, False
     for index, here in enumerate(seen):
@@ -68,7 +68,7 @@ def seen_again(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def returns(seen: npt.NDArray[np.bool_], jaccards: Sequence[float]) -> list[Return]:
-    """Every return of an object, from whether it is seen and how well it is found, by frame."""
+    """All returns of an object, from its visibility and J by frame."""
     found: list[Return] = []
     gap = 0
     for index, here in enumerate(seen):
@@ -83,7 +83,7 @@ def returns(seen: npt.NDArray[np.bool_], jaccards: Sequence[float]) -> list[Retu
 
 
 def absence(areas: Sequence[int], mask_areas: Sequence[int]) -> Absence | None:
-    """What was claimed on the frames without a true pixel; None if there is no such frame."""
+    """False masks on the frames without a true pixel; None if there is no such frame."""
     true_area, mask_area = np.asarray(areas), np.asarray(mask_areas)
     gone = true_area == 0
     if not gone.any():

@@ -2,7 +2,7 @@
 
 Wu et al., "Online Object Tracking: A Benchmark", CVPR 2013: the success plot is the share of
 frames whose overlap exceeds a threshold, for 21 thresholds from 0 to 1; the precision plot the
-share whose centres are at most so many pixels apart, 0 to 50, ranked by the value at 20. Fan et
+share whose centres are at most 0 to 50 pixels apart, ranked by the value at 20. Fan et
 al., "LaSOT", CVPR 2019: normalised precision divides the distance by the size of the true box,
 thresholds 0 to 0.5.
 """
@@ -40,7 +40,7 @@ class BoxDistance:
 
 @dataclass(frozen=True, slots=True)
 class BoxScore:
-    """Of one object, over the frames on which it is in sight: all 0..1.
+    """Scores of one object over the frames on which it is visible, all 0..1.
 
     ``success`` is the curve over ``OVERLAP_THRESHOLDS``, ``success_auc`` its mean.
     """
@@ -62,7 +62,7 @@ def box_overlap(first: BoxXyxy, second: BoxXyxy) -> float:
 
 
 def box_distance(found: BoxXyxy | None, truth: BoxXyxy) -> BoxDistance:
-    """Compare a found box (None: nothing was found) with the true one, which is not empty."""
+    """Compare a tracked box (None: none) with the true one, which must not be empty."""
     if found is None or _area(found) <= 0:
         return BoxDistance(0.0, math.inf, math.inf)
     across = (found[0] + found[2] - truth[0] - truth[2]) / 2
@@ -75,7 +75,7 @@ def box_distance(found: BoxXyxy | None, truth: BoxXyxy) -> BoxDistance:
 
 
 def box_score(distances: Sequence[BoxDistance]) -> BoxScore | None:
-    """The plots' numbers over the frames of one object; None without a frame."""
+    """The scores over the frames of one object; None without a frame."""
     if not distances:
         return None
     success = success_curve([each.overlap for each in distances])

@@ -1,4 +1,4 @@
-"""Whether a predicted IoU can be believed: reliability by bins and the expected error.
+"""Calibration of the predicted IoU: reliability by bins and the expected error.
 
 Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, with IoU in place of accuracy.
 """
@@ -26,7 +26,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``error``: mean over masks of what their bin's prediction misses its actual IoU by."""
+    """``error``: mean over masks of the difference between their bin's predicted and actual IoU."""
 
     error: float
     count: int
@@ -34,7 +34,7 @@ class Calibration:
 
 
 def calibration(predicted: Sequence[float], actual: Sequence[float]) -> Calibration | None:
-    """Bins of masks by predicted IoU; only those that hold a mask. None without a mask.
+    """Masks binned by predicted IoU, without empty bins. None without a mask.
 
     Raises ValueError if the two differ in length.
     """

@@ -1,4 +1,4 @@
-"""What a suite consists of: clips with the truth about the objects to follow."""
+"""The clips of a suite, with the ground truth of the objects to track."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BoxXyxy = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class ClipFrame:
-    """A picture (RGB uint8, H W 3) and what is true on it.
+    """A picture (RGB uint8, H W 3) and its ground truth.
 
-    ``truth`` holds the mask (H, W bool) of every object annotated with a mask on this frame, an
-    empty one where it is out of sight; ``boxes`` the box of every object annotated with a box,
-    None where it is out of sight. An object in neither is not annotated here and not scored.
-    ``others`` are true masks of things that are not followed: what a mask may jump to.
+    ``truth``: the mask (H, W bool) of every object annotated with a mask on this frame, empty if it
+    is out of sight. ``boxes``: the box of every object annotated with a box, None if it is out of
+    sight. An object in neither is not annotated here and not scored.
+    ``others``: true masks of objects that are not tracked, to which a mask may switch.
     ``prompt_boxes``: if given, objects start with these boxes instead of the truth.
-    ``missed`` frames of the source were lost between the frame before and this one.
+    ``missed``: frames of the source lost between the previous frame and this one.
     """
 
     image: npt.NDArray[np.uint8]
@@ -41,9 +41,9 @@ class ClipFrame:
 class EvaluationClip:
     """A clip to be tracked from a prompt on the first frame that shows each object.
 
-    ``open`` starts reading at the first frame. ``rate_hz`` says how fast the frames followed one
-    another in the world; real-time evaluation needs it. ``annotation``: masks, or boxes only.
-    ``clicked_every``: on each so many-th frame every object in sight is clicked again (0: never).
+    ``open`` starts reading at the first frame. ``rate_hz``: the rate of the recording, needed for
+    real-time evaluation. ``annotation``: masks, or boxes only. ``clicked_every``: every visible
+    object is clicked again every N frames (0: never).
     """
 
     name: str

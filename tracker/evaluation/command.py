@@ -1,4 +1,4 @@
-"""``masklet evaluate``: a model is loaded, a suite is followed, and what came of it is shown."""
+"""``masklet evaluate``: load a model, track a suite, show and write the scores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOOP_FRAMES = 20_000
 
 
 def run(options: Namespace) -> int:
-    """Do what the arguments say; returns the exit code."""
+    """Run the command; returns the exit code."""
     console = Console()
     try:
         if options.suite == LOOP:
@@ -58,7 +58,7 @@ def run(options: Namespace) -> int:
 
 
 def _make_folders(options: Namespace) -> None:
-    """Before hours of work: what cannot be written ends the command now (OSError)."""
+    """Create the output folders before hours of work (OSError)."""
     for folder in (options.out, options.overlay):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -139,8 +139,8 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
         fitting.write(options.fit_calibration, fitted, tracker.identity.fingerprint, title)
         _say(
             console,
-            f"written: {options.fit_calibration}: the predicted IoU of these {fitted.masks} masks "
-            f"is off by {fitted.error_before:.3f}, calibrated by {fitted.error_after:.3f}",
+            f"written: {options.fit_calibration}: expected error of the predicted IoU of "
+            f"{fitted.masks} masks {fitted.error_before:.3f}, calibrated {fitted.error_after:.3f}",
         )
 
 
@@ -158,8 +158,8 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
         def on_row(row: str, clip: EvaluationClip, read: bool) -> None:
             if read:
                 advance.skip(clip.frame_count)
-            said = f"{row}: {clip.category} {clip.name} {'was there' if read else 'done'}"
-            _say(console, said, "dim")
+            state = "read from its file" if read else "done"
+            _say(console, f"{row}: {clip.category} {clip.name} {state}", "dim")
 
         results = ablation.run_ablation(
             rows,
@@ -184,7 +184,7 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
 
 
 def _prompt_given(options: Namespace, clips: Sequence[EvaluationClip]) -> str:
-    """What objects began with: of clips without masks "mask" is their box."""
+    """The kind of the prompts used: for clips without masks "mask" means their box."""
     kinds = {clip.annotation for clip in clips}
     if options.prompt != "mask" or kinds == {"masks"}:
         return str(options.prompt)
@@ -192,7 +192,7 @@ def _prompt_given(options: Namespace, clips: Sequence[EvaluationClip]) -> str:
 
 
 def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:
-    import torch  # here, so that --help and mistakes do not wait for it
+    import torch  # here, so that --help and usage errors are fast
 
     from tracker.tracker import Tracker
 
@@ -206,8 +206,8 @@ def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:
 
 
 def _fingerprint(checkpoint: str) -> str:
-    """Of the file: other weights under the same name are another model."""
-    from tracker.weights.checkpoint import find_checkpoint  # waits for torch
+    """A hash of the checkpoint's file, since a name may get other weights."""
+    from tracker.weights.checkpoint import find_checkpoint  # imports torch
 
     return hashlib.sha256(find_checkpoint(checkpoint).read_bytes()).hexdigest()[:12]
 
@@ -219,7 +219,7 @@ def _pace(options: Namespace) -> Pace | None:
 
 
 class _Advance:
-    """Moves a progress bar on."""
+    """A progress bar."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
@@ -254,5 +254,5 @@ def _write(path: Path, content: object, console: Console) -> None:
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
-    """One line as it is: brackets, as in masklet[evaluation], are no markup."""
+    """Print one line without markup: brackets, as in masklet[evaluation], stay."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,8 +1,7 @@
-"""Videos of the worst clips: what is true on the left, what was found on the right.
+"""Videos of the worst clips: ground truth on the left, tracked masks on the right.
 
-Above the pictures stand the clip's name and the number of the frame, as results count it.
-Which clips are the worst is known when all have been followed; so every clip is filmed, and of
-the films only the worst ones so far stay on disk.
+The clip's name and the frame's number are shown above. The worst clips are known only at the end,
+so every clip is recorded, and only the worst ones so far stay on disk.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _TINT = 0.55
 
 
 class WorstClips:
-    """Films every clip that is followed and keeps the ``count`` that scored lowest."""
+    """Records every clip and keeps the ``count`` with the lowest scores."""
 
     def __init__(self, directory: Path, count: int) -> None:
         self._directory, self._count = directory, count
@@ -39,7 +38,7 @@ class WorstClips:
     def __call__(
         self, clip: EvaluationClip, index: int, frame: ClipFrame, masks: dict[int, MaskArray]
     ) -> None:
-        """Film one frame; the clip's first one opens the file."""
+        """Record one frame; a clip's first one opens the file."""
         if index == 0:
             path = self._directory / f"{file_stem(clip.category, clip.name)}.mp4"
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -48,13 +47,13 @@ class WorstClips:
             self._film.add(frame, masks)
 
     def left_out(self) -> None:
-        """The clip could not be scored: it has no film."""
+        """Delete the video of a clip that could not be scored."""
         if self._film is not None:
             self._film.close().unlink()
             self._film = None
 
     def finished(self, score: ClipScore) -> None:
-        """The clip is scored: keep its film, or delete the least bad one."""
+        """Keep the video of a scored clip, or delete the one with the best score."""
         if self._film is None:
             return
         path = self._film.close()
@@ -67,19 +66,19 @@ class WorstClips:
 
     @property
     def films(self) -> list[Path]:
-        """What is kept, the worst first."""
+        """The videos kept, the worst first."""
         return [path for _, _, path in sorted(self._kept, reverse=True)]
 
 
 def quality_of(entry: ObjectScore) -> float:
-    """J&F, or the success of boxes where no mask is known."""
+    """J&F, or the success of boxes without known masks."""
     if entry.mean is not None:
         return entry.mean
     return entry.box.success_auc if entry.box is not None else 0.0
 
 
 class _Film:
-    """One video, H.264; the size is that of its first frame."""
+    """One H.264 video, of its first frame's size."""
 
     def __init__(self, path: Path, clip: EvaluationClip) -> None:
         self._path, self._clip = path, clip

@@ -1,6 +1,6 @@
-"""DAVIS 2016 sequences read out of a tar file: NAME/frames/00000.jpg, NAME/masks/00000.png.
+"""DAVIS 2016 sequences from a tar file: NAME/frames/00000.jpg, NAME/masks/00000.png.
 
-One merged object a sequence. DAVIS is CC BY-NC 4.0: for evaluation, never for training.
+One merged object per sequence. DAVIS is CC BY-NC 4.0: for evaluation, never for training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OBJECT_ID = 1
 def davis_clips(path: Path) -> list[EvaluationClip]:
     """The sequences in the tar file at ``path``, or in the only tar file of that folder.
 
-    Raises FileNotFoundError when there is no such file, ValueError when it holds no sequence.
+    Raises FileNotFoundError if there is no such file, ValueError if it contains no sequence.
     """
     archive = _find_archive(path)
     with tarfile.open(archive) as tar:
@@ -49,7 +49,7 @@ def davis_clips(path: Path) -> list[EvaluationClip]:
 
 
 class _Reader:
-    """Decodes one sequence, a frame at a time, into arrays of their own."""
+    """Decodes one sequence, a frame at a time, into fresh arrays."""
 
     def __init__(self, archive: Path, frames: tuple[str, ...], masks: tuple[str, ...]) -> None:
         self._archive, self._frames, self._masks = archive, frames, masks

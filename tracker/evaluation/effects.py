@@ -1,7 +1,7 @@
-"""What a camera, its mount and its line do to a clip, as wrappers that keep the truth true.
+"""Effects of camera, mount and transmission on a clip, which also transform the ground truth.
 
-Every effect takes frames and gives frames, so that they can be laid over one another; what is
-drawn by lot comes from the seed given.
+Every effect maps frames to frames, so that effects can be combined; randomness comes from the
+given seed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def with_effects(
 ) -> EvaluationClip:
     """The clip seen through ``effects``, the first one nearest to the scene.
 
-    ``frame_count``: how many frames are left, if some are lost.
+    ``frame_count``: the remaining frames, if some are dropped.
     """
 
     def opened() -> Iterator[ClipFrame]:
@@ -42,9 +42,9 @@ def with_effects(
 
 
 def shake(seed: int, amplitude_px: float) -> Effect:
-    """A hand-held camera: the picture is displaced by whole pixels, smoothly and by jolts.
+    """A hand-held camera: displacements by whole pixels, smooth and sudden.
 
-    What comes in at a border repeats the border's pixels, and belongs to nobody.
+    The border's pixels are repeated, and belong to no object.
     """
 
     def apply(frames: Iterator[ClipFrame]) -> Iterator[ClipFrame]:
@@ -61,7 +61,7 @@ def shake(seed: int, amplitude_px: float) -> Effect:
 
 
 def scene_cut(other: EvaluationClip, start: int, length: int) -> Effect:
-    """For ``length`` frames from ``start`` on another scene is shown; time goes on behind it."""
+    """Show another scene for ``length`` frames from ``start``; the hidden scene continues."""
 
     def apply(frames: Iterator[ClipFrame]) -> Iterator[ClipFrame]:
         instead = other.open()
@@ -78,12 +78,12 @@ def scene_cut(other: EvaluationClip, start: int, length: int) -> Effect:
 
 
 def lost_frames(seed: int, share: float, count: int) -> npt.NDArray[np.bool_]:
-    """Which of ``count`` frames a bad line loses: ``share`` (0 to 0.95) of them, to the frame.
+    """The frames that a bad line loses: exactly ``share`` (0 to 0.95) of ``count`` frames.
 
-    They are lost in bursts, which may meet, of 2.5 frames on average; the first frame arrives.
+    Lost in bursts of 2.5 frames on average, which may be adjacent; the first frame arrives.
     """
     if not 0.0 <= share <= 0.95:
-        raise ValueError(f"the share of frames that are dropped must be 0..0.95, got {share}")
+        raise ValueError(f"the share of dropped frames must be 0..0.95, got {share}")
     generator = np.random.default_rng([seed, 12])
     left = min(round(share * count), count - 1)
     lost_after = np.zeros(count - left, dtype=np.intp)  # by frame that arrives
@@ -97,7 +97,7 @@ def lost_frames(seed: int, share: float, count: int) -> npt.NDArray[np.bool_]:
 
 
 def dropped(lost: npt.NDArray[np.bool_]) -> Effect:
-    """Take out these frames; those that arrive say how many were lost before them."""
+    """Drop these frames; the others report the number lost before them."""
 
     def apply(frames: Iterator[ClipFrame]) -> Iterator[ClipFrame]:
         missed = 0
@@ -155,7 +155,7 @@ def _displaced(frame: ClipFrame, right: int, down: int) -> ClipFrame:
 def _moved(
     pixels: npt.NDArray[_Value], right: int, down: int, *, edge: bool
 ) -> npt.NDArray[_Value]:
-    """The picture or mask displaced; beyond its old border the border again, or nothing."""
+    """A displaced picture or mask; beyond its border the border is repeated, or empty."""
     height, width = pixels.shape[:2]
     rows, columns = np.arange(height) - down, np.arange(width) - right
     inside_rows, inside_columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)

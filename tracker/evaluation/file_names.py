@@ -1,4 +1,4 @@
-"""Names of files for clips, whatever a data set calls them."""
+"""File names for clips, whatever the names in a dataset."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from urllib.parse import quote_plus
 
 
 def file_stem(*parts: str) -> str:
-    """One name of several parts, such as a category and a clip: "fast+ball,s30100".
+    """One name for several parts, such as a category and a clip: "fast+ball,s30100".
 
-    What cannot stand in a file's name is written as in a URL, so that other parts give another
-    name: a clip's film or scores are never taken for those of a clip with a similar name.
+    Characters are escaped as in a URL, so that different parts always have different names.
     """
     return ",".join(quote_plus(part) for part in parts)

@@ -1,4 +1,4 @@
-"""From a suite that was followed to a calibration of the predicted IoU, for its checkpoint."""
+"""Fit a calibration of the predicted IoU from the scores of a suite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tracker.weights.calibration import (
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibration, of how many masks, and the expected calibration errors of these masks."""
+    """A calibration, its number of masks, and their expected errors before and after it."""
 
     line: ScoreCalibration
     masks: int
@@ -26,7 +26,7 @@ class Fitted:
 
 
 def fit(scores: Iterable[ClipScore]) -> Fitted:
-    """The calibration for what was predicted in these clips. Raises ValueError for too few."""
+    """The calibration for these clips. Raises ValueError for too few masks."""
     objects = [entry for score in scores for entry in score.objects]
     predicted = [each for entry in objects for each in entry.predicted_iou]
     actual = [each for entry in objects for each in entry.actual_iou]
@@ -38,7 +38,7 @@ def fit(scores: Iterable[ClipScore]) -> Fitted:
 
 
 def write(path: Path, fitted: Fitted, fingerprint: str, made_from: str) -> None:
-    """Write it beside its checkpoint; ``fingerprint`` is of the weights."""
+    """Write it; ``fingerprint`` identifies the weights."""
     notes = {
         "made_from": made_from,
         "masks": fitted.masks,

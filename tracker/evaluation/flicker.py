@@ -1,7 +1,7 @@
-"""How much a mask trembles: its change from frame to frame beyond the object's own.
+"""Flicker: a mask's change of shape from frame to frame, beyond that of the object.
 
-A mask is first moved by the step of its centre of mass (whole pixels), so that motion is no
-change; the true mask's own change of shape, measured the same way, is taken off.
+A mask is first moved by the shift of its centre of mass (whole pixels), so that motion does not
+count; the true mask's change of shape, measured the same way, is subtracted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class FlickerMeter:
         self._excess: list[float] = []
 
     def add(self, mask: MaskArray, truth: MaskArray) -> None:
-        """Compare with the frame before, if both masks are there on both frames."""
+        """Compare with the previous frame, if neither mask is empty on either."""
         if self._before is not None:
             own = change_of_shape(self._before[0], mask)
             true = change_of_shape(self._before[1], truth)
@@ -42,7 +42,7 @@ class FlickerMeter:
         self._before = (mask, truth)
 
     def skip(self) -> None:
-        """The frame is not annotated: what follows has no frame before it."""
+        """Skip a frame without annotation; the next one has no previous frame."""
         self._before = None
 
     @property

@@ -1,7 +1,7 @@
-"""HOTA, MOTA and IDF1 of followed objects, computed by TrackEval, the benchmarks' own code.
+"""HOTA, MOTA and IDF1 of tracked objects, computed by TrackEval, the benchmarks' own code.
 
-TrackEval wants graphical OpenCV, which cannot stand beside the headless one that the project
-uses, so pip cannot take it in as an ordinary dependency; nothing that is called here needs it.
+TrackEval depends on OpenCV with a display, which conflicts with the headless one used here, so it
+cannot be an ordinary dependency; the functions called here do not need it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOW_TO_INSTALL = (
 
 @dataclass(frozen=True, slots=True)
 class IdentityScore:
-    """Of all objects of a clip or suite; ``mota`` may be below 0, the others are 0..1.
+    """Scores over all objects of a clip or suite; ``mota`` may be below 0, the others are 0..1.
 
     ``switches`` counts matched objects whose track changed (CLEAR's IDSW, IoU from 0.5 on).
     """
@@ -47,7 +47,7 @@ class _Frame:
 
 @dataclass(slots=True)
 class IdentityRecord:
-    """Who was there, who was found and how well each fits each, frame by frame of a clip."""
+    """True and tracked objects with their pairwise IoU, for every frame of a clip."""
 
     _frames: list[_Frame] = field(default_factory=list)
 
@@ -57,7 +57,7 @@ class IdentityRecord:
         found_ids: Sequence[int],
         similarity: npt.NDArray[np.float64],
     ) -> None:
-        """One frame: objects in sight, objects found, and their IoU, (true, found)."""
+        """Add one frame: visible objects, tracked objects, and their IoU, (true, tracked)."""
         if similarity.shape != (len(true_ids), len(found_ids)):
             raise ValueError(
                 f"similarity must be {(len(true_ids), len(found_ids))}, got {similarity.shape}"
@@ -65,7 +65,7 @@ class IdentityRecord:
         self._frames.append(_Frame(tuple(true_ids), tuple(found_ids), similarity))
 
     def as_trackeval(self) -> dict[str, Any]:
-        """The sequence as TrackEval's metrics take it: ids from 0 on, without holes."""
+        """The sequence in TrackEval's format: consecutive ids from 0."""
         true_ids = sorted({each for frame in self._frames for each in frame.true_ids})
         found_ids = sorted({each for frame in self._frames for each in frame.found_ids})
         true_place = {each: place for place, each in enumerate(true_ids)}
@@ -107,7 +107,7 @@ def identity_score(records: Sequence[IdentityRecord]) -> IdentityScore | None:
 
 
 def require_trackeval() -> None:
-    """Raise MissingLibraryError, which says what to do, unless TrackEval is installed."""
+    """Raise MissingLibraryError, with the remedy, unless TrackEval is installed."""
     _metrics()
 
 

@@ -1,8 +1,8 @@
-"""A stream that goes on and on: is it followed at the end as it was at the start?
+"""An endless stream: compares tracking and memory at its start and at its end.
 
-A stretch of a rendered match is shown forward and backward, again and again, so that no frame
-jumps. Objects are pointed at once, on the first frame; masks are scored over the first and over
-the last frames of the stream, and the process's memory is read at both ends.
+A window of a rendered match is repeated forward and backward, so that motion is continuous. Objects
+are prompted once, on the first frame; masks are scored over the first and the last frames of the
+stream, and the process's memory is read at both ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tracker.evaluation.prompts import PromptKind, first_frame_prompt
 from tracker.evaluation.runner import EvaluatedTracker
 from tracker.evaluation.synthetic import HEIGHT, WIDTH, Window, frames_of
 
-# Of the tuning seeds: team-mates in the same shirt, in sight all the time, two of which cross.
+# Of the tuning seeds: team-mates in the same shirt, always visible, two of which cross.
 LOOPED = Window("look-alikes", 13_018, 120, 60, (1, 4))
 SCORED_FRAMES = 500
 WARM_FRAMES = 100  # before the memory is read for the first time
@@ -30,9 +30,9 @@ WARM_FRAMES = 100  # before the memory is read for the first time
 
 @dataclass(frozen=True, slots=True)
 class LongStream:
-    """J&F of every object over the first and the last ``scored`` frames, memory at both ends.
+    """J&F of every object over the first and the last ``scored`` frames; memory at both ends.
 
-    ``first_frame``: the number the session's counter began with.
+    ``first_frame``: the session's first frame number.
     """
 
     frames: int
@@ -45,7 +45,7 @@ class LongStream:
 
 
 def to_and_fro(frames: Sequence[ClipFrame]) -> Iterator[ClipFrame]:
-    """The frames forward and backward without an end; neither end is shown twice running.
+    """The frames forward and backward, endlessly, without repeating either end.
 
     Raises ValueError for fewer than two.
     """
@@ -66,9 +66,9 @@ def follow_loop(
     scored: int = SCORED_FRAMES,
     on_frame: Callable[[int], None] | None = None,
 ) -> LongStream:
-    """Follow a window's objects for ``frame_count`` frames, counted from ``first_frame`` on.
+    """Track a window's objects for ``frame_count`` frames, numbered from ``first_frame``.
 
-    Raises ValueError if the parts that are scored would overlap.
+    Raises ValueError if the scored parts would overlap.
     """
     if frame_count < max(2 * scored, WARM_FRAMES):
         least = max(2 * scored, WARM_FRAMES)
@@ -125,12 +125,12 @@ def table(found: LongStream, title: str) -> Table:
 
 
 def as_json(found: LongStream) -> dict[str, Any]:
-    """What the table shows, unrounded."""
+    """The table's values, unrounded."""
     return asdict(found)
 
 
 def _resident_bytes() -> int:
-    """Memory of this process that is in use (Linux: proc_pid_status, VmRSS; 0 elsewhere)."""
+    """Resident memory of this process (Linux: proc_pid_status, VmRSS; 0 elsewhere)."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except FileNotFoundError:

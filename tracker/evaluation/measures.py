@@ -1,9 +1,9 @@
 """Region similarity J and boundary accuracy F, as the DAVIS benchmark defines them.
 
 Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation",
-CVPR 2016, section 4. F depends on details of the benchmark's own toolkit, which are followed
-here: which side of an edge is its boundary pixel, the disc that forgives small offsets, and
-what empty masks score.
+CVPR 2016, section 4. F depends on details of the benchmark's toolkit, which are reproduced here:
+the side of an edge that is its boundary, the disc that tolerates small offsets, and the scores of
+empty masks.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ BOUNDARY_TOLERANCE = 0.008  # share of the image's diagonal
 
 
 def jaccard(mask: MaskArray, truth: MaskArray) -> float:
-    """Intersection over union of two boolean masks (H, W); 1.0 when both are empty."""
+    """Intersection over union of two boolean masks (H, W); 1.0 if both are empty."""
     _check_same_shape(mask, truth)
     union = int(np.count_nonzero(mask | truth))
     return 1.0 if union == 0 else int(np.count_nonzero(mask & truth)) / union
 
 
 def boundary_f(mask: MaskArray, truth: MaskArray, tolerance: float = BOUNDARY_TOLERANCE) -> float:
-    """F-measure of the boundary pixels of two boolean masks (H, W); 1.0 when both are empty.
+    """F-measure of the boundary pixels of two boolean masks (H, W); 1.0 if both are empty.
 
-    A boundary pixel is right when the other boundary is at most ``tolerance`` away: a share of
-    the image's diagonal below 1 (rounded up to whole pixels), pixels from 1 on.
+    A boundary pixel is right if the other boundary is at most ``tolerance`` away: below 1 a
+    fraction of the image's diagonal (rounded up to whole pixels), otherwise pixels.
     """
     _check_same_shape(mask, truth)
     radius = math.ceil(tolerance if tolerance >= 1 else tolerance * math.hypot(*mask.shape))
@@ -48,11 +48,10 @@ def boundary_f(mask: MaskArray, truth: MaskArray, tolerance: float = BOUNDARY_TO
 
 
 def boundary(mask: MaskArray) -> MaskArray:
-    """Pixels whose right, lower or lower right neighbour belongs to the other side.
+    """Pixels whose right, lower or lower right neighbour has the other value.
 
-    So the boundary lies on the upper left of every edge. At the picture's last row and column
-    there is no further neighbour: only the one along the border counts, and nothing in the
-    last corner.
+    The boundary is thus on the upper left of every edge. In the last row and column only the
+    neighbour along the border counts; the last corner is never a boundary.
     """
     edges = np.zeros_like(mask)
     edges[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
@@ -62,7 +61,7 @@ def boundary(mask: MaskArray) -> MaskArray:
 
 
 def dilate(mask: MaskArray, radius: int) -> MaskArray:
-    """Every pixel at most ``radius`` (Euclidean) from a set one."""
+    """The pixels within ``radius`` (Euclidean) of a mask."""
     height, width = mask.shape
     # Row sums make each row of the disc one subtraction, whatever its length.
     sums = np.zeros((height + 2 * radius, width + 2 * radius + 1), dtype=np.int32)
@@ -79,7 +78,7 @@ def dilate(mask: MaskArray, radius: int) -> MaskArray:
 
 
 def _crop(mask: MaskArray, margin: int) -> tuple[slice, slice] | None:
-    """The part of the picture where any boundary or its dilation may lie."""
+    """The part of the picture that contains every boundary and its dilation."""
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
         return None

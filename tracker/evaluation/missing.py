@@ -4,4 +4,4 @@ from tracker.errors import TrackerError
 
 
 class MissingLibraryError(TrackerError):
-    """A measure or an output needs a library that is not installed; the text says which."""
+    """A measure or an output needs a library that is not installed."""

@@ -1,4 +1,4 @@
-"""Pictures of what a tracker found beside what is true."""
+"""Pictures with tracked masks over the ground truth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class OverlayWriter:
 
 
 def overlay(frame: ClipFrame, masks: dict[int, MaskArray]) -> npt.NDArray[np.uint8]:
-    """The picture with found masks tinted and true outlines in white, (H, W, 3) uint8."""
+    """The picture with tracked masks tinted and true contours in white, (H, W, 3) uint8."""
     picture = frame.image.astype(np.float32)
     for place, (object_id, mask) in enumerate(masks.items()):
         tint = np.array(colour_of(place), dtype=np.float32)
@@ -53,5 +53,5 @@ def overlay(frame: ClipFrame, masks: dict[int, MaskArray]) -> npt.NDArray[np.uin
 
 
 def colour_of(place: int) -> tuple[int, int, int]:
-    """The colour, RGB, of the object at a place among those that are followed."""
+    """The RGB colour of the n-th tracked object."""
     return _COLOURS[place % len(_COLOURS)]

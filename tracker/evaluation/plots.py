@@ -22,12 +22,12 @@ LEAST_DIFFERENCE = 0.02
 
 
 def require_matplotlib() -> None:
-    """Raise MissingLibraryError, which says what to do, unless matplotlib is installed."""
+    """Raise MissingLibraryError, with the remedy, unless matplotlib is installed."""
     _pyplot()
 
 
 def write_plots(scores: Sequence[ClipScore], directory: Path, title: str) -> list[Path]:
-    """Write success.png, reliability.png and categories.png; returns what could be drawn."""
+    """Write success.png, reliability.png and categories.png; returns those with data."""
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     boxes = [entry.box for score in scores for entry in score.objects if entry.box is not None]
@@ -35,7 +35,7 @@ def write_plots(scores: Sequence[ClipScore], directory: Path, title: str) -> lis
         curve = np.mean([box.success for box in boxes], axis=0)
         axes, path = _axes(directory / "success.png", f"{title}: success of boxes")
         axes.plot(OVERLAP_THRESHOLDS, curve, color=_INK, label=f"AUC {curve.mean():.3f}")
-        axes.set(xlabel="overlap threshold", ylabel="share of frames", xlim=(0, 1), ylim=(0, 1))
+        axes.set(xlabel="overlap threshold", ylabel="fraction of frames", xlim=(0, 1), ylim=(0, 1))
         axes.legend()
         written.append(_save(axes, path))
     reliability = calibration_of(entry for score in scores for entry in score.objects)
@@ -65,14 +65,14 @@ def write_plots(scores: Sequence[ClipScore], directory: Path, title: str) -> lis
     drawn = axes.bar(range(len(bars)), list(bars.values()), color=_INK)
     axes.bar_label(drawn, fmt="%.2f", fontsize=8)
     axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right")
-    # A single bar is no wall.
+    # A single bar does not fill the width.
     axes.set(ylim=(0, 1), xlim=(-0.75, max(len(bars), 4) - 0.25))
     written.append(_save(axes, path))
     return written
 
 
 def write_ablation_plot(lines: Sequence[Headline], path: Path, title: str) -> None:
-    """One bar a row: how far its J&F lies from the row "robust" (or its J&F without that row)."""
+    """One bar per row: its difference to the row "robust" in J&F (J&F without that row)."""
     reference = next((line.mean for line in lines if line.row == REFERENCE), None)
     shown = [line for line in lines if reference is None or line.row != REFERENCE]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,12 +81,12 @@ def write_ablation_plot(lines: Sequence[Headline], path: Path, title: str) -> No
     drawn = axes.barh([line.row for line in shown], values, color=_INK)
     form = "%.3f" if reference is None else "%+.3f"
     axes.bar_label(drawn, labels=[form % value for value in values], fontsize=8, padding=3)
-    # Room for the labels, and hundredths that look like hundredths.
+    # Room for the labels, and a minimum scale for small differences.
     widest = max([LEAST_DIFFERENCE, *map(abs, values)]) * 1.25
     axes.set_xlim(0.0 if reference is None else -widest, widest)
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.invert_yaxis()
-    worse_better = f"J&F less {REFERENCE}'s {reference or 0.0:.3f}   (left: worse, right: better)"
+    worse_better = f"J&F minus {REFERENCE}'s {reference or 0.0:.3f}   (left: worse, right: better)"
     axes.set(xlabel="J&F" if reference is None else worse_better)
     _save(axes, path)
 

@@ -1,4 +1,4 @@
-"""Prompts made from what is true, for the first frame that shows an object."""
+"""Prompts made from the ground truth, for the first frame that shows an object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PromptKind = Literal["mask", "box", "point"]
 def first_frame_prompt(object_id: int, truth: MaskArray, kind: PromptKind) -> Prompt:
     """A prompt of the given kind for the object whose true mask is ``truth`` (H, W bool).
 
-    The box is the mask's own; the point lies as deep inside the mask as possible.
+    The box is that of the mask; the point is as deep inside the mask as possible.
     Raises ValueError if the mask is empty.
     """
     if not truth.any():
@@ -33,7 +33,7 @@ def first_frame_prompt(object_id: int, truth: MaskArray, kind: PromptKind) -> Pr
 
 
 def box_prompt(object_id: int, box: BoxXyxy, *, as_point: bool = False) -> Prompt:
-    """A prompt for an object of which only a box is known; ``as_point``: its middle."""
+    """A prompt for an object annotated with a box only; ``as_point``: its centre."""
     if not as_point:
         return Prompt(object_id, box_xyxy=box)
     middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
@@ -41,8 +41,8 @@ def box_prompt(object_id: int, box: BoxXyxy, *, as_point: bool = False) -> Promp
 
 
 def innermost_pixel(mask: MaskArray) -> tuple[int, int]:
-    """(row, column) of a set pixel that survives the most erosion; the middle one of these."""
-    # Beyond the border counts as outside, as does every pixel that is not set.
+    """(row, column) of a pixel of the mask that survives the most erosion; the middle one."""
+    # Pixels beyond the border count as outside the mask.
     remaining = np.pad(mask, 1)
     while True:
         eroded = ~dilate(~remaining, 1)

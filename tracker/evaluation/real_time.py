@@ -1,9 +1,8 @@
-"""Which frames a tracker of some speed would have missed on a live camera.
+"""The frames that a tracker of a given speed misses on a live camera.
 
-As in the real-time challenge of VOT: frames come at the camera's rate; while a step is running
-they go by, and the tracker takes the newest one when it is done. Frames that went by keep the
-result before them. The step that starts the first object is not counted (the challenge allows
-trackers time to initialise).
+As in the real-time challenge of VOT: frames arrive at the camera's rate, and after each step the
+tracker takes the newest one. Missed frames keep the previous result. The step that starts the first
+object is free (the challenge allows time to initialise).
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from typing import Protocol
 
 
 class Pace(Protocol):
-    """Says how many frames go by while a step runs."""
+    """Counts the frames that arrive while a step runs."""
 
     def begin(self, rate_hz: float) -> None:
-        """A clip begins whose camera gives ``rate_hz`` frames a second."""
+        """Start a clip whose camera has ``rate_hz`` frames per second."""
 
     def frames_lost(self, step_s: float) -> int:
-        """The step that was just measured took ``step_s``; how many frames it cost."""
+        """The number of frames missed by a step of ``step_s`` seconds."""
 
 
 class MeasuredPace:
-    """Steps take what they took. ``rate_hz`` stands in for the clip's own rate if given."""
+    """Steps take their measured time. ``rate_hz`` replaces the clip's own rate if given."""
 
     def __init__(self, rate_hz: float | None = None) -> None:
         if rate_hz is not None and not rate_hz > 0:
@@ -38,19 +37,19 @@ class MeasuredPace:
         self._late_s = 0.0
 
     def frames_lost(self, step_s: float) -> int:
-        """Frames that come and go before the next one can be taken.
+        """Frames missed before the next one is taken.
 
-        A step that ends with a frame waiting begins the next one late: the delay is carried on.
+        If a frame is waiting when a step ends, the next step starts late; the delay carries over.
         """
         done_s = self._late_s + step_s  # from the arrival of the frame that was tracked
-        # The newest frame that has arrived by then is the next one; if none has, we wait.
+        # The next frame is the newest that has arrived by then; if none has, the tracker waits.
         ahead = max(1, math.floor(done_s / self._period_s + 1e-9))
         self._late_s = max(0.0, done_s - ahead * self._period_s)
         return ahead - 1
 
 
 class SimulatedPace(MeasuredPace):
-    """Every step takes 1 / ``steps_per_s``, whatever this machine does: the same everywhere."""
+    """Every step takes 1 / ``steps_per_s``: comparable between machines."""
 
     def __init__(self, steps_per_s: float, rate_hz: float | None = None) -> None:
         super().__init__(rate_hz)
@@ -59,5 +58,5 @@ class SimulatedPace(MeasuredPace):
         self._step_s = 1.0 / steps_per_s
 
     def frames_lost(self, step_s: float) -> int:  # noqa: ARG002 - what was measured is ignored
-        """As if the step had taken the simulated time."""
+        """Frames missed by a step of the simulated duration."""
         return super().frames_lost(self._step_s)

@@ -1,4 +1,4 @@
-"""Scores as a table for people and as JSON for programs."""
+"""Scores as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -45,20 +45,19 @@ BENCHMARK_COLUMNS: tuple[Column, ...] = (
     ("ECE", "calibration_error", 3),
 )
 EXPLANATION = (
-    "returned: J&F after having been out of sight. returns: objects seen again; found ≤10: share "
-    "of them (gone for at most 100 frames) found within 10; after: median frames. claimed: share "
-    "of frames without the object that show a mask; false area: its size in sizes of the object. "
-    "switched: objects whose mask went over to another thing. flicker: change of the mask beyond "
+    "returned: J&F after an absence. returns: objects visible again; found ≤10: share of them "
+    "(absent for at most 100 frames) found within 10 frames; after: median frames. claimed: share "
+    "of frames without the object that have a mask; false area: its size relative to the object. "
+    "switched: objects whose mask switched to another object. flicker: change of the mask beyond "
     "the object's own. precision: centres of boxes at most 20 pixels apart; normalised: by the "
     "object's size, AUC. IDSW: identity switches. ECE: expected error of the predicted IoU."
 )
 
 
 def tables(scores: Sequence[ClipScore], title: str, *, identity: bool = True) -> list[Table]:
-    """Every clip; then, by category, how objects were kept; then the benchmarks' measures.
+    """Tables by clip; by category, of the tracker's behaviour; and of the benchmarks' measures.
 
-    None is wider than a terminal of 80 columns, as long as names are short. ``EXPLANATION`` says
-    what the columns mean.
+    None is wider than 80 columns if names are short. ``EXPLANATION`` describes the columns.
     """
     categories = by_category(scores, identity=identity)
     whole = summarise(scores, identity=identity)
@@ -110,7 +109,7 @@ def _by_group(
 
 
 def cells(summary: Summary, columns: Sequence[Column]) -> list[str]:
-    """A summary's values as they are shown; empty where nothing was measured."""
+    """A summary's values as text; empty if not measured."""
     values: dict[str, Any] = dict(summary)
     return [
         "" if values[key] is None else f"{values[key]:.{digits}f}" for _, key, digits in columns
@@ -125,7 +124,7 @@ def as_json(
     *,
     identity: bool = True,
 ) -> dict[str, Any]:
-    """Everything the table shows, unrounded, per object too, and the reliability bins."""
+    """The tables' values, unrounded, also per object, and the reliability bins."""
     reliability = calibration_of(entry for score in scores for entry in score.objects)
     return {
         "suite": suite,
@@ -151,7 +150,7 @@ def as_json(
 
 
 def median_seconds(scores: Sequence[ClipScore]) -> float:
-    """What a step took, the median over clips."""
+    """Seconds of a step, the median over clips."""
     return float(np.median([score.seconds_per_frame for score in scores]))
 
 

@@ -1,4 +1,4 @@
-"""Follows the objects of a clip with a tracker and scores every frame.
+"""Tracks the objects of a clip and scores every frame.
 
 J and F are averaged over an object's frames, then over all objects of all clips.
 """
@@ -24,33 +24,33 @@ from tracker.types import MaskArray, Prompt, Track
 
 
 class NothingToScoreError(ValueError):
-    """A clip of which too little is annotated; others of its data set may be scored."""
+    """A clip has too few annotations; others of its dataset may be scored."""
 
 
 class EvaluatedSession(Protocol):
-    """What is needed of a session."""
+    """The part of a session that the runner uses."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release its memory."""
 
 
 class EvaluatedTracker(Protocol):
-    """What is needed of a tracker; ``tracker.Tracker`` is one."""
+    """The part of a tracker that the runner uses; ``tracker.Tracker`` has it."""
 
     def open_session(self) -> Any:
-        """A new stream; only handed back to ``step``, told of gaps, and closed."""
+        """Open a session for one stream."""
 
     def step(
         self, batch: Sequence[tuple[Any, npt.NDArray[np.uint8], Sequence[Prompt]]]
     ) -> list[list[Track]]:
-        """Track one frame of every stream given."""
+        """Track one frame of every given stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """The scores of one clip and what a step of the tracker took (median, first one left out).
+    """The scores of one clip and the median time of a step, without the first.
 
-    ``tracked_frames`` is below ``frames`` where frames were dropped to keep up with a camera.
+    ``tracked_frames`` is below ``frames`` if frames were dropped as on a live camera.
     """
 
     name: str
@@ -85,9 +85,9 @@ def evaluate_clip(
 ) -> ClipScore:
     """Prompt each object on the first frame that shows it, track to the end, score.
 
-    With a ``pace``, frames that a camera would have shown while a step ran are not tracked; the
-    result before them is scored in their place. An object that shows too late to be scored is
-    left out; NothingToScoreError if that leaves none.
+    With a ``pace``, frames that arrive while a step runs are not tracked; the previous result is
+    scored for them. An object that appears too late to be scored is left out. Raises
+    NothingToScoreError if that leaves none.
     """
     series = {object_id: ObjectSeries(clip, object_id) for object_id in clip.object_ids}
     identity = IdentityRecord()
@@ -149,7 +149,7 @@ def _scores(clip: EvaluationClip, series: Iterable[ObjectSeries]) -> tuple[Objec
 def _prompts(
     clip: EvaluationClip, frame: ClipFrame, begun: set[int], kind: PromptKind
 ) -> list[Prompt]:
-    """Prompts of the objects that show for the first time."""
+    """Prompts of the objects that appear for the first time."""
     result = []
     for object_id in clip.object_ids:
         if object_id in begun:
@@ -169,7 +169,7 @@ def _prompts(
 def _clicks_again(
     clip: EvaluationClip, index: int, frame: ClipFrame, begun: set[int]
 ) -> list[Prompt]:
-    """A click into the middle of everybody who is followed and in sight, where the clip has it."""
+    """Clicks into every tracked, visible object, if the clip has them on this frame."""
     if not clip.clicked_every or index % clip.clicked_every:
         return []
     return [
@@ -180,7 +180,7 @@ def _clicks_again(
 
 
 def _tell_of(session: EvaluatedSession, gap: int) -> None:
-    """Let the session know of frames that it was not given, if it wants to know."""
+    """Report dropped frames to a session that accepts it."""
     note_gap: Callable[[int], None] | None = getattr(session, "note_gap", None)
     if gap and note_gap is not None:
         note_gap(gap)
@@ -189,7 +189,7 @@ def _tell_of(session: EvaluatedSession, gap: int) -> None:
 def _found(
     tracks: Sequence[Track], object_ids: tuple[int, ...], frame: ClipFrame
 ) -> dict[int, TrackedMask]:
-    """The tracker's mask of every object, empty for one it gave no track for."""
+    """The tracker's mask of every object, empty for an object without a track."""
     nothing = TrackedMask(np.zeros(frame.image.shape[:2], dtype=np.bool_))
     tracked = {track.object_id: TrackedMask(track.mask, track.predicted_iou) for track in tracks}
     return {object_id: tracked.get(object_id, nothing) for object_id in object_ids}
@@ -198,14 +198,14 @@ def _found(
 def _note_identities(
     record: IdentityRecord, begun: set[int], found: dict[int, TrackedMask], frame: ClipFrame
 ) -> None:
-    """Compare all objects in sight with all that were found, if the frame is annotated."""
+    """Record the overlaps of all visible and all tracked objects, if the frame is annotated."""
     masks = {key: frame.truth[key] for key in begun if key in frame.truth}
     boxes = {key: frame.boxes[key] for key in begun - masks.keys() if key in frame.boxes}
     if not masks and not boxes:
         return
     true_masks = {key: mask for key, mask in masks.items() if mask.any()}
     true_boxes = {key: box for key, box in boxes.items() if box is not None}
-    # An object that is not annotated here may be anywhere: it is no false alarm.
+    # An object that is not annotated here may be anywhere, so its mask is no false positive.
     shown = [key for key in sorted(masks.keys() | boxes.keys()) if found[key].mask.any()]
     similarity = np.zeros((len(true_masks) + len(true_boxes), len(shown)))
     for column, key in enumerate(shown):

@@ -1,7 +1,7 @@
-"""One object of one clip, scored frame by frame, and what comes of it.
+"""The scores of one object of one clip, frame by frame, and their means.
 
-As in the DAVIS toolkit's semi-supervised protocol, the frame of the prompt (it was given) and the
-clip's last one are not scored by J and F.
+As in the DAVIS toolkit's semi-supervised protocol, J and F do not score the prompt's frame and the
+clip's last one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FEWEST_FRAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class TrackedMask:
-    """What the tracker said of one object on one frame; ``predicted_iou`` None: no track."""
+    """The tracker's result for one object on one frame; ``predicted_iou`` None: no track."""
 
     mask: MaskArray
     predicted_iou: float | None = None
@@ -39,11 +39,10 @@ class TrackedMask:
 
 @dataclass(frozen=True, slots=True)
 class ObjectScore:
-    """Mean scores of one object in one clip, 0..1; what cannot be measured on it is None.
+    """Mean scores of one object in one clip, 0..1; None if it cannot be measured.
 
-    ``returned``: the mean of J and F over the frames on which the object was seen again after it
-    had been out of sight altogether. ``switched``: its mask went over to another thing.
-    ``predicted_iou`` and ``actual_iou`` pair up, a mask each.
+    ``returned``: J&F over the frames after an absence. ``switched``: its mask switched to another
+    object. ``predicted_iou`` and ``actual_iou``: a pair per mask.
     """
 
     clip: str
@@ -86,7 +85,7 @@ class ObjectSeries:
         self._annotated = 0
 
     def add(self, found: TrackedMask, frame: ClipFrame) -> None:
-        """Score one frame; frames on which the object is not annotated count for nothing."""
+        """Score one frame, if the object is annotated on it."""
         truth = frame.truth.get(self._object_id)
         if truth is not None:
             self._annotated += 1
@@ -104,11 +103,11 @@ class ObjectSeries:
 
     @property
     def annotated(self) -> int:
-        """Frames from the prompt on that say where the object is."""
+        """The number of annotated frames, from the prompt's on."""
         return self._annotated
 
     def score(self) -> ObjectScore:
-        """The means; of an object that is annotated on at least ``FEWEST_FRAMES`` frames."""
+        """The means. At least ``FEWEST_FRAMES`` frames must be annotated."""
         masks = bool(self._areas)
         scored = slice(1, -1)
         seen = absence.in_sight(self._areas) if masks else np.zeros(0, dtype=np.bool_)
@@ -148,7 +147,7 @@ class ObjectSeries:
         self._pair(found, overlap)
 
     def _pair(self, found: TrackedMask, overlap: float) -> None:
-        """Keep what was predicted of a mask beside what is true, but for the prompt's frame."""
+        """Record a mask's predicted and actual IoU, except on the prompt's frame."""
         if self._annotated > 1 and found.predicted_iou is not None and found.mask.any():
             self._predicted.append(found.predicted_iou)
             self._actual.append(overlap)

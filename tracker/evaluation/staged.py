@@ -1,7 +1,7 @@
-"""A rendered scene whose players follow routes that were written for them.
+"""A rendered scene whose players follow scripted routes.
 
-The match of ``tracker.scenes`` moves by itself; here it is said, frame by frame, who runs where,
-so that an object is hidden for just as long, and meets just whom, as a suite needs.
+In the match of ``tracker.scenes`` players move at random; here every route is given, so that an
+object is hidden for an exact time and meets an exact player.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RUN = 0.34 / RATE_HZ  # frame heights a frame at full effort
 _STRIDES = 3.6  # steps per frame height travelled
 _NOISE_SHIFTS = 64
 _WALL = 255
-_WALL_HEIGHT = 0.72  # frame heights, from the lower edge up: hides whoever stands behind it
+_WALL_HEIGHT = 0.72  # frame heights, from the lower edge up: hides every player behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Route:
     """Straight lines between points: on frame ``frames[i]`` at (``x[i]``, ``depth[i]``).
 
     x counts from the middle of the picture in frame heights (16:9 reaches ±0.89), depth from 0
-    (far) to 1 (near). Before the first and after the last point the player stands.
+    (far) to 1 (near). Before the first and after the last point the player stands still.
     """
 
     frames: tuple[float, ...]
@@ -47,7 +47,7 @@ class Route:
             raise ValueError("a route needs as many frames as points, and at least one")
 
     def pose(self, frame: float) -> PlayerPose:
-        """Where the player stands on a frame, and how it runs."""
+        """The player's position and gait on a frame."""
         x, depth = self._at(frame)
         before, after = self._at(frame - 0.5), self._at(frame + 0.5)
         speed = math.hypot(after[0] - before[0], 0.6 * (after[1] - before[1]))
@@ -72,7 +72,7 @@ class Route:
         return float(np.interp(frame, self.frames, np.concatenate([[0.0], np.cumsum(lengths)])))
 
     def _facing(self, frame: float) -> float:
-        """-1..1, the direction of the last stretch that was run; who turns does so in 6 frames."""
+        """-1..1, the direction of the last run; a turn takes 6 frames."""
         turned = 0.0
         for back in range(6):
             step = np.sign(self._at(frame - back + 0.5)[0] - self._at(frame - back - 0.5)[0])
@@ -88,14 +88,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Ball:
-    """A ball on a route; ``lift`` is how high it flies between two points, in frame heights."""
+    """A ball on a route; ``lift``: height of its flight between two points, in frame heights."""
 
     route: Route
     diameter: float
     lift: float = 0.0
 
     def height(self, frame: float) -> float:
-        """Above the ground on a frame, an arc between two points of the route."""
+        """Height above the ground on a frame: an arc between two points of the route."""
         times = np.asarray(self.route.frames)
         place = int(np.searchsorted(times, frame, side="right")) - 1
         if not 0 <= place < len(times) - 1:
@@ -106,7 +106,7 @@ class Ball:
 
 @dataclass(frozen=True, slots=True)
 class Wall:
-    """An advertising wall in front of everybody: its middle and width in frame heights."""
+    """An advertising wall in front of all players: its middle and width in frame heights."""
 
     x: float
     width: float
@@ -115,7 +115,7 @@ class Wall:
 class StagedScene:
     """Players 1..n on their routes, the ball n + 1 if there is one; ``render`` is pure.
 
-    With ``look_alikes`` all players wear the same and differ in their shirt numbers only.
+    With ``look_alikes`` all players differ in their shirt numbers only.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Scenes written to be hard in one way each: hiding, leaving, meeting one's double, small balls.
+"""Scripted scenes, each with one difficulty: occlusion, leaving, look-alikes, small balls.
 
-Every function returns the scene, how many frames it lasts, and who is to be followed. A seed
-gives places, depths, directions, looks and company.
+Every function returns the scene, its length in frames and the objects to track. The seed determines
+positions, depths, directions, appearances and other players.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from tracker.evaluation.staged import Ball, Route, StagedScene, Wall
 
-PACE = 0.022  # frame heights a frame: a run
+PACE = 0.022  # frame heights per frame: a run
 _TROT = 0.013
 _LEAD_IN, _AFTER = 14, 30  # frames before the first event, and after the last
 _HALF = 0.889  # from the middle of a 16:9 picture to its edge
@@ -20,7 +20,7 @@ _BODY = 0.10  # half the width of a runner
 
 
 class Staging(NamedTuple):
-    """A scene, its length in frames and the ids to follow."""
+    """A scene, its length in frames and the ids to track."""
 
     scene: StagedScene
     frame_count: int
@@ -28,7 +28,7 @@ class Staging(NamedTuple):
 
 
 def occlusion(seed: int, hidden_frames: int, width: int, height: int) -> Staging:
-    """Somebody runs behind a wall, is hidden for about ``hidden_frames``, and comes out again.
+    """A player runs behind a wall, is hidden for about ``hidden_frames``, and returns.
 
     On the same side or the other one; meanwhile team-mates run past on either side.
     """
@@ -36,7 +36,7 @@ def occlusion(seed: int, hidden_frames: int, width: int, height: int) -> Staging
     side = generator.choice([-1.0, 1.0])
     through = bool(generator.random() < 0.5)
     depth = float(generator.uniform(0.35, 0.6))
-    # Who runs through a wall of this width without stopping is hidden for ``running`` frames.
+    # A player that passes a wall of this width without stopping is hidden for ``running`` frames.
     running = min(hidden_frames, 8)
     wall = Wall(float(generator.uniform(-0.1, 0.1)), 2 * _BODY + PACE * (running + 1))
     begin = wall.x - side * 0.45
@@ -53,7 +53,7 @@ def occlusion(seed: int, hidden_frames: int, width: int, height: int) -> Staging
 
 
 def re_entry(seed: int, away_frames: int, width: int, height: int) -> Staging:
-    """Somebody leaves the picture on one side and comes back on the other, at another depth."""
+    """A player leaves the picture on one side and returns on the other, at another depth."""
     generator = np.random.default_rng([seed, 2])
     side = generator.choice([-1.0, 1.0])
     first, second = (float(generator.uniform(*each)) for each in ((0.2, 0.45), (0.55, 0.8)))
@@ -74,10 +74,7 @@ def re_entry(seed: int, away_frames: int, width: int, height: int) -> Staging:
 
 
 def look_alikes(seed: int, meetings: int, width: int, height: int) -> Staging:
-    """Two in the same shirt run into one another and cross, or turn back, ``meetings`` times.
-
-    A third stands by. All look the same but for their numbers.
-    """
+    """Two look-alikes meet and cross, or turn back, ``meetings`` times; a third stands by."""
     generator = np.random.default_rng([seed, 3])
     depth = float(generator.uniform(0.35, 0.65))
     gap = float(generator.choice([-1.0, 1.0]) * generator.uniform(0.02, 0.04))
@@ -101,7 +98,7 @@ def look_alikes(seed: int, meetings: int, width: int, height: int) -> Staging:
 
 
 def small_ball(seed: int, diameter: float, speed: float, width: int, height: int) -> Staging:
-    """A ball is passed about among players: ``speed`` in frame heights a frame when it flies."""
+    """A ball is passed among players; ``speed`` of its flight in frame heights per frame."""
     generator = np.random.default_rng([seed, 4])
     frames, x, depth = [0.0], [float(generator.uniform(-0.5, 0.5))], [0.5]
     while frames[-1] < 50:
@@ -120,7 +117,7 @@ def small_ball(seed: int, diameter: float, speed: float, width: int, height: int
 
 
 def open_play(seed: int, frame_count: int, width: int, height: int) -> Staging:
-    """Two to follow and two more, running about in sight: what effects are laid over."""
+    """Two players to track and two more, always visible: the scene for effects."""
     generator = np.random.default_rng([seed, 5])
     places = generator.permutation([-0.55, -0.2, 0.2, 0.55])
     routes = []
@@ -135,7 +132,7 @@ def open_play(seed: int, frame_count: int, width: int, height: int) -> Staging:
 
 
 def _wanderer(generator: np.random.Generator, frames: int, wall: Wall | None = None) -> Route:
-    """Somebody who runs to and fro, on one side of the wall and farther away than the target."""
+    """A player that runs to and fro on one side of the wall, farther away than the target."""
     side = float(generator.choice([-1.0, 1.0]))
     near = 0.35 if wall is None else abs(wall.x) + wall.width / 2 + 0.15
     times = np.arange(0.0, frames + 40, 25.0)

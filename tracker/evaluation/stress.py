@@ -1,21 +1,21 @@
-"""The stress suite: one difficulty a category, in steps, with seeds for tuning and for reports.
+"""The stress suite: one difficulty per category, in steps; seeds for tuning and for reports.
 
 | category    | steps                                                             |
 |-------------|-------------------------------------------------------------------|
 | hidden      | behind a wall for about 1 to 300 frames                           |
 | elsewhere   | out of the picture for 15 to 90 frames, back on the other side    |
-| doubles     | two in the same shirt meet once or twice, and cross or turn back  |
-| fast ball   | 7 to 13 pixels of 360, flying 14 to 36 pixels a frame             |
+| doubles     | two look-alikes meet once or twice, and cross or turn back        |
+| fast ball   | 7 to 13 pixels of 360, flying 14 to 36 pixels per frame           |
 | shake       | displacements of about 3 to 10 pixels                             |
 | cuts        | another scene for 5 to 30 frames                                  |
 | drops       | 0, 30, 50 and 70 % of the frames lost                             |
 | compression | JPEG quality 30 to 6                                              |
 | rain        | 150 to 600 streaks                                                |
-| clicks      | everybody in sight is clicked again on every 12th or 25th frame   |
+| clicks      | every visible object is clicked again every 12 or 25 frames       |
 
-What is chosen by numbers is chosen with ``TUNING_SEED``; what is published is measured with
-``REPORTED_SEED``. A clip's own seed is one of the two plus its place in the suite; there are
-fewer clips than lie between the two.
+Defaults are chosen with ``TUNING_SEED``, published figures are measured with ``REPORTED_SEED``. A
+clip's seed is one of the two plus its place in the suite, which has fewer clips than their
+distance.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tracker.evaluation.stagings import Staging
 
 TUNING_SEED = 20_100
 REPORTED_SEED = 30_100
-PLAY_FRAMES = 50  # of the clips that effects are laid over
+PLAY_FRAMES = 50  # of the clips with effects
 
 Size = Literal["short", "full"]
 Build = Callable[[int, int, int], EvaluationClip]
@@ -41,7 +41,7 @@ Build = Callable[[int, int, int], EvaluationClip]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One clip of the suite; ``short``: it belongs to the short suite too."""
+    """One clip of the suite; ``short``: it is also in the short suite."""
 
     category: str
     name: str
@@ -52,7 +52,7 @@ class Step:
 def stress_clips(
     split: Split = "reported", size: Size = "full", width: int = 640, height: int = 360
 ) -> list[EvaluationClip]:
-    """The clips of a split, the same pictures every time; ``short`` is a part of ``full``."""
+    """The clips of a split, always the same pictures; ``short`` is a part of ``full``."""
     first = REPORTED_SEED if split == "reported" else TUNING_SEED
     return [
         step.build(first + place, width, height)

@@ -1,4 +1,4 @@
-"""The clips that arguments ask for."""
+"""The clips selected by the arguments."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NAMES_SHOWN = 40
 
 
 def clips_of(options: Namespace) -> list[EvaluationClip]:
-    """Read or prepare the suites, and choose from them.
+    """Prepare the suites and select their clips.
 
-    Raises OSError or ValueError, which name the file and what was expected, and ValueError for a
-    category or clip that they do not have.
+    Raises OSError or ValueError, with the file and what was expected, and ValueError for an unknown
+    category or clip.
     """
     sequences = [each for suite in options.suite.split(",") for each in _sequences(suite, options)]
     categories = sorted({each.category for each in sequences})
@@ -45,15 +45,15 @@ def clips_of(options: Namespace) -> list[EvaluationClip]:
 
 
 def _wanted(options: Namespace) -> list[str]:
-    """The names of the only clips that are asked for; none: all."""
+    """The names of the requested clips; empty: all."""
     if options.clips is None:
         return list(options.clip)
     if not options.clips.is_file():
-        raise FileNotFoundError(f"{options.clips}: expected a file with the name of a clip a line")
+        raise FileNotFoundError(f"{options.clips}: expected a file with one clip name per line")
     lines = options.clips.read_text().splitlines()
     listed_there = [line.split()[0] for line in lines if line.strip()]
     if not listed_there:
-        raise ValueError(f"{options.clips}: no name inside; expected that of a clip on each line")
+        raise ValueError(f"{options.clips}: empty; expected one clip name per line")
     return [*options.clip, *listed_there]
 
 

@@ -17,14 +17,14 @@ LONGEST_OCCLUSION_FRAMES = 100  # of the returns that ``reacquired`` counts
 
 
 class Summary(TypedDict):
-    """Means over objects, each over those on which it can be measured; None if there is none.
+    """Means over the objects on which each can be measured; None if there is none.
 
-    ``returned``: J&F after an object had been out of sight. ``reacquired``: share of the returns
-    after at most 100 frames on which the object was found within 10; ``reacquire_frames``: the
-    median of what it took, over all returns that were found. ``claimed``: share of the frames
-    without the object that show a mask; ``false_area``: its mean area, in sizes of the object.
-    ``switched``: share of objects whose mask went over to another thing. HOTA, MOTA, IDF1 and
-    ``id_switches`` are over all objects together. ``tracked``: share of frames not dropped.
+    ``returned``: J&F after an absence. ``reacquired``: share of the returns after at most 100
+    frames on which the object was found within 10; ``reacquire_frames``: median frames of all
+    returns that were found. ``claimed``: share of the frames without the object that have a mask;
+    ``false_area``: its mean area relative to the object. ``switched``: share of objects whose mask
+    switched to another object. HOTA, MOTA, IDF1 and ``id_switches`` are over all objects together.
+    ``tracked``: share of frames not dropped.
     """
 
     objects: int
@@ -53,8 +53,8 @@ class Summary(TypedDict):
 def summarise(scores: Sequence[ClipScore], *, identity: bool = True) -> Summary:
     """Means over the objects of ``scores``; raises ValueError if there is none.
 
-    ``identity`` False leaves out what TrackEval computes; True raises MissingLibraryError if it
-    is not installed.
+    ``identity`` False leaves out TrackEval's measures; True raises MissingLibraryError if it is
+    not installed.
     """
     objects = [entry for score in scores for entry in score.objects]
     if not objects:
@@ -92,7 +92,7 @@ def summarise(scores: Sequence[ClipScore], *, identity: bool = True) -> Summary:
 
 
 def by_category(scores: Iterable[ClipScore], *, identity: bool = True) -> dict[str, Summary]:
-    """One summary a category, in the order of their first clips."""
+    """One summary per category, in the order of their first clips."""
     groups: dict[str, list[ClipScore]] = {}
     for score in scores:
         groups.setdefault(score.category, []).append(score)
@@ -100,7 +100,7 @@ def by_category(scores: Iterable[ClipScore], *, identity: bool = True) -> dict[s
 
 
 def calibration_of(objects: Iterable[ObjectScore]) -> Calibration | None:
-    """The reliability of what was predicted for all masks of some objects."""
+    """The reliability of the predictions for all masks of some objects."""
     objects = list(objects)
     return calibration(
         [each for entry in objects for each in entry.predicted_iou],
@@ -109,7 +109,7 @@ def calibration_of(objects: Iterable[ObjectScore]) -> Calibration | None:
 
 
 def reacquired(all_returns: Iterable[Return]) -> float | None:
-    """Share of the decided returns, after at most 100 frames, that were found at once."""
+    """Share of the decided returns after at most 100 frames that were found at once."""
     decided = [
         each.at_once
         for each in all_returns

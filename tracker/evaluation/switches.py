@@ -1,7 +1,7 @@
-"""Identity switches: a mask that has gone over to somebody else, who is not meant.
+"""Identity switches: a mask that moved to another object.
 
-MOT's counts (``identity.py``) see an exchange between followed objects only. Here the mask of
-one object is compared with everybody in the picture.
+MOT's counts (``identity.py``) cover exchanges between tracked objects only. Here an object's mask
+is compared with every object in the picture.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 
 from tracker.types import MaskArray
 
-ELSEWHERE_SHARE = 0.5  # of the mask's pixels lie on one other thing
-# Two who pass each other share a place for some frames; a mask that stays is a switch.
+ELSEWHERE_SHARE = 0.5  # of the mask's pixels, on one other object
+# Objects that pass each other overlap for some frames; a mask that stays is a switch.
 LONG_ENOUGH_FRAMES = 10
 
 
 def lies_elsewhere(mask: MaskArray, own: MaskArray, others: Sequence[MaskArray]) -> bool:
-    """Whether a mask (H, W) lies on another thing while its own object shows.
+    """Whether a mask (H, W) lies on another object while its own is visible.
 
-    More than ``ELSEWHERE_SHARE`` of its pixels belong to one other, and more of them than to its
-    own object.
+    More than ``ELSEWHERE_SHARE`` of its pixels belong to one other object, and more than to its
+    own.
     """
     area = int(np.count_nonzero(mask))
     if area == 0 or not own.any():
@@ -32,7 +32,7 @@ def lies_elsewhere(mask: MaskArray, own: MaskArray, others: Sequence[MaskArray])
 
 
 def switched(elsewhere: Sequence[bool]) -> bool:
-    """Whether a mask lay elsewhere for ``LONG_ENOUGH_FRAMES`` frames in a row."""
+    """Whether a mask lay elsewhere for ``LONG_ENOUGH_FRAMES`` consecutive frames."""
     run = 0
     for wrong in elsewhere:
         run = run + 1 if wrong else 0

@@ -1,17 +1,17 @@
-"""The held-out synthetic suite: fixed clips of seeds that training never sees.
+"""The held-out synthetic suite: fixed clips of seeds that training never uses.
 
-| category    | what happens to every object that is followed                                  |
+| category    | what happens to every tracked object                                           |
 |-------------|--------------------------------------------------------------------------------|
-| crossing    | others or a post cover it by at least 40 %, never wholly, and it comes free    |
-| occlusion   | hidden completely inside the picture for a while, then seen again              |
-| re-entry    | leaves the picture completely and comes back                                   |
+| crossing    | others or a post cover at least 40 % of it, never all, then uncover it         |
+| occlusion   | fully hidden inside the picture for a while, then visible again                |
+| re-entry    | leaves the picture completely and returns                                      |
 | look-alikes | as crossing, among team-mates that differ in their shirt number only           |
 | ball        | a small ball, dribbled and passed fast                                         |
 | shapes      | textured blobs over texture, turning, breathing, covering one another          |
 
-The windows below were found by searching seeds from 11,000 on (those for tuning: from 13,001 on)
-for these rules, without looking at any tracker; ``tests/tracker/evaluation`` holds them to the
-rules. What is chosen by numbers is chosen with the latter, published are the former.
+The windows below were found by searching seeds from 11,000 on (for tuning: from 13,001 on) for
+these rules, without running any tracker; ``tests/tracker/evaluation`` checks the rules. Defaults
+are chosen with the tuning clips; published figures are those of the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WIDTH, HEIGHT, RATE_HZ = 640, 360, 15.0
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a scene and the objects to be followed in it."""
+    """A part of a scene and the objects to track in it."""
 
     category: str
     seed: int
@@ -126,7 +126,7 @@ def open_scene(window: Window, width: int, height: int) -> Match | Shapes:
 
 
 def frames_of(window: Window, width: int, height: int) -> Iterator[ClipFrame]:
-    """Render a window, a frame at a time."""
+    """Render a window, one frame at a time."""
     scene = open_scene(window, width, height)
     followed = window.object_ids
     for index in range(window.start, window.start + window.frame_count):

@@ -1,4 +1,4 @@
-"""A frame brought to the network's size ahead of its step, on a thread of the caller's choice.
+"""A frame resized to the network's size before its step, on a thread of the caller's choice.
 
 Dimensions: S image size.
 """
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # each is itself
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity
 class PreparedImage:
-    """What ``Tracker.prepare`` makes of an image and ``Tracker.step`` takes in its place.
+    """The result of ``Tracker.prepare``; ``Tracker.step`` accepts it in place of an image.
 
-    ``pixels_13SS``: uint8, RGB, resized, on the tracker's device. Bytes rather than normalised
-    floats, which are four times as large: an image may wait in a queue, and stays in the history
-    to be encoded from again; the network's first kernel reads either. ``height`` and ``width``
-    are the source's, in which prompts and masks are given.
+    ``pixels_13SS``: uint8, RGB, resized, on the tracker's device. Bytes, since normalised floats
+    are four times as large, and an image may wait in a queue and stay in the history. ``height``
+    and ``width`` are the source's; prompts and masks use its pixels.
     """
 
     pixels_13SS: Tensor
@@ -26,5 +25,5 @@ class PreparedImage:
 
     @property
     def nbytes(self) -> int:
-        """What it keeps alive on the device; nothing of the source."""
+        """Bytes held on the device; the source is not kept."""
         return self.pixels_13SS.nbytes

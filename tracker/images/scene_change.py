@@ -1,6 +1,6 @@
-"""What happened to the whole picture since the frame before: a cut, or a camera that moved.
+"""Scene cuts and camera motion between consecutive frames.
 
-Looked at in thumbnails, for all streams of a step at once.
+Found in thumbnails, for all streams of a step at once.
 
 Dimensions: B streams, S image size, T thumbnail side.
 """
@@ -16,20 +16,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE = 64
-# Consecutive frames of continuous films, laid over one another, correlate by 0.62 or more (the
-# worst: a car that drives past the lens), of pairs from different films 95 % by less than 0.50;
-# histograms of the first differ by 0.26 at most, of the second by 0.08 at least. Measured on four
-# films of streets, sports and animals and on rendered matches with and without panning.
+# Consecutive frames of continuous films correlate by 0.62 or more after alignment (the worst: a car
+# passing the lens); 95 % of pairs from different films by less than 0.50. Histograms of the former
+# differ by 0.26 at most, of the latter by 0.08 at least. Measured on four films of streets, sports
+# and animals and on rendered matches with and without panning.
 CUT_CORRELATION, CUT_HISTOGRAM = 0.55, 0.05
-# Below this height nothing in the correlation stands out enough to be the camera.
+# Below this height the correlation's peak is not taken for camera motion.
 CAMERA_PEAK = 0.05
 BINS = 8
 
 
 class SceneChange(NamedTuple):
-    """``shift_B2``: how far the picture moved, x and y in shares of its size, 0 at a cut.
+    """``shift_B2``: motion of the picture, x and y as fractions of its size; 0 at a cut.
 
-    ``cut_B``: whether this frame shows another scene than the one before.
+    ``cut_B``: whether this frame shows a different scene from the previous one.
     """
 
     shift_B2: Tensor
@@ -37,12 +37,12 @@ class SceneChange(NamedTuple):
 
 
 def thumbnails(pixels_B3SS: Tensor) -> Tensor:
-    """Images (0..255) made small, (B, 3, T, T) float32 in 0..1."""
+    """Images (0..255) downsized to (B, 3, T, T), float32 in 0..1."""
     return F.interpolate(pixels_B3SS.float(), (SIDE, SIDE), mode="area") / 255
 
 
 def compare(before_B3TT: Tensor, now_B3TT: Tensor) -> SceneChange:
-    """What changed between two thumbnails of each stream."""
+    """The change between two thumbnails of each stream."""
     before_BTT, now_BTT = before_B3TT.mean(dim=1), now_B3TT.mean(dim=1)
     shift_B2, peak_B = _shift(before_BTT, now_BTT)
     moved_BTT = _moved(before_BTT, shift_B2)
@@ -54,7 +54,7 @@ def compare(before_B3TT: Tensor, now_B3TT: Tensor) -> SceneChange:
 
 
 def _shift(before_BTT: Tensor, now_BTT: Tensor) -> tuple[Tensor, Tensor]:
-    """Phase correlation: shift in pixels x, y (B, 2), to a part of one, and the peak's height."""
+    """Phase correlation: subpixel shift x, y (B, 2) and the height of the peak."""
     window = _window(before_BTT.device)
     wave_TT = _waves(before_BTT.device)
     both = torch.stack((_centred(now_BTT) * window, _centred(before_BTT) * window))
@@ -80,7 +80,7 @@ def _shift(before_BTT: Tensor, now_BTT: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _moved(picture_BTT: Tensor, shift_B2: Tensor) -> Tensor:
-    """Pictures shifted by whole pixels; what leaves on one side enters on the other."""
+    """Pictures shifted by whole pixels, wrapping around."""
     line = torch.arange(SIDE, device=picture_BTT.device)
     x_BT, y_BT = ((line - shift_B2.round().long()[:, axis, None]) % SIDE for axis in (0, 1))
     rows_B11 = torch.arange(len(picture_BTT), device=picture_BTT.device)[:, None, None]
@@ -94,7 +94,7 @@ def _correlation(one_BTT: Tensor, other_BTT: Tensor) -> Tensor:
 
 
 def _histogram(picture_B3TT: Tensor) -> Tensor:
-    """Shares (B, 3 · BINS) of the pixels by colour; each colour's sum to a third."""
+    """Normalised histograms (B, 3 · BINS); each colour sums to a third."""
     level_B3L = (picture_B3TT * BINS).long().clamp(0, BINS - 1).flatten(2)
     count = torch.zeros(*level_B3L.shape[:2], BINS, device=picture_B3TT.device)
     one_B3L = torch.ones((), device=picture_B3TT.device).expand(level_B3L.shape)
@@ -115,8 +115,8 @@ def _window(device: torch.device) -> Tensor:
 def _waves(device: torch.device) -> Tensor:
     """The discrete Fourier transform as a symmetric matrix, complex64 (T, T).
 
-    Products in place of ``torch.fft``, beside which the network's OpenMP threads sleep between
-    operations: with two threads a step of nano takes 48 ms with it, 33 so.
+    Matrix products instead of ``torch.fft``, whose own threads make the network's OpenMP threads
+    sleep between operations: with two threads a step of nano takes 48 ms with it and 33 without.
     """
     line = torch.arange(SIDE, device=device)
     turns_TT = (line[:, None] * line) % SIDE / SIDE

@@ -1,6 +1,6 @@
-"""Between source pixels and model pixels: images, prompt coordinates, mask prompts.
+"""Conversion between source and model pixels: images, prompt coordinates, mask prompts.
 
-The image is squashed to a square, not letter-boxed, so x and y scale differently.
+Images are squashed to a square, not letter-boxed, so x and y scale differently.
 Dimensions: S image size, n objects, h w any mask grid, H W source size.
 """
 
@@ -22,7 +22,7 @@ from tracker.images.yuv import (
     prepare_yuv,
 )
 
-# Whatever a step can be given, or a history keeps.
+# What a step accepts and a history keeps.
 AnyImage = npt.NDArray[np.uint8] | PreparedImage | YuvPicture
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -48,29 +48,29 @@ def _pixels_of(image: AnyImage, size: int, device: torch.device) -> Tensor:
 
 
 def pixels_at(pixels_13SS: Tensor, size: int) -> Tensor:
-    """What was prepared for a network of another size; as it is where that is the same."""
+    """Prepared pixels resized for a network of another size; unchanged if the size is equal."""
     if pixels_13SS.shape[2] == size:
         return pixels_13SS
-    if pixels_13SS.device.type == "cpu":  # elsewhere there is no kernel for bytes
+    if pixels_13SS.device.type == "cpu":  # other devices have no kernel for bytes
         return F.interpolate(pixels_13SS, (size, size), mode="bicubic", antialias=True)
     resized = F.interpolate(pixels_13SS.float(), (size, size), mode="bicubic", antialias=True)
     return (resized + 0.5).clamp_(0, 255).to(torch.uint8)
 
 
 def normalised(pixels_B3SS: Tensor) -> Tensor:
-    """RGB uint8 -> float32 as the network takes it."""
+    """RGB uint8 -> normalised float32."""
     scale, offset = _normalisation(pixels_B3SS.device)
     return pixels_B3SS * scale + offset
 
 
 def prepare_image(image: npt.NDArray[np.uint8], size: int, device: torch.device) -> PreparedImage:
-    """RGB uint8 (H, W, 3) of any size, resized and on its way to the device.
+    """RGB uint8 (H, W, 3) of any size, resized and sent to the device.
 
-    Antialiased bicubic on uint8, as Meta's video path resizes. It is done where the frames lie:
-    PyTorch has this kernel for the CPU only, and the small images cross the bus sooner.
-    What has the size already is copied, so that nothing depends on its source.
+    Antialiased bicubic on uint8, as in Meta's video path. Resized on the host: PyTorch has this
+    kernel for the CPU only, and small images transfer faster. An image that already has the size is
+    copied, so that the result does not share memory with its source.
     """
-    # A (1, 3, H, W) view in channels_last layout: what PyTorch's uint8 kernel is fastest on.
+    # A (1, 3, H, W) view in channels_last layout, for which PyTorch's uint8 kernel is fastest.
     pixels_13HW = view_of(image).permute(2, 0, 1).unsqueeze(0)
     height, width = image.shape[:2]
     if (height, width) == (size, size):

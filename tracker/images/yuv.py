@@ -1,10 +1,9 @@
-"""Pictures as decoders give them, in brightness and colour, become what the network reads.
+"""Decoded YUV pictures to the network's input.
 
-The planes are resized first and turned into RGB after that, in as many pixels as the network
-takes: both are linear, so that the order changes nothing but rounding and what is clamped at the
-ends of the range. Nothing of the source's size is made.
+The planes are resized first and converted to RGB afterwards, at the network's size. Both steps are
+linear, so the order affects only rounding and clamping. No tensor of the source's size is made.
 
-Dimensions: H W source size, h w that of the colour planes, S image size.
+Dimensions: H W source size, h w that of the chroma planes, S image size.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from tracker.images.prepared_image import PreparedImage
 Plane = npt.NDArray[np.uint8]
 Matrix = Literal["bt601", "bt709"]
 
-# How much red and blue weigh in brightness: ITU-R BT.601-7 and BT.709-6, items 3.2.
+# Weights of red and blue in luma: ITU-R BT.601-7 and BT.709-6, items 3.2.
 _WEIGHTS: dict[str, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class YuvPicture:
-    """One picture in planes of uint8: ``luma_HW``, and colour in half the rows and columns.
+    """One 4:2:0 picture as uint8 planes: luma, and chroma at half the rows and columns.
 
-    Planes may be views with gaps between their rows. ``matrix``: how brightness was made of
-    colours; ``full_range``: whether values go from 0 to 255, and not from 16 to 235 (240).
-    Raises ValueError for planes that do not fit each other.
+    Planes may be views with gaps between their rows. ``matrix``: the colour matrix.
+    ``full_range``: values span 0 to 255 instead of 16 to 235 (240).
+    Raises ValueError if the planes' shapes do not fit together.
     """
 
     luma_HW: Plane
@@ -49,13 +48,13 @@ class YuvPicture:
         planes = (self.luma_HW, self.blue_hw, self.red_hw)
         if any(plane.dtype != np.uint8 or plane.ndim != 2 or not plane.size for plane in planes):
             raise ValueError(
-                "a plane is uint8 (rows, columns), got "
+                "planes must be uint8 (rows, columns), got "
                 + ", ".join(f"{plane.dtype} {plane.shape}" for plane in planes)
             )
         half = tuple(-(-side // 2) for side in self.luma_HW.shape)
         if not self.blue_hw.shape == self.red_hw.shape == half:
             raise ValueError(
-                f"colour planes of a picture of {self.luma_HW.shape} are {half}, got "
+                f"chroma planes of a picture of {self.luma_HW.shape} must be {half}, got "
                 f"{self.blue_hw.shape} and {self.red_hw.shape}"
             )
 
@@ -71,21 +70,21 @@ class YuvPicture:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the planes, without what lies beside their rows."""
+        """Bytes of the planes, without gaps between rows."""
         return self.luma_HW.nbytes + self.blue_hw.nbytes + self.red_hw.nbytes
 
     @staticmethod
     def of_nv12(
         luma_HW: Plane, colour_hw2: Plane, matrix: Matrix = "bt709", full_range: bool = False
     ) -> YuvPicture:
-        """From a plane of brightness and one of both colours in turns, (h, w, 2)."""
+        """From a luma plane and one of interleaved chroma, (h, w, 2)."""
         return YuvPicture(luma_HW, colour_hw2[..., 0], colour_hw2[..., 1], matrix, full_range)
 
 
 def prepare_yuv(picture: YuvPicture, size: int, device: torch.device) -> PreparedImage:
-    """Resized, antialiased bicubic as RGB images are, in RGB, on the device.
+    """Resize (antialiased bicubic, as for RGB images), convert to RGB, on the device.
 
-    On a processor planes are resized as bytes, elsewhere as float32; the planes cross as they are.
+    On a CPU planes are resized as bytes, elsewhere as float32 after the transfer.
     """
     luma, blue, red = (
         _resized(plane, size, device)

@@ -1,6 +1,6 @@
-"""Masks as bits: an eighth of the bytes to bring from a device, of a size known beforehand.
+"""Masks packed to bits: an eighth of the bytes to transfer from a device, of fixed size.
 
-That a mask's box is not needed first makes numbers and pixels one transfer.
+The size does not depend on the masks' boxes, so numbers and masks need only one transfer.
 Dimensions: n objects of a frame, H W source size, w bytes of a row.
 """
 
@@ -27,7 +27,7 @@ def pack_bits(mask_nHW: Tensor) -> Tensor:
 
 
 def cut_bits(bits_Hw: npt.NDArray[np.uint8], box_xyxy: tuple[int, int, int, int]) -> MaskArray:
-    """The mask inside a box, from its packed rows; only the bytes that the box touches are read."""
+    """The mask inside a box, unpacked from the bytes that the box touches."""
     x0, y0, x1, y1 = box_xyxy
     first = x0 // 8
     inside = np.unpackbits(bits_Hw[y0:y1, first : -(-x1 // 8)], axis=1)

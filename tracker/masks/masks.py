@@ -1,6 +1,6 @@
-"""Operations on many masks at once: holes, ownership of pixels, boxes.
+"""Batched mask operations: filling holes, exclusive pixels, boxes.
 
-Dimensions: n objects of one stream, N objects of all, h w any grid.
+Dimensions: n objects of one stream, N objects of all streams, h w any grid.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ HOLE_LOGIT = 0.1
 def fill_holes(logits_N1hw: Tensor, largest_area: int) -> Tensor:
     """Set background components of at most ``largest_area`` cells (8-connected) to just inside.
 
-    Batched and without a host synchronisation: every background cell takes the largest index it
-    can reach in ``largest_area`` steps, which labels small components completely; a group of
-    equal labels is a whole component where no background neighbour carries another label.
+    Batched and without host synchronisation: every background cell takes the largest index within
+    ``largest_area`` steps, which labels small components completely. A group of equal labels is a
+    whole component if no background neighbour has another label.
     """
     if largest_area <= 0:
         return logits_N1hw
     count, _, height, width = logits_N1hw.shape
     background = logits_N1hw <= 0
     cells = height * width
-    # float64 holds every index exactly and is a type that max pooling takes.
+    # float64 holds every index exactly, and max pooling supports it.
     index = torch.arange(1, cells + 1, device=logits_N1hw.device, dtype=torch.float64)
     label = torch.where(background, index.view(1, 1, height, width), 0.0)
     for _ in range(largest_area):
@@ -45,7 +45,7 @@ def fill_holes(logits_N1hw: Tensor, largest_area: int) -> Tensor:
 
 
 def without_overlap(logits_n1hw: Tensor) -> Tensor:
-    """Every pixel belongs to the strongest object of the stream; the others go to -10 or less."""
+    """Give every pixel to the strongest object of the stream; set the others to at most -10."""
     owner_1hw = logits_n1hw.argmax(dim=0)
     rank_n1 = torch.arange(logits_n1hw.shape[0], device=logits_n1hw.device).view(-1, 1, 1, 1)
     return torch.where(owner_1hw == rank_n1, logits_n1hw, logits_n1hw.clamp(max=-10.0))
@@ -54,7 +54,7 @@ def without_overlap(logits_n1hw: Tensor) -> Tensor:
 def boxes_of(mask_nhw: Tensor) -> Tensor:
     """Half-open boxes (n, 4) int64 x0 y0 x1 y1 of boolean masks; all zero for an empty mask."""
     height, width = mask_nhw.shape[1:]
-    # The largest byte: PyTorch's any() takes 40 times as long on CPU.
+    # The maximum of bytes: PyTorch's any() takes 40 times as long on a CPU.
     bytes_nhw = mask_nhw.view(torch.uint8)
     columns, rows = bytes_nhw.amax(dim=1), bytes_nhw.amax(dim=2)
     x0, y0 = columns.argmax(dim=1), rows.argmax(dim=1)

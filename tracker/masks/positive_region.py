@@ -1,8 +1,8 @@
-"""A mask upsampled only where it can be set, which costs a processor a fraction of the frame.
+"""Upsample a mask only where it can be positive, which saves most of the frame on a CPU.
 
-Bilinear interpolation is positive only next to a positive cell: what lies outside the reach of
-the positive cells' box need not be made. Inside, the arithmetic is that of
-``tracker.images.transforms.resize_logits``, to rounding.
+Bilinear interpolation is positive only next to a positive cell, so pixels beyond the box of the
+positive cells need not be computed. Inside, the result is that of
+``tracker.images.transforms.resize_logits``, up to rounding.
 
 Dimensions: h w mask grid, H W source size, r the rows and columns of a region of it.
 """
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from tracker.masks.masks import boxes_of
 
-# Axes kept: two of every source size and mask grid in use; the oldest goes.
+# Cached axes: two per source size and mask grid; the least recently used one is dropped.
 _AXES_KEPT = 128
 
 
 class MaskRegion(NamedTuple):
-    """A part of a mask, boolean, and the source pixel where it begins; the rest is empty."""
+    """A rectangular part of a boolean mask and its first source pixel; the rest is empty."""
 
     x: int
     y: int
@@ -37,11 +37,11 @@ class MaskRegion(NamedTuple):
         return inside + begin * (inside[:, 2:3] > 0)
 
     def area(self) -> int:
-        """Pixels that are set."""
+        """The number of pixels in the mask."""
         return int(torch.count_nonzero(self.mask_rr))
 
     def cut(self, box_xyxy: tuple[int, int, int, int]) -> Tensor:
-        """The mask inside a box of the source that this region covers."""
+        """The mask inside a box of the source; the region must cover it."""
         x0, y0, x1, y1 = box_xyxy
         if x0 == x1:
             return self.mask_rr[:0, :0]
@@ -49,7 +49,7 @@ class MaskRegion(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """Which two cells each source pixel lies between, and what they weigh, along one axis."""
+    """For each source pixel along one axis: its two neighbouring cells and their weights."""
 
     low: Tensor
     high: Tensor
@@ -57,7 +57,7 @@ class _Axis(NamedTuple):
     high_weight: Tensor
 
     def reach(self, begin: int, end: int) -> slice:
-        """The source pixels that cells ``begin`` to ``end`` (exclusive) have a part in."""
+        """The source pixels influenced by cells ``begin`` to ``end`` (exclusive)."""
         first = int(torch.searchsorted(self.high, begin))
         return slice(first, int(torch.searchsorted(self.low, end)))
 
@@ -66,7 +66,7 @@ class _Axis(NamedTuple):
 
 
 def positive_region(logits_hw: Tensor, height: int, width: int) -> MaskRegion:
-    """Where logits (host, float32), upsampled to (height, width), are above zero."""
+    """The pixels at which logits (host, float32), upsampled to (height, width), are positive."""
     ((x0, y0, x1, y1),) = boxes_of((logits_hw > 0)[None]).tolist()
     if x0 == x1:
         return MaskRegion(0, 0, torch.zeros(0, 0, dtype=torch.bool))
@@ -77,7 +77,7 @@ def positive_region(logits_hw: Tensor, height: int, width: int) -> MaskRegion:
         return MaskRegion(0, 0, torch.zeros(0, 0, dtype=torch.bool))
     first = int(rows.low[0])
     cells = logits_hw[first : int(rows.high[-1]) + 1]
-    # As PyTorch's kernel does: along the row first.
+    # Along the row first, as in PyTorch's kernel.
     wide = cells[:, columns.low] * columns.low_weight + cells[:, columns.high] * columns.high_weight
     values = (
         wide[rows.low - first] * rows.low_weight[:, None]
@@ -88,7 +88,7 @@ def positive_region(logits_hw: Tensor, height: int, width: int) -> MaskRegion:
 
 @lru_cache(_AXES_KEPT)
 def _axis(cells: int, pixels: int) -> _Axis:
-    """Half-pixel centres, as ``align_corners=False`` means them."""
+    """Half-pixel centres, as with ``align_corners=False``."""
     place = torch.arange(pixels, dtype=torch.float32)
     place = ((place + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
     low = place.long().clamp(max=cells - 1)

@@ -1,10 +1,10 @@
-"""Masks that do not tremble: the logits that are shown lean on those of the frame before.
+"""Mask smoothing over time: blend the displayed logits with those of the previous frame.
 
-These are first moved by the step of the mask's centre, so that motion is not held back. A pixel
-that the network is sure of changes at once: with a share s of the past, a new logit wins as soon
-as it is more than s / (1 - s) times as strong as the one before (0.43 times for s = 0.3). Unsure
-pixels, where a mask's edge trembles, keep their side for longer. What is remembered and what
-corrections are fed with is not touched.
+The previous logits are first moved by the shift of the mask's centre, so that motion is not
+delayed. A confident pixel changes at once: with a share s of the past, a new logit wins if it is
+more than s / (1 - s) times as strong as the previous one (0.43 times for s = 0.3). Uncertain
+pixels, where a mask's edge flickers, change later. Memories and corrections use the unsmoothed
+logits.
 
 Dimensions: n objects of one frame, h w mask grid.
 """
@@ -20,19 +20,19 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from tracker.host_arrays import on_device
 
-# Logits count within this: how sure is sure enough does not differ from object to object.
+# Logits are clamped to this, so that confidence is comparable between objects.
 STRONGEST_LOGIT = 10.0
 ABSENT_BELOW = -1000.0
 
 
 class MaskSmoother:
-    """What was shown of one stream's objects on the frame before.
+    """The logits displayed on the previous frame of one stream.
 
-    Bound: one low-resolution mask per object of that frame; its owner takes out who is removed.
+    Bound: one low-resolution mask per object of that frame; the owner removes deleted objects.
     """
 
     def __init__(self, past_share: float) -> None:
-        """Raises ValueError for a share outside 0..0.45: the present must outweigh the past."""
+        """Raises ValueError for a share outside 0..0.45: the current frame must dominate."""
         if not 0 <= past_share <= 0.45:
             raise ValueError(f"mask smoothing must be 0..0.45, got {past_share}")
         self.past_share = past_share
@@ -41,7 +41,7 @@ class MaskSmoother:
     def blend(
         self, object_ids: Sequence[int], logits_n1hw: Tensor, anew: Collection[int]
     ) -> Tensor:
-        """The logits to show; those of ``anew``, of new objects and of absent ones as they are."""
+        """The logits to display; unchanged for ``anew``, for new and for absent objects."""
         past = [None if each in anew else self._shown.get(each) for each in object_ids]
         if all(each is None for each in past):
             return logits_n1hw
@@ -51,35 +51,35 @@ class MaskSmoother:
         )
         blended = now + self.past_share * (_moved(before, now) - now)
         new_n = on_device(np.array([each is None for each in past]), logits_n1hw.device)
-        as_it_is = _absent(logits_n1hw) | _absent(before) | new_n.view(-1, 1, 1, 1)
-        return torch.where(as_it_is, logits_n1hw, blended)
+        unblended = _absent(logits_n1hw) | _absent(before) | new_n.view(-1, 1, 1, 1)
+        return torch.where(unblended, logits_n1hw, blended)
 
     def keep(self, object_ids: Sequence[int], shown_n1hw: Tensor) -> None:
-        """This was shown on a new frame; the next one leans on it, and on nothing else."""
+        """Record the logits displayed on a new frame, replacing those of the previous one."""
         self._shown = {}
         self.replace(object_ids, shown_n1hw)
 
     def replace(self, object_ids: Sequence[int], shown_n1hw: Tensor) -> None:
-        """This was shown of some objects of the same frame instead; the others stay."""
+        """Record other logits for some objects of the same frame."""
         if self.past_share == 0:
-            return  # nothing will lean on it
+            return  # never used
         strong = shown_n1hw.clamp(-STRONGEST_LOGIT, STRONGEST_LOGIT)
         kept = torch.where(_absent(shown_n1hw), shown_n1hw, strong)
         self._shown |= zip(object_ids, kept.unbind(), strict=True)
 
     def begin_anew(self, object_ids: Collection[int]) -> None:
-        """Forget what was shown of these objects."""
+        """Forget the logits of these objects."""
         for object_id in object_ids:
             self._shown.pop(object_id, None)
 
 
 def _absent(logits_n1hw: Tensor) -> Tensor:
-    """Whether the object is not in the picture, (n, 1, 1, 1) bool."""
+    """Whether the object is absent, (n, 1, 1, 1) bool."""
     return logits_n1hw.amax(dim=(1, 2, 3), keepdim=True) <= ABSENT_BELOW
 
 
 def _moved(before_n1hw: Tensor, now_n1hw: Tensor) -> Tensor:
-    """The logits before, where the mask's centre is now; cells from outside repeat the border."""
+    """The previous logits moved to the mask's current centre; the border is repeated."""
     step_n2 = _centre(now_n1hw) - _centre(before_n1hw)
     affine_n23 = torch.zeros(len(step_n2), 2, 3, device=step_n2.device)
     affine_n23[:, 0, 0] = affine_n23[:, 1, 1] = 1.0

@@ -1,12 +1,12 @@
-"""Attention of float32 on a processor, in pieces that its cache holds, with oneDNN's products.
+"""float32 attention on a CPU, in chunks that fit its cache, with oneDNN's products.
 
-PyTorch's fused kernel calls MKL for its products (see ``products``); this is 2 to 2.6 times as
-fast on an AMD EPYC, and takes values of any width. A piece's scores are normalised among
-themselves by PyTorch's softmax, which is one pass; what that divided by is read off its largest
-result, exp(0) / sum, and the pieces are then weighed against each other as in online softmax
-(arXiv 1805.02867). Scores of all keys never exist at once.
+PyTorch's fused kernel calls MKL for its products (see ``onednn_linear``); this is 2 to 2.6 times as
+fast on an AMD EPYC, and takes values of any width. PyTorch's one-pass softmax normalises the scores
+of a chunk; its divisor is recovered from its largest result, exp(0) / sum, and the chunks are then
+weighted as in online softmax (arXiv 1805.02867). The scores of all keys never exist at once.
 
-Dimensions: N rows, L queries, S keys, C channels, c channels of the values, l s those of a piece.
+Dimensions: N rows, L queries, S keys, C channels, c channels of the values, l and s the queries and
+keys of a chunk, P chunks.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from tracker.model.onednn_linear import onednn_is_faster, onednn_linear
 
 # 4 MiB of scores: measured best of 64 to 1,024 queries and 1,024 to 28,736 keys.
 _QUERIES, _KEYS = 512, 2048
-# Shorter ones than this (the trunk's windows, the decoder's tokens) stay with the fused kernel,
-# which takes all rows in one call.
+# Smaller attention (the trunk's windows, the decoder's tokens) stays with the fused kernel, which
+# takes all rows in one call.
 _LEAST_SCORES = 128 * 128
 
 
 def chunked_is_faster(query_NLC: Tensor, key_NSC: Tensor) -> bool:
-    """Whether attention of these (also with heads before L and S) is faster this way."""
+    """Whether attention of these, possibly with heads before L and S, is faster in chunks."""
     scores = query_NLC.shape[-2] * key_NSC.shape[-2]
     multiplications = scores * query_NLC.shape[-1]
-    exact = query_NLC.dtype == torch.float32  # scores in bfloat16 would be far off
+    exact = query_NLC.dtype == torch.float32  # scores in bfloat16 are too inexact
     return exact and scores >= _LEAST_SCORES and onednn_is_faster(query_NLC, multiplications)
 
 
 def attend_in_chunks(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> Tensor:
-    """Softmax attention, every row with its own keys -> (N, L, c)."""
+    """Softmax attention -> (N, L, c)."""
     count, length, channels = query_NLC.shape
-    # Heads are strided views; oneDNN takes those too, with a plain loop 500 times as slow.
+    # Heads are strided views, for which oneDNN falls back to a loop 500 times as slow.
     scaled = (query_NLC * channels**-0.5).contiguous()
     attended = value_NSc.new_empty(count, length, value_NSc.shape[2])
     for row in range(count):

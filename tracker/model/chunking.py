@@ -1,9 +1,9 @@
-"""Rows that know nothing of each other, so many at a time that their work stays small.
+"""Process independent rows in chunks, so that intermediate results stay small.
 
-What a layer makes inside, for the whole map or for all objects at once, is most of what a network
-needs in memory; pieces of it stay in the cache besides. On a processor without gradients only:
-elsewhere all rows go together. Results are the same to rounding; where a row's arithmetic does not
-depend on how many there are, bit for bit.
+The intermediate results of a layer, for a whole map or for all objects at once, are most of a
+network's memory; those of a chunk also stay in the cache. Used on a CPU without gradients only.
+Results are equal up to rounding; bit-identical if a row's arithmetic does not depend on the number
+of rows.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# What is widest inside a layer, in float32, of the rows that go together: measured for the
-# encoder of tiny at 1024², where less is slower and more takes more memory.
+# Size of the widest intermediate result of a chunk, in float32. Measured for the encoder of tiny at
+# 1024², where less is slower and more takes more memory.
 _CHUNK_BYTES = 8 << 20
 
 
 def rows_per_chunk(x: Tensor, floats_a_row: int) -> int:
-    """How many rows of ``x`` go together, where each makes so many numbers; at least one."""
+    """Rows of ``x`` per chunk, if each produces ``floats_a_row`` numbers; at least one."""
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return sys.maxsize
     return max(1, _CHUNK_BYTES // (4 * floats_a_row))
 
 
 def in_chunks(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int) -> Tensor:
-    """``layer`` over rows that know nothing of each other, (R, ...) -> (R, ...)."""
+    """``layer`` over independent rows, (R, ...) -> (R, ...), chunk by chunk."""
     step = rows_per_chunk(x_R, floats_a_row)
     if len(x_R) <= step:
         return layer(x_R)
@@ -42,7 +42,7 @@ def in_chunks(layer: Callable[[Tensor], Tensor], x_R: Tensor, floats_a_row: int)
 def objects_in_chunks(
     function: Callable[..., tuple[Tensor, ...]], floats_an_object: int, *rows_N: Tensor
 ) -> tuple[Tensor, ...]:
-    """``function`` over the rows of several tensors, a few of the N objects at a time."""
+    """``function`` over the rows of several tensors, a chunk of the N objects at a time."""
     step = rows_per_chunk(rows_N[0], floats_an_object)
     if len(rows_N[0]) <= step:
         return function(*rows_N)
@@ -51,10 +51,10 @@ def objects_in_chunks(
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:
-    """What came of the pieces, one after the other, (R, ...); laid out in memory as the first is.
+    """Concatenate parts along their rows, (R, ...), in the memory layout of the first.
 
-    Maps (R, C, H, W) may lie channels last. ``torch.cat`` takes that from them where a part is a
-    single row, and on a processor the decoder is a tenth slower with maps that lie otherwise.
+    Maps (R, C, H, W) may be channels last. ``torch.cat`` loses that if a part is a single row, and
+    on a CPU the decoder is a tenth slower with the other layout.
     """
     if len(parts) == 1:
         return parts[0]

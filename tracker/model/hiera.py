@@ -23,7 +23,7 @@ def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
     batch, height, width, channels = x_BHWC.shape
     x = F.pad(x_BHWC, (0, 0, 0, -width % size, 0, -height % size))
     x = x.view(batch, x.shape[1] // size, size, x.shape[2] // size, size, channels)
-    # One row of windows would stay a view, which PyTorch's products of bfloat16 take row by row.
+    # A single row of windows would stay a view, which PyTorch multiplies row by row in bfloat16.
     return x.transpose(2, 3).reshape(-1, size, size, channels).contiguous()
 
 
@@ -69,7 +69,7 @@ class WindowAttention(nn.Module):
 class HieraBlock(nn.Module):
     """Norm, windowed attention, norm, MLP; the first block of a stage halves the grid.
 
-    ``window`` 0 means attention over the whole grid.
+    ``window`` 0: attention over the whole grid.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class HieraBlock(nn.Module):
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """(B, H, W, width_in) -> (B, H or H / 2, W or W / 2, width_out).
 
-        Without gradients on a processor, ``x`` may be overwritten by the result.
+        On a CPU without gradients ``x`` may be overwritten by the result.
         """
         batch, height, width, _ = x_BHWC.shape
         window = self.window or height
@@ -95,7 +95,7 @@ class HieraBlock(nn.Module):
         strip = window * rows_per_chunk(x_BHWC, floats)
         if strip >= height:
             return self._whole(x_BHWC)
-        # Rows of windows know nothing of each other: where those lay, their result may lie.
+        # Rows of windows are independent: each result can overwrite its input.
         out, shrink = x_BHWC, 2 if self.pooled else 1
         for begin in range(0, height, strip):
             made = self._whole(x_BHWC[:, begin : begin + strip])
@@ -108,7 +108,7 @@ class HieraBlock(nn.Module):
         shortcut = x_BHWC
         x = self.norm1(x_BHWC)
         if self.proj is not None:
-            # The sum over the blocks keeps its digits, whatever products are computed in.
+            # The residual sum keeps its precision, whatever the dtype of the products.
             shortcut = self.proj(x).to(x_BHWC.dtype)
         if self.pooled:
             shortcut = halve(shortcut)
@@ -170,17 +170,17 @@ class Hiera(nn.Module):
 
     @property
     def coarse_blocks(self) -> list[HieraBlock]:
-        """The blocks of the last two stages, from which only the map of stride 16 is made."""
+        """The blocks of the last two stages, which contribute only to the map of stride 16."""
         blocks = self.blocks[self.stage_ends[1] + 1 :]
         return [block for block in blocks if isinstance(block, HieraBlock)]
 
     def fix_position(self, height: int, width: int) -> None:
-        """Compute the position table of one grid for good: the parameters will not change."""
+        """Cache the position table of one grid; the parameters must not change afterwards."""
         with torch.no_grad():
             self._fixed_position = self.position(height, width)
 
     def forget_position(self) -> None:
-        """Compute the position table anew for every image again."""
+        """Drop the cached position table: compute it for every image again."""
         self._fixed_position = None
 
     def position(self, height: int, width: int) -> Tensor:

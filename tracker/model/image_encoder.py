@@ -27,7 +27,7 @@ class PyramidLevel(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """The neck (arXiv 1612.03144). Only stride 16 receives from above, from stride 32."""
+    """The neck (arXiv 1612.03144). Only stride 16 receives a coarser map, that of stride 32."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class FeaturePyramid(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Four trunk maps, finest first -> maps at strides 16, 8 and 4.
 
-        The finer two are looked at only through the 1×1 convolutions ``after8`` and ``after4``.
+        The finer two are used only through the 1×1 convolutions ``after8`` and ``after4``.
         """
         map4, map8, map16, map32 = maps
         level32, level16, level8, level4 = self.convs
@@ -56,7 +56,7 @@ class FeaturePyramid(nn.Module):
 
 
 def fused_pointwise(x_BCHW: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
-    """Two 1×1 convolutions as the one they amount to: the wide map between them is not made."""
+    """Two 1×1 convolutions folded into one, which avoids the wide map between them."""
     narrow = second.weight.flatten(1)
     assert first.bias is not None
     weight = narrow @ first.weight.flatten(1)

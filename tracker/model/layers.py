@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tracker.model.chunked_attention import attend_in_chunks, chunked_is_faster
 from tracker.model.onednn_linear import Linear, activated
 
-# PyTorch's fused kernel spends 40 ns on a row however short: 8 times the arithmetic of 4 channels.
+# PyTorch's fused kernel takes 40 ns per row however short: 8 times the arithmetic of 4 channels.
 _FEW_CHANNELS = 8
 
 
@@ -33,7 +33,7 @@ class LayerNorm2d(nn.Module):
             deviation = x_BCHW.float() - x_BCHW.float().mean(dim=1, keepdim=True)
             scale = (deviation.square().mean(dim=1, keepdim=True) + 1e-6).rsqrt()
             return deviation * scale * self.weight[:, None, None] + self.bias[:, None, None]
-        # The permuted copy runs in PyTorch's fused kernel, which beats mean/var/div by far on CPU.
+        # A permuted copy for PyTorch's fused kernel is much faster on a CPU than mean/var/div.
         x_BHWC = F.layer_norm(
             x_BCHW.permute(0, 2, 3, 1), (x_BCHW.shape[1],), self.weight, self.bias, 1e-6
         )
@@ -52,10 +52,10 @@ class Mlp(nn.Module):
         self.sigmoid_output = sigmoid_output
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., widths[0]) -> (..., widths[-1]), with as many digits as the weights have."""
+        """(..., widths[0]) -> (..., widths[-1]), in the dtype of the weights."""
         last = len(self.layers) - 1
         assert isinstance(self.layers[0], Linear)
-        x = self.layers[0].rounded(x)  # once, not before every layer and back
+        x = self.layers[0].rounded(x)  # once, instead of in every layer
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, Linear)
             x = activated(layer, self.activation, x) if index < last else layer(x)
@@ -65,8 +65,8 @@ class Mlp(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax attention, (..., L, C) and (..., S, C) twice -> (..., L, C).
 
-    Training on a processor takes three plain products: the fused kernel's backward pass there
-    is written for long sequences, and is up to ten times slower on the windows of the trunk.
+    Training on a CPU uses plain matrix products: the fused kernel's backward pass there is up to
+    ten times slower on the trunk's short windows.
     """
     if query.device.type == "cpu" and mask is None and torch.is_grad_enabled():
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)

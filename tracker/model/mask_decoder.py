@@ -1,4 +1,4 @@
-"""Conditioned features and a prompt become four masks, their IoUs and an occlusion score.
+"""The mask decoder: conditioned features and a prompt to four masks, their IoUs, an object score.
 
 Dimensions: N objects, C channels, H W token grid, h w mask grid (4 × H), M = 4 masks.
 """
@@ -21,11 +21,11 @@ MASKS = 4
 
 
 class DecoderOutput(NamedTuple):
-    """Raw output; nothing is chosen or gated yet.
+    """Raw output, before a mask is chosen.
 
-    ``mask_logits_N4hw``: mask 0 answers clear prompts, masks 1..3 are the alternatives of an
-    ambiguous one. ``predicted_iou_N4`` in 0..1. ``mask_tokens_N4C``. ``object_score_logit_N1``:
-    the object is in the picture where it is positive.
+    ``mask_logits_N4hw``: mask 0 is for unambiguous prompts, masks 1..3 are alternatives for
+    ambiguous ones. ``predicted_iou_N4`` in 0..1. ``mask_tokens_N4C``. ``object_score_logit_N1``:
+    positive if the object is visible.
     """
 
     mask_logits_N4hw: Tensor
@@ -69,7 +69,7 @@ class MaskDecoder(nn.Module):
         prompt: PromptEmbedding,
         position_CHW: Tensor,
     ) -> DecoderOutput:
-        """Decode N objects; high-resolution features come already projected."""
+        """Decode N objects; the high-resolution features are already projected."""
         return DecoderOutput(
             *objects_in_chunks(
                 partial(self._decode, tokens_from_grid(position_CHW.unsqueeze(0))),
@@ -105,7 +105,7 @@ class MaskDecoder(nn.Module):
         image = image_NLC.transpose(1, 2).unflatten(2, (height, columns))
         upscale8, norm8, activation, upscale4, _ = self.output_upscaling
         image = activation(norm8(upscale8(image) + stride8_NcHW))
-        # Laid out as the product below wants it: GELU's gradient is slow where layouts differ.
+        # In the layout of the product below: GELU's gradient is slow if the layouts differ.
         image = activation((upscale4(image) + stride4_NcHW).contiguous())
         weights_N4c = torch.stack(
             [mlp(mask_tokens[:, m]) for m, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1

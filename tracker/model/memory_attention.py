@@ -1,4 +1,4 @@
-"""Features of the frame look at the memory bank (SAM 2, arXiv 2408.00714, section 4).
+"""Memory attention: frame features attend to the memory (SAM 2, arXiv 2408.00714, section 4).
 
 Dimensions: B images, N objects, L tokens of the grid, F memory frames, M = F*L spatial memory
 tokens, P pointer tokens, C channels, c memory channels.
@@ -19,17 +19,17 @@ from tracker.model.narrow_values import attend_narrow, narrow_is_faster
 from tracker.model.onednn_linear import Linear
 from tracker.model.position_encoding import rotate, rotate_first
 
-# Queries, keys, values as narrow as the memory, how many of the last keys are pointers', and which
-# are real or None; real ones come first among the spatial keys as among the pointers'.
+# Arguments: queries, keys, values of the memory's width, the number of pointer keys (the last), and
+# which keys are real, or None. Real keys come first among the spatial and the pointer keys.
 NarrowAttention = Callable[[Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
 
 
 class MemoryTokens(NamedTuple):
-    """What N objects remember.
+    """The memories of N objects as tokens.
 
-    ``spatial_NMc`` and its code; whole frames of L tokens one after the other.
-    ``pointer_NPc`` and its code; P may be 0. ``valid_NS`` (S = M + P, bool) marks real tokens
-    where objects remember differently much; None when all are real.
+    ``spatial_NMc`` and its position code: whole frames of L tokens, one after the other.
+    ``pointer_NPc`` and its position code; P may be 0. ``valid_NS`` (S = M + P, bool) marks real
+    tokens if the objects' memories differ in length; None if all are real.
     """
 
     spatial_NMc: Tensor
@@ -40,10 +40,10 @@ class MemoryTokens(NamedTuple):
 
 
 class FrameState(NamedTuple):
-    """How far frames come before anything is remembered: the same for every object on them.
+    """Frames before they attend to memories: the part shared by all objects on a frame.
 
-    ``token_BLC`` after the first self-attention, and ``query_BLC``, what they ask of the memory
-    in the first cross-attention.
+    ``token_BLC``: tokens after the first self-attention. ``query_BLC``: their queries in the first
+    cross-attention.
     """
 
     token_BLC: Tensor
@@ -63,11 +63,11 @@ class RotaryAttention(nn.Module):
         self.k_proj = Linear(memory_width, width)
         self.v_proj = Linear(memory_width, width)
         self.out_proj = Linear(width, width)
-        # Set by who measured it on a device (``engine.attention_choice``).
+        # Set by ``engine.attention_choice`` after measuring on a device.
         self.narrow: NarrowAttention | None = None
 
     def query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
-        """Projected and turned queries, (N, L, C)."""
+        """Projected and rotated queries, (N, L, C)."""
         return rotate(self.q_proj(x_NLC), rotation)
 
     def forward(
@@ -79,7 +79,7 @@ class RotaryAttention(nn.Module):
         plain_keys: int = 0,
         valid_NS: Tensor | None = None,
     ) -> Tensor:
-        """Attend with turned queries; the last ``plain_keys`` keys are not turned. -> (N, L, C)."""
+        """Attend with rotated queries -> (N, L, C); the last ``plain_keys`` keys stay unrotated."""
         key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
         if self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
             attended = self.v_proj(self.narrow(query, key, value_NSc, plain_keys, valid_NS))
@@ -109,14 +109,14 @@ class MemoryAttentionLayer(nn.Module):
         self.norm3 = nn.LayerNorm(width)
 
     def attend_to_frame(self, x_BLC: Tensor, rotation: Tensor) -> Tensor:
-        """The self-attention half, which knows no object."""
+        """Self-attention, independent of objects."""
         normed = self.norm1(x_BLC)
         query = self.self_attn.query(normed, rotation)
         out: Tensor = x_BLC + self.self_attn(query, normed, normed, rotation)
         return out
 
     def memory_query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
-        """What the tokens ask of the memory, (N, L, C)."""
+        """The tokens' queries to the memory, (N, L, C)."""
         return self.cross_attn_image.query(self.norm2(x_NLC), rotation)
 
     def attend_to_memory(
@@ -129,7 +129,7 @@ class MemoryAttentionLayer(nn.Module):
         plain_keys: int,
         valid_NS: Tensor | None,
     ) -> Tensor:
-        """Cross-attention and feed-forward. Positions are in the keys, never in the values."""
+        """Cross-attention and feed-forward. Position codes are in the keys only."""
         x = x_NLC + self.cross_attn_image(
             query_NLC, key_NSc, value_NSc, rotation, plain_keys, valid_NS
         )
@@ -152,7 +152,7 @@ class MemoryAttention(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_dim)
 
     def begin(self, frame_BLC: Tensor, rotation: Tensor) -> FrameState:
-        """What depends on the frames alone: it runs once per frame, not once per object."""
+        """The part that depends on frames only; runs once per frame instead of per object."""
         first = self.layers[0]
         assert isinstance(first, MemoryAttentionLayer)
         token_BLC = first.attend_to_frame(frame_BLC, rotation)

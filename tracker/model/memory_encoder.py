@@ -1,4 +1,4 @@
-"""A frame's features and an object's mask become one spatial memory.
+"""The memory encoder: a frame's features and an object's mask to one spatial memory.
 
 Dimensions: N objects, C channels, c memory channels, H W token grid.
 """
@@ -15,7 +15,7 @@ from tracker.model.onednn_linear import Linear, Pointwise, activated
 
 
 class MaskDownsampler(nn.Module):
-    """Four stride-2 convolutions: a mask of the image's size comes down to the token grid."""
+    """Four stride-2 convolutions, from a mask of the image's size to the token grid."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ConvNextBlock(nn.Module):
 
     def _mix_places(self, x_NCHW: Tensor) -> Tensor:
         if x_NCHW.device.type == "cpu" and torch.is_grad_enabled():
-            # On a processor the gradient is four times faster so, and exact.
+            # On a CPU the gradient is four times faster this way, and exact.
             with torch.autocast("cpu", enabled=False):
                 wide = x_NCHW.float().contiguous(memory_format=torch.channels_last)
                 mixed: Tensor = self.dwconv(wide)
@@ -77,7 +77,7 @@ class Fuser(nn.Module):
         """(N, C, H, W) -> the same."""
         out = x_NCHW
         if x_NCHW.device.type == "cpu" and not torch.is_grad_enabled():
-            # Norms and pointwise layers want channels last: no copies between them and back.
+            # Norms and pointwise layers use channels last; this avoids copies between them.
             out = x_NCHW.contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             out = layer(out)
@@ -98,7 +98,7 @@ class MemoryEncoder(nn.Module):
     def forward(self, projected_NCHW: Tensor, mask_N1SS: Tensor) -> Tensor:
         """Features of N objects' own frames and N scaled masks -> (N, c, H, W).
 
-        The features come out of ``pix_feat_proj``, which knows no object: it runs once per frame.
+        The features are those after ``pix_feat_proj``, which runs once per frame.
         """
         widest = 4 * projected_NCHW[0].numel()  # inside the fuser
         (memory,) = objects_in_chunks(self._encode, widest, projected_NCHW, mask_N1SS)

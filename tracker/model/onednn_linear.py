@@ -1,12 +1,12 @@
-"""Products on a processor, by oneDNN where PyTorch would call MKL.
+"""Linear layers and 1×1 convolutions by oneDNN on CPUs, where PyTorch would call MKL.
 
-MKL does not use the 512-bit units of processors that are not Intel's: on an AMD EPYC (Zen 5) a
-core makes 100 GFLOP/s of a product of 2048², with oneDNN, which is in PyTorch as well, 240. The
-results are those of float32 either way, to rounding. PyTorch's own compiler calls the same
-operators; where a build lacks them, ``torch.nn.functional.linear`` is what is left.
+MKL does not use the 512-bit units of CPUs that are not Intel's: one core of an AMD EPYC (Zen 5)
+multiplies 2048² matrices at 100 GFLOP/s with MKL and at 240 with oneDNN, which PyTorch contains.
+Results agree up to float32 rounding. PyTorch's compiler calls the same operators; a build without
+them falls back to ``torch.nn.functional.linear``.
 
-A layer whose weights were stored in fewer digits than its input (``precision.py``) rounds
-the input to them; bfloat16 makes 415 GFLOP/s.
+A layer whose weights are stored in bfloat16 (``precision.py``) rounds its input to it; bfloat16
+reaches 415 GFLOP/s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 Activation = Literal["none", "relu", "gelu"]
 
-# Below so many multiplications the call itself costs more than MKL's slower arithmetic.
+# Below this the call itself costs more than MKL's slower arithmetic.
 _LEAST_MULTIPLICATIONS = 1 << 20
 
 _AVAILABLE = (
@@ -32,7 +32,7 @@ _HAS_BFLOAT16 = _AVAILABLE and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def onednn_is_faster(x: Tensor, multiplications: int) -> bool:
-    """Whether oneDNN is the faster one for a product of ``x`` with so many multiplications."""
+    """Whether oneDNN is faster for a product of ``x`` with this number of multiplications."""
     return (
         _AVAILABLE
         and multiplications >= _LEAST_MULTIPLICATIONS
@@ -40,14 +40,14 @@ def onednn_is_faster(x: Tensor, multiplications: int) -> bool:
         and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _HAS_BFLOAT16))
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()  # which chooses the library itself
+        and not torch.compiler.is_compiling()  # the compiler chooses the library itself
     )
 
 
 def onednn_linear(
     x: Tensor, weight_OC: Tensor, bias_O: Tensor | None = None, activation: Activation = "none"
 ) -> Tensor:
-    """(..., C) by (O, C) -> (..., O), with what follows it; only where it ``onednn_is_faster``."""
+    """(..., C) by (O, C) -> (..., O) with bias and activation; only if ``onednn_is_faster``."""
     made: Tensor = torch.ops.mkldnn._linear_pointwise(
         x, weight_OC, bias_O, activation, [], "none" if activation == "gelu" else ""
     )
@@ -55,19 +55,19 @@ def onednn_linear(
 
 
 class Linear(nn.Linear):
-    """``torch.nn.Linear`` with the faster product."""
+    """``torch.nn.Linear``, by oneDNN if that is faster."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., in_features) -> (..., out_features), in the input's dtype but for autocast."""
+        """(..., in_features) -> (..., out_features), in the input's dtype unless autocast."""
         made = self.activated(self.rounded(input), "none")
         return made if torch.is_autocast_enabled(input.device.type) else made.to(input.dtype)
 
     def rounded(self, x: Tensor) -> Tensor:
-        """``x`` with the digits of the weights, unless autocast sees to that."""
+        """``x`` in the weights' dtype, unless autocast is on."""
         return x if torch.is_autocast_enabled(x.device.type) else x.to(self.weight.dtype)
 
     def activated(self, x: Tensor, activation: Activation) -> Tensor:
-        """The layer and an activation behind it, in one pass where that is possible."""
+        """The layer and an activation after it, in one pass if possible."""
         multiplications = x.numel() // self.in_features * self.weight.numel()
         if self.weight.dtype == x.dtype and onednn_is_faster(x, multiplications):
             return onednn_linear(x, self.weight, self.bias, activation)
@@ -78,7 +78,7 @@ class Linear(nn.Linear):
 
 
 def activated(layer: Linear, activation: nn.Module, x: Tensor) -> Tensor:
-    """A layer and the activation behind it, in one pass where there is one for the two."""
+    """A layer and the activation module after it, in one pass if possible."""
     if isinstance(activation, nn.ReLU):
         return layer.activated(x, "relu")
     if isinstance(activation, nn.GELU) and activation.approximate == "none":
@@ -90,8 +90,8 @@ def activated(layer: Linear, activation: nn.Module, x: Tensor) -> Tensor:
 def pointwise(x_BCHW: Tensor, weight_OC11: Tensor, bias_O: Tensor | None) -> Tensor:
     """A 1×1 convolution, (B, C, H, W) -> (B, O, H, W).
 
-    What lies channels last is a product over places: half the time of PyTorch's convolution, which
-    hands single images to MKL. What does not is left as it is: copying it costs more.
+    Channels-last maps go through a linear layer over positions, in half the time of PyTorch's
+    convolution, which calls MKL for single images. For other layouts the copy would cost more.
     """
     multiplications = x_BCHW.numel() * weight_OC11.shape[0]
     if (
@@ -105,7 +105,7 @@ def pointwise(x_BCHW: Tensor, weight_OC11: Tensor, bias_O: Tensor | None) -> Ten
 
 
 class Pointwise(nn.Conv2d):
-    """A 1×1 convolution with the faster product."""
+    """A 1×1 convolution, by oneDNN if that is faster."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, kernel_size=1)

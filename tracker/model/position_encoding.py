@@ -38,8 +38,8 @@ def sine_time(position: Tensor, channels: int) -> Tensor:
 def axial_rotations(channels: int, side: int, device: torch.device, spacing: float = 1.0) -> Tensor:
     """The rotations of axial RoPE (arXiv 2104.09864 in two dimensions), θ = 10000.
 
-    The first half of the channel pairs turns with the column, the second with the row; from cell
-    to cell by ``spacing`` steps of the grid that the network was trained with.
+    The first half of the channel pairs rotates with the column, the second with the row.
+    ``spacing``: the distance of two cells, in cells of the grid used in training.
     Returns unit complex numbers, (L, C / 2).
     """
     pairs = channels // 4
@@ -53,9 +53,9 @@ def axial_rotations(channels: int, side: int, device: torch.device, spacing: flo
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn neighbouring channel pairs of (..., L, C) by complex (L, C / 2).
+    """Rotate neighbouring channel pairs of (..., L, C) by complex (L, C / 2).
 
-    One complex product: nineteen times faster on CPU than sines and cosines on real halves.
+    One complex product is 19 times as fast on a CPU as sines and cosines on real halves.
     """
     pairs: Tensor = x.float().unflatten(-1, (-1, 2))
     turned = torch.view_as_real(torch.view_as_complex(pairs) * rotation)
@@ -63,9 +63,9 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
 
 def rotate_first(x_NSC: Tensor, count: int, rotation: Tensor) -> Tensor:
-    """Turn the first ``count`` tokens; ``rotation`` repeats once for every remembered frame.
+    """Rotate the first ``count`` tokens; ``rotation`` repeats for every remembered frame.
 
-    ``x`` may be overwritten: without gradients nothing is copied, three times faster on CPU.
+    Without gradients ``x`` is overwritten, which is three times as fast on a CPU.
     """
     length = rotation.shape[0]
     x_NFLC = x_NSC[:, :count].unflatten(1, (count // length, length))
@@ -90,7 +90,7 @@ class RandomFourierPosition(nn.Module):
     def forward(self, place_xy: Tensor) -> Tensor:
         """(..., 2) in 0..1 -> (..., C)."""
         x, y = (2 * place_xy - 1).unsqueeze(-1).unbind(dim=-2)
-        # Not a matrix product: autocast would round places to the 8 bits of bfloat16.
+        # Not a matrix product: autocast would round positions to the 8 bits of bfloat16.
         along_x, along_y = self.positional_encoding_gaussian_matrix
         angle = 2 * math.pi * (x * along_x + y * along_y)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)

@@ -1,11 +1,10 @@
-"""The precision that the network computes in.
+"""The precision of the network's matrix products.
 
-On a CUDA device all products are in the dtype asked for. On a processor those are that gain much
-time for little that the masks move, measured one layer at a time: MLPs and the projections to
-queries, keys and values in the last two stages of the trunk (``benchmarks``). Earlier stages
-make the fine maps, which the borders of masks are drawn by; what adds to the sum over the blocks
-without an MLP before it is a small product whose rounding is heard in full; attention in bfloat16
-without AMX is no faster.
+On a CUDA device all products run in the requested dtype. On a CPU only some do, chosen layer by
+layer for much time and little change of the masks: MLPs and the query, key and value projections
+in the last two stages of the trunk (``docs/benchmarks.md``). Earlier stages produce the fine maps,
+which determine mask contours; projections that add to the residual sum directly are small, and
+their rounding shows in full; attention in bfloat16 without AMX is no faster.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from tracker.model import Sam2
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
-    """What the network is called in; on a processor, layers know it by their weights instead."""
+    """The context for calls of the network; on a CPU, layers use their weights' dtype instead."""
     return torch.autocast(
         device.type, dtype, enabled=dtype != torch.float32 and device.type != "cpu"
     )
 
 
 def compute_in(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
-    """Let a frozen network compute in this dtype, called in ``autocast``.
+    """Set up a frozen network for this dtype; call it within ``autocast``.
 
-    float32 on a CUDA device turns TF32 off in cuDNN, for the process: PyTorch's convolutions
-    would otherwise keep 10 bits of what they multiply.
+    float32 on a CUDA device turns TF32 off in cuDNN for the process: PyTorch's convolutions would
+    otherwise round their operands to 10 bits.
     """
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
@@ -40,10 +39,9 @@ def compute_in(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
 
 
 def store_as_computed(network: nn.Module, dtype: torch.dtype) -> None:
-    """Weights of products in the dtype of the products; results are the same bit for bit.
+    """Store weights in the dtype of their products; results are bit-identical.
 
-    Autocast rounds frozen weights anew in every call: it keeps rounded copies only of those that
-    are trained.
+    Autocast would round frozen weights in every call: it caches only trained ones.
     """
     for module in network.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):

@@ -1,4 +1,4 @@
-"""Points, boxes and mask prompts become embeddings (arXiv 2304.02643, section 3).
+"""The prompt encoder: points, boxes and masks to embeddings (arXiv 2304.02643, section 3).
 
 Dimensions: N objects, K points, C channels, H W token grid, h w the grid of mask prompts (4 × H).
 """
@@ -19,7 +19,7 @@ PADDING, NEGATIVE, POSITIVE, BOX_FIRST, BOX_LAST = -1, 0, 1, 2, 3
 
 
 class PromptEmbedding(NamedTuple):
-    """``sparse_NKC``: one token a point, the padding token last; ``dense_NCHW``: the mask's."""
+    """``sparse_NKC``: a token per point, the padding token last. ``dense_NCHW``: of the mask."""
 
     sparse_NKC: Tensor
     dense_NCHW: Tensor
@@ -53,8 +53,8 @@ class PromptEncoder(nn.Module):
     ) -> PromptEmbedding:
         """Embed points in model pixels and, if given, mask logits of a quarter of the image size.
 
-        One padding point is appended to what is given; an object without any point has K = 1
-        with label -1, as the network was trained.
+        One padding point is appended; an object without any point has K = 1 with label -1, as in
+        training.
         """
         padding_N12 = points_NK2.new_zeros(points_NK2.shape[0], 1, 2)
         points = torch.cat((points_NK2 + 0.5, padding_N12), dim=1)
@@ -78,12 +78,12 @@ class PromptEncoder(nn.Module):
         return PromptEmbedding(sparse, dense)
 
     def resize(self, image_size: int, grid_size: int) -> None:
-        """Take prompts in the pixels of another image size."""
+        """Switch to another image size, in whose pixels prompts are given."""
         self.image_size, self.grid_size = image_size, grid_size
         self._fixed_position = None
 
     def fix_position(self) -> None:
-        """Compute the code of the token grid for good: the projection will not change."""
+        """Cache the code of the token grid; the projection must not change afterwards."""
         with torch.no_grad():
             self._fixed_position = self.dense_position()
 

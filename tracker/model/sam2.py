@@ -1,13 +1,13 @@
 """SAM 2 (arXiv 2408.00714) put together. Read this file first.
 
-One frame of one object goes: image -> ``encode_image`` -> ``attend`` to what is remembered ->
-``decode`` with the prompt, if any -> masks, and from these ``object_pointer`` and
-``encode_memory``, which are remembered for the frames to come. ``tracker.tracker`` calls these in
-that order for all objects of all streams at once; nothing here knows of frames gone by.
+One frame of one object: image -> ``encode_image`` -> ``attend`` to its memories -> ``decode`` with
+the prompt, if any -> masks, and from these ``object_pointer`` and ``encode_memory``, the memories
+for later frames. ``tracker.tracker`` calls these in that order for all objects of all streams at
+once; nothing here keeps past frames.
 
 Dimensions: B images, N objects, K points, C hidden width, c memory width, S image size,
-H W = S / 16 token grid, h w = S / 4 mask grid. Attributes carry the names of Meta's files, so that
-an official ``state_dict`` loads as it is.
+H W = S / 16 token grid, h w = S / 4 mask grid. Attributes have the names of Meta's files, so that
+an official ``state_dict`` loads unchanged.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ImageFeatures(NamedTuple):
     stride4_BcHW: Tensor
 
     def select(self, image_of_object_N: Tensor) -> ImageFeatures:
-        """The rows of the given images, one for each object; of a single image, views of it."""
+        """The given images' rows, one per object; for a single image, views instead of copies."""
         if self.stride16_BCHW.shape[0] == 1:
             count = image_of_object_N.shape[0]
             return ImageFeatures(*(features.expand(count, -1, -1, -1) for features in self))
@@ -75,7 +75,7 @@ class Sam2(nn.Module):
         self._spacing = 1.0
 
     def resize(self, image_size: int) -> None:
-        """Take images of another size than trained; no parameter depends on it.
+        """Switch to another image size than trained; no parameter depends on it.
 
         Tables that are learned or normalised are stretched to the grid, and the angles of RoPE span
         those of the trained one. Memories and masks of the two sizes do not mix.
@@ -88,7 +88,7 @@ class Sam2(nn.Module):
         self._no_prompt = None
 
     def fix_constants(self) -> None:
-        """Compute for good what depends on parameters alone: they will not change any more."""
+        """Cache what depends on parameters only; they must not change afterwards."""
         side = self.config.image_size // 4
         self.image_encoder.trunk.fix_position(side, side)
         self.sam_prompt_encoder.fix_position()
@@ -106,10 +106,10 @@ class Sam2(nn.Module):
         memory: MemoryTokens | None,
         image_of_object_N: Tensor | None = None,
     ) -> Tensor:
-        """Condition frames on what N objects remember -> (N, C, H, W).
+        """Condition frames on the memories of N objects -> (N, C, H, W).
 
-        An object's first prompt has nothing to remember (``memory`` None): a learned constant
-        stands for it. Without ``image_of_object_N`` object n lives on image n.
+        On an object's first frame ``memory`` is None, and a learned constant takes its place.
+        Without ``image_of_object_N`` object n is on image n.
         """
         if memory is None:
             raw = stride16_BCHW if image_of_object_N is None else stride16_BCHW[image_of_object_N]
@@ -120,12 +120,12 @@ class Sam2(nn.Module):
         return self.attend_memory(frame, memory)
 
     def begin_attention(self, stride16_BCHW: Tensor) -> FrameState:
-        """The part of ``attend`` that knows no object."""
+        """The part of ``attend`` that depends on frames only."""
         frame_BLC = tokens_from_grid(stride16_BCHW) + 0.1 * self.image_position().flatten(1).T
         return self.memory_attention.begin(frame_BLC, self.rotation())
 
     def attend_memory(self, frame: FrameState, memory: MemoryTokens) -> Tensor:
-        """The rest of ``attend``, for N objects' own frames -> (N, C, H, W)."""
+        """The rest of ``attend``, for the frames of N objects -> (N, C, H, W)."""
         side = self.config.grid_size
         conditioned = self.memory_attention(frame, memory, self.rotation())
         return grid_from_tokens(conditioned, side, side)
@@ -139,20 +139,20 @@ class Sam2(nn.Module):
         frame_valid_NF: Tensor | None = None,
         pointer_valid_NP: Tensor | None = None,
     ) -> MemoryTokens:
-        """Lay F spatial memories and P pointers of N objects out as tokens with their codes.
+        """F spatial memories and P pointers of N objects as tokens with position codes.
 
-        A spatial memory's code is its place in the grid plus a learned code of its age
-        (``temporal_index_NF``: 0 for the frame before, the last for conditioning frames); a
-        pointer is cut into tokens of the memory's width, all with the code of its age.
+        The code of a spatial memory is that of its grid position plus a learned code of its age
+        (``temporal_index_NF``: 0 for the previous frame, the last for conditioning frames). A
+        pointer is split into tokens of the memory's width, which share the code of its age.
         """
         dtype = self.no_mem_embed.dtype
         tokens = spatial_NFLc.shape[2]
-        pieces = self.config.pointer_tokens
+        parts = self.config.pointer_tokens
         spatial = spatial_NFLc.to(dtype).flatten(1, 2)
         temporal_NF1c = self.maskmem_tpos_enc[:, 0, 0][temporal_index_NF].unsqueeze(2)
         place_Lc = self.memory_position().flatten(1).T
-        pointer = pointer_NPC.to(dtype).unflatten(2, (pieces, -1)).flatten(1, 2)
-        pointer_code = self.pointer_time_code(pointer_age_NP).repeat_interleave(pieces, dim=1)
+        pointer = pointer_NPC.to(dtype).unflatten(2, (parts, -1)).flatten(1, 2)
+        pointer_code = self.pointer_time_code(pointer_age_NP).repeat_interleave(parts, dim=1)
         valid_NS = None
         if frame_valid_NF is not None or pointer_valid_NP is not None:
             if frame_valid_NF is None:
@@ -162,7 +162,7 @@ class Sam2(nn.Module):
             valid_NS = torch.cat(
                 (
                     frame_valid_NF.repeat_interleave(tokens, dim=1),
-                    pointer_valid_NP.repeat_interleave(pieces, dim=1),
+                    pointer_valid_NP.repeat_interleave(parts, dim=1),
                 ),
                 dim=1,
             )
@@ -180,7 +180,7 @@ class Sam2(nn.Module):
         return embedding
 
     def no_prompt(self, count: int, device: torch.device) -> PromptEmbedding:
-        """The embedding of a frame on which N objects got no prompt."""
+        """The embedding of N objects without a prompt."""
         if self._no_prompt is None:
             points = torch.zeros(1, 1, 2, device=device, dtype=self.no_mem_embed.dtype)
             labels = torch.full((1, 1), PADDING, device=device)
@@ -192,7 +192,7 @@ class Sam2(nn.Module):
     def decode(
         self, conditioned_NCHW: Tensor, features: ImageFeatures, prompt: PromptEmbedding
     ) -> DecoderOutput:
-        """Masks of N objects; ``features`` holds the N objects' own images."""
+        """Masks of N objects; ``features`` has one row per object."""
         output: DecoderOutput = self.sam_mask_decoder(
             conditioned_NCHW,
             features.stride8_BcHW,
@@ -203,7 +203,7 @@ class Sam2(nn.Module):
         return output
 
     def object_pointer(self, token_NC: Tensor, visible_N: Tensor) -> Tensor:
-        """One vector that stands for the object; a learned constant where it is not visible."""
+        """One vector per object; a learned constant if it is not visible."""
         pointer: Tensor = self.obj_ptr_proj(token_NC)
         return torch.where(visible_N[:, None], pointer, self.no_obj_ptr)
 
@@ -221,12 +221,12 @@ class Sam2(nn.Module):
         return self.finish_memory(frame, mask_N1SS, visible_N)
 
     def begin_memory(self, stride16_BCHW: Tensor) -> Tensor:
-        """The part of ``encode_memory`` that knows no object: projected features (B, C, H, W)."""
+        """The part of ``encode_memory`` per frame: projected features (B, C, H, W)."""
         projected: Tensor = self.memory_encoder.pix_feat_proj(stride16_BCHW)
         return projected
 
     def finish_memory(self, projected_NCHW: Tensor, mask_N1SS: Tensor, visible_N: Tensor) -> Tensor:
-        """The rest of ``encode_memory``, for N objects' own frames."""
+        """The rest of ``encode_memory``, for the frames of N objects."""
         memory: Tensor = self.memory_encoder(projected_NCHW, mask_N1SS)
         if self.config.generation == "2.0":
             return memory
@@ -241,7 +241,7 @@ class Sam2(nn.Module):
                 device=age_NP.device,
                 dtype=self.no_mem_embed.dtype,
             )
-        # The divisor is the window's length; a stream has no length of its own to divide by.
+        # Divided by the window's length, since a stream has no length.
         code = sine_time(age_NP / self.config.recent_pointers, self.config.hidden_dim)
         projected: Tensor = self.obj_ptr_tpos_proj(code.to(self.no_mem_embed.dtype))
         return projected

@@ -1,4 +1,4 @@
-"""The mask decoder's transformer: tokens look at the image, the image looks back.
+"""The mask decoder's transformer: tokens attend to the image, and the image to the tokens.
 
 Dimensions: N objects, T tokens, L image tokens, C channels. (arXiv 2304.02643, appendix A)
 """
@@ -74,7 +74,7 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """``depth`` two-way blocks and a last look of the tokens at the image."""
+    """``depth`` two-way blocks and a final attention of the tokens to the image."""
 
     def __init__(self, depth: int, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()

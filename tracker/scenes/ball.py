@@ -1,4 +1,4 @@
-"""What the ball looks like, and how it is painted."""
+"""Painting the ball."""
 
 from __future__ import annotations
 

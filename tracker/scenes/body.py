@@ -1,4 +1,4 @@
-"""How a player is painted: the joints of a running figure, its limbs, its kit.
+"""Painting a player: the joints of a running figure, its limbs, its kit.
 
 Lengths inside a body are in units of its height.
 """
@@ -31,7 +31,7 @@ def paint_player(
 ) -> Layer:
     """Paint a player whose feet stand at (x, y) of the frame, ``height`` pixels tall.
 
-    ``sharp`` scales details that vanish on small figures; the result is clipped by no frame.
+    ``sharp`` scales details that vanish on small figures; the result is not clipped to a frame.
     """
     height *= look.height
     half, above, below = int(0.48 * height) + 3, int(1.06 * height) + 3, int(0.08 * height) + 3

@@ -1,4 +1,4 @@
-"""One picture of a scene and the truth about it."""
+"""One picture of a scene with its ground truth."""
 
 from __future__ import annotations
 

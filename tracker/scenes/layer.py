@@ -1,7 +1,7 @@
 """A small floating-point picture with transparency, painted with limbs and discs.
 
 Every stroke is antialiased by its distance to the shape's edge and touches its own bounding
-box only, so a figure costs a few microseconds a stroke whatever the size of the frame.
+box only, so a stroke takes a few microseconds whatever the size of the frame.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Layer:
     def _over(
         self, y0: int, y1: int, x0: int, x1: int, coverage: FloatArray, colour: FloatArray
     ) -> None:
-        """Put a stroke over what is there (colours are kept premultiplied)."""
+        """Blend a stroke over the layer (colours are premultiplied)."""
         keep = _ONE - coverage
         rgb = self.rgb[y0:y1, x0:x1]
         rgb *= keep[:, :, None]
@@ -90,7 +90,7 @@ class Layer:
     def paste(self, image: ImageArray) -> tuple[slice, slice, MaskArray] | None:
         """Blend into ``image`` (H, W, 3); returns where, and which pixels are mostly covered.
 
-        None when the layer lies outside of the picture.
+        None if the layer is outside the picture.
         """
         clipped = clip_box(self.left, self.top, self.alpha.shape, image.shape)
         if clipped is None:
@@ -103,7 +103,7 @@ class Layer:
         return rows, columns, alpha > 0.5
 
     def silhouette_area(self) -> int:
-        """Pixels mostly covered, whether or not they lie inside the picture."""
+        """Mostly covered pixels, inside the picture or not."""
         return int(np.count_nonzero(self.alpha > 0.5))
 
 

@@ -1,7 +1,7 @@
 """A small match seen by a camera in the stands, with the true masks of players and ball.
 
-Every frame is computed from its index alone, so any frame can be asked for in any order, a
-match never ends, and it keeps one loop of movements (a few megabytes) however long it runs.
+Every frame is computed from its index alone: frames can be rendered in any order, a match never
+ends, and memory is one loop of movements (a few megabytes).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEMO_SEED = 10_005
 
 _FAR_FEET, _NEAR_FEET = 0.40, 0.97  # where feet stand at depth 0 and 1, in frame heights
 _FAR_HEIGHT, _NEAR_HEIGHT = 0.235, 0.335  # how tall players are there
-_OCCLUDER = 255  # in the map of owners; 0 is nobody
+_OCCLUDER = 255  # in the map of owners; 0 is the background
 _BALL_COLOURS = ((244, 244, 240), (250, 226, 60), (250, 150, 50))
 
 
@@ -35,17 +35,17 @@ class Match:
     Object ids are 1..players for the players and players + 1 for the ball.
 
     Args:
-        seed: everything that is drawn by lot comes from it.
+        seed: of everything random in the scene.
         width, height: size of the pictures in pixels; the scene is laid out for its aspect.
         rate_hz: frames per second; movements have the same speed at any rate.
         players: 1..12.
         occluders: 0, 1 (an advertising column near the camera) or 2 (and a post on the pitch).
-        pan: how far the camera turns to either side, as a share of the width (0 = fixed).
+        pan: camera motion to either side, as a fraction of the width (0 = fixed).
         look_alikes: team-mates differ only in their shirt numbers.
         ball_diameter: in frame heights (0.042 is 15 pixels of 360).
         pace: speed of all movements, 1.0 is a run.
         noise: standard deviation of the sensor noise in grey levels.
-        lighting: how far the light drifts up and down (share).
+        lighting: amplitude of slow brightness changes (fraction).
     """
 
     def __init__(

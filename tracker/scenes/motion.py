@@ -1,4 +1,4 @@
-"""Where players and ball are at any time of a match: one loop, computed once, then looked up.
+"""Positions of players and ball at any time of a match: one loop, computed once.
 
 Lengths are in units of the frame's height; x counts from the middle of the view, depth goes
 from 0 (far touchline) to 1 (nearest to the camera). The loop closes on itself, so a match runs
@@ -21,7 +21,7 @@ Samples = npt.NDArray[np.float64]
 
 
 class PlayerPose(NamedTuple):
-    """Where a player stands and how it runs. ``facing`` is -1 (left) to 1 (right)."""
+    """A player's position and gait. ``facing`` is -1 (left) to 1 (right)."""
 
     x: float
     depth: float
@@ -32,7 +32,7 @@ class PlayerPose(NamedTuple):
 
 
 class BallPose(NamedTuple):
-    """Where the ball is; ``height`` above the ground, ``roll`` in radians."""
+    """The ball's position; ``height`` above the ground, ``roll`` in radians."""
 
     x: float
     depth: float
@@ -131,7 +131,7 @@ def _closed(values: Samples) -> Samples:
 
 
 def _keep_apart(x: Samples, depth: Samples) -> Samples:
-    """Push players that pass each other apart in depth, so that it is clear who is in front."""
+    """Separate players that pass each other in depth, so that their order is clear."""
     gap = depth[:, None] - depth[None, :]
     near = np.exp(-(((x[:, None] - x[None, :]) / 0.16) ** 2))
     return np.asarray(depth + (0.05 * np.tanh(gap / 0.08) * near).sum(axis=1))
@@ -140,7 +140,7 @@ def _keep_apart(x: Samples, depth: Samples) -> Samples:
 def _ball(
     generator: np.random.Generator, x: Samples, depth: Samples, speed_x: Samples, half_width: float
 ) -> Samples:
-    """The ball at somebody's feet, then passed on: rows x, depth, height, roll."""
+    """The ball at a player's feet, then passed: rows x, depth, height, roll."""
     side = np.tanh(speed_x / 0.1)
     time_s = np.arange(_SAMPLES) / SAMPLES_PER_S
     touch = 0.015 * np.sin(2.0 * np.pi * round(LOOP_S * 1.6) * time_s / LOOP_S)
@@ -176,7 +176,7 @@ def _ball(
 def _receiver(
     generator: np.random.Generator, x_on_arrival: Samples, holder: int, half_width: float
 ) -> int:
-    """Somebody else to pass to, inside the picture where there is one."""
+    """Another player to pass to, inside the picture if possible."""
     others = [player for player in range(len(x_on_arrival)) if player != holder]
     if not others:
         return holder

@@ -1,4 +1,4 @@
-"""What does not move: stands, boards, mown grass with its lines, and things to hide behind."""
+"""The static scenery: stands, boards, mown grass with lines, and occluders."""
 
 from __future__ import annotations
 

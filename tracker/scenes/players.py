@@ -1,7 +1,7 @@
-"""What the players look like.
+"""The appearance of players.
 
 Team-mates share the kit and differ in hair, skin, number, socks, boots and height; look-alikes
-differ in next to nothing.
+differ in their number only.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Appearance:
 
     @property
     def label(self) -> str:
-        """How a person would name this player: "red 7"."""
+        """Such as "red 7"."""
         return f"{self.team} {self.number}"
 
 

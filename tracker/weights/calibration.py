@@ -1,12 +1,12 @@
-"""What a predicted IoU is worth: a rising line through what masks of each prediction really had.
+"""Calibration of the predicted IoU: a monotone curve from predicted to actual IoU.
 
-The decoder's estimate of a mask's IoU is trained on pictures and is too sure on video: it does
-not know that the tracker has gone over to somebody else. Isotonic regression (Zadrozny & Elkan,
-"Transforming classifier scores into accurate multiclass probability estimates", KDD 2002) finds
-the rising line with the least squared error; it changes no order of scores.
+The decoder's IoU estimate is trained on images and overconfident on video: it does not notice that
+the tracker has switched to another object. Isotonic regression (Zadrozny & Elkan, "Transforming
+classifier scores into accurate multiclass probability estimates", KDD 2002) finds the monotone
+curve with the least squared error; the order of scores is preserved.
 
-Knows no tracker: pairs of numbers in, a line out. The line lies beside its checkpoint, as
-``NAME.calibration.json``, and says of which weights it is.
+The curve is stored beside its checkpoint as ``NAME.calibration.json``, with the fingerprint of the
+weights it belongs to.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ScoreCalibration:
-    """A rising line through knots: ``predicted`` rises strictly, ``actual`` never falls.
+    """A piecewise linear curve: ``predicted`` strictly increases, ``actual`` never decreases.
 
-    Below the first knot it is level. A prediction of 1, which only a mask that was given has,
-    stays 1.
+    It is constant below the first knot. A prediction of 1, which only prompted masks have, stays 1.
     """
 
     predicted: tuple[float, ...]
@@ -43,13 +42,13 @@ class ScoreCalibration:
     def __post_init__(self) -> None:
         count = len(self.predicted)
         if count < 1 or count != len(self.actual):
-            raise ValueError(f"{count} knots at {len(self.actual)} heights")
+            raise ValueError(f"{count} predicted values for {len(self.actual)} actual ones")
         if not all(0 <= each <= 1 for each in (*self.predicted, *self.actual)):
-            raise ValueError("knots and heights are 0..1")
+            raise ValueError("predicted and actual values must be 0..1")
         rises = all(a < b for a, b in zip(self.predicted, self.predicted[1:], strict=False))
         falls = any(a > b for a, b in zip(self.actual, self.actual[1:], strict=False))
         if not rises or falls:
-            raise ValueError("knots rise and heights never fall")
+            raise ValueError("predicted values must increase, actual values must not decrease")
 
     def __call__(self, predicted: Sequence[float] | FloatArray) -> FloatArray:
         """The IoU to expect of masks with these predictions, (N,) float64; NaN stays NaN."""
@@ -62,16 +61,16 @@ class ScoreCalibration:
 def fit_calibration(
     predicted: Sequence[float], actual: Sequence[float], knots: int = KNOTS
 ) -> ScoreCalibration:
-    """The line for pairs of predicted and actual IoU, 0..1, with at most ``knots`` knots.
+    """The curve for pairs of predicted and actual IoU, 0..1, with at most ``knots`` knots.
 
-    The pairs are put in groups of equal size by prediction first: a knot for every pair would
-    follow chance. Raises ValueError for too few pairs, or another number of one than of the other.
+    The pairs are first grouped by prediction into equal groups: a knot per pair would overfit.
+    Raises ValueError for too few pairs, or unequal numbers.
     """
     claim, truth = np.asarray(predicted, dtype=np.float64), np.asarray(actual, dtype=np.float64)
     if claim.shape != truth.shape:
         raise ValueError(f"{claim.size} predictions for {truth.size} masks")
     usable = np.isfinite(claim) & np.isfinite(truth)
-    # A mask that was given has a prediction of 1 that is none.
+    # A prompted mask has 1 in place of a prediction.
     usable &= claim < 1.0
     if usable.sum() < FEWEST_PAIRS:
         raise ValueError(
@@ -94,9 +93,9 @@ def fit_calibration(
 
 
 def rising(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """The series that never falls and is nearest to ``values`` (weighted least squares).
+    """The non-decreasing series nearest to ``values`` (weighted least squares).
 
-    Pool adjacent violators: neighbours in the wrong order become their mean.
+    Pool adjacent violators: neighbours in the wrong order are replaced by their mean.
     """
     means: list[float] = []
     masses: list[float] = []
@@ -116,14 +115,14 @@ def rising(values: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def calibration_path(checkpoint: Path) -> Path:
-    """Where the calibration of a checkpoint's weights lies."""
+    """The calibration file of a checkpoint."""
     return checkpoint.with_name(f"{checkpoint.stem}.calibration.json")
 
 
 def save_calibration(
     path: Path, calibration: ScoreCalibration, fingerprint: str, notes: dict[str, Any]
 ) -> None:
-    """Write it, atomically. ``fingerprint`` is of the weights, ``notes`` how it was made."""
+    """Write a calibration atomically, with the weights' fingerprint and notes on its origin."""
     content = {
         "format": FORMAT,
         "fingerprint": fingerprint,
@@ -137,9 +136,9 @@ def save_calibration(
 
 
 def load_calibration(path: Path, fingerprint: str) -> ScoreCalibration | None:
-    """The calibration in a file; None if there is none, or if it is of other weights.
+    """The calibration in a file; None if there is no file, or if it belongs to other weights.
 
-    Raises CheckpointError for a file that is damaged.
+    Raises CheckpointError for a damaged file.
     """
     try:
         content = json.loads(path.read_text())
@@ -160,5 +159,5 @@ def load_calibration(path: Path, fingerprint: str) -> ScoreCalibration | None:
 def _numbers(values: list[float]) -> tuple[float, ...]:
     numbers = tuple(float(value) for value in values)
     if not all(map(math.isfinite, numbers)):
-        raise ValueError("a knot is no number")
+        raise ValueError("a value is not finite")
     return numbers

@@ -1,4 +1,4 @@
-"""Loading weights: Meta's files and our own, strictly by name, and where they are looked for."""
+"""Loading and saving weights: Meta's files and our own; the folders that are searched."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _FINGERPRINT_VALUES = 64  # of each tensor
 
 
 def bundled_directories() -> tuple[Path, ...]:
-    """Where shipped checkpoints lie: inside the installed package, or in the checkout."""
+    """The folders of shipped checkpoints: in the installed package, or in the checkout."""
     package = Path(__file__).resolve().parents[1]
     return package / "checkpoints", package.parent / "checkpoints"
 
 
 def find_checkpoint(name_or_path: str | PathLike[str]) -> Path:
-    """The file of a preset's name, or the path itself. Raises CheckpointError."""
+    """The file of a preset, or the path itself. Raises CheckpointError."""
     text = os.fspath(name_or_path)
     path = Path(text)
     if text not in PRESETS:
@@ -56,10 +56,10 @@ def find_checkpoint(name_or_path: str | PathLike[str]) -> Path:
 
 
 def load_checkpoint(name_or_path: str | PathLike[str], config: ModelConfig | None = None) -> Sam2:
-    """Build the model a checkpoint is of and load every parameter, none missing, none left.
+    """Build the checkpoint's model and load it; parameters must match exactly.
 
-    Without ``config`` the model is taken from the preset's name, from the metadata of our own
-    files, or from the shapes of an official file. Raises CheckpointError with the reason.
+    Without ``config`` the model follows from the preset's name, the metadata of our own files, or
+    the shapes of an official file. Raises CheckpointError with the reason.
     """
     path = find_checkpoint(name_or_path)
     state, own_config = read_state(path)
@@ -77,34 +77,34 @@ def load_checkpoint(name_or_path: str | PathLike[str], config: ModelConfig | Non
 
 
 def read_state(path: Path) -> tuple[StateDict, ModelConfig | None]:
-    """The tensors of a file, and its model if it says so. Never runs code from the file."""
+    """The tensors of a file, and its model if recorded. Never runs code from the file."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch's own message advises the unsafe way; ours must not.
+        # PyTorch's message recommends unsafe loading.
         raise CheckpointError(
-            f"{path} is refused: it is no PyTorch file, or holds more than tensors, "
+            f"{path} is refused: not a PyTorch file, or it contains more than tensors, "
             "which could run code"
         ) from error
-    except Exception as error:  # the unpickler meets garbage with almost any exception
+    except Exception as error:  # the unpickler raises almost anything on garbage
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {first_line}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        raise CheckpointError(f'{path} is no SAM 2 checkpoint: it has no "model" entry')
+        raise CheckpointError(f'{path} is not a SAM 2 checkpoint: it has no "model" entry')
     state = content["model"]
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(f"{path} is no SAM 2 checkpoint: {name!r} is no named tensor")
+            raise CheckpointError(f"{path} is not a SAM 2 checkpoint: {name!r} is no named tensor")
     return state, None
 
 
 def fingerprint(model: Sam2) -> str:
-    """What tells one set of weights from another: 64 hexadecimal digits.
+    """A hash that identifies a set of weights: 64 hexadecimal digits.
 
-    It takes each tensor's name, shape and first values, which differ after any training, and so
-    costs milliseconds. Take it before the weights are stored in another dtype.
+    Covers each tensor's name, shape and first values, which differ after any training; this takes
+    milliseconds. Compute it before the weights are converted to another dtype.
     """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
@@ -114,10 +114,10 @@ def fingerprint(model: Sam2) -> str:
 
 
 def recognise(state: StateDict, path: Path) -> ModelConfig:
-    """The official preset whose keys and shapes a state has. Raises CheckpointError."""
+    """The official preset that matches a state's keys and shapes. Raises CheckpointError."""
     patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
     if patch is None or patch.ndim != 4:
-        raise CheckpointError(f"{path} is no SAM 2 checkpoint: it has no image encoder")
+        raise CheckpointError(f"{path} is not a SAM 2 checkpoint: it has no image encoder")
     blocks = {name.split(".")[3] for name in state if name.startswith("image_encoder.trunk.blocks")}
     generation = "2.1" if "no_obj_embed_spatial" in state else "2.0"
     for config in PRESETS.values():
@@ -125,13 +125,13 @@ def recognise(state: StateDict, path: Path) -> ModelConfig:
         if shape == (patch.shape[0], len(blocks), generation):
             return config
     raise CheckpointError(
-        f"{path} fits none of {', '.join(PRESETS)} (trunk width {patch.shape[0]}, "
-        f"{len(blocks)} blocks); give its ModelConfig"
+        f"{path} matches none of {', '.join(PRESETS)} (trunk width {patch.shape[0]}, "
+        f"{len(blocks)} blocks); pass its ModelConfig"
     )
 
 
 def differences(have: StateDict, want: StateDict) -> str:
-    """Why a state does not fit, in one line; empty if it does."""
+    """The differences of two states in one line; empty if they match."""
     reasons = []
     for title, names in (
         ("missing", sorted(want.keys() - have.keys())),
@@ -152,17 +152,17 @@ def differences(have: StateDict, want: StateDict) -> str:
 def save_checkpoint(
     model: Sam2, path: Path, dtype: torch.dtype = torch.float16, notes: dict[str, str] | None = None
 ) -> None:
-    """Write our own format: safetensors with the model's config in its metadata, atomically."""
+    """Write our format atomically: safetensors with the model's config in its metadata."""
     state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": "pt", "masklet_config": json.dumps(asdict(model.config))} | (notes or {})
     partial = path.with_name(path.name + ".partial")
     save_file(state, partial, metadata)
-    partial.chmod(0o644)  # safetensors writes files that only their owner may read
+    partial.chmod(0o644)  # safetensors creates files that only their owner can read
     partial.replace(path)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """ "auto" is CUDA where there is one. Raises ValueError for a device that is not there."""
+    """ "auto" is CUDA if available. Raises ValueError for a device that does not exist."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -171,15 +171,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"no device {device!r}; there are auto, cpu, cuda and cuda:N") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device {device} was asked for, but CUDA is not available; use cpu or auto"
+            f"device {device} was requested, but CUDA is not available; use cpu or auto"
         )
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device {device} was asked for, but CUDA has {torch.cuda.device_count()} here, "
+            f"device {device} was requested, but CUDA has {torch.cuda.device_count()} here, "
             "counted from cuda:0; nvidia-smi lists them"
         )
     if resolved.type == "mps":
-        raise ValueError("device mps is not for the tracker, Metal has no float64; use cpu or auto")
+        raise ValueError("device mps is not supported, Metal has no float64; use cpu or auto")
     return resolved
 
 
@@ -204,7 +204,7 @@ def _config_from(text: str, path: Path) -> ModelConfig:
         return ModelConfig(trunk=trunk, **fields)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} describes a model this version does not know: {error}"
+            f"{path} describes a model that this version does not know: {error}"
         ) from error
 
 

@@ -1,7 +1,6 @@
-"""Meta's eight released files: where they are published, their size and their sha256.
+"""Meta's eight released files: URL, size and sha256; and the folder for downloads.
 
-Needs no torch. Where pulled files lie is decided here too, so that the command that pulls and the
-code that loads agree.
+Imports no torch. The folder is defined here for the command that downloads and the code that loads.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _FOLDERS = {"sam2.1": "092824", "sam2": "072824"}
 
 @dataclass(frozen=True, slots=True)
 class OfficialCheckpoint:
-    """One published file. ``name`` is the preset it belongs to."""
+    """One published file; ``name`` is its preset."""
 
     name: str
     url: str
@@ -25,7 +24,7 @@ class OfficialCheckpoint:
 
     @property
     def file_name(self) -> str:
-        """The name of the file, as Meta gave it."""
+        """Meta's file name."""
         return f"{self.name}.pt"
 
 
@@ -82,7 +81,7 @@ OFFICIAL_CHECKPOINTS: dict[str, OfficialCheckpoint] = {
 
 
 def checkpoint_directory() -> Path:
-    """Where pulled files lie: ``$MASKLET_CHECKPOINTS``, else the user's cache."""
+    """The folder of downloads: ``$MASKLET_CHECKPOINTS``, else in the user's cache."""
     chosen = os.environ.get("MASKLET_CHECKPOINTS")
     if chosen:
         return Path(chosen)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.evaluation import boundary_f, jaccard
-from tracker.evaluation.measures import boundary, dilate
+from tracker.evaluation.measures import boundary, boundary_f, dilate, jaccard
 
 
 def rectangle(y0: int, y1: int, x0: int, x1: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from tests.tracker.evaluation.trackers import FirstMaskTracker
-from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip
 from tracker.evaluation.ablation_report import Headline
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.comparison_video import CAPTION_HEIGHT, WorstClips
 from tracker.evaluation.missing import MissingLibraryError
 from tracker.evaluation.plots import require_matplotlib, write_ablation_plot, write_plots
+from tracker.evaluation.runner import evaluate_clip
 
 
 def clip(name: str, step: int, width: int = 48) -> EvaluationClip:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracker.evaluation import first_frame_prompt
-from tracker.evaluation.prompts import innermost_pixel
+from tracker.evaluation.prompts import first_frame_prompt, innermost_pixel
 
 
 @pytest.fixture

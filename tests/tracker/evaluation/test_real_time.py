@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.tracker.evaluation.trackers import FakeSession, FirstMaskTracker
-from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.real_time import MeasuredPace, SimulatedPace
+from tracker.evaluation.runner import evaluate_clip
 
 
 def losses(pace: MeasuredPace, steps: list[float], rate_hz: float = 10.0) -> list[int]:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.tracker.evaluation.trackers import BlindTracker, FirstMaskTracker, PerfectTracker
-from tracker.evaluation import ClipFrame, EvaluationClip, evaluate_clip, evaluate_suite
 from tracker.evaluation.absence import seen_again
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
+from tracker.evaluation.runner import evaluate_clip, evaluate_suite
 from tracker.evaluation.synthetic import Window, open_scene
 
 

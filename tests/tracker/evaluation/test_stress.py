@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tracker.evaluation import ClipFrame, EvaluationClip, effects, stagings
+from tracker.evaluation import effects, stagings
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.effects import with_effects
 from tracker.evaluation.stress import REPORTED_SEED, STEPS, TUNING_SEED, stress_clips
 from tracker.scenes import EVALUATION_SEED_START

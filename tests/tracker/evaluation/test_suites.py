@@ -13,9 +13,17 @@ from PIL import Image
 from rich.console import Console
 
 from tests.tracker.evaluation.trackers import FirstMaskTracker
-from tracker.evaluation import davis_clips, evaluate_clip, report, synthetic_clips
+from tracker.evaluation import report
 from tracker.evaluation.clips import Split
-from tracker.evaluation.synthetic import TUNING_WINDOWS, WINDOWS, Window, open_scene
+from tracker.evaluation.davis import davis_clips
+from tracker.evaluation.runner import evaluate_clip
+from tracker.evaluation.synthetic import (
+    TUNING_WINDOWS,
+    WINDOWS,
+    Window,
+    open_scene,
+    synthetic_clips,
+)
 from tracker.scenes import EVALUATION_SEED_START
 
 SMALL = (160, 90)

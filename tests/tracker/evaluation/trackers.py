@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tracker.evaluation import EvaluationClip
+from tracker.evaluation.clips import EvaluationClip
 from tracker.scenes.frame import mask_box
 from tracker.types import MaskArray, Prompt, Track, TrackState
 

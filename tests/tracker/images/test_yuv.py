@@ -134,9 +134,9 @@ def test_planes_given_to_a_step_and_kept_for_later_are_those_prepared() -> None:
 @pytest.mark.parametrize(
     ("planes", "message"),
     [
-        (((4, 6), (2, 3), (2, 2)), "colour planes of a picture of (4, 6) are (2, 3)"),
-        (((5, 5), (2, 2), (2, 2)), "colour planes of a picture of (5, 5) are (3, 3)"),
-        (((0, 0), (0, 0), (0, 0)), "a plane is uint8 (rows, columns)"),
+        (((4, 6), (2, 3), (2, 2)), "chroma planes of a picture of (4, 6) must be (2, 3)"),
+        (((5, 5), (2, 2), (2, 2)), "chroma planes of a picture of (5, 5) must be (3, 3)"),
+        (((0, 0), (0, 0), (0, 0)), "planes must be uint8 (rows, columns)"),
     ],
 )
 def test_planes_that_do_not_fit_are_refused(planes: object, message: str) -> None:

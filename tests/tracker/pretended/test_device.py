@@ -153,5 +153,5 @@ def test_a_device_beyond_those_that_are_there_is_refused_by_name() -> None:
     with pretended_cuda(1):
         assert resolve_device("auto") == torch.device("cuda")
         assert resolve_device("cuda:1") == CUDA
-        with pytest.raises(ValueError, match=r"cuda:2 was asked for, but CUDA has 2 here"):
+        with pytest.raises(ValueError, match=r"cuda:2 was requested, but CUDA has 2 here"):
             resolve_device("cuda:2")

@@ -48,7 +48,7 @@ def test_rising_is_the_known_solution() -> None:
     np.testing.assert_allclose(found, [1, 2.25, 2.25, 3.375, 3.375, 3.375])
 
 
-def test_fit_takes_a_model_that_is_too_sure_at_its_worth() -> None:
+def test_fit_corrects_overconfident_predictions() -> None:
     random = np.random.default_rng(4)
     predicted = random.uniform(0.3, 0.95, 8000)
     actual = np.clip(predicted**2 + random.normal(0, 0.15, 8000), 0, 1)
@@ -71,12 +71,12 @@ def test_too_few_or_unpaired_masks_are_refused() -> None:
     ("predicted", "actual"),
     [((), ()), ((0.1,), ()), ((0.2, 0.2), (0.1, 0.2)), ((0.1, 0.2), (0.3, 0.2)), ((0.1,), (1.5,))],
 )
-def test_line_that_is_none_is_refused(predicted: tuple[float], actual: tuple[float]) -> None:
-    with pytest.raises(ValueError, match="knots"):
+def test_invalid_curve_is_refused(predicted: tuple[float], actual: tuple[float]) -> None:
+    with pytest.raises(ValueError, match="predicted"):
         ScoreCalibration(predicted, actual)
 
 
-def test_kept_line_is_that_of_its_weights_only(tmp_path: Path) -> None:
+def test_saved_calibration_belongs_to_its_weights_only(tmp_path: Path) -> None:
     path = calibration_path(tmp_path / "little.safetensors")
     assert path.name == "little.calibration.json"
     assert load_calibration(path, "a") is None
@@ -88,7 +88,7 @@ def test_kept_line_is_that_of_its_weights_only(tmp_path: Path) -> None:
         load_calibration(path, "a")
 
 
-def test_tracker_tells_calibrated_scores_where_its_checkpoint_has_a_calibration(
+def test_tracker_reports_calibrated_scores_if_its_checkpoint_has_a_calibration(
     tmp_path: Path,
 ) -> None:
     torch.manual_seed(0)
@@ -106,7 +106,7 @@ def test_tracker_tells_calibrated_scores_where_its_checkpoint_has_a_calibration(
         assert track.calibrated_iou == expected
 
 
-def test_preview_tells_every_score_that_the_correction_will_tell() -> None:
+def test_preview_reports_the_scores_of_the_correction() -> None:
     tracker = little_tracker(object_score_bias=20.0)
     tracker.calibration = LINE
     session = tracker.open_session()

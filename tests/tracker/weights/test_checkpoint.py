@@ -141,7 +141,7 @@ def test_official_file_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_network_asks_for_its_config(tmp_path: Path) -> None:
     path = write(tmp_path / "little.pt", {"model": little_state()})
-    with pytest.raises(CheckpointError, match="give its ModelConfig"):
+    with pytest.raises(CheckpointError, match="pass its ModelConfig"):
         load_checkpoint(path)
 
 
@@ -242,10 +242,10 @@ def test_missing_official_file_says_how_to_get_it(
     ("device", "words"),
     [
         ("gpu", "no device 'gpu'; there are auto, cpu, cuda and cuda:N"),
-        ("mps", "device mps is not for the tracker, Metal has no float64; use cpu or auto"),
+        ("mps", "device mps is not supported, Metal has no float64; use cpu or auto"),
     ],
 )
-def test_device_that_the_tracker_cannot_use_is_told_as_one(device: str, words: str) -> None:
+def test_unsupported_device_is_refused(device: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Tracker.random(device=device)
 

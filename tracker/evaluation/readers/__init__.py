@@ -1,1 +1,1 @@
-"""Datasets as they are published, read a frame at a time: nothing is unpacked or converted."""
+"""Readers of published datasets, one frame at a time, without unpacking or conversion."""

@@ -1,4 +1,4 @@
-"""One object a sequence, known by boxes: VOT, LaSOT and OTB."""
+"""Datasets with one object per sequence, annotated with boxes: VOT, LaSOT and OTB."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _OTB_BEGINS = {"David": 300, "BlurCar1": 247, "BlurCar3": 3, "BlurCar4": 18}
 
 
 def box_folder_sequences(root: Path, layout: str) -> list[Listed]:
-    """The sequences under ``root``, at any depth down to two folders.
+    """The sequences under ``root``, down to two folders deep.
 
-    Raises FileNotFoundError if there is none; ``read`` raises ValueError for files that do not
-    fit together.
+    Raises FileNotFoundError if there is none; ``read`` raises ValueError for inconsistent files.
     """
     folder(root, "the sequences")
     truths = sorted(
@@ -90,7 +89,7 @@ def _clip(truth: Path, layout: str) -> EvaluationClip:
 
 
 def _rate_hz(path: Path, usual: float) -> float:
-    """What VOT's file of properties says ("fps=30" on a line), or else ``usual``."""
+    """The rate in VOT's properties file (a line "fps=30"), or ``usual``."""
     found = (
         re.search(r"^fps\s*=\s*([\d.]+)\s*$", path.read_text(), re.M) if path.is_file() else None
     )
@@ -103,12 +102,12 @@ def _number(picture: Path) -> int:
 
 
 def _images(sequence: Path) -> Path:
-    """Where the pictures lie: VOT has color/, the others img/, old VOT none."""
+    """The folder of pictures: VOT has color/, the others img/, old VOT none."""
     return next((sequence / own for own in ("color", "img") if (sequence / own).is_dir()), sequence)
 
 
 def _name(truth: Path) -> str:
-    """The folder's name, and the object's where a sequence has several truths: Jogging-1."""
+    """The folder's name; with the object's number if there are several: Jogging-1."""
     _, _, number = truth.stem.replace("groundtruth_rect", "groundtruth").partition(".")
     number = number or truth.stem.partition("_")[2].replace("rect", "").strip(".")
     return f"{truth.parent.name}-{number}" if number else truth.parent.name

@@ -1,4 +1,4 @@
-"""Lines of ground truth: rectangles, polygons and run-length masks become boxes."""
+"""Boxes from lines of ground truth: rectangles, polygons and run-length masks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _BETWEEN = re.compile(r"[,;\s]+")
 
 
 def read_boxes(path: Path, origin: float = 0.0) -> list[BoxXyxy | None]:
-    """One box a line, None where the object is out of sight; ``origin`` numbers the first pixel.
+    """One box per line, None if the object is out of sight; ``origin``: number of the first pixel.
 
-    A line holds left, top, width, height; or the corners of a polygon (8 numbers or more); or
-    "m" and a mask of VOT: its rectangle, then runs of pixels row by row, outside and inside in
-    turn; or one number, VOT's code for no region. They are separated by commas, blanks or tabs.
-    A box without area or of NaN is no box. Raises ValueError, with the line, for anything else.
+    A line contains left, top, width, height; or the corners of a polygon (8 numbers or more); or
+    "m" and a mask of VOT: its rectangle, then alternating runs of pixels outside and inside, row by
+    row; or one number, VOT's code for no region. Separators are commas, blanks or tabs. A box
+    without area or with NaN counts as none. Raises ValueError, with the line, for anything else.
     """
     boxes: list[BoxXyxy | None] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -64,7 +64,7 @@ def box_of(line: str, origin: float = 0.0) -> BoxXyxy | None:
 
 
 def _box_of_runs(rectangle: Sequence[float], runs: Sequence[float]) -> BoxXyxy | None:
-    """The box around a mask: the rectangle that it is written in may be the whole picture's."""
+    """The box of a mask, whose stored rectangle may be larger."""
     left, top, width, height = (int(value) for value in rectangle)
     ends = np.cumsum(np.asarray(runs, dtype=np.int64))
     if width < 1 or height < 1 or (len(ends) and ends[-1] > width * height):

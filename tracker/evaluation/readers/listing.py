@@ -1,4 +1,4 @@
-"""A dataset's sequences before they are opened: choosing among thousands reads none of them."""
+"""Lists of sequences that are read only when selected, since datasets have thousands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracker.evaluation.clips import EvaluationClip
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A sequence by name; ``read`` looks at its files and makes the clip."""
+    """A sequence's name; ``read`` opens its files and returns the clip."""
 
     name: str
     category: str
@@ -19,12 +19,12 @@ class Listed:
 
 
 def listed(clips: Sequence[EvaluationClip]) -> list[Listed]:
-    """Clips that are there already."""
+    """Wrap existing clips."""
     return [Listed(clip.name, clip.category, lambda clip=clip: clip) for clip in clips]  # type: ignore[misc]
 
 
 def folder(path: Path, what: str) -> Path:
-    """``path`` if it is a folder; otherwise FileNotFoundError says what was expected there."""
+    """``path`` if it is a folder; otherwise raises FileNotFoundError with what was expected."""
     if not path.is_dir():
         around = path.parent if path.parent.is_dir() else path.parent.parent
         inside = sorted(each.name for each in around.iterdir())[:8] if around.is_dir() else []
@@ -34,6 +34,6 @@ def folder(path: Path, what: str) -> Path:
 
 
 def longest(frames_by_object: dict[int, int], most: int) -> tuple[int, ...]:
-    """The ids of the ``most`` objects that are on most frames, in ascending order."""
+    """The ids of the ``most`` objects with the most frames, in ascending order."""
     by_length = sorted(frames_by_object, key=lambda key: (-frames_by_object[key], key))
     return tuple(sorted(by_length[:most]))

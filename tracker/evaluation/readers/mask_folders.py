@@ -1,8 +1,8 @@
 """JPEGImages/NAME and Annotations/NAME with palette PNGs: DAVIS, YouTube-VOS, MOSE and LVOS.
 
-Objects may appear late, and only some frames may be annotated. Ids come from meta.json where
-there is one ({"videos": {NAME: {"objects": {ID: ...}}}}), otherwise from the PNGs. Value 255 of
-a palette marks what nobody decided; it belongs to no object.
+Objects may appear late, and only some frames may be annotated. Ids come from meta.json if present
+({"videos": {NAME: {"objects": {ID: ...}}}}), otherwise from the PNGs. Palette value 255 marks
+undecided pixels, which belong to no object.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ RATE_HZ = {"davis": 24.0, "youtube-vos": 30.0, "mose": 30.0, "lvos": 6.0}
 def mask_folder_sequences(root: Path, layout: str, max_objects: int) -> list[Listed]:
     """The sequences under ``root`` (or its train, valid, val or test folder), by name.
 
-    DAVIS 2016 is told from 2017 by Annotations whose only value is 255: one object. Raises
-    FileNotFoundError or ValueError, which name what was expected.
+    DAVIS 2016 differs from 2017 in Annotations whose only value is 255: one object. Raises
+    FileNotFoundError or ValueError with what was expected.
     """
     root = _inner(root)
     images = folder(root / "JPEGImages", "a folder of pictures for each sequence")
@@ -124,7 +124,7 @@ def _clip(
 
 
 def _step(pictures: list[Path]) -> int:
-    """How far the numbers of neighbouring pictures lie apart; 1 if they have none."""
+    """The difference of neighbouring pictures' numbers; 1 if they have none."""
     numbers = [int(path.stem) for path in pictures if path.stem.isdigit()]
     return min((after - before for before, after in pairwise(numbers)), default=1) or 1
 

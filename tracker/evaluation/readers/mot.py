@@ -1,9 +1,9 @@
 """MOT challenge: NAME/img1, NAME/gt/gt.txt, NAME/det/det.txt and NAME/seqinfo.ini.
 
-A line of gt.txt: frame, id, left, top, width, height, whether it counts, class, visibility;
-frames, and pixels, from 1 on. Pedestrians (class 1) that count are followed, each from the first
-frame on that shows half of it: a box around somebody hidden would point at who stands in front.
-MOT15 has neither class nor visibility, but a place in the world (10 columns).
+A line of gt.txt: frame, id, left, top, width, height, whether it counts, class, visibility; frames
+and pixels are numbered from 1. Pedestrians (class 1) that count are tracked, each from the first
+frame that shows half of it: the box of a hidden one would select the person in front. MOT15 has
+world coordinates instead of class and visibility (10 columns).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tracker.evaluation.readers.pictures import load_picture, picture_files
 
 PEDESTRIAN = 1
 MOT15_COLUMNS = 10
-NO_CLASS = NOT_KNOWN = -1  # in data sets made to this layout
+NO_CLASS = NOT_KNOWN = -1  # in other datasets of this layout
 SHOWN = 0.5  # of an object, on the frame of its prompt
 DETECTED_OVERLAP = 0.5
 
@@ -31,8 +31,8 @@ Boxes = dict[int, dict[int, BoxXyxy]]
 def mot_sequences(root: Path, max_objects: int, *, from_detections: bool = False) -> list[Listed]:
     """The sequences under ``root``, its train folder, or ``root`` itself.
 
-    Of each, the ``max_objects`` that are in most frames are followed. ``from_detections``: each
-    starts with a box of det.txt, on the first frame on which one fits. Raises FileNotFoundError.
+    Of each, the ``max_objects`` with the most frames are tracked. ``from_detections``: each starts
+    with a box of det.txt, on the first frame with a matching one. Raises FileNotFoundError.
     """
     folder(root, "the sequences")
     truths = sorted(path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}gt/gt.txt"))
@@ -107,7 +107,7 @@ def _clip(sequence: Path, max_objects: int, from_detections: bool) -> Evaluation
 
 
 def _fitting(path: Path, truth: Boxes, object_ids: tuple[int, ...]) -> Boxes:
-    """For each object the detection that fits it best, on each frame that has one."""
+    """For each object its best matching detection, on each frame that has one."""
     detected: dict[int, list[BoxXyxy]] = {}
     for values in _lines(path, 6):
         detected.setdefault(int(values[0]) - 1, []).append(_box(values))

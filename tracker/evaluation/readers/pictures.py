@@ -12,7 +12,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
 
 
 def picture_files(directory: Path) -> list[Path]:
-    """The pictures of a folder in the order of their names; ValueError if there is none."""
+    """The pictures of a folder, sorted by name; ValueError if there is none."""
     files = sorted(path for path in directory.iterdir() if path.suffix in PICTURES)
     if not files:
         raise ValueError(f"{directory}: no picture inside; expected *.jpg or *.png")
@@ -25,15 +25,15 @@ def load_picture(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def load_indexes(path: Path) -> npt.NDArray[np.uint8]:
-    """A map of object ids, (H, W) uint8: a PNG with a palette, or a grey one.
+    """A map of object ids, (H, W) uint8, from a palette or grey PNG.
 
-    Raises ValueError for a picture in colours.
+    Raises ValueError for a colour picture.
     """
     image = _opened(path)
     if image.mode not in ("P", "L", "1"):
         raise ValueError(
-            f"{path}: expected a PNG with a palette or in grey, whose values are object ids; "
-            f"it is {image.mode}"
+            f"{path}: expected a palette or grey PNG whose values are object ids, got mode "
+            f"{image.mode}"
         )
     return np.asarray(image.convert("L") if image.mode == "1" else image, dtype=np.uint8)
 
@@ -44,6 +44,6 @@ def _opened(path: Path) -> Image.Image:
         image.load()
     except FileNotFoundError:
         raise
-    except OSError as error:  # no picture, or one that was cut off: PIL does not say which file
-        raise ValueError(f"{path}: not a picture that can be read: {error}") from error
+    except OSError as error:  # not a picture, or truncated; PIL does not name the file
+        raise ValueError(f"{path}: cannot be read as a picture: {error}") from error
     return image

@@ -1,8 +1,8 @@
-"""SA-V as it is published: val and test as folders, train as videos with JSON.
+"""SA-V: val and test as folders, train as videos with JSON.
 
 Val and test: JPEGImages_24fps/NAME/00000.jpg, Annotations_6fps/NAME/OBJECT/00000.png, a PNG for
-every fourth frame and each object. Train: NAME.mp4 with NAME_manual.json, whose "masklet" holds,
-for every fourth frame, a COCO run-length mask of each object.
+every fourth frame and each object. Train: NAME.mp4 with NAME_manual.json, whose "masklet" contains
+a COCO run-length mask of each object for every fourth frame.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Folders:
 def _from_folders(images: Path, annotations: Path, max_objects: int) -> EvaluationClip:
     maps: dict[int, dict[str, Path]] = {}
     for own in sorted(path for path in annotations.iterdir() if path.is_dir()):
-        # Objects are called 000, 001, ...; ids of the tracker begin with 1.
+        # Objects are named 000, 001, ...; the tracker's ids start at 1.
         if not own.name.isdigit():
             raise ValueError(f"{own}: expected a folder for each object, called 000, 001, ...")
         maps[int(own.name) + 1] = {path.stem: path for path in own.glob("*.png")}

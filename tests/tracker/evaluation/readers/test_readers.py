@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from tests.tracker.evaluation import layouts
-from tracker.evaluation import ClipFrame, EvaluationClip
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.readers.box_folders import box_folder_sequences
 from tracker.evaluation.readers.box_lines import box_of
 from tracker.evaluation.readers.listing import Listed
@@ -109,7 +109,7 @@ class TestMaskFolders:
         root = layouts.mask_folders(tmp_path)
         layouts.pictures(root / "Annotations/walk", ["00000.png"])
         (sequence,) = mask_folder_sequences(root, "mose", 16)
-        with pytest.raises(ValueError, match=r"00000.png: expected a PNG with a palette.*RGB"):
+        with pytest.raises(ValueError, match=r"00000.png: expected a palette or grey PNG.*RGB"):
             sequence.read()
 
     def test_sizes_that_differ_are_refused(self, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_picture_that_was_cut_off_is_named(tmp_path: Path, kept_bytes: int) -> N
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:kept_bytes])
-    with pytest.raises(ValueError, match="00000.jpg: not a picture that can be read"):
+    with pytest.raises(ValueError, match="00000.jpg: cannot be read as a picture"):
         load_picture(path)
 
 
