@@ -57,7 +57,7 @@ from streamer.sinks.websocket import ResultsHub
 from streamer.sinks.zeromq.sink import ZeroMQSink
 from streamer.sources import make_source
 from streamer.sources.whip import WHIP_URL
-from streamer.starters.make import MakeStarter, StarterMaker
+from streamer.starters.make_detector import DetectorMaker, MakeDetector
 from streamer.starters.starters import Starters
 from streamer.streams.drop_report import report_drops
 from streamer.streams.objects import Objects
@@ -96,7 +96,7 @@ class App:
         tracker: Tracker | None = None,
         further_sinks: Sequence[Sink] = (),
         make_source: MakeSource = make_source,
-        make_starter: MakeStarter | None = None,
+        make_detector: MakeDetector | None = None,
         clock: Clock | None = None,
         fresh: bool = False,
         warm_up_progress: Callable[[int, int], None] | None = None,
@@ -144,7 +144,7 @@ class App:
             objects=lambda: self.objects,
             metrics=metrics,
             clock=clock,
-            make=make_starter or StarterMaker(),
+            make=make_detector or DetectorMaker(),
         )
         self._sinks: tuple[Sink, ...] = (
             self._zeromq,

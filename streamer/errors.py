@@ -6,8 +6,8 @@
     ├── WireError          bytes that are not a message of this interface
     │   └── WireVersionError   a message of an unknown major version
     ├── SecurityError      a bind, key or credential that is refused
-    ├── StarterError       a starter of objects that cannot look, or found what cannot be
-    │   └── StandsStillError   it cannot tell now, and says why: the camera moves, it learns
+    ├── StarterError       a starter's detector that failed, or returned an impossible detection
+    │   └── DetectorNotReady   no failure: it has no result now (the camera moves, it is learning)
     └── ControlError       a command that could not be carried out
         ├── UnknownStreamError   there is no such stream
         ├── UnknownObjectError   the stream follows no such object
@@ -67,11 +67,11 @@ class SecurityError(MaskletError):
 
 
 class StarterError(MaskletError):
-    """A starter of objects could not look, or returned what is no detection."""
+    """A starter's detector could not run, or returned something that is no detection."""
 
 
-class StandsStillError(StarterError):
-    """A starter cannot tell what is in this picture, for a reason that passes; no failure."""
+class DetectorNotReady(StarterError):  # noqa: N818 - raised to report a state, not an error
+    """A detector has no result for this picture, for a reason that passes; the message says why."""
 
 
 class ControlError(MaskletError):

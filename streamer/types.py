@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.memory.object_memory import ObjectMemory
-from tracker.types import Track, TrackState
+from tracker.types import MaskArray, Track, TrackState
 
 if TYPE_CHECKING:
     # They need torch; a program that only reads results does not have it.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracker.images.yuv import YuvPicture
 
 ImageArray = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
 
 
 class ClockSource(StrEnum):
@@ -263,3 +264,31 @@ class StreamStatus:
 
 
 Published = FrameResult | StreamEvent | StreamStatus
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # by identity: masks do not compare to a bool
+class Detection:
+    """One thing that a detector found in a picture.
+
+    ``box_xyxy`` is half-open, in pixels of the picture. ``score`` is 0..1. ``crop`` is the
+    boolean mask inside the box, (y1 - y0, x1 - x0); the box's coordinates are integers then.
+    """
+
+    box_xyxy: Box
+    score: float = 1.0
+    label: str | None = None
+    crop: MaskArray | None = None
+
+    @property
+    def area(self) -> float:
+        """Pixels of the mask, or of the box where there is no mask."""
+        x0, y0, x1, y1 = self.box_xyxy
+        return (x1 - x0) * (y1 - y0) if self.crop is None else float(self.crop.sum())
+
+    def mask(self, height: int, width: int) -> MaskArray:
+        """The mask on the whole picture, (height, width) bool; only for one that has a mask."""
+        assert self.crop is not None, "a detection without a mask"
+        x0, y0, x1, y1 = (round(each) for each in self.box_xyxy)
+        full = np.zeros((height, width), dtype=np.bool_)
+        full[y0:y1, x0:x1] = self.crop
+        return full

@@ -15,8 +15,7 @@ from streamer.errors import MaskletError, RateError, WireError
 from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.token_buckets import TokenBuckets
-from streamer.starters.detection import Detection
-from streamer.types import FrameReference
+from streamer.types import Detection, FrameReference
 
 REPORT_INTERVAL_S = 10.0
 # Far more than there can be streams; names that do not exist have a bucket as well.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from streamer.client.api_client import Access, ApiClient, ApiError, ServerEvent
     from streamer.client.detection_sender import DetectionSender
     from streamer.client.subscriber import Gap, Subscriber, to_supervision
-    from streamer.starters.detection import Detection
+    from streamer.types import Detection
 
 __all__ = [
     "Access", "ApiClient", "ApiError", "Detection", "DetectionSender", "Gap", "ServerEvent",

@@ -23,7 +23,7 @@ from streamer.client.api_client import (
     trusted_certificates,
 )
 from streamer.config.control_endpoint import control_path
-from streamer.starters.detection import Detection
+from streamer.types import Detection
 from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 
 

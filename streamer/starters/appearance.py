@@ -1,4 +1,4 @@
-"""What something looks like, as the share of each colour: coarse, and cheap."""
+"""The appearance of a detection or an object: a coarse, cheap histogram of its colours."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamer.starters.detection import ImageArray
+from streamer.types import ImageArray
 
-Look = npt.NDArray[np.float32]
+ColourHistogram = npt.NDArray[np.float32]
 _HUES, _SATURATIONS, _VALUES = 12, 3, 3
-# Only the middle of a box is looked at: its corners are background.
+# Only the middle of a box counts: its corners are background.
 _MIDDLE = 0.7
 _LONGEST_SIDE = 64
 
 
-def look_of(image: ImageArray, box_xyxy: Sequence[float]) -> Look:
-    """The colours in the middle of a box, as shares that add up to 1."""
+def colour_histogram(image: ImageArray, box_xyxy: Sequence[float]) -> ColourHistogram:
+    """The colours in the middle of a box, as (108,) float32 shares that add up to 1."""
     x0, y0, x1, y1 = box_xyxy
     margin_x, margin_y = (x1 - x0) * (1 - _MIDDLE) / 2, (y1 - y0) * (1 - _MIDDLE) / 2
     height, width = image.shape[:2]
@@ -32,6 +32,6 @@ def look_of(image: ImageArray, box_xyxy: Sequence[float]) -> Look:
     return np.asarray(histogram / max(float(histogram.sum()), 1.0), dtype=np.float32)
 
 
-def likeness(first: Look, second: Look) -> float:
-    """The share of colours that two looks have in common, 0..1."""
+def similarity(first: ColourHistogram, second: ColourHistogram) -> float:
+    """The share of colours that two histograms have in common, 0..1."""
     return float(np.minimum(first, second).sum())

@@ -1,8 +1,8 @@
-"""Whether the camera stands still: corners of the picture are looked for where they were.
+"""Whether the camera moves: corners of the picture are tracked from pass to pass.
 
-Corners are taken from every part of the picture alike, and it is the share of all of them that
-counts: a car on a plain street has many, but not most parts. They are compared with the look
-before, where a pan shows at once, and with a reference of a while ago, where a slow one adds up.
+Corners are taken evenly from all parts of the picture, and the share of all of them counts: a car
+on a plain street has many corners, but not most parts. They are compared with the previous pass,
+where a pan shows at once, and with an older reference, where a slow pan adds up.
 """
 
 from __future__ import annotations
@@ -11,40 +11,40 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamer.starters.detection import ImageArray
+from streamer.types import ImageArray
 
 Corners = npt.NDArray[np.float32]  # (N, 1, 2) x, y
 
 COLUMNS, ROWS = 8, 5
 CORNERS_OF_A_PART = 3
-FEWEST_CORNERS = 12  # of fewer nothing can be told: a plain wall, or the night
-# In pixels of the small picture. From look to look noise moves a corner by a tenth, a mast in the
+FEWEST_CORNERS = 12  # with fewer there is no answer: a plain wall, or the night
+# In pixels of the small picture. From pass to pass noise moves a corner by a tenth, a mast in the
 # wind by a quarter; over a minute it may lean by some pixels.
 MOVED_PX = 1.0
 DRIFTED_PX = 5.0
 MOVED_SHARE = 0.5
-THERE_AND_BACK_PX = 0.5  # a corner that is not found again from its new place was none
-REFERENCE_LOOKS = 60
+THERE_AND_BACK_PX = 0.5  # a corner that is not tracked back to its place is unusable
+REFERENCE_PASSES = 60
 
 
 class CameraMotion:
-    """Told one small grey picture after the other, uint8 (height, width)."""
+    """Compares one small grey picture after another, uint8 (height, width)."""
 
     def __init__(self) -> None:
         self._before: tuple[ImageArray, Corners] | None = None
         self._reference: tuple[ImageArray, Corners] | None = None
-        self._looks = 0
+        self._passes = 0
 
     def moved(self, grey: ImageArray) -> bool:
-        """Whether the camera points elsewhere than on the pictures before."""
+        """Whether the camera points elsewhere than in the previous pictures."""
         moved = (self._before is not None and _moved(*self._before, grey, MOVED_PX)) or (
             self._reference is not None and _moved(*self._reference, grey, DRIFTED_PX)
         )
         self._before = (grey, _corners(grey))
-        self._looks += 1
-        if moved or self._reference is None or self._looks >= REFERENCE_LOOKS:
+        self._passes += 1
+        if moved or self._reference is None or self._passes >= REFERENCE_PASSES:
             self._reference = self._before
-            self._looks = 0
+            self._passes = 0
         return moved
 
 
@@ -65,7 +65,7 @@ def _corners(grey: ImageArray) -> Corners:
 
 
 def _moved(before: ImageArray, corners: Corners, now: ImageArray, least_px: float) -> bool:
-    """Whether most corners are elsewhere; those that are gone say nothing."""
+    """Whether most corners moved; corners that are lost count as not moved."""
     if before.shape != now.shape:
         return True
     if len(corners) < FEWEST_CORNERS:
@@ -81,7 +81,7 @@ def _moved(before: ImageArray, corners: Corners, now: ImageArray, least_px: floa
 def _followed(
     first: ImageArray, second: ImageArray, corners: Corners
 ) -> tuple[Corners, npt.NDArray[np.bool_]]:
-    # The fourth argument is where the answer may be put; None, although it is not typed so.
+    # The fourth argument is an optional output array; None is valid, although not typed so.
     where, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]
         first, second, corners, None, winSize=(15, 15), maxLevel=3
     )

@@ -1,29 +1,29 @@
-"""Things that were detected and are not followed yet: how often in a row each was seen."""
+"""Candidates: things that are detected and not tracked yet, and how often in a row."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from streamer.starters.detection import Box, Detection
 from streamer.starters.geometry import (
+    centre,
     distance_in_sizes,
     iou,
-    middle,
     moved,
     scaled,
     size_ratio,
 )
+from streamer.types import Box, Detection
 
-# From one look to the next a thing may move by this many of its own sizes, beside what it is
-# expected to, and change its size by this much.
+# From one pass to the next a thing may be this many of its own sizes away from where it is
+# expected, and change its size by this ratio.
 REACH_IN_SIZES = 1.0
 LEAST_SIZE_RATIO = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """A thing as it was last detected: how often in a row, and how it moves from look to look."""
+class Candidate:
+    """A thing as it was last detected: how often in a row, and its motion per pass."""
 
     box_xyxy: Box
     label: str | None
@@ -32,11 +32,11 @@ class Sighting:
 
     @property
     def expected_box(self) -> Box:
-        """Where it should be on the next look."""
+        """Where it is expected in the next pass."""
         return moved(self.box_xyxy, *self.step_xy)
 
     def distance(self, detection: Detection) -> float | None:
-        """How far a detection is from where it should be (0 is there); None if it is another."""
+        """How far a detection is from the expected box; None if it is another thing."""
         if detection.label != self.label:
             return None
         box, expected = detection.box_xyxy, self.expected_box
@@ -47,24 +47,24 @@ class Sighting:
             return None
         return distance
 
-    def seen_again(self, detection: Detection) -> Sighting:
-        """The same thing on the next look."""
-        (x0, y0), (x1, y1) = middle(self.box_xyxy), middle(detection.box_xyxy)
-        return Sighting(detection.box_xyxy, self.label, self.hits + 1, (x1 - x0, y1 - y0))
+    def seen_again(self, detection: Detection) -> Candidate:
+        """The candidate after the next pass."""
+        (x0, y0), (x1, y1) = centre(self.box_xyxy), centre(detection.box_xyxy)
+        return Candidate(detection.box_xyxy, self.label, self.hits + 1, (x1 - x0, y1 - y0))
 
-    def rescaled(self, across: float, down: float) -> Sighting:
-        """The same thing in pictures of another size."""
+    def rescaled(self, across: float, down: float) -> Candidate:
+        """The candidate in pictures of another size."""
         step_xy = (self.step_xy[0] * across, self.step_xy[1] * down)
         return replace(self, box_xyxy=scaled(self.box_xyxy, across, down), step_xy=step_xy)
 
 
-def pair(sightings: Sequence[Sighting], detections: Sequence[Detection]) -> dict[int, int]:
-    """Which detection (by index) is which thing seen before: the nearest pairs first, each once."""
+def pair(candidates: Sequence[Candidate], detections: Sequence[Detection]) -> dict[int, int]:
+    """Detection index -> index of the candidate it is: the nearest pairs first, each once."""
     distances = [
         (distance, row, column)
         for row, detection in enumerate(detections)
-        for column, sighting in enumerate(sightings)
-        if (distance := sighting.distance(detection)) is not None
+        for column, candidate in enumerate(candidates)
+        if (distance := candidate.distance(detection)) is not None
     ]
     paired: dict[int, int] = {}
     taken: set[int] = set()
@@ -76,29 +76,29 @@ def pair(sightings: Sequence[Sighting], detections: Sequence[Detection]) -> dict
 
 
 class Candidates:
-    """What was seen on the last look. Bound: the detections of one look."""
+    """The candidates of the last pass. Bound: the detections of one pass."""
 
     def __init__(self) -> None:
-        self._sightings: list[Sighting] = []
+        self._known: list[Candidate] = []
 
     def observe(self, detections: Sequence[Detection]) -> list[int]:
-        """The detections of a look that are nothing known -> how often in a row each was seen.
+        """Detections of no tracked object -> in how many consecutive passes each was detected.
 
-        What was not seen again begins anew when it comes back.
+        A candidate that is missed once starts again at 1.
         """
-        paired = pair(self._sightings, detections)
-        self._sightings = [
-            self._sightings[paired[row]].seen_again(detection)
+        paired = pair(self._known, detections)
+        self._known = [
+            self._known[paired[row]].seen_again(detection)
             if row in paired
-            else Sighting(detection.box_xyxy, detection.label)
+            else Candidate(detection.box_xyxy, detection.label)
             for row, detection in enumerate(detections)
         ]
-        return [each.hits for each in self._sightings]
+        return [each.hits for each in self._known]
 
     def rescale(self, across: float, down: float) -> None:
-        """Pictures have another size now."""
-        self._sightings = [each.rescaled(across, down) for each in self._sightings]
+        """Convert all boxes to the new size of the pictures."""
+        self._known = [each.rescaled(across, down) for each in self._known]
 
     def clear(self) -> None:
-        """The picture is another now."""
-        self._sightings = []
+        """Forget all candidates: the picture changed."""
+        self._known = []

@@ -1,4 +1,4 @@
-"""How boxes lie to one another; whole arrays at once, (N, 4) x0, y0, x1, y1, half-open."""
+"""Geometry of boxes: x0, y0, x1, y1, half-open; arrays of them are (N, 4)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from streamer.starters.detection import Box
+from streamer.types import Box
 
 Boxes = npt.NDArray[np.float64]
 
 
 def boxes_of(boxes: Sequence[Sequence[float]]) -> Boxes:
-    """Boxes as one (N, 4) array, also none."""
+    """Boxes as one (N, 4) array; N may be 0."""
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
@@ -43,8 +43,8 @@ def iou(first: Sequence[float], second: Sequence[float]) -> float:
     return float(ious(boxes_of([first]), boxes_of([second]))[0, 0])
 
 
-def middle(box: Sequence[float]) -> tuple[float, float]:
-    """The box's middle, x and y."""
+def centre(box: Sequence[float]) -> tuple[float, float]:
+    """The centre of a box, x and y."""
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
@@ -54,22 +54,22 @@ def diagonal(box: Sequence[float]) -> float:
 
 
 def moved(box: Box, dx: float, dy: float) -> Box:
-    """The same box elsewhere."""
+    """The box, moved."""
     return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy
 
 
 def scaled(box: Box, across: float, down: float) -> Box:
-    """The same box in a picture of another size."""
+    """The box in a picture of another size."""
     return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 def distance_in_sizes(first: Sequence[float], second: Sequence[float]) -> float:
-    """How far apart the middles are, in diagonals of the smaller box."""
-    (x0, y0), (x1, y1) = middle(first), middle(second)
+    """The distance between the centres, in diagonals of the smaller box."""
+    (x0, y0), (x1, y1) = centre(first), centre(second)
     return math.hypot(x1 - x0, y1 - y0) / max(min(diagonal(first), diagonal(second)), 1e-9)
 
 
 def size_ratio(first: Sequence[float], second: Sequence[float]) -> float:
-    """How alike the sizes are: the smaller diagonal over the larger, 0..1."""
+    """The smaller diagonal over the larger, 0..1."""
     small, large = sorted((diagonal(first), diagonal(second)))
     return small / max(large, 1e-9)

@@ -1,54 +1,54 @@
-"""Things that must not be started: what somebody removed, and what the tracker could not hold."""
+"""Things that must not be started: removed by a user, or not held by the tracker."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from streamer.starters.candidates import Sighting, pair
-from streamer.starters.detection import Box, Detection
+from streamer.starters.candidates import Candidate, pair
+from streamer.types import Box, Detection
 
-# Bound: so many things; policy: the one out of sight for longest is forgotten.
-LEFT_ALONE = 64
+# Bound; policy: the thing that has been unseen for longest is forgotten.
+MAXIMUM_THINGS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    sighting: Sighting
+    thing: Candidate
     seen_ns: int
     forget_after_ns: int
 
 
 class LeftAlone:
-    """Follows by its detections what must not be started, until it was out of sight for a while.
+    """Recognises these things from pass to pass, until they were unseen for a while.
 
-    A removed player goes on playing: where he is detected he is known again, and so on.
+    A removed player goes on moving: each detection updates where the next one is expected.
     """
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
 
     def add(self, box_xyxy: Box, label: str | None, now_ns: int, for_ns: int) -> None:
-        """Leave the thing that is here alone until it was not seen ``for_ns``."""
-        self._entries.append(_Entry(Sighting(box_xyxy, label), now_ns, for_ns))
-        if len(self._entries) > LEFT_ALONE:
+        """Leave the thing in this box alone until it was unseen for ``for_ns``."""
+        self._entries.append(_Entry(Candidate(box_xyxy, label), now_ns, for_ns))
+        if len(self._entries) > MAXIMUM_THINGS:
             self._entries.remove(min(self._entries, key=lambda each: each.seen_ns))
 
     def rescale(self, across: float, down: float) -> None:
-        """Pictures have another size now."""
+        """Convert all boxes to the new size of the pictures."""
         self._entries = [
-            replace(each, sighting=each.sighting.rescaled(across, down)) for each in self._entries
+            replace(each, thing=each.thing.rescaled(across, down)) for each in self._entries
         ]
 
     def among(self, detections: Sequence[Detection], now_ns: int) -> set[int]:
-        """The indexes of the detections that must not be started."""
+        """The indices of the detections that must not be started."""
         self._entries = [
             each for each in self._entries if now_ns - each.seen_ns <= each.forget_after_ns
         ]
-        paired = pair([each.sighting for each in self._entries], detections)
+        paired = pair([each.thing for each in self._entries], detections)
         for row, column in paired.items():
             entry = self._entries[column]
             self._entries[column] = _Entry(
-                entry.sighting.seen_again(detections[row]), now_ns, entry.forget_after_ns
+                entry.thing.seen_again(detections[row]), now_ns, entry.forget_after_ns
             )
         return set(paired)

@@ -1,4 +1,4 @@
-"""Which of the detections are objects that are followed already, so that nothing starts twice."""
+"""Matches detections with tracked objects, so that nothing is started twice."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamer.starters.detection import Detection, MaskArray
 from streamer.starters.geometry import areas, boxes_of, intersections, ious
+from streamer.types import Detection
+from tracker.types import MaskArray
 
-# Two detections that overlap so much are one thing that was found twice.
+# Two detections with this IoU are one thing, detected twice.
 DOUBLE_IOU = 0.6
-# A detection of the same kind that lies in another by this much is a part of it.
+# A detection that lies in another with the same label to this share is a part of it.
 PART_OF_ANOTHER = 0.85
-# What overlaps an object so much is that object, although a better box was found for it.
+# A detection with this IoU is the object, although another detection fits it better.
 SURELY_SAME_IOU = 0.5
-# So much of a detection's box belongs to the masks of objects: it is a part of them. More is asked
-# for where all objects were found themselves: people who stand close overlap.
+# The share of a detection covered by masks of objects from which it is a part of them. It is higher
+# for objects that have a detection of their own: people who stand close together overlap.
 COVERED = 0.4
 COVERED_BY_FOUND = 0.85
-# An object that lies in a detection by this much is a part of what was detected: its mask is too
-# small, or one detection holds several things. Something tiny in front of it is not.
+# An object that lies in a detection to this share is a part of the detected thing: its mask is too
+# small, or the detection holds several things. A tiny object in front of the thing is not.
 OBJECT_INSIDE = 0.7
 TINY = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """An object that is seen on the frame; ``crop`` is its mask inside the box."""
+class VisibleObject:
+    """An object that is visible on the frame; ``crop`` is its mask inside the box."""
 
     object_id: int
     label: str | None
@@ -38,9 +39,9 @@ class Seen:
 
 
 def without_doubles(detections: Sequence[Detection]) -> tuple[list[Detection], int]:
-    """The detections, surest first, without those found twice; and how many those were.
+    """The detections without duplicates, highest score first; and the number of duplicates.
 
-    Detectors drop doubles within a class only: a car is often a truck as well.
+    Detectors suppress duplicates within a class only: a car is often a truck as well.
     """
     kept: list[Detection] = []
     for each in sorted(detections, key=lambda one: -one.score):
@@ -49,22 +50,22 @@ def without_doubles(detections: Sequence[Detection]) -> tuple[list[Detection], i
     return kept, len(detections) - len(kept)
 
 
-def _is_double(detection: Detection, surer: Detection) -> bool:
-    first, second = boxes_of([detection.box_xyxy]), boxes_of([surer.box_xyxy])
+def _is_double(detection: Detection, better: Detection) -> bool:
+    first, second = boxes_of([detection.box_xyxy]), boxes_of([better.box_xyxy])
     if ious(first, second)[0, 0] >= DOUBLE_IOU:
         return True
     part = intersections(first, second)[0, 0] / max(areas(first)[0], 1e-9)
-    return detection.label == surer.label and bool(part >= PART_OF_ANOTHER)
+    return detection.label == better.label and bool(part >= PART_OF_ANOTHER)
 
 
-def followed(
-    detections: Sequence[Detection], objects: Sequence[Seen], match_iou: float
+def matched(
+    detections: Sequence[Detection], objects: Sequence[VisibleObject], match_iou: float
 ) -> list[int | None]:
-    """For each detection the id of the object that it is, or None for something new.
+    """For each detection the id of the object that it is, or None for a new thing.
 
-    First by overlap, the best pairs first and each object once (masks against masks where both
-    are known). What is left is still no new thing if it is a part of an object, or an object a
-    part of it; a thing whose label is another may lie in front of an object.
+    Greedy by IoU, the best pairs first and each object once (of masks where both are known). A
+    detection that is left is still not new if it is a part of an object, or an object is a part of
+    it, unless their labels differ: such a thing may be in front of the object.
     """
     found: list[int | None] = [None] * len(detections)
     if not detections or not objects:
@@ -94,7 +95,9 @@ def followed(
     return found
 
 
-def _overlaps(detections: Sequence[Detection], objects: Sequence[Seen]) -> npt.NDArray[np.float64]:
+def _overlaps(
+    detections: Sequence[Detection], objects: Sequence[VisibleObject]
+) -> npt.NDArray[np.float64]:
     overlaps = ious(
         boxes_of([each.box_xyxy for each in detections]),
         boxes_of([each.box_xyxy for each in objects]),
@@ -108,8 +111,8 @@ def _overlaps(detections: Sequence[Detection], objects: Sequence[Seen]) -> npt.N
     return overlaps
 
 
-def _common_pixels(detection: Detection, seen: Seen) -> int:
-    """Pixels of an object's mask that lie in the detection's mask, or without one in its box."""
+def _common_pixels(detection: Detection, seen: VisibleObject) -> int:
+    """Pixels of an object's mask inside the detection's mask, or inside its box without a mask."""
     x0, y0, x1, y1 = (round(each) for each in detection.box_xyxy)
     left, top = max(x0, seen.box_xyxy[0]), max(y0, seen.box_xyxy[1])
     right, bottom = min(x1, seen.box_xyxy[2]), min(y1, seen.box_xyxy[3])
@@ -123,11 +126,11 @@ def _common_pixels(detection: Detection, seen: Seen) -> int:
 
 
 def may_be_same(first: str | None, second: str | None) -> bool:
-    """Whether two labels do not contradict one another."""
+    """Whether two labels are equal, or one is missing."""
     return first is None or second is None or first == second
 
 
-def _part_of(detection: Detection, objects: Sequence[Seen], covered: float) -> int | None:
+def _part_of(detection: Detection, objects: Sequence[VisibleObject], covered: float) -> int | None:
     alike = [each for each in objects if may_be_same(each.label, detection.label)]
     common = [_common_pixels(detection, each) for each in alike]
     if not common or sum(common) < covered * detection.area:
@@ -135,7 +138,7 @@ def _part_of(detection: Detection, objects: Sequence[Seen], covered: float) -> i
     return alike[int(np.argmax(common))].object_id
 
 
-def _holds(detection: Detection, objects: Sequence[Seen]) -> int | None:
+def _holds(detection: Detection, objects: Sequence[VisibleObject]) -> int | None:
     for each in objects:
         area = int(each.crop.sum())
         if (

@@ -1,7 +1,7 @@
-"""What becomes of the detections on one frame: which are new objects, and which are none.
+"""Decides which detections on a frame become new objects, and which objects are removed.
 
-Pure: it is told what was detected and what is followed, look by look, and says what to start, to
-find again and to remove. Knows no thread, no socket and no tracker.
+Pure: from the detections and tracked objects of one pass after another to what to start, to find
+again and to remove. Knows no thread, no socket and no tracker.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ import numpy as np
 from streamer.config.starters import StarterConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.starters.candidates import Candidates
-from streamer.starters.detection import Detection, ImageArray
-from streamer.starters.geometry import middle
+from streamer.starters.geometry import centre
+from streamer.starters.last_places import LastPlaces
 from streamer.starters.left_alone import LeftAlone
-from streamer.starters.matching import Seen, followed, without_doubles
-from streamer.starters.places import Places
+from streamer.starters.matching import VisibleObject, matched, without_doubles
 from streamer.starters.twins import Twins
-from streamer.types import ObjectResult
+from streamer.types import Detection, ImageArray, ObjectResult
 
-# Prompts of one look are applied together; more would hold up the tracker.
-STARTS_PER_LOOK = 8
+# The prompts of one pass are applied together; more would delay the tracker.
+STARTS_PER_PASS = 8
 BORDER = 0.01  # of the picture's longer side
 UNCLEAR_FOR_S = 5.0
-# nano says 0.05 of masks that lie on nothing, and 0.6 to 0.9 of those on a player.
+# nano predicts 0.05 for masks of nothing, and 0.6 to 0.9 for those of a player.
 LEAST_PREDICTED_IOU = 0.15
 
 
@@ -38,26 +37,26 @@ class Verdict(StrEnum):
 
     STARTED = "started"
     FOUND = "found"  # a lost object, prompted anew
-    FOLLOWED = "followed"  # an object that is followed already
-    DOUBLE = "double"  # found twice on one frame
-    WAITING = "waiting"  # not seen often enough in a row
+    FOLLOWED = "followed"  # an object that is tracked already
+    DOUBLE = "double"  # detected twice on one frame
+    WAITING = "waiting"  # not detected often enough in a row
     LABEL = "label"  # not one of the labels
     UNSURE = "unsure"  # below minimum_score
     SMALL = "small"
     LARGE = "large"
     OUTSIDE = "outside"  # not in the region
-    BORDER = "border"  # not in the picture as a whole
-    LEFT_ALONE = "left_alone"  # removed by somebody, or could not be held
-    FULL = "full"  # max_objects, maximum_objects or the looks' own limit
+    BORDER = "border"  # touches the picture's border
+    LEFT_ALONE = "left_alone"  # removed by a user, or not held by the tracker
+    FULL = "full"  # max_objects, maximum_objects or STARTS_PER_PASS
     REJECTED = "rejected"  # the tracker refused the prompt
-    UNCLEAR = "unclear"  # the tracker found something else there
+    UNCLEAR = "unclear"  # the tracker segmented something else there
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
-    """A frame that was looked at; ``objects`` are those followed on it, also hidden ones.
+    """A frame of a pass; ``objects`` are those tracked on it, hidden ones included.
 
-    ``image`` is None where the picture is not at hand any more; ``time_ns`` is by one clock.
+    ``image`` is None where the picture was not kept; ``time_ns`` is on the stream's clock.
     """
 
     frame_index: int
@@ -70,8 +69,8 @@ class FrameFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do, and how many detections were judged otherwise."""
+class StartDecision:
+    """What to do, and how many other detections got which verdict."""
 
     starts: tuple[Detection, ...] = ()
     finds: tuple[tuple[int, Detection], ...] = ()
@@ -81,18 +80,18 @@ class Decision:
 
 @dataclass(slots=True)
 class Known:
-    """What looks have told of a stream so far. ``own`` is as what each object was detected."""
+    """What the passes of a stream established so far; ``own``: started object -> detected label."""
 
     left_alone: LeftAlone = field(default_factory=LeftAlone)
-    places: Places = field(default_factory=Places)
+    places: LastPlaces = field(default_factory=LastPlaces)
     twins: Twins = field(default_factory=Twins)
-    own: dict[int, str | None] = field(default_factory=dict)  # they may be renamed
+    own: dict[int, str | None] = field(default_factory=dict)  # users may rename them
     session_id: str | None = None
     size: tuple[int, int] | None = None
 
 
 class StartPolicy:
-    """Judges the looks of one stream, in their order; used by one thread at a time."""
+    """Judges the passes of one stream, in order; used by one thread at a time."""
 
     def __init__(
         self,
@@ -101,7 +100,7 @@ class StartPolicy:
         keep_off_border: bool,
         known: Known | None = None,
     ) -> None:
-        """``known``: of the policy with other settings that judged the looks before."""
+        """``known`` is taken over from a policy with other settings."""
         self._config = config
         self._max_objects = max_objects
         self._keep_off_border = keep_off_border
@@ -111,10 +110,10 @@ class StartPolicy:
 
     @property
     def own(self) -> frozenset[int]:
-        """The objects followed now that it started."""
+        """The objects tracked now that this starter started."""
         return frozenset(self.known.own)
 
-    def decide(self, detections: Sequence[Detection], frame: FrameFacts) -> Decision:
+    def decide(self, detections: Sequence[Detection], frame: FrameFacts) -> StartDecision:
         """Judge the detections on a frame."""
         self._take_size(frame.width, frame.height)
         verdicts: Counter[Verdict] = Counter()
@@ -123,33 +122,33 @@ class StartPolicy:
         usable, doubles = without_doubles(usable)
         verdicts[Verdict.DOUBLE] += doubles
         seen = self._observe(frame)
-        new = self._not_followed(usable, seen, verdicts)
+        new = self._not_tracked(usable, seen, verdicts)
         left_alone = self.known.left_alone.among(new, frame.time_ns)
         verdicts[Verdict.LEFT_ALONE] += len(left_alone)
         new = [each for index, each in enumerate(new) if index not in left_alone]
         finds, starts = self._judge_new(new, frame, verdicts)
-        removals = (*self._too_long_gone(frame), *self.known.twins.observe(seen, self.own))
-        return Decision(tuple(starts), tuple(finds), removals, +verdicts)
+        removals = (*self._lost_for_too_long(frame), *self.known.twins.observe(seen, self.own))
+        return StartDecision(tuple(starts), tuple(finds), removals, +verdicts)
 
     def missed(self) -> None:
-        """A frame could not be judged: what was seen before is not seen in a row."""
+        """Note a failed pass: detections before and after it are not consecutive."""
         self._candidates.clear()
 
     def started(self, object_id: int, detection: Detection) -> None:
-        """A start was applied: it is an object of ours until it is gone, maybe before a look."""
+        """Note a start that was applied, possibly long before the next pass."""
         self.known.own[object_id] = detection.label
         self.known.places.begin(object_id, detection.label, detection.box_xyxy)
 
     def unclear(self, detection: Detection, time_ns: int) -> None:
-        """What the tracker found there was something else: not again for a moment."""
+        """Note that the tracker segmented something else: no retry for a moment."""
         self.known.left_alone.add(
             detection.box_xyxy, detection.label, time_ns, seconds_to_ns(UNCLEAR_FOR_S)
         )
 
-    # One step after the other.
+    # The steps of ``decide``.
 
     def _take_size(self, width: int, height: int) -> None:
-        """Keep what is known where it is when a camera's pictures have another size."""
+        """Rescale what is known when the camera's pictures have another size."""
         if self.known.size is not None and self.known.size != (width, height):
             across, down = width / self.known.size[0], height / self.known.size[1]
             for each in (self._candidates, self.known.left_alone, self.known.places):
@@ -157,7 +156,7 @@ class StartPolicy:
         self.known.size = (width, height)
 
     def _named(self, detection: Detection) -> Detection:
-        """As its object will be called: so it is known again."""
+        """Give the detection the label that its object will have, so that it matches later."""
         if detection.label is not None or self._config.label is None:
             return detection
         return replace(detection, label=self._config.label)
@@ -183,18 +182,20 @@ class StartPolicy:
         return verdict is None
 
     def _in_region(self, detection: Detection) -> bool:
-        return bool(cv2.pointPolygonTest(self._region, middle(detection.box_xyxy), False) >= 0)
+        return bool(cv2.pointPolygonTest(self._region, centre(detection.box_xyxy), False) >= 0)
 
-    def _observe(self, frame: FrameFacts) -> list[Seen]:
-        """Know what is followed now; what was removed since the last look is left alone."""
+    def _observe(self, frame: FrameFacts) -> list[VisibleObject]:
+        """The visible objects; leave alone what was removed since the last pass."""
         if frame.session_id != self.known.session_id:
             self._candidates.clear()
             self.known.places.restart_waiting(frame.time_ns)
             self.known.session_id = frame.session_id
         seen = [
-            Seen(each.track.object_id, self._label_of(each), each.track.box_xyxy, each.track.crop)
+            VisibleObject(
+                each.track.object_id, self._label_of(each), each.track.box_xyxy, each.track.crop
+            )
             for each in frame.objects
-            if each.track.area > 0 and not self._is_a_guess(each)
+            if each.track.area > 0 and not self._is_doubtful(each)
         ]
         live = {each.track.object_id for each in frame.objects}
         self.known.own = {each: label for each, label in self.known.own.items() if each in live}
@@ -204,21 +205,24 @@ class StartPolicy:
                 self.known.left_alone.add(place.box_xyxy, place.label, frame.time_ns, for_ns)
         return seen
 
-    def _label_of(self, followed: ObjectResult) -> str | None:
-        return self.known.own.get(followed.track.object_id, followed.label)
+    def _label_of(self, tracked: ObjectResult) -> str | None:
+        return self.known.own.get(tracked.track.object_id, tracked.label)
 
-    def _is_a_guess(self, followed: ObjectResult) -> bool:
-        """Whether an object that it started itself is only said to be somewhere.
+    def _is_doubtful(self, tracked: ObjectResult) -> bool:
+        """Whether an object of its own has a mask that the model itself gives little credit.
 
-        Such a mask lies on nothing, holds a place, and keeps things there from being started.
+        Such a mask covers nothing, takes a place, and would keep things there from being started.
         """
-        track = followed.track
+        track = tracked.track
         return track.object_id in self.known.own and track.predicted_iou < LEAST_PREDICTED_IOU
 
-    def _not_followed(
-        self, detections: Sequence[Detection], seen: Sequence[Seen], verdicts: Counter[Verdict]
+    def _not_tracked(
+        self,
+        detections: Sequence[Detection],
+        seen: Sequence[VisibleObject],
+        verdicts: Counter[Verdict],
     ) -> list[Detection]:
-        owners = followed(detections, seen, self._config.match_iou)
+        owners = matched(detections, seen, self._config.match_iou)
         new = [each for each, owner in zip(detections, owners, strict=True) if owner is None]
         verdicts[Verdict.FOLLOWED] += len(detections) - len(new)
         return new
@@ -247,10 +251,10 @@ class StartPolicy:
     def _lost_objects(
         self, new: Sequence[Detection], frame: FrameFacts
     ) -> dict[int, tuple[int, ...]]:
-        """The detections that are hidden objects: the id of the one that it must be.
+        """Detection index -> the id of the hidden object that it must be.
 
-        Empty for one that may come back by itself still. Where one detection may be several
-        objects, or several detections one object, nothing is said: they are new things.
+        Empty while the object may still reappear by itself. Where one detection may be several
+        objects, or several detections one object, there is no entry: they are new things.
         """
         if not self._config.find_lost:
             return {}
@@ -264,13 +268,13 @@ class StartPolicy:
                 lost[index] = (choice[0],) if waited else ()
         return lost
 
-    def _free_places(self, followed_now: int) -> int:
-        free = self._max_objects - followed_now
+    def _free_places(self, tracked_now: int) -> int:
+        free = self._max_objects - tracked_now
         if self._config.maximum_objects is not None:
             free = min(free, self._config.maximum_objects - len(self.known.own))
-        return max(0, min(free, STARTS_PER_LOOK))
+        return max(0, min(free, STARTS_PER_PASS))
 
-    def _too_long_gone(self, frame: FrameFacts) -> tuple[int, ...]:
+    def _lost_for_too_long(self, frame: FrameFacts) -> tuple[int, ...]:
         limit_ns = seconds_to_ns(self._config.remove_lost_s)
         if not limit_ns:
             return ()

@@ -1,4 +1,4 @@
-"""The starters of all streams: a sink that shows each stream's frames to its starter."""
+"""The starters of all streams: a sink that gives each stream's frames to its starter."""
 
 from __future__ import annotations
 
@@ -18,32 +18,38 @@ from streamer.runtime.clock import (
 )
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.threads import report_failure
-from streamer.starters.detection import Detection
-from streamer.starters.look_turns import LookTurns
-from streamer.starters.looks import BoxLooks, PictureLooks
-from streamer.starters.make import MakeStarter, keeps_off_border, rate_hz
+from streamer.starters.detection_passes import PicturePasses, ReceivedPasses
+from streamer.starters.detector_lock import DetectorLock
+from streamer.starters.make_detector import MakeDetector, keeps_off_border, rate_hz
 from streamer.starters.policy import Known, StartPolicy
 from streamer.starters.stream_starter import StarterState, StreamStarter
-from streamer.types import FrameReference, FrameResult, Published, StreamState, StreamStatus
+from streamer.types import (
+    Detection,
+    FrameReference,
+    FrameResult,
+    Published,
+    StreamState,
+    StreamStatus,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A stream's starter, and the settings that it was begun with."""
+    """A stream's starter, and the settings that it began with."""
 
     config: StarterConfig
     max_objects: int
     policy: StartPolicy
     starter: StreamStarter
-    boxes: BoxLooks | None
+    received: ReceivedPasses | None
     task: asyncio.Task[None]
 
 
 class Starters:
     """Begins a stream's starter with its first frame and ends it with the stream.
 
-    Used on the event loop. Other settings of a stream begin its starter anew, which goes on with
-    what the one before knew of its objects. Bound: one starter a stream, of the streams that run.
+    Used on the event loop. Changed settings replace a stream's starter; the new one takes over what
+    the old one knew of its objects. Bound: one starter per running stream.
     """
 
     name = "starters"
@@ -56,9 +62,9 @@ class Starters:
         objects: Callable[[], ObjectCommands],
         metrics: Metrics,
         clock: Clock,
-        make: MakeStarter,
+        make: MakeDetector,
     ) -> None:
-        """``streams`` are the settings of those that run; ``make`` makes starters from theirs."""
+        """``streams``: the settings of the running streams. ``make`` makes their detectors."""
         self._usual = config.starter
         self._history_ns = seconds_to_ns(config.history.duration_s)
         self._streams = streams
@@ -67,27 +73,23 @@ class Starters:
         self._clock = clock
         self._make = make
         self._random = Random()
-        self._turns = LookTurns()
+        self._lock = DetectorLock()
         self._running: dict[str, _Running] = {}
-        # The last connection of streams that have ended: a step that was under way then tells of
-        # one more frame. Bound: the streams that there are.
+        # The last session of streams that have ended: a step that was running then publishes one
+        # more frame. Bound: the streams that exist.
         self._ended: dict[str, str | None] = {}
 
     def state(self, stream_id: str) -> StarterState | None:
-        """How a stream's starter does; None for one that has none, or no frame yet."""
+        """The state of a stream's starter; None without a starter, or without a frame yet."""
         running = self._running.get(stream_id)
         return None if running is None else running.starter.state()
-
-    def streams_taking_boxes(self) -> int:
-        """How many streams take boxes from outside."""
-        return sum(self._config_of(each).kind == "boxes" for each in self._streams().values())
 
     def offer(
         self, stream_id: str, reference: FrameReference, detections: Sequence[Detection]
     ) -> bool:
-        """Boxes from outside, for a frame of a moment ago; False if they replace others.
+        """Accept detections from outside for a frame; False if they replace others.
 
-        Raises ``ControlError`` for a stream that takes none and a frame that is not known.
+        Raises ``ControlError`` for a stream that takes none, and for an unknown frame.
         """
         stream = self._streams().get(stream_id)
         if stream is None:
@@ -99,9 +101,9 @@ class Starters:
                 f"stream {stream_id} takes no boxes: its starter.kind is {kind}, not boxes"
             )
         running = self._running.get(stream_id)
-        if running is None or running.boxes is None:
+        if running is None or running.received is None:
             raise ControlError(f"stream {stream_id}: no frame was tracked yet")
-        return running.boxes.offer(reference, detections)
+        return running.received.offer(reference, detections)
 
     # As a sink.
 
@@ -115,7 +117,7 @@ class Starters:
         )
 
     async def publish(self, item: Published) -> None:
-        """Show a frame to the stream's starter."""
+        """Give a frame to the stream's starter."""
         streams = self._streams()
         if isinstance(item, StreamStatus):
             self._end(item.stream_id)
@@ -144,7 +146,7 @@ class Starters:
             running.starter.see(item)
 
     async def close(self) -> None:
-        """End all of them; a thread that is in a look ends by itself."""
+        """End all starters; the thread of a running pass ends by itself."""
         tasks = [running.task for running in self._running.values()]
         for stream_id in tuple(self._running):
             self._end(stream_id)
@@ -163,16 +165,16 @@ class Starters:
         max_objects: int,
         known: Known | None,
     ) -> _Running:
-        """``known`` to the starter with other settings, whose look may still be under way."""
+        """``known`` is that of a starter with other settings, whose last pass may still run."""
         policy = StartPolicy(config, max_objects, keeps_off_border(config), known)
-        boxes = BoxLooks(self._history_ns) if config.kind == "boxes" else None
-        looks = boxes or PictureLooks(lambda: self._make(config), rate_hz(config))
+        received = ReceivedPasses(self._history_ns) if config.kind == "boxes" else None
+        passes = received or PicturePasses(lambda: self._make(config), rate_hz(config))
         starter = StreamStarter(
             stream_id,
             config,
-            looks,
+            passes,
             policy,
-            turns=self._turns,
+            lock=self._lock,
             objects=self._objects(),
             metrics=self._metrics,
             clock=self._clock,
@@ -180,7 +182,7 @@ class Starters:
         )
         task = asyncio.create_task(starter.run(), name=f"starter-{stream_id}")
         task.add_done_callback(report_failure)
-        return _Running(config, max_objects, policy, starter, boxes, task)
+        return _Running(config, max_objects, policy, starter, received, task)
 
     def _end(self, stream_id: str) -> None:
         running = self._running.pop(stream_id, None)

@@ -1,4 +1,4 @@
-"""Torchvision's detectors as starters: people, balls, cars and all of COCO's classes by name."""
+"""Torchvision's detectors: people, balls, cars and all of COCO's classes by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision.models import detection as detectors
 
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.errors import ConfigError, StarterError
-from streamer.starters.detection import Detection, ImageArray
+from streamer.types import Detection, ImageArray
 
 # As torchvision's published detectors number them; 0 is the background.
 COCO_CLASSES: tuple[str, ...] = tuple(
@@ -25,7 +25,7 @@ MASK_THRESHOLD = 0.5
 
 
 def coco_labels() -> list[str]:
-    """The names that a published detector gives things."""
+    """The labels of a published detector."""
     return [name for name in COCO_CLASSES if name not in NO_CLASS]
 
 
@@ -37,7 +37,7 @@ def empty_detector(name: str) -> nn.Module:
 
 
 def load_detector(name: str, weights: Path | None) -> nn.Module:
-    """The network with its published weights, or those of another file of its form.
+    """The network with its published weights, or weights of the same form from another file.
 
     Raises ``StarterError`` with what to do.
     """
@@ -58,11 +58,11 @@ def load_detector(name: str, weights: Path | None) -> nn.Module:
     return network
 
 
-class TorchvisionStarter:
+class TorchvisionDetector:
     """Runs one detector; boxes with labels and scores, and masks where it has them."""
 
     def __init__(self, network: nn.Module, *, device: str, threads: int, minimum_score: float):
-        """``threads`` are the CPU threads of a look. Less sure finds are not even made."""
+        """``threads``: CPU threads of a pass. Detections below ``minimum_score`` are left out."""
         try:
             self._device = _device(device)
             self._network = network.to(self._device)
@@ -74,7 +74,7 @@ class TorchvisionStarter:
     @torch.inference_mode()
     def __call__(self, image: ImageArray) -> Sequence[Detection]:
         """What is in ``image``, RGB uint8 (height, width, 3)."""
-        # A copy: torch does not take what must not be written.
+        # A copy: torch does not accept read-only memory.
         image_CHW = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1)
         with _cpu_threads(self._threads):
             (found,) = self._network([image_CHW.float() / 255])
@@ -100,10 +100,9 @@ class TorchvisionStarter:
 
 @contextmanager
 def _cpu_threads(count: int) -> Iterator[None]:
-    """This many threads for this thread of ours, set back afterwards.
+    """Use this many threads in this thread, and restore the number afterwards.
 
-    Torch keeps the number for each thread, but what is set last is also the number of threads
-    that are started later.
+    Torch keeps the number per thread, but the last one set also applies to threads started later.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -1,6 +1,6 @@
-"""Two objects that turned out to be one thing: the younger goes, if a starter started it.
+"""Two objects that turned out to be one thing: the younger is removed if a starter started it.
 
-A lost object may come back in the moment in which a detection of it is started.
+A lost object may reappear just as a detection of it is started as a new object.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from streamer.starters.geometry import boxes_of, ious
-from streamer.starters.matching import Seen
+from streamer.starters.matching import VisibleObject
 
 TWIN_IOU = 0.7
-# Looks in a row: players cross within a fraction of a second, and go on as two.
-TWIN_LOOKS = 5
+# Consecutive passes: two players who cross overlap for a fraction of a second only.
+TWIN_PASSES = 5
 
 
 class Twins:
-    """How often in a row two objects were at one place. Bound: pairs of one frame's objects."""
+    """Counts in how many consecutive passes two objects overlapped. Bound: pairs of one frame."""
 
     def __init__(self) -> None:
-        self._looks: dict[tuple[int, int], int] = {}
+        self._passes: dict[tuple[int, int], int] = {}
 
-    def observe(self, seen: Sequence[Seen], removable: Collection[int]) -> tuple[int, ...]:
-        """Take in a frame's objects -> those of ``removable`` that are another one as well."""
+    def observe(self, seen: Sequence[VisibleObject], removable: Collection[int]) -> tuple[int, ...]:
+        """Update from a frame's objects -> those of ``removable`` that duplicate another."""
         boxes = boxes_of([each.box_xyxy for each in seen])
         rows, columns = np.nonzero(np.triu(ious(boxes, boxes) >= TWIN_IOU, 1))
         together = {
@@ -32,10 +32,10 @@ class Twins:
             for row, column in zip(rows, columns, strict=True)
             for pair in [(seen[int(row)].object_id, seen[int(column)].object_id)]
         }
-        self._looks = {pair: self._looks.get(pair, 0) + 1 for pair in together}
+        self._passes = {pair: self._passes.get(pair, 0) + 1 for pair in together}
         found: set[int] = set()
-        for (older, younger), looks in sorted(self._looks.items()):
-            if looks < TWIN_LOOKS or {older, younger} & found:
+        for (older, younger), passes in sorted(self._passes.items()):
+            if passes < TWIN_PASSES or {older, younger} & found:
                 continue
             if younger in removable:
                 found.add(younger)

@@ -21,7 +21,7 @@ from streamer.client.api_client import (
 )
 from streamer.config.starters import StarterConfig
 from streamer.config.streams import StreamConfig
-from streamer.starters.detection import Detection
+from streamer.types import Detection
 from streamer.wire.messages import FrameMessage
 from tests.integration.test_live_path import SMALL, frames, receive, running, settings, until
 from tests.streamer.fakes import FakeTracker, RecordingSink
@@ -131,7 +131,7 @@ async def test_starter_is_changed_and_told_over_the_api(tmp_path: Path) -> None:
         config,
         tracker=FakeTracker(),  # type: ignore[arg-type]
         further_sinks=[sink],
-        make_starter=lambda _: Finds(),
+        make_detector=lambda _: Finds(),
     )
     async with running(app):
         assert app.endpoints.api is not None

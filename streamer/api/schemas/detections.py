@@ -11,7 +11,8 @@ from streamer.api.schemas.common import Answer, Box, Request
 from streamer.api.schemas.objects import LONGEST_COUNTS, PromptedFrame, RequestId
 from streamer.config.section import Label
 from streamer.errors import WireError
-from streamer.starters.detection import DETECTIONS_PER_LOOK, Detection
+from streamer.starters.detector import DETECTIONS_PER_PASS
+from streamer.types import Detection
 from streamer.wire.mask_codecs import MaskEncoding, decode_crop
 
 # Bound: of all masks of one message, which are decoded and kept until they are judged.
@@ -58,7 +59,7 @@ class DetectedObject(Request):
 class Detections(PromptedFrame):
     """Everything that was detected on one frame, also nothing; by index or capture time."""
 
-    boxes: list[DetectedObject] = Field(max_length=DETECTIONS_PER_LOOK)
+    boxes: list[DetectedObject] = Field(max_length=DETECTIONS_PER_PASS)
     request_id: RequestId | None = Field(
         default=None, description="repeated by the answer; over a WebSocket, asks for one"
     )

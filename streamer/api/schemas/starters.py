@@ -5,14 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from streamer.api.schemas.common import Answer
-from streamer.starters.stream_starter import StarterStanding, StarterState
+from streamer.starters.stream_starter import DetectorStatus, StarterState
 
 
 class StarterAnswer(Answer):
     """How a stream's starter does."""
 
     kind: str = Field(examples=["motion"])
-    state: StarterStanding
+    state: DetectorStatus
     reason: str | None = Field(examples=[None])
     looks: int
     started: int = Field(description="objects, since it began")
@@ -26,9 +26,9 @@ def starter_answer(state: StarterState | None) -> StarterAnswer | None:
         return None
     return StarterAnswer(
         kind=state.kind,
-        state=state.standing,
+        state=state.status,
         reason=state.reason,
-        looks=state.looks,
+        looks=state.passes,
         started=state.started,
         found=state.found,
         object_ids=list(state.object_ids),

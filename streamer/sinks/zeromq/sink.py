@@ -21,7 +21,7 @@ from streamer.config.schema import ZeroMQConfig
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.threads import report_failure
 from streamer.sinks.zeromq.bound_socket import BoundSocket
-from streamer.sinks.zeromq.stream_record import StreamRecord
+from streamer.sinks.zeromq.published_stream import PublishedStream
 from streamer.sinks.zeromq.subscriptions import Subscriptions
 from streamer.types import FrameResult, Published, StreamEvent, StreamStatus
 from streamer.wire.codec import (
@@ -76,7 +76,7 @@ class ZeroMQSink:
         self._status_s = status_s
 
         self._subscriptions = Subscriptions()
-        self._streams: dict[str, StreamRecord] = {}
+        self._streams: dict[str, PublishedStream] = {}
         self._heartbeat_seq = 0
         self._joined: set[bytes] = set()
         self._someone_joined = asyncio.Event()
@@ -173,7 +173,7 @@ class ZeroMQSink:
                         self._replay(record, kind)
             await asyncio.sleep(REPLAY_INTERVAL_S)
 
-    def _replay(self, record: StreamRecord, kind: TopicKind) -> None:
+    def _replay(self, record: PublishedStream, kind: TopicKind) -> None:
         if kind is TopicKind.STATUS:
             if record.status is not None:
                 parts = encode_status(
@@ -225,7 +225,7 @@ class ZeroMQSink:
             self._send(kind, parts)
 
     async def _encode_frame(
-        self, result: FrameResult, record: StreamRecord, kind: TopicKind
+        self, result: FrameResult, record: PublishedStream, kind: TopicKind
     ) -> list[bytes]:
         seq = record.next_seq[kind]
 
@@ -273,14 +273,14 @@ class ZeroMQSink:
             )
             self._send(TopicKind.HEARTBEAT, parts)
 
-    def _record(self, stream_id: str) -> StreamRecord:
+    def _record(self, stream_id: str) -> PublishedStream:
         record = self._streams.get(stream_id)
         if record is None:
             if len(self._streams) >= RECORDS_KEPT:
                 gone = next((name for name, each in self._streams.items() if each.is_over), None)
                 if gone is not None:
                     del self._streams[gone]
-            record = self._streams[stream_id] = StreamRecord()
+            record = self._streams[stream_id] = PublishedStream()
         return record
 
     def _is_wanted(self, kind: TopicKind, stream_id: str | None) -> bool:

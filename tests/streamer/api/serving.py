@@ -39,8 +39,7 @@ from streamer.sinks.base import Sink
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
-from streamer.starters.detection import Detection
-from streamer.types import FrameReference, ObjectSummary, StreamState, StreamStatus
+from streamer.types import Detection, FrameReference, ObjectSummary, StreamState, StreamStatus
 from tests.streamer.fakes import track
 from tracker.types import Prompt, TrackState
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.errors import StandsStillError
+from streamer.errors import DetectorNotReady
 from streamer.starters.geometry import iou
-from streamer.starters.motion import LEARNING_LOOKS, PATIENCE_LOOKS, MotionStarter
+from streamer.starters.motion import LEARNING_PASSES, PATIENCE_PASSES, MotionDetector
 from tracker.scenes.match import Match
 
 WIDTH, HEIGHT = 320, 180
@@ -30,10 +30,10 @@ def view(
     return image
 
 
-def learned(street: np.ndarray) -> MotionStarter:
-    starter = MotionStarter()
-    for _ in range(LEARNING_LOOKS):
-        with pytest.raises(StandsStillError, match="learning what stands still"):
+def learned(street: np.ndarray) -> MotionDetector:
+    starter = MotionDetector()
+    for _ in range(LEARNING_PASSES):
+        with pytest.raises(DetectorNotReady, match="learning the background"):
             starter(view(street))
     return starter
 
@@ -59,11 +59,11 @@ def test_picture_is_looked_at_and_never_written(street: np.ndarray) -> None:
 
 
 def test_place_that_something_left_is_no_thing(street: np.ndarray) -> None:
-    starter = MotionStarter()
-    for _ in range(LEARNING_LOOKS + 1):
+    starter = MotionDetector()
+    for _ in range(LEARNING_PASSES + 1):
         try:
             starter(view(street, box=car(0)))
-        except StandsStillError:
+        except DetectorNotReady:
             continue
     starter(view(street, box=car(6)))  # the place changed just now
     for look in range(7, 15):
@@ -76,10 +76,10 @@ def test_moving_camera_stands_the_starter_still_until_it_has_learned_anew(
 ) -> None:
     starter = learned(street)
     for look in range(1, 6):
-        with pytest.raises(StandsStillError, match="the camera moves"):
+        with pytest.raises(DetectorNotReady, match="the camera moves"):
             starter(view(street, shift=8 * look))
-    for _ in range(LEARNING_LOOKS):
-        with pytest.raises(StandsStillError, match="learning"):
+    for _ in range(LEARNING_PASSES):
+        with pytest.raises(DetectorNotReady, match="learning"):
             starter(view(street, shift=40))
     assert list(starter(view(street, shift=40))) == []
 
@@ -90,7 +90,7 @@ def test_slow_pan_adds_up(street: np.ndarray) -> None:
     for look in range(30):
         try:
             starter(view(street, shift=look // 2))
-        except StandsStillError as error:
+        except DetectorNotReady as error:
             reasons.append(str(error))
     assert any("the camera moves" in each for each in reasons)
 
@@ -99,8 +99,8 @@ def test_picture_of_another_size_is_learned_anew(street: np.ndarray) -> None:
     """Cameras and browsers change it while they are connected."""
     starter = learned(street)
     narrow = np.ascontiguousarray(view(street)[:, : WIDTH // 2])
-    for _ in range(1 + LEARNING_LOOKS):
-        with pytest.raises(StandsStillError):
+    for _ in range(1 + LEARNING_PASSES):
+        with pytest.raises(DetectorNotReady):
             starter(narrow)
     moving = narrow.copy()
     moving[60:100, 40:80] = (250, 240, 30)
@@ -121,21 +121,21 @@ def test_what_covers_most_of_the_picture_is_waited_for_and_learned_in_the_end(
     wall = np.tile(
         np.array([[250, 20, 20], [20, 20, 250]], dtype=np.uint8), (HEIGHT, WIDTH // 2, 1)
     )
-    for _ in range(PATIENCE_LOOKS):
-        with pytest.raises(StandsStillError, match="most of the picture changed"):
+    for _ in range(PATIENCE_PASSES):
+        with pytest.raises(DetectorNotReady, match="most of the picture changed"):
             starter(wall)
-    with pytest.raises(StandsStillError, match="learning"):
+    with pytest.raises(DetectorNotReady, match="learning"):
         starter(wall)
 
 
 def test_players_of_a_match_are_found_without_weights() -> None:
-    match, starter = Match(1, 320, 180, occluders=0), MotionStarter()
+    match, starter = Match(1, 320, 180, occluders=0), MotionDetector()
     found_players = players = 0
     for index in range(0, 200, 5):
         scene = match.render(index)
         try:
             found = starter(scene.image)
-        except StandsStillError:
+        except DetectorNotReady:
             continue
         for object_id, box in scene.boxes.items():
             if box is not None and object_id != match.ball_id:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from streamer.config.starters import StarterConfig
-from streamer.starters.detection import Detection
 from streamer.starters.geometry import scaled
-from streamer.starters.policy import Decision, FrameFacts, StartPolicy, Verdict
-from streamer.starters.twins import TWIN_LOOKS
+from streamer.starters.policy import FrameFacts, StartDecision, StartPolicy, Verdict
+from streamer.starters.twins import TWIN_PASSES
+from streamer.types import Detection
 from tests.streamer.starters.things import HEIGHT, WIDTH, followed, frame, thing
 
 
@@ -20,7 +20,7 @@ def policy(max_objects: int = 16, *, off_border: bool = False, **settings: objec
     return StartPolicy(config, max_objects, off_border)
 
 
-def started(decision: Decision) -> list[tuple[float, ...]]:
+def started(decision: StartDecision) -> list[tuple[float, ...]]:
     return [each.box_xyxy for each in decision.starts]
 
 
@@ -250,16 +250,16 @@ def test_of_two_objects_that_are_one_thing_the_younger_of_ours_goes() -> None:
         judge = policy()
         for object_id in own:
             judge.started(object_id, thing(10))
-        removals = [judge.decide([], frame(look, *both)).removals for look in range(TWIN_LOOKS)]
-        assert removals == [()] * (TWIN_LOOKS - 1) + [removed]
+        removals = [judge.decide([], frame(look, *both)).removals for look in range(TWIN_PASSES)]
+        assert removals == [()] * (TWIN_PASSES - 1) + [removed]
 
 
 def test_players_that_cross_stay_two() -> None:
     judge = policy()
     judge.started(3, thing(10))
     judge.started(8, thing(10))
-    for look in range(4 * TWIN_LOOKS):
-        x = 10 if look % TWIN_LOOKS else 60
+    for look in range(4 * TWIN_PASSES):
+        x = 10 if look % TWIN_PASSES else 60
         both = (followed(3, (10, 30, 30, 70)), followed(8, (x, 30, x + 20, 70)))
         assert judge.decide([], frame(look, *both)).removals == ()
 

@@ -17,11 +17,19 @@ from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, UnknownStreamError
 from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics
-from streamer.starters import look_turns
-from streamer.starters.detection import Detection, ImageArray, Starter
+from streamer.starters import detector_lock
+from streamer.starters.detector import Detector
 from streamer.starters.starters import Starters
-from streamer.starters.stream_starter import StarterStanding
-from streamer.types import Frame, FrameReference, FrameResult, StreamState, StreamStatus
+from streamer.starters.stream_starter import DetectorStatus
+from streamer.types import (
+    Detection,
+    Frame,
+    FrameReference,
+    FrameResult,
+    ImageArray,
+    StreamState,
+    StreamStatus,
+)
 from tests.streamer.fakes import picture
 from tests.streamer.sinks.zeromq.helpers import eventually
 from tests.streamer.starters.test_stream_starter import FakeObjects
@@ -40,14 +48,14 @@ class Rig:
             clock=SystemClock(),
             make=self._make,
         )
-        self.find: Starter = lambda _: []
+        self.find: Detector = lambda _: []
         self.newest: ImageArray | None = None
         self._frames = 0
 
     def change(self, **settings: object) -> None:
         self.streams["gate"] = self.streams["gate"].changed(**settings)
 
-    def _make(self, config: StarterConfig) -> Starter:
+    def _make(self, config: StarterConfig) -> Detector:
         self.made.append(config)
         return self.find
 
@@ -125,7 +133,7 @@ async def test_what_was_removed_stays_so_when_settings_change() -> None:
                     await rig.frame("gate")
                     await asyncio.sleep(0.01)
                     state = rig.starters.state("gate")
-                    if state is not None and state.looks >= looks:
+                    if state is not None and state.passes >= looks:
                         return
 
         running = rig.starters._running
@@ -170,7 +178,7 @@ async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
             offer("gate", first, [])
         await rig.frame("gate")
         assert offer("gate", first, [])
-        await eventually(lambda: rig.starters.state("gate").looks == 1)  # type: ignore[union-attr]
+        await eventually(lambda: rig.starters.state("gate").passes == 1)  # type: ignore[union-attr]
 
 
 class Hanging:
@@ -204,16 +212,16 @@ async def test_starter_that_hangs_has_one_thread_however_often_its_settings_chan
             await rig.frame("gate")
             await asyncio.sleep(0)
         state = rig.starters.state
-        await eventually(lambda: state("gate").standing is StarterStanding.STUCK)  # type: ignore[union-attr]
+        await eventually(lambda: state("gate").status is DetectorStatus.STUCK)  # type: ignore[union-attr]
         assert "that this stream began with other settings" in str(state("gate").reason)  # type: ignore[union-attr]
         assert starter_threads() == ["starter-gate"]
         hanging.go_on.set()
-        await eventually(lambda: state("gate").looks >= 1)  # type: ignore[union-attr]
+        await eventually(lambda: state("gate").passes >= 1)  # type: ignore[union-attr]
         assert hanging.begun == ["starter-gate"] * 2
 
 
 async def test_threads_that_were_left_hanging_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look_turns, "LOOKS_AT_ONCE", 2)
+    monkeypatch.setattr(detector_lock, "PASSES_AT_ONCE", 2)
     async with rig_of(**{name: StreamConfig(url="rtsp://") for name in "abcd"}) as rig:
         hanging = Hanging(rig)
         for name in "abcd":
@@ -272,7 +280,7 @@ async def test_detector_that_many_share_is_busy_and_not_stuck() -> None:
                 await rig.frame(name)
                 state = rig.starters.state(name)
                 assert state is not None
-                standings.add(state.standing)
+                standings.add(state.status)
             await asyncio.sleep(0.01)
-        assert standings <= {StarterStanding.WAITING, StarterStanding.LOOKING}
+        assert standings <= {DetectorStatus.WAITING, DetectorStatus.LOOKING}
         assert begun[:8] == [f"starter-{name}" for name in names]

@@ -17,7 +17,7 @@ from streamer.config.starters import StarterConfig
 from streamer.errors import (
     BusyError,
     ConfigError,
-    StandsStillError,
+    DetectorNotReady,
     StarterError,
     UnknownStreamError,
 )
@@ -25,12 +25,19 @@ from streamer.inference.prompts.request import PromptOutcome
 from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics
 from streamer.starters import stream_starter
-from streamer.starters.detection import Detection, Starter
-from streamer.starters.look_turns import LookTurns
-from streamer.starters.looks import PictureLooks
+from streamer.starters.detection_passes import PicturePasses
+from streamer.starters.detector import Detector
+from streamer.starters.detector_lock import DetectorLock
 from streamer.starters.policy import StartPolicy
-from streamer.starters.stream_starter import StarterStanding, StreamStarter
-from streamer.types import Frame, FrameReference, FrameResult, ObjectResult, ObjectSummary
+from streamer.starters.stream_starter import DetectorStatus, StreamStarter
+from streamer.types import (
+    Detection,
+    Frame,
+    FrameReference,
+    FrameResult,
+    ObjectResult,
+    ObjectSummary,
+)
 from tests.streamer.fakes import picture
 from tests.streamer.sinks.zeromq.helpers import eventually
 from tests.streamer.starters.things import followed
@@ -109,16 +116,16 @@ class Rig:
         self.objects = FakeObjects()
         self.metrics = Metrics()
 
-        def make() -> Starter:
+        def make() -> Detector:
             self.made += 1
             return starter
 
         self.starter = StreamStarter(
             "gate",
             config,
-            PictureLooks(make, config.rate_hz or 1.0),
+            PicturePasses(make, config.rate_hz or 1.0),
             StartPolicy(config, 16, False),
-            turns=LookTurns(),
+            lock=DetectorLock(),
             objects=self.objects,
             metrics=self.metrics,
             clock=SystemClock(),
@@ -138,7 +145,7 @@ class Rig:
         labels["stream"] = "gate"
         return self.metrics.registry.get_sample_value(f"masklet_{metric}", labels) or 0.0
 
-    def looks(self, result: str) -> float:
+    def passes(self, result: str) -> float:
         return self.count("starter_looks_total", result=result)
 
     def verdict(self, verdict: str) -> float:
@@ -189,7 +196,7 @@ async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> No
         assert rig.objects.held[0] == reference  # however long the look takes
         await eventually(lambda: rig.starter.state().started)
         state = rig.starter.state()
-        assert (state.kind, state.standing, state.object_ids) == ("python", "looking", (1,))
+        assert (state.kind, state.status, state.object_ids) == ("python", "looking", (1,))
         assert rig.verdict("started") == 1
 
 
@@ -232,12 +239,12 @@ async def test_earlier_frames_are_not_looked_at_after_a_start() -> None:
         rig.show()
         await eventually(lambda: rig.starter.state().started == 1)
         rig.frames = 8
-        looks = rig.looks("looked")
+        looks = rig.passes("looked")
         rig.show()
         rig.show()
         rig.show()
         await asyncio.sleep(0.1)
-        assert rig.looks("looked") == looks
+        assert rig.passes("looked") == looks
         rig.live = (followed(1, (4, 4, 16, 20)),)
         await rig.until(lambda: rig.verdict("followed") >= 1)
         assert len(rig.objects.prompts) == 1
@@ -256,14 +263,14 @@ async def test_lost_object_that_was_removed_during_the_look_stays_removed(remove
 
     async with at_work(Rig(starter, lost_wait_s=0.0)) as rig:
         rig.live = (followed(7, (4, 4, 16, 20), "dog"),)
-        await rig.until(lambda: rig.looks("looked") >= 1)
+        await rig.until(lambda: rig.passes("looked") >= 1)
         rig.live = (followed(7, None, "dog"),)
         await rig.until(looking.is_set)
         if removed:
             rig.objects.gone.add(7)
         go_on.set()
-        looks = rig.looks("looked")
-        await eventually(lambda: rig.looks("looked") > looks)
+        looks = rig.passes("looked")
+        await eventually(lambda: rig.passes("looked") > looks)
         await eventually(lambda: removed or rig.objects.prompts)
         assert [prompt.object_id for prompt, _, _ in rig.objects.prompts] == [7] * (not removed)
 
@@ -323,15 +330,15 @@ async def test_starter_that_raises_is_reported_once_and_made_anew(
         return []
 
     async with at_work(Rig(starter)) as rig:
-        await rig.until(lambda: rig.looks("failed") >= 3)
+        await rig.until(lambda: rig.passes("failed") >= 3)
         state = rig.starter.state()
-        assert state.standing is StarterStanding.FAILING
+        assert state.status is DetectorStatus.FAILING
         assert state.reason == "ZeroDivisionError: a mistake of somebody's"
         assert rig.made >= 3
         warnings = [each for each in caplog.records if "starts nothing" in each.getMessage()]
         assert len(warnings) == 1
         raises.clear()
-        await rig.until(lambda: rig.starter.state().standing is StarterStanding.LOOKING)
+        await rig.until(lambda: rig.starter.state().status is DetectorStatus.LOOKING)
         assert rig.starter.state().reason is None
 
 
@@ -348,7 +355,7 @@ async def test_starter_that_raises_is_reported_once_and_made_anew(
 )
 async def test_nonsense_is_refused_in_words(returned: object, reason: str) -> None:
     async with at_work(Rig(lambda _: returned)) as rig:  # type: ignore[arg-type,return-value]
-        await rig.until(lambda: rig.looks("failed") >= 1)
+        await rig.until(lambda: rig.passes("failed") >= 1)
         assert reason in str(rig.starter.state().reason)
         assert rig.objects.prompts == []
 
@@ -367,12 +374,12 @@ async def test_what_lies_outside_the_picture_is_cut_or_left_out() -> None:
 
 async def test_starter_that_stands_still_says_why_and_is_not_made_anew() -> None:
     def starter(_: Image) -> list[Detection]:
-        raise StandsStillError("the camera moves")
+        raise DetectorNotReady("the camera moves")
 
     async with at_work(Rig(starter)) as rig:
-        await rig.until(lambda: rig.looks("standing_still") >= 3)
+        await rig.until(lambda: rig.passes("standing_still") >= 3)
         state = rig.starter.state()
-        assert (state.standing, state.reason) == ("standing_still", "the camera moves")
+        assert (state.status, state.reason) == ("standing_still", "the camera moves")
         assert rig.made == 1
 
 
@@ -384,28 +391,28 @@ async def test_starter_that_does_not_return_is_stuck_and_has_one_thread() -> Non
         return []
 
     async with at_work(Rig(starter, timeout_s=0.1)) as rig:
-        await rig.until(lambda: rig.starter.state().standing is StarterStanding.STUCK)
+        await rig.until(lambda: rig.starter.state().status is DetectorStatus.STUCK)
         for _ in range(20):
             rig.show()
             await asyncio.sleep(0.01)
         threads = [each for each in threading.enumerate() if each.name == "starter-gate"]
         assert len(threads) == 1
-        assert rig.looks("timeout") == 1
+        assert rig.passes("timeout") == 1
         go_on.set()
-        await rig.until(lambda: rig.starter.state().standing is StarterStanding.LOOKING)
+        await rig.until(lambda: rig.starter.state().status is DetectorStatus.LOOKING)
 
 
 @pytest.mark.parametrize("kind", [StarterError, ConfigError])
 async def test_model_that_does_not_load_is_tried_again_with_its_advice(
     kind: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def make() -> Starter:
+    def make() -> Detector:
         raise kind("run `masklet checkpoints pull x`")
 
     rig = Rig(lambda _: [])
-    rig.starter._looks = PictureLooks(make, 50.0)
+    rig.starter._passes = PicturePasses(make, 50.0)
     async with at_work(rig):
-        await rig.until(lambda: rig.looks("failed") >= 2)
+        await rig.until(lambda: rig.passes("failed") >= 2)
         assert rig.starter.state().reason == "run `masklet checkpoints pull x`"
         assert all(each.exc_info is None for each in caplog.records)
 
@@ -418,7 +425,7 @@ async def test_look_that_fails_after_the_end_is_nobodys_business(
     def starter(_: Image) -> list[Detection]:
         looking.set()
         go_on.wait(10)
-        raise StandsStillError("too late")
+        raise DetectorNotReady("too late")
 
     async with at_work(Rig(starter)) as rig:
         rig.show()

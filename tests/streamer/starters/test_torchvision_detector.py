@@ -14,11 +14,11 @@ from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.config.starters import StarterConfig
 from streamer.errors import StarterError
 from streamer.starters import torchvision_detector
-from streamer.starters.detection import checked
-from streamer.starters.make import StarterMaker
+from streamer.starters.detector import checked
+from streamer.starters.make_detector import DetectorMaker
 from streamer.starters.torchvision_detector import (
     COCO_CLASSES,
-    TorchvisionStarter,
+    TorchvisionDetector,
     coco_labels,
     empty_detector,
     load_detector,
@@ -54,8 +54,8 @@ class Found(nn.Module):
         return [found]
 
 
-def starter(network: nn.Module) -> TorchvisionStarter:
-    return TorchvisionStarter(network, device="cpu", threads=1, minimum_score=0.5)
+def starter(network: nn.Module) -> TorchvisionDetector:
+    return TorchvisionDetector(network, device="cpu", threads=1, minimum_score=0.5)
 
 
 def test_finds_have_the_names_of_coco_and_the_unsure_are_left_out() -> None:
@@ -101,7 +101,7 @@ def test_weights_are_loaded_as_published(tmp_path: Path, monkeypatch: pytest.Mon
     saved = empty_detector(SMALLEST)
     torch.save(saved.state_dict(), PUBLISHED_DETECTORS[SMALLEST].path)
     config = StarterConfig(kind="torchvision", model=SMALLEST, minimum_score=0.0)
-    found = checked(StarterMaker()(config)(IMAGE), 90, 160)
+    found = checked(DetectorMaker()(config)(IMAGE), 90, 160)
     assert all(each.label in coco_labels() for each in found)
     loaded = load_detector(SMALLEST, None)
     assert not loaded.training
@@ -119,7 +119,7 @@ def test_streams_with_the_same_detector_share_one_while_it_is_used(
         return Found()
 
     monkeypatch.setattr(torchvision_detector, "load_detector", load)
-    make = StarterMaker()
+    make = DetectorMaker()
     sure = StarterConfig(kind="torchvision", model=SMALLEST, minimum_score=0.8)
     unsure = StarterConfig(kind="torchvision", model=SMALLEST, minimum_score=0.1)
     first, second = make(sure), make(unsure)

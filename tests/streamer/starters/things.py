@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamer.starters.detection import Detection
-from streamer.starters.matching import Seen
+from streamer.starters.matching import VisibleObject
 from streamer.starters.policy import FrameFacts
-from streamer.types import ObjectResult
+from streamer.types import Detection, ObjectResult
 from tracker.types import Track, TrackState
 
 WIDTH, HEIGHT = 200, 100
@@ -33,9 +32,9 @@ def followed(object_id: int, box: Box | None, label: str | None = None) -> Objec
     )
 
 
-def seen(object_id: int, box: Box, label: str | None = None) -> Seen:
+def seen(object_id: int, box: Box, label: str | None = None) -> VisibleObject:
     x0, y0, x1, y1 = box
-    return Seen(object_id, label, box, np.ones((y1 - y0, x1 - x0), dtype=np.bool_))
+    return VisibleObject(object_id, label, box, np.ones((y1 - y0, x1 - x0), dtype=np.bool_))
 
 
 def frame(

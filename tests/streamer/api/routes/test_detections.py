@@ -20,8 +20,7 @@ from streamer.api.server.server import WEBSOCKET_MESSAGE_BYTES
 from streamer.client import Access, ApiError
 from streamer.client.detection_sender import DetectionSender
 from streamer.config.network import ApiConfig, ApiLimitsConfig
-from streamer.starters.detection import Detection
-from streamer.types import FrameReference
+from streamer.types import Detection, FrameReference
 from tests.streamer.api.serving import (
     CONTROL,
     READ,

@@ -1,6 +1,6 @@
-"""Where looks come from: a starter that is shown pictures now and then, or boxes sent from outside.
+"""Where detection passes come from: a detector that is given pictures, or detections received.
 
-Both run on the event loop; what they hand over is looked at in a thread.
+Both run on the event loop; the pass itself runs in a thread.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from streamer.inference.prompts.recent_frames import (
     RecentFrame,
     RecentFrames,
 )
-from streamer.starters.detection import Detection, Starter
+from streamer.starters.detector import Detector
 from streamer.starters.policy import FrameFacts
-from streamer.types import ClockSource, DecodedFrame, Frame, FrameReference, FrameResult
+from streamer.types import ClockSource, DecodedFrame, Detection, Frame, FrameReference, FrameResult
 
-# Frames that boxes can be for, of one stream; without their pictures. Policy: the oldest go.
+# Frames of one stream that detections can be for, without pictures. Policy: the oldest go.
 FRAMES_KEPT = 256
 EARLY_KEPT = 32
-# Of the frames that boxes can be for, and of the boxes that came early, each.
+# Of the masks of those frames, and of the masks in early messages, each.
 MASK_BYTES_KEPT = 1 << 26
 EARLY_AT_MOST_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A frame to be looked at, of which as much is known without its picture.
+class DetectionPass:
+    """One frame to detect things on, and what is known of it without its picture.
 
-    ``find`` is called in a thread and may take its time: what is found, and the frame with its
-    picture, where that is at hand. ``is_slow``: the frame is to be kept meanwhile.
+    ``find`` is called in a thread and may take long; it returns the detections, and the frame with
+    its picture where there is one. ``is_slow``: the tracker should keep the frame meanwhile.
     """
 
     frame: FrameFacts
@@ -43,86 +43,86 @@ class Look:
     is_slow: bool
 
 
-class Looks(Protocol):
-    """Gives one look after the other: ``due``, then ``take``."""
+class DetectionPasses(Protocol):
+    """Gives one pass after another: ``due``, then ``take``."""
 
     def see(self, result: FrameResult) -> None:
-        """A frame was tracked."""
+        """Note a tracked frame."""
 
     def only_after(self, frame_index: int) -> None:
-        """Objects were started: earlier frames do not show them as followed."""
+        """Skip frames up to this one: they do not have the objects that were just started."""
 
     def failed(self) -> None:
-        """The last look raised."""
+        """Note that the last pass raised."""
 
     async def due(self) -> None:
-        """Wait until it is time for a look and there is something to look at."""
+        """Wait until it is time for a pass and there is something to do."""
 
-    def take(self) -> Look | None:
-        """The look with what came last; None if that is for nothing any more."""
+    def take(self) -> DetectionPass | None:
+        """The pass over what came last; None if it is out of date."""
 
 
-class PictureLooks:
-    """Shows a starter the newest tracked picture, ``rate_hz`` times a second at most.
+class PicturePasses:
+    """Runs a detector on the newest tracked picture, ``rate_hz`` times a second at most.
 
     Bound: one picture waits; policy: a newer one replaces it.
     """
 
-    def __init__(self, make: Callable[[], Starter], rate_hz: float) -> None:
-        """``make`` is called in the thread, before the first look and again after a failure."""
+    def __init__(self, make: Callable[[], Detector], rate_hz: float) -> None:
+        """``make`` is called in the thread, before the first pass and again after a failure."""
         self._make = make
         self._period_s = 1 / rate_hz
         self._due_s = 0.0
         self._after = -1
         self._newest: FrameResult | None = None
-        self._came = asyncio.Event()
-        self._starter: Starter | None = None
+        self._arrived = asyncio.Event()
+        self._detector: Detector | None = None
 
     def see(self, result: FrameResult) -> None:
         """Keep the picture until its turn comes or a newer one does."""
         self._newest = result
-        self._came.set()
+        self._arrived.set()
 
     def only_after(self, frame_index: int) -> None:
-        """Look at later frames only."""
+        """Detect on later frames only."""
         self._after = max(self._after, frame_index)
 
     def failed(self) -> None:
-        """Begin with a new starter: who knows in which state the other is."""
-        self._starter = None
+        """Make a new detector: the state of the failed one is unknown."""
+        self._detector = None
 
     async def due(self) -> None:
-        """Wait until there is a frame, and it is time for another look."""
-        await self._came.wait()
+        """Wait until there is a frame, and it is time for another pass."""
+        await self._arrived.wait()
         await asyncio.sleep(max(0.0, self._due_s - asyncio.get_running_loop().time()))
 
-    def take(self) -> Look | None:
-        """A look at the newest frame; None if it was looked at, or comes before a start."""
-        self._came.clear()
+    def take(self) -> DetectionPass | None:
+        """A pass over the newest frame; None if it had one, or precedes a start."""
+        self._arrived.clear()
         result, self._newest = self._newest, None
         if result is None or result.frame.index <= self._after:
             return None
         self._due_s = asyncio.get_running_loop().time() + self._period_s
         facts = facts_of(result)
-        return Look(facts, partial(self._find, facts, result.frame.picture), is_slow=True)
+        return DetectionPass(facts, partial(self._find, facts, result.frame.picture), is_slow=True)
 
     def _find(
         self, facts: FrameFacts, picture: DecodedFrame
     ) -> tuple[FrameFacts, Sequence[Detection]]:
         image = picture.pixels.rgb().view()  # of a decoder's planes it is made here
-        image.flags.writeable = False  # it is the tracker's as well
-        if self._starter is None:
-            self._starter = self._make()
-        return replace(facts, image=image), self._starter(image)
+        image.flags.writeable = False  # the tracker reads it as well
+        if self._detector is None:
+            self._detector = self._make()
+        return replace(facts, image=image), self._detector(image)
 
 
-class BoxLooks:
-    """Takes boxes that a detector elsewhere found on a frame of a moment ago.
+class ReceivedPasses:
+    """Detections received from outside, each message for a frame of a moment ago.
 
-    A detector may be faster than the tracker: boxes for a frame that is still to come wait for it.
-    Bounds: ``FRAMES_KEPT`` frames of the last ``history_ns``, without pictures; one message to be
-    judged, which a newer one replaces; ``EARLY_KEPT`` messages that came early, the oldest go.
-    Of either so many, but for the newest, as have ``MASK_BYTES_KEPT`` of masks.
+    A detector may be faster than the tracker: detections for a future frame wait for it. Bounds:
+    ``FRAMES_KEPT`` frames of the last ``history_ns``, without pictures; one message to be judged,
+    which a newer one replaces; ``EARLY_KEPT`` early messages, the oldest go. Both are cut further,
+    down to the newest, where their masks exceed ``MASK_BYTES_KEPT``.
     """
 
     def __init__(self, history_ns: int) -> None:
@@ -132,10 +132,10 @@ class BoxLooks:
         self._after = -1
         self._waiting: tuple[RecentFrame, Sequence[Detection]] | None = None
         self._early: deque[tuple[FrameReference, Sequence[Detection]]] = deque(maxlen=EARLY_KEPT)
-        self._came = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     def see(self, result: FrameResult) -> None:
-        """Boxes may be for this frame from now on."""
+        """Accept detections for this frame from now on."""
         frame, facts = result.frame, facts_of(result)
         oldest = self._recent.add(
             RecentFrame(
@@ -164,16 +164,16 @@ class BoxLooks:
                 self._take(reference, detections)
 
     def only_after(self, frame_index: int) -> None:
-        """Judge boxes of later frames only."""
+        """Judge detections on later frames only."""
         self._after = max(self._after, frame_index)
 
     def failed(self) -> None:
-        """Nothing is kept of a message."""
+        """Nothing to reset: no message is kept."""
 
     def offer(self, reference: FrameReference, detections: Sequence[Detection]) -> bool:
-        """Take boxes for a frame; False if they replace others that were not judged yet.
+        """Accept detections for a frame; False if they replace others that were not judged yet.
 
-        Raises ``ControlError`` for a frame that is not known, or not any more.
+        Raises ``ControlError`` for a frame that is unknown or too old.
         """
         if self._is_to_come(reference):
             free = len(self._early) < EARLY_KEPT
@@ -207,26 +207,26 @@ class BoxLooks:
             raise ControlError(f"frame {found.index} is too old")
         free = self._waiting is None
         self._waiting = (found, detections)
-        self._came.set()
+        self._arrived.set()
         return free
 
     async def due(self) -> None:
-        """Wait for boxes."""
-        await self._came.wait()
+        """Wait for detections."""
+        await self._arrived.wait()
 
-    def take(self) -> Look | None:
-        """The boxes that came last; None if their frame is gone, or comes before a start."""
-        self._came.clear()
+    def take(self) -> DetectionPass | None:
+        """The detections that came last; None if their frame is gone, or precedes a start."""
+        self._arrived.clear()
         waiting, self._waiting = self._waiting, None
         facts = None if waiting is None else self._frames.get(waiting[0].index)
         if waiting is None or facts is None or facts.frame_index <= self._after:
             return None
         detections = waiting[1]
-        return Look(facts, lambda: (facts, detections), is_slow=False)
+        return DetectionPass(facts, lambda: (facts, detections), is_slow=False)
 
 
 def facts_of(result: FrameResult) -> FrameFacts:
-    """What is known of a tracked frame, without its picture."""
+    """A tracked frame without its picture."""
     frame = result.frame
     height, width = frame.picture.pixels.height, frame.picture.pixels.width
     return FrameFacts(
@@ -244,7 +244,7 @@ def _mask_bytes(facts: FrameFacts) -> int:
 
 
 def _time_ns(frame: Frame) -> int:
-    """A file's own time, which may run faster than ours; of a camera our own clock."""
+    """A file's own time, which may run faster than real time; for cameras our clock."""
     picture = frame.picture
     if picture.clock_source is ClockSource.FILE:
         return picture.capture_time_ns

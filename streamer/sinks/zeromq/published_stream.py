@@ -33,7 +33,7 @@ class LastFrame:
     published_monotonic_ns: int
 
 
-class StreamRecord:
+class PublishedStream:
     """Numbers the messages of one stream's topics and keeps its last status and frame.
 
     Bound: one status and the masks of one frame. The numbers outlive the stream (``is_over``), so

@@ -1,12 +1,12 @@
-"""What a starter is, and what it finds.
+"""What a detector is, and the check of what it returns.
 
-A starter is anything that can be called with a picture and says where things are in it:
+A detector is any callable that takes a picture and returns the things in it:
 
-    def starter(image):                       # RGB uint8 (height, width, 3)
+    def detector(image):                      # RGB uint8 (height, width, 3)
         return [Detection((120, 80, 180, 240), score=0.9, label="person")]
 
-It knows nothing of objects that are followed already, of other pictures or of streams; what
-becomes of its finds is ``policy``'s business.
+It knows nothing of tracked objects, of other pictures or of streams; ``policy`` decides what
+becomes of its detections.
 """
 
 from __future__ import annotations
@@ -14,56 +14,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from streamer.errors import StarterError
+from streamer.types import Detection, ImageArray
 
-ImageArray = npt.NDArray[np.uint8]
-MaskArray = npt.NDArray[np.bool_]
-Box = tuple[float, float, float, float]
-
-# Bound: of one look; policy: the surest are kept.
-DETECTIONS_PER_LOOK = 256
+# Bound: of one pass; policy: those with the highest scores are kept.
+DETECTIONS_PER_PASS = 256
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,128}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # each is itself; masks do not compare to a bool
-class Detection:
-    """One thing in a picture.
+class Detector(Protocol):
+    """Detects things in a picture. Called in a thread of its own, one picture at a time.
 
-    ``box_xyxy`` is half-open, in pixels of the picture. ``score`` is 0..1. ``crop`` is the
-    boolean mask inside the box, whose numbers are whole then: (y1 - y0, x1 - x0).
-    """
-
-    box_xyxy: Box
-    score: float = 1.0
-    label: str | None = None
-    crop: MaskArray | None = None
-
-    @property
-    def area(self) -> float:
-        """Pixels of the mask, without one of the box."""
-        x0, y0, x1, y1 = self.box_xyxy
-        return (x1 - x0) * (y1 - y0) if self.crop is None else float(self.crop.sum())
-
-    def mask(self, height: int, width: int) -> MaskArray:
-        """The mask on the whole picture, (height, width) bool; it has one."""
-        assert self.crop is not None, "a detection without a mask"
-        x0, y0, x1, y1 = (round(each) for each in self.box_xyxy)
-        full = np.zeros((height, width), dtype=np.bool_)
-        full[y0:y1, x0:x1] = self.crop
-        return full
-
-
-class Starter(Protocol):
-    """Finds things in a picture. Called in a thread of its own, one picture at a time.
-
-    What it raises is this stream's starter's trouble only: it is reported and, after a wait that
-    grows, tried again. ``StandsStillError`` is no failure: it cannot tell now, and says why.
+    An exception concerns this stream's starter only: it is reported, and the detector is tried
+    again after a growing wait. ``DetectorNotReady`` is no failure: there is no result now.
     """
 
     def __call__(self, image: ImageArray) -> Sequence[Detection]:
@@ -71,19 +37,20 @@ class Starter(Protocol):
 
 
 def checked(found: object, height: int, width: int) -> list[Detection]:
-    """What a starter returned, cut to the picture, surest first.
+    """Check what a detector returned: detections cut to the picture, highest score first.
 
-    Boxes that lie outside of the picture are left out. Raises ``StarterError`` for what is no
-    detection.
+    Boxes outside the picture are left out. Raises ``StarterError`` for an invalid detection.
     """
     if isinstance(found, str | bytes) or not isinstance(found, Sequence):
-        raise StarterError(f"a starter must return a list of Detection, got {type(found).__name__}")
+        raise StarterError(
+            f"a detector must return a list of Detection, got {type(found).__name__}"
+        )
     inside = [
         cut
         for index, each in enumerate(found)
         if (cut := _cut(_valid(each, index), height, width)) is not None
     ]
-    return sorted(inside, key=lambda each: -each.score)[:DETECTIONS_PER_LOOK]
+    return sorted(inside, key=lambda each: -each.score)[:DETECTIONS_PER_PASS]
 
 
 def _valid(found: object, index: int) -> Detection:

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from streamer.errors import ControlError
-from streamer.starters import looks as looks_module
-from streamer.starters.detection import Detection
-from streamer.starters.looks import EARLY_KEPT, FRAMES_KEPT, BoxLooks
-from streamer.types import Frame, FrameReference, FrameResult
+from streamer.starters import detection_passes
+from streamer.starters.detection_passes import EARLY_KEPT, FRAMES_KEPT, ReceivedPasses
+from streamer.types import Detection, Frame, FrameReference, FrameResult
 from tests.streamer.fakes import picture
 from tests.streamer.starters.things import followed, thing
 
 SECOND_NS = 1_000_000_000
 
 
-def tracked(looks: BoxLooks, *indexes: int) -> None:
+def tracked(looks: ReceivedPasses, *indexes: int) -> None:
     for index in indexes:  # 25 a second
         looks.see(FrameResult(Frame("gate", "s", index, picture(index)), 0, 0, ()))
 
@@ -27,7 +26,7 @@ def at(index: int) -> FrameReference:
     return FrameReference(frame_index=index)
 
 
-async def judged(looks: BoxLooks) -> tuple[int, int]:
+async def judged(looks: ReceivedPasses) -> tuple[int, int]:
     """The frame of the next look, and how many boxes it has."""
     look = None
     while look is None:
@@ -41,7 +40,7 @@ async def judged(looks: BoxLooks) -> tuple[int, int]:
 
 
 async def test_boxes_are_judged_on_the_frame_they_are_for() -> None:
-    looks = BoxLooks(SECOND_NS)
+    looks = ReceivedPasses(SECOND_NS)
     with pytest.raises(ControlError, match="no frame of this stream was tracked yet"):
         looks.offer(at(0), [])
     tracked(looks, 0, 2, 3)
@@ -62,7 +61,7 @@ async def test_boxes_are_judged_on_the_frame_they_are_for() -> None:
 
 
 async def test_newer_boxes_replace_those_not_judged_yet() -> None:
-    looks = BoxLooks(SECOND_NS)
+    looks = ReceivedPasses(SECOND_NS)
     tracked(looks, 0, 1)
     assert looks.offer(at(0), [])
     assert not looks.offer(at(1), [thing(5)])
@@ -70,7 +69,7 @@ async def test_newer_boxes_replace_those_not_judged_yet() -> None:
 
 
 async def test_detector_that_is_faster_than_the_tracker_waits_for_its_frame() -> None:
-    looks = BoxLooks(SECOND_NS)
+    looks = ReceivedPasses(SECOND_NS)
     tracked(looks, 0)
     assert looks.offer(at(2), [thing(5)])
     assert looks.offer(FrameReference(capture_time_ns=120_000_000), [thing(5), thing(9)])
@@ -88,10 +87,10 @@ async def test_detector_that_is_faster_than_the_tracker_waits_for_its_frame() ->
 
 
 async def test_frames_are_kept_for_the_history_and_a_bounded_number() -> None:
-    looks = BoxLooks(SECOND_NS)
+    looks = ReceivedPasses(SECOND_NS)
     tracked(looks, *range(100))
     assert len(looks._frames) == 26
-    looks = BoxLooks(1000 * SECOND_NS)
+    looks = ReceivedPasses(1000 * SECOND_NS)
     tracked(looks, *range(2 * FRAMES_KEPT))
     assert len(looks._frames) == FRAMES_KEPT
     with pytest.raises(ControlError, match="too old"):
@@ -101,8 +100,8 @@ async def test_frames_are_kept_for_the_history_and_a_bounded_number() -> None:
 async def test_masks_of_frames_and_of_early_boxes_have_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(looks_module, "MASK_BYTES_KEPT", 5000)
-    looks = BoxLooks(1000 * SECOND_NS)
+    monkeypatch.setattr(detection_passes, "MASK_BYTES_KEPT", 5000)
+    looks = ReceivedPasses(1000 * SECOND_NS)
     for index in range(8):  # 2000 bytes a frame
         frame = Frame("gate", "s", index, picture(index))
         looks.see(FrameResult(frame, 0, 0, (followed(1, (0, 0, 50, 40)),)))
