@@ -1,7 +1,7 @@
-"""Fetching one large file whose size and sha256 are known: resumed, checked, put in place whole.
+"""Fetches one large file whose size and sha256 are known: resumed, checked, put in place whole.
 
-Knows no checkpoint by name. What is left of an interrupted download stays beside the target as
-``<name>.part`` and the next call goes on from there.
+Knows no checkpoint by name. An interrupted download stays beside the target as ``<name>.part``;
+the next call resumes it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import http.client
 import os
 import shutil
-import urllib.error
-import urllib.request
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+import httpx
 
 from streamer.errors import MaskletError
 
@@ -41,10 +41,9 @@ def download(
     """Fetch ``url`` to ``target``; returns ``target``, complete and with the right hash.
 
     ``sha256`` may be the first digits only, where no more is published. Without ``exact``
-    ``size_bytes`` is the most that is taken, and what is left of an interrupted download is
-    fetched again: nobody knows how much is missing.
-    Raises ``DownloadError`` when the network, the server, the disk or the content fails.
-    ``target`` is never seen half written.
+    ``size_bytes`` is an upper bound, and an interrupted download starts again: how much is missing
+    is not known. Raises ``DownloadError`` when the network, the server, the disk or the content
+    fails. ``target`` is never seen half written.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -62,17 +61,14 @@ def download(
             file.flush()
             os.fsync(file.fileno())
             part.replace(target)
-    except urllib.error.HTTPError as error:
-        raise DownloadError(f"{url}: the server answered {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise DownloadError(
-            f"{url}: not reachable ({_reason(error)}). Is this machine online? The file can also "
-            f"be fetched elsewhere and copied to {target}"
+            f"{url}: not reachable ({error}). Is this machine online? The file can also be "
+            f"fetched elsewhere and copied to {target}"
         ) from None
-    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+    except httpx.HTTPError as error:
         raise DownloadError(
-            f"{url}: the connection broke ({_reason(error)}); run the command again to go on "
-            "where it stopped"
+            f"{url}: no answer ({error or type(error).__name__}); run the command again"
         ) from None
     except OSError as error:
         raise DownloadError(_disk_message(error, target, size_bytes)) from None
@@ -102,42 +98,50 @@ def _fetch(
     digest = _hash_rest(file, size_bytes, report)
     if start == size_bytes:
         return digest.hexdigest()
-    request = urllib.request.Request(url)
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    with urllib.request.urlopen(request, timeout=timeout_s) as response:
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    trusted = ssl.create_default_context()  # the machine's certificates, not those of a package
+    with httpx.stream(
+        "GET", url, headers=headers, timeout=timeout_s, follow_redirects=True, verify=trusted
+    ) as response:
+        if response.is_error:
+            raise DownloadError(
+                f"{url}: the server answered {response.status_code} {response.reason_phrase}"
+            )
         length = response.headers.get("Content-Length") or ""
         if not exact and length.isdigit():
             size_bytes, exact = min(size_bytes, int(length)), True
-        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        if start and not (resumed and _range_start(response) == start):
+        if start and _range_start(response) != start:
             file.truncate(0)  # the server sends all of it again
             digest, start = hashlib.sha256(), 0
         received = start
-        while block := response.read(BLOCK_BYTES):
-            received += len(block)
-            if received > size_bytes:
-                file.truncate(0)
-                raise DownloadError(
-                    f"{url}: the server sends more than the {size_bytes} bytes of the published "
-                    "file; nothing was kept"
-                )
-            file.write(block)
-            digest.update(block)
-            report(received, size_bytes)
+        try:
+            for block in response.iter_raw():
+                received += len(block)
+                if received > size_bytes:
+                    file.truncate(0)
+                    raise DownloadError(
+                        f"{url}: the server sends more than the {size_bytes} bytes of the "
+                        "published file; nothing was kept"
+                    )
+                file.write(block)
+                digest.update(block)
+                report(received, size_bytes)
+        except httpx.TransportError:
+            exact = True
     if exact and received < size_bytes:
         raise DownloadError(
             f"{url}: the connection ended after {received} of {size_bytes} bytes; run the command "
-            "again to go on where it stopped"
+            "again to resume"
         )
     return digest.hexdigest()
 
 
-def _range_start(response: http.client.HTTPResponse) -> int | None:
-    """The first byte of ``Content-Range: bytes 5-9/10`` (RFC 9110, 14.4)."""
-    unit, _, span = (response.headers.get("Content-Range") or "").partition(" ")
+def _range_start(response: httpx.Response) -> int | None:
+    """The first byte of ``Content-Range: bytes 5-9/10`` (RFC 9110, 14.4), if it is a part."""
+    unit, _, span = response.headers.get("Content-Range", "").partition(" ")
     first = span.partition("-")[0]
-    return int(first) if unit == "bytes" and first.isdigit() else None
+    is_part = response.status_code == httpx.codes.PARTIAL_CONTENT and unit == "bytes"
+    return int(first) if is_part and first.isdigit() else None
 
 
 def _hash_rest(file: BinaryIO, total: int, report: ProgressReport) -> hashlib._Hash:
@@ -151,17 +155,13 @@ def _hash_rest(file: BinaryIO, total: int, report: ProgressReport) -> hashlib._H
 
 
 def _lock(file: BinaryIO, part: Path) -> None:
+    """Lock the file itself: a lock file beside it would stay in the user's folder."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DownloadError(
             f"{part} is being written by another process; wait for it to end"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    inner = getattr(error, "reason", None)
-    return str(inner or error) or type(error).__name__
 
 
 def _disk_message(error: OSError, target: Path, size_bytes: int) -> str:
