@@ -1,7 +1,13 @@
-"""The ICE agent (RFC 8445) with what a server needs beyond aioice's own.
+"""The ICE agent (RFC 8445): everything of ours that reaches inside aioice, and why.
 
-A range of UDP ports and an advertised address, for containers and address translation; the
-loopback address where there is no other; and ICE restarts, which aioice does not have.
+aioice is pinned exactly for it. It lacks, and ``IceConnection`` adds:
+
+- a range of UDP ports and an advertised address, for containers and address translation, and the
+  loopback address where there is no other;
+- ICE restarts;
+- bounds on datagrams that wait, on a peer's addresses and on DTLS before the handshake, and a
+  check of who sends what is not STUN;
+- an end that also holds while connecting, and a view of what waits to be sent.
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ import socket
 import struct
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import aioice
 from aioice import Candidate, stun
@@ -35,6 +41,7 @@ DTLS_DATAGRAMS = 1000
 # may signal; policy: a further one is not taken.
 REMOTE_CANDIDATES = 128
 _SERVER_TIMEOUT_S = 5
+_TURN_CLIENT = "_TurnTransport__inner_protocol"
 _LOOPBACK = "127.0.0.1"
 _STUN_FIRST_BYTES = range(4)  # RFC 7983, section 7
 _PORT_TAKEN = (errno.EADDRINUSE, errno.EACCES)
@@ -226,6 +233,14 @@ class IceConnection(aioice.Connection):
             raise ConnectionError("cannot send data, not connected")
         await pair.protocol.send_data(data, pair.remote_addr)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits in this process to be sent over the pair in use; asyncio sets no bound."""
+        return max(
+            (_waiting_bytes(pair.protocol.transport) for pair in self._nominated.values()),
+            default=0,
+        )
+
 
 class _GuardedStunProtocol(StunProtocol):
     """A socket that survives what strangers send to it."""
@@ -242,6 +257,13 @@ class _GuardedStunProtocol(StunProtocol):
             super().datagram_received(data, addr)
         except struct.error:  # aioice, of an attribute that is too short or too long
             return
+
+
+def _waiting_bytes(transport: Any) -> int:
+    """What waits to be sent over a socket, or over the one to a TURN server."""
+    client = getattr(transport, _TURN_CLIENT, None)
+    socket_transport = transport if client is None else client.transport
+    return cast("asyncio.WriteTransport", socket_transport).get_write_buffer_size()
 
 
 def _has_usable_length(data: bytes | str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from aiortc import (
@@ -22,6 +22,12 @@ from aiortc import (
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcicetransport import candidate_from_aioice, candidate_to_aioice
 
+from streamer.webrtc.aiortc_patches import (
+    begin_no_media_after,
+    limit_sources,
+    take_over_receiver,
+    use_agent,
+)
 from streamer.webrtc.encoded_feed import EncodedFeed
 from streamer.webrtc.frame_assembler import FrameAssembler
 from streamer.webrtc.ice_connection import IceConnection
@@ -29,8 +35,6 @@ from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.offer import BitrateLimits, Offer
 from streamer.webrtc.remote_video import IceCredentials, RemoteVideo, read_remote_video
 from streamer.webrtc.session_description import SdpError, read_description
-from streamer.webrtc.source_limit import limit_sources
-from streamer.webrtc.video_reception import take_over_receiver
 
 CONNECT_TIMEOUT_S = 15.0
 _CLOSE_TIMEOUT_S = 3.0
@@ -64,8 +68,8 @@ class Peer:
             video, direction=direction
         )
         self._ice = IceConnection(settings.addressing, **settings.server_options)
-        self._use_own_agent()
-        self._begin_no_media_after_the_end()
+        use_agent(self.transceiver, self._ice)
+        begin_no_media_after(self.ended, self.transceiver)
         limit_sources(self.transceiver.receiver.transport)
         self._tasks: set[asyncio.Task[None]] = set()
         self._assembler: FrameAssembler | None = None
@@ -119,6 +123,11 @@ class Peer:
         self._assembler = FrameAssembler(names, feed.put, feed.count_missed)
         take_over_receiver(self.transceiver.receiver, self._assembler, feed.clock)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits in this process to be sent over the socket."""
+        return self._ice.waiting_bytes
+
     def request_keyframe(self) -> None:
         """Ask the sender for a keyframe, and again until it comes."""
         if self._assembler is not None:
@@ -167,27 +176,6 @@ class Peer:
                 _logger.warning(
                     "a peer connection did not close within %.1f s", _CLOSE_TIMEOUT_S / 2
                 )
-
-    def _use_own_agent(self) -> None:
-        transport = self.transceiver.receiver.transport.transport
-        transport.iceGatherer._connection = self._ice
-        transport._connection = self._ice
-        transport._recv = self._ice.recv
-        transport._send = self._ice.send
-
-    def _begin_no_media_after_the_end(self) -> None:
-        """Closed during its handshake, aiortc would begin media then, which nobody would stop."""
-
-        def unless_ended(begin: Callable[[Any], Coroutine[Any, Any, None]]) -> Any:
-            async def begin_unless_ended(parameters: Any) -> None:
-                if not self.ended.is_set():
-                    await begin(parameters)
-
-            return begin_unless_ended
-
-        receiver, sender = self.transceiver.receiver, self.transceiver.sender
-        receiver.receive = unless_ended(receiver.receive)  # type: ignore[method-assign]
-        sender.send = unless_ended(sender.send)  # type: ignore[method-assign]
 
     async def _add_candidate(self, candidate: RTCIceCandidate) -> None:
         try:

@@ -16,16 +16,15 @@ from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.video.encoder import VideoCodec
 from streamer.sinks.video.hub import PictureHub
-from streamer.sinks.video.rtp_sender import (
-    ViewerTrack,
-    is_congested,
+from streamer.sinks.video.video_channel import Viewer
+from streamer.sinks.video.view import View
+from streamer.sinks.video.viewer_track import ViewerTrack
+from streamer.webrtc.aiortc_patches import (
     limit_retransmissions,
     on_keyframe_request,
     on_rtcp,
     set_rtp_offset,
 )
-from streamer.sinks.video.video_channel import Viewer
-from streamer.sinks.video.view import View
 from streamer.webrtc.http_answer import SDP, HttpAnswer, later, media_type, refusal
 from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.offer import Offer, read_viewing_offer
@@ -38,6 +37,8 @@ RTP_OFFSET_HEADER = "Masklet-RTP-Offset"
 # notices the same after 30 s.
 RTCP_SILENCE_S = 10.0
 _CHECK_INTERVAL_S = 1.0
+# What the kernel has not taken yet; asyncio keeps it without bound. Half a second at 4 Mb/s.
+CONGESTED_BYTES = 262_144
 _RETRY_AFTER_S = 5
 _log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class WhepServer:
             on_keyframe_request(sender, viewer.request_keyframe)
             on_rtcp(sender, track.heard_of)
             limit_retransmissions(sender, self._clock)
-            viewer.is_congested = lambda: is_congested(sender)
+            viewer.is_congested = lambda: peer.waiting_bytes > CONGESTED_BYTES
             try:
                 answer = await peer.answer(offer)
                 if self._closing:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from types import SimpleNamespace
 
 import pytest
+from aioice.turn import TurnClientUdpProtocol, TurnTransport
 from aiortc import RTCIceCandidate
 from aiortc.rtcicetransport import candidate_to_aioice
 from aiortc.sdp import candidate_from_sdp
@@ -166,3 +169,24 @@ async def test_peer_asks_no_server_unless_told(nothing_left: None) -> None:
 async def test_credentials_are_not_shown() -> None:
     settings = IceSettings(server_options={"turn_password": "secret"})
     assert "secret" not in repr(settings)
+
+
+async def test_waiting_bytes_are_those_of_the_socket_to_the_turn_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        transport, client = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: TurnClientUdpProtocol(server.getsockname(), "user", "secret", 600, 300),
+            remote_addr=server.getsockname(),
+        )
+        agent = IceConnection(LocalAddressing())
+        assert agent.waiting_bytes == 0
+        pair = SimpleNamespace(protocol=SimpleNamespace(transport=TurnTransport(client)))
+        agent._nominated = {1: pair}
+        monkeypatch.setattr(client.transport, "get_write_buffer_size", lambda: 7)
+        assert agent.waiting_bytes == 7
+        agent._nominated = {}
+        await agent.close()
+        transport.close()
+        await asyncio.sleep(0)

@@ -7,7 +7,7 @@ import struct
 import pytest
 from aiortc.rtp import RtpPacket
 
-from streamer.webrtc.source_limit import MAXIMUM_SOURCES
+from streamer.webrtc.aiortc_patches import MAXIMUM_SOURCES
 from tests.streamer.api.webrtc.publisher import Publisher
 from tests.streamer.webrtc.conftest import Ingest
 from tests.streamer.webrtc.waiting import until

@@ -19,8 +19,8 @@ from streamer.runtime.metrics import Metrics
 from streamer.sinks.json_messages import JsonMasks
 from streamer.sinks.video.encoder import VideoEncoder
 from streamer.sinks.video.hub import PictureHub
-from streamer.sinks.video.rtp_sender import ViewerTrack
 from streamer.sinks.video.view import View
+from streamer.sinks.video.viewer_track import ViewerTrack
 from streamer.sinks.websocket import ResultsHub
 from streamer.types import StreamState
 from streamer.webrtc.http_answer import SDP
