@@ -1,6 +1,6 @@
-"""What the stages of the live path hand to one another: frames, results, events, states.
+"""The data that the stages of the live path exchange: frames, results, events, states.
 
-All of it is frozen; who receives one may keep it. Times are nanoseconds; names ending in
+All of it is frozen, so receivers may keep it. Times are nanoseconds; names ending in
 ``_time_ns`` are Unix time, names ending in ``_monotonic_ns`` belong to ``time.monotonic_ns``.
 """
 
@@ -96,7 +96,7 @@ class RgbPixels:
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
-    """One picture as a source delivers it.
+    """One frame as a source delivers it.
 
     ``pts`` counts ``time_base`` units; None where the container gives none.
     """
@@ -113,12 +113,12 @@ class DecodedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A decoded picture with its place in a stream.
+    """A decoded frame with its place in a stream.
 
     ``session_id`` is new at every reconnection; ``index`` counts decoded frames of the stream
     from 0 and is never reset while the daemon runs. ``dropped_before`` counts, by reason, the
-    frames lost between the frame taken before this one and this one. ``prepared`` is the picture
-    as the tracker wants it, where that was made ahead of its step.
+    frames lost between the previous frame taken and this one. ``prepared`` is the tracker's form
+    of the picture, if it was made ahead of the step.
     """
 
     stream_id: str
@@ -131,10 +131,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameReference:
-    """Which frame of a stream is meant: one that somebody saw; without any value the newest.
+    """Identifies a frame of a stream, such as the one a user clicked on; empty: the newest.
 
-    ``frame_index`` is a ``Frame.index``. ``capture_time_ns`` means the tracked frame nearest to
-    it. ``session_id``, where given, is the connection that the frame must be of.
+    ``frame_index`` is a ``Frame.index``. ``capture_time_ns`` selects the tracked frame nearest to
+    it. The frame must belong to the connection ``session_id``, if that is given.
     """
 
     frame_index: int | None = None
@@ -144,10 +144,10 @@ class FrameReference:
 
 @dataclass(frozen=True, slots=True)
 class ObjectResult:
-    """One object on one frame: the tracker's track, and the name and colour its user gave it.
+    """One object on one frame: the tracker's track, and the label and colour its user chose.
 
-    ``colour`` is ``#rrggbb``. ``smooth_box_xyxy``, in source pixels, where a stream's boxes are
-    smoothed and the object is seen.
+    ``colour`` is ``#rrggbb``. ``smooth_box_xyxy``, in source pixels, if the stream's boxes are
+    smoothed and the object is visible.
     """
 
     track: Track
@@ -158,7 +158,7 @@ class ObjectResult:
 
 @dataclass(frozen=True, slots=True)
 class ObjectSnapshot:
-    """An object as it can be gone on with after a restart."""
+    """An object's label, colour and memory, to resume it after a restart."""
 
     object_id: int
     label: str | None
@@ -168,7 +168,7 @@ class ObjectSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """All objects of a stream on one frame, with the time each stage was finished."""
+    """All objects of a stream on one frame, with the times of its step."""
 
     frame: Frame
     started_monotonic_ns: int
@@ -178,9 +178,9 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True)
 class ObjectSummary:
-    """One followed object as it was on the newest frame, ``frame_index``; without its mask.
+    """One tracked object on the newest frame, ``frame_index``, without its mask.
 
-    ``expected_box_xyxy``: of one that is not seen, where its motion would have taken it.
+    ``expected_box_xyxy``: the predicted box of an object that is not visible.
     """
 
     object_id: int
@@ -197,7 +197,7 @@ class ObjectSummary:
 
 
 class EventKind(StrEnum):
-    """What can happen to an object or a stream (wire.md, Events)."""
+    """The kinds of events of an object or a stream (docs/wire.md, Events)."""
 
     ADDED = "added"
     OCCLUDED = "occluded"
@@ -215,9 +215,9 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """Something a consumer must not miss. ``frame_index`` is None outside of a frame.
+    """An event, delivered reliably. ``frame_index`` is None if no frame is concerned.
 
-    ``absent_s``: for how long the object had not been seen, in seconds of the stream.
+    ``absent_s``: how long the object had been out of sight, in seconds of the stream.
     """
 
     stream_id: str
@@ -233,7 +233,7 @@ class StreamEvent:
 
 
 class StreamState(StrEnum):
-    """Where a stream stands."""
+    """The state of a stream's connection."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -244,7 +244,7 @@ class StreamState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """What the status topic says of one stream. ``url`` is redacted."""
+    """The status of one stream. ``url`` is redacted."""
 
     stream_id: str
     state: StreamState

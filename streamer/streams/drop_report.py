@@ -1,4 +1,4 @@
-"""What was dropped, in one line a stream and minute, for the operator who reads the log."""
+"""Logs dropped frames: one line per stream and minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 async def report_drops(statuses: Callable[[], Iterable[StreamStatus]]) -> None:
-    """Log it until cancelled. Consumers are told with every result and status."""
+    """Log until cancelled. Consumers get the same counts with every result and status."""
     before: dict[str, Counter[str]] = {}
     while True:
         await asyncio.sleep(REPORT_EVERY_S)

@@ -1,4 +1,4 @@
-"""The ids of a stream's objects: which of them were ever used."""
+"""The object ids of a stream that were ever used."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ OUT_OF_ORDER_IDS = 1024
 
 
 class ObjectIds:
-    """Knows the ids that were used, so that a consumer never takes a new object for an old one.
+    """Records used ids, so that a new object never gets the id of an old one.
 
-    Bound: beyond ``OUT_OF_ORDER_IDS`` ids that somebody chose out of the order, all up to the
+    Bound: ``OUT_OF_ORDER_IDS`` ids above the next unused one; policy: with more, all ids up to the
     lowest of them count as used.
     """
 
     def __init__(self, first: int = 1, beyond: Sequence[int] = ()) -> None:
-        """``first`` and ``beyond`` are what another knew (its properties), for an earlier run."""
+        """``first`` and ``beyond``: ``next_unused`` and ``beyond`` of an earlier run."""
         self._next = first
         self._beyond = sorted(beyond)  # used ids above ``_next``
 
     def next_unused(self) -> int:
-        """The smallest id from 1 on that was never used; asking does not use it."""
+        """The smallest id from 1 on that was never used; this does not reserve it."""
         return self._next
 
     @property
@@ -30,7 +30,7 @@ class ObjectIds:
         return tuple(self._beyond)
 
     def use(self, object_id: int) -> None:
-        """An object has, or was meant to have, this id."""
+        """Mark an id as used, even if its prompt is rejected later."""
         if object_id > self._next:
             place = bisect_left(self._beyond, object_id)
             if place == len(self._beyond) or self._beyond[place] != object_id:

@@ -1,4 +1,4 @@
-"""The objects that the streams follow: prompted, previewed, named and removed."""
+"""Commands for the objects of all streams: prompt, preview, rename, remove."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Objects(ObjectCommands):
     def __init__(
         self, streams: Streams, commands: InferenceCommands, state: StateKeeper | None
     ) -> None:
-        """``state`` is told of new names; of prompts and removals it hears as a sink."""
+        """``state`` is notified of renamed objects; prompts and removals reach it as events."""
         self._streams = streams
         self._commands = commands
         self._state = state
 
     def of(self, stream_id: str) -> list[ObjectSummary]:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # refuses a name that is none
+        self._streams.config(stream_id)  # raises for an unknown stream
         return self._commands.objects(stream_id)
 
     def next_id(self, stream_id: str) -> int:
@@ -74,7 +74,7 @@ class Objects(ObjectCommands):
         timeout_s: float = 10.0,
     ) -> PromptOutcome:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # refuses a name that is none
+        self._streams.config(stream_id)  # raises for an unknown stream
         request = PromptRequest(
             stream_id, prompt, reference=reference, correct=correct, preview=True
         )
@@ -82,14 +82,14 @@ class Objects(ObjectCommands):
 
     def hold(self, stream_id: str, reference: FrameReference) -> None:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # refuses a name that is none
+        self._streams.config(stream_id)  # raises for an unknown stream
         self._commands.hold(stream_id, reference, Holder.STARTER)
 
     async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
     ) -> None:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # refuses a name that is none
+        self._streams.config(stream_id)  # raises for an unknown stream
         renamed = self._commands.rename_object(stream_id, object_id, label, colour)
         if not await asyncio.wrap_future(renamed):
             raise _unknown_object(stream_id, object_id)
@@ -98,12 +98,12 @@ class Objects(ObjectCommands):
 
     async def remove(self, stream_id: str, object_id: int) -> None:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # refuses a name that is none
+        self._streams.config(stream_id)  # raises for an unknown stream
         if not await asyncio.wrap_future(self._commands.remove_object(stream_id, object_id)):
             raise _unknown_object(stream_id, object_id)
 
     async def snapshots(self, stream_id: str) -> list[ObjectSnapshot]:
-        """The objects of a stream as they can be gone on with after a restart."""
+        """Snapshots of a stream's objects, to resume them after a restart."""
         return await asyncio.wrap_future(self._commands.object_snapshots(stream_id))
 
     async def _outcome(self, request: PromptRequest, timeout_s: float) -> PromptOutcome:
@@ -113,9 +113,9 @@ class Objects(ObjectCommands):
                 return await asyncio.wrap_future(request.outcome)
         except TimeoutError:
             if not request.outcome.cancelled():
-                reason = f"it is not done after {timeout_s:g} s; an event will tell"
+                reason = f"it was not done within {timeout_s:g} s; an event will report its outcome"
             elif request.is_retroactive:
-                reason = f"the tracker had no time for it within {timeout_s:g} s"
+                reason = f"the tracker did not start it within {timeout_s:g} s"
             else:
                 state = self._state_of(request.stream_id)
                 reason = f"no frame came within {timeout_s:g} s; the stream is {state}"
@@ -124,7 +124,7 @@ class Objects(ObjectCommands):
     def _state_of(self, stream_id: str) -> StreamState:
         try:
             return self._streams.state(stream_id)
-        except UnknownStreamError:  # removed meanwhile
+        except UnknownStreamError:  # removed in the meantime
             return StreamState.STOPPED
 
 

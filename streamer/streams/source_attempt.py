@@ -1,4 +1,4 @@
-"""One connection of a stream: what its source delivers, on the way to the slot."""
+"""One connection of a stream: passes its source's frames to the slot."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tracker.images.prepared_image import PreparedImage
 
 
 class SourceAttempt:
-    """What one source delivers to (``SourceOutput``), in the source's thread.
+    """The ``SourceOutput`` of one source, called in the source's thread.
 
-    ``stop`` asks the source to return; once ``detached``, what it delivers still is refused.
+    ``stop`` requests the source to return; after ``detached``, further frames are ignored.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class SourceAttempt:
         clock: Clock,
         preparation: Preparation = IN_RGB,
     ) -> None:
-        """``preparation`` is what a step would begin with: done here, it is done meanwhile."""
+        """``preparation`` does the start of a step's work here, in parallel to the steps."""
         self.stop = threading.Event()
         self.detached = False
         self._connection = connection
@@ -55,18 +55,18 @@ class SourceAttempt:
 
     @property
     def delivered_for_s(self) -> float:
-        """From the first picture to the last; 0 if there was none."""
+        """Seconds from the first frame to the last; 0 without one."""
         return ns_to_seconds(self._last_monotonic_ns - self._first_monotonic_ns)
 
     def run(self, source: Source) -> None:
-        """Let the source deliver, until it ends or fails."""
+        """Run the source until it ends or fails."""
         self._lossless = source.lossless
         source.run(self, self.stop)
         if not self.detached:
             self._slot.wait_until_taken(self.stop)
 
     def frame(self, picture: DecodedFrame) -> None:
-        """Put a picture into the slot, or refuse it."""
+        """Put a frame into the slot, or count it as refused."""
         if self.detached:
             return
         picture = self._preparation.received(picture)
@@ -97,21 +97,21 @@ class SourceAttempt:
             self._slot.put(picture, self._session_id, now_ns, self._prepared(picture))
 
     def dropped(self, reason: DropReason, count: int = 1) -> None:
-        """Count pictures that the source lost."""
+        """Count frames that the source lost."""
         if not self.detached:
             self._slot.count_lost(reason, count)
 
     def reset(self, reason: str) -> None:
-        """Presentation times jumped."""
+        """Report that presentation times jumped."""
         if not self.detached:
             self._connection.times_restarted(reason)
 
     def _prepared(self, picture: DecodedFrame) -> PreparedImage | None:
-        """Only where it is used: a stream without objects is not encoded."""
+        """The prepared frame; None without objects, as the frame is not encoded then."""
         return self._preparation.prepared(picture) if self._counts.object_ids else None
 
     def _time_ns(self, picture: DecodedFrame) -> int:
-        """The time by which a rate is kept: a file that plays faster has its own."""
+        """The time for the rate limit: a lossless file's own, which may run faster."""
         if self._lossless and picture.pts is not None:
             return round(picture.pts * picture.time_base * NANOSECONDS_PER_SECOND)
         return picture.arrival_monotonic_ns

@@ -1,6 +1,6 @@
-"""One stream: keeps its source connected and puts its pictures into the slot.
+"""One stream: connects its source, and reconnects it when it fails.
 
-Knows nothing of other streams, of the tracker or of sinks.
+Knows no other stream, no tracker and no sink.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from streamer.types import Published, StreamState, StreamStatus
 
 DETACH_TIMEOUT_S = 0.8
 SOURCE_THREAD_PREFIX = "source-"
-SETTINGS_CHANGED = "settings_changed"  # why a stream is down that begins again with new settings
-# What a change of these does not concern is the connection: it stays.
+SETTINGS_CHANGED = "settings_changed"  # the ``reason`` of a restart with new settings
+# A change of these settings keeps the connection.
 _NOT_THE_SOURCE = {
     "max_rate_hz", "paused", "max_objects", "priority", "ground_plane", "objects", "reconnect",
     "starter", "smoothing",
@@ -45,14 +45,14 @@ _logger = logging.getLogger(__name__)
 
 
 class Stream:
-    """Supervises one source: connects, and connects again when it fails, until stopped.
+    """Supervises one source: connects, and reconnects after failures, until stopped.
 
-    Each attempt runs a new source in a thread of its own. A source that returns has come to the
-    end of its media: the stream rests as ``ended`` until it is stopped. One that raises is tried
-    again, after a wait that grows. ``request_stop`` ends ``run`` within a second, even while the
-    source is blocked in a read: the thread is then left to its own timeout, its pictures are
-    refused, and the metric ``source_threads_detached`` counts it until it ends. ``change`` takes
-    other settings while running; the source begins again if they concern it.
+    Each attempt (``SourceAttempt``) runs a new source in its own thread. A source that returns has
+    reached the end of its media: the stream is ``ended`` until it is stopped. After one that
+    raises, the next attempt follows a back-off. ``request_stop`` ends ``run`` within a second, even
+    while the source is blocked in a read: its thread is then detached until its own timeout, its
+    frames are ignored, and the metric ``source_threads_detached`` counts it. ``change`` applies
+    other settings while running; the source restarts if they affect it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Stream:
         random: Random,
         preparation: Preparation = IN_RGB,
     ) -> None:
-        """``preparation`` makes of a picture what the tracker wants, in the source's thread."""
+        """``preparation`` prepares frames for the tracker, in the source's thread."""
         self.stream_id = stream_id
         self._config = config
         self._make_source = make_source
@@ -81,7 +81,7 @@ class Stream:
         self._random = random
         self._preparation = preparation
         self._backoff = Backoff(reconnect_config(config), random)
-        self._interrupted = asyncio.Event()  # what runs or waits now is to end: stop, or change
+        self._interrupted = asyncio.Event()  # the present attempt or wait must end: stop, or change
         self._stopping = False
         self._stop_reason = ""
         self._gate = FrameGate(config)
@@ -105,7 +105,7 @@ class Stream:
         return self._connection.status()
 
     def request_stop(self, reason: str) -> None:
-        """Let ``run`` end, within a second; ``reason`` is told. Called on the event loop."""
+        """Make ``run`` end within a second, for ``reason``. Called on the event loop."""
         self._stop_reason = reason
         self._stopping = True
         self._interrupted.set()
@@ -133,7 +133,7 @@ class Stream:
             self._connection.publish()
 
     async def run(self) -> None:
-        """Deliver pictures until stopped."""
+        """Keep the source connected until stopped."""
         attempts = 0
         while not self._stopping:
             self._interrupted.clear()
@@ -193,22 +193,22 @@ class Stream:
             reason = error.reason if isinstance(error, SourceError) else SourceFailure.INTERNAL
             detail = redact(str(error)).removeprefix(f"{self.stream_id}: ")
             return Failure(reason, detail)
-        # A mistake in a source, or in a library under it, is this stream's trouble only: it is
-        # reported in full, and tried again like any other failure.
+        # An unexpected error in a source or its libraries affects this stream only: it is logged in
+        # full, and followed by another attempt like any other failure.
         self._log.error("the source failed with %s", type(error).__name__, exc_info=error)
         return Failure(SourceFailure.INTERNAL, redact(f"{type(error).__name__}: {error}"))
 
     def _detach(self, attempt: SourceAttempt, ended: asyncio.Future[None]) -> None:
         attempt.detached = True
         self._metrics.source_threads_detached.inc()
-        self._log.warning("the source is blocked in a read; left to its timeout")
+        self._log.warning("the source is blocked in a read; detached until its timeout")
 
-        def attached_again(future: asyncio.Future[None]) -> None:
+        def thread_ended(future: asyncio.Future[None]) -> None:
             self._metrics.source_threads_detached.dec()
             if not future.cancelled():
-                future.exception()  # of no interest any more
+                future.exception()  # retrieved, so that asyncio does not log it
 
-        ended.add_done_callback(attached_again)
+        ended.add_done_callback(thread_ended)
 
     async def _interrupted_within(self, timeout_s: float) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The streams that run: begun, changed, paused and removed, or gone on with after a restart."""
+"""The running streams: added, changed, paused, removed, and restored after a restart."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """One stream's parts."""
+    """The parts of one stream."""
 
     config: StreamConfig
     stream: Stream
@@ -73,8 +73,8 @@ class _Running:
 class Streams:
     """All streams of the daemon, at most ``maximum``. Used on the event loop.
 
-    They are changed one after the other, and what is refused changes nothing. Every method
-    that is given the id of a stream raises ``UnknownStreamError`` when there is none.
+    Changes are carried out one at a time, and a refused one changes nothing. Every method with a
+    stream's id raises ``UnknownStreamError`` for an unknown one.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Streams:
         clock: Clock,
         preparation: Preparation = IN_RGB,
     ) -> None:
-        """``config`` is what a further stream has to go with; ``end_publishing`` sends away who
-        publishes to a stream, ``state`` is told what to keep.
+        """``config`` is validated together with each further stream; ``end_publishing``
+        disconnects a stream's publisher, ``state`` is notified of changes.
         """
         self._config = config
         self._maximum = maximum
@@ -109,10 +109,10 @@ class Streams:
         self._changing = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
 
-    # What they are.
+    # Queries.
 
     def statuses(self) -> list[StreamStatus]:
-        """How every stream does."""
+        """The status of every stream."""
         return [running.stream.status() for running in self._running.values()]
 
     def configs(self) -> dict[str, StreamConfig]:
@@ -120,44 +120,44 @@ class Streams:
         return {stream_id: running.config for stream_id, running in self._running.items()}
 
     def config(self, stream_id: str) -> StreamConfig:
-        """The settings a stream runs with."""
+        """The present settings of a stream."""
         return self._known(stream_id).config
 
     def state(self, stream_id: str) -> StreamState:
-        """Where a stream stands."""
+        """The state of a stream's connection."""
         return self._known(stream_id).stream.state
 
     def object_ids(self, stream_id: str) -> ObjectIds:
-        """The ids that a stream's objects ever had."""
+        """The used object ids of a stream."""
         return self._known(stream_id).object_ids
 
     def live(self) -> int:
-        """How many streams give the tracker frames. May be called from any thread."""
+        """The number of streams that deliver frames. May be called from any thread."""
         return sum(
             running.stream.state is StreamState.LIVE and not running.config.paused
             for running in tuple(self._running.values())
         )
 
-    # What can be done with them.
+    # Commands.
 
     async def add(self, stream_id: str, config: StreamConfig) -> None:
-        """Begin another stream. Raises ``ConfigError``, ``StreamExistsError``, ``ControlError``."""
+        """Start another stream. Raises ``ConfigError``, ``StreamExistsError``, ``ControlError``."""
         async with self._changing:
             if stream_id in self._running:
                 raise StreamExistsError(f"there is a stream {stream_id} already; remove it first")
             self._check_with(stream_id, config)
-            await self._begin(stream_id, config)
+            await self._start(stream_id, config)
         self._changed()
 
     async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
-        """``add`` with what stands under ``streams.ID`` in a file."""
+        """``add`` with settings as under ``streams.ID`` in a file."""
         await self.add(stream_id, StreamConfig.read(settings, f"streams.{stream_id}"))
 
     async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
         """Change some settings of a stream, given as under ``streams.ID``; its objects stay.
 
-        The camera is connected anew only where the change concerns it. Raises ``ConfigError``,
-        and ``ControlError`` for a ``max_objects`` below the objects followed.
+        The camera is reconnected only if the change affects it. Raises ``ConfigError``, and
+        ``ControlError`` for a ``max_objects`` below the number of tracked objects.
         """
         async with self._changing:
             running = self._known(stream_id)
@@ -165,11 +165,11 @@ class Streams:
                 f"streams.{stream_id}", running.config, settings, self._config.starter
             )
             self._check_with(stream_id, changed)
-            self._make_source(stream_id, changed)  # opens nothing, but refuses what cannot work
+            self._make_source(stream_id, changed)  # checks the settings; opens nothing
             before = running.config
             differing = settings_that_differ(changed, before)
             if not differing.keys().isdisjoint(("max_objects", "priority", "smoothing")):
-                # One command: of several the first could be done before the queue is full.
+                # One command: of several, only the first might fit into the queue.
                 smoothing = _smoothing(changed) if "smoothing" in differing else None
                 await asyncio.wrap_future(
                     self._commands.change_stream(
@@ -206,20 +206,20 @@ class Streams:
             await self._end_publishing(stream_id)
         self._changed()
 
-    # With the daemon.
+    # Start and stop of the daemon.
 
     async def start(self, tasks: asyncio.TaskGroup, restored: Restored) -> None:
-        """Begin the streams that the daemon starts with, as tasks of ``tasks``.
+        """Start the ``restored`` streams, as tasks of ``tasks``.
 
-        Raises ``MaskletError`` for one of the configuration that cannot work.
+        Raises ``MaskletError`` for a configured stream that cannot work.
         """
-        async with self._changing:  # the API is up already, and may be asked for one of them
+        async with self._changing:  # the API is already up, and may get commands for them
             self._tasks = tasks
             for stream_id in restored.streams:
-                await self._begin_as_kept(stream_id, restored)
+                await self._start_saved(stream_id, restored)
 
     async def stop(self, reason: str) -> None:
-        """End all streams, within a second. What they were can still be asked for."""
+        """End all streams, within a second. Their last status stays available."""
         for running in self._running.values():
             running.stream.request_stop(reason)
         if self._running:
@@ -227,7 +227,7 @@ class Streams:
         for running in self._running.values():
             running.slot.close()
 
-    # Inside.
+    # Internals.
 
     def _known(self, stream_id: str) -> _Running:
         running = self._running.get(stream_id)
@@ -237,47 +237,47 @@ class Streams:
         return running
 
     def _check_with(self, stream_id: str, config: StreamConfig) -> None:
-        """Raise ``ConfigError`` for settings that cannot work beside those of the others."""
+        """Raise ``ConfigError`` for settings that conflict with those of other streams."""
         self._config.changed(streams={**self.configs(), stream_id: config})
 
     def _changed(self) -> None:
         if self._state is not None:
             self._state.streams_changed()
 
-    async def _begin_as_kept(self, stream_id: str, restored: Restored) -> None:
-        """Begin a stream as it was left; as the file has it, where that does not work any more."""
+    async def _start_saved(self, stream_id: str, restored: Restored) -> None:
+        """Start a stream as it was saved, or as configured if that does not work any more."""
         record = restored.records.get(stream_id)
-        kept = restored.objects.get(stream_id, ())
+        saved = restored.objects.get(stream_id, ())
         try:
-            await self._begin(stream_id, restored.streams[stream_id], record, kept)
+            await self._start(stream_id, restored.streams[stream_id], record, saved)
         except MaskletError as error:
             if record is None or self._state is None:
                 raise
-            _log.warning("what was kept of stream %s is not used: %s", stream_id, error)
+            _log.warning("the saved state of stream %s is not used: %s", stream_id, error)
             self._state.not_used(stream_id, record)
             if stream_id in self._config.streams:
-                await self._begin(stream_id, self._config.streams[stream_id])
+                await self._start(stream_id, self._config.streams[stream_id])
 
-    async def _begin(
+    async def _start(
         self,
         stream_id: str,
         config: StreamConfig,
         record: StreamRecord | None = None,
-        kept: Sequence[ObjectSnapshot] = (),
+        saved: Sequence[ObjectSnapshot] = (),
     ) -> None:
-        """Begin a stream; ``record`` and ``kept`` are what an earlier run left of it."""
+        """Start a stream; ``record`` and ``saved`` are its state of an earlier run."""
         if self._tasks is None:
             raise BusyError(
-                "the daemon is starting, its model warms up; try again when it is ready"
+                "the daemon is starting and its model warms up; try again when it is ready"
             )
         if len(self._running) >= self._maximum:
             raise ControlError(f"{self._maximum} streams run already; remove one first")
         requests = configured_prompts(stream_id, config.objects)
-        self._make_source(stream_id, config)  # opens nothing, but refuses what cannot work
+        self._make_source(stream_id, config)  # checks the settings; opens nothing
         object_ids = ids_of(record)
         for object_id in (each.prompt.object_id for each in requests):
             object_ids.use(object_id)
-        for object_id in (each.object_id for each in kept):
+        for object_id in (each.object_id for each in saved):
             object_ids.use(object_id)
         counts = StreamCounts(stream_id, self._metrics)
         slot = FrameSlot(stream_id, on_filled=self._commands.wake, on_dropped=counts.dropped)
@@ -300,13 +300,13 @@ class Streams:
             await asyncio.wrap_future(
                 self._commands.change_stream(stream_id, smoothing=_smoothing(config))
             )
-            known = await self._restore(stream_id, kept)
+            known = await self._restore(stream_id, saved)
             wanted = {each.id for each in objects_to_prompt(config, record, known)}
             for request in requests:
                 if request.prompt.object_id in wanted:
                     self._commands.prompt(request)
         except BusyError:
-            # In the order of asking, so that one of this name may be begun at once.
+            # Commands run in order: another stream of this id may be started at once.
             with suppress(BusyError):
                 self._commands.remove_stream(stream_id, STREAM_REMOVED)
             counts.close()
@@ -314,18 +314,18 @@ class Streams:
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
         self._running[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
 
-    async def _restore(self, stream_id: str, kept: Sequence[ObjectSnapshot]) -> set[int]:
-        """Go on with kept objects; the ids of those that the tracker knows again."""
+    async def _restore(self, stream_id: str, saved: Sequence[ObjectSnapshot]) -> set[int]:
+        """Resume saved objects; returns the ids of those that the tracker accepted."""
         known = set()
-        for each in kept:
+        for each in saved:
             try:
                 await asyncio.wrap_future(self._commands.restore(stream_id, each))
             except ControlError as error:
                 name = each.object_id if each.label is None else f"{each.object_id} ({each.label})"
-                _log.warning("%s: object %s has to be shown anew: %s", stream_id, name, error)
+                _log.warning("%s: object %s must be prompted again: %s", stream_id, name, error)
             else:
                 known.add(each.object_id)
-        if len(known) < len(kept) and self._state is not None:
+        if len(known) < len(saved) and self._state is not None:
             await self._state.keep_copy()
         return known
 

@@ -127,10 +127,12 @@ async def test_objects_of_another_model_are_told_and_the_file_counts_again(
     async with running(app_with(tmp_path, gate=gate)) as app:
         await until(lambda: app.streams.statuses()[0].object_ids == (1,))
         assert labels(app, "gate") == {1: ("door", None)}
-    assert "gate: object 7 (dog) has to be shown anew: object 7 was remembered by" in caplog.text
+    assert "gate: object 7 (dog) must be prompted again: object 7 was remembered by" in caplog.text
     monkeypatch.undo()
     # The log says how to have them back, and that is true.
-    (copied,) = re.findall(r"what was kept is copied to .* by state_directory=(\S+)", caplog.text)
+    (copied,) = re.findall(
+        r"the saved state is copied to .* with state_directory=(\S+)", caplog.text
+    )
     config = settings(tmp_path, gate=gate)
     config = config.changed(state_directory=copied)
     async with running(App(config, tracker=FakeTracker())) as app:  # type: ignore[arg-type]
@@ -153,7 +155,7 @@ async def test_added_stream_that_does_not_work_any_more_is_a_warning(
     (folder / INDEX).write_text(json.dumps(index))
     async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         assert [each.stream_id for each in app.streams.statuses()] == ["gate"]
-        assert "what was kept of stream yard is not used" in caplog.text
+        assert "the saved state of stream yard is not used" in caplog.text
     assert "yard" in saved(app.config)
 
 

@@ -107,7 +107,7 @@ def test_object_goes_on_under_its_id_after_a_kill(masklet: Masklet, tmp_path: Pa
     fresh = ("--fresh", "--config", config_file(tmp_path, []))
     with masklet.daemon(*fresh) as daemon:
         masklet.answers(daemon)
-        assert "starting afresh" in daemon.log_file.read_text()
+        assert "starting fresh" in daemon.log_file.read_text()
         assert results(daemon, lambda seen: len(seen) >= 2)[-1].objects == []
         second_daemon = masklet(
             "run",

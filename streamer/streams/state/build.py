@@ -25,11 +25,11 @@ def configured_state(
     export: Callable[[str], Awaitable[list[ObjectSnapshot]]],
     metrics: Metrics,
 ) -> StateKeeper | None:
-    """None where no state is to be kept, or none can be, which is logged."""
+    """None if the configuration saves no state, or none can be saved, which is logged."""
     try:
         folder = state_folder(config.state_directory, config.control.endpoint)
     except ConfigError as error:
-        _log.warning("nothing is kept for the next start: %s", error)
+        _log.warning("no state is saved for the next start: %s", error)
         return None
     if folder is None:
         return None

@@ -1,4 +1,4 @@
-"""Keeps a running daemon's state on the disk: what changed is written soon, off the event loop."""
+"""Saves a running daemon's state to disk, shortly after each change and off the event loop."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from streamer.types import EventKind, ObjectSnapshot, Published, StreamEvent
 
 SETTLE_S = 0.5
 RETRY_S = 30.0
-# The ``reason`` of an object's end that was wished for, or that its life came to: at the next
-# start it is not there again. An object whose stream or daemon ended is.
+# An object removed for one of these reasons is not restored at the next start; one whose stream or
+# daemon ended is.
 OBJECT_REMOVED = frozenset({"requested", LOST_TOO_LONG})
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the daemon starts with: its streams, and the objects that go on, by stream."""
+    """What the daemon starts with: its streams, and the objects to resume, by stream."""
 
     streams: dict[str, StreamConfig]
     records: dict[str, StreamRecord] = field(default_factory=dict)
@@ -52,12 +52,12 @@ class Restored:
 
 
 class StateKeeper:
-    """Writes what changed while running, and reads it at the start.
+    """Writes changes while the daemon runs, and reads them at its start.
 
-    It is told of changed streams, and as a sink of events it sees prompts and removals. A change
-    is written ``SETTLE_S`` later, together with what came meanwhile, one write at a time. What
-    the disk refuses stays wanted and is tried again with the next change, or after ``RETRY_S``.
-    Bounds: names and ids of live objects; their memories only while they are written.
+    It is notified of changed streams; as a sink it receives the events of prompts and removals.
+    A change is written ``SETTLE_S`` later, together with those since, one write at a time. A
+    failed write is retried with the next change, or after ``RETRY_S``.
+    Bounds: labels and ids of live objects; their memories only while they are written.
     """
 
     name = "state"
@@ -73,8 +73,8 @@ class StateKeeper:
         settle_s: float = SETTLE_S,
         retry_s: float = RETRY_S,
     ) -> None:
-        """``streams`` are the streams as they run; ``export`` gives the live objects of one,
-        ``object_ids`` the ids that were ever used.
+        """``streams`` returns the running streams, ``export`` the live objects of one, and
+        ``object_ids`` its used ids.
         """
         self.folder = folder
         self._streams = streams
@@ -99,13 +99,13 @@ class StateKeeper:
         self._opened = False
         self._copied = False
 
-    # The start.
+    # At the start.
 
     def open(self, config: MaskletConfig, *, fresh: bool) -> Restored:
-        """Lock the folder and say what to start with; ``fresh`` sets what was kept aside.
+        """Lock the folder and read what to start with; ``fresh`` sets the saved state aside.
 
-        Waits for the disk. Raises ``ConfigError`` when another daemon uses the folder, and when
-        it cannot be used; with ``state_directory: auto`` the latter is only a warning.
+        Waits for the disk. Raises ``ConfigError`` if another daemon uses the folder, or if it
+        cannot be used; with ``state_directory: auto`` the latter is only a warning.
         """
         self._base = dict(config.streams)
         try:
@@ -116,12 +116,13 @@ class StateKeeper:
         except ConfigError as error:
             if config.state_directory != AUTO:
                 raise
-            _log.warning("nothing is kept for the next start: %s", error)
+            _log.warning("no state is saved for the next start: %s", error)
             return Restored(dict(config.streams))
         self._opened = True
         if fresh:
             where = self._store.set_aside("fresh")
-            _log.info("starting afresh: %s", f"the state is in {where}" if where else "no state")
+            found = f"the old state is in {where}" if where else "there was no old state"
+            _log.info("starting fresh: %s", found)
         merged = merge(config, self._store.load())
         self._unused = merged.unused
         restored = Restored(merged.streams, merged.records)
@@ -131,7 +132,7 @@ class StateKeeper:
                 restored.objects[stream_id] = kept
                 self._objects[stream_id] = [_record(each) for each in kept]
                 self._removed_objects[stream_id] = set(record.removed_objects)
-        self._tell(merged, restored)
+        self._report(merged, restored)
         return restored
 
     def _kept_objects(
@@ -145,7 +146,7 @@ class StateKeeper:
             if each.object_id in memories
         ]
 
-    def _tell(self, merged: MergedState, restored: Restored) -> None:
+    def _report(self, merged: MergedState, restored: Restored) -> None:
         for warning in merged.warnings:
             _log.warning("%s", warning)
         objects = [
@@ -155,16 +156,17 @@ class StateKeeper:
         if what:
             _log.info("restored from %s: %s", self.folder, "; ".join(what))
         if merged.unused:
-            _log.info("kept for streams that are not here now: %s", ", ".join(merged.unused))
+            unused = ", ".join(merged.unused)
+            _log.info("kept the saved state of streams that are not configured now: %s", unused)
 
     def not_used(self, stream_id: str, record: StreamRecord) -> None:
-        """What was kept of a stream does not work: keep it for another start."""
+        """Keep the state of a stream that cannot use it now, for another start."""
         self._unused[stream_id] = record
         self._objects.pop(stream_id, None)
         self._removed_objects.pop(stream_id, None)
 
     async def keep_copy(self) -> None:
-        """Objects of the state cannot be gone on with: the next write would be the end of them."""
+        """Copy the state aside: the next write would lose objects that could not be resumed."""
         if not self._copied:
             self._copied = True
             await asyncio.to_thread(self._store.copy_aside)
@@ -172,26 +174,26 @@ class StateKeeper:
     # While running, on the event loop.
 
     def streams_changed(self) -> None:
-        """A stream was added, changed or removed."""
+        """Save the streams soon: one was added, changed or removed."""
         self._changed.set()
 
     def objects_changed(self, stream_id: str) -> None:
-        """An object of this stream was prompted, named or removed."""
+        """Save a stream's objects soon: one was prompted, renamed or removed."""
         self._objects_changed.add(stream_id)
         self._changed.set()
 
     async def start(self) -> None:
-        """Nothing to open: ``open`` came before everything else."""
+        """Do nothing: ``open`` was called before."""
 
     def wants(self, item: Published) -> bool:
-        """Whether it says that the memories of an object changed."""
+        """Whether ``item`` is an event that changed an object's memories."""
         return isinstance(item, StreamEvent) and (
             item.kind is EventKind.PROMPT_APPLIED
             or (item.kind is EventKind.REMOVED and item.reason in OBJECT_REMOVED)
         )
 
     async def publish(self, item: Published) -> None:
-        """Note a change that ``wants`` let through."""
+        """Record a change that ``wants`` accepted."""
         assert isinstance(item, StreamEvent)
         stream = self._streams().get(item.stream_id)
         if stream is None:
@@ -204,7 +206,7 @@ class StateKeeper:
         self.objects_changed(item.stream_id)
 
     async def run(self) -> None:
-        """Write what changed, a little later, until ``finish``."""
+        """Write changes, shortly after they come, until ``finish``."""
         while not self._finishing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._retry_s if self._failing else None):
@@ -216,7 +218,7 @@ class StateKeeper:
                 await self._save()
 
     async def finish(self, timeout_s: float) -> None:
-        """Write everything once more, while the objects are still there to be asked for."""
+        """Write everything once more, while the objects can still be exported."""
         self._finishing = True
         self._finish_now.set()
         self._changed.set()
@@ -228,14 +230,14 @@ class StateKeeper:
             _log.warning("the state was not written within %.1f s of shutdown", timeout_s)
 
     async def close(self) -> None:
-        """Let other daemons use the folder."""
+        """Unlock the folder."""
         self._lock.release()
 
-    # Inside.
+    # Internals.
 
     async def _save(self) -> None:
         async with self._saving:
-            if self._write is not None:  # left behind by a save that was cancelled
+            if self._write is not None:  # of a save that was cancelled
                 await asyncio.wait({self._write})
             self._changed.clear()
             if not self._opened:
@@ -256,7 +258,7 @@ class StateKeeper:
         for stream_id in sorted(wanted):
             try:
                 exported[stream_id] = await self._export(stream_id)
-            except ControlError:  # the tracker is busy: with the next write
+            except ControlError:  # the tracker is busy: export with the next write
                 self.objects_changed(stream_id)
             else:
                 self._objects[stream_id] = [_record(each) for each in exported[stream_id]]
@@ -279,7 +281,7 @@ class StateKeeper:
                 self._removed_objects.get(stream_id, ()),
                 self._object_ids(stream_id),
             )
-            if record.says_something:
+            if record.has_changes:
                 records[stream_id] = record
         return records
 
@@ -294,8 +296,8 @@ class StateKeeper:
             if not self._failing:
                 self._failing = True
                 _log.warning(
-                    "the state cannot be written to %s (%s): the daemon goes on, and tries again "
-                    "every %.0f s; what changes now is lost if it ends before",
+                    "the state cannot be written to %s (%s): the daemon continues, and retries "
+                    "every %.0f s; changes since are lost if it ends before",
                     self.folder,
                     error.strerror or error,
                     self._retry_s,

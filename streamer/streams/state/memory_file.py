@@ -1,4 +1,4 @@
-"""What objects look like, as the bytes of a safetensors file and back."""
+"""Object memories as the bytes of a safetensors file, and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Model(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def encode_memories(memories: Mapping[int, ObjectMemory]) -> bytes:
-    """The file of a stream's objects, by id."""
+    """The bytes of a file with a stream's object memories, by id."""
     tensors: dict[str, npt.NDArray[np.generic]] = {}
     models = {}
     for object_id, memory in memories.items():
@@ -39,16 +39,15 @@ def encode_memories(memories: Mapping[int, ObjectMemory]) -> bytes:
 
 
 def read_memories(path: Path) -> dict[int, ObjectMemory]:
-    """The objects in a file.
+    """The object memories in a file.
 
     Raises ``OSError``, ``ValueError``, ``LookupError``, ``SafetensorError`` or ``MsgspecError``
-    for one that is not what ``encode_memories`` wrote; whether a memory is of use is the
-    tracker's to say.
+    for a file that ``encode_memories`` did not write; the tracker checks whether a memory fits.
     """
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
-            raise ValueError("not memories of this version")
+            raise ValueError("not a memory file of this version")
         models = msgspec.json.decode(metadata["models"], type=dict[int, _Model])
         return {
             object_id: ObjectMemory(
@@ -62,7 +61,7 @@ def read_memories(path: Path) -> dict[int, ObjectMemory]:
 
 
 def _packed(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | npt.NDArray[np.uint16]:
-    """The upper halves where these say it all, as of what was bfloat16: half the bytes."""
+    """The upper 16 bits if the lower ones are 0, as in former bfloat16: half the bytes."""
     bits = np.ascontiguousarray(array).view(np.uint32)
     if (bits & 0xFFFF).any():
         return np.ascontiguousarray(array)

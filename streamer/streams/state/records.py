@@ -1,8 +1,8 @@
-"""What a daemon keeps for its next start, as records, and how they are laid over a configuration.
+"""The saved state of a daemon as records, and their merge with a configuration.
 
-The configuration file is the base. A record says only what was done while the daemon ran: a stream
-was added or removed, some of its settings were changed, objects were named or removed. So a file
-that is edited later still counts in everything that nobody changed at run time.
+The configuration file is the base. A record holds only changes made while the daemon ran: a stream
+was added or removed, settings were changed, objects were labelled or removed. A later edit of the
+file therefore applies to everything that was not changed at run time.
 
 Knows no file and no tracker.
 """
@@ -38,7 +38,7 @@ ObjectId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
 class ObjectRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """An object that is followed. ``configured`` is the fingerprint of its entry in the file."""
+    """A tracked object. ``configured`` is the fingerprint of its entry in the configuration."""
 
     object_id: ObjectId
     label: Label | None = None
@@ -47,19 +47,18 @@ class ObjectRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 class MemoryFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the memories of a stream's objects lie; ``sha256`` tells a damaged file."""
+    """The file of a stream's object memories; ``sha256`` detects damage."""
 
     name: Annotated[str, Meta(pattern=r"\Amemory-[A-Za-z0-9_-]+\.safetensors\Z")]
     sha256: str
 
 
 class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What was done to one stream.
+    """The run-time changes of one stream.
 
-    ``settings`` are all that an ``added`` stream needs, and of a ``configured`` one those that
-    were changed. ``removed_objects`` are configured objects that are not wanted any more, with
-    the fingerprints of their entries. Objects had every id below ``next_object_id``, and those
-    in ``later_ids`` (see ``object_ids``).
+    ``settings`` are all those of an ``added`` stream, and the changed ones of a ``configured``
+    stream. ``removed_objects`` are removed configured objects, with the fingerprints of their
+    entries. Used ids: all below ``next_object_id``, and ``later_ids`` (see ``object_ids``).
     """
 
     origin: Literal["added", "configured", "removed"]
@@ -71,8 +70,8 @@ class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     memory: MemoryFile | None = None
 
     @property
-    def says_something(self) -> bool:
-        """Whether the next start would differ without it."""
+    def has_changes(self) -> bool:
+        """Whether the next start would differ without this record."""
         return self.origin != "configured" or bool(
             self.settings
             or self.objects
@@ -84,10 +83,10 @@ class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 @dataclass(frozen=True, slots=True)
 class MergedState:
-    """The streams to start with, and what of the records is behind that.
+    """The streams to start with, and the records behind them.
 
-    ``records`` are those that were applied, ``unused`` those that fit nothing now: they are kept
-    for a start that has their stream again. ``restored`` and ``warnings`` are for the log.
+    ``records`` were applied; ``unused`` ones match no stream, and are kept for a start that has
+    their stream again. ``restored`` and ``warnings`` are for the log.
     """
 
     streams: dict[str, StreamConfig]
@@ -98,9 +97,9 @@ class MergedState:
 
 
 def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedState:
-    """The streams of ``config`` with what ``records`` say done to them.
+    """The streams of ``config`` with the changes of ``records`` applied.
 
-    A record that cannot be any more (the file was edited) is left aside with a warning.
+    A record that is not valid any more (the file was edited) is skipped with a warning.
     """
     result = MergedState(streams=dict(config.streams))
     for stream_id, record in records.items():
@@ -124,7 +123,7 @@ def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedS
             config.changed(streams={**result.streams, stream_id: stream})
         except ConfigError as error:
             result.unused[stream_id] = record
-            result.warnings.append(f"what was kept of stream {stream_id} is not used: {error}")
+            result.warnings.append(f"the saved state of stream {stream_id} is not used: {error}")
             continue
         result.streams[stream_id] = stream
         result.records[stream_id] = record
@@ -138,7 +137,7 @@ def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedS
 
 
 def objects_to_restore(config: StreamConfig, record: StreamRecord) -> list[ObjectRecord]:
-    """The kept objects, less those whose entry in the file was written anew since."""
+    """The saved objects, less those whose entry in the file was edited since."""
     entries = _entries(config)
     return [
         each
@@ -166,7 +165,7 @@ def record_of(
     removed_objects: Collection[int],
     ids: ObjectIds,
 ) -> StreamRecord:
-    """What was done to a stream that runs with ``config``; ``base`` is what the file says of it."""
+    """The changes of a stream that runs with ``config``; ``base``: as in the file."""
     entries = _entries(config)
     return StreamRecord(
         origin="added" if base is None else "configured",
@@ -186,12 +185,12 @@ def record_of(
 
 
 def ids_of(record: StreamRecord | None) -> ObjectIds:
-    """The ids that objects of a stream had."""
+    """The used object ids of a stream."""
     return ObjectIds() if record is None else ObjectIds(record.next_object_id, record.later_ids)
 
 
 def fingerprint(target: ObjectConfig) -> str:
-    """Changes when anything of an object's entry in the file does."""
+    """A hash of an object's entry in the file."""
     text = json.dumps(target.model_dump(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,8 +1,8 @@
 """The files of a daemon's state: a JSON index, and a safetensors file for each stream's objects.
 
-Whatever is interrupted where, the folder holds one whole state: files are written beside the old
-ones and moved into place, and the index, moved last, is what counts. What cannot be read is moved
-aside, never deleted unread, and never ends the daemon.
+After an interruption at any point the folder holds one complete state: new files are written beside
+the old ones and renamed, the index last. Unreadable files are moved aside, never deleted, and never
+end the daemon.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class _Head(Struct, frozen=True):
 class StateStore:
     """Reads and writes the state in one folder, which is locked by its caller.
 
-    Not for the event loop: every method waits for the disk. Bounds: one index, one memory file a
-    stream, and the ``SET_ASIDE_KEPT`` newest folders of what was set aside.
+    Not for the event loop: every method waits for the disk. Bounds: one index, one memory file per
+    stream, and the ``SET_ASIDE_KEPT`` newest folders of old state.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +66,7 @@ class StateStore:
         self._memory_files: dict[str, MemoryFile] = {}
 
     def load(self) -> dict[str, StreamRecord]:
-        """The records kept, none where there is no state or none that can be read."""
+        """The saved records; none if there is no readable state."""
         self._remove_unfinished()
         path = self.folder / INDEX
         try:
@@ -86,7 +86,7 @@ class StateStore:
         return index.streams
 
     def memories(self, stream_id: str) -> dict[int, ObjectMemory]:
-        """What the stream's objects looked like; empty where there is nothing to be read."""
+        """The memories of a stream's objects; empty if none are readable."""
         kept = self._memory_files.get(stream_id)
         if kept is None:
             return {}
@@ -95,19 +95,19 @@ class StateStore:
             if path.stat().st_size > MAXIMUM_MEMORY_BYTES:
                 raise ValueError(f"larger than {MAXIMUM_MEMORY_BYTES >> 20} MiB")
             if hashlib.sha256(path.read_bytes()).hexdigest() != kept.sha256:
-                raise ValueError("not what was written: its sha256 differs")
+                raise ValueError("damaged: its sha256 differs")
             return read_memories(path)
         except FileNotFoundError:
-            _log.warning("%s is missing: the objects of %s are not known again", path, stream_id)
+            _log.warning("%s is missing: the objects of %s cannot be resumed", path, stream_id)
         except (OSError, ValueError, LookupError, SafetensorError, msgspec.MsgspecError) as error:
             self._set_aside_unreadable(path, error)
         del self._memory_files[stream_id]
         return {}
 
     def save(self, records: Mapping[str, StreamRecord], memories: Mapping[str, Memories]) -> None:
-        """Make ``records`` the state; ``memories`` holds the streams whose objects changed.
+        """Replace the state by ``records``; ``memories``: of the streams whose objects changed.
 
-        Raises ``OSError`` when the disk does not take it: the state before is then untouched.
+        Raises ``OSError`` if the disk refuses; the previous state is then untouched.
         """
         files = {
             stream_id: kept
@@ -140,23 +140,23 @@ class StateStore:
         self._remove_unreferenced()
 
     def set_aside(self, reason: str) -> Path | None:
-        """Move the whole state into a folder beside it; where to, None if there was none."""
+        """Move the whole state into a folder beside it; returns that, None without a state."""
         found = [*self.folder.glob(INDEX), *self.folder.glob("memory-*.safetensors")]
         self._memory_files = {}
         return self._move_aside(found, reason) if found else None
 
     def copy_aside(self) -> None:
-        """Copy the whole state, as it was last read or written, into a folder beside it."""
+        """Copy the whole state, as last read or written, into a folder beside it."""
         try:
-            target = self._folder_aside("not-gone-on-with")
+            target = self._folder_aside("not-resumed")
             for path in (self.folder / INDEX, *self.folder.glob("memory-*.safetensors")):
                 shutil.copy2(path, target)
         except OSError as error:
-            _log.warning("what was kept cannot be copied (%s): it is lost soon", error)
+            _log.warning("the saved state cannot be copied (%s): the next write replaces it", error)
         else:
             _log.warning(
-                "what was kept is copied to %s: the model that made it, at the same "
-                "model.engine.image_size, goes on with it by state_directory=%s",
+                "the saved state is copied to %s: to resume it, use the model that made it, at the "
+                "same model.engine.image_size, with state_directory=%s",
                 target,
                 target,
             )
@@ -168,7 +168,7 @@ class StateStore:
             else:
                 where = self._move_aside([path], "unreadable")
         except OSError as moving:
-            _log.warning("%s cannot be read (%s), nor moved aside: %s", path, error, moving)
+            _log.warning("%s cannot be read (%s) or moved aside: %s", path, error, moving)
         else:
             _log.warning("%s cannot be read (%s); set aside in %s", path, error, where)
 
@@ -179,7 +179,7 @@ class StateStore:
         return target
 
     def _folder_aside(self, reason: str) -> Path:
-        """A new folder; the oldest of many is removed."""
+        """A new folder; the oldest ones beyond the bound are removed."""
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
         target = self.folder / f"aside-{stamp}.{nanoseconds:09}Z-{reason}"
@@ -196,7 +196,7 @@ class StateStore:
         return MemoryFile(name, sha256)
 
     def _write(self, name: str, content: bytes) -> None:
-        """Write a file so that it is there as a whole or not at all, also after a power cut."""
+        """Write a file completely or not at all, even at a power cut."""
         temporary = self.folder / f"{name}{_TEMPORARY}"
         descriptor = os.open(
             temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
@@ -226,7 +226,7 @@ class StateStore:
 def _decode(content: bytes) -> _Index:
     head = msgspec.json.decode(content, type=_Head)
     if head.format != FORMAT:
-        raise ValueError("not a state of masklet")
+        raise ValueError("not a Masklet state")
     if head.version != VERSION:
-        raise ValueError(f"its version is {head.version}, this masklet reads {VERSION}")
+        raise ValueError(f"its version is {head.version}, this Masklet reads {VERSION}")
     return msgspec.json.decode(content, type=_Index)

@@ -236,7 +236,7 @@ async def test_fresh_start_sets_the_state_aside(
         assert restored.streams == {}
     (aside,) = second.keeper.folder.glob("aside-*")
     assert "camera/2" in (aside / INDEX).read_text()
-    assert f"the state is in {aside}" in caplog.text
+    assert f"the old state is in {aside}" in caplog.text
 
 
 async def test_start_says_what_is_taken_up(
@@ -257,7 +257,7 @@ async def test_start_says_what_is_taken_up(
         f"restored from {second.keeper.folder}: old stays removed; gate (changed: paused); "
         "yard (added); gate: objects 1 (Tür), 3"
     ) in caplog.text
-    assert "kept for streams that are not here now: door" in caplog.text
+    assert "kept the saved state of streams that are not configured now: door" in caplog.text
     third = Daemon(tmp_path, gate=GATE, door=YARD)
     async with third.running() as restored:
         assert [each.object_id for each in restored.objects["door"]] == [2]
@@ -279,7 +279,7 @@ async def test_folder_that_cannot_be_had_is_a_warning_if_it_was_found(
     async with daemon.running() as restored:
         assert restored.streams == {"gate": GATE}
         daemon.keeper.streams_changed()
-    assert "nothing is kept for the next start: state_directory:" in caplog.text
+    assert "no state is saved for the next start: state_directory:" in caplog.text
 
 
 async def test_write_that_was_cancelled_never_runs_beside_the_next(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_record_that_cannot_be_is_left_aside_with_a_warning(
     found = merge(MaskletConfig(), {"gate": record})
     assert found.streams == {}
     assert found.unused == {"gate": record}
-    assert "what was kept of stream gate is not used" in found.warnings[0]
+    assert "the saved state of stream gate is not used" in found.warnings[0]
     assert message in found.warnings[0]
     assert "hunter2" not in found.warnings[0]
 
@@ -120,9 +120,9 @@ def test_removed_object_is_not_prompted_again_unless_its_entry_was_edited() -> N
 
 
 def test_unchanged_stream_needs_no_record() -> None:
-    assert not record_of(GATE, GATE, [], [], ObjectIds()).says_something
-    assert record_of(GATE, GATE, [], [1], ObjectIds()).says_something
-    assert record_of(None, GATE, [], [], ObjectIds()).says_something
+    assert not record_of(GATE, GATE, [], [], ObjectIds()).has_changes
+    assert record_of(GATE, GATE, [], [1], ObjectIds()).has_changes
+    assert record_of(None, GATE, [], [], ObjectIds()).has_changes
 
 
 rates = st.one_of(st.none(), st.floats(0.01, 1000))
