@@ -13,6 +13,7 @@ import msgspec
 from streamer.runtime.clock import Clock
 from streamer.types import FrameResult, StreamEvent, StreamStatus
 from streamer.webrtc.rtp_clock import rtp_time
+from streamer.wire.fields import event_fields, frame_fields, object_fields, status_fields
 from streamer.wire.mask_codecs import (
     MaskEncoding,
     encode_crop,
@@ -137,45 +138,22 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
     """A result as it is written."""
     objects = [
         JsonObject(
-            id=entry.track.object_id,
-            label=entry.label,
-            colour=entry.colour,
-            state=entry.track.state.value,
-            bbox=_box(entry.track),
-            bbox_smooth=entry.smooth_box_xyxy,
-            bbox_expected=None if entry.track.area else entry.track.predicted_box_xyxy,
-            area=int(entry.track.area),
-            score=_finite(entry.track.predicted_iou),
-            score_calibrated=entry.track.calibrated_iou,
-            object_score=_finite(entry.track.object_score),
+            **object_fields(entry)
+            | {
+                "score": _finite(entry.track.predicted_iou),
+                "object_score": _finite(entry.track.object_score),
+            },
             mask=json_mask(entry.track, masks),
         )
         for entry in result.objects
     ]
-    frame = result.frame
-    picture = frame.picture
-    arrival = picture.arrival_monotonic_ns
+    picture = result.frame.picture
     return JsonFrame(
-        stream_id=frame.stream_id,
-        session_id=frame.session_id,
-        frame_index=frame.index,
-        pts=picture.pts,
-        time_base=(picture.time_base.numerator, picture.time_base.denominator),
-        capture_time_ns=picture.capture_time_ns,
         capture_time_ms=picture.capture_time_ns / _NANOSECONDS_PER_MILLISECOND,
-        clock_source=picture.clock_source.value,
-        width=picture.pixels.width,
-        height=picture.pixels.height,
         rtp_time=rtp_time(picture),
         latency_ms=(clock.unix_ns() - picture.capture_time_ns) / _NANOSECONDS_PER_MILLISECOND,
-        stage_times_ns=StageTimes(
-            decoded=picture.decoded_monotonic_ns - arrival,
-            started=result.started_monotonic_ns - arrival,
-            tracked=result.tracked_monotonic_ns - arrival,
-            published=clock.monotonic_ns() - arrival,
-        ),
-        dropped_since_last=dict(frame.dropped_before),
         objects=objects,
+        **frame_fields(result, clock.monotonic_ns()),
     )
 
 
@@ -192,41 +170,14 @@ def json_mask(track: Track, masks: JsonMasks) -> RleMask | PolygonMask | None:
 
 def json_event(event: StreamEvent) -> JsonEvent:
     """An event as it is written."""
-    return JsonEvent(
-        kind=event.kind.value,
-        stream_id=event.stream_id,
-        time_ns=event.time_ns,
-        time_ms=event.time_ns / _NANOSECONDS_PER_MILLISECOND,
-        reason=event.reason,
-        object_id=event.object_id,
-        label=event.label,
-        request_id=event.request_id,
-        frame_index=event.frame_index,
-        detail=event.detail,
-        absent_s=event.absent_s,
-    )
+    time_ms = event.time_ns / _NANOSECONDS_PER_MILLISECOND
+    return JsonEvent(time_ms=time_ms, **event_fields(event))
 
 
 def json_status(status: StreamStatus) -> JsonStatus:
     """A stream's state as it is written."""
-    return JsonStatus(
-        stream_id=status.stream_id,
-        state=status.state.value,
-        time_ns=status.time_ns,
-        time_ms=status.time_ns / _NANOSECONDS_PER_MILLISECOND,
-        url=status.url,
-        reason=status.reason,
-        detail=status.detail,
-        session_id=status.session_id,
-        width=status.width,
-        height=status.height,
-        frames_decoded=status.frames_decoded,
-        frames_tracked=status.frames_tracked,
-        frames_dropped=dict(status.frames_dropped),
-        connect_failures=status.connect_failures,
-        object_ids=list(status.object_ids),
-        paused=status.paused,
-    )
+    time_ms = status.time_ns / _NANOSECONDS_PER_MILLISECOND
+    return JsonStatus(time_ms=time_ms, **status_fields(status))
 
 
 def _box(track: Track) -> tuple[int, int, int, int]:

@@ -14,6 +14,7 @@ import msgspec
 
 from streamer.errors import WireError, WireVersionError
 from streamer.types import FrameResult, StreamEvent, StreamStatus
+from streamer.wire.fields import event_fields, frame_fields, object_fields, status_fields
 from streamer.wire.mask_codecs import (
     MaskEncoding,
     encode_crop,
@@ -81,57 +82,24 @@ def encode_frame(
     objects: list[ObjectHeader] = []
     with_masks = kind is TopicKind.FRAME and encoding is not MaskEncoding.NONE
     for entry in result.objects:
-        track = entry.track
-        x0, y0, x1, y1 = (int(side) for side in track.box_xyxy)
+        fields = object_fields(entry)
         mask = None
-        if with_masks and track.area > 0:
+        if with_masks and entry.track.area > 0:
+            x0, y0, x1, y1 = fields["bbox"]
             mask = MaskHeader(len(parts), encoding.value, (x0, y0), (y1 - y0, x1 - x0))
-            parts.append(encode_crop(track.crop, encoding))
-        objects.append(
-            ObjectHeader(
-                id=int(track.object_id),
-                state=track.state.value,
-                bbox=(x0, y0, x1, y1),
-                area=int(track.area),
-                score=float(track.predicted_iou),
-                object_score=float(track.object_score),
-                score_calibrated=track.calibrated_iou,
-                bbox_smooth=entry.smooth_box_xyxy,
-                bbox_expected=None if track.area else track.predicted_box_xyxy,
-                label=entry.label,
-                colour=entry.colour,
-                mask=mask,
-            )
-        )
-    frame = result.frame
-    picture = frame.picture
-    arrival = picture.arrival_monotonic_ns
+            parts.append(encode_crop(entry.track.crop, encoding))
+        objects.append(ObjectHeader(**fields, mask=mask))
     header = FrameHeader(
         schema=SCHEMA,
         publisher_id=origin.publisher_id,
         epoch=origin.epoch,
         seq=seq,
         replayed=replayed,
-        stream_id=frame.stream_id,
-        session_id=frame.session_id,
-        frame_index=frame.index,
-        pts=picture.pts,
-        time_base=(picture.time_base.numerator, picture.time_base.denominator),
-        capture_time_ns=picture.capture_time_ns,
-        clock_source=picture.clock_source.value,
-        arrival_time_ns=picture.arrival_time_ns,
-        width=picture.pixels.width,
-        height=picture.pixels.height,
-        stage_times_ns=StageTimes(
-            decoded=picture.decoded_monotonic_ns - arrival,
-            started=result.started_monotonic_ns - arrival,
-            tracked=result.tracked_monotonic_ns - arrival,
-            published=published_clock_ns() - arrival,
-        ),
-        dropped_since_last=dict(frame.dropped_before),
+        arrival_time_ns=result.frame.picture.arrival_time_ns,
         objects=objects,
+        **frame_fields(result, published_clock_ns()),
     )
-    return [Topic(kind, frame.stream_id).encode(), msgspec.msgpack.encode(header), *parts]
+    return [Topic(kind, header.stream_id).encode(), msgspec.msgpack.encode(header), *parts]
 
 
 def encode_event(event: StreamEvent, *, origin: Origin, seq: int) -> list[bytes]:
@@ -141,16 +109,7 @@ def encode_event(event: StreamEvent, *, origin: Origin, seq: int) -> list[bytes]
         publisher_id=origin.publisher_id,
         epoch=origin.epoch,
         seq=seq,
-        stream_id=event.stream_id,
-        kind=event.kind.value,
-        time_ns=event.time_ns,
-        reason=event.reason,
-        object_id=event.object_id,
-        label=event.label,
-        request_id=event.request_id,
-        frame_index=event.frame_index,
-        detail=event.detail,
-        absent_s=event.absent_s,
+        **event_fields(event),
     )
     return [Topic(TopicKind.EVENT, event.stream_id).encode(), msgspec.msgpack.encode(header)]
 
@@ -170,22 +129,8 @@ def encode_status(
         epoch=origin.epoch,
         seq=seq,
         replayed=replayed,
-        stream_id=status.stream_id,
-        state=status.state.value,
-        time_ns=status.time_ns,
-        url=status.url,
-        width=status.width,
-        height=status.height,
-        frames_decoded=status.frames_decoded,
-        frames_tracked=status.frames_tracked,
-        frames_dropped=dict(status.frames_dropped),
-        connect_failures=status.connect_failures,
-        object_ids=list(status.object_ids),
         next_seq=dict(next_seq),
-        reason=status.reason,
-        detail=status.detail,
-        session_id=status.session_id,
-        paused=status.paused,
+        **status_fields(status),
     )
     return [Topic(TopicKind.STATUS, status.stream_id).encode(), msgspec.msgpack.encode(header)]
 

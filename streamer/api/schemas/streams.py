@@ -15,6 +15,7 @@ from streamer.api.schemas.starters import StarterAnswer, starter_answer
 from streamer.config.streams import ObjectSettings, StreamConfig, StreamId, StreamSettings
 from streamer.starters.stream_starter import StarterState
 from streamer.types import StreamState, StreamStatus
+from streamer.wire.fields import status_fields
 
 Url = Annotated[
     str,
@@ -90,19 +91,7 @@ def stream_answer(
     """A stream as the API tells it."""
     return StreamAnswer(
         id=status.stream_id,
-        url=status.url,
-        state=status.state,
-        reason=status.reason,
-        detail=status.detail,
-        session_id=status.session_id,
-        width=status.width,
-        height=status.height,
-        frames_decoded=status.frames_decoded,
-        frames_tracked=status.frames_tracked,
-        frames_dropped=status.frames_dropped,
-        connect_failures=status.connect_failures,
-        object_ids=list(status.object_ids),
-        paused=status.paused,
+        **status_fields(status),
         max_objects=config.max_objects,
         priority=config.priority,
         ground_plane=[(x, y, right, forward) for x, y, right, forward in config.ground_plane],
