@@ -1,1 +1,1 @@
-"""The recipe that makes nano, and that fine-tunes any checkpoint from the user's own masks."""
+"""Training: nano from scratch, and fine-tuning of any checkpoint on your own masks."""

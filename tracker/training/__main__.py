@@ -1,4 +1,4 @@
-"""``python -m tracker.training``: train nano, or fine-tune a checkpoint from a folder of masks."""
+"""``python -m tracker.training``: train nano, or fine-tune a checkpoint."""
 
 from __future__ import annotations
 

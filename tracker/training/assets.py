@@ -1,10 +1,10 @@
-"""Pictures that clips are made of: cut-outs with an alpha channel, and backgrounds.
+"""Pictures for composed clips: cut-outs with an alpha channel, and backgrounds.
 
 Read from folders or tar files: RGBA images are cut-outs; a tar or folder with ``images/`` and
-``instances/`` (PNG value = instance) gives cut-outs, and backgrounds whose own things are known;
-video files give backgrounds that move. Everything is scaled to one small size and held as uint8
-tensors, so that a batch is gathered with one index. Several views of one object stay together
-(``views``), and so do the frames of one video (``videos``).
+``instances/`` (PNG value = instance) gives cut-outs, and backgrounds with known objects; video
+files give moving backgrounds. Everything is scaled to one small size and kept as uint8 tensors, so
+that a batch is gathered with one index. The views of one object stay together (``views``), as do
+the frames of one video (``videos``).
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ Image8 = npt.NDArray[np.uint8]
 
 
 class AssetError(TrackerError):
-    """The data folder holds nothing to train on."""
+    """The data folder contains nothing to train on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assets:
     """Cut-outs S x 4 x 128 x 128 and backgrounds P x 3 x 320 x 320, uint8 RGB(A).
 
-    ``views[i]`` is the (first index, count) of the i-th object among the cut-outs; ``groups``
-    holds, for each source that was read, the range of its objects, so that a small source can
-    be drawn as often as a large one. ``videos`` holds the (first index, count) of each video
-    among the backgrounds. ``instances`` (Q x 320 x 320, uint8, 0 is nobody) are the things in the
-    photographs ``photographs[q]``, indexes of backgrounds.
+    ``views[i]``: (first index, count) of the i-th object among the cut-outs. ``groups``: the range
+    of objects of each source, so that a small source can be drawn as often as a large one.
+    ``videos``: (first index, count) of each video among the backgrounds. ``instances`` (Q x 320 x
+    320, uint8, 0 is background): the objects in the photographs ``photographs[q]``, which are
+    indexes of backgrounds.
     """
 
     sprites: Tensor
@@ -73,7 +73,7 @@ class Assets:
 
 @dataclass(frozen=True, slots=True)
 class _Thing:
-    """One thing of a source: views of a cut-out, or a background with or without its things."""
+    """One item of a source: views of a cut-out, or a background with or without its objects."""
 
     name: str
     cut_outs: tuple[Image8, ...] = ()
@@ -84,8 +84,8 @@ class _Thing:
 def load_assets(data: Path | None) -> Assets:
     """Everything usable below a folder (recursive; ``eval`` folders are never opened).
 
-    None gives no pictures at all: clips are then made of procedural textures only. Raises
-    AssetError when the folder does not exist.
+    None gives no pictures: clips are then made of procedural textures only. Raises AssetError if
+    the folder does not exist.
     """
     sprites: list[Image8] = []
     views: list[tuple[int, int]] = []
@@ -96,7 +96,7 @@ def load_assets(data: Path | None) -> Assets:
     instances: list[Image8] = []
     if data is not None:
         if not data.is_dir():
-            raise AssetError(f"{data} is not a folder; give the folder that holds the pictures")
+            raise AssetError(f"{data} is not a folder; give the folder of the pictures")
         for source in _sources(data):
             first, first_background = len(views), len(backgrounds)
             for thing in _read(source):
@@ -135,7 +135,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _sources(data: Path) -> Iterator[Path]:
-    """Tar files, videos, and folders that directly hold images, in name order."""
+    """Tar files, videos, and folders that directly contain images, sorted by name."""
     for path in sorted(data.rglob("*")):
         parts = path.relative_to(data).parts
         if "eval" in parts:
@@ -151,7 +151,7 @@ def _sources(data: Path) -> Iterator[Path]:
 
 
 def _read(source: Path) -> Iterator[_Thing]:
-    """Every thing in a source, in name order."""
+    """All items of a source, sorted by name."""
     if _is_video(source):
         yield from (_Thing("", background=frame) for frame in _video_backgrounds(source))
         return
@@ -211,7 +211,7 @@ def _instances(photo: Image8, identity: npt.NDArray[np.integer]) -> Iterator[Ima
 
 
 def _fit(rgba: Image8) -> Image8:
-    """The cut-out's opaque part, largest that fits the square with its aspect kept."""
+    """The cut-out's opaque part, scaled to fit the square with its aspect ratio."""
     rows = np.flatnonzero((rgba[..., 3] > 127).any(1))
     columns = np.flatnonzero((rgba[..., 3] > 127).any(0))
     if rows.size and columns.size:

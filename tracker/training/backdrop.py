@@ -1,7 +1,7 @@
-"""What lies behind the layers of a composed clip, and the camera that looks at it.
+"""The background of a composed clip, and its moving camera.
 
 A photograph, a video or a texture, larger than the picture: the camera's window into it pans and
-zooms. Of photographs with instance maps it is known where their own things are.
+zooms. Photographs with instance maps also give the masks of their objects.
 
 Dimensions: B clips, T frames, K tracked objects, S image side.
 """
@@ -27,7 +27,7 @@ _PROCEDURAL_BACKGROUND_SHARE = 0.35
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Where a camera looks: ``shift_BT2`` in half image sides, ``zoom_BT`` 1 on frame 0."""
+    """Camera motion: ``shift_BT2`` in half image sides, ``zoom_BT`` 1 on frame 0."""
 
     shift_BT2: Tensor
     zoom_BT: Tensor
@@ -35,8 +35,8 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Backdrop:
-    """Behind all layers: images (B, T, 3, S, S); ``things_BTSS`` are ids of what a photograph
-    shows where ``photo_B``, else 0."""
+    """Images (B, T, 3, S, S) behind all layers; ``things_BTSS``: object ids in a photograph where
+    ``photo_B``, else 0."""
 
     images_BT3SS: Tensor
     things_BTSS: Tensor
@@ -44,7 +44,7 @@ class Backdrop:
 
 
 def move_camera(generator: torch.Generator, clips: int, frames: int, motion: float) -> Camera:
-    """A steady pan and zoom plus a hand's tremble, nothing at frame 0; some turn away and back."""
+    """Pan, zoom and shake, none on frame 0; some cameras turn away and back."""
     device = generator.device
     pan = 0.03 * motion * torch.randn(clips, 1, 2, generator=generator, device=device)
     still = uniform(generator, clips, 1, 1) < 0.3
@@ -135,7 +135,7 @@ def _pick_background(assets: Assets, generator: torch.Generator, frames: int) ->
 def things_tracked(
     things_BTSS: Tensor, free_BTSS: Tensor, objects: int, generator: torch.Generator
 ) -> Tensor:
-    """Masks (B, T, K, S, S) of the things that photographs show on the first frame, by lot."""
+    """Masks (B, T, K, S, S) of random objects of the photographs' first frames."""
     device = generator.device
     masks = []
     for things_TSS, free_TSS in zip(things_BTSS, free_BTSS, strict=True):

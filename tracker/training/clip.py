@@ -1,4 +1,4 @@
-"""A batch of training clips with their true masks; what every source of clips makes.
+"""A batch of training clips with their true masks.
 
 Dimensions: B clips, T frames, K objects of a clip, S image side, N = B * K objects in all.
 """
@@ -32,16 +32,15 @@ class ClipBatch:
         return self.images_BT3SS.shape[1]
 
     def masks_of_frame(self, frame: int) -> Tensor:
-        """(N, S, S) bool, the objects of a clip next to one another."""
+        """(N, S, S) bool; the objects of a clip are consecutive."""
         return self.masks_BTKSS[:, frame].flatten(0, 1)
 
     def counted(self) -> Tensor:
-        """(N,) bool: objects that are seen well enough on the first frame to be pointed at."""
+        """(N,) bool: objects visible enough on the first frame to be prompted."""
         return self.masks_of_frame(0).sum(dim=(1, 2)) > SMALLEST_FIRST_AREA_PIXELS
 
     def counted_rows(self) -> Tensor:
-        """(M,) indexes of the objects that count. Others need not be looked at, but for one that
-        stays where there would be none."""
+        """(M,) indexes of the objects that count; one other if there would be none."""
         rows = self.counted().nonzero().squeeze(1)
         return rows if len(rows) else torch.zeros(1, dtype=torch.long, device=rows.device)
 

@@ -1,7 +1,7 @@
-"""What is remembered within a training clip, and how old it counts as.
+"""The memories within a training clip, and their ages.
 
-The prompted frame is kept for ever, the last six frames and the pointers of the last fifteen as
-SAM 2 does it, or, as the robust policy does it, of each object the last frames that showed it.
+The prompted frame is always kept; of the others the last six frames and the pointers of the last
+fifteen, as in SAM 2, or each object's last visible frames, as in the robust policy.
 
 Dimensions: T frames, N objects, C hidden, c memory width, L grid tokens.
 """
@@ -24,10 +24,10 @@ _LARGEST_GAP = 3
 
 @dataclass(slots=True)
 class ClipMemory:
-    """What is remembered of the frames so far; index 0 is the prompted frame.
+    """The memories of the frames so far; index 0 is the prompted frame.
 
-    ``times`` are the numbers that the tracker would have given to the clip's frames.
-    ``visible_N`` tells of each frame in which objects the tracker believed to see them.
+    ``times``: frame numbers, as the tracker would assign them. ``visible_N``: for each frame,
+    whether the tracker believed each object to be visible.
     """
 
     times: list[int]
@@ -36,7 +36,7 @@ class ClipMemory:
     visible_N: list[Tensor] = field(default_factory=list)
 
     def tokens(self, model: Sam2, kept: list[int]) -> MemoryTokens:
-        """Tokens for the next frame; ``kept`` are the unprompted frames to look at."""
+        """Tokens for the next frame; ``kept``: the unprompted frames to include."""
         config = model.config
         now = self.times[len(self.spatial_NLc)]
         age = [now - time for time in self.times]
@@ -62,11 +62,11 @@ class ClipMemory:
         )
 
     def tokens_in_sight(self, model: Sam2, kept: list[int]) -> MemoryTokens:
-        """Tokens of each object's own visible frames, as the robust memory policy reads them.
+        """Tokens of each object's visible frames, as in the robust memory policy.
 
-        Absent frames take no room, so that what was seen before a long absence is still there.
-        An object with fewer memories than others looks at its prompted frame again instead:
-        that spares masks, for which attention's gradient is slow on a processor.
+        Frames without the object take no room, so memories from before a long absence remain. An
+        object with fewer memories than others uses its prompted frame again; this avoids attention
+        masks, whose gradient is slow on a CPU.
         """
         config = model.config
         device = self.pointer_NC[0].device
@@ -94,7 +94,7 @@ class ClipMemory:
     def _newest_in_sight(self, kept: list[int], most: int) -> Tensor:
         """(N, F) frames: the prompted one first, then each object's visible ones, newest first.
 
-        0, the prompted frame, also stands where an object has fewer than F.
+        Padded with 0, the prompted frame.
         """
         count, device = len(self.visible_N[0]), self.visible_N[0].device
         columns = [torch.zeros(count, dtype=torch.long, device=device)]
@@ -113,8 +113,8 @@ class ClipMemory:
 def frame_times(frames: int, generator: torch.Generator) -> list[int]:
     """Numbers for a clip's frames, as if it were cut from a long stream.
 
-    The prompt may lie far back, and of the frames since then some may be left out: so ages of
-    memories and pointers are learnt that a clip of a few frames does not have.
+    The prompt may be far back, with gaps between later frames, so that the network learns ages of
+    memories and pointers beyond a clip's length.
     """
     far, gaps = _number(generator) < _FAR_PROMPT_SHARE, _number(generator) < _GAPS_SHARE
     distance = LARGEST_POINTER_AGE ** _number(generator) if far else 1.0

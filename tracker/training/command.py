@@ -1,4 +1,4 @@
-"""``python -m tracker.training``: opens the data, starts the processes, shows how it goes."""
+"""``python -m tracker.training``: open the data, start the processes, show progress."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tracker.weights.checkpoint import (
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Everything a process needs to know; sent to it as it is."""
+    """The arguments of a training process."""
 
     data: Path | None
     masks: Path | None
@@ -65,10 +65,10 @@ def main(arguments: list[str]) -> int:
         console.print("give --data FOLDER (pictures) or --masks FOLDER (frames with masks)")
         return 2
     if options.data is not None and options.masks is not None:
-        console.print("--data and --masks exclude one another: a run learns from one of them")
+        console.print("--data and --masks exclude one another: give one of them")
         return 2
     if options.masks is not None and options.finetune is None:
-        console.print("--masks needs --finetune CHECKPOINT: which model to go on from")
+        console.print("--masks needs --finetune CHECKPOINT: the model to continue from")
         return 2
     if options.minutes is not None and options.processes > 1:
         console.print("--minutes counts the time of one process: leave --processes at 1")

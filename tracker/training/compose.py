@@ -1,10 +1,10 @@
 """Clips composed on the fly from cut-outs, procedural blobs and backgrounds, with true masks.
 
-Layers lie over a photograph, a video or a texture; each moves, turns, grows, bends, swings its
-lower part like legs, and may leave or vanish and come back; some are look-alikes of a tracked
-object, some occluders. In some clips the things of the photograph are tracked and all layers
-occlude. A moving camera shifts and zooms everything. The whole batch is drawn with one
-``grid_sample`` a layer on the generator's device.
+Layers over a photograph, a video or a texture; each moves, turns, grows, bends, swings its lower
+part like legs, and may leave or vanish and return; some are look-alikes of a tracked object, some
+occluders. In some clips the photograph's objects are tracked and all layers are occluders. A moving
+camera shifts and zooms everything. The whole batch is drawn with one ``grid_sample`` per layer on
+the generator's device.
 
 Dimensions: B clips, T frames, K tracked objects, L layers (tracked ones first), S image side.
 """
@@ -42,7 +42,7 @@ _LEAVING_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Shares of what is rare in a plain composition, see ``Phase``."""
+    """Shares of rare events in a composition, see ``Phase``."""
 
     hidden: float = 0.0
     small: float = 0.0
@@ -71,7 +71,7 @@ def compose(
     motion: float,
     kinds: Kinds | None = None,
 ) -> ClipBatch:
-    """One batch; ``motion`` 1 lets things move by up to about a tenth of the picture a frame."""
+    """One batch; with ``motion`` 1 layers move by up to a tenth of the picture per frame."""
     kinds = kinds or Kinds()
     layers = objects + _EXTRA_LAYERS
     paths = _move(generator, clips, frames, layers, size, motion, kinds.small)
@@ -174,7 +174,7 @@ def _move(
 def _choose_sprites(
     assets: Assets, generator: torch.Generator, clips: int, frames: int, layers: int, motion: float
 ) -> Tensor:
-    """(B, T, L, 4, side, side) float: which picture each layer shows on each frame."""
+    """(B, T, L, 4, side, side) float: the picture of each layer on each frame."""
     device = generator.device
     count = clips * layers
     # A few procedural things serve the whole batch: making them is dear.
@@ -217,7 +217,7 @@ def _pick_views(
 
 
 def _recolour(colour: Tensor, texture: Tensor, generator: torch.Generator) -> Tensor:
-    """Channel gains and a few textures painted over: (n, T, 3, S, S) -> the same."""
+    """Random channel gains and textures painted over some: (n, T, 3, S, S) -> the same."""
     count = colour.shape[0]
     gain = uniform(generator, count, 1, 3, 1, 1, low=0.55, high=1.35)
     painted = uniform(generator, count, 1, 1, 1, 1) < _RETEXTURED_SHARE
@@ -227,10 +227,9 @@ def _recolour(colour: Tensor, texture: Tensor, generator: torch.Generator) -> Te
 
 
 def _hide(generator: torch.Generator, paths: _Paths, share: float) -> tuple[Tensor, _Paths]:
-    """Which layers are there on which frames (B, T, L), and paths: some return elsewhere.
+    """Presence of layers by frame (B, T, L), and paths: some return elsewhere.
 
-    A hidden layer is gone for a stretch of frames after the first, as if something unseen stood
-    before it.
+    A hidden layer is absent for some consecutive frames after the first.
     """
     clips, frames, layers = paths.angle_BTL.shape
     device = generator.device
@@ -247,7 +246,7 @@ def _hide(generator: torch.Generator, paths: _Paths, share: float) -> tuple[Tens
 
 
 def _seen_by(camera: Camera, paths: _Paths) -> _Paths:
-    """Paths in the picture of a camera."""
+    """Paths in the picture of the moving camera."""
     zoom = camera.zoom_BT[:, :, None, None]
     return _Paths(
         (paths.centre_BTL2 + camera.shift_BT2.unsqueeze(2)) * zoom,
@@ -259,7 +258,7 @@ def _seen_by(camera: Camera, paths: _Paths) -> _Paths:
 def _draw(
     generator: torch.Generator, rgba_BT4: Tensor, path: _Paths, size: int, motion: float
 ) -> Tensor:
-    """One layer on every frame, (B, T, 4, S, S); ``path`` holds no L dimension here."""
+    """One layer on every frame, (B, T, 4, S, S); ``path`` has no L dimension here."""
     clips, frames = rgba_BT4.shape[:2]
     device = generator.device
     axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size * 2 - 1

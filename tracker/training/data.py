@@ -1,4 +1,4 @@
-"""Where a step's clips come from: each is a pure function of (seed, step, process)."""
+"""Sources of clips: each is a pure function of (seed, step, process)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ClipSource(Protocol):
     def clips(
         self, phase: Phase, motion: float, count: int, generator: torch.Generator
     ) -> ClipBatch:
-        """``count`` clips as the phase wants them."""
+        """``count`` clips for a phase."""
 
 
 class ComposedClips:
-    """The nano recipe's data: cut-outs over backgrounds, and the rendered match."""
+    """nano's clips: cut-outs over backgrounds, and the rendered match."""
 
     def __init__(self, assets: Assets, pool: MatchPool | None, full_size: int) -> None:
         self.assets = assets
@@ -33,7 +33,7 @@ class ComposedClips:
     def clips(
         self, phase: Phase, motion: float, count: int, generator: torch.Generator
     ) -> ClipBatch:
-        """``match_share`` of the clips from the match, rounded by lot; the rest composed."""
+        """``match_share`` of the clips from the match, randomly rounded; the rest composed."""
         matches = 0
         if self.pool is not None:
             luck = float(torch.rand((), generator=generator, device=generator.device))
@@ -69,6 +69,6 @@ class ComposedClips:
 
 
 def step_generator(seed: int, step: int, rank: int, device: torch.device) -> torch.Generator:
-    """The one source of chance of a step: resuming needs no other state."""
+    """The only source of randomness of a step, so resuming needs no other state."""
     mixed = (seed * 1_000_003 + step) * 64 + rank
     return torch.Generator(device).manual_seed(mixed % (1 << 62))

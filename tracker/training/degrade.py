@@ -1,4 +1,4 @@
-"""What cameras and codecs do to pictures: light, colour, blur, noise and block compression.
+"""Effects of cameras and codecs: light, colour, blur, noise and block compression.
 
 Dimensions: B clips, T frames, S side. Deterministic by the generator.
 """
@@ -17,7 +17,7 @@ _BLUR_SIDE = 7
 
 
 def degrade(images_BT3SS: Tensor, generator: torch.Generator) -> Tensor:
-    """The same clips as a camera would have sent them, in 0..1."""
+    """The clips with camera and codec artefacts, in 0..1."""
     clips, frames = images_BT3SS.shape[:2]
     images = _light(images_BT3SS, generator)
     images = _blur(images.flatten(0, 1), generator, clips, frames)
@@ -30,7 +30,7 @@ def degrade(images_BT3SS: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _light(images_BT3SS: Tensor, generator: torch.Generator) -> Tensor:
-    """Exposure, tint and gamma of a clip; a little flicker; a slow light gradient."""
+    """Exposure, tint and gamma of a clip; slight flicker; a light gradient."""
     clips, frames, _, side, _ = images_BT3SS.shape
     gain = uniform(generator, clips, 1, 1, 1, 1, low=0.7, high=1.3)
     tint = uniform(generator, clips, 1, 3, 1, 1, low=0.88, high=1.12)

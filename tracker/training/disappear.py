@@ -1,7 +1,7 @@
-"""Ways for an object of a recorded clip to get out of sight and come back.
+"""Added absences: an object of a recorded clip is hidden for some frames and returns.
 
-A scene shows complete absences rarely, and they are what a tracker must learn most: so something
-is put over the object for some frames, or the camera turns away from it and back.
+Complete absences are rare in the scenes and important to learn, so an occluder is placed over the
+object for some frames, or the camera turns away and back.
 
 Dimensions: T frames, S image side.
 """
@@ -25,10 +25,10 @@ _PLACES = 12
 def cover(
     generator: torch.Generator, images_T3SS: Tensor, owner_TSS: Tensor, identity: int
 ) -> tuple[Tensor, Tensor]:
-    """Hide an object for some of the frames after the first, mostly not the last.
+    """Hide an object on some frames after the first, mostly not on the last.
 
-    Under a textured plate, or behind what the scene shows elsewhere, as if it were not there.
-    Returns images and owners; owners under the plate are nobody (0).
+    Under a textured plate, or under a copy of another part of the scene. Returns images and owners;
+    owners under the plate are 0.
     """
     frames, side = owner_TSS.shape[0], owner_TSS.shape[-1]
     images, owners = images_T3SS.clone(), owner_TSS.clone()
@@ -62,10 +62,10 @@ def cover(
 
 
 def turning_windows(generator: torch.Generator, frames: int, size: int, full_size: int) -> Tensor:
-    """Sampling grids (T, S, S, 2) of a camera that pans, or turns away and comes back.
+    """Sampling grids (T, S, S, 2) of a camera that pans, or turns away and back.
 
-    What is seen is a half to four fifths of the scene wide; ``size`` below ``full_size`` shows
-    less of it at the same scale.
+    The view is half to four fifths of the scene wide; ``size`` below ``full_size`` shows less of it
+    at the same scale.
     """
     device = generator.device
     zoom = float(uniform(generator, low=0.5, high=0.8))
@@ -88,7 +88,7 @@ def turning_windows(generator: torch.Generator, frames: int, size: int, full_siz
 
 
 def _box(mask_SS: Tensor, side: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a mask and a margin, inside the picture."""
+    """(left, top, right, bottom) of a mask with a margin, within the picture."""
     rows, columns = mask_SS.any(dim=1).nonzero(), mask_SS.any(dim=0).nonzero()
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
@@ -105,7 +105,7 @@ def _box(mask_SS: Tensor, side: int) -> tuple[int, int, int, int]:
 def _emptiest(
     generator: torch.Generator, owner_SS: Tensor, size: tuple[int, int]
 ) -> tuple[int, int]:
-    """(top, left) of the window of a size that shows least of anybody, among a few."""
+    """(top, left) of the emptiest of a few random windows."""
     side = owner_SS.shape[-1]
     places = [
         (_integer(generator, side - size[0] + 1), _integer(generator, side - size[1] + 1))

@@ -1,8 +1,9 @@
-"""Clips from the user's own frames and masks, for fine-tuning.
+"""Clips from folders of frames and masks, for fine-tuning.
 
 Two layouts: DAVIS's (``JPEGImages/<sequence>/*.jpg`` with ``Annotations/<sequence>/*.png``, also
-one resolution folder deeper), and one folder a sequence with ``images/`` and ``masks/``, or the
-images beside PNG masks of the same stem in ``masks/``. A mask's value is the object, 0 nobody.
+one resolution folder deeper), and one folder per sequence with ``images/`` and ``masks/``, or
+images beside PNG masks of the same stem in ``masks/``. A mask's value is the object, 0 the
+background.
 Dimensions: T frames, K objects, S image side.
 """
 
@@ -30,7 +31,7 @@ _CACHED_FRAMES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Frames of one video that have a mask, in order of their names."""
+    """The frames of one video that have a mask, sorted by name."""
 
     name: str
     frames: tuple[tuple[Path, Path], ...]
@@ -50,7 +51,7 @@ def find_sequences(folder: Path) -> list[Sequence]:
             pairs.setdefault(place[0], []).append((by_place[place], mask))
     if not pairs:
         raise AssetError(
-            f"{folder} holds no frame with a mask; it needs JPEGImages/NAME/00000.jpg with "
+            f"{folder} has no frame with a mask; it needs JPEGImages/NAME/00000.jpg with "
             "Annotations/NAME/00000.png, or NAME/images/ with NAME/masks/"
         )
     return [Sequence(name, tuple(frames)) for name, frames in sorted(pairs.items())]
@@ -64,7 +65,7 @@ def _place(path: Path, folder: Path) -> tuple[str, str]:
 
 
 class FolderClips:
-    """Random clips of the sequences, squashed to squares as the tracker does it."""
+    """Random clips of the sequences, squashed to squares as in the tracker."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.sequences = find_sequences(folder)
@@ -75,7 +76,7 @@ class FolderClips:
     def clips(
         self, phase: Phase, motion: float, count: int, generator: torch.Generator
     ) -> ClipBatch:
-        """``count`` clips; short sequences are played to and fro."""
+        """``count`` clips; short sequences play forward and backward."""
         made = [self._clip(phase, motion, generator) for _ in range(count)]
         images = torch.stack([images for images, _ in made])
         masks = torch.stack([masks for _, masks in made])
@@ -102,7 +103,7 @@ class FolderClips:
         first = torch.bincount(owners[0].flatten().long(), minlength=256)
         present = [i for i in range(1, 255) if first[i] > SMALLEST_FIRST_AREA_PIXELS]
         order = torch.randperm(len(present), generator=generator, device=generator.device)
-        # 255 is "void" in DAVIS and no object: it fills up where there are too few.
+        # 255 is "void" in DAVIS, not an object: used as padding if there are too few.
         chosen = [present[int(i)] for i in order[: phase.objects]]
         identity = torch.tensor([*chosen, *[254] * phase.objects][: phase.objects])
         masks = owners.unsqueeze(1) == identity.to(self.device).view(1, -1, 1, 1)
@@ -127,7 +128,7 @@ class FolderClips:
 
 
 def _owners(path: Path) -> npt.NDArray[np.uint8]:
-    """Object of every pixel. Black-and-white masks (0 and 255) hold one object, number 1."""
+    """The object of every pixel. Black-and-white masks (0 and 255) contain one object, 1."""
     image = Image.open(path)
     values = np.array(image if image.mode in ("P", "L", "1") else image.convert("L"))
     if values.dtype == np.bool_ or set(np.unique(values)) <= {0, 255}:

@@ -1,4 +1,4 @@
-"""What a run has shown so far: one record every few steps, in memory, in a file, as a picture."""
+"""The log of a run: one record every few steps, in memory, in a file, and as a plot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Means over the steps since the last record. IoUs are -1 where nothing of the kind ran."""
+    """Means over the steps since the last record. IoUs are -1 if not measured."""
 
     step: int
     phase: str
@@ -38,7 +38,7 @@ def append(path: Path, record: Record) -> None:
 
 
 def read(path: Path, before_step: int) -> list[Record]:
-    """The records up to a step; lines after it belong to a run that was cut off."""
+    """The records up to a step; later lines belong to steps that were lost."""
     if not path.exists():
         return []
     records = [Record(**json.loads(line)) for line in path.read_text().splitlines() if line]

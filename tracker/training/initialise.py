@@ -1,18 +1,18 @@
-"""A start from which matching by memory can be learnt in minutes instead of days.
+"""Initial weights from which matching by memory is learned in minutes instead of days.
 
-With random weights the cross-attention to the memory is flat: every token of the past counts
-the same, the mask that was written there reaches the frame as a mean, and the gradient that could
-sharpen the attention is drowned. So the weights are placed to compare like with like:
+With random weights the cross-attention to the memory is flat: all memory tokens weigh the same, the
+frame receives the mean of the written mask, and the gradient that would sharpen the attention is
+lost in noise. So the weights are set to compare like with like:
 
-``place_prompts``, at the very start: the mask decoder's queries and keys read position codes by
-the same projection, and so a prompt looks where it points.
+``place_prompts``, at the start: the mask decoder's queries and keys read position codes by the same
+projection, so that a prompt attends to its position.
 
-``place_memory``, when images are known and clips begin: half of a memory's channels carry the
-whitened features of its frame, the other half the mask. Queries and keys of the cross-attention
-both read the whitened features, with a bias through RoPE for near places, and values read the
-mask. Untrained, such a memory already carries masks along: the attention's coarse mask correlates
-0.7 to 0.9 with the true one of the next frame, depending on the motion (measured with nano after
-700 steps on images). It is where training starts, not a tracker.
+``place_memory``, after the images phase: half of a memory's channels carry the whitened features of
+its frame, the other half the mask. Queries and keys of the cross-attention both read the whitened
+features, with a bias for near positions through RoPE, and values read the mask. Such a memory
+propagates masks untrained: the attention's coarse mask correlates 0.7 to 0.9 with the true one of
+the next frame, depending on the motion (nano after 700 steps on images). It is a starting point for
+training, not a tracker.
 
 Dimensions: C hidden width, c memory width, L grid tokens, N objects.
 """
@@ -39,7 +39,7 @@ _COVER_SCALE = 3.0
 _MATCH_SHARPNESS = 0.25
 """Logit per unit of product of two whitened features: 8 for a match of 32 channels."""
 _NEARNESS = 0.15
-"""How much the logit falls per squared token of distance, close by."""
+"""Decrease of the logit per squared token of distance, for small distances."""
 _NEARNESS_PAIRS = range(3, 8)
 _CONTENT_PAIRS_FROM = 12
 _MASK_SIGNAL_SHARE = 0.8
@@ -48,7 +48,7 @@ _MASK_SIGNAL_SHARE = 0.8
 
 @torch.no_grad()
 def place_prompts(model: Sam2) -> None:
-    """First weights of a new model, in place. Draws from torch's global generator."""
+    """Initialise a new model in place. Draws from PyTorch's global generator."""
     for table in (
         model.maskmem_tpos_enc,
         model.no_mem_embed,
@@ -69,9 +69,9 @@ def place_prompts(model: Sam2) -> None:
 def place_memory(
     model: Sam2, images_N3SS: Tensor, masks_NSS: Tensor, generator: torch.Generator
 ) -> None:
-    """Prepare the memory of a model that has seen images, in place, from a batch of frames.
+    """Initialise the memory of a model trained on images, in place, from a batch of frames.
 
-    Everything is computed from the arguments: all processes get the same weights.
+    Depends on the arguments only, so all processes get the same weights.
     """
     stride16 = model.encode_image(images_N3SS).stride16_BCHW
     frame_NLC = tokens_from_grid(stride16)
@@ -116,14 +116,14 @@ def _whitening(features_nC: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _content_channels(memory_width: int, content_width: int) -> Tensor:
-    """Memory channels whose sine code hardly varies over the grid: the slow half of each axis."""
+    """Memory channels whose sine code hardly varies over the grid: each axis' low frequencies."""
     axis, kept = memory_width // 2, content_width // 2
     slow = torch.arange(axis - kept, axis)
     return torch.cat((slow, slow + axis))
 
 
 def _write_content(model: Sam2, mean_C: Tensor, whiten_kC: Tensor, channels: Tensor) -> None:
-    """Memory encoder: whitened features, undisturbed by the mask, to some memory channels."""
+    """Memory encoder: whitened features to some memory channels, independent of the mask."""
     encoder, width = model.memory_encoder, len(whiten_kC)
     project, narrow = encoder.pix_feat_proj, encoder.out_proj
     last = _last_mask_layer(model)
@@ -143,15 +143,15 @@ def _write_content(model: Sam2, mean_C: Tensor, whiten_kC: Tensor, channels: Ten
 
 
 def _write_cover(model: Sam2, scaled_N1SS: Tensor, share_NL: Tensor, channels: Tensor) -> Tensor:
-    """Let a few memory channels hold the covered share of each token; returns these channels.
+    """Write the covered share of each token to a few memory channels; returns these channels.
 
-    Least squares from the mask downsampler's features, one solution with either sign.
+    By least squares from the mask downsampler's features, with both signs.
     """
     encoder, width = model.memory_encoder, len(channels)
     layers, last = encoder.mask_downsampler.encoder[:-1], _last_mask_layer(model)
     hidden = tokens_from_grid(layers(scaled_N1SS)).flatten(0, 1)
     hidden_one = torch.cat((hidden, hidden.new_ones(len(hidden), 1)), dim=1)
-    # Tokens inside objects are few: weigh them as much as the background.
+    # Tokens inside objects are few, so they weigh as much as the background.
     share = share_NL.flatten()
     weight = torch.where(share > 0.05, (share <= 0.05).sum() / (share > 0.05).sum(), 1.0)
     ridge = 1e-3 * weight.sum() * torch.eye(hidden_one.shape[1], device=hidden.device)
@@ -185,7 +185,7 @@ def _compare_content(
     channels: Tensor,
     generator: torch.Generator,
 ) -> None:
-    """Queries and keys that both hold the whitened features, and a bias for near places."""
+    """Queries and keys that both read the whitened features, with a bias for near positions."""
     attention = layer.cross_attn_image
     width, content = attention.q_proj.weight.shape[0], target_NLk.shape[2]
     # RoPE: pairs of neighbouring channels, columns in the first half, rows in the second.
@@ -209,7 +209,7 @@ def _compare_content(
     attention.k_proj.weight.zero_()
     attention.k_proj.weight[:, channels] = spread * gain
     attention.k_proj.bias.copy_(nearness)
-    # Least squares: read the whitened features back from what the layer sees.
+    # Least squares: recover the whitened features from the layer's input.
     seen = layer.norm2(x_NLC).flatten(0, 1)
     seen_one = torch.cat((seen, seen.new_ones(len(seen), 1)), dim=1)
     ridge = 1e-3 * len(seen) * torch.eye(seen_one.shape[1], device=seen.device)
@@ -227,7 +227,7 @@ def _carry_mask(
     share_NL: Tensor,
     cover: Tensor,
 ) -> None:
-    """Values that hold the covered share, strong enough to be seen in the frame's tokens."""
+    """Values that carry the covered share, strong enough relative to the frame's tokens."""
     attention = layer.cross_attn_image
     kept = attention.v_proj.weight[:, cover].clone()
     attention.v_proj.weight *= 0.1
@@ -240,13 +240,13 @@ def _carry_mask(
     attention.out_proj.weight *= factor
     assert attention.out_proj.bias is not None
     assert attention.v_proj.bias is not None
-    # Objects cover little: what the background writes must change nothing.
+    # Objects cover little, so background tokens must contribute nothing.
     attention.v_proj.bias.sub_(attention.v_proj(memory.spatial_NMc[outside]).mean(dim=0))
     attention.out_proj.bias.zero_()
 
 
 def _restore_scale(norm: nn.LayerNorm, x_NLC: Tensor, frame_NLC: Tensor) -> None:
-    """The decoder was taught on raw features: let the conditioned ones have their scale."""
+    """Give conditioned features the scale of raw ones, on which the decoder was trained."""
     plain = F.layer_norm(x_NLC, norm.normalized_shape, eps=norm.eps).flatten(0, 1)
     raw = frame_NLC.flatten(0, 1)
     centred = plain - plain.mean(dim=0)

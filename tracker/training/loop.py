@@ -1,7 +1,7 @@
 """The training loop: phases, steps, averages, checkpoints. One instance per process.
 
 A step is a pure function of the weights, the optimiser, (seed, step, process) and its place in the
-schedule: a run that was stopped and resumed goes on as if nothing had happened. The place is
+schedule: a resumed run equals one that was never stopped. The place is
 counted in steps or, where a run is given minutes, in its own elapsed time: then the learning rate
 has come to its end when time is up, however slow the machine was.
 """
@@ -24,7 +24,7 @@ from tracker.model.sam2 import Sam2
 from tracker.training import history
 from tracker.training.data import ClipSource, step_generator
 from tracker.training.initialise import place_memory, place_prompts
-from tracker.training.optimise import Average, Optimiser, share_gradients, share_weights
+from tracker.training.optimise import Average, Optimiser, share_gradients
 from tracker.training.recipe import Phase, Recipe
 from tracker.training.tally import Tally
 from tracker.training.teacher import Teacher
@@ -36,10 +36,10 @@ _PLACING_CLIPS = 48
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where and how: the folder of results, the seed, and this process among its fellows.
+    """The folder of results, the seed, and the rank of this process.
 
-    ``minutes``: how long the whole run takes, pauses between slices not counted; None: as many
-    steps as the recipe says. ``slice_minutes``: this slice of it stops after so long.
+    ``minutes``: duration of the whole run, without pauses between slices; None: the recipe's number
+    of steps. ``slice_minutes``: duration of this slice.
     """
 
     out: Path
@@ -57,10 +57,10 @@ class Run:
 
 
 class Trainer:
-    """Trains a model by a recipe; ``train`` returns when the recipe ends or a signal came.
+    """Trains a model by a recipe; ``train`` returns at the recipe's end or after a signal.
 
-    ``weights`` None starts from nothing (``place_prompts`` helps where the recipe says so).
-    ``teacher``, if any, follows the same clips, and its answers are learnt beside the truth.
+    ``weights`` None starts from scratch (with ``place_prompts`` if the recipe says so).
+    ``teacher``, if any, tracks the same clips; the student learns its answers beside the truth.
     """
 
     def __init__(
@@ -93,18 +93,18 @@ class Trainer:
 
     @property
     def checkpoint_path(self) -> Path:
-        """What a stopped run goes on from."""
+        """The file from which a stopped run continues."""
         return self.run.out / "checkpoint.pt"
 
     @property
     def finished(self) -> bool:
-        """Whether the recipe's steps are done, or the run's minutes over."""
+        """Whether all steps are done, or the run's minutes are over."""
         if self.run.minutes is None:
             return self.step >= self.recipe.steps
         return self.elapsed_s >= 60 * self.run.minutes
 
     def place(self) -> tuple[Phase, float]:
-        """The phase of the next step, and how much of it is over, 0..1."""
+        """The phase of the next step, and the fraction of it that is over, 0..1."""
         if self.run.minutes is None:
             return self.recipe.phase_at(self.step)
         return self.recipe.phase_after(self.elapsed_s / (60 * self.run.minutes))
@@ -114,7 +114,7 @@ class Trainer:
         self._stop = True
 
     def resume(self) -> bool:
-        """Take up a checkpoint in the run's folder, if there is one."""
+        """Load the checkpoint in the run's folder, if there is one."""
         if not self.checkpoint_path.exists():
             return False
         saved = torch.load(self.checkpoint_path, map_location=self.run.device, weights_only=True)
@@ -146,13 +146,13 @@ class Trainer:
             self.save()
 
     def one_step(self, tally: Tally) -> bool:
-        """One optimiser step; True when a process wants to stop."""
+        """One optimiser step; True if a process wants to stop."""
         phase, over = self.place()
         begins, self._phase = phase.name != self._phase, phase.name
         if not phase.image_size:
             phase = replace(phase, image_size=self.config.image_size)
         generator = step_generator(self.run.seed, self.step, self.run.rank, self.run.device)
-        # All processes draw alike: what they share must be of one size.
+        # Equal in all processes, whose gradients must have equal shapes.
         lot = step_generator(self.run.seed, self.step, 62, torch.device("cpu"))
         if float(torch.rand((), generator=lot)) < phase.half_size_share:
             phase = replace(phase, image_size=phase.image_size // 2, half_size_share=0.0)
@@ -181,17 +181,13 @@ class Trainer:
                 lesson = self.teacher.lesson(batch, generator)
                 loss = loss + self.teacher.loss(result, lesson)
         loss.backward()
-        alone = self.recipe.share_every > 1
-        stopping = False if alone else share_gradients(self.model, self._stop)
+        stopping = share_gradients(self.model, self._stop)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         rate = self._learning_rate(phase, over)
         if bool(torch.isfinite(norm)):
             self.optimiser.step(rate)
         self.model.zero_grad(set_to_none=True)
         self.step += 1
-        last = self.step == self.recipe.steps
-        if alone and (last or self.step % self.recipe.share_every == 0):
-            stopping = share_weights(self.model, self._stop)
         self.average.update(self.model, self.step)
         step_s = time.monotonic() - started
         tally.add(result, float(loss.detach()), rate, data_s, float(norm), step_s)
@@ -260,7 +256,7 @@ class Trainer:
 
 
 def join_processes(run: Run, meeting_file: Path) -> None:
-    """Meet the other processes of this machine (through a file); alone there is nothing to do."""
+    """Join the other processes of this machine through a file; nothing to do for a single one."""
     if run.processes > 1:
         dist.init_process_group(
             "nccl" if run.device.type == "cuda" else "gloo",

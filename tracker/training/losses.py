@@ -1,7 +1,7 @@
 """The paper's losses on raw mask logits: focal, dice, IoU (L1), and occlusion (cross-entropy).
 
-Logits are supervised before any gating: the value -1024 that stands for "absent" at inference
-would stop the mask's gradient whenever the object score errs.
+Logits are supervised before gating: the value -1024 for absent objects at inference would block the
+mask's gradient whenever the object score is wrong.
 
 Dimensions: N objects, M masks of an output, h w mask grid.
 """
@@ -27,7 +27,7 @@ _BARELY_VISIBLE_PIXELS = 12
 
 
 class FrameLoss(NamedTuple):
-    """Mean losses of one decoded frame; ``iou`` is the mean IoU reached by the chosen masks."""
+    """Mean losses of one decoded frame; ``iou``: mean IoU of the chosen masks."""
 
     total: Tensor
     mask: Tensor
@@ -36,12 +36,12 @@ class FrameLoss(NamedTuple):
 
 
 def shrink(masks_NSS: Tensor, side: int) -> Tensor:
-    """True masks on a coarser grid as shares of covered pixels, (N, side, side) float."""
+    """True masks on a coarser grid, as covered fractions, (N, side, side) float."""
     return F.adaptive_avg_pool2d(masks_NSS.float().unsqueeze(1), side).squeeze(1)
 
 
 def intersection_over_union(first: Tensor, second: Tensor) -> Tensor:
-    """IoU of two stacks of boolean masks over their last two dimensions; both empty give 1."""
+    """IoU of two stacks of boolean masks over their last two dimensions; 1 if both are empty."""
     overlap = (first & second).sum(dim=(-2, -1))
     union = (first | second).sum(dim=(-2, -1))
     return (overlap + 1e-6) / (union + 1e-6)
@@ -56,10 +56,9 @@ def frame_loss(
 ) -> FrameLoss:
     """Losses of a frame.
 
-    ``single_N``: the object was prompted clearly (a box, two points or more), so mask 0 answers;
-    otherwise the best of masks 1..3 learns (and, with a small weight, all three). Objects that
-    are not counted or show a few pixels only, and the masks of objects that are not visible,
-    weigh nothing.
+    ``single_N``: the prompt was unambiguous (a box, or two or more points), so mask 0 is trained;
+    otherwise the best of masks 1..3 (and, with a small weight, all three). Objects that do not
+    count or have only a few pixels, and masks of invisible objects, have no weight.
     """
     side = min(_FINER * output.mask_logits_N4hw.shape[-1], masks_NSS.shape[-1])
     logits = F.interpolate(
@@ -86,7 +85,7 @@ def frame_loss(
     counted = counted_N.float()
     seen_count, count = seen.sum().clamp(min=1), counted.sum().clamp(min=1)
     mask = (mask_N * seen).sum() / seen_count
-    # Of an object that is not in sight every mask is wrong: then 0 is the IoU to be predicted.
+    # Every mask of an absent object is wrong, so the target of its predicted IoU is 0.
     absent = (counted_N & ~visible).float()
     absent_N = output.predicted_iou_N4[:, 1:].abs().mean(1)
     iou_loss = (iou_loss_N * seen).sum() / seen_count

@@ -1,6 +1,6 @@
-"""Training clips from the rendered match: a pool of recorded scenes, cut and turned at will.
+"""Training clips from the rendered match: a pool of recorded scenes, randomly cropped.
 
-Rendering is slower than training on a processor, so a pool is rendered once (seeds below
+Rendering is slower than training on a CPU, so a pool is rendered once (seeds below
 ``EVALUATION_SEED_START`` only) and kept in two memory-mapped files; a clip is a random scene,
 times, window, mirror and colour. Dimensions: R scenes, F frames of a scene, B clips, T frames,
 K objects, S image side.
@@ -44,8 +44,8 @@ Array8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Of the clips: those in which somebody is hidden in the scene itself and returns
-    (``absence``), the camera turns (``camera``), something is put over somebody (``covered``)."""
+    """Shares of the clips in which an object is hidden in the scene itself and returns
+    (``absence``), the camera turns (``camera``), or an occluder is added (``covered``)."""
 
     absence: float = 0.0
     camera: float = 0.0
@@ -53,7 +53,7 @@ class Shares:
 
 
 class MatchPool:
-    """Recorded scenes: images (R, F, H, W, 3) and owners (R, F, H, W), uint8; owner 0 is nobody."""
+    """Recorded scenes: images (R, F, H, W, 3) and owners (R, F, H, W), uint8; 0: background."""
 
     def __init__(self, images: Array8, owners: Array8) -> None:
         self.images = images
@@ -67,9 +67,9 @@ class MatchPool:
 
     @staticmethod
     def open(folder: Path, scenes: int, seed: int, report: Callable[[int], None]) -> MatchPool:
-        """The pool in a folder; rendered now where it is missing or was made otherwise.
+        """The pool in a folder; rendered now if missing or made with other arguments.
 
-        ``report`` is called with the number of scenes done after each.
+        ``report`` is called with the number of finished scenes after each.
         """
         description = {"scenes": scenes, "seed": seed, "frames": _SCENE_FRAMES, "version": 3}
         marker = folder / "pool.json"
@@ -105,8 +105,8 @@ class MatchPool:
         motion: float,
         shares: Shares | None = None,
     ) -> ClipBatch:
-        """A batch. ``full_size`` is the model's image side: where ``size`` is smaller, a window
-        of the scene is shown at the same scale."""
+        """A batch. ``full_size``: the model's image side; a smaller ``size`` crops the scene at the
+        same scale."""
         made = [
             self._clip(generator, frames, objects, size, full_size, motion, shares or Shares())
             for _ in range(clips)
@@ -125,7 +125,7 @@ class MatchPool:
         motion: float,
         shares: Shares,
     ) -> tuple[Tensor, Tensor]:
-        """(T, 3, S, S) and (T, K, S, S). Of a few tries the first with enough objects in sight."""
+        """(T, 3, S, S) and (T, K, S, S): the first of a few tries with enough visible objects."""
         device = generator.device
         draw = torch.rand(3, generator=generator, device=device).tolist()
         wants_absence = frames > 2 and draw[0] < shares.absence
@@ -164,9 +164,9 @@ class MatchPool:
     def _moments(
         self, generator: torch.Generator, frames: int, motion: float, wants_absence: bool
     ) -> tuple[int, list[int]]:
-        """A scene and the frames of a clip; where wanted, such that somebody is gone and returns.
+        """A scene and the frames of a clip; on request such that an object leaves and returns.
 
-        Mostly at even distances, as a camera gives them, else with gaps, as drops leave them.
+        Mostly evenly spaced, as from a camera, otherwise with gaps, as after dropped frames.
         """
         last = self.images.shape[1] - 1
         longest = max(1, last // max(1, frames - 1))
@@ -220,7 +220,7 @@ def _record(images: Array8, owners: Array8, seed: int) -> None:
 
 
 def _areas(owners: Array8) -> npt.NDArray[np.int32]:
-    """Pixels of every object on every frame, (R, F, 16); column 0 is nobody's."""
+    """Pixels of every object on every frame, (R, F, 16); column 0 is the background."""
     most = 16
     counts = [
         [np.bincount(frame.ravel(), minlength=256)[:most] for frame in scene] for scene in owners
@@ -229,7 +229,7 @@ def _areas(owners: Array8) -> npt.NDArray[np.int32]:
 
 
 def _returns(areas_TI: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """Objects that are seen on the first frame, gone on a later one, and seen again after it."""
+    """Objects visible on the first frame, absent on a later one, and visible again after it."""
     gone = np.logical_or.accumulate(areas_TI <= _ABSENT_PIXELS, axis=0)
     back = (gone & (areas_TI > _PRESENT_PIXELS)).any(axis=0)
     back &= areas_TI[0] > _PRESENT_PIXELS
@@ -238,10 +238,10 @@ def _returns(areas_TI: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
 
 
 def _window(generator: torch.Generator, size: int, full_size: int, variety: float) -> Tensor:
-    """A sampling grid (1, S, S, 2): part of the scene, squashed as the tracker squashes frames.
+    """A sampling grid (1, S, S, 2): part of the scene, squashed as in the tracker.
 
-    A whole 16:9 frame becomes a square; here the squash varies a little, the zoom more (by
-    ``variety``, 0..1).
+    A whole 16:9 frame becomes a square; the squash varies a little, the zoom more (by ``variety``,
+    0..1).
     """
     zoom = float((variety * uniform(generator, low=-0.45, high=0.08)).exp())
     squash = float(uniform(generator, low=-0.25, high=0.1).exp())
@@ -255,7 +255,7 @@ def _window(generator: torch.Generator, size: int, full_size: int, variety: floa
 
 
 def _choose_objects(generator: torch.Generator, seen_TSS: Tensor, objects: int) -> list[int]:
-    """Ids to track: seen on the first frame, those that are hidden later or meet others first."""
+    """Ids to track, visible on the first frame; preferably hidden later or meeting others."""
     first = torch.bincount(seen_TSS[0].flatten().long(), minlength=256)
     candidates = [i for i in range(1, 255) if first[i] > SMALLEST_FIRST_AREA_PIXELS]
     if not candidates:
@@ -265,9 +265,9 @@ def _choose_objects(generator: torch.Generator, seen_TSS: Tensor, objects: int) 
     ).float()
     hidden = 1 - areas.amin(dim=0) / areas.amax(dim=0).clamp(min=1)
     hidden += torch.from_numpy(_returns(areas.numpy(force=True).astype(np.int32))).to(hidden)
-    # The ball is one of many, and what is lost most: small things are taken more often.
+    # The ball is one of many objects and lost most often: small objects are chosen more often.
     hidden += _SMALL_BONUS * (first < _SMALL_AREA_SHARE * first[candidates].float().median())
-    # Slivers at the rim of the picture are many and teach little.
+    # Slivers at the picture's border are frequent and of little use.
     whole = (first[candidates].float() / _WHOLE_AREA_PIXELS).clamp(max=1)
     weight = (0.4 + hidden[candidates]) * whole
     count = min(objects, len(candidates))
@@ -276,7 +276,7 @@ def _choose_objects(generator: torch.Generator, seen_TSS: Tensor, objects: int) 
 
 
 def _recolour(images_BT3SS: Tensor, generator: torch.Generator) -> Tensor:
-    """Swapped colour channels on some clips: other kits on other pitches."""
+    """Swap colour channels on some clips, for other kits and pitches."""
     clips = images_BT3SS.shape[0]
     swapped = torch.stack(
         [torch.randperm(3, generator=generator, device=generator.device) for _ in range(clips)]

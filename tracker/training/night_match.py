@@ -1,8 +1,8 @@
-"""A small domain that nano has not seen: the rendered match at night, through an amplifier.
+"""Footage unlike nano's training data: the rendered match at night, through an image intensifier.
 
-``python -m tracker.training.night_match OUT`` writes ``OUT/train`` and ``OUT/held-out``, other
-scenes each, as JPEGImages/NAME/00000.jpg with Annotations/NAME/00000.png. It stands for a user's
-own footage in the example of fine-tuning (``README.md`` beside this file).
+``python -m tracker.training.night_match OUT`` writes different scenes to ``OUT/train`` and
+``OUT/held-out``, as JPEGImages/NAME/00000.jpg with Annotations/NAME/00000.png. It is the footage of
+the fine-tuning example in ``docs/training.md``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     """Write both parts; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tracker.training.night_match")
     parser.add_argument("out", type=Path, help="folder to write train/ and held-out/ into")
-    parser.add_argument("--frames", type=int, default=50, help="of a scene (default: 50)")
+    parser.add_argument("--frames", type=int, default=50, help="frames per scene (default: 50)")
     options = parser.parse_args(arguments)
     for part, seeds in (("train", TRAINING_SEEDS), ("held-out", HELD_OUT_SEEDS)):
         for seed in seeds:

@@ -1,4 +1,4 @@
-"""The optimiser, the average of the weights over time, and what processes share."""
+"""The optimiser, the moving average of the weights, and the exchange between processes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class BatchedMuon(torch.optim.Muon):
-    """Muon with the RMS of AdamW's steps, all matrices of one shape orthogonalised at once.
+    """Muon with the RMS of AdamW's steps; matrices of one shape are orthogonalised together.
 
-    PyTorch takes them one by one: for a network of many small matrices that is half a dozen
-    times slower, a tenth of a whole step. Takes no closure.
+    PyTorch orthogonalises them one by one, which is six times slower for many small matrices, a
+    tenth of a whole step. Takes no closure.
     """
 
     @torch.no_grad()
@@ -39,7 +39,7 @@ class BatchedMuon(torch.optim.Muon):
                     matrix.add_(change, alpha=-rate)
 
     def _direction(self, matrix: Tensor, momentum: float) -> Tensor:
-        """Nesterov's look ahead from the gradient and its running mean."""
+        """Nesterov momentum from the gradient and its running mean."""
         assert matrix.grad is not None
         state = self.state[matrix]
         if "momentum_buffer" not in state:
@@ -50,7 +50,7 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def orthogonalise(matrix_nAB: Tensor, iterations: int = 5) -> Tensor:
-    """Singular values moved near 1 by Newton and Schulz's iteration, in bfloat16."""
+    """Move singular values near 1 by Newton-Schulz iteration, in bfloat16."""
     tall = matrix_nAB.shape[1] > matrix_nAB.shape[2]
     x = (matrix_nAB.mT if tall else matrix_nAB).bfloat16()
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
@@ -92,7 +92,7 @@ class Optimiser:
             )
 
     def step(self, learning_rate: float) -> None:
-        """Apply the gradients and forget them."""
+        """Apply the gradients and clear them."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = learning_rate
@@ -100,7 +100,7 @@ class Optimiser:
             part.zero_grad(set_to_none=True)
 
     def state(self) -> list[dict[str, object]]:
-        """To be saved."""
+        """The state to save."""
         return [part.state_dict() for part in self.parts]
 
     def load(self, state: list[dict[str, object]]) -> None:
@@ -117,7 +117,7 @@ class Average:
         self.weights = {name: p.detach().clone() for name, p in model.state_dict().items()}
 
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model; faster in the first steps, when the start means nothing."""
+        """Move towards the model; faster in the first steps, to forget the initial weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, parameter in model.state_dict().items():
@@ -125,10 +125,10 @@ class Average:
 
 
 def share_gradients(model: nn.Module, stop: bool) -> bool:
-    """Average gradients over the processes; True when any of them wants to stop.
+    """Average gradients over the processes; True if any of them wants to stop.
 
-    One all-reduce of everything: a stop is agreed on with the gradients, so that no process
-    waits for one that has left.
+    A single all-reduce, which includes the request to stop, so that no process waits for one that
+    has left.
     """
     if not dist.is_initialized():
         return stop
@@ -144,26 +144,4 @@ def share_gradients(model: nn.Module, stop: bool) -> bool:
         piece: Tensor = flat[offset : offset + parameter.numel()]
         parameter.grad = piece.view_as(parameter).clone()
         offset += parameter.numel()
-    return wants_stop
-
-
-def share_weights(model: nn.Module, stop: bool) -> bool:
-    """Average the weights over the processes; True when any of them wants to stop.
-
-    Between two such meetings each process takes steps of its own ("local SGD"): nobody waits for
-    a slower one at every step, which on a machine with other work costs more than it gains.
-    """
-    if not dist.is_initialized():
-        return stop
-    parameters = list(model.parameters())
-    flag = torch.tensor([float(stop)], device=parameters[0].device)
-    flat = torch.cat([parameter.detach().flatten() for parameter in parameters] + [flag])
-    dist.all_reduce(flat)
-    wants_stop = bool(flat[-1] > 0)
-    flat /= dist.get_world_size()
-    offset = 0
-    with torch.no_grad():
-        for parameter in parameters:
-            parameter.copy_(flat[offset : offset + parameter.numel()].view_as(parameter))
-            offset += parameter.numel()
     return wants_stop

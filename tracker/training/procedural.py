@@ -1,4 +1,4 @@
-"""Textures and shapes made of noise, stripes and checks: things nobody has photographed.
+"""Procedural textures and shapes of noise, stripes and checks.
 
 Every function takes a ``torch.Generator`` and is deterministic by its seed.
 Dimensions: n pictures, S side.
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def uniform(generator: torch.Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Uniform numbers of a shape."""
+    """Uniform random numbers."""
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 

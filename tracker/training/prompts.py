@@ -39,18 +39,18 @@ def boxes(masks_NSS: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
 
 
 def clicks(masks_NSS: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One positive click inside each mask, away from its rim where it has an inside."""
+    """One positive click inside each mask, away from its border if possible."""
     return _draw_points(_inside(masks_NSS), generator), _labels(masks_NSS, POSITIVE)
 
 
 def corrections(
     predicted_NSS: Tensor, masks_NSS: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """One click in what was missed (positive) or wrongly taken (negative), whichever is larger."""
+    """One click in the false negatives (positive) or false positives (negative), the larger."""
     missed, excess = masks_NSS & ~predicted_NSS, predicted_NSS & ~masks_NSS
     is_missed = missed.sum(dim=(1, 2)) >= excess.sum(dim=(1, 2))
     error = torch.where(is_missed[:, None, None], missed, excess)
-    # Nothing wrong: a click on the object confirms it.
+    # No error: a click on the object confirms it.
     right = ~error.any(dim=2).any(dim=1)
     error = torch.where(right[:, None, None], masks_NSS, error)
     labels = torch.where(is_missed | right, POSITIVE, NEGATIVE).unsqueeze(1)
@@ -62,7 +62,7 @@ def _labels(masks_NSS: Tensor, label: int) -> Tensor:
 
 
 def _inside(masks_NSS: Tensor) -> Tensor:
-    """Weights of pixels to click on: 1 at least two pixels from the rim, little elsewhere."""
+    """Weights of pixels to click on: 1 at least two pixels from the border, little elsewhere."""
     inverse = (~masks_NSS).float().unsqueeze(1)
     eroded = F.max_pool2d(inverse, 5, stride=1, padding=2).squeeze(1) == 0
     return eroded.float() + 0.02 * masks_NSS.float()
@@ -70,7 +70,7 @@ def _inside(masks_NSS: Tensor) -> Tensor:
 
 def _draw_points(weight_NSS: Tensor, generator: torch.Generator) -> Tensor:
     side = weight_NSS.shape[2]
-    # An empty mask has no pixel to draw; any will do, the object is not counted.
+    # An empty mask has no pixel to draw; any will do, since the object does not count.
     flat = weight_NSS.flatten(1) + 1e-9
     pixel = torch.multinomial(flat, 1, generator=generator)
     return torch.stack((pixel % side, pixel // side), dim=2).float()

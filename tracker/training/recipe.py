@@ -1,4 +1,4 @@
-"""What a training run does: its phases, losses and sampling, as data.
+"""A training run as data: its phases, losses and sampling.
 
 A recipe is plain numbers. ``NANO`` is nano's first run, from scratch; ``FINE_TUNE`` is the default
 for footage of your own. A TOML file given with ``--config`` replaces single values; the run that
@@ -21,26 +21,27 @@ class RecipeError(TrackerError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of the curriculum. Pairs are (at its start, at its end) and interpolate between.
+    """One phase of the curriculum. Pairs are (start, end) values, interpolated in between.
 
-    ``steps`` is its length, or, in a run that is given minutes instead, its weight among the
-    phases.
+    ``steps``: its length, or its weight among the phases in a run of given minutes.
+    ``image_size``: side of the training images in pixels, 0 for the model's own. Smaller images are
+    crops of the scene, so that objects keep their size in pixels. ``half_size_share`` of the steps
+    use half that side, at a quarter of the cost. ``motion`` scales speeds.
 
-    ``image_size`` is the side of the training images in pixels, 0 the model's own. Where it is
-    smaller, scenes are cropped, not shrunk, so that things keep their size in pixels.
-    ``half_size_share`` of the steps see half that side, at a quarter of the cost.
-    ``motion`` scales speeds; ``teacher_forcing`` is the probability that a memory is written
-    from the true mask; ``match_share`` of the clips come from the rendered match (the rest from
-    cut-outs); ``box_share`` and ``point_share`` of the objects are prompted that way, the
-    others with a mask. ``absence_share`` of the match's clips show an object that is hidden
-    completely and comes back; in ``covered_share`` of them something is put over an object, and
-    in ``camera_share`` the camera turns away and back. ``hidden_share`` of composed layers vanish
-    for some frames, ``small_share`` are a few pixels large; in ``photo_share`` of the composed
-    clips the things of a photograph itself are tracked. ``visible_memory_share`` of the steps
-    remember only frames in which an object is seen, as the robust memory policy does.
-    ``correction_share`` of the steps add a correcting click.
-    ``place_memory`` prepares the memory's weights when the phase begins (``initialise.py``).
-    Parameters whose names begin with one of ``frozen`` stay as they are.
+    ``match_share`` of the clips come from the rendered match, the rest are composed. Of the match's
+    clips, ``absence_share`` show an object that is fully hidden and returns, ``covered_share`` get
+    an added occluder, and in ``camera_share`` the camera turns away and back. Of the composed
+    layers, ``hidden_share`` vanish for some frames and ``small_share`` are a few pixels large; in
+    ``photo_share`` of the composed clips the objects of a photograph are tracked.
+
+    ``box_share`` and ``point_share`` of the objects are prompted that way, the others with a mask;
+    ``correction_share`` of the steps add a correcting click. ``teacher_forcing``: probability that
+    a memory is written from the true mask; ``memory_drop``: that a memory is left out.
+    ``visible_memory_share`` of the steps remember only frames on which an object is visible, as the
+    robust memory policy does.
+
+    ``place_memory`` initialises the memory's weights when the phase begins (``initialise.py``).
+    Parameters whose names start with one of ``frozen`` are not trained.
     """
 
     name: str
@@ -84,12 +85,12 @@ class Phase:
             raise RecipeError(f"phase {self.name}: box_share + point_share must be at most 1")
 
     def share_at(self, step: int) -> float:
-        """How much of the phase, 0..1, lies before a step that is counted from its start."""
+        """The fraction of the phase, 0..1, before its n-th step."""
         return min(1.0, step / max(1, self.steps - 1))
 
     @staticmethod
     def at(pair: tuple[float, float], share: float) -> float:
-        """The value of a (first, last) pair when a share of the phase, 0..1, is over."""
+        """The value of a (start, end) pair after a fraction of the phase, 0..1."""
         return pair[0] + (pair[1] - pair[0]) * share
 
 
@@ -97,9 +98,9 @@ class Phase:
 class LossWeights:
     """Weights of the paper's losses (20 : 1 : 1 : 1), and of plain cross-entropy beside focal.
 
-    ``all_masks`` is the share of the three masks' mean beside the best of the three.
-    ``taught_masks`` and ``taught_features`` weigh a teacher's lessons, where there is one.
-    ``absent_iou`` asks for a predicted IoU of 0 where the object is not in sight.
+    ``all_masks``: weight of the mean of all three masks, beside the best one. ``taught_masks`` and
+    ``taught_features``: weights of a teacher's answers. ``absent_iou``: weight of a predicted IoU
+    of 0 for absent objects.
     """
 
     focal: float = 20.0
@@ -115,11 +116,7 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole run.
-
-    With several processes gradients are shared in every step, or, where ``share_every`` is
-    above 1, the weights every so many steps.
-    """
+    """A whole run; several processes share their gradients in every step."""
 
     phases: tuple[Phase, ...]
     preset: str = "nano"
@@ -132,7 +129,6 @@ class Recipe:
     structured_initialisation: bool = True
     bfloat16: bool = False
     threads: int = 2
-    share_every: int = 1
     log_every: int = 10
     checkpoint_every: int = 100
     plot_every: int = 500
@@ -145,11 +141,11 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Steps of all phases."""
+        """The number of steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
     def phase_at(self, step: int) -> tuple[Phase, float]:
-        """The phase of a step, and how much of it is over, 0..1. Beyond the end: the last."""
+        """The phase of a step, and the fraction of it that is over, 0..1; at the end the last."""
         for phase in self.phases:
             if step < phase.steps:
                 return phase, phase.share_at(step)
@@ -157,7 +153,7 @@ class Recipe:
         return self.phases[-1], 1.0
 
     def phase_after(self, share: float) -> tuple[Phase, float]:
-        """The same when a share of the whole run's time, 0..1, is over; steps are weights."""
+        """The same after a fraction of the run's time, 0..1; steps are weights."""
         step = share * self.steps
         for phase in self.phases:
             if step < phase.steps:

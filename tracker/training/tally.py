@@ -1,4 +1,4 @@
-"""The means of what training steps came to, between two lines of the log."""
+"""Means over training steps, between two records of the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tally:
         norm: float,
         step_s: float,
     ) -> None:
-        """Take in one step: ``step_s`` in all, ``data_s`` of it for its clips."""
+        """Add one step that took ``step_s``, of which ``data_s`` for its clips."""
         self._put("loss", loss)
         self._put("learning_rate", rate)
         self._put("data_s", data_s)
@@ -38,7 +38,7 @@ class Tally:
             self._put("last_frame_iou", float(result.tracked[-1].iou))
 
     def record(self, step: int, phase: str, elapsed_s: float) -> history.Record:
-        """The means; starts over."""
+        """The means; resets the sums."""
         means = {name: value / self._counts[name] for name, value in self._sums.items()}
         self._sums, self._counts = {}, {}
         return history.Record(

@@ -1,9 +1,9 @@
-"""Distillation: a larger network follows the same clips, and the student learns from its answers.
+"""Distillation: a larger network tracks the same clips, and the student learns its answers.
 
-The teacher is shown the true mask of the first frame and tracks by its own memory. The student
-learns its soft masks and object scores on the tracked frames, and which places of a picture the
-teacher finds alike: the cosine similarities of its features, which need no common width (Tung and
-Mori, arXiv 1907.09682, place by place instead of picture by picture).
+The teacher gets the true mask of the first frame and tracks with its own memory. The student learns
+its soft masks and object scores on the tracked frames, and the cosine similarities of its features
+between positions of a picture, which need no common width (Tung and Mori, arXiv 1907.09682, by
+position instead of by picture).
 
 Dimensions: B clips, T frames, b = B * T, N objects, C channels, G side of the compared grid.
 """
@@ -31,8 +31,8 @@ _GIVEN_MASKS = Sampling(
 class Lesson:
     """A teacher's answers on every tracked frame, and its picture features.
 
-    ``mask_TN1hw`` probabilities, ``score_TN`` probabilities that the object is in sight,
-    ``alike_bGG`` cosine similarities between the places of each picture.
+    ``mask_TN1hw``: probabilities. ``score_TN``: probabilities that the object is visible.
+    ``alike_bGG``: cosine similarities between the positions of each picture.
     """
 
     mask_TN1hw: tuple[Tensor, ...]
@@ -41,7 +41,7 @@ class Lesson:
 
 
 class Teacher:
-    """A frozen network that gives lessons. ``model`` is used as it is, on its device."""
+    """A frozen network whose answers are learned; ``model`` stays on its device."""
 
     def __init__(self, model: Sam2, weights: LossWeights) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -50,7 +50,7 @@ class Teacher:
 
     @torch.no_grad()
     def lesson(self, batch: ClipBatch, generator: torch.Generator) -> Lesson:
-        """Follow the batch's counted objects at the teacher's own image size."""
+        """Track the batch's counted objects at the teacher's image size."""
         side = self.model.config.image_size
         images = F.interpolate(
             batch.images_BT3SS.flatten(0, 1), (side, side), mode="bilinear", antialias=True
@@ -67,7 +67,7 @@ class Teacher:
         )
 
     def loss(self, result: ClipResult, lesson: Lesson) -> Tensor:
-        """How far a student's run over the same batch is from a lesson; one number."""
+        """The loss of a student's run over the same batch against a lesson, a scalar."""
         alike_loss = (alike(result.features_bCHW) - lesson.alike_bGG).square().mean()
         total = self.weights.taught_features * alike_loss
         if not result.answers:
@@ -83,7 +83,7 @@ class Teacher:
 
 
 def alike(features_bCHW: Tensor) -> Tensor:
-    """Cosine similarities (b, G*G, G*G) between the places of each picture's features."""
+    """Cosine similarities (b, G*G, G*G) between the positions of each picture's features."""
     features = features_bCHW.float()
     if features.shape[-1] > _GRID:
         features = F.adaptive_avg_pool2d(features, _GRID)
@@ -94,7 +94,7 @@ def alike(features_bCHW: Tensor) -> Tensor:
 
 
 def _mask_loss(logits_N1hw: Tensor, mask_N1hw: Tensor, score_N: Tensor) -> Tensor:
-    """Cross-entropy with the teacher's masks, of the objects that it believes to see."""
+    """Cross-entropy with the teacher's masks, for objects it considers visible."""
     side = max(logits_N1hw.shape[-1], mask_N1hw.shape[-1])
     logits, mask = (
         F.interpolate(each.float(), (side, side), mode="bilinear", align_corners=False)
@@ -106,5 +106,5 @@ def _mask_loss(logits_N1hw: Tensor, mask_N1hw: Tensor, score_N: Tensor) -> Tenso
 
 
 def _ambiguous(score_N1: Tensor) -> Tensor:
-    """Tracked frames are answered by the best of the three masks: nobody is prompted clearly."""
+    """Select the best of the three masks, as on frames without an unambiguous prompt."""
     return torch.zeros(len(score_N1), dtype=torch.bool, device=score_N1.device)

@@ -1,8 +1,8 @@
-"""A clip through the network as the tracker will see it: prompt, then frame by frame by memory.
+"""Run a clip through the network as the tracker does: a prompt, then frame by frame with memory.
 
-All frames are encoded at once; then every frame attends to the memories of the frames before,
-is decoded, and is remembered. What the tracker keeps is kept here: the prompted frame for
-ever, the last six frames, the pointers of the last fifteen.
+All frames are encoded at once; then every frame attends to the memories of earlier frames, is
+decoded, and is remembered. Memories are kept as in the tracker: the prompted frame always, the last
+six frames, the pointers of the last fifteen.
 
 Dimensions: B clips, T frames, N objects of all clips, C hidden, c memory width, L grid tokens,
 S image side, h w mask grid.
@@ -44,9 +44,9 @@ class Sampling:
 
 @dataclass(slots=True)
 class ClipResult:
-    """``first`` is the prompted frame's loss (None when all prompts were masks).
+    """``first``: the prompted frame's loss (None if all prompts were masks).
 
-    ``features_bCHW`` (b = B * T) and ``answers`` of the tracked frames are what a teacher judges.
+    ``features_bCHW`` (b = B * T) and ``answers`` of the tracked frames are compared with a teacher.
     """
 
     first: FrameLoss | None
@@ -56,7 +56,7 @@ class ClipResult:
     answers: list[DecoderOutput] = field(default_factory=list)
 
     def total(self) -> Tensor:
-        """The loss to minimise: the mean over decoded frames; 0 where only masks were given."""
+        """The loss to minimise: the mean over decoded frames; 0 without any."""
         losses = [*self.tracked, *self.corrected]
         if self.first is not None:
             losses.append(self.first)
@@ -72,7 +72,7 @@ def normalise(images_b3SS: Tensor) -> Tensor:
 
 
 class Unroll:
-    """Runs clips through a model and gathers the losses."""
+    """Runs clips through a model and collects the losses."""
 
     def __init__(self, model: Sam2, weights: LossWeights) -> None:
         self.model = model
@@ -85,9 +85,9 @@ class Unroll:
         generator: torch.Generator,
         rows_kept: Tensor | None = None,
     ) -> ClipResult:
-        """Losses of one batch. Random choices are drawn from the generator alone.
+        """The losses of one batch. Randomness comes from the generator only.
 
-        ``rows_kept``: indexes of the objects to follow; those that count, where it is None.
+        ``rows_kept``: indexes of the objects to track; None: those that count.
         """
         model = self.model
         clips, frames = batch.clips, batch.frames
@@ -149,8 +149,8 @@ class Unroll:
     ) -> tuple[DecoderOutput, Tensor, Tensor, FrameLoss | None]:
         """Decode the first frame, each object with its own kind of prompt.
 
-        Returns output, which objects were prompted clearly, which with a mask, and the loss (of
-        the others: a mask prompt is its own answer).
+        Returns the output, which objects had an unambiguous prompt, which a mask, and the loss of
+        those without a mask prompt.
         """
         model = self.model
         draw = torch.rand(len(masks), generator=generator, device=generator.device)
@@ -167,10 +167,10 @@ class Unroll:
             if kind is is_mask:
                 padding = torch.full((len(rows), 1), PADDING, device=rows.device)
                 points = torch.zeros(len(rows), 1, 2, device=rows.device)
-                # Meta's rule: the downsampler sees the mask as 0 and 1, not as logits.
+                # As in Meta's code, the downsampler gets the mask as 0 and 1, not as logits.
                 shown = model.mask_downsample(masks[rows].float().unsqueeze(1))
                 prompt = model.encode_prompts(points, padding, shown)
-                # As the tracker does it: a mask prompt is decoded from the raw features.
+                # As in the tracker, a mask prompt is decoded from the raw features.
                 conditioned = chosen.stride16_BCHW
             else:
                 sample = boxes if kind is is_box else clicks
@@ -189,9 +189,9 @@ class Unroll:
     @staticmethod
     @torch.no_grad()
     def _shown(output: DecoderOutput, single: Tensor, given_N: Tensor, masks_NSS: Tensor) -> Tensor:
-        """The binary mask of the prompted frame that the tracker goes on with, (N, S, S) bool.
+        """The binary mask of the prompted frame that is remembered, (N, S, S) bool.
 
-        Its own answer to a click or box; a mask that was given, as it survives the mask grid.
+        The decoded mask for a click or box; a given mask as resampled to the mask grid.
         """
         logits = choose(output, single)[0].float()
         exact = shrink(masks_NSS, logits.shape[-1]).unsqueeze(1) - 0.5
@@ -208,9 +208,9 @@ class Unroll:
         counted: Tensor,
         generator: torch.Generator,
     ) -> FrameLoss:
-        """One correcting click on what was just decoded, with the previous logits as prompt.
+        """One correcting click on the decoded mask, with the previous logits as prompt.
 
-        On a prompted frame (``conditioned`` None) the network looks at no memory.
+        On a prompted frame (``conditioned`` None) no memory is used.
         """
         model = self.model
         logits = choose(output, single)[0].detach()
@@ -232,7 +232,7 @@ class Unroll:
         masks: Tensor,
         forced: bool,
     ) -> None:
-        """Write a frame's memory and pointer, from the true mask when ``forced``."""
+        """Write a frame's memory and pointer, from the true mask if ``forced``."""
         model = self.model
         logits, token = choose(output, single)
         if forced:
@@ -241,7 +241,7 @@ class Unroll:
         else:
             visible = output.object_score_logit_N1.squeeze(1) > 0
             gate = visible[:, None, None, None]
-            # No gradient through remembered masks: it is dear, and each frame has its own loss.
+            # No gradient through remembered masks: it is expensive, and each frame has its loss.
             full = enlarge(logits.detach(), model.config.image_size)
             scaled = torch.where(gate, full.sigmoid(), 0.0) * 20 - 10
         spatial = model.encode_memory(features.stride16_BCHW, scaled, visible)
@@ -251,7 +251,7 @@ class Unroll:
 
 
 def choose(output: DecoderOutput, single_N: Tensor) -> tuple[Tensor, Tensor]:
-    """The mask logits (N, 1, h, w) and the token (N, C) that the tracker would go on with."""
+    """The mask logits (N, 1, h, w) and the token (N, C) that the tracker would use."""
     best = output.predicted_iou_N4[:, 1:].argmax(dim=1) + 1
     index = torch.where(single_N, 0, best)
     rows = torch.arange(len(index), device=index.device)
