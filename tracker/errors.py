@@ -1,4 +1,4 @@
-"""What the tracker raises.
+"""The tracker's exceptions.
 
 TrackerError
 ├── CheckpointError   a checkpoint that is missing, damaged or of another model

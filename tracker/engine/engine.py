@@ -94,7 +94,7 @@ class Engine:
         frame_N: IntArray,
         image_N: IntArray,
     ) -> Tensor:
-        """Condition frames on what N objects remember of the time before -> (N, C, H, W).
+        """Condition frames on N objects' memories of earlier frames -> (N, C, H, W).
 
         Objects with equally many memories form one batch, see ``tracker.memory.shapes``.
         """

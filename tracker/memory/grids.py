@@ -73,7 +73,7 @@ class MemoryGrids:
         return made_on_F
 
     def restore_made_on(self, slot: int, made_on_F: npt.NDArray[np.int8]) -> None:
-        """Set what ``made_on`` returned, with the memories of that time."""
+        """Set an earlier result of ``made_on``, together with its memories."""
         self._made_on[slot] = made_on_F
 
     def use(self, side: int, filled_KF: npt.NDArray[np.bool_]) -> None:

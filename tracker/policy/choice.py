@@ -1,7 +1,6 @@
-"""Which of the decoder's masks is taken for each tracked object, and whether any is.
+"""Chooses a decoder mask for each tracked object, or none.
 
-The mask of the highest predicted IoU, as in SAM 2; a mask that suddenly floods the picture is
-refused.
+The mask of the highest predicted IoU, as in SAM 2, unless it suddenly floods the picture.
 
 Dimensions: N objects, 3 masks of each, h w mask grid.
 """
@@ -23,7 +22,7 @@ FLOOD_SPAN, FLOOD_JUMP, FLOOD_IOU = 0.9, 4.0, 0.8
 
 
 class Expectation(NamedTuple):
-    """What is expected of N objects before the frame is decoded.
+    """Expectations of N objects before the frame is decoded.
 
     ``box_N4``: the expected box of each, in shares of the picture; meaningful where ``known_N``.
     ``usual_area_N``: share of the picture that the object covered recently, 0 where unknown.

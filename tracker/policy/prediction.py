@@ -1,4 +1,4 @@
-"""What is predicted of objects before a frame is decided, and what is observed after.
+"""Predictions of objects before a frame is decided, and observations after.
 
 Dimensions: N objects of a batch, E numbers of evidence.
 """
@@ -26,11 +26,11 @@ LARGEST_SPREAD = 0.25
 
 
 class Prediction(NamedTuple):
-    """What is known of N objects before a frame is decided.
+    """The state of N objects before a frame is decided.
 
     ``facts_N``, ``state_N45``: as the last frame left them. ``predicted_N45``: advanced to this
-    frame. ``fresh_N``: the motion starts anew with the next observation. ``scene_N``: what
-    happened to each object's picture.
+    frame. ``fresh_N``: the motion starts anew with the next observation. ``scene_N``: cut
+    and camera motion of each object's picture.
     """
 
     facts_N: Facts
@@ -57,7 +57,7 @@ class Prediction(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What was observed of N objects.
+    """An observation of N objects.
 
     ``state_N45``: their motion now. ``predicted_box_N4``: the expected box of a hidden object, in
     shares of the picture; NaN where it is unknown or the object is visible. ``evidence_NE``:
@@ -82,7 +82,7 @@ class Evidence(NamedTuple):
 
 
 def observe(prediction: Prediction, decision: MaskDecision) -> Observation:
-    """Update the motion with what was decided."""
+    """Update the motion with the decided masks."""
     mask_Nhw = decision.logits_N1hw[:, 0] > 0
     box_N4 = shares_of(boxes_of(mask_Nhw), mask_Nhw)
     area_N = mask_Nhw.flatten(1).float().mean(dim=1)

@@ -78,7 +78,7 @@ class RobustPolicy:
             frame.scene = SceneChange(shift_12.clone(), cut_1.clone())
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
-        """What is expected of the rows' objects on their frames."""
+        """Predict the rows' objects on their frames."""
         slot_N, time_N = places_of(rows)
         image = self._tensor(images_of(rows))
         frames = {row.image: row.frame for row in rows}
@@ -106,11 +106,11 @@ class RobustPolicy:
         )
 
     def choose(self, prediction: Prediction, output: DecoderOutput) -> Choice:
-        """Which mask of each tracked object is taken, if any."""
+        """Choose a mask for each tracked object, or none."""
         return choose(output, prediction.expected, reject_floods=self.options.reject_floods)
 
     def alone(self, output: DecoderOutput, choice: Choice) -> Tensor | None:
-        """What the test for anchors needs of the decoder's masks; None without anchors."""
+        """``alone_iou`` of the masks, for the test of anchors; None without anchors."""
         if not self.options.anchors:
             return None
         return alone_iou(output.mask_logits_N4hw, choice.mask_N)
@@ -125,7 +125,7 @@ class RobustPolicy:
         spatial_NLc: Tensor,
         pointer_NC: Tensor,
     ) -> None:
-        """Write the memories that pass the rules, and what the objects' next frame needs.
+        """Write the memories that pass the rules, and the objects' state for their next frame.
 
         ``evidence_NE`` is the observation's evidence, on the host.
         """
@@ -154,7 +154,7 @@ class RobustPolicy:
         prompted_N: BoolArray,
         conditioning_N: BoolArray,
     ) -> Selection:
-        """Where this frame of each object goes. A prompted frame is always kept."""
+        """Choose where each object's frame is stored. A prompted frame is always kept."""
         options = self.options
         visible_N = evidence.visible > 0
         least_N = np.where(facts_N["returning"], options.return_iou, options.write_iou)
@@ -183,7 +183,7 @@ def _shift(evidence: Evidence, place: int) -> tuple[float, float]:
 def facts_after(
     facts_N: Facts, evidence: Evidence, time_N: IntArray, selection: Selection
 ) -> Facts:
-    """What the host knows of N objects after a frame."""
+    """The facts of N objects after a frame."""
     after = facts_N.copy()
     visible, cut = evidence.visible > 0, evidence.cut > 0
     after["known"] = visible | (facts_N["known"] & ~cut)

@@ -28,9 +28,10 @@ from tracker.memory.records import Before, Facts, RobustSlotCopy, Selection
 from tracker.policy.motion import COORDINATES, NUMBERS
 
 AREAS_KEPT = 10
-# What the host knows of an object: whether its motion is known; for how many frames in a row it has
-# been hidden; when it was tracked last; when a frame of it last became an anchor; whether no frame
-# was remembered since it was hidden; the shares of the picture it covered recently, newest first.
+# Facts about an object, on the host: whether its motion is known; for how many frames in a row it
+# has been hidden; when it was tracked last; when a frame of it last became an anchor; whether no
+# frame was remembered since it was hidden; the shares of the picture it covered recently, newest
+# first.
 FACTS = np.dtype(
     [
         ("known", np.bool_),

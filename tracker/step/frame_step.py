@@ -127,7 +127,7 @@ class FrameStep:
         frames: Sequence[TrackedFrame],
         before: Sequence[TrackedFrame | None],
     ) -> None:
-        """Let the memory policy compare new frames with those before them."""
+        """Pass new frames and those before them to the memory policy, which finds cuts."""
         if self._policy is not None:
             self._policy.compare_frames(pixels_B3SS, frames, before)
 
