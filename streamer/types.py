@@ -49,7 +49,7 @@ class DropReason(StrEnum):
 
 
 class Pixels(Protocol):
-    """The pixels of a frame: ``RgbPixels``, or a decoder's ``sources.planes.YuvPlanes``.
+    """The pixels of a frame: ``RgbPixels``, or a decoder's ``sources.pixels.YuvPlanes``.
 
     They never change, and any thread may read them.
     """

@@ -22,7 +22,7 @@ from streamer.sources.base import SourceOutput
 from streamer.sources.failures import source_error
 from streamer.sources.opening import ContainerSettings, open_video
 from streamer.sources.packet_decoder import DeviceFailedError, PacketDecoder
-from streamer.sources.planes import pixels_of
+from streamer.sources.pixels import pixels_of
 from streamer.types import ClockSource, DecodedFrame, DropReason, Pixels
 
 # 8192 × 4352, the largest picture of H.264 level 6.2: it bounds what a hostile stream can allocate

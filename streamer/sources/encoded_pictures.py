@@ -15,7 +15,7 @@ import av
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources.base import SourceOutput
-from streamer.sources.planes import pixels_of
+from streamer.sources.pixels import pixels_of
 from streamer.sources.presentation_time import DiscontinuityWatch
 from streamer.types import ClockSource, DecodedFrame, DropReason
 from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd

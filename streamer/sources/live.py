@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import threading
 import time
 from dataclasses import replace
@@ -14,10 +15,11 @@ from streamer.sources.base import SourceOutput
 from streamer.sources.container import VideoContainer
 from streamer.sources.opening import ContainerSettings
 from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
-from streamer.sources.producer_reference import ProducerReferences
 from streamer.types import DecodedFrame
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 
+# AVProducerReferenceTime: wall clock in microseconds since 1970, a type, flags.
+_PRODUCER_REFERENCE_TIME = struct.Struct("<qii")
 _logger = logging.getLogger(__name__)
 
 
@@ -33,7 +35,7 @@ class LiveSource:
 
     def __init__(self, settings: ContainerSettings, clock_tolerance_s: float = 0.0) -> None:
         self._settings = settings
-        self._references = ProducerReferences(RtpCaptureClock(clock_tolerance_s))
+        self._sender_reports = _SenderReports(RtpCaptureClock(clock_tolerance_s))
         self._watch = DiscontinuityWatch()
         self._warned_of_clock = False
         self.redacted_url = settings.redacted_url
@@ -62,9 +64,9 @@ class LiveSource:
         output: SourceOutput,
     ) -> None:
         self._watch_presentation_time(frame, output)
-        self._references.observe(packet, frame.arrival_time_ns)
+        self._sender_reports.observe(packet, frame.arrival_time_ns)
         self._warn_of_clock()
-        output.frame(self._references.clock.stamped(frame))
+        output.frame(self._sender_reports.clock.stamped(frame))
 
     def _watch_presentation_time(self, frame: DecodedFrame, output: SourceOutput) -> None:
         if frame.pts is None:
@@ -72,12 +74,12 @@ class LiveSource:
         presentation_s = float(frame.pts * frame.time_base)
         problem = self._watch.observe(presentation_s, frame.arrival_monotonic_ns / 1e9)
         if problem is not None:
-            self._references.forget()
+            self._sender_reports.forget()
             output.reset(problem)
 
     def _warn_of_clock(self) -> None:
         """Warn once per connection: a camera's clock stays wrong until it is set."""
-        implausible_by_s = self._references.clock.implausible_by_s
+        implausible_by_s = self._sender_reports.clock.implausible_by_s
         if implausible_by_s is not None and not self._warned_of_clock:
             self._warned_of_clock = True
             _logger.warning(
@@ -86,6 +88,34 @@ class LiveSource:
                 self._settings.stream_id,
                 implausible_by_s,
             )
+
+
+class _SenderReports:
+    """Sender reports of one RTSP connection, as FFmpeg passes them on, for ``clock``.
+
+    After a camera's first report, FFmpeg attaches the camera's wall clock to each packet: ``prft``
+    side data ("producer reference time").
+    """
+
+    def __init__(self, clock: RtpCaptureClock) -> None:
+        self.clock = clock
+        self._seen = 0
+
+    def observe(self, packet: av.Packet[av.VideoStream], arrival_time_ns: int) -> None:
+        """Update the clock from a packet, if it carries a reference time."""
+        if packet.pts is None or not packet.has_sidedata("prft"):
+            return
+        self._seen += 1
+        # FFmpeg's parser attaches the first one to the picture before the one it belongs to.
+        if self._seen == 1:
+            return
+        reference_us = _PRODUCER_REFERENCE_TIME.unpack(bytes(packet.get_sidedata("prft")))[0]
+        self.clock.observe(reference_us * 1000, packet.pts, arrival_time_ns)
+
+    def forget(self) -> None:
+        """Presentation times were reset: wait for the next reference."""
+        self.clock.forget()
+        self._seen = 0
 
 
 def _arriving_now(frame: DecodedFrame) -> DecodedFrame:

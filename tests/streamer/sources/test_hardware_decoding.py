@@ -20,7 +20,7 @@ from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import cuda_decoding, make_source, packet_decoder
 from streamer.sources.cuda_decoding import CudaDecodingError, cuda_context, why_no_cuda
-from streamer.sources.planes import YuvPlanes
+from streamer.sources.pixels import YuvPlanes
 from streamer.types import DropReason, ImageArray
 from tests.integration.rtsp.clips import CLIP_LENGTH, numbered_picture, read_number, write_clip
 from tests.streamer.sources.recorder import Recorder, run_to_end

@@ -18,8 +18,7 @@ from streamer.inference.preparation import (
     Preparation,
     preparation,
 )
-from streamer.sources.planes import YuvPlanes, pixels_of
-from streamer.sources.rgb_conversion import RgbConverter
+from streamer.sources.pixels import RgbConverter, YuvPlanes, pixels_of
 from streamer.types import RgbPixels
 from tests.streamer.fakes import picture
 from tests.tracker.little import little_tracker

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from streamer.sources.rgb_conversion import RgbConverter
+from streamer.sources.pixels import RgbConverter
 
 # AVColorSpace, as a decoder puts it on a frame.
 BT709, UNSPECIFIED, BT470BG = 1, 2, 5
