@@ -29,7 +29,7 @@ def test_cells_are_named() -> None:
         EngineCell.named("huge-1024-1-1")
 
 
-def test_streams_of_all_are_timed_in_turn_and_drawn(
+def test_implementations_alternate_and_are_plotted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Missing:
@@ -57,7 +57,7 @@ def test_streams_of_all_are_timed_in_turn_and_drawn(
     assert (tmp_path / "engine.png").stat().st_size > 1000
 
 
-def test_one_of_ours_is_in_bfloat16_whatever_the_others_compute_in() -> None:
+def test_one_of_ours_always_computes_in_bfloat16() -> None:
     image = engine.picture(1, 360, 640)
     stored = [
         {
@@ -69,7 +69,7 @@ def test_one_of_ours_is_in_bfloat16_whatever_the_others_compute_in() -> None:
     assert stored == [{torch.float32}, {torch.float32, torch.bfloat16}]
 
 
-def test_no_round_begins_that_the_budget_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_round_starts_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow:
         def __init__(self, *_: object) -> None:
             threading.Event().wait(60)
@@ -81,7 +81,7 @@ def test_no_round_begins_that_the_budget_does_not_hold(monkeypatch: pytest.Monke
     assert timed["rounds"] == len(timed["seconds"]["host"]["masklet"]) == 1
 
 
-def test_what_is_measured_is_not_measured_again(
+def test_finished_cells_are_not_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -96,7 +96,7 @@ def test_what_is_measured_is_not_measured_again(
     assert asked == ["time tiny-256-2-2 masklet", "memory tiny-256-2-2 masklet"]
 
 
-def test_a_step_is_taken_apart() -> None:
+def test_the_parts_of_a_step_are_timed() -> None:
     profile = engine_profile.measure_profile(CELL, SMALL, Setting(streams=2), rounds=1)
     parts = set(engine_profile.PARTS)
     assert parts <= set(profile["seconds"])
@@ -106,7 +106,7 @@ def test_a_step_is_taken_apart() -> None:
 
 
 def test_every_product_is_counted() -> None:
-    """What is counted is what the algebra says, whichever library multiplies."""
+    """The counted operations match the algebra, whichever library multiplies."""
     entry = engine.ready("masklet", CELL, SMALL, Setting(), engine.picture(1, 360, 640))
     assert isinstance(entry, implementations.Masklet)
     gflop = engine_profile._operations(entry, engine.picture(1, 360, 640))

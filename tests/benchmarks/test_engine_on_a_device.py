@@ -1,4 +1,4 @@
-"""The engine's benchmark on a CUDA device that is not there: it measures what a step is."""
+"""The engine's benchmark on a pretended CUDA device: it measures whole steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CELL = EngineCell("tiny", 64, objects=2, streams=1)
 
 @pytest.fixture(autouse=True)
 def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But PyTorch's own: the others need a compiler for the device."""
+    """Only PyTorch's own kernels: the others need a compiler for the device."""
     monkeypatch.setattr("tracker.engine.engine.candidates", lambda wanted: {})
 
 
@@ -40,8 +40,8 @@ class Called(TorchFunctionMode):
         return function(*arguments, **(options or {}))
 
 
-def test_what_is_replayed_is_a_whole_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bank that is filled without the heavy parts must not leave graphs without them."""
+def test_a_whole_step_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filling the bank without the heavy parts must not capture graphs without them."""
     replayed: Counter[str] = Counter()
     run = Recording.run
 
@@ -64,7 +64,7 @@ def test_what_is_replayed_is_a_whole_step(monkeypatch: pytest.MonkeyPatch) -> No
     assert replayed["scaled_dot_product_attention"] == attended > 0
 
 
-def test_it_is_timed_both_ways_and_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_is_timed_both_ways_and_profiled(monkeypatch: pytest.MonkeyPatch) -> None:
     # PyTorch's counter asks the driver.
     monkeypatch.setattr(engine_profile, "_operations", lambda entry, image: {})
     with pretended_cuda():

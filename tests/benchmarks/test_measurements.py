@@ -76,7 +76,7 @@ def test_pictures_are_paired_with_their_pushes_by_media_time() -> None:
     assert sorted(set(found)) == [7.0, 95.0]
 
 
-def test_a_picture_is_as_old_as_its_last_capture() -> None:
+def test_the_age_of_a_picture_counts_from_its_last_capture() -> None:
     # Numbers repeat with every turn of the clip; an illegible picture has none. The page read the
     # second picture 30 ms late.
     first_turn = [(0, 0.0, 1000.0), (1, 40.0, 1070.0), (None, 80.0, 1080.0)]
@@ -87,9 +87,7 @@ def test_a_picture_is_as_old_as_its_last_capture() -> None:
     assert capture.ages_ms([(0, 1050.0), (1, 9050.0), (7, 9050.0)]) == [50.0, 10.0]
 
 
-def test_a_match_is_encoded_as_a_camera_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_match_is_encoded_as_by_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "CLIP_S", 1)
     path = latency.write_match(tmp_path / "match.mp4", 10_005)
     with latency.av.open(str(path)) as container:

@@ -1,4 +1,4 @@
-"""While objects come and go nothing is compiled anew and nothing is left behind: by counters."""
+"""Counters of the steady benchmark: no new shapes and no leaks while objects come and go."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from benchmarks.steady_streams import (
 )
 
 FRAMES = 400
-# An object that leaves takes everything with it; what Python keeps of its own is far below this.
+# A removed object frees everything; Python's own caches are far below this.
 TOLERATED_BYTES = 256 * 1024
 
 
-def test_objects_that_come_and_go_bring_no_new_shape_and_leave_nothing() -> None:
+def test_coming_and_going_objects_bring_no_new_shape_and_leak_nothing() -> None:
     found = steady_step.run(little(), FRAMES)
     assert set(found.objects) == set(range(FEWEST_OBJECTS, MOST_OBJECTS + 1))
     assert found.shapes > 0
@@ -27,11 +27,11 @@ def test_objects_that_come_and_go_bring_no_new_shape_and_leave_nothing() -> None
     changes = len(found.in_use_bytes) - SETTLED_AFTER_FRAMES // CHANGE_EVERY_FRAMES
     assert changes > CHANGES_OF_A_CYCLE
     assert steady_step.growth(found.in_use_bytes) < TOLERATED_BYTES, found.in_use_bytes
-    # Nothing of a step waits for Python's collector, whose pauses would be somebody's step.
+    # No object of a step needs Python's garbage collector, whose pauses would delay a step.
     assert found.uncollected == 0
 
 
-def test_a_step_is_held_against_those_with_as_many_objects() -> None:
+def test_a_step_is_compared_with_those_of_as_many_objects() -> None:
     objects = np.array([8, 8, 8, 5, 5, 5])
     taken = np.array([80.0, 88.0, 72.0, 50.0, 50.0, 60.0])
     assert steady_step.of_their_count(taken, objects).round(2).tolist() == [
@@ -40,7 +40,7 @@ def test_a_step_is_held_against_those_with_as_many_objects() -> None:
     ]
 
 
-def test_growth_is_from_cycle_to_cycle() -> None:
+def test_growth_is_measured_from_cycle_to_cycle() -> None:
     settled = SETTLED_AFTER_FRAMES // CHANGE_EVERY_FRAMES
     cycle = [3, 2, 1, 0, 1, 2]
     assert len(cycle) == CHANGES_OF_A_CYCLE

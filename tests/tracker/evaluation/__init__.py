@@ -1,1 +1,1 @@
-"""The judge judged: measures, prompts, scoring and suites."""
+"""Tests of the evaluation: measures, prompts, scoring and suites."""

@@ -1,4 +1,4 @@
-"""Tiny datasets, laid out as the published ones are."""
+"""Tiny datasets in the layouts of the published ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def boxes(root: Path, truth: str, lines: list[str], images: str = "img", first: 
 
 
 def mot(root: Path) -> Path:
-    """Two that count, one that does not and a car; the second is hidden, then seen, then away."""
+    """Two pedestrians that count, one that does not, and a car; the second is hidden at first."""
     pictures(root / "img1", [f"{index:06d}.jpg" for index in range(1, 5)])
     lines = [f"{frame},7,3,3,8,8,1,1,1" for frame in range(1, 5)]
     lines += [f"{frame},9,15,3,8,8,1,1,{seen}" for frame, seen in ((1, 0.1), (2, 0.5))]

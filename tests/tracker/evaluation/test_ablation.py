@@ -1,4 +1,4 @@
-"""An ablation flips every technique once, and goes on where it was interrupted."""
+"""An ablation changes every rule once, and resumes where it was interrupted."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_technique_that_is_off_takes_its_published_value() -> None:
     assert not any("stride" in name or "nothing" in name for name in changed)
 
 
-def test_what_pays_has_a_row_for_every_technique_of_the_policy() -> None:
+def test_the_policy_has_a_row_for_every_rule() -> None:
     changed = variants(RobustOptions())
     technique = {name.split()[1] for name in changed}
     assert technique == {field.name for field in fields(RobustOptions)}
@@ -126,7 +126,7 @@ def test_finished_clips_are_not_run_again(tmp_path: Path) -> None:
     assert ran == [("robust", "b")]
 
 
-def test_an_interrupted_row_goes_on_with_the_clip_that_is_missing(tmp_path: Path) -> None:
+def test_an_interrupted_row_resumes_with_the_missing_clip(tmp_path: Path) -> None:
     class StoppedAtB(FirstMaskTracker):
         def open_session(self) -> FakeSession:
             if self.sessions:
@@ -153,7 +153,7 @@ def test_other_objects_or_another_model_are_run_again(
     assert len(trackers.made) == 1
 
 
-def test_the_table_shows_what_a_technique_is_worth(tmp_path: Path) -> None:
+def test_the_table_shows_the_gain_of_a_rule(tmp_path: Path) -> None:
     rows = ablation_rows(Techniques())[1:3]
     lines = ablation_report.headlines(
         run_ablation(rows, CLIPS, Trackers(), tmp_path, "mask", "nano")
@@ -172,7 +172,7 @@ def test_the_table_shows_what_a_technique_is_worth(tmp_path: Path) -> None:
     assert json.loads(json.dumps(ablation_report.as_json(lines)))[1]["row"] == "without skip_absent"
 
 
-def test_calibration_is_of_the_masks_of_all_clips_together() -> None:
+def test_calibration_covers_the_masks_of_all_clips() -> None:
     def result(predicted: float, actual: float, count: int) -> RowResult:
         one = {"low": 0.5, "high": 0.6, "count": count, "predicted": predicted, "actual": actual}
         entry = {"mean": 0.5, "returns": [], "switched": None, "absence": None, "flicker": None}

@@ -19,7 +19,7 @@ from tracker.evaluation.__main__ import main
 
 @pytest.fixture(autouse=True)
 def random_weights(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Every tracker is made of random weights; what was asked for is noted."""
+    """Trackers with random weights; their arguments are recorded."""
     asked: list[dict[str, Any]] = []
     made = tracker.tracker.Tracker.random
 
@@ -52,7 +52,7 @@ def test_masklet_evaluate_writes_results_plots_and_videos(data: Path, tmp_path: 
 def test_a_clip_that_cannot_be_scored_is_left_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As of data sets of which only the first mask of some sequences is public."""
+    """As in datasets with only the first mask of some sequences public."""
     layouts.pictures(data / "JPEGImages/run", ["00000.jpg", "00001.jpg"])
     layouts.index_map(data / "Annotations/run/00000.png", {1: (2, 2)})
     out = tmp_path / "out"
@@ -66,7 +66,7 @@ def test_a_clip_that_cannot_be_scored_is_left_out(
     assert "take another split" in capsys.readouterr().out
 
 
-def test_the_clips_of_a_file_are_followed(data: Path, tmp_path: Path) -> None:
+def test_the_clips_of_a_file_are_tracked(data: Path, tmp_path: Path) -> None:
     layouts.pictures(data / "JPEGImages/run", ["00000.jpg"])
     layouts.index_map(data / "Annotations/run/00000.png", {1: (2, 2)})
     names = tmp_path / "val.txt"
@@ -120,7 +120,7 @@ def test_an_ablation_is_run_and_resumed(
 
 def test_several_suites_are_ablated_together(data: Path, tmp_path: Path) -> None:
     suites = ["--suite", "stress,mose", "--data", str(data), "--out", str(tmp_path / "out")]
-    # One clip of each: nobody else's clip has such a name.
+    # One clip of each: their names are unique.
     clips = ["--clip", "every 12 s30147", "--clip", "walk"]
     rows = ["--ablate", "--rows", "robust", "--no-identity", "--device", "cpu"]
     assert main([*suites, *clips, *rows]) == 0
@@ -128,7 +128,7 @@ def test_several_suites_are_ablated_together(data: Path, tmp_path: Path) -> None
     assert list(line["by_category"]) == ["clicks", "mose"]
 
 
-def test_a_loop_is_followed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_is_tracked_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_stream, "SCORED_FRAMES", 30)
     loop = ["--suite", "loop", "--frames", "100", "--first-frame", "1000000", "--device", "cpu"]
     assert main([*loop, "--json", str(tmp_path / "loop.json")]) == 0
@@ -158,7 +158,7 @@ def test_a_loop_is_followed_and_written(tmp_path: Path, monkeypatch: pytest.Monk
         (["--frames", "2000"], "--frames and --first-frame go with --suite loop"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(
+def test_contradicting_arguments_are_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

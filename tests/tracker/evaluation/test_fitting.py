@@ -1,4 +1,4 @@
-"""A calibration is made from what a suite's clips were predicted and had."""
+"""A calibration is fitted to the predicted and actual IoUs of a suite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracker.weights.calibration import load_calibration
 
 
 def scores(count: int) -> list[ClipScore]:
-    """Masks that are worth half of what is predicted, in two clips."""
+    """Masks with half the predicted IoU, in two clips."""
     random = np.random.default_rng(1)
     clips = []
     for name in ("first", "second"):
@@ -35,7 +35,9 @@ def scores(count: int) -> list[ClipScore]:
     return clips
 
 
-def test_fitted_line_mends_the_error_and_is_kept_with_its_origin(tmp_path: Path) -> None:
+def test_a_fitted_calibration_reduces_the_error_and_is_saved_with_its_origin(
+    tmp_path: Path,
+) -> None:
     fitted = fit(scores(400))
     assert fitted.masks == 800
     assert fitted.error_before > 0.2

@@ -1,4 +1,4 @@
-"""A loop without a seam, scored at both ends."""
+"""A seamless loop, scored at both ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = (160, 90)
 
 
 class TiringTracker(FakeTracker):
-    """Finds nothing any more after 60 frames."""
+    """Finds nothing after 60 frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class TiringTracker(FakeTracker):
         return masks if self.seen <= 60 else {key: np.zeros_like(masks[key]) for key in masks}
 
 
-def test_to_and_fro_repeats_neither_end() -> None:
+def test_forward_and_backward_repeats_neither_end() -> None:
     frames = [ClipFrame(np.full((1, 1, 3), index, np.uint8), {}) for index in range(4)]
     circle = to_and_fro(frames)
     assert [int(next(circle).image[0, 0, 0]) for _ in range(9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
@@ -50,7 +50,7 @@ def test_both_ends_are_scored_and_the_counter_is_set() -> None:
     assert tracker.sessions[0].closed
 
 
-def test_who_is_lost_on_the_way_shows_at_the_end() -> None:
+def test_an_object_lost_midway_shows_at_the_end() -> None:
     found = follow_loop(TiringTracker(), 120, "mask", 0, STANDING, SIZE, scored=30)
     assert found.first[3] > 0.3
     assert found.last[3] == 0.0

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: plots, and films of its worst clips."""
+"""Outputs of an evaluation: plots, and videos of its worst clips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tracker.evaluation.runner import evaluate_clip
 
 
 def clip(name: str, step: int, width: int = 48) -> EvaluationClip:
-    """A square that moves ``step`` pixels a frame: the further, the worse a still mask does."""
+    """A square that moves ``step`` pixels per frame: the faster, the worse a static mask."""
 
     def frames() -> Iterator[ClipFrame]:
         for index in range(5):
@@ -52,13 +52,13 @@ def test_an_ablation_is_plotted(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_matplotlib_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingLibraryError, match=r"pip install 'masklet\[evaluation\]'"):
         require_matplotlib()
 
 
-def test_only_the_worst_clips_stay_on_film(tmp_path: Path) -> None:
+def test_only_videos_of_the_worst_clips_are_kept(tmp_path: Path) -> None:
     worst = WorstClips(tmp_path, 2)
     for each in (clip("slow", 1), clip("fast", 5), clip("still", 0), clip("middle", 3)):
         worst.finished(evaluate_clip(FirstMaskTracker(), each, on_frame=worst))
@@ -79,7 +79,7 @@ def test_only_the_worst_clips_stay_on_film(tmp_path: Path) -> None:
     assert reddish[1][6]
 
 
-def test_clips_whose_names_look_alike_have_films_of_their_own(tmp_path: Path) -> None:
+def test_clips_with_similar_names_have_separate_videos(tmp_path: Path) -> None:
     worst = WorstClips(tmp_path, 4)
     names = ("walk 1", "walk-1", "walk/1", "walk+1")
     for name in names:
@@ -87,7 +87,7 @@ def test_clips_whose_names_look_alike_have_films_of_their_own(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == len(set(worst.films)) == len(names)
 
 
-def test_a_clip_that_is_left_out_has_no_film(tmp_path: Path) -> None:
+def test_a_skipped_clip_has_no_video(tmp_path: Path) -> None:
     worst = WorstClips(tmp_path, 2)
     evaluate_clip(FirstMaskTracker(), clip("slow", 1), on_frame=worst)
     worst.left_out()
@@ -95,7 +95,7 @@ def test_a_clip_that_is_left_out_has_no_film(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_large_pictures_are_filmed_smaller(tmp_path: Path) -> None:
+def test_videos_of_large_pictures_are_smaller(tmp_path: Path) -> None:
     worst = WorstClips(tmp_path, 1)
     worst.finished(evaluate_clip(FirstMaskTracker(), clip("wide", 1, 1300), on_frame=worst))
     with av.open(str(worst.films[0])) as film:

@@ -1,4 +1,4 @@
-"""Frames that a slow tracker misses are missed."""
+"""Frames that arrive during a step are dropped, as on a live camera."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_step_of_three_and_a_half_periods_costs_two_frames_and_delays_the_next
     assert losses(MeasuredPace(), [0.35, 0.35, 0.05]) == [2, 3, 0]
 
 
-def test_a_little_too_slow_is_late_at_first_and_then_loses_a_frame() -> None:
+def test_a_slightly_slow_tracker_is_late_first_and_then_loses_a_frame() -> None:
     assert losses(MeasuredPace(), [0.14] * 5) == [0, 0, 1, 0, 1]
 
 
@@ -76,7 +76,7 @@ def moving_clip(missed_at: dict[int, int] | None = None) -> EvaluationClip:
     return EvaluationClip("a", "b", (1,), 9, frames, rate_hz=10.0)
 
 
-def test_lost_frames_keep_the_result_before_and_the_session_is_told() -> None:
+def test_lost_frames_keep_the_previous_result_and_are_reported_to_the_session() -> None:
     tracker = CountingTracker()
     seen: list[int] = []
     score = evaluate_clip(
@@ -91,7 +91,7 @@ def test_lost_frames_keep_the_result_before_and_the_session_is_told() -> None:
     assert seen == [25] * 9
 
 
-def test_frames_lost_on_the_line_are_told_too() -> None:
+def test_frames_lost_in_transmission_are_reported_too() -> None:
     tracker = CountingTracker()
     evaluate_clip(tracker, moving_clip({4: 2, 6: 1}))
     assert tracker.sessions[0].gaps == [2, 1]

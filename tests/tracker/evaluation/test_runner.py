@@ -1,4 +1,4 @@
-"""Scoring: trackers whose quality is known come out in that order."""
+"""Scoring: trackers of known quality are ranked correctly."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_first_and_last_frame_are_not_scored() -> None:
     assert score.objects[0].returned is None
 
 
-def test_frames_after_a_gap_are_scored_apart() -> None:
+def test_frames_after_a_gap_are_scored_separately() -> None:
     seen = np.array([1, 1, 0, 0, 1, 0, 0, 0, 1, 0, 1], dtype=np.bool_)
     assert np.flatnonzero(seen_again(seen)).tolist() == [8, 10]
 
@@ -80,7 +80,7 @@ def test_a_clip_too_short_to_score_is_refused(clips: list[EvaluationClip]) -> No
         evaluate_clip(BlindTracker(), short)
 
 
-def test_who_is_in_sight_is_clicked_again_where_the_clip_says_so() -> None:
+def test_visible_objects_are_clicked_again_as_the_clip_says() -> None:
     square = np.zeros((20, 20), dtype=np.bool_)
     square[5:10, 5:10] = True
     truths = [square, square, square, square, np.zeros_like(square), square, square]

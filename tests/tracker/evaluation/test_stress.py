@@ -1,4 +1,4 @@
-"""The stress suite does what its table says, and effects keep the truth true."""
+"""The stress suite follows its table, and effects transform the ground truth too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = (160, 90)
 
 
 def grid_clip(count: int = 6) -> EvaluationClip:
-    """A bright square on a dark ground, which is its own truth."""
+    """A bright square on a dark ground; its truth follows from its pixels."""
 
     def frames() -> Iterator[ClipFrame]:
         for _ in range(count):
@@ -28,7 +28,7 @@ def grid_clip(count: int = 6) -> EvaluationClip:
     return EvaluationClip("a", "b", (1,), count, frames)
 
 
-def test_seeds_for_tuning_and_reports_never_meet() -> None:
+def test_seeds_for_tuning_and_reports_are_disjoint() -> None:
     assert EVALUATION_SEED_START < TUNING_SEED
     # Twice: the scene of a cut has a seed of its own, 500 on.
     assert TUNING_SEED + len(STEPS) + 500 < REPORTED_SEED
@@ -52,7 +52,7 @@ def test_every_clip_begins_with_its_objects(split: str) -> None:
 
 @pytest.mark.parametrize("frames", [5, 40])
 @pytest.mark.parametrize("seed", [3, 4, 5])
-def test_who_is_hidden_is_hidden_for_as_long_as_it_says(frames: int, seed: int) -> None:
+def test_hidden_objects_are_hidden_for_the_stated_time(frames: int, seed: int) -> None:
     staging = stagings.occlusion(seed, frames, *SMALL)
     seen = [staging.scene.render(index).visible[1] for index in range(staging.frame_count)]
     gone = np.flatnonzero(~np.array(seen))
@@ -61,7 +61,7 @@ def test_who_is_hidden_is_hidden_for_as_long_as_it_says(frames: int, seed: int) 
     assert all(seen[-20:])
 
 
-def test_who_leaves_comes_back_on_the_other_side() -> None:
+def test_leaving_objects_return_on_the_other_side() -> None:
     staging = stagings.re_entry(8, 15, *SMALL)
     boxes = [staging.scene.render(index).boxes[1] for index in range(staging.frame_count)]
     seen = np.array([box[2] > box[0] for box in boxes])
@@ -99,7 +99,7 @@ def test_shaking_moves_picture_and_truth_together() -> None:
     assert len(places) > 5
 
 
-def test_a_cut_shows_another_scene_and_nobody_who_is_followed() -> None:
+def test_a_cut_shows_another_scene_without_the_tracked_objects() -> None:
     clip = with_effects(grid_clip(), [effects.scene_cut(grid_clip(), 2, 3)])
     frames = list(clip.open())
     assert [bool(frame.truth[1].any()) for frame in frames] == [
@@ -120,7 +120,7 @@ def test_the_share_of_lost_frames_is_exact_and_the_first_arrives(share: float) -
     assert not lost[0]
 
 
-def test_frames_that_arrive_say_how_many_were_lost() -> None:
+def test_arriving_frames_report_the_number_lost() -> None:
     lost = np.array([False, True, True, False, True, False])
     clip = with_effects(grid_clip(), [effects.dropped(lost)], 3)
     assert [frame.missed for frame in clip.open()] == [0, 2, 1]
@@ -136,7 +136,7 @@ def test_compression_and_rain_change_the_picture_only() -> None:
         np.testing.assert_array_equal(after.truth[1], before.truth[1])
 
 
-def test_effects_are_laid_over_one_another_and_repeat_exactly() -> None:
+def test_effects_combine_and_repeat_exactly() -> None:
     layers = [effects.shake(3, 4.0), effects.rain(3, 20), effects.compressed(20)]
     clip = with_effects(grid_clip(), layers)
     for first, second in zip(clip.open(), clip.open(), strict=True):

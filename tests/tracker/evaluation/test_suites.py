@@ -1,4 +1,4 @@
-"""The suites themselves: the synthetic clips keep their rules, the tar reader reads."""
+"""The synthetic clips follow their rules; DAVIS is read from a tar file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL = (160, 90)
 
 
 def fractions(window: Window) -> dict[int, np.ndarray]:
-    """Visible share of every followed object on every second frame."""
+    """Visible share of every tracked object on every second frame."""
     scene = open_scene(window, *SMALL)
     frames = [
         scene.render(window.start + index).visible_fraction
@@ -109,12 +109,12 @@ def test_davis_sequences_are_read_from_a_tar(archive: Path) -> None:
     assert frames[0].truth[1].sum() == 8 * 14
 
 
-def test_a_folder_without_the_archive_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_the_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a tar file"):
         davis_clips(tmp_path)
 
 
-def test_an_archive_with_a_missing_mask_is_an_error(archive: Path, tmp_path: Path) -> None:
+def test_an_archive_with_a_missing_mask_is_refused(archive: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tar"
     with tarfile.open(archive) as source, tarfile.open(broken, "w") as target:
         for member in source.getmembers()[:-1]:
@@ -123,7 +123,7 @@ def test_an_archive_with_a_missing_mask_is_an_error(archive: Path, tmp_path: Pat
         davis_clips(broken)
 
 
-def test_the_report_names_clips_categories_and_the_whole(archive: Path) -> None:
+def test_the_report_has_clips_categories_and_the_total(archive: Path) -> None:
     (clip,) = davis_clips(archive)
     scores = [evaluate_clip(FirstMaskTracker(), clip)]
     console = Console(width=80, record=True, file=io.StringIO())

@@ -1,4 +1,4 @@
-"""Means over objects count each measure where it can be measured."""
+"""Means over objects cover each measure where it exists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def clip(*objects: ObjectScore, category: str = "any", tracked: int = 10) -> Cli
     return ClipScore("clip", category, objects, 0.01, frames=10, tracked_frames=tracked)
 
 
-def test_only_returns_after_a_hundred_frames_at_most_that_were_decided_count() -> None:
+def test_only_decided_returns_after_at_most_a_hundred_frames_count() -> None:
     found, late = Return(20, 3, 30), Return(20, 11, 30)
     missed, undecided = Return(100, None, 30), Return(20, None, 8)
     long_gone = Return(101, 0, 30)
@@ -30,7 +30,7 @@ def test_only_returns_after_a_hundred_frames_at_most_that_were_decided_count() -
     assert reacquired([undecided, long_gone]) is None
 
 
-def test_means_leave_out_what_was_not_measured() -> None:
+def test_means_skip_missing_measurements() -> None:
     summary = summarise(
         [
             clip(
@@ -51,7 +51,7 @@ def test_means_leave_out_what_was_not_measured() -> None:
     assert summary["reacquired"] is None
 
 
-def test_the_median_time_to_find_an_object_counts_all_that_were_found() -> None:
+def test_the_median_time_to_find_an_object_covers_all_found() -> None:
     summary = summarise(
         [clip(entry(returns=(Return(200, 2, 9), Return(9, 8, 9), Return(9, None, 9))))],
         identity=False,
@@ -60,7 +60,7 @@ def test_the_median_time_to_find_an_object_counts_all_that_were_found() -> None:
     assert summary["reacquire_frames"] == 5.0
 
 
-def test_categories_are_summarised_apart() -> None:
+def test_categories_are_summarised_separately() -> None:
     groups = by_category(
         [clip(entry(flicker=0.1), category="b"), clip(entry(flicker=0.3), category="a")],
         identity=False,
@@ -69,6 +69,6 @@ def test_categories_are_summarised_apart() -> None:
     assert list(groups) == ["b", "a"]
 
 
-def test_nothing_scored_is_an_error() -> None:
+def test_no_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="no object was scored"):
         summarise([])

@@ -37,13 +37,13 @@ class TestBoxes:
         assert box_overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
         assert box_overlap((0, 0, 10, 10), (10, 0, 20, 10)) == 0.0
 
-    def test_distance_in_pixels_and_in_sizes_of_the_object(self) -> None:
+    def test_distance_in_pixels_and_relative_to_the_object(self) -> None:
         found = box_distance((3, 8, 13, 18), (0, 0, 10, 20))
         # Centres (8, 13) and (5, 10): 3 and 3 pixels, 0.3 widths and 0.15 heights.
         assert found.centre_px == pytest.approx(math.hypot(3, 3))
         assert found.normalised == pytest.approx(math.hypot(0.3, 0.15))
 
-    def test_nothing_found_is_infinitely_far(self) -> None:
+    def test_a_missing_box_is_infinitely_far(self) -> None:
         assert box_distance(None, (0, 0, 10, 10)).centre_px == math.inf
 
     def test_success_counts_overlaps_above_each_threshold(self) -> None:
@@ -91,7 +91,7 @@ class TestAbsence:
         (only,) = returns(seen, [1.0] * 13)
         assert (only.gone_frames, only.watched) == (3, 3)
 
-    def test_what_is_claimed_meanwhile(self) -> None:
+    def test_false_masks_during_an_absence(self) -> None:
         claims = absence(self.areas, (99, 90, 30, 0, 0, 0, 50, 100, 90, 60, 0, 100))
         assert claims is not None
         # Five frames without a pixel: 30 + 60 pixels on them, of an object of 90 (the median of
@@ -112,7 +112,7 @@ class TestFlicker:
         # From 10x10 to 12x12 around one centre: 100 shared of 144.
         assert change_of_shape(square(11, 11), square(10, 10, 12)) == pytest.approx(1 - 100 / 144)
 
-    def test_only_what_goes_beyond_the_object_counts(self) -> None:
+    def test_only_change_beyond_the_object_counts(self) -> None:
         meter = FlickerMeter()
         small, large = square(11, 11), square(10, 10, 12)
         meter.add(small, small)
@@ -120,7 +120,7 @@ class TestFlicker:
         meter.add(small, large)  # the object stays
         assert meter.mean == pytest.approx((0 + 1 - 100 / 144) / 2)
 
-    def test_frames_without_a_mask_or_annotation_are_left_out(self) -> None:
+    def test_frames_without_a_mask_or_annotation_are_skipped(self) -> None:
         meter = FlickerMeter()
         for mask in (square(0, 0), NOTHING, square(0, 0)):
             meter.add(mask, square(0, 0))
@@ -147,12 +147,12 @@ class TestCalibration:
 
 
 class TestSwitches:
-    def test_a_mask_on_somebody_else(self) -> None:
+    def test_a_mask_on_another_object(self) -> None:
         own, other = square(0, 0), square(0, 40)
         assert lies_elsewhere(other, own, [other])
         assert not lies_elsewhere(own, own, [other])
-        assert not lies_elsewhere(square(40, 40), own, [other])  # on nobody
-        assert not lies_elsewhere(other, NOTHING, [other])  # its own object is away
+        assert not lies_elsewhere(square(40, 40), own, [other])  # on no object
+        assert not lies_elsewhere(other, NOTHING, [other])  # its own object is absent
 
     def test_a_switch_lasts_ten_frames(self) -> None:
         assert switched([False, *[True] * 10])
@@ -173,7 +173,7 @@ class TestIdentity:
         assert score is not None
         assert (score.hota, score.mota, score.idf1, score.switches) == (1.0, 1.0, 1.0, 0)
 
-    def test_two_tracks_exchange_their_objects_half_way(self) -> None:
+    def test_two_tracks_exchange_their_objects_midway(self) -> None:
         right, wrong = ([1, 2], [1, 2], [[1, 0], [0, 1]]), ([1, 2], [1, 2], [[0, 1], [1, 0]])
         score = identity_score([self.record([right] * 2 + [wrong] * 2)])
         assert score is not None
@@ -192,14 +192,14 @@ class TestIdentity:
         # Matched at 0.05, ..., 0.5: 10 of 19 thresholds.
         assert score.hota == pytest.approx(10 / 19)
 
-    def test_without_a_truth_there_is_no_score(self) -> None:
+    def test_no_score_without_ground_truth(self) -> None:
         assert identity_score([self.record([([], [3], [])])]) is None
 
     def test_a_matrix_of_the_wrong_size_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"similarity must be \(1, 1\), got \(2, 2\)"):
             IdentityRecord().add([1], [1], np.zeros((2, 2)))
 
-    def test_without_trackeval_the_error_says_what_to_do(
+    def test_without_trackeval_the_error_has_the_remedy(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "trackeval", None)

@@ -1,4 +1,4 @@
-"""Trackers whose scores are known beforehand."""
+"""Trackers with known scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FakeSession:
 
 
 class FakeTracker:
-    """Keeps the sessions it opened; ``answer`` says what is found on a frame."""
+    """Keeps its sessions; ``answer`` gives the masks of a frame."""
 
     def __init__(self) -> None:
         self.sessions: list[FakeSession] = []
@@ -47,7 +47,7 @@ class FakeTracker:
 
 
 class PerfectTracker(FakeTracker):
-    """Knows the clips; tells the truth."""
+    """Returns the ground truth of its clips."""
 
     def __init__(self, clips: Sequence[EvaluationClip]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A prepared image gives what the image itself gives, bit for bit."""
+"""A prepared image gives the same tracks as the image itself, bit for bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def assert_equal(ours: Track, theirs: Track) -> None:
 
 
 @pytest.mark.parametrize("size", [(IMAGE_SIZE, IMAGE_SIZE), (45, 80)])
-def test_prepared_elsewhere_a_frame_is_tracked_the_same(size: tuple[int, int]) -> None:
+def test_a_frame_prepared_in_another_thread_is_tracked_the_same(size: tuple[int, int]) -> None:
     tracker = little_tracker()
     plain, ready = tracker.open_session(), tracker.open_session()
     pictures = [little_picture(index, *size) for index in range(4)]
@@ -34,7 +34,7 @@ def test_prepared_elsewhere_a_frame_is_tracked_the_same(size: tuple[int, int]) -
         assert_equal(other, own)
 
 
-def test_prepared_and_plain_images_go_into_one_batch() -> None:
+def test_prepared_and_plain_images_share_a_batch() -> None:
     tracker = little_tracker()
     one, other = tracker.open_session(), tracker.open_session()
     picture = little_picture(3, 40, 90)
@@ -61,7 +61,7 @@ def test_a_prepared_image_of_the_history_is_encoded_again() -> None:
         assert_equal(own, other)
 
 
-def test_a_prepared_image_takes_its_resized_bytes_and_nothing_of_the_source() -> None:
+def test_a_prepared_image_keeps_only_its_resized_bytes() -> None:
     tracker = little_tracker()
     picture = little_picture(0, 400, 600)
     prepared = tracker.prepare(picture)
@@ -71,7 +71,7 @@ def test_a_prepared_image_takes_its_resized_bytes_and_nothing_of_the_source() ->
     assert session.history_bytes == prepared.nbytes
 
 
-def test_an_image_of_the_right_size_is_prepared_apart_from_its_source() -> None:
+def test_an_image_of_the_right_size_is_copied() -> None:
     picture = little_picture(0).copy()
     prepared = little_tracker().prepare(picture)
     before = prepared.pixels_13SS.clone()
@@ -88,6 +88,6 @@ def test_an_image_prepared_for_another_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
-def test_what_is_no_image_is_not_prepared(array: np.ndarray) -> None:
+def test_something_else_than_an_image_is_refused(array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="RGB uint8"):
         little_tracker().prepare(array)

@@ -36,13 +36,13 @@ def test_motion_of_the_whole_picture_is_found(shift: tuple[int, int]) -> None:
     np.testing.assert_allclose(scene.shift_B2[0] * SIZE, shift, atol=2.5)
 
 
-def test_other_picture_is_a_cut_and_says_nothing_of_the_camera() -> None:
+def test_another_picture_is_a_cut_without_camera_motion() -> None:
     scene = between(little_picture(1, SIZE, SIZE), 255 - little_picture(2, SIZE, SIZE) // 2)
     assert scene.cut_B.all()
     assert not scene.shift_B2.any()
 
 
-def test_match_has_cuts_where_it_is_cut_and_nowhere_else() -> None:
+def test_cuts_of_a_match_are_found_and_no_others() -> None:
     """A match that pans; in between, its close-up from another place."""
     match = Match(7, 192, 108, 15.0, pan=0.1)
     frames = [match.render(index).image for index in range(0, 24, 2)]
@@ -53,12 +53,12 @@ def test_match_has_cuts_where_it_is_cut_and_nowhere_else() -> None:
     assert cuts.nonzero().flatten().tolist() == [3, 7]
 
 
-def test_light_that_changes_is_no_cut() -> None:
+def test_changing_light_is_no_cut() -> None:
     picture = little_picture(5, SIZE, SIZE)
     assert not between(picture, (picture * 0.7).astype(np.uint8)).cut_B.any()
 
 
-def test_streams_of_a_batch_are_compared_apart() -> None:
+def test_streams_of_a_batch_are_independent() -> None:
     one, two, three = (thumbnails(pixels(little_picture(seed, SIZE, SIZE))) for seed in (1, 2, 3))
     together = compare(torch.cat((one, two)), torch.cat((one, three)))
     for row, (before, now) in enumerate(((one, one), (two, three))):
@@ -67,7 +67,7 @@ def test_streams_of_a_batch_are_compared_apart() -> None:
         assert together.cut_B[row] == alone.cut_B[0]
 
 
-def test_blank_pictures_move_nowhere_and_are_no_cut() -> None:
+def test_blank_pictures_have_no_motion_and_no_cut() -> None:
     blank = np.full((SIZE, SIZE, 3), 90, np.uint8)
     scene = between(blank, blank)
     assert not scene.cut_B.any()

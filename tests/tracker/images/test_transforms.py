@@ -1,4 +1,4 @@
-"""Frames and prompts reach the model as they reach Meta's."""
+"""Frames and prompts are transformed as in Meta's code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def levels(image_3SS: torch.Tensor) -> npt.NDArray[np.float32]:
     ("height", "width"), [(360, 640), (1080, 1920), (100, 900), (80, 100), (31, 7)]
 )
 def test_image_is_resized_as_meta_resizes_video(height: int, width: int) -> None:
-    """Meta's loader leaves it to Pillow: antialiased bicubic, both passes in uint8."""
+    """Meta's loader uses Pillow: antialiased bicubic, both passes in uint8."""
     image = picture(1, height, width)
     expected = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     resized = levels(transforms.images_to_tensor([image], SIDE, CPU)[0])
@@ -54,14 +54,14 @@ def test_channels_are_normalised_by_the_statistics_of_imagenet() -> None:
     torch.testing.assert_close(pixels[:, 1, 2], torch.tensor(expected), rtol=0, atol=1e-5)
 
 
-def test_points_scale_with_each_side_on_its_own() -> None:
+def test_points_scale_separately_in_x_and_y() -> None:
     points = np.array([[0, 0], [640, 360], [320.5, 90]], np.float32)
     np.testing.assert_allclose(
         transforms.points_to_model(points, 360, 640, SIDE), [[0, 0], [256, 256], [128.2, 64]]
     )
 
 
-def test_mask_prompt_is_resized_and_cut_at_a_half() -> None:
+def test_mask_prompt_is_resized_and_thresholded_at_a_half() -> None:
     mask = np.zeros((360, 640), np.bool_)
     mask[90:180, 160:480] = True
     resized = transforms.mask_to_model(mask, SIDE)

@@ -1,4 +1,4 @@
-"""Planes of a decoder become what libswscale makes of them, within a few levels."""
+"""Planes of a decoder are converted as by libswscale, within a few levels."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_colours_are_those_of_swscale(layout: str, matrix: Matrix, full: bool) -
     ours = prepared.pixels_13SS.float()
     assert float((ours - theirs).abs().mean()) < 2.2
     assert float((ours - theirs).abs().max()) <= 8
-    # It cuts fractions off where we round.
+    # It truncates where we round.
     assert float((ours - truth).abs().mean()) < float((theirs - truth).abs().mean())
     assert (prepared.height, prepared.width) == (270, 480)
 

@@ -1,4 +1,4 @@
-"""Masks as bits come back as they were, and a transfer keeps every array apart."""
+"""Packed masks unpack to the same, and a transfer keeps its arrays separate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_box_is_cut_out_of_packed_rows(height: int, width: int, data: st.DataO
     assert np.array_equal(cut, mask[1, y0:y1, x0:x1])
 
 
-def test_arrays_of_all_types_travel_side_by_side() -> None:
+def test_arrays_of_all_types_share_a_transfer() -> None:
     tensors = [
         torch.arange(6, dtype=torch.float64).view(2, 3),
         torch.zeros(3, 0, 5, dtype=torch.uint8),
@@ -41,7 +41,7 @@ def test_arrays_of_all_types_travel_side_by_side() -> None:
         np.testing.assert_array_equal(array, tensor.numpy())
 
 
-def test_on_a_processor_nothing_is_copied() -> None:
+def test_nothing_is_copied_on_a_cpu() -> None:
     tensor = torch.zeros(5)
     (array,) = begin_transfer([tensor], None).arrays()
     tensor += 1

@@ -1,4 +1,4 @@
-"""Masks that lean on the frame before: unsure pixels keep their side, sure ones do not wait."""
+"""Mask smoothing: uncertain pixels change late, confident ones at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def logits(*values: float) -> torch.Tensor:
     return torch.tensor(values).view(1, 1, 1, -1)
 
 
-def test_unsure_pixels_keep_their_side_and_sure_ones_change_at_once() -> None:
+def test_uncertain_pixels_change_late_and_confident_ones_at_once() -> None:
     smoother = MaskSmoother(0.3)
     # The centre stays where it is: two pixels are gone on either side, the outer surely.
     smoother.keep([1], logits(8.0, 8.0, 8.0, 8.0, 8.0))
@@ -27,8 +27,8 @@ def test_unsure_pixels_keep_their_side_and_sure_ones_change_at_once() -> None:
     assert (shown > 0).flatten().tolist() == [False, True, True, True, False]
 
 
-def test_mask_that_moves_is_not_held_back() -> None:
-    """A blob of unsure pixels that goes three cells a frame is where it is, and no larger."""
+def test_a_moving_mask_is_not_delayed() -> None:
+    """A blob of uncertain pixels moves three cells per frame without lag or growth."""
     smoother = MaskSmoother(0.45)
     for place in (4, 7, 10, 13):
         now = torch.full((1, 1, 24, 24), -1.0)
@@ -38,7 +38,7 @@ def test_mask_that_moves_is_not_held_back() -> None:
         assert torch.equal(shown > 0, now > 0)
 
 
-def test_absent_new_and_prompted_objects_are_shown_as_they_are() -> None:
+def test_absent_new_and_prompted_objects_are_not_smoothed() -> None:
     smoother = MaskSmoother(0.4)
     absent, now = logits(-1024.0, -1024.0), logits(0.5, -0.5)
     smoother.keep([1], logits(9.0, 9.0))
@@ -52,12 +52,12 @@ def test_absent_new_and_prompted_objects_are_shown_as_they_are() -> None:
     assert torch.equal(smoother.blend([1], now, ()), now)
 
 
-def test_share_that_outweighs_the_present_is_refused() -> None:
+def test_a_share_above_its_bound_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must be 0\.\.0\.45, got 0\.5"):
         MaskSmoother(0.5)
 
 
-def test_what_is_remembered_is_the_same_with_and_without() -> None:
+def test_memories_do_not_depend_on_smoothing() -> None:
     tracker = little_tracker(object_score_bias=20.0)
     plain, smooth = tracker.open_session(), tracker.open_session()
     smooth.smooth_masks(0.45)
@@ -93,7 +93,7 @@ def shown_next(tracker: Tracker, session: Session, object_id: int) -> np.ndarray
 
 
 @pytest.mark.parametrize("frame_index", [1, 3])
-def test_correction_of_one_object_leaves_the_smoothing_of_the_others(frame_index: int) -> None:
+def test_correcting_one_object_keeps_the_smoothing_of_the_others(frame_index: int) -> None:
     tracker = little_tracker(object_score_bias=20.0)
     corrected, plain = smooth_session(tracker), smooth_session(tracker)
     tracker.correct(corrected, [click(1, 9, 50)], frame_index)
@@ -101,7 +101,7 @@ def test_correction_of_one_object_leaves_the_smoothing_of_the_others(frame_index
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_correction_that_fails_half_way_leaves_the_smoothing(
+def test_a_failed_correction_keeps_the_smoothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracker = little_tracker(object_score_bias=20.0)
@@ -121,7 +121,7 @@ def test_correction_that_fails_half_way_leaves_the_smoothing(
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_object_that_takes_the_id_of_a_removed_one_is_shown_as_it_is() -> None:
+def test_an_object_with_the_id_of_a_removed_one_is_not_smoothed() -> None:
     tracker = little_tracker(object_score_bias=20.0)
     smooth, plain = smooth_session(tracker), smooth_session(tracker)
     plain.smooth_masks(0)
@@ -133,7 +133,7 @@ def test_object_that_takes_the_id_of_a_removed_one_is_shown_as_it_is() -> None:
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_smoother_that_is_off_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_smoother_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     smoother = MaskSmoother(0.0)
     logits = torch.ones(1, 1, 4, 4)
     with monkeypatch.context() as patched:

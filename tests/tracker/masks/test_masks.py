@@ -1,4 +1,4 @@
-"""Holes, ownership of pixels and boxes, judged by plain loops over the cells."""
+"""Holes, exclusive pixels and boxes, compared with plain loops over the cells."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_small_holes_are_filled_and_large_ones_left(density: float, largest: int
         np.testing.assert_array_equal(own[0], filled_by_hand(before[0], largest))
 
 
-def test_snake_longer_than_the_limit_is_no_hole() -> None:
+def test_a_long_component_above_the_limit_is_no_hole() -> None:
     logits = torch.ones(1, 1, 8, 24)
     logits[0, 0, 3, 2:11] = -1.0  # nine cells in a row
     logits[0, 0, 6, 14:22] = -1.0  # eight
@@ -62,7 +62,7 @@ def test_snake_longer_than_the_limit_is_no_hole() -> None:
     assert (filled[0, 0, 6, 14:22] == HOLE_LOGIT).all()
 
 
-def test_no_hole_is_filled_without_being_asked() -> None:
+def test_no_hole_is_filled_by_default() -> None:
     logits = torch.randn(2, 1, 8, 8)
     assert fill_holes(logits, 0) is logits
 
@@ -95,7 +95,7 @@ def overlapping(options: TrackerOptions) -> tuple[Tracker, list[Prompt]]:
     return tracker, [Prompt(1, mask=left), Prompt(2, mask=right)]
 
 
-def test_objects_of_a_stream_share_no_pixel_when_asked() -> None:
+def test_objects_of_a_stream_share_no_pixel_on_request() -> None:
     tracker, prompts = overlapping(TrackerOptions(max_objects=4, non_overlap=True))
     one, two = tracker.open_session(), tracker.open_session()
     first, second = tracker.step(
@@ -123,7 +123,7 @@ def test_objects_may_share_pixels_by_default() -> None:
     assert (tracks[1].mask & tracks[2].mask).any()
 
 
-def test_holes_of_published_masks_are_filled_when_asked() -> None:
+def test_holes_of_masks_are_filled_on_request() -> None:
     def area(largest: int) -> int:
         tracker, _ = overlapping(TrackerOptions(max_objects=4, fill_hole_area=largest))
         mask = np.ones((64, 64), np.bool_)
@@ -160,6 +160,6 @@ def test_impossible_options_are_refused(options: dict[str, object], reason: str)
         TrackerOptions(**options)  # type: ignore[arg-type]
 
 
-def test_tracks_carry_logits_only_when_asked() -> None:
+def test_tracks_carry_logits_only_on_request() -> None:
     tracker, _ = overlapping(TrackerOptions(max_objects=1))
     assert step(tracker, tracker.open_session(), little_picture(0), click(1))[1].logits is None

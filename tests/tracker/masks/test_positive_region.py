@@ -1,4 +1,4 @@
-"""Masks made only where they can be set are those of the whole frame."""
+"""Masks upsampled only where positive equal those of the whole frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def _blob(seed: int, size: int, cells: int) -> torch.Tensor:
     ("height", "width"), [(360, 640), (359, 641), (1080, 1920), (64, 64), (37, 50), (5, 7), (1, 1)]
 )
 @pytest.mark.parametrize("cells", [0, 1, 2, 40])
-def test_region_holds_the_mask_of_the_whole_frame(height: int, width: int, cells: int) -> None:
+def test_the_region_contains_the_mask_of_the_whole_frame(
+    height: int, width: int, cells: int
+) -> None:
     for seed in range(8):
         logits = _blob(seed, 64, cells)
         region = positive_region(logits, height, width)

@@ -1,4 +1,4 @@
-"""Values before their projection give what projected values give."""
+"""Attention before the projection of values equals attention after it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_projection_after_attention_is_projection_before(queries: int) -> None:
     torch.testing.assert_close(after, before)
 
 
-def test_row_does_not_depend_on_company() -> None:
+def test_a_row_does_not_depend_on_the_other_rows() -> None:
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(4, 130, 16, generator=generator) for _ in range(2))
     value = torch.randn(4, 130, 8, generator=generator)
@@ -48,7 +48,9 @@ def test_training_masks_and_half_precision_keep_the_fused_kernel() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("plain", [0, 3])
-def test_keys_turned_in_place_are_those_turned_apart(dtype: torch.dtype, plain: int) -> None:
+def test_keys_rotated_in_place_equal_those_rotated_in_a_copy(
+    dtype: torch.dtype, plain: int
+) -> None:
     rotation = axial_rotations(16, 4, torch.device("cpu"))
     tokens = torch.randn(2, 2 * 16 + plain, 16).to(dtype)
     turned = rotate(tokens[:, :32].unflatten(1, (2, 16)), rotation).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""Products and attention by oneDNN are those of PyTorch, to rounding."""
+"""Linear layers and attention by oneDNN equal PyTorch's, up to rounding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tracker.model.onednn_linear import Activation, Linear, Pointwise
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """oneDNN whatever this processor does best."""
+    """Use oneDNN even if this CPU has a faster library."""
     monkeypatch.setattr(onednn_linear, "_AVAILABLE", True)
 
 
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
-@pytest.mark.parametrize("places", [2, 300])  # too little to pay, and enough
+@pytest.mark.parametrize("places", [2, 300])  # below the threshold, and above
 def test_layer_is_that_of_pytorch(places: int, activation: Activation) -> None:
     layer, x = Linear(64, 96), torch.randn(2, places, 64).transpose(0, 1)
     expected = F.linear(x, layer.weight, layer.bias)
@@ -32,7 +32,7 @@ def test_layer_is_that_of_pytorch(places: int, activation: Activation) -> None:
 
 
 @pytest.mark.usefixtures("always")
-def test_gradients_autocast_and_half_precision_keep_pytorchs_product(
+def test_gradients_autocast_and_half_precision_use_pytorchs_product(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(onednn_linear, "onednn_linear", _forbidden)
@@ -46,14 +46,14 @@ def test_gradients_autocast_and_half_precision_keep_pytorchs_product(
 
 
 @pytest.mark.parametrize("sizes", [(40, 30), (1, 200), (70, 130), (64, 128)])
-def test_pieces_are_weighed_as_one_softmax(
+def test_chunks_combine_to_one_softmax(
     sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunked_attention, "_QUERIES", 32)
     monkeypatch.setattr(chunked_attention, "_KEYS", 64)
     queries, keys = sizes
     generator = torch.Generator().manual_seed(queries)
-    # Scores of some hundreds: rows that look at a single key, and pieces that none looks at.
+    # Scores of some hundreds: rows that attend to a single key, and chunks without any weight.
     query = 8 * torch.randn(3, queries, 16, generator=generator)
     key = 8 * torch.randn(3, keys, 16, generator=generator)
     value = torch.randn(3, keys, 24, generator=generator)
@@ -65,7 +65,7 @@ def test_pieces_are_weighed_as_one_softmax(
 
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_convolution_of_single_places_is_that_of_pytorch(layout: torch.memory_format) -> None:
+def test_pointwise_convolution_is_that_of_pytorch(layout: torch.memory_format) -> None:
     layer = Pointwise(32, 48)
     x = torch.randn(2, 32, 40, 40).contiguous(memory_format=layout)
     expected = F.conv2d(x, layer.weight, layer.bias)
@@ -73,8 +73,8 @@ def test_convolution_of_single_places_is_that_of_pytorch(layout: torch.memory_fo
         torch.testing.assert_close(layer(x), expected)
 
 
-@pytest.mark.parametrize("width", [2, 64])  # too little to pay, and enough
-def test_weights_of_few_digits_round_what_they_multiply(width: int) -> None:
+@pytest.mark.parametrize("width", [2, 64])  # below the threshold, and above
+def test_bfloat16_weights_round_their_input(width: int) -> None:
     layer, mlp, x = Linear(64, 96), Mlp((64, width, 64), torch.nn.GELU), torch.randn(300, 64)
     exact, exact_mlp = layer(x).detach(), mlp(x).detach()
     with torch.inference_mode():
@@ -82,17 +82,17 @@ def test_weights_of_few_digits_round_what_they_multiply(width: int) -> None:
         mlp.bfloat16()
         made = layer(x)
         assert made.dtype == torch.float32
-        assert torch.equal(made, made.bfloat16().float())  # rounded, and wide again
+        assert torch.equal(made, made.bfloat16().float())  # rounded, then widened
         assert 0 < (made - exact).norm() / exact.norm() < 2**-7
         assert mlp(x).dtype == torch.bfloat16
         assert (mlp(x) - exact_mlp).norm() / exact_mlp.norm() < 2**-7
 
 
 def _forbidden(*_: Tensor) -> Tensor:
-    raise AssertionError("this product is not for oneDNN")
+    raise AssertionError("oneDNN must not be called here")
 
 
-def test_rows_that_go_through_a_block_in_pieces_come_out_as_together(
+def test_a_block_in_chunks_gives_the_result_of_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # An odd window pads; the second block halves the grid and widens.
@@ -104,7 +104,7 @@ def test_rows_that_go_through_a_block_in_pieces_come_out_as_together(
         torch.testing.assert_close(blocks[1](blocks[0](x)), together)
 
 
-def test_objects_that_go_in_pieces_come_out_as_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_in_chunks_give_the_result_of_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = torch.randn(7, 3), torch.randn(7, 2, 4)
     seen: list[int] = []
 
@@ -117,5 +117,5 @@ def test_objects_that_go_in_pieces_come_out_as_together(monkeypatch: pytest.Monk
         made = chunking.objects_in_chunks(function, 10, first, second)
     assert seen == [3, 3, 1]
     torch.testing.assert_close(made, (2 * first, second.sum(dim=1)), rtol=0, atol=0)
-    chunking.objects_in_chunks(function, 10, first, second)  # gradients want all of it
+    chunking.objects_in_chunks(function, 10, first, second)  # with gradients all rows go together
     assert seen[3:] == [7]

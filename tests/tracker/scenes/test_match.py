@@ -1,4 +1,4 @@
-"""The rendered match: same seed, same pixels; masks that tell the truth; no growth."""
+"""The rendered match: same seed, same pixels; correct masks; constant memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_masks_boxes_and_flags_agree() -> None:
         assert claimed.max() <= 1, "a pixel belongs to one object at most"
 
 
-def test_the_column_hides_whoever_is_behind_it() -> None:
+def test_the_column_hides_players_behind_it() -> None:
     with_column = small_match(occluders=1)
     without = small_match(occluders=0)
     hidden = 0
@@ -77,7 +77,7 @@ def test_the_column_hides_whoever_is_behind_it() -> None:
     assert hidden > 0, "nobody ever vanished behind the column"
 
 
-def test_the_nearer_player_lies_over_the_farther_one() -> None:
+def test_the_nearer_player_covers_the_farther_one() -> None:
     match = small_match(occluders=0)
     seen = 0
     for index in range(0, 400, 5):
@@ -156,13 +156,13 @@ def test_a_panning_camera_keeps_masks_on_the_players() -> None:
     assert np.abs(still[stands] - later[stands]).mean() > 5, "the stands should have moved"
 
 
-def test_team_mates_share_the_kit_and_have_names_of_their_own() -> None:
+def test_team_mates_share_the_kit_and_have_unique_names() -> None:
     labels = small_match().labels
     assert len(set(labels.values())) == len(labels)
     assert len({label.split()[0] for label in labels.values()}) == 3  # two teams and the ball
 
 
-def test_the_demo_match_belongs_to_evaluation_and_starts_with_everybody_in_sight() -> None:
+def test_the_demo_match_has_an_evaluation_seed_and_starts_with_all_visible() -> None:
     assert DEMO_SEED >= EVALUATION_SEED_START
     frame = Match(DEMO_SEED).render(0)
     assert min(frame.visible_fraction.values()) > 0.95, "all of them can be prompted"

@@ -1,4 +1,4 @@
-"""Blobs over textures: deterministic, with masks that tell the truth."""
+"""Blobs over textures: deterministic, with correct masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_same_seed_gives_the_same_pixels() -> None:
     assert left.boxes == right.boxes
 
 
-def test_later_blobs_lie_over_earlier_ones() -> None:
+def test_later_blobs_cover_earlier_ones() -> None:
     scene = Shapes(4, 160, 90, count=4)
     top = scene.object_ids[-1]
     overlapped = set()

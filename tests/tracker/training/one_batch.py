@@ -9,7 +9,7 @@ from tracker.training.recipe import Phase
 
 
 class OneBatch:
-    """Implements ``ClipSource`` for tests in which a network learns one batch by heart."""
+    """A ``ClipSource`` for tests in which a network overfits one batch."""
 
     def __init__(self, batch: ClipBatch) -> None:
         self.batch = batch
@@ -17,6 +17,6 @@ class OneBatch:
     def clips(
         self, phase: Phase, motion: float, count: int, generator: torch.Generator
     ) -> ClipBatch:
-        """The batch, whatever is asked for."""
+        """The batch, whatever the arguments."""
         del phase, motion, count, generator
         return self.batch

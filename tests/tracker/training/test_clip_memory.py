@@ -1,4 +1,4 @@
-"""Memories of a clip: of each object the frames that showed it, whatever lies between."""
+"""Memories of a clip: each object's visible frames, whatever lies between."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_absent_frames_take_no_room(tiny_config: ModelConfig) -> None:
     assert tokens.pointer_NPc[:, ::pieces, 0].tolist() == of_frame.tolist()
 
 
-def test_who_has_fewer_memories_looks_at_the_prompted_frame_again(
+def test_missing_memories_are_replaced_by_the_prompted_frame(
     tiny_config: ModelConfig,
 ) -> None:
     model = Sam2(tiny_config)
@@ -45,7 +45,7 @@ def test_who_has_fewer_memories_looks_at_the_prompted_frame_again(
     assert torch.equal(codes[0], codes[2])
 
 
-def test_when_all_was_seen_both_rules_remember_the_same(tiny_config: ModelConfig) -> None:
+def test_both_rules_agree_without_absences(tiny_config: ModelConfig) -> None:
     model = Sam2(tiny_config)
     memory = remembered(tiny_config, [[True], [True], [True]])
     plain, chosen = memory.tokens(model, [1, 2]), memory.tokens_in_sight(model, [1, 2])

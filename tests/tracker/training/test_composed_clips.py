@@ -123,7 +123,7 @@ def test_a_video_gives_backgrounds_that_stay_in_order(tmp_path: Path) -> None:
     assert any(bool((clip.diff() > 0.01).all()) for clip in brighter)
 
 
-def test_the_things_of_a_photograph_are_tracked_where_nothing_covers_them() -> None:
+def test_objects_of_a_photograph_are_tracked_where_uncovered() -> None:
     photo = torch.full((1, 3, 64, 64), 40, dtype=torch.uint8)
     things = torch.zeros(1, 64, 64, dtype=torch.uint8)
     photo[:, 1, 16:48, 16:48], things[:, 16:48, 16:48] = 250, 7
@@ -134,7 +134,7 @@ def test_the_things_of_a_photograph_are_tracked_where_nothing_covers_them() -> N
     assert float(greens[masks].mean()) > float(greens[~masks].mean()) + 0.3
 
 
-def test_hidden_layers_are_gone_for_a_while() -> None:
+def test_hidden_layers_are_absent_for_a_while() -> None:
     def absent_share(hidden: float) -> float:
         batch = compose(load_assets(None), seeded(3), 8, 6, 3, 64, 0.2, Kinds(hidden=hidden))
         seen = batch.masks_BTKSS.flatten(3).any(dim=3).transpose(1, 2).flatten(0, 1)
@@ -144,6 +144,6 @@ def test_hidden_layers_are_gone_for_a_while() -> None:
     assert absent_share(1.0) > 0.2
 
 
-def test_a_folder_that_is_missing_is_named() -> None:
+def test_a_missing_folder_is_named() -> None:
     with pytest.raises(AssetError, match="no-such-folder"):
         load_assets(Path("no-such-folder"))

@@ -42,7 +42,7 @@ def test_seeds_of_the_evaluation_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_scenes")
-def test_objects_are_hidden_as_often_as_the_shares_ask_for(tmp_path: Path) -> None:
+def test_objects_are_hidden_as_often_as_configured(tmp_path: Path) -> None:
     pool = MatchPool.open(tmp_path, 2, 0, lambda _: None)
 
     def absent_share(shares: Shares) -> float:

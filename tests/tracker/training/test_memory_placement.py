@@ -1,4 +1,4 @@
-"""The placed memory carries a mask from one frame to the next before any clip was seen."""
+"""An initialised memory propagates a mask to the next frame before any training on clips."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def carried(model: Sam2, seed: int) -> float:
 
 
 @torch.no_grad()
-def test_placing_the_memory_lets_masks_follow_their_object(tiny_config: ModelConfig) -> None:
+def test_an_initialised_memory_propagates_masks(tiny_config: ModelConfig) -> None:
     torch.manual_seed(0)
     model = Sam2(tiny_config.replaced(image_size=128, hidden_dim=64, memory_dim=64)).eval()
     place_prompts(model)

@@ -1,4 +1,4 @@
-"""The example of fine-tuning: a folder that training and evaluation read alike."""
+"""The fine-tuning example: a folder that both training and evaluation read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tracker.training import night_match
 from tracker.training.folder_clips import find_sequences
 
 
-def test_other_scenes_are_held_out_than_trained_on(
+def test_held_out_scenes_differ_from_training_scenes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(night_match, "TRAINING_SEEDS", range(5000, 5002))
@@ -30,7 +30,7 @@ def test_other_scenes_are_held_out_than_trained_on(
     assert len(ids) > 3
 
 
-def test_no_seed_of_the_evaluation_is_used() -> None:
+def test_no_evaluation_seed_is_used() -> None:
     seeds = [*night_match.TRAINING_SEEDS, *night_match.HELD_OUT_SEEDS]
     assert max(seeds) < EVALUATION_SEED_START
     assert len(set(seeds)) == len(seeds)

@@ -1,4 +1,4 @@
-"""Optimising: matrices of one shape at once as one by one, and attention's two ways agree."""
+"""The batched optimiser and attention with gradients agree with PyTorch's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracker.training.clip_memory import frame_times
 from tracker.training.optimise import BatchedMuon
 
 
-def test_matrices_taken_at_once_move_as_those_taken_one_by_one() -> None:
+def test_batched_muon_equals_pytorchs() -> None:
     generator = torch.Generator().manual_seed(0)
 
     def matrices() -> list[nn.Parameter]:
@@ -44,7 +44,7 @@ def test_attention_is_the_same_with_and_without_gradients() -> None:
     torch.testing.assert_close(trained, frozen)
 
 
-def test_a_clip_s_frames_get_the_numbers_of_a_long_stream() -> None:
+def test_frames_of_a_clip_are_numbered_as_in_a_long_stream() -> None:
     generator = torch.Generator().manual_seed(3)
     drawn = [frame_times(5, generator) for _ in range(200)]
     assert all(times[0] == 0 for times in drawn)

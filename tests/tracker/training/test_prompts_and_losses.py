@@ -1,4 +1,4 @@
-"""Prompts lie where a user would put them; losses reward what they should."""
+"""Prompts are placed as by a user; losses reward correct masks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_a_box_is_the_mask_s_within_its_jitter() -> None:
+def test_a_box_is_that_of_the_mask_within_its_jitter() -> None:
     points, labels = boxes(square(10, 20, 20), generator())
     assert labels.tolist() == [[2, 3]]
     expected = torch.tensor([[[20.0, 10.0], [40.0, 30.0]]])
@@ -77,7 +77,7 @@ def test_a_perfect_answer_costs_nothing_and_a_wrong_one_does() -> None:
     assert loss_of(-perfect(mask), mask) > 5
 
 
-def test_one_good_mask_of_three_is_enough_unless_the_prompt_was_clear() -> None:
+def test_one_good_mask_of_three_is_enough_unless_the_prompt_is_unambiguous() -> None:
     mask = square(8, 8, 32)
     logits = -perfect(mask)
     logits[2] *= -1
@@ -86,7 +86,7 @@ def test_one_good_mask_of_three_is_enough_unless_the_prompt_was_clear() -> None:
     assert loss_of(logits, mask, single=True) > 5
 
 
-def test_an_absent_object_teaches_the_score_but_no_mask() -> None:
+def test_an_absent_object_trains_the_score_but_no_mask() -> None:
     nothing = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
     logits = torch.randn(4, 16, 16) * 10
     assert loss_of(logits, nothing, score=-9.0) == pytest.approx(0, abs=1e-3)

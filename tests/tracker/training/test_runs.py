@@ -35,7 +35,7 @@ def weights(made: Trainer) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in made.model.state_dict().items()}
 
 
-def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     straight = trainer(tiny_config, tiny_recipe, tmp_path / "straight")
@@ -44,7 +44,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
     stopped = trainer(tiny_config, tiny_recipe, tmp_path / "stopped")
     stopped.advance = lambda step: stopped.request_stop() if step == 3 else None
     stopped.train()
-    assert stopped.step == 4  # the stop is taken up with the next step
+    assert stopped.step == 4  # the request takes effect after the next step
     resumed = trainer(tiny_config, tiny_recipe, tmp_path / "stopped")
     assert resumed.resume()
     assert resumed.step == 4
@@ -87,7 +87,7 @@ def test_a_run_of_minutes_anneals_to_the_end_in_slices(
     assert rates[-1] < 0.5 * rates[0]
 
 
-def test_sizes_are_mixed_by_lot_and_a_run_resumes_among_them(
+def test_image_sizes_are_mixed_randomly_and_a_run_resumes(
     tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     phase = replace(tiny_recipe.phases[0], steps=6, clips=1, half_size_share=0.5)
@@ -110,7 +110,7 @@ def test_sizes_are_mixed_by_lot_and_a_run_resumes_among_them(
         assert torch.equal(value, weights(resumed)[name]), name
 
 
-def test_phases_share_a_run_s_time_by_their_steps(tiny_recipe: Recipe) -> None:
+def test_phases_share_the_time_of_a_run_by_their_steps(tiny_recipe: Recipe) -> None:
     images, clips = tiny_recipe.phases
     assert tiny_recipe.phase_after(0.0) == (images, 0.0)
     assert tiny_recipe.phase_after(0.25) == (images, 0.5)
@@ -229,7 +229,7 @@ def test_an_official_architecture_is_fine_tuned_for_a_few_steps(tmp_path: Path) 
     }
 
 
-def test_a_folder_without_masks_says_what_it_needs(tmp_path: Path) -> None:
+def test_a_folder_without_masks_is_refused_with_the_layout(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="JPEGImages/NAME/00000.jpg"):
         find_sequences(tmp_path)
 
@@ -279,7 +279,7 @@ def test_the_files_beside_the_weights_are_recipes(name: str, phases: list[str]) 
         ("--slice-minutes soon", "--slice-minutes: must be a number above 0, got 'soon'"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused(
+def test_invalid_arguments_are_refused(
     arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -297,7 +297,7 @@ def test_arguments_that_cannot_be_are_refused(
         ("--masks m --finetune nano --out /proc/new/run", 1, "/proc/new"),
     ],
 )
-def test_mistakes_end_with_what_to_do(
+def test_mistakes_are_reported_with_a_remedy(
     arguments: str, code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--out", str(tmp_path), *arguments.split()]) == code

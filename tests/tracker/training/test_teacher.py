@@ -1,4 +1,4 @@
-"""Distillation: the student comes nearer to a teacher of the official architecture."""
+"""Distillation: the student approaches a teacher of the official architecture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def official() -> Sam2:
     return Sam2(OFFICIAL)
 
 
-def test_a_student_comes_nearer_to_its_teacher(
+def test_a_student_approaches_its_teacher(
     official: Sam2, tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     weights = LossWeights(
@@ -65,7 +65,7 @@ def test_a_student_comes_nearer_to_its_teacher(
     assert all(parameter.grad is None for parameter in official.parameters())
 
 
-def test_a_lesson_is_the_same_whoever_is_taught(official: Sam2) -> None:
+def test_a_lesson_does_not_depend_on_the_student(official: Sam2) -> None:
     batch = compose(load_assets(None), torch.Generator().manual_seed(1), 2, 2, 2, 64, 0.3)
     teacher = Teacher(official, LossWeights())
     lesson, again = (teacher.lesson(batch, torch.Generator().manual_seed(2)) for _ in range(2))
@@ -75,7 +75,7 @@ def test_a_lesson_is_the_same_whoever_is_taught(official: Sam2) -> None:
     assert lesson.alike_bGG.shape == (4, 256, 256)
 
 
-def test_likeness_knows_no_width() -> None:
+def test_similarities_do_not_depend_on_the_width() -> None:
     features = torch.randn(1, 8, 16, 16)
     doubled = torch.cat((features, features), dim=1)
     assert torch.allclose(alike(features), alike(doubled), atol=1e-5)

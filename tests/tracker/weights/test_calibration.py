@@ -1,4 +1,4 @@
-"""Predicted IoUs that are worth what they say: fitting, applying, keeping."""
+"""Calibration of the predicted IoU: fitting, applying, saving."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tracker.weights.checkpoint import (
 LINE = ScoreCalibration((0.2, 0.6, 0.8), (0.1, 0.1, 0.7))
 
 
-def test_line_is_level_below_rises_between_and_leaves_a_given_mask_alone() -> None:
+def test_curve_is_constant_below_rises_between_and_keeps_prompted_masks() -> None:
     np.testing.assert_allclose(
         LINE([0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 1.0]), [0.1, 0.1, 0.1, 0.4, 0.7, 0.85, 1.0]
     )

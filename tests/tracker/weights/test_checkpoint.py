@@ -94,7 +94,7 @@ def test_own_file_carries_its_config(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if "partial" in file.name] == []
 
 
-def test_tracker_is_made_from_a_file(tmp_path: Path) -> None:
+def test_tracker_loads_a_file(tmp_path: Path) -> None:
     path = write(tmp_path / "little.pt", {"model": little_state()})
     tracker = Tracker.from_checkpoint(path, config=LITTLE, device="cpu")
     assert tracker.config == LITTLE
@@ -139,7 +139,7 @@ def test_official_file_of_another_size_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path, PRESETS["sam2.1_hiera_tiny"])
 
 
-def test_unknown_network_asks_for_its_config(tmp_path: Path) -> None:
+def test_an_unknown_network_needs_its_config(tmp_path: Path) -> None:
     path = write(tmp_path / "little.pt", {"model": little_state()})
     with pytest.raises(CheckpointError, match="pass its ModelConfig"):
         load_checkpoint(path)
@@ -188,7 +188,7 @@ def test_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
 
 
 class _Intruder:
-    """Unpickled carelessly, it makes a folder."""
+    """Creates a folder if unpickled without restriction."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -230,7 +230,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "nowhere.pt")
 
 
-def test_missing_official_file_says_how_to_get_it(
+def test_a_missing_official_file_is_reported_with_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MASKLET_CHECKPOINTS", str(tmp_path))
@@ -251,7 +251,7 @@ def test_unsupported_device_is_refused(device: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nano", "nano_320"])
-def test_embedded_models_are_what_their_names_say_and_know_their_scores(name: str) -> None:
+def test_embedded_models_match_their_presets_and_have_a_calibration(name: str) -> None:
     tracker = Tracker.from_checkpoint(name, device="cpu")
     assert tracker.config == PRESETS[name]
     assert tracker.calibration is not None

@@ -1,4 +1,4 @@
-"""Datasets in their published layouts, and what is said about those that are not."""
+"""Datasets in their published layouts, and the errors for others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TestMaskFolders:
         ("layout", "step", "rate_hz"),
         [("youtube-vos", 5, 6.0), ("youtube-vos", 1, 30.0), ("lvos", 5, 6.0), ("lvos", 1, 6.0)],
     )
-    def test_pictures_that_were_left_out_make_the_camera_slower(
+    def test_omitted_pictures_lower_the_rate(
         self, tmp_path: Path, layout: str, step: int, rate_hz: float
     ) -> None:
         layouts.pictures(
@@ -66,7 +66,7 @@ class TestMaskFolders:
         layouts.meta(root, ["2"])
         assert only(mask_folder_sequences(root, "youtube-vos", 16))[0].object_ids == (2,)
 
-    def test_the_objects_that_show_longest_are_kept(self, tmp_path: Path) -> None:
+    def test_the_objects_visible_longest_are_kept(self, tmp_path: Path) -> None:
         root = layouts.mask_folders(tmp_path)
         assert only(mask_folder_sequences(root, "mose", 1))[0].object_ids == (1,)
 
@@ -85,7 +85,7 @@ class TestMaskFolders:
         assert clip.object_ids == (1,)
         assert frames[1].truth[1].sum() == 36
 
-    def test_undecided_pixels_belong_to_nobody(self, tmp_path: Path) -> None:
+    def test_undecided_pixels_belong_to_no_object(self, tmp_path: Path) -> None:
         layouts.pictures(tmp_path / "JPEGImages/walk", ["00000.jpg"])
         layouts.index_map(tmp_path / "Annotations/walk/00000.png", {3: (2, 2), 255: (12, 12)})
         clip, frames = only(mask_folder_sequences(tmp_path, "mose", 16))
@@ -184,7 +184,7 @@ class TestBoxLines:
             ("0", None),
         ],
     )
-    def test_what_lines_mean(self, line: str, box: tuple[float, ...] | None) -> None:
+    def test_formats_of_lines(self, line: str, box: tuple[float, ...] | None) -> None:
         assert box_of(line) == box
 
     @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ class TestBoxLines:
             box_of(line)
 
     @pytest.mark.parametrize("line", ["a,b,c,d", "1,2,3", "1,2,3,4,5"])
-    def test_what_is_no_box(self, line: str) -> None:
+    def test_invalid_boxes(self, line: str) -> None:
         with pytest.raises(ValueError, match="expected left, top, width, height or the corners"):
             box_of(line)
 
@@ -214,7 +214,7 @@ class TestBoxFolders:
         layouts.boxes(tmp_path / "ball", "groundtruth.txt", list(self.lines), ".")
         assert only(box_folder_sequences(tmp_path, "vot"))[0].frame_count == 3
 
-    def test_vot_says_how_fast_the_pictures_followed_one_another(self, tmp_path: Path) -> None:
+    def test_vot_has_a_frame_rate(self, tmp_path: Path) -> None:
         root = layouts.boxes(tmp_path / "ball", "groundtruth.txt", list(self.lines), "color")
         (root / "sequence").write_text("channels.color=color/%08d.jpg\nfps=30\nformat=default\n")
         assert only(box_folder_sequences(tmp_path, "vot"))[0].rate_hz == 30.0
@@ -253,7 +253,7 @@ class TestBoxFolders:
         assert frames[0].image[0, 0, 0] > 200
         assert frames[1].image[0, 0, 0] < 200
 
-    def test_otb_truths_without_a_line_are_passed_over(self, tmp_path: Path) -> None:
+    def test_empty_truths_of_otb_are_skipped(self, tmp_path: Path) -> None:
         root = layouts.boxes(tmp_path / "Human4", "groundtruth_rect.txt", ["1\t1\t4\t4"] * 2)
         (root / "groundtruth_rect1.txt").touch()
         assert only(box_folder_sequences(tmp_path, "otb"))[0].name == "Human4"
@@ -272,27 +272,27 @@ class TestBoxFolders:
 
 
 class TestMot:
-    def test_pedestrians_that_count_are_followed(self, tmp_path: Path) -> None:
+    def test_pedestrians_that_count_are_tracked(self, tmp_path: Path) -> None:
         layouts.mot(tmp_path / "MOT17-02")
         clip, frames = only(mot_sequences(tmp_path, 16))
         assert (clip.name, clip.object_ids, clip.rate_hz) == ("MOT17-02", (7, 9), 14.0)
         assert frames[0].boxes == {7: (2, 2, 10, 10), 9: (14, 2, 22, 10)}
         assert frames[3].boxes == {7: (2, 2, 10, 10), 9: None}
 
-    def test_objects_start_where_half_of_them_is_in_sight(self, tmp_path: Path) -> None:
+    def test_objects_start_when_half_visible(self, tmp_path: Path) -> None:
         layouts.mot(tmp_path / "MOT17-02")
         _, frames = only(mot_sequences(tmp_path, 16))
         assert frames[0].prompt_boxes == {7: (2, 2, 10, 10)}
         assert frames[1].prompt_boxes == {7: (2, 2, 10, 10), 9: (14, 2, 22, 10)}
 
-    def test_mot15_has_places_in_the_world_where_others_have_a_class(self, tmp_path: Path) -> None:
+    def test_mot15_has_world_coordinates_instead_of_a_class(self, tmp_path: Path) -> None:
         root = layouts.mot(tmp_path / "PETS09-S2L1")
         (root / "gt/gt.txt").write_text("1,3,1,1,9,9,1,-8.5,-1.2,0\n2,3,1,1,9,9,1,83,2,0\n")
         clip, frames = only(mot_sequences(tmp_path, 16))
         assert clip.object_ids == (3,)
         assert [sorted(frame.prompt_boxes or {}) for frame in frames] == [[3], [3], [], []]
 
-    def test_objects_can_start_from_detections_that_fit(self, tmp_path: Path) -> None:
+    def test_objects_can_start_from_matching_detections(self, tmp_path: Path) -> None:
         layouts.mot(tmp_path / "MOT17-02")
         _, frames = only(mot_sequences(tmp_path, 16, from_detections=True))
         assert [frame.prompt_boxes for frame in frames] == [
@@ -320,7 +320,7 @@ class TestMot:
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 20, 400])
-def test_picture_that_was_cut_off_is_named(tmp_path: Path, kept_bytes: int) -> None:
+def test_a_truncated_picture_is_named(tmp_path: Path, kept_bytes: int) -> None:
     path = tmp_path / "00000.jpg"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -337,7 +337,7 @@ def test_picture_that_was_cut_off_is_named(tmp_path: Path, kept_bytes: int) -> N
         ("[Sequence]\nframeRate=0", "frameRate must be above 0, got 0"),
     ],
 )
-def test_information_on_a_mot_sequence_that_cannot_be_is_refused(
+def test_invalid_information_on_a_mot_sequence_is_refused(
     tmp_path: Path, text: str, message: str
 ) -> None:
     layouts.mot(tmp_path / "walk")
