@@ -194,7 +194,7 @@ def _choose_sprites(
         chosen = torch.where(mirrored, chosen.flip(4), chosen)
     rgba: Tensor = chosen.unflatten(0, (clips, layers)).transpose(1, 2).contiguous()
     if layers > 1:
-        # The look-alike of object 0 is object 1 or, as often, a thing nobody tracks.
+        # The look-alike of object 0 is object 1 or, as often, an untracked object.
         twin = torch.where(uniform(generator, clips) < 0.5, 1, layers - 1)
         alike = uniform(generator, clips, 1, 1, 1, 1) < _LOOK_ALIKE_SHARE
         rows = torch.arange(clips, device=device)

@@ -157,7 +157,7 @@ class MatchPool:
         )
         if frames > 2 and chosen and draw[2] < shares.covered:
             shown, seen = cover(generator, shown, seen, chosen[0])
-        # Objects that were not found are the id of nobody's: empty masks, counted nowhere.
+        # Missing objects get an unused id: their masks are empty and do not count.
         identity = torch.tensor([*chosen, *[254] * objects][:objects], device=device)
         return shown, seen.unsqueeze(1) == identity.view(1, -1, 1, 1)
 
