@@ -1,4 +1,4 @@
-"""What a sink is: something that takes what the daemon publishes, at its own pace."""
+"""The protocol of a sink: it takes what the daemon publishes, at its own pace."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Sink(Protocol):
     """One way out of the daemon.
 
     Every method is called on the event loop, ``publish`` by the sink's own task and in order.
-    Between the live path and that task stands a bounded queue (``fanout.py``), so that a
-    sink may take its time: it loses its own oldest frames and delays nobody.
+    A bounded queue (``fanout.py``) decouples it from the live path: a slow sink loses its own
+    oldest frames and delays nothing else.
     """
 
     @property
@@ -28,17 +28,17 @@ class Sink(Protocol):
         """Bind or open. Raises ``MaskletError`` when that is impossible; the daemon ends."""
 
     def wants(self, item: Published) -> bool:
-        """Whether anybody would receive ``item``; cheap. What nobody wants is not encoded."""
+        """Whether ``item`` has a receiver; cheap. Items without one are not encoded."""
 
     async def publish(self, item: Published) -> None:
         """Encode and send. A ``MaskletError`` or ``OSError`` loses this item only."""
 
     async def close(self) -> None:
-        """Say goodbye, drain and release everything, within a bounded time."""
+        """Send a last message, drain and release everything, within a bounded time."""
 
 
 async def close_sink(sink: Sink, timeout_s: float) -> None:
-    """Close a sink; one that fails or takes longer is left, which the log tells."""
+    """Close a sink; log it and go on if it fails or takes longer."""
     try:
         async with asyncio.timeout(timeout_s):
             await sink.close()

@@ -1,4 +1,4 @@
-"""Events for those who come over HTTP: a bounded store, and waiting for the next one."""
+"""Events for HTTP clients: a bounded store, and waiting for the next one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from streamer.types import Published, StreamEvent
 
-# Bound: the oldest event goes when another comes; who asks for it later is told what is missing.
+# Bound; policy: the oldest event is dropped, and a reader that asks for it gets ``Missed``.
 EVENTS_KEPT = 1024
 
 
@@ -24,7 +24,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Events that a reader did not get and cannot get any more; None: it is not known how many."""
+    """Events that a reader missed and can no longer get; None: their number is unknown."""
 
     count: int | None
 
@@ -32,9 +32,9 @@ class Missed:
 class EventHub:
     """A sink that keeps the newest ``EVENTS_KEPT`` events, for any number of readers.
 
-    A reader has a place in the store and no queue of its own: one that is slow falls behind in
-    the store and is told what it missed. Event ids are ``EPOCH-NUMBER``; the epoch is new with
-    every start of the daemon, so that an id of an earlier one is not mistaken.
+    A reader has a position in the store and no queue of its own: a slow one falls behind in the
+    store and gets the number of events it missed. Event ids are ``EPOCH-NUMBER``; the epoch is new
+    with every start of the daemon, so that ids of an earlier run are recognised.
     """
 
     name = "events"
@@ -54,7 +54,7 @@ class EventHub:
         return isinstance(item, StreamEvent)
 
     async def publish(self, item: Published) -> None:
-        """Store an event and wake who waits."""
+        """Store an event and wake the readers."""
         if isinstance(item, StreamEvent):
             self._stored.append(StoredEvent(self._next_number, item))
             self._next_number += 1
@@ -65,19 +65,19 @@ class EventHub:
         self.end_readers()
 
     def end_readers(self) -> None:
-        """Let every ``read`` end once it has given what is stored."""
+        """Let every ``read`` end after the stored events."""
         self._closed = True
         self._wake()
 
     def id_of(self, stored: StoredEvent) -> str:
-        """What a reader gives as Last-Event-ID to go on after this event."""
+        """The Last-Event-ID with which a reader continues after this event."""
         return f"{self.epoch}-{stored.number}"
 
     def start_of(self, last_event_id: str | None, last: int) -> tuple[int, Missed | None]:
-        """The number of the first event to send, and what is missing before it.
+        """The number of the first event to send, and how many are missing before it.
 
-        Without an id: after the ``last`` newest events. An id of an earlier daemon, or none that
-        could be, starts at the oldest event there is.
+        Without an id: the ``last`` newest events. An invalid id, or an earlier run's, starts at
+        the oldest stored event.
         """
         oldest = self._next_number - len(self._stored)
         if last_event_id is None:

@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 class Fanout:
     """Gives every published item to every sink, each at its own pace.
 
-    ``publish`` may be called from any thread and never blocks. A sink that is slow falls
-    behind in its own queue only. Who must lose nothing asks ``holds_frame_of`` first, and
-    again after ``on_frame_taken``.
+    ``publish`` may be called from any thread and never blocks. A slow sink falls behind in its own
+    queue only. A source that must lose nothing checks ``holds_frame_of`` first, and again after
+    ``on_frame_taken``.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class Fanout:
             outlet.start(tasks)
 
     async def drain(self, timeout_s: float) -> None:
-        """Let every sink send what waits for it, then end its task; at most ``timeout_s``."""
+        """Let every sink send its queue, then end its task; within ``timeout_s``."""
         for outlet in self._outlets:
             outlet.queue.close()
         await asyncio.gather(*(outlet.finished(timeout_s) for outlet in self._outlets))
 
 
 class SinkQueue:
-    """What waits for one sink, in order of publication.
+    """The queue of one sink, in order of publication.
 
     Bound and policy: of each stream's frames only the newest is kept, older ones are dropped;
-    events and statuses are all kept up to ``EVENTS_KEPT``, then the oldest goes. Drops are
+    events and statuses are all kept up to ``EVENTS_KEPT``, then the oldest is dropped. Drops are
     counted by kind. Any thread puts; the event loop that called ``bind`` gets.
     """
 
@@ -83,12 +83,12 @@ class SinkQueue:
         self._filled = asyncio.Event()
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Say which event loop takes from this queue."""
+        """Set the event loop that takes from this queue."""
         self._loop = loop
         self._filled.set()
 
     def put(self, item: Published) -> None:
-        """Add an item, dropping what the policy says; nothing once closed."""
+        """Add an item, dropping others by the policy; does nothing once closed."""
         dropped: Published | None = None
         with self._lock:
             if self._closed:
@@ -126,7 +126,7 @@ class SinkQueue:
         return stream_id in self._frame_keys
 
     def close(self) -> None:
-        """Take nothing more; what waits can still be taken."""
+        """Accept nothing more; queued items can still be taken."""
         with self._lock:
             self._closed = True
         self._wake()
@@ -138,7 +138,7 @@ class SinkQueue:
         if self._loop is not None and not self._filled.is_set():
             try:
                 self._loop.call_soon_threadsafe(self._filled.set)
-            except RuntimeError:  # the loop has ended: nobody takes any more
+            except RuntimeError:  # the loop has ended: nothing takes any more
                 self._closed = True
 
 
@@ -183,7 +183,7 @@ class _Outlet:
         try:
             await self.sink.publish(item)
         except (MaskletError, OSError) as error:
-            # One item is lost, for this sink; a sink that cannot go on says so otherwise.
+            # One item is lost for this sink; a sink that cannot continue raises another error.
             self._metrics.sink_errors.labels(self.sink.name).inc()
             _log.warning("sink %s: %s not sent: %s", self.sink.name, kind_of(item), error)
             return

@@ -1,7 +1,4 @@
-"""Results as JSON messages, for a page that reads them without a library.
-
-They say the same as the ZeroMQ interface (``docs/wire.md``).
-"""
+"""Results as JSON messages, with the content of the ZeroMQ interface (``docs/wire.md``)."""
 
 from __future__ import annotations
 
@@ -70,7 +67,7 @@ class JsonFrame(msgspec.Struct, frozen=True, tag_field="type", tag="frame"):
     """All objects on one frame.
 
     ``rtp_time`` is the 90 kHz time of the frame in the live video, less the offset that the
-    viewer was told (``Masklet-RTP-Offset``). ``capture_time_ns`` exceeds what a double holds
+    viewer received (``Masklet-RTP-Offset``). ``capture_time_ns`` exceeds what a double holds
     exactly: pages read ``capture_time_ms``. ``latency_ms`` is capture to here; ``stage_times_ns``
     counts from the frame's arrival.
     """
@@ -109,7 +106,7 @@ class JsonEvent(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
 
 
 class JsonStatus(msgspec.Struct, frozen=True, tag_field="type", tag="status"):
-    """Where the stream stands; sent first to every reader, and at every change."""
+    """The status of the stream; sent first to every reader, and at every change."""
 
     stream_id: str
     state: str
@@ -130,12 +127,12 @@ class JsonStatus(msgspec.Struct, frozen=True, tag_field="type", tag="status"):
 
 
 def json_text(message: JsonFrame | JsonEvent | JsonStatus) -> str:
-    """A message as it is sent."""
+    """Encode a message."""
     return msgspec.json.encode(message).decode()
 
 
 def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame:
-    """A result as it is written."""
+    """A result as a JSON message."""
     objects = [
         JsonObject(
             **object_fields(entry)
@@ -158,7 +155,7 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
 
 
 def json_mask(track: Track, masks: JsonMasks) -> RleMask | PolygonMask | None:
-    """The mask of an object that is seen; None for one that is not, and for ``none``."""
+    """The mask of a visible object; None for a hidden one, and for ``none``."""
     if masks is JsonMasks.NONE or track.area == 0:
         return None
     x0, y0, x1, y1 = _box(track)
@@ -169,13 +166,13 @@ def json_mask(track: Track, masks: JsonMasks) -> RleMask | PolygonMask | None:
 
 
 def json_event(event: StreamEvent) -> JsonEvent:
-    """An event as it is written."""
+    """An event as a JSON message."""
     time_ms = event.time_ns / _NANOSECONDS_PER_MILLISECOND
     return JsonEvent(time_ms=time_ms, **event_fields(event))
 
 
 def json_status(status: StreamStatus) -> JsonStatus:
-    """A stream's state as it is written."""
+    """A status as a JSON message."""
     time_ms = status.time_ns / _NANOSECONDS_PER_MILLISECOND
     return JsonStatus(time_ms=time_ms, **status_fields(status))
 
@@ -186,5 +183,5 @@ def _box(track: Track) -> tuple[int, int, int, int]:
 
 
 def _finite(score: float) -> float:
-    """JSON has no NaN; a decoder that gives one gives no confidence."""
+    """The score, or 0 for NaN, which JSON does not have: a NaN is no confidence."""
     return float(score) if math.isfinite(score) else 0.0

@@ -1,6 +1,6 @@
 """Results for WebSockets: every reader gets a stream's frames, events and states as JSON.
 
-Each item is encoded once for every kind of masks that somebody reads, not once a reader.
+Each item is encoded once for every mask encoding in use, not once per reader.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ResultsReader:
     """One stream's messages for one socket: ``async for text in reader``.
 
     Bounds: ``FRAMES_PER_READER`` frames and ``OTHERS_PER_READER`` events and states wait; policy:
-    the oldest of its sort goes when one more comes, which is counted. Used on the event loop.
+    the oldest of its sort is dropped for a new one, and counted. Used on the event loop.
     """
 
     def __init__(self, stream_id: str, masks: JsonMasks, metrics: Metrics) -> None:
@@ -49,7 +49,7 @@ class ResultsReader:
         self._closed = False
 
     def give(self, text: str, *, is_frame: bool) -> None:
-        """Queue a message, dropping what the bound says."""
+        """Queue a message, dropping another by the policy."""
         of_its_sort = [index for index, each in enumerate(self._waiting) if each[0] is is_frame]
         if len(of_its_sort) >= (FRAMES_PER_READER if is_frame else OTHERS_PER_READER):
             del self._waiting[of_its_sort[0]]
@@ -59,7 +59,7 @@ class ResultsReader:
         self._filled.set()
 
     def close(self) -> None:
-        """End the iteration once everything that waits was taken."""
+        """End the iteration after the queued messages."""
         self._closed = True
         self._filled.set()
 
@@ -95,7 +95,7 @@ class ResultsHub:
         """Nothing to open."""
 
     def wants(self, item: Published) -> bool:
-        """States always; frames and events of streams that somebody reads."""
+        """States always; frames and events of streams that have readers."""
         return isinstance(item, StreamStatus) or _stream_of(item) in self._readers
 
     async def publish(self, item: Published) -> None:
@@ -123,7 +123,7 @@ class ResultsHub:
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
     def end_readers(self) -> None:
-        """Let every reader end once it has given what waits; the daemon stops."""
+        """Let every reader end after its queued messages: the daemon stops."""
         for readers in self._readers.values():
             for reader in readers:
                 reader.close()

@@ -1,8 +1,8 @@
-"""The ZeroMQ interface, version 1: what the daemon publishes, as bytes and back.
+"""Encodes and decodes the messages of the ZeroMQ interface, version 1.
 
 A message is multipart: ``[topic][header][mask 0][mask 1]…``. The header is a MessagePack map;
 a mask part belongs to the object whose header names it. Knows no socket and no thread; shared
-by the publisher (``sinks/zeromq.py``) and the client (``client.py``).
+by the publisher (``sinks/zeromq``) and the client (``client/subscriber.py``).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from streamer.wire.messages import (
     TopicKind,
 )
 
-# More than any source decodes. A mask takes a byte a pixel: a header of a few bytes cannot make a
-# reader fill its memory.
+# More than any source decodes. A decoded mask has a byte per pixel: the bound keeps a header of a
+# few bytes from filling a reader's memory.
 LARGEST_FRAME_PIXELS = 1 << 26
 
 __all__ = [
@@ -76,7 +76,7 @@ def encode_frame(
     """A ``frame`` message, or with ``kind=BOXES`` the same without masks.
 
     ``published_clock_ns`` is read once the masks are encoded: the monotonic clock, or for a
-    message that is sent again what it said then.
+    replayed message the time of the first sending.
     """
     parts: list[bytes] = []
     objects: list[ObjectHeader] = []
@@ -144,7 +144,7 @@ def encode_heartbeat(
     streams: Sequence[str],
     stopping: bool = False,
 ) -> list[bytes]:
-    """A ``heartbeat`` message; the last one of a publisher says ``stopping``."""
+    """A ``heartbeat`` message; the last one of a publisher has the state ``stopping``."""
     header = HeartbeatMessage(
         schema=SCHEMA,
         publisher_id=origin.publisher_id,
@@ -159,7 +159,7 @@ def encode_heartbeat(
 
 
 def decode(parts: Sequence[bytes]) -> Message:
-    """Read one multipart message.
+    """Decode one multipart message.
 
     Raises ``WireVersionError`` for an unknown major version, ``WireError`` for anything else
     that is not a message of this interface. Mask parts are checked when they are decoded.

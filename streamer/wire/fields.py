@@ -1,4 +1,4 @@
-"""What messages of every format say of a frame, an object, an event and a status: one definition.
+"""The fields of a frame, an object, an event and a status, for messages of every format.
 
 The MessagePack headers (``codec``), the JSON messages (``sinks.json_messages``) and the API's
 answers have these fields in common, under these names, and add their own.

@@ -1,8 +1,7 @@
 """The four encodings of a mask on the wire, all of the box crop: rle, bits, polygon, none.
 
-What is encoded is the boolean mask inside an object's box, (height, width); where the box lies
-in the frame is said by the header (``wire.MaskHeader``), not here. Encoding a crop costs what
-the object covers, not what the camera's frame measures.
+A mask is encoded inside its object's box, (height, width) bool; the header has the box's place in
+the frame (``messages.MaskHeader``). The cost depends on the size of the object, not of the frame.
 
 Cost of encoding one object, ms, median of 200, one core (smooth blob, then with 2 % of its
 pixels missing):
@@ -42,7 +41,7 @@ _PolygonRings = list[list[int]]
 
 
 class MaskEncoding(StrEnum):
-    """How a mask part is written."""
+    """The encoding of a mask part."""
 
     RLE = "rle"
     BITS = "bits"
@@ -99,7 +98,7 @@ def decode_crop(data: bytes, encoding: str, height: int, width: int) -> MaskArra
 def coco_rle(crop: MaskArray, offset_xy: tuple[int, int], frame_hw: tuple[int, int]) -> CocoRle:
     """The COCO RLE of the whole frame that holds ``crop`` at ``offset_xy``, background elsewhere.
 
-    Made from the crop's runs: the frame's pixels are never written out.
+    Made from the crop's runs, without the frame's pixels.
     """
     frame_height, frame_width = frame_hw
     height, width = crop.shape
@@ -110,7 +109,7 @@ def coco_rle(crop: MaskArray, offset_xy: tuple[int, int], frame_hw: tuple[int, i
     changes = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
     column, row = np.divmod(changes, height + 1)
     positions = (x0 + column) * frame_height + y0 + row
-    # A run that reaches the bottom and goes on at the top of the next column is one run.
+    # A run that continues from the bottom to the top of the next column is one run.
     joined = np.flatnonzero(positions[1:] == positions[:-1])
     positions = np.delete(positions, np.concatenate([joined, joined + 1]))
     counts = np.diff(positions, prepend=0, append=frame_height * frame_width)
@@ -139,10 +138,10 @@ def _column_major(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _read_counts(data: bytes) -> Counts:
     """COCO's compressed counts as run lengths, background first.
 
-    A count is written in groups of five bits, least significant first; bit 5 says that more
+    A count is written in groups of five bits, least significant first; bit 5 is set if more
     follow, bit 4 of the last is the sign, 48 is added to make it printable; from the fourth
     count on the difference to the count before the previous one is written.
-    Our own reader, because pycocotools' trusts its input.
+    Our own decoder, because pycocotools trusts its input.
     """
     digits = np.frombuffer(data, dtype=np.uint8).astype(np.int64) - 48
     if digits.size == 0 or digits.min() < 0 or digits.max() > 63:
@@ -166,7 +165,7 @@ def _read_counts(data: bytes) -> Counts:
 
 def _decode_counts(counts: Counts, height: int, width: int) -> MaskArray:
     pixels = height * width
-    # Each run first: a sum that is right only after 64 bits overflowed crashes numpy's repeat.
+    # Each run first: a sum that is right only by a 64-bit overflow crashes numpy's repeat.
     if counts.min() < 0 or counts.max() > pixels or counts.sum() != pixels:
         raise WireError(f"rle mask: the runs do not add up to {width} x {height} pixels")
     values = np.arange(counts.size) % 2 == 1
@@ -176,7 +175,7 @@ def _decode_counts(counts: Counts, height: int, width: int) -> MaskArray:
 def _decode_bits(data: bytes, height: int, width: int) -> MaskArray:
     expected = (height * width + 7) // 8
     try:
-        # The frame says its size: what would unpack to more than the crop is not unpacked.
+        # The zstd frame states its size: nothing larger than the crop is decompressed.
         if zstandard.frame_content_size(data) != expected:
             raise WireError(f"bits mask: the part does not hold {width} x {height} pixels")
         packed = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)

@@ -1,7 +1,7 @@
-"""What the messages of the ZeroMQ interface, version 1, hold: topics, headers, masks.
+"""The messages of the ZeroMQ interface, version 1: topics, headers, masks.
 
-``docs/wire.md`` is the contract for consumers in other languages; ``wire.py`` turns
-these into bytes and back. Readers ignore keys they do not know, and take ``state``, ``kind``,
+``docs/wire.md`` is the contract for consumers in other languages; ``codec.py`` encodes
+and decodes them. Readers ignore keys they do not know, and take ``state``, ``kind``,
 ``reason`` and ``encoding`` as plain strings, so that version 1 can grow.
 """
 
@@ -78,7 +78,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who publishes: the publisher's name and its ``epoch``, Unix ms of its start."""
+    """The publisher: its name and its ``epoch``, Unix ms of its start."""
 
     publisher_id: str
     epoch: int
@@ -171,9 +171,9 @@ class EventMessage(Header, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StatusMessage(Header, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a stream stands. ``next_seq`` holds, by topic kind, the next number to be sent.
+    """The status of a stream. ``next_seq`` holds, by topic kind, the next number to be sent.
 
-    It lets a reader see that it lost the last message of a topic that has been silent since.
+    It lets a reader detect the loss of a topic's last message, after which nothing followed.
     """
 
     stream_id: str
@@ -200,7 +200,7 @@ class StatusMessage(Header, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HeartbeatMessage(Header, frozen=True, kw_only=True, omit_defaults=True):
-    """The publisher lives. ``state`` is ``running``, and ``stopping`` in its very last message."""
+    """A sign of life. ``state`` is ``running``, or ``stopping`` in the publisher's last message."""
 
     time_ns: int
     state: str
@@ -239,7 +239,7 @@ class FrameMessage:
         height, width = mask.size
         x0, y0 = mask.offset
         if x0 + width > self.header.width or y0 + height > self.header.height:
-            raise WireError(f"object {entry.id}: its mask reaches out of the frame")
+            raise WireError(f"object {entry.id}: its mask extends beyond the frame")
         if mask.part >= len(self.parts):
             raise WireError(
                 f"object {entry.id}: its mask is part {mask.part}, the message has "

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
-from streamer.sinks.video.encoder import VideoCodec
+from streamer.sinks.video.encoder import PictureCodec
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.video.video_channel import Viewer
 from streamer.sinks.video.view import View
@@ -131,7 +131,7 @@ class WhepServer:
             await asyncio.wait(tasks)
 
     async def _begin(self, stream_id: str, offer: Offer, view: View) -> HttpAnswer:
-        codec = VideoCodec(offer.video.codecs[0].name.lower())
+        codec = PictureCodec(offer.video.codecs[0].name.lower())
         with ExitStack() as stack:
             viewer = stack.enter_context(self._hub.watch(stream_id, view, codec))
             track = ViewerTrack(viewer, self._clock)

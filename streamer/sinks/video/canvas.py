@@ -1,4 +1,4 @@
-"""From a scene to the picture that is encoded: brought to size, drawn into if wanted."""
+"""Makes the picture to encode from a scene: scales it, and draws the objects if wanted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def canvas_size(width: int, height: int, maximum_width: int) -> tuple[int, int]:
     """Width and height of the picture that is sent: at most ``maximum_width`` wide, both even.
 
     Video with half the colour resolution (4:2:0) needs even sides. A picture that is not too
-    wide loses its last odd row or column rather than being scaled by a hair.
+    wide loses its last odd row or column instead of being scaled by one pixel.
     """
     if width > maximum_width:
         height = round(height * maximum_width / width)

@@ -20,28 +20,28 @@ from streamer.webrtc.rtp_clock import (
 VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 
 
-class VideoCodec(StrEnum):
-    """What a viewer can be sent, in order of preference: every browser decodes VP8."""
+class PictureCodec(StrEnum):
+    """The codecs for viewers, in order of preference: every browser decodes VP8."""
 
     VP8 = "vp8"
     H264 = "h264"
 
 
-# Whoever asks for keyframes all the time must not make the picture of all others coarse.
+# A viewer that keeps asking for keyframes must not degrade the picture of all others.
 KEYFRAME_REQUEST_INTERVAL_S = 0.5
-# Keyframes come when they are due by time; the codec's own count of frames never fires.
+# Keyframes are timed by us; the codec's own frame interval is never reached.
 _NO_OWN_KEYFRAMES = 1_000_000
 
 
 class VideoEncoder:
     """Encodes for live viewing: no look-ahead, no B-frames, constant bitrate.
 
-    A picture of another size begins a new sequence with a keyframe. Not for several threads,
-    ``request_keyframe`` excepted.
+    A picture of another size starts a new sequence with a keyframe. For one thread, but
+    ``request_keyframe`` may be called from any.
     """
 
     def __init__(
-        self, codec: VideoCodec, *, bitrate_bps: int, keyframe_interval_s: float, rate_hz: float
+        self, codec: PictureCodec, *, bitrate_bps: int, keyframe_interval_s: float, rate_hz: float
     ) -> None:
         """``rate_hz`` is the rate to expect, for the encoder's rate control."""
         self._codec = codec
@@ -56,7 +56,7 @@ class VideoEncoder:
         self._requested = False
 
     def request_keyframe(self) -> None:
-        """Let a next picture be a keyframe, ``KEYFRAME_REQUEST_INTERVAL_S`` after the last one."""
+        """Make a coming picture a keyframe, ``KEYFRAME_REQUEST_INTERVAL_S`` after the last one."""
         self._requested = True
 
     def encode(self, image: ImageArray, ticks: int) -> list[VideoPacket]:
@@ -97,7 +97,7 @@ class VideoEncoder:
         return since >= self._keyframe_interval
 
     def _open(self, width: int, height: int) -> VideoCodecContext:
-        name = "libvpx" if self._codec is VideoCodec.VP8 else "libx264"
+        name = "libvpx" if self._codec is PictureCodec.VP8 else "libx264"
         context = av.CodecContext.create(name, "w")
         assert isinstance(context, VideoCodecContext)
         context.width = width
@@ -107,9 +107,9 @@ class VideoEncoder:
         context.framerate = self._rate_hz
         context.bit_rate = self._bitrate_bps
         context.gop_size = _NO_OWN_KEYFRAMES
-        # One core a picture: two cores serve all streams and the tracker.
+        # One core per picture: two cores serve all streams and the tracker.
         context.thread_count = 1
-        if self._codec is VideoCodec.VP8:
+        if self._codec is PictureCodec.VP8:
             context.qmin = 2
             context.qmax = 56
             context.options = _vp8_options(self._bitrate_bps)

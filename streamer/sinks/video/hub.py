@@ -1,10 +1,10 @@
-"""The picture as a sink: keeps each stream's newest frame, and encodes for those who watch.
+"""The live picture as a sink: keeps each stream's newest frame, and encodes it for viewers.
 
     FrameResult ─> trails, newest frame ─> VideoChannel (view, codec) ─> Viewer, Viewer, …
                                         ├> JpegChannel (view, width)  ─> JpegReader, …
                                         └> snapshot, when one is asked for
 
-Encoded once for all who watch the same; nobody watches, nothing is drawn or encoded.
+Encoded once for all viewers of the same; without viewers nothing is drawn or encoded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streamer.runtime.clock import (
     ns_to_seconds,
 )
 from streamer.runtime.metrics import Metrics
-from streamer.sinks.video.encoder import VideoCodec
+from streamer.sinks.video.encoder import PictureCodec
 from streamer.sinks.video.jpeg import (
     JpegChannel,
     JpegReader,
@@ -39,28 +39,28 @@ from streamer.sinks.video.view import (
 )
 from streamer.types import FrameResult, Published, StreamState, StreamStatus
 
-# Each width is encoded on its own: one stream must not be asked for hundreds.
+# Each width is encoded on its own: bounds how many of them one stream can have.
 JPEG_CHANNELS_PER_STREAM = 4
 SNAPSHOTS_KEPT_PER_STREAM = 4
-# After so long without a new picture the last one is sent again to who needs a keyframe.
+# After this time without a new picture the last one is sent again to viewers without a keyframe.
 SILENCE_S = 2.0
 # Bound: streams that stopped, remembered so that their late frames are not kept.
 STOPPED_REMEMBERED = 64
 _CLOSE_TIMEOUT_S = 1.0
-# Of which session and frame, and its JPEG.
+# The session and frame that it shows, and its JPEG.
 _Snapshot = tuple[tuple[str, int], asyncio.Future[bytes]]
 
 
 class NoPictureError(MaskletError):
-    """There is no picture to show yet; ask again."""
+    """The stream has no picture yet; try again."""
 
 
 class PictureBusyError(MaskletError):
-    """So many different pictures are made of this stream that there is no room for another."""
+    """The stream is encoded in the maximum number of sizes and views already."""
 
 
 class PictureHub:
-    """Shows what was tracked. A sink; everything is called on the event loop."""
+    """Shows tracked frames. A sink; everything is called on the event loop."""
 
     name = "picture"
 
@@ -76,14 +76,14 @@ class PictureHub:
     # As a sink.
 
     async def start(self) -> None:
-        """Nothing to open: threads begin with the first who watches."""
+        """Nothing to open: threads start with the first viewer."""
 
     def wants(self, item: Published) -> bool:
-        """Frames and states; events are not seen."""
+        """Frames and states, no events."""
         return isinstance(item, (FrameResult, StreamStatus))
 
     async def publish(self, item: Published) -> None:
-        """Take a frame to show, or forget a stream that was stopped."""
+        """Show a frame, or forget a stream that was stopped."""
         if isinstance(item, FrameResult):
             stream_id = item.frame.stream_id
             if self._stopped.get(stream_id) != item.frame.session_id:
@@ -105,14 +105,14 @@ class PictureHub:
         self._snapshots.shutdown(wait=False, cancel_futures=True)
 
     def end_watching(self) -> None:
-        """End all viewers and readers; the daemon stops."""
+        """End all viewers and readers: the daemon stops."""
         for stream in self._streams.values():
             stream.end_watching()
 
-    # For those who watch.
+    # For viewers.
 
     @contextmanager
-    def watch(self, stream_id: str, view: View, codec: VideoCodec) -> Iterator[Viewer]:
+    def watch(self, stream_id: str, view: View, codec: PictureCodec) -> Iterator[Viewer]:
         """A viewer of the live picture until the end of the block, or of the stream.
 
         Its first ``read`` joins the encoding.
@@ -143,7 +143,7 @@ class PictureHub:
             stream.leave_jpegs(reader)
 
     async def snapshot(self, stream_id: str, view: View, width: int | None = None) -> bytes:
-        """The newest frame as JPEG, at most ``width`` wide; encoded once for all who ask.
+        """The newest frame as JPEG, at most ``width`` wide; encoded once for all clients.
 
         Raises ``NoPictureError`` before the stream's first tracked frame.
         """
@@ -181,7 +181,7 @@ class _WatchedStream:
         self._trails = Trails(config.trail_s)
         self._newest: FrameResult | None = None
         self._shown_ns = 0
-        self._video: dict[tuple[View, VideoCodec], VideoChannel] = {}
+        self._video: dict[tuple[View, PictureCodec], VideoChannel] = {}
         self._jpeg: dict[tuple[View, int], JpegChannel] = {}
         self._ending: set[VideoChannel | JpegChannel] = set()
         # Bound: the pictures of one frame at SNAPSHOTS_KEPT_PER_STREAM sizes, oldest first out.
@@ -202,7 +202,7 @@ class _WatchedStream:
             for jpeg in self._jpeg.values():
                 jpeg.offer(scene)
 
-    def viewer(self, view: View, codec: VideoCodec) -> Viewer:
+    def viewer(self, view: View, codec: PictureCodec) -> Viewer:
         key = (view, codec)
         return Viewer(
             on_first_read=lambda viewer: self._join(key, viewer),
@@ -222,7 +222,7 @@ class _WatchedStream:
     def check_jpegs(self, view: View, width: int) -> None:
         if (view, width) not in self._jpeg and len(self._jpeg) >= JPEG_CHANNELS_PER_STREAM:
             raise PictureBusyError(
-                f"stream {self._stream_id} is sent as JPEG in {JPEG_CHANNELS_PER_STREAM} "
+                f"stream {self._stream_id} is encoded as JPEG in {JPEG_CHANNELS_PER_STREAM} "
                 "sizes and views already; ask for one of them"
             )
 
@@ -287,7 +287,7 @@ class _WatchedStream:
         if ending := {channel.ended for channel in self._ending}:
             await asyncio.wait(ending, timeout=timeout_s)
 
-    def _join(self, key: tuple[View, VideoCodec], viewer: Viewer) -> None:
+    def _join(self, key: tuple[View, PictureCodec], viewer: Viewer) -> None:
         channel = self._video.get(key)
         if channel is None:
             channel = self._video[key] = VideoChannel(
@@ -302,7 +302,7 @@ class _WatchedStream:
                 channel.offer(Scene(self._newest, self._trails.of_objects()))
         channel.viewers.add(viewer)
 
-    def _request_keyframe(self, key: tuple[View, VideoCodec]) -> None:
+    def _request_keyframe(self, key: tuple[View, PictureCodec]) -> None:
         channel = self._video.get(key)
         if channel is None:
             return
@@ -312,7 +312,7 @@ class _WatchedStream:
             self._shown_ns = self._clock.monotonic_ns()
             channel.repeat(Scene(self._newest, self._trails.of_objects()))
 
-    def _end_video(self, key: tuple[View, VideoCodec]) -> None:
+    def _end_video(self, key: tuple[View, PictureCodec]) -> None:
         if (channel := self._video.pop(key, None)) is not None:
             self._end(channel)
 

@@ -1,4 +1,4 @@
-"""Still pictures: a snapshot, and one JPEG after another for where WebRTC does not pass."""
+"""Still pictures: a snapshot, and a sequence of JPEGs where WebRTC is blocked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Jpeg(NamedTuple):
 
 
 def multipart(jpeg: Jpeg) -> bytes:
-    """One part of a ``multipart/x-mixed-replace`` body, which says which frame it shows."""
+    """One part of a ``multipart/x-mixed-replace`` body, with the index of the frame it shows."""
     head = (
         f"--{MULTIPART_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
         f"Content-Length: {len(jpeg.data)}\r\nMasklet-Frame-Index: {jpeg.frame_index}\r\n\r\n"
@@ -67,7 +67,7 @@ class JpegReader:
         self.dropped = 0
 
     def give(self, jpeg: Jpeg) -> None:
-        """Let ``jpeg`` be the next."""
+        """Make ``jpeg`` the next."""
         if self._waiting is not None:
             self.dropped += 1
             self._on_dropped()

@@ -1,4 +1,4 @@
-"""The words beside an object, as small pictures that are drawn once and kept."""
+"""The labels of objects, as small pictures that are drawn once and cached."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def label_text(object_id: int, label: str | None, suffix: str = "") -> str:
     return f"{object_id} {shown}{suffix}"
 
 
-# Bound: 256 pictures of a few kilobytes; the one that was not used for longest goes.
+# Bound: 256 pictures of a few kilobytes; the least recently used one goes.
 @lru_cache(maxsize=256)
 def label_picture(text: str, background: Colour, size_px: int) -> npt.NDArray[np.uint8]:
     """``text`` in black or white on ``background``, RGB, about 1.4 times ``size_px`` high.
 
-    Without a font for its characters accents are left out, and others show as boxes.
+    Without a suitable font accents are left out, and other characters show as boxes.
     """
     font = _font(size_px, text)
     if font is None:

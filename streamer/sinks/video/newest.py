@@ -1,4 +1,4 @@
-"""A thread that works on the newest item only: what it is too slow for is left out."""
+"""A thread that works on the newest item only, and skips those it is too slow for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NewestWorker(Generic[ItemT]):
         self._ended.add_done_callback(self._report)
 
     def offer(self, item: ItemT) -> None:
-        """Let ``item`` be worked on next."""
+        """Make ``item`` the next to work on."""
         with self._condition:
             superseded = self._waiting is not None
             self._waiting = item
@@ -50,7 +50,7 @@ class NewestWorker(Generic[ItemT]):
             self._on_superseded()
 
     def close(self) -> None:
-        """Let the thread end after what it is doing; what waits is dropped."""
+        """End the thread after its current item; a waiting one is dropped."""
         with self._condition:
             self._closed = True
             self._waiting = None

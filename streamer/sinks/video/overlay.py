@@ -1,8 +1,7 @@
 """Draws objects into a picture: masks, outlines, boxes, names and trails.
 
 Only the pixels of an object are touched; there is no copy of the whole picture. Colour is never
-the only sign: every object carries its number, and one that is hidden has a dashed box, no fill
-and says so.
+the only sign: every object has its number, and a hidden one a dashed box, no fill and a suffix.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from streamer.types import ImageArray, ObjectResult
 from tracker.types import MaskArray, TrackState
 
 FILL_OPACITY = 0.35
-# Dark under every line, so that a line is seen on a background of its own colour.
+# Dark below every line, so that it is visible on a background of its own colour.
 HALO: Colour = (16, 16, 16)
 HIDDEN = " (hidden)"
 # cv2's line functions take coordinates with this many binary digits after the point.
@@ -47,7 +46,7 @@ def draw_overlay(canvas: ImageArray, scene: Scene) -> None:
     for entry in scene.result.objects:
         if entry.track.area > 0:
             pen.mask(entry.track.crop, entry.track.box_xyxy, _colour(entry))
-    # Names last: neither a mask nor a box lies over one.
+    # Labels last, so that no mask or box covers one.
     names: list[tuple[str, Box, Colour]] = []
     for entry in scene.result.objects:
         track, colour = entry.track, _colour(entry)
@@ -104,7 +103,7 @@ class _Pen:
             )
 
     def trail(self, points: Sequence[Point], colour: Colour) -> None:
-        """The way of an object; thinner where it is older."""
+        """The trail of an object; thinner where it is older."""
         if len(points) < 2:
             return
         way = np.round(np.asarray(points) * self.scale * (1 << _SHIFT)).astype(np.int32)
@@ -136,7 +135,7 @@ class _Pen:
                 self._dash((x, y), (x, min(y + dash, y1)), colour)
 
     def name(self, text: str, box: Box, colour: Colour) -> None:
-        """The name above the box, or where it covers no other: below, inside; never cut off."""
+        """The label above the box, or below or inside it where that is free; never cut off."""
         height, width = self.canvas.shape[:2]
         label = label_picture(text, colour, self.text_px)[:height, :width]
         label_height, label_width = label.shape[:2]

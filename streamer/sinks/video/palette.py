@@ -1,4 +1,4 @@
-"""Colours of objects: Okabe and Ito's palette, which colour-blind people tell apart."""
+"""Colours of objects: Okabe and Ito's palette, which colour-blind people can distinguish."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def colour_of(object_id: int, own: str | None) -> Colour:
 
 
 def dimmed(colour: Colour) -> Colour:
-    """Half way to grey: an object that is not seen now."""
+    """Half way to grey: for an object that is hidden."""
     red, green, blue = ((side + grey) // 2 for side, grey in zip(colour, _GREY, strict=True))
     return (red, green, blue)
 

@@ -1,4 +1,4 @@
-"""Where the objects of a stream have been lately: their trails, and where each was last seen."""
+"""The recent paths of a stream's objects, and where each was last seen."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ POINTS_PER_TRAIL = 128
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """The way of one object in source pixels, oldest point first, and its last box (x0y0x1y1)."""
+    """The path of one object in source pixels, oldest point first, and its last box (x0y0x1y1)."""
 
     points: tuple[Point, ...]
     last_box: Box
 
 
 class Trails:
-    """Remembers the middle of every object's box for ``duration_s``.
+    """Remembers the centre of every object's box for ``duration_s``.
 
     Bound: live objects only, ``POINTS_PER_TRAIL`` points each, evenly spread over the duration;
-    policy: the oldest point goes.
+    policy: the oldest point is dropped.
     """
 
     def __init__(self, duration_s: float) -> None:
@@ -36,7 +36,7 @@ class Trails:
         self._size = (0, 0)
 
     def observe(self, result: FrameResult) -> None:
-        """Take in a frame; the ways of objects that are not followed any more are forgotten."""
+        """Update from a frame; trails of objects that are no longer tracked are forgotten."""
         picture = result.frame.picture
         size = (picture.pixels.width, picture.pixels.height)
         if size != self._size:  # another picture size: the old pixels mean nothing
@@ -57,7 +57,7 @@ class Trails:
                 way.forget_before(now_ns - self._duration_ns)
 
     def of_objects(self) -> dict[int, Trail]:
-        """What is remembered now."""
+        """The trails, by object id."""
         return {object_id: way.trail() for object_id, way in self._objects.items()}
 
 

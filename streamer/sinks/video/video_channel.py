@@ -1,4 +1,4 @@
-"""One encoding of one stream, and the viewers who share it."""
+"""One encoding of one stream, and the viewers that share it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamer.runtime.metrics import Metrics
 from streamer.runtime.rate_limit import RateLimit
 from streamer.sinks.video.canvas import render
 from streamer.sinks.video.encoder import (
-    VideoCodec,
+    PictureCodec,
     VideoEncoder,
     VideoPacket,
 )
@@ -30,15 +30,15 @@ from streamer.webrtc.rtp_clock import (
     video_ticks,
 )
 
-# A third of a second at 30 Hz: who is further behind than this wants the newest picture.
+# A third of a second at 30 Hz: a viewer further behind than this needs the newest picture.
 PACKETS_PER_VIEWER = 10
 
 
 class Viewer:
     """The packets of one viewer, in order, each sequence beginning with a keyframe.
 
-    Bound: ``PACKETS_PER_VIEWER`` packets; policy: when one more comes, all that wait are dropped,
-    and nothing is taken until the next keyframe, because nothing between could be decoded. Used
+    Bound: ``PACKETS_PER_VIEWER`` packets; policy: on overflow all waiting packets are dropped,
+    and none accepted until the next keyframe, because none between could be decoded. Used
     on the event loop.
     """
 
@@ -50,7 +50,7 @@ class Viewer:
         on_dropped: Callable[[int], None],
         is_congested: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``is_congested`` says that what was sent before has not left this machine yet."""
+        """``is_congested`` returns whether sent packets have not left this machine yet."""
         self._on_first_read = on_first_read
         self._request_keyframe = request_keyframe
         self._on_dropped = on_dropped
@@ -66,7 +66,7 @@ class Viewer:
     async def read(self) -> VideoPacket | None:
         """The next packet, waiting for one; None once the viewer was closed.
 
-        The first call joins the encoding: who never gets that far costs nothing.
+        The first call joins the encoding: a viewer that never connects costs nothing.
         """
         if not self._reading:
             self._reading = True
@@ -85,7 +85,7 @@ class Viewer:
         if self.closed.is_set():
             return
         if packet.is_keyframe and not self.is_congested():
-            # What waited is older and costs time only.
+            # Older packets would only add delay.
             self._drop_waiting()
             self._needs_keyframe = False
         elif self._needs_keyframe:
@@ -103,11 +103,11 @@ class Viewer:
         self._filled.set()
 
     def request_keyframe(self) -> None:
-        """The viewer's decoder cannot go on (PLI, FIR)."""
+        """Ask for a keyframe: the viewer's decoder cannot continue (PLI, FIR)."""
         self._request_keyframe()
 
     def close(self) -> None:
-        """No further packets; a ``read`` that waits returns None."""
+        """End the packets; a waiting ``read`` returns None."""
         self.closed.set()
         self._packets.clear()
         self._filled.set()
@@ -129,7 +129,7 @@ class VideoChannel:
         self,
         stream_id: str,
         view: View,
-        codec: VideoCodec,
+        codec: PictureCodec,
         config: PictureConfig,
         metrics: Metrics,
         clock: Clock,
@@ -164,12 +164,12 @@ class VideoChannel:
             self._worker.offer((scene, video_ticks(scene.result.frame.picture)))
 
     def repeat(self, scene: Scene) -> None:
-        """Encode the last picture once more, at the present time: the stream rests."""
+        """Encode the last picture once more, with the present time: there is no new one."""
         ticks = self._clock.monotonic_ns() * VIDEO_CLOCK_HZ // NANOSECONDS_PER_SECOND
         self._worker.offer((scene, ticks))
 
     def request_keyframe(self) -> None:
-        """Somebody cannot decode what comes now."""
+        """Make the next picture a keyframe: a viewer cannot decode the present ones."""
         self._encoder.request_keyframe()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What can be looked at: the two views of a stream, and one moment of it ready to be drawn."""
+"""The two views of a stream, and a scene: one frame that is ready to be drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class View(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A tracked frame and where its objects came from; handed to the threads that draw."""
+    """A tracked frame and the trails of its objects; handed to the threads that draw."""
 
     result: FrameResult
     trails: Mapping[int, Trail] = field(default_factory=dict)

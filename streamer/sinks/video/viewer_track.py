@@ -19,11 +19,11 @@ class ViewerTrack(MediaStreamTrack):
         super().__init__()
         self._viewer = viewer
         self._clock = clock
-        # When the first packet was sent on which no report came yet.
+        # When the first packet after the last report was sent.
         self._unheard_since_ns: int | None = None
 
     async def recv(self) -> VideoPacket:
-        """The next packet; aiortc sends it and asks again."""
+        """The next packet; called by aiortc, again and again."""
         packet = await self._viewer.read()
         if packet is None:
             self.stop()
@@ -33,11 +33,11 @@ class ViewerTrack(MediaStreamTrack):
         return packet
 
     def heard_of(self) -> None:
-        """The receiver has reported."""
+        """Note a report of the receiver."""
         self._unheard_since_ns = None
 
     def unheard_s(self) -> float:
-        """For how long packets were sent without any report; a stream at rest needs none."""
+        """For how long packets were sent without any report; an idle stream needs none."""
         if self._unheard_since_ns is None:
             return 0.0
         return ns_to_seconds(self._clock.monotonic_ns() - self._unheard_since_ns)

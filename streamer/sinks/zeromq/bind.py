@@ -36,17 +36,17 @@ def check_bind(endpoint: str, encrypted: bool) -> None:
         )
     if not encrypted and not is_loopback(match[1].strip("[]")):
         raise SecurityError(
-            f"zeromq.endpoint {endpoint} can be reached from other machines, and nobody would "
-            "have to prove who they are. Make keys with `masklet keys KEYS --client NAME` and "
+            f"zeromq.endpoint {endpoint} can be reached from other machines without "
+            "authentication. Make keys with `masklet keys KEYS --client NAME` and "
             f"set zeromq.server_key_file=KEYS/server.key_secret and "
             f"zeromq.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
         )
 
 
 def bind_socket(socket: zmq.asyncio.Socket, endpoint: str) -> None:
-    """Bind an endpoint that ``check_bind`` let pass; a local socket is for user and group alone.
+    """Bind an endpoint that passed ``check_bind``; a Unix socket is for user and group alone.
 
-    Raises ``ConfigError`` where it is taken or not to be had.
+    Raises ``ConfigError`` for an address that is in use or unavailable.
     """
     is_ipc = endpoint.startswith("ipc://")
     # The socket file must not be open to others between its creation and the chmod.
@@ -66,7 +66,7 @@ def bind_socket(socket: zmq.asyncio.Socket, endpoint: str) -> None:
 
 
 def is_ipv6(endpoint: str) -> bool:
-    """Whether the endpoint is an IPv6 address, which ZeroMQ must be told."""
+    """Whether the endpoint is an IPv6 address, which is an option of ZeroMQ's."""
     return endpoint.startswith("tcp://[")
 
 

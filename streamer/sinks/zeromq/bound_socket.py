@@ -94,7 +94,7 @@ class BoundSocket:
             await asyncio.sleep(CHECK_INTERVAL_S)
             self._connections.update()
             if self._revoked is not None:
-                self._revoked.look(self._connections.keys)
+                self._revoked.update(self._connections.keys)
             for connection, handle in self._connections.open():
                 with suppress(OSError):  # it ended meanwhile
                     self._inbound_limit.check(connection, handle)

@@ -1,8 +1,8 @@
-"""The TCP connections of a bound ZeroMQ socket, one by one: libzmq shows messages only.
+"""The TCP connections of a bound ZeroMQ socket, one by one: libzmq itself exposes messages only.
 
-Its monitor tells of the descriptor of each connection, and so does every message that comes over
-one. On what libzmq knows by a number we take a number of our own, and can ask the kernel about it
-or end it; libzmq has no call for that.
+libzmq's monitor reports the file descriptor of each connection, and so does every message. A
+duplicate of the descriptor lets us query the kernel about the connection, or end it; libzmq has no
+call for that.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Connection:
 
 
 class Connections:
-    """Those of one socket, so far as ``update`` has seen. Bound: those that the socket has.
+    """The connections of one socket as of the last ``update``. Bound: those that the socket has.
 
-    That is so on Linux: local sockets, which are for user and group alone, and other systems show
-    none. Events wait in libzmq's own queue, 1000 on either side; then its thread stands still, so
-    ``update`` is called from the bind on.
+    TCP on Linux only: Unix sockets, which are for user and group alone, and other systems show
+    none. Events wait in libzmq's own queue, 1000 on either side; then its thread blocks, so call
+    ``update`` from the bind on.
     """
 
     def __init__(self, socket: zmq.asyncio.Socket) -> None:
@@ -54,21 +54,21 @@ class Connections:
             descriptor = int(message.get(zmq.SRCFD))
         except zmq.ZMQError:  # it did not come over a connection
             return
-        if descriptor not in self._by_descriptor:  # a client says who it is only once
+        if descriptor not in self._by_descriptor:  # its first message: the connection may be new
             self.update()
         connection = self._by_descriptor.get(descriptor)
         if connection is not None:
-            # Every time: the number may have been another's when the message before was read.
+            # Every time: the descriptor may have been another connection's at the previous message.
             with suppress(zmq.ZMQError):  # no encryption
                 connection.key = str(message.get(_USER_ID)).encode()
 
     @property
     def keys(self) -> frozenset[bytes]:
-        """Those of the clients that sent something."""
+        """The keys of the clients that sent something."""
         return frozenset(each.key for each in self._by_descriptor.values() if each.key is not None)
 
     def update(self) -> None:
-        """Take in who came and went. Never waits."""
+        """Process the monitor's events. Never waits."""
         while self._events.poll(0):
             event = recv_monitor_message(self._events)
             descriptor = int(event["value"])
@@ -79,11 +79,11 @@ class Connections:
             if handle is not None:
                 with handle, suppress(OSError):  # it is gone again
                     ends = _ends(handle)
-                    if ends[0][1] == self._port():  # else the number is something else's now
+                    if ends[0][1] == self._port():  # else the descriptor was reused
                         self._by_descriptor[descriptor] = Connection(descriptor, ends)
 
     def open(self) -> Iterator[tuple[Connection, sockets.socket]]:
-        """Each that lives still, with a handle for the kernel, closed after its turn."""
+        """Every open connection, with a socket for the kernel that is closed after each step."""
         for connection in tuple(self._by_descriptor.values()):
             handle = _handle_of(connection.descriptor)
             if handle is None:
@@ -94,13 +94,13 @@ class Connections:
                     lives = _ends(handle) == connection.ends
                 except OSError:
                     lives = False
-                if lives:  # else the number is another connection's now
+                if lives:  # else the descriptor was reused
                     yield connection, handle
                 else:
                     self._forget(connection)
 
     def end(self, connection: Connection, handle: sockets.socket) -> None:
-        """Let it be over for both sides."""
+        """End a connection for both sides."""
         self._forget(connection)
         with suppress(OSError):  # it ended by itself
             handle.shutdown(sockets.SHUT_RDWR)
@@ -119,9 +119,9 @@ class Connections:
 
 
 def _handle_of(descriptor: int) -> sockets.socket | None:
-    """What libzmq knows by this number, by a number of our own: it stays the same while we look.
+    """A duplicate of libzmq's descriptor, which cannot be reused while we hold it.
 
-    None for what is no TCP connection, or not any more, and for systems that do not count.
+    None for anything but an open TCP connection, and on systems other than Linux.
     """
     if sys.platform != "linux":
         return None

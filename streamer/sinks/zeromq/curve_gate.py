@@ -1,4 +1,4 @@
-"""CURVE on the publisher's socket: encryption, and ZAP (ZeroMQ RFC 27) asking the allow-list."""
+"""CURVE on the publisher's socket: encryption, and ZAP (ZeroMQ RFC 27) checking the allow-list."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class CurveGate:
         socket.zap_domain = ZAP_DOMAIN.encode()
 
     def start(self) -> None:
-        """Begin to answer; before the socket is bound."""
+        """Start answering; before the socket is bound."""
         self._authenticator.start()
         self._authenticator.configure_curve_callback(ZAP_DOMAIN, self)
 
     def stop(self) -> None:
-        """Answer no more; after the socket was closed."""
+        """Stop answering; after the socket was closed."""
         self._authenticator.stop()
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq's protocol

@@ -1,4 +1,4 @@
-"""What the publisher remembers of one stream: message numbers, and what late joiners are sent."""
+"""The publisher's memory of one stream: message numbers, last frame and last status."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from streamer.types import (
 from streamer.wire.messages import TopicKind
 
 UNPUBLISHED = "unpublished"
-# What a frame that has an index can be lost by before it is tracked.
+# Reasons for which a frame that has an index can be lost before it is tracked.
 _INDEXED_LOSSES = (DropReason.RATE_LIMIT, DropReason.SUPERSEDED, DropReason.FAILED)
 _KINDS = (TopicKind.FRAME, TopicKind.BOXES, TopicKind.EVENT, TopicKind.STATUS)
 
 
 @dataclass(frozen=True, slots=True)
 class LastFrame:
-    """A result as it was published: under which numbers, and when. Without its picture."""
+    """A published result without its picture: its numbers, and when."""
 
     result: FrameResult
     seq: Mapping[TopicKind, int]
@@ -37,7 +37,7 @@ class PublishedStream:
     """Numbers the messages of one stream's topics and keeps its last status and frame.
 
     Bound: one status and the masks of one frame. The numbers outlive the stream (``is_over``), so
-    that one which is removed and added again goes on where it was.
+    that a stream that is removed and added again continues its numbers.
     """
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class PublishedStream:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is anything to tell of the stream; not so once it was stopped."""
+        """Whether the stream has a status; not after it was stopped."""
         return self.status is not None or self.last is not None
 
     def take_seq(self, kind: TopicKind) -> int:
-        """The next number of a topic, which is then used."""
+        """Take the next number of a topic."""
         seq = self.next_seq[kind.value]
         self.next_seq[kind.value] = seq + 1
         return seq
@@ -74,14 +74,14 @@ class PublishedStream:
     def remember_frame(self, result: FrameResult, published_monotonic_ns: int) -> None:
         """Use up a number of both frame topics and keep the result.
 
-        A result that was on its way when its stream ended is not kept.
+        A result that was still queued when its stream ended is not kept.
         """
         seq = {kind: self.take_seq(kind) for kind in (TopicKind.FRAME, TopicKind.BOXES)}
         if not self.is_over:
             self.last = LastFrame(_without_image(result), seq, published_monotonic_ns)
 
     def remember_event(self, event: StreamEvent) -> None:
-        """An object that was removed is not told to late joiners, though no frame came since."""
+        """Remove a removed object from the last frame, so that late subscribers do not get it."""
         if event.kind is EventKind.REMOVED and self.last is not None:
             left = tuple(
                 entry
@@ -91,7 +91,7 @@ class PublishedStream:
             self.last = replace(self.last, result=replace(self.last.result, objects=left))
 
     def remember_status(self, status: StreamStatus) -> None:
-        """Keep the state. Of a stream that ended no frame is kept, of a stopped one nothing."""
+        """Keep the status; drop the last frame of an ended stream, and all of a stopped one."""
         self.status = None if status.state is StreamState.STOPPED else status
         self.is_over = status.state in (StreamState.STOPPED, StreamState.ENDED)
         if self.is_over:

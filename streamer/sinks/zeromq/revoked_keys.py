@@ -12,31 +12,31 @@ from streamer.sinks.zeromq.connections import (
     Connections,
 )
 
-# The folder is looked at so often while anybody is connected.
-LOOK_INTERVAL_S = 1.0
+# How often the folder is read while clients are connected.
+READ_INTERVAL_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 class RevokedKeys:
     """Judges the connections of one bound socket that speaks CURVE.
 
-    A key counts as removed when two looks did not find it: a file or a folder that is being
-    replaced ends nobody. Bound: the keys that were missing on the last look.
+    A key counts as removed when it was missing twice in a row: a file or folder that is being
+    replaced disconnects no client. Bound: the keys missing at the last check.
     """
 
     def __init__(self, connections: Connections, allowed: AllowList) -> None:
         self._connections = connections
         self._allowed = allowed
-        self._looked_monotonic_s = -LOOK_INTERVAL_S
+        self._read_monotonic_s = -READ_INTERVAL_S
         self._revoked: frozenset[bytes] = frozenset()
         self._missing: frozenset[bytes] = frozenset()
 
-    def look(self, keys: frozenset[bytes]) -> None:
-        """Find out which keys of connected clients are not on the list any more."""
+    def update(self, keys: frozenset[bytes]) -> None:
+        """Read which keys of connected clients are no longer on the list."""
         now_s = time.monotonic()
-        if not keys or now_s - self._looked_monotonic_s < LOOK_INTERVAL_S:
+        if not keys or now_s - self._read_monotonic_s < READ_INTERVAL_S:
             return
-        self._looked_monotonic_s = now_s
+        self._read_monotonic_s = now_s
         missing = self._allowed.missing(keys)
         self._revoked = missing & self._missing
         self._missing = missing
@@ -46,7 +46,6 @@ class RevokedKeys:
         if connection.key in self._revoked:
             self._connections.end(connection, handle)
             _log.warning(
-                "a client was disconnected: its key is not on the allow-list any more "
-                "(public key %s)",
+                "a client was disconnected: its key is no longer on the allow-list (public key %s)",
                 (connection.key or b"").decode(errors="replace"),
             )

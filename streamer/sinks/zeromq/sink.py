@@ -1,9 +1,9 @@
-"""The ZeroMQ publisher: what the daemon found out, for anyone who subscribes (``docs/wire.md``).
+"""The ZeroMQ publisher: the daemon's results for its subscribers (``docs/wire.md``).
 
-An XPUB socket sees who subscribes to what: nothing is encoded that nobody would receive, and
-who comes late is sent the last status and frame of its streams again. A subscriber that is slow
-loses its own messages (its pipe holds ``high_water_mark``) and delays nobody; the socket does
-not tell us, the subscriber sees it by ``seq``.
+An XPUB socket reports subscriptions: messages without a subscriber are not encoded, and a late
+subscriber gets the last status and frame of its streams again. A slow subscriber loses its own
+messages (its pipe holds ``high_water_mark``) and delays nothing else; the socket does not report
+that, the subscriber sees it by ``seq``.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from streamer.wire.codec import (
     encode_status,
 )
 
-# Consumers that subscribe within this time are answered together: nobody can have everyone's
-# last messages sent again and again.
+# Consumers that subscribe within this time share one replay: a consumer that subscribes again and
+# again cannot flood the others.
 REPLAY_INTERVAL_S = 0.05
 # Masks that cover more pixels than this (0.15 ms as rle) are encoded off the event loop.
 INLINE_PIXELS = 250_000
-# Bound: the numbers of so many streams are kept, running ones always; policy: of those that ended
-# or were removed the oldest is forgotten, and begins at 0 if it is ever added again.
+# Bound: streams whose message numbers are kept, running ones always; policy: of those that ended or
+# were removed the oldest is forgotten, and restarts at 0 if it is added again.
 RECORDS_KEPT = 1024
 
 _log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ _log = logging.getLogger(__name__)
 class ZeroMQSink:
     """Publishes results, events, states and its own heartbeat on one endpoint.
 
-    Every item takes a number of its topic whether or not anybody listens, so that a consumer
-    whose connection broke for a while sees that it missed something.
+    Every item takes a number of its topic, with or without subscribers, so that a consumer whose
+    connection broke for a while sees that it missed something.
     """
 
     name = "zeromq"
@@ -92,7 +92,7 @@ class ZeroMQSink:
 
     @property
     def subscriptions(self) -> int:
-        """How many different topic prefixes somebody subscribed to."""
+        """The number of different topic prefixes subscribed to."""
         return len(self._subscriptions)
 
     async def start(self) -> None:
@@ -119,7 +119,7 @@ class ZeroMQSink:
         return True
 
     async def publish(self, item: Published) -> None:
-        """Number and remember an item, and send it to whoever listens."""
+        """Number and remember an item, and send it to its subscribers."""
         if isinstance(item, FrameResult):
             await self._publish_frame(item)
         elif isinstance(item, StreamEvent):
@@ -143,7 +143,7 @@ class ZeroMQSink:
         bound = BoundSocket(self._config)
         # Bound: this many messages wait per subscriber; policy: the newest is dropped for it.
         bound.socket.sndhwm = self._config.high_water_mark
-        # Tell of every subscription, not only of a topic's first: each is a late joiner.
+        # Report every subscription, not only a topic's first: each is a late subscriber.
         bound.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         return bound
 
@@ -151,7 +151,7 @@ class ZeroMQSink:
         assert self._bound is not None
         bound = self._bound
         while True:
-            await asyncio.sleep(0)  # what waits is received at once, and others want a turn
+            await asyncio.sleep(0)  # a waiting message is received at once; let other tasks run
             message = await bound.socket.recv(copy=False)
             bound.received(message)
             prefix = self._subscriptions.take(message.bytes)
@@ -162,7 +162,7 @@ class ZeroMQSink:
                 self._someone_joined.set()
 
     async def _replay_to_joiners(self) -> None:
-        """Send the last frame and status of what was just subscribed to once more."""
+        """Send the last frame and status of new subscriptions again."""
         while True:
             await self._someone_joined.wait()
             self._someone_joined.clear()
@@ -219,7 +219,7 @@ class ZeroMQSink:
             for kind in (TopicKind.FRAME, TopicKind.BOXES)
             if self._is_wanted(kind, stream_id)
         }
-        # From here on nothing waits: numbers are used up and messages sent in one go.
+        # No await from here on: numbers are taken and messages sent in one step.
         record.remember_frame(result, time.monotonic_ns())
         for kind, parts in messages.items():
             self._send(kind, parts)

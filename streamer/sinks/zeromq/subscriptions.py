@@ -1,4 +1,4 @@
-"""Which topics somebody listens to, as the XPUB socket tells it."""
+"""The topics that have subscribers, as the XPUB socket reports them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Subscriptions:
     """The prefixes that at least one consumer subscribed to.
 
     Bound: ``MAXIMUM`` prefixes; prefixes that no topic of ours begins with are not kept. Past
-    the bound everything counts as wanted, so that nobody goes without.
+    the bound everything counts as wanted, so that no subscriber misses anything.
     """
 
     MAXIMUM = 4096
@@ -25,7 +25,7 @@ class Subscriptions:
         return len(self._prefixes)
 
     def take(self, notice: bytes) -> bytes | None:
-        """Take in what XPUB received; the prefix if it is a subscription, else None.
+        """Process a message that XPUB received; the prefix if it is a subscription, else None.
 
         The same prefix comes again for every consumer that subscribes, but is withdrawn once
         only, when the last one is gone (XPUB_VERBOSE). Anything else a peer sent is ignored.
@@ -46,12 +46,12 @@ class Subscriptions:
         return prefix
 
     def wants(self, topic: bytes) -> bool:
-        """Whether a message of this topic would reach anybody."""
+        """Whether a message of this topic has a subscriber."""
         wanted = self._wanted.get(topic)
         if wanted is None:
             full = len(self._prefixes) > self.MAXIMUM
             wanted = full or any(topic.startswith(prefix) for prefix in self._prefixes)
-            if len(self._wanted) >= self.MAXIMUM:  # topics of streams that are long gone
+            if len(self._wanted) >= self.MAXIMUM:  # topics of removed streams
                 self._wanted.clear()
             self._wanted[topic] = wanted
         return wanted

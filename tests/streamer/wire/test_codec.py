@@ -273,7 +273,7 @@ def test_what_is_no_message_is_a_wire_error(parts: list[bytes], message: str) ->
 def test_masks_that_do_not_fit_their_frame_are_refused() -> None:
     too_small = decode(changed("frame_rle", width=12))
     assert isinstance(too_small, FrameMessage)
-    with pytest.raises(WireError, match="object 1: its mask reaches out of the frame"):
+    with pytest.raises(WireError, match="object 1: its mask extends beyond the frame"):
         too_small.mask(too_small.objects[0])
     without_parts = decode(golden("frame_rle")[:2])
     assert isinstance(without_parts, FrameMessage)

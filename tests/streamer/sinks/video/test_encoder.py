@@ -8,7 +8,7 @@ import pytest
 
 from streamer.sinks.video.encoder import (
     KEYFRAME_REQUEST_INTERVAL_S,
-    VideoCodec,
+    PictureCodec,
     VideoEncoder,
 )
 from streamer.webrtc.rtp_clock import VIDEO_CLOCK_HZ
@@ -20,10 +20,12 @@ from tests.streamer.sinks.video.scenes import (
 
 START = 10**12
 STEP = VIDEO_CLOCK_HZ // RATE_HZ
-CODECS = pytest.mark.parametrize("codec", list(VideoCodec))
+CODECS = pytest.mark.parametrize("codec", list(PictureCodec))
 
 
-def encoder(codec: VideoCodec = VideoCodec.VP8, keyframe_interval_s: float = 60.0) -> VideoEncoder:
+def encoder(
+    codec: PictureCodec = PictureCodec.VP8, keyframe_interval_s: float = 60.0
+) -> VideoEncoder:
     return VideoEncoder(
         codec, bitrate_bps=1_500_000, keyframe_interval_s=keyframe_interval_s, rate_hz=RATE_HZ
     )
@@ -33,12 +35,12 @@ def picture(index: int, width: int = 320, height: int = 180) -> np.ndarray:
     return frame_result(index, width=width, height=height).frame.picture.pixels.rgb()
 
 
-def decoder(codec: VideoCodec) -> av.VideoCodecContext:
-    return av.CodecContext.create("libvpx" if codec is VideoCodec.VP8 else "h264", "r")
+def decoder(codec: PictureCodec) -> av.VideoCodecContext:
+    return av.CodecContext.create("libvpx" if codec is PictureCodec.VP8 else "h264", "r")
 
 
 @CODECS
-def test_every_picture_comes_out_at_once_with_its_number_and_time(codec: VideoCodec) -> None:
+def test_every_picture_comes_out_at_once_with_its_number_and_time(codec: PictureCodec) -> None:
     encodes, decodes = encoder(codec), decoder(codec)
     for index in range(20):
         packets = encodes.encode(picture(index), START + index * STEP)
@@ -49,7 +51,7 @@ def test_every_picture_comes_out_at_once_with_its_number_and_time(codec: VideoCo
 
 
 @CODECS
-def test_another_size_begins_with_a_keyframe_that_decodes(codec: VideoCodec) -> None:
+def test_another_size_begins_with_a_keyframe_that_decodes(codec: PictureCodec) -> None:
     encodes, decodes = encoder(codec), decoder(codec)
     sizes = [(320, 180), (320, 180), (640, 360), (640, 360), (322, 182)]
     keyframes = []
@@ -64,7 +66,7 @@ def test_another_size_begins_with_a_keyframe_that_decodes(codec: VideoCodec) -> 
 
 @CODECS
 def test_keyframe_comes_when_it_was_asked_for_but_not_more_often_than_allowed(
-    codec: VideoCodec,
+    codec: PictureCodec,
 ) -> None:
     encodes = encoder(codec)
     keyframes = []
@@ -78,7 +80,7 @@ def test_keyframe_comes_when_it_was_asked_for_but_not_more_often_than_allowed(
 
 
 @CODECS
-def test_keyframes_come_by_time_whatever_the_rate_is(codec: VideoCodec) -> None:
+def test_keyframes_come_by_time_whatever_the_rate_is(codec: PictureCodec) -> None:
     encodes = encoder(codec, keyframe_interval_s=2.0)
     keyframes = []
     for second in range(9):
@@ -97,7 +99,7 @@ def test_picture_that_is_not_later_is_left_out() -> None:
 
 
 @CODECS
-def test_bitrate_is_kept_on_noise(codec: VideoCodec) -> None:
+def test_bitrate_is_kept_on_noise(codec: PictureCodec) -> None:
     random = np.random.default_rng(0)
     encodes = encoder(codec)
     sizes = [

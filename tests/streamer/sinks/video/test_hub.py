@@ -19,7 +19,7 @@ import streamer.sinks.video.video_channel as channel_module
 from streamer.config.network import PictureConfig
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.video.encoder import (
-    VideoCodec,
+    PictureCodec,
     VideoEncoder,
 )
 from streamer.sinks.video.hub import (
@@ -129,7 +129,7 @@ async def test_nobody_watches_nothing_is_encoded(hub: PictureHub, encodes: Encod
     before = threading.active_count()
     for index in range(5):
         await hub.publish(frame_result(index))
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8):
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8):
         await hub.publish(frame_result(5))  # begins with the first read
     assert not hub.is_encoding("gate")
     assert threading.active_count() == before
@@ -154,8 +154,8 @@ async def test_two_viewers_share_one_encoding_and_the_last_one_ends_it(
 ) -> None:
     decoders = [av.CodecContext.create("libvpx", "r") for _ in "12"]
     with contextlib.ExitStack() as second_leaves:
-        with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as first:
-            second = second_leaves.enter_context(hub.watch("gate", View.OVERLAY, VideoCodec.VP8))
+        with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as first:
+            second = second_leaves.enter_context(hub.watch("gate", View.OVERLAY, PictureCodec.VP8))
             reading = [await joined(first), await joined(second)]
             for index in range(10):
                 result = frame_result(index)
@@ -177,9 +177,9 @@ async def test_two_viewers_share_one_encoding_and_the_last_one_ends_it(
 
 async def test_views_and_codecs_are_encoded_on_their_own(hub: PictureHub, encodes: Encodes) -> None:
     with (
-        hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as drawn,
-        hub.watch("gate", View.CLEAN, VideoCodec.VP8) as clean,
-        hub.watch("gate", View.CLEAN, VideoCodec.H264) as other_codec,
+        hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as drawn,
+        hub.watch("gate", View.CLEAN, PictureCodec.VP8) as clean,
+        hub.watch("gate", View.CLEAN, PictureCodec.H264) as other_codec,
     ):
         reading = [await joined(viewer) for viewer in (drawn, clean, other_codec)]
         await hub.publish(frame_result(0))
@@ -197,8 +197,8 @@ async def test_viewer_that_never_reads_loses_its_own_frames_only(
     hub: PictureHub, metrics: Metrics
 ) -> None:
     with (
-        hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as quick,
-        hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as stuck,
+        hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as quick,
+        hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as stuck,
     ):
         decoder = av.CodecContext.create("libvpx", "r")
         reading, first = await joined(quick), await joined(stuck)
@@ -226,7 +226,7 @@ async def test_viewer_whose_network_is_full_gets_no_further_frames_until_a_keyfr
     hub: PictureHub,
 ) -> None:
     congested = False
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as viewer:
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:
         viewer.is_congested = lambda: congested
         reading = await joined(viewer)
         await hub.publish(frame_result(0))
@@ -245,7 +245,7 @@ async def test_viewer_whose_network_is_full_gets_no_further_frames_until_a_keyfr
 
 
 async def test_keyframe_request_gives_a_keyframe(hub: PictureHub) -> None:
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as viewer:
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:
         keyframes = []
         for index in range(40):
             reading = await joined(viewer)
@@ -264,12 +264,12 @@ async def test_who_joins_a_stream_at_rest_sees_its_last_picture(
 ) -> None:
     result = frame_result(3, arrival_ns=clock.now_ns)
     await hub.publish(result)
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as first:
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as first:
         packet = await asyncio.wait_for(first.read(), TIMEOUT_S)
         assert packet is not None
         assert packet.pts == video_ticks(result.frame.picture)
         clock.advance(SILENCE_S + 1)
-        with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as second:
+        with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as second:
             packet = await asyncio.wait_for(second.read(), TIMEOUT_S)
             assert await number(packet, av.CodecContext.create("libvpx", "r")) == 3
 
@@ -286,7 +286,7 @@ async def test_slow_encoder_skips_to_the_newest_picture_and_counts_what_it_skipp
         return render(*parts)
 
     monkeypatch.setattr(channel_module, "render", slow_render)
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as viewer:
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:
         reading = await joined(viewer)
         await hub.publish(frame_result(0))
         await soon(is_drawing.is_set)
@@ -301,7 +301,7 @@ async def test_slow_encoder_skips_to_the_newest_picture_and_counts_what_it_skipp
 
 async def test_rate_is_limited(metrics: Metrics, clock: FakeClock, encodes: Encodes) -> None:
     hub = PictureHub(PictureConfig(maximum_rate_hz=10.0), metrics, clock)
-    with hub.watch("gate", View.CLEAN, VideoCodec.VP8) as viewer:
+    with hub.watch("gate", View.CLEAN, PictureCodec.VP8) as viewer:
         reading = await joined(viewer)
         for index in range(30):
             await hub.publish(frame_result(index))
@@ -314,7 +314,7 @@ async def test_rate_is_limited(metrics: Metrics, clock: FakeClock, encodes: Enco
 
 
 async def test_size_that_changes_goes_on_with_a_keyframe(hub: PictureHub) -> None:
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as viewer:
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:
         decoder = av.CodecContext.create("libvpx", "r")
         for index, (width, height) in enumerate([(320, 180), (641, 361), (4000, 500)]):
             reading = await joined(viewer)
@@ -332,7 +332,7 @@ async def test_error_while_drawing_ends_the_viewers_not_the_daemon(
         raise RuntimeError("cannot draw")
 
     monkeypatch.setattr(channel_module, "render", broken)
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as viewer:
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:
         reading = await joined(viewer)
         await hub.publish(frame_result(0))
         assert await asyncio.wait_for(reading, TIMEOUT_S) is None
@@ -345,7 +345,7 @@ async def test_removed_stream_ends_its_viewers_and_late_frames_bring_nothing_bac
 ) -> None:
     await hub.publish(frame_result(0))
     with (
-        hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as viewer,
+        hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer,
         hub.jpegs("gate", View.OVERLAY) as reader,
     ):
         await asyncio.wait_for(viewer.read(), TIMEOUT_S)
@@ -425,7 +425,7 @@ async def test_events_are_not_wanted(hub: PictureHub) -> None:
 async def test_frame_result_of_another_stream_goes_to_nobody_here(
     hub: PictureHub, encodes: Encodes
 ) -> None:
-    with hub.watch("gate", View.OVERLAY, VideoCodec.VP8) as viewer:
+    with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:
         reading = await joined(viewer)
         other: FrameResult = frame_result(0, stream_id="yard")
         await hub.publish(other)
