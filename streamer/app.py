@@ -1,4 +1,4 @@
-"""THE wiring: builds every part, starts them, serves, and shuts down. Read this first.
+"""The wiring: builds every part, starts them, serves, and shuts down. Read this first.
 
 The live path, in the order data meets it:
 
@@ -11,9 +11,9 @@ The live path, in the order data meets it:
             PictureHub ──► WhepServer ──► Api ──────► page, viewers
             ResultsHub, EventHub ───────► Api ──────► page, masklet ctl
             StateKeeper ────────────────────────────► the disk, for the next start
-            Starters ───► prompts, for what a detector sees and nobody follows yet
+            Starters ───► prompts, for detections that match no tracked object
 
-What is asked of the daemon goes the other way, in at its ``Api``, over TCP and a Unix socket:
+Commands travel the other way, through the ``Api``, over TCP and a Unix socket:
 
     page, masklet ctl, prompt …     ─┬─► Streams: add, change, pause, remove
                                      ├─► Objects: prompt, preview, rename, remove
