@@ -70,7 +70,7 @@ class Steps:
 
 
 @pytest.mark.parametrize("robust", [None, PLAIN], ids=["sam2", "robust"])
-def test_a_real_tracker_tells_the_same_whether_its_steps_overlap_or_not(
+def test_a_real_tracker_reports_the_same_whether_its_steps_overlap_or_not(
     robust: RobustOptions | None,
 ) -> None:
     def told(overlaps: bool) -> tuple[list[FrameResult], list[StreamEvent]]:

@@ -59,7 +59,7 @@ def test_objects_do_not_touch_one_another_and_come_in_any_order() -> None:
         assert found[1] == alone.smooth(tracks[:1], time_ns)[1]
 
 
-def test_object_that_was_away_prompted_or_long_ago_begins_anew() -> None:
+def test_object_that_was_away_prompted_or_long_ago_restarts() -> None:
     smoother = BoxSmoother(BoxSmoothing())
     away = replace(at(1, 0, 0), area=0)
     assert smoother.smooth([at(1, 0, 0)], 0)[1][0] == 0
@@ -72,7 +72,7 @@ def test_object_that_was_away_prompted_or_long_ago_begins_anew() -> None:
     assert smoother.smooth([at(1, 300, 0)], seconds_to_ns(2))[1][0] == 300  # a clock set back
 
 
-def test_pictures_of_another_size_begin_anew() -> None:
+def test_pictures_of_another_size_restart() -> None:
     smoother = BoxSmoother(BoxSmoothing())
     smoother.smooth([at(1, 100, 50)], 0)
     large = replace(at(1, 200, 100), frame_width=1280, frame_height=960)

@@ -28,7 +28,7 @@ class Totals:
         self.lost[reason] = self.lost.get(reason, 0) + count
 
 
-def test_newest_frame_wins_and_tells_what_it_replaced() -> None:
+def test_newest_frame_wins_and_reports_what_it_replaced() -> None:
     totals = Totals()
     for number in range(4):
         totals.slot.put(picture(number), "session", now_monotonic_ns=number)
@@ -64,7 +64,7 @@ def test_losses_travel_with_the_frame_that_follows_them() -> None:
     assert second.index == 2
 
 
-def test_failed_frame_is_told_with_the_next_one_even_if_that_waits_already() -> None:
+def test_failed_frame_is_reported_with_the_next_one_even_if_that_waits_already() -> None:
     slot = Totals().slot
     slot.count_lost(DropReason.CORRUPT, 1)
     slot.put(picture(0), "session", 0)

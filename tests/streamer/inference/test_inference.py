@@ -91,7 +91,7 @@ def test_two_prompts_for_one_object_take_a_frame_each(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("ids", [[901], [1, 901], [901, 1], [1, 2, 901, 3, 4], [901, 1, 902, 2]])
-def test_refused_prompt_is_told_and_the_others_are_applied(rig: Rig, ids: list[int]) -> None:
+def test_refused_prompt_is_reported_and_the_others_are_applied(rig: Rig, ids: list[int]) -> None:
     rig.stream("gate")
     requests = [rig.prompt("gate", object_id) for object_id in ids]
     for number in range(4):
@@ -217,7 +217,7 @@ def test_object_is_hidden_reacquired_and_removed(rig: Rig) -> None:
     assert result.objects == ()
 
 
-def test_scene_cut_is_told_before_what_it_hides(rig: Rig) -> None:
+def test_scene_cut_is_reported_before_what_it_hides(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7)
     for number, colour in enumerate([(0, 0, 0), CUTS, (0, 0, 0)]):
@@ -227,7 +227,7 @@ def test_scene_cut_is_told_before_what_it_hides(rig: Rig) -> None:
     assert (events[-1].frame_index, events[-1].object_id) == (1, None)
 
 
-def test_tracker_is_told_of_pictures_that_it_did_not_see(rig: Rig) -> None:
+def test_tracker_is_reported_of_pictures_that_it_did_not_see(rig: Rig) -> None:
     slot = rig.stream("gate")
     for number in range(3):
         rig.frame("gate", number)

@@ -1,4 +1,4 @@
-"""An object's life, from the tracker's word on each frame."""
+"""The lifecycle of objects, from their tracks on each frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the tracker works beside the host, results are told while the next step is on its way."""
+"""An overlapping tracker: results are published while the next step is in flight."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def indexes(rig: Rig, stream_id: str) -> list[int]:
     return [result.frame.index for result in rig.published.results(stream_id)]
 
 
-def test_next_step_is_submitted_before_the_one_before_is_told(rig: Rig) -> None:
+def test_next_step_is_submitted_before_the_one_before_is_reported(rig: Rig) -> None:
     rig.stream("gate")
     rig.tracker.landed.clear()
     held_then(rig, ("gate", 0), ("gate", 1))
@@ -59,7 +59,7 @@ def test_next_step_is_submitted_before_the_one_before_is_told(rig: Rig) -> None:
     assert rig.tracker.most_on_their_way == 2
 
 
-def test_step_that_nothing_waits_behind_is_told_at_once(rig: Rig) -> None:
+def test_step_that_nothing_waits_behind_is_reported_at_once(rig: Rig) -> None:
     rig.stream("gate")
     for number in range(5):
         assert rig.frame("gate", number) is not None
@@ -126,7 +126,7 @@ def test_command_finds_the_stream_as_after_all_its_steps(rig: Rig) -> None:
     assert len(rig.published.results()[-1].objects) == 1
 
 
-def test_prompt_is_applied_after_the_step_before_was_told(rig: Rig) -> None:
+def test_prompt_is_applied_after_the_step_before_was_reported(rig: Rig) -> None:
     rig.stream("gate")
     rig.tracker.landed.clear()
     held_then(rig, ("gate", 0), ("gate", 1))
@@ -242,7 +242,7 @@ def test_device_that_is_gone_while_a_step_is_on_its_way_ends_the_thread(rig: Rig
     assert rig.tracker.sessions[0].closed
 
 
-def test_end_waits_for_the_step_on_its_way_and_tells_it(rig: Rig) -> None:
+def test_end_waits_for_the_step_on_its_way_and_reports_it(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7)
     rig.frame("gate", 0)

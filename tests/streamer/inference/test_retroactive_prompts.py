@@ -124,7 +124,7 @@ def test_prompts_for_one_frame_are_applied_together_and_for_one_object_in_turn(r
     assert rig.tracker.corrections == [((1, 2), 1, True), ((1,), 1, True), ((3,), 2, True)]
 
 
-def test_frames_go_on_between_two_prompts(rig: Rig) -> None:
+def test_frames_continue_between_two_prompts(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 3)
     before = len(rig.published.results())
@@ -144,7 +144,7 @@ def test_frames_go_on_between_two_prompts(rig: Rig) -> None:
     assert any(applied[0] < place < applied[-1] for place in results)
 
 
-def test_failing_correction_is_told_and_the_stream_goes_on(rig: Rig) -> None:
+def test_failing_correction_is_reported_and_the_stream_continues(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 2)
     rig.tracker.sessions[0].images[1][:] = FAILS
@@ -302,7 +302,7 @@ def test_memory_of_the_history_is_measured() -> None:
         rig.thread.join(20)
 
 
-def test_request_for_the_past_is_told_from_one_for_the_next_frame() -> None:
+def test_request_for_the_past_is_reported_from_one_for_the_next_frame() -> None:
     assert not PromptRequest("gate", click(1)).is_retroactive
     assert PromptRequest("gate", click(1), reference=FrameReference()).is_retroactive
     assert PromptRequest("gate", click(1), correct=True).is_retroactive

@@ -93,7 +93,7 @@ def test_waiting_stream_is_served_within_a_round(
             assert passed_over[stream_id] < math.ceil(streams / max_batch_size)
 
 
-def test_forgotten_stream_begins_anew() -> None:
+def test_forgotten_stream_restarts() -> None:
     scheduler = Scheduler(0, 1)
     scheduler.decide(0, {"a": 0}, 1)
     scheduler.forget("a")

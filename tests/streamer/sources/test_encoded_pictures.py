@@ -96,7 +96,7 @@ def read(feed: Feed, *pictures: EncodedPicture) -> Recorder:
 
 
 @pytest.mark.parametrize("codec", ["libvpx", "libx264"])
-def test_every_picture_is_decoded_and_its_time_goes_on(feed: Feed, codec: str) -> None:
+def test_every_picture_is_decoded_and_its_time_continues(feed: Feed, codec: str) -> None:
     output = read(feed, *encode(8, codec=codec))
     assert [read_number(frame.pixels.rgb()) for frame in output.frames] == list(range(8))
     assert [frame.pts for frame in output.frames] == [2**32 - 6000 + n * 3000 for n in range(8)]

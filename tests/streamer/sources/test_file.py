@@ -77,7 +77,7 @@ def test_stop_ends_a_paced_file_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - stopped_s < 0.9
 
 
-def test_loop_goes_on_without_a_reset(clip: Path) -> None:
+def test_loop_continues_without_a_reset(clip: Path) -> None:
     stop = threading.Event()
     output = Recorder(lambda _: stop.set() if len(output.frames) == 40 else None)
     file_source(clip, loop=True).run(output, stop)

@@ -130,7 +130,7 @@ def test_cuda_where_there_is_none_says_what_to_do(
 
 @pytest.mark.parametrize("decoder", ["auto", "cuda"])
 @pytest.mark.parametrize("codec", ["h264", "h265", "mjpeg"])
-def test_a_device_decodes_every_picture_and_its_planes_go_on(
+def test_a_device_decodes_every_picture_and_its_planes_continue(
     decoder: str, codec: str, tmp_path: Path, device: Any
 ) -> None:
     path = write_clip(tmp_path / "clip.mkv", codec)
@@ -198,7 +198,7 @@ def test_a_device_that_gives_nothing_is_given_up(tmp_path: Path, device: Any) ->
 
 
 @pytest.mark.parametrize("decoder", ["auto", "cuda"])
-def test_a_device_that_fails_in_mid_stream_is_given_up_and_the_stream_goes_on(
+def test_a_device_that_fails_in_mid_stream_is_given_up_and_the_stream_continues(
     clip: Path, decoder: str, device: Any
 ) -> None:
     made = device(lambda packet: GONE if packet > 3 else None)

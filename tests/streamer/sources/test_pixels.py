@@ -132,7 +132,7 @@ def test_on_a_processor_a_picture_is_rgb_from_the_beginning() -> None:
     assert preparation(tracker, ahead=False).prepared(picture_) is None
 
 
-def test_on_a_device_the_planes_go_on_and_nobody_makes_rgb_of_them() -> None:
+def test_on_a_device_the_planes_continue_and_nobody_makes_rgb_of_them() -> None:
     given: list[Any] = []
     kept = Preparation(keeps_planes=True, ahead=lambda pixels: given.append(pixels))  # type: ignore[arg-type,return-value,func-returns-value]
     own, picture_ = received(kept)

@@ -42,7 +42,7 @@ def test_paced_scene_keeps_real_time_and_counts_what_it_left_out() -> None:
         assert abs(frame.arrival_time_ns - frame.capture_time_ns) < 1e9
 
 
-def test_a_loop_begins_again_and_its_times_go_on() -> None:
+def test_a_loop_begins_again_and_its_times_continue() -> None:
     url = "synthetic://match?width=128&height=96&rate_hz=10&duration_s=0.3"
     with RunningSource(
         make_source("match", StreamConfig(url=url, paced=False, loop=True))

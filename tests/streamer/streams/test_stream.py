@@ -1,4 +1,4 @@
-"""A stream keeps its source connected, and stops at once when it is told to."""
+"""A stream keeps its source connected, and stops at once on request."""
 
 from __future__ import annotations
 
@@ -127,14 +127,14 @@ async def test_failed_stream_is_tried_again_and_says_why_once() -> None:
     assert rig.statuses()[-1].connect_failures == 3
 
 
-async def test_new_reason_is_told() -> None:
+async def test_new_reason_is_reported() -> None:
     rig = Rig(sources(fails(SourceFailure.REFUSED), fails(SourceFailure.UNAUTHORISED), plays(0)))
     async with rig.running():
         await until(lambda: rig.stream.state is StreamState.LIVE)
     assert [event.reason for event in rig.published.events()[:2]] == ["refused", "unauthorised"]
 
 
-async def test_each_connection_has_its_own_session_and_indexes_go_on() -> None:
+async def test_each_connection_has_its_own_session_and_indexes_continue() -> None:
     rig = Rig(sources(plays(0, then=fails(SourceFailure.TIMEOUT)), plays(1)))
     async with rig.running():
         await until(lambda: rig.stream.status().frames_decoded == 1)
@@ -246,7 +246,7 @@ async def test_rate_limit_refuses_frames_and_counts_them() -> None:
     assert rig.value("frames_dropped_total", **labels) == refused
 
 
-async def test_reset_and_size_change_are_told() -> None:
+async def test_reset_and_size_change_are_reported() -> None:
     def changes(output: SourceOutput, stop: threading.Event) -> None:
         output.frame(picture(0))
         output.reset("pts went back by 10.0 s")

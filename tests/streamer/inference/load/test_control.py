@@ -214,7 +214,7 @@ def test_priority_that_is_changed_counts_from_then_on() -> None:
     assert rig.rate_hz("gate", 20, 30) == pytest.approx(6, rel=0.2)
 
 
-def test_it_is_over_when_streams_leave_and_that_is_told_once() -> None:
+def test_it_is_over_when_streams_leave_and_that_is_reported_once() -> None:
     rig = Overloaded()
     for name in ("gate", "hall", "yard"):
         rig.stream(name, 20)

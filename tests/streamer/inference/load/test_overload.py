@@ -107,7 +107,7 @@ def test_priority_decides_who_is_lowered_and_the_floor_stays() -> None:
     assert machine.overload.lowered == {"hall", "yard"}
 
 
-def test_stream_added_under_overload_is_told_and_one_that_left_is_not() -> None:
+def test_stream_added_under_overload_is_reported_and_one_that_left_is_not() -> None:
     machine = Machine()
     for _ in range(3):
         machine.second(gate=30, yard=30)
@@ -150,7 +150,7 @@ def test_windows_hold_what_happened_within_them() -> None:
     )
 
 
-def test_newest_tells_of_overload_and_lowers_nobody() -> None:
+def test_newest_reports_of_overload_and_lowers_nobody() -> None:
     machine = Machine(OverloadPolicy.NEWEST)
     told = [machine.second(gate=30, yard=30) for _ in range(3)]
     assert told == [[], ["gate lowered", "yard lowered"], []]

@@ -157,7 +157,7 @@ def test_cost_that_jumps_with_the_size_does_not_flicker() -> None:
     assert longest >= 80
 
 
-def test_stream_that_comes_later_is_told_and_one_that_left_is_not() -> None:
+def test_stream_that_comes_later_is_reported_and_one_that_left_is_not() -> None:
     machine = Machine()
     for _ in range(4):
         machine.second(gate=30, yard=30)

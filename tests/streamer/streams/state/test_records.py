@@ -1,4 +1,4 @@
-"""What was done while running, as records, laid over the next start's configuration."""
+"""Run-time changes as records, merged with the next start's configuration."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_records_of_streams_that_are_not_configured_now_wait_for_them() -> None:
     assert list(kept) == [f"s{number}" for number in range(3, MAXIMUM_UNUSED + 3)]
 
 
-def test_objects_go_on_unless_their_entry_in_the_file_was_edited() -> None:
+def test_objects_continue_unless_their_entry_in_the_file_was_edited() -> None:
     objects = [ObjectRecord(1, "Tor", "#ff8800"), ObjectRecord(2, "ball"), ObjectRecord(7)]
     record = record_of(GATE, GATE, objects, [], ObjectIds())
     assert [each.object_id for each in objects_to_restore(GATE, record)] == [1, 2, 7]
