@@ -1,4 +1,4 @@
-"""What the arguments of the command line may be, with messages that say so."""
+"""Types of command line arguments, whose errors state what is allowed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The arguments of the commands that talk to a running daemon on this machine.
 
-Needs no more than ``argparse``: what a command uses is imported when it runs.
+Needs no more than ``argparse``: a command's modules are imported when it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ examples (pixels of the camera's picture):
   masklet prompt gate --object 1 --label dog --box 120,80,260,300
   masklet prompt gate --object 2 --point 300,210
   masklet prompt gate --object 2 --point 300,210 --not-point 320,260   start it anew
-  masklet prompt gate --object 2 --not-point 340,255 --correct         its mask has too much
+  masklet prompt gate --object 2 --not-point 340,255 --correct         its mask is too large
   masklet prompt gate --object 3 --mask door.png
 
 """
@@ -47,7 +47,7 @@ examples:
 def add_watch(commands: Subparsers) -> None:
     """``masklet watch``."""
     parser = command_parser(
-        commands, "watch", "show what a daemon publishes, live", handlers.watch, WATCH_EXAMPLES
+        commands, "watch", "show a daemon's results, live", handlers.watch, WATCH_EXAMPLES
     )
     parser.add_argument("endpoint", nargs="?", default=DEFAULT_ENDPOINT, help=DEFAULT_ENDPOINT)
     parser.add_argument("--stream", metavar="ID", help="only this stream")
@@ -60,18 +60,22 @@ def add_watch(commands: Subparsers) -> None:
 def add_short_forms(commands: Subparsers) -> None:
     """``masklet prompt``, ``add``, ``remove``, ``streams`` and ``stop``."""
     parser = _short_form(
-        commands, "prompt", "name an object of a running stream", "objects_prompt", PROMPT_EXAMPLES
+        commands,
+        "prompt",
+        "point at an object of a running stream",
+        "objects_prompt",
+        PROMPT_EXAMPLES,
     )
     add_prompt_arguments(parser)
     parser = _short_form(commands, "add", "add a stream to a running daemon", "streams_add")
     add_new_stream_arguments(parser)
     parser = _short_form(
-        commands, "remove", "stop following an object, or a whole stream", "remove"
+        commands, "remove", "stop tracking an object, or remove a whole stream", "remove"
     )
     parser.add_argument("stream", metavar="STREAM")
     parser.add_argument("--object", type=object_id, metavar="N", help="only this object")
     _short_form(commands, "streams", "show the streams of a running daemon", "streams_list")
-    _short_form(commands, "stop", "end a running daemon", "stop")
+    _short_form(commands, "stop", "shut down a running daemon", "stop")
 
 
 def _short_form(

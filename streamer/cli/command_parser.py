@@ -1,4 +1,4 @@
-"""The parser of one command: its line of help, its examples, and what it calls."""
+"""The parser of one command: its help, examples and handler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def command_parser(
     function: Callable[[argparse.Namespace], int],
     examples: str = "",
 ) -> argparse.ArgumentParser:
-    """Add a command; ``function`` is given the parsed arguments and returns the exit code."""
+    """Add a command; ``function`` takes the parsed arguments and returns the exit code."""
     parser = commands.add_parser(
         name,
         help=summary,

@@ -1,6 +1,6 @@
-"""One function for each command: takes the parsed arguments, returns the exit code.
+"""One function per command: takes the parsed arguments, returns the exit code.
 
-Imports stand inside: a command pays for what it uses, and only some use torch.
+Imports are local: a command loads only what it uses, and only some use torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The daemon as a process: signals, exit codes, and what is said when it cannot start."""
+"""The daemon as a process: signals, exit codes, and errors at the start."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _log = logging.getLogger(__name__)
 
 
 def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
-    """Run until SIGINT or SIGTERM; the exit code: 0 asked to stop, 1 failed, 2 cannot start.
+    """Run until SIGINT or SIGTERM; the exit code: 0 stopped, 1 failed, 2 could not start.
 
-    ``fresh`` sets aside what was kept of an earlier run.
+    ``fresh`` sets the saved state of earlier runs aside.
     """
     configure_logging(config.log.level, config.log.format)
     for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
@@ -49,11 +49,10 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
         code = _report(errors)
     finally:
         report.close()
-    gc.unfreeze()  # what Triton's bindings do not see collected they call leaked, on stderr
+    gc.unfreeze()  # Triton's bindings report uncollected objects as leaks, on stderr
     if any(thread.name.startswith(_MAY_BE_LEFT) for thread in threading.enumerate()):
-        # A thread blocked in a camera's read or a starter's look would wake up in an interpreter
-        # that is being taken apart, inside of FFmpeg or torch, and could turn a clean end into a
-        # crash.
+        # A thread blocked in a camera's read or in a detector would wake up during the
+        # interpreter's shutdown, inside FFmpeg or torch, and could crash the process.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(code)
@@ -64,9 +63,9 @@ def _warm_up_progress(report: WarmUpReport) -> Callable[[int, int], None]:
     def progress(done: int, steps: int) -> None:
         report(done, steps)
         if done >= steps:
-            # What is there by now stays to the end: 355,000 objects of torch and the rest. A full
-            # collection that looks at them all stops every thread (for 0.6 s on two busy cores);
-            # without them it is too short to be noticed.
+            # The 355,000 objects of torch and others live to the end. A full collection that
+            # visits them stops every thread for 0.6 s on two busy cores; without them it is
+            # negligible.
             gc.collect()
             gc.freeze()
 
@@ -87,7 +86,7 @@ async def _run_until_signalled(app: App) -> int:
 
 
 def _report(errors: ExceptionGroup[Exception]) -> int:
-    """Say what ended the daemon: one line for what an operator can mend, else everything."""
+    """Log why the daemon ended: a line for an operator's error, a traceback for a bug."""
     known, unknown = errors.split((MaskletError, TrackerError))
     if unknown is not None:
         _log.critical("the daemon failed", exc_info=unknown)

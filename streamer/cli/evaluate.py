@@ -1,4 +1,4 @@
-"""``masklet evaluate``: the evaluation of ``tracker.evaluation`` as a command among the others."""
+"""``masklet evaluate``: ``tracker.evaluation`` as a command."""
 
 from __future__ import annotations
 

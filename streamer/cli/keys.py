@@ -16,10 +16,9 @@ from streamer.runtime.curve_keys import (
 
 
 def make_all_keys(directory: Path, clients: Sequence[str], overwrite: bool = False) -> list[str]:
-    """What ``masklet keys DIRECTORY [--client NAME]… [--overwrite]`` does; lines to print.
+    """Make the keys of the server and of ``clients``, which may then connect; lines to print.
 
-    Makes the server's keys unless they are there (they are replaced with ``overwrite`` only
-    when no client is named), then the keys of every client, and allows these.
+    Existing keys of the server are kept; ``overwrite`` replaces them only if no client is named.
     """
     lines: list[str] = []
     server_secret = directory / f"{SERVER_NAME}.key_secret"
@@ -41,6 +40,6 @@ def make_all_keys(directory: Path, clients: Sequence[str], overwrite: bool = Fal
         "in the configuration of the daemon:",
         f"    zeromq.server_key_file={server_secret}",
         f"    zeromq.client_keys_directory={allow_list}",
-        f"a client needs {SERVER_NAME}.key and its own NAME.key_secret, copied over a safe way",
+        f"a client needs {SERVER_NAME}.key and its own NAME.key_secret, copied securely",
     ]
     return lines

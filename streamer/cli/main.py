@@ -1,6 +1,6 @@
 """The ``masklet`` command: reads arguments, calls one function of one module, reports errors.
 
-What a command needs is imported when it runs (see ``commands``), so that ``--help``, ``watch`` or
+A command's modules are imported when it runs (see ``commands``), so that ``--help``, ``watch`` and
 ``keys`` never wait for torch.
 """
 
@@ -44,7 +44,7 @@ EXAMPLES = """\
 try it, with a rendered match and no camera:
   masklet demo
 
-follow something on a camera, in three terminals:
+track an object on a camera, in three terminals:
   masklet run --stream gate=rtsp://camera.local/stream
   masklet prompt gate --object 1 --label dog --box 120,80,260,300
   masklet watch --stream gate
@@ -55,13 +55,13 @@ examples:
   masklet run --stream a=clip.mp4 --stream b=/dev/video0 tracking.max_objects=16
   masklet run --config masklet.yaml model=sam2.1_hiera_small model.device=cuda:0
   masklet run source=synthetic metrics.port=0 log.format=json
-  masklet run starter=motion --stream gate=rtsp://camera.local/stream    objects start themselves
+  masklet run starter=motion --stream gate=rtsp://camera.local/stream    objects start automatically
 
 groups (name=option), each a file of the shipped configs:
 {groups}
-single values (dotted.key=value) are those of configs/masklet.yaml; a wrong one is
-refused with what is allowed. A URL goes into --stream or the file, a password into
-an environment variable or a file that the configuration names (password_env,
+single values (dotted.key=value) are those of configs/masklet.yaml; the error for a wrong
+one lists what is allowed. A URL goes into --stream or the file, a password into an
+environment variable or a file that the configuration names (password_env,
 password_file).
 """
 CHECKPOINTS_EXAMPLES = """\
@@ -77,9 +77,9 @@ DOCTOR_EXAMPLES = """\
 examples:
   masklet doctor
   masklet doctor --stream gate=rtsp://camera.local/stream     does the camera answer?
-  masklet doctor --config /etc/masklet/masklet.yaml           what will run with this file need?
+  masklet doctor --config /etc/masklet/masklet.yaml           what does this configuration need?
 
-The exit code is 1 if something is missing that masklet run with the same arguments needs.
+The exit code is 1 if masklet run with the same arguments would lack something.
 """
 KEYS_EXAMPLES = """\
 examples:
@@ -91,8 +91,8 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; one line on stderr says what went wrong."""
-    # How long OpenMP's threads spin before they sleep, read when torch is loaded. Spinning for
-    # ever starves the decode threads, and one another, where cores are few: a step of nano took
+    # How long OpenMP's threads spin before they sleep, read when torch is loaded. Endless
+    # spinning starves the decode threads, and one another, on few cores: a step of nano took
     # 398 ms instead of 90 on two busy cores. Not spinning at all costs a wake-up per operation:
     # 47 ms instead of 33 on two idle ones. This little gives 34 ms.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Who read our output has gone (`| head`): nothing more to say, and nowhere to say it.
+        # The reader of our output is gone (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -142,26 +142,26 @@ def _add_demo(commands: Subparsers) -> None:
     parser = command_parser(
         commands,
         "demo",
-        "track a rendered match live, and keep a video and a picture of it",
+        "track a rendered match live, and save a video and a picture",
         handlers.demo,
     )
     parser.add_argument(
         "--duration-s",
         type=positive,
         metavar="S",
-        help="then end (120 in a terminal, otherwise 30)",
+        help="how long to run (120 in a terminal, otherwise 30)",
     )
     parser.add_argument(
         "--no-browser",
         action="store_true",
-        help="do not open the page (done only in a terminal on a machine with a display)",
+        help="do not open the page (by default only in a terminal on a machine with a display)",
     )
     parser.add_argument(
         "--output-dir",
         type=Path,
         default=Path("demo-output"),
         metavar="DIR",
-        help="where the video and the picture go (demo-output)",
+        help="the folder for the video and the picture (demo-output)",
     )
     parser.add_argument("--model", default="nano", help="another checkpoint (nano)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -182,7 +182,7 @@ def _add_run(commands: Subparsers) -> None:
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="set aside what earlier runs left: streams, names, what objects look like",
+        help="start without the saved state of earlier runs: streams, labels, object memories",
     )
 
 
@@ -193,7 +193,7 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ID=URL",
-        help="follow this camera, file or device; may be given several times",
+        help="track this camera, file or device; may be given several times",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="a group's option or a single value"
@@ -214,13 +214,13 @@ def _add_small_commands(commands: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="a client that may subscribe; deleting DIR/clients/NAME.key shuts it out",
+        help="a client that may subscribe; delete DIR/clients/NAME.key to revoke it",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace keys that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing keys")
     parser = command_parser(
         commands,
         "doctor",
-        "say what this machine has and what is missing",
+        "check what this machine has and what is missing",
         handlers.doctor,
         DOCTOR_EXAMPLES,
     )
@@ -232,27 +232,30 @@ def _add_checkpoints(commands: Subparsers) -> None:
     parser = command_parser(
         commands,
         "checkpoints",
-        "list, fetch and check Meta's official models, and detectors",
+        "list, download and verify Meta's official models, and detectors",
         handlers.checkpoints_list,
         CHECKPOINTS_EXAMPLES,
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     command_parser(
-        actions, "list", "list the official files and which are here", handlers.checkpoints_list
+        actions,
+        "list",
+        "list the official files and those that are here",
+        handlers.checkpoints_list,
     )
-    pull = command_parser(actions, "pull", "fetch an official file", handlers.checkpoints_pull)
+    pull = command_parser(actions, "pull", "download an official file", handlers.checkpoints_pull)
     pull.add_argument("name", metavar="NAME", help="as masklet checkpoints list prints it")
     verify = command_parser(
-        actions, "verify", "say which official file this is", handlers.checkpoints_verify
+        actions, "verify", "identify an official file by its SHA-256", handlers.checkpoints_verify
     )
-    verify.add_argument("file", metavar="FILE", help="any file; its SHA-256 decides")
+    verify.add_argument("file", metavar="FILE", help="any file")
 
 
 def _add_bench(commands: Subparsers) -> None:
     parser = command_parser(
         commands,
         "bench",
-        "find how many streams with how many objects this machine carries",
+        "find how many streams and objects this machine can track live",
         bench,
         BENCH_EXAMPLES,
     )
@@ -264,7 +267,7 @@ def _add_bench(commands: Subparsers) -> None:
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse; KEY=VALUE may stand before, between and after options, which argparse cannot."""
+    """Parse; KEY=VALUE may stand before, between and after options, unlike in argparse."""
     parsed, rest = parser.parse_known_args(arguments)
     takes_values = hasattr(parsed, "overrides")
     wrong = [each for each in rest if each.startswith("-") or not takes_values]

@@ -1,4 +1,4 @@
-"""Printing for a person: rich's console, with text as it is and the caller in charge of pipes."""
+"""rich's console without markup, whose caller handles broken pipes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Terminal(Console):
 
     @property
     def can_redraw(self) -> bool:
-        """Whether what was drawn can be drawn over: not in a file, nor with ``TERM=dumb``."""
+        """Whether output can be redrawn: not in a file, nor with ``TERM=dumb``."""
         return self.is_terminal and not self.is_dumb_terminal
 
     def on_broken_pipe(self) -> None:
-        """Called by rich inside of its handler for the error."""
+        """Called by rich in its handler of the error."""
         raise BrokenPipeError

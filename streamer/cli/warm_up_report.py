@@ -1,4 +1,4 @@
-"""How far the tracker's warm-up is: a bar in a terminal, otherwise lines of the log."""
+"""Progress of the tracker's warm-up: a bar in a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class WarmUpReport:
-    """Called with the steps done and the steps in all, by one thread."""
+    """Called by one thread with the steps done and the total."""
 
     def __init__(self, console: Terminal) -> None:
         """``console`` writes where the log goes."""
@@ -33,7 +33,7 @@ class WarmUpReport:
             self._task = self._bar.add_task("warm-up", total=None)
 
     def __call__(self, done: int, steps: int) -> None:
-        """Show it; the last step is told in any case."""
+        """Show the progress; the last step is always reported."""
         now_s = time.monotonic()
         if self._bar is not None:
             self._bar.start()
@@ -46,6 +46,6 @@ class WarmUpReport:
             _log.info("warming up the model: %d of %d steps", done, steps)
 
     def close(self) -> None:
-        """Give the terminal back, also where the warm-up did not come to its end."""
+        """Restore the terminal, also after an unfinished warm-up."""
         if self._bar is not None:
             self._bar.stop()

@@ -1,4 +1,4 @@
-"""``masklet watch``: what a daemon publishes, as a live table or as JSON lines."""
+"""``masklet watch``: a daemon's results as a live table or as JSON lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from streamer.wire.codec import (
 TOPICS = ("boxes", "event", "status", "heartbeat")
 HIGH_WATER_MARK = 1000
 REFRESH_S = 0.1
-# Where nothing can be drawn over, the table is written again this often.
+# Without a terminal to redraw, the table is printed again this often.
 PLAIN_REFRESH_S = 1.0
 PLAIN_WAITING_S = 60.0
 PLAIN_WIDTH = 140
@@ -46,14 +46,13 @@ def watch(
     client_keys: Path | str | None = None,
     output: TextIO | None = None,
 ) -> int:
-    """Show messages until ``count`` results came (None: for ever) or Ctrl-C; the exit code, 0.
+    """Show messages until ``count`` results arrived (None: no limit) or Ctrl-C; return 0.
 
-    On a terminal the table is drawn in place, elsewhere it is written once a second, and once a
-    minute why there is none;
-    ``as_json`` writes every result (without masks), event and status as one JSON object a line,
-    its ``topic`` first. Only results count. A reader that closes the pipe ends it as well.
-    Raises ``MaskletError`` for an endpoint or keys that cannot be used and for messages of
-    another version.
+    On a terminal the table is redrawn in place. Elsewhere it is printed once a second, or once a
+    minute the reason why there is none. ``as_json`` prints every result (without masks), event
+    and status as one JSON object per line, with its ``topic`` first. Only results count. A reader
+    that closes the pipe ends it too. Raises ``MaskletError`` for an unusable endpoint or key and
+    for messages of another version.
     """
     stream_out = sys.stdout if output is None else output
     subscriber = Subscriber(
@@ -78,13 +77,13 @@ def watch(
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
-        # What is still buffered must not be written at exit: there is nobody to read it.
+        # The buffered rest must not be written at exit: its reader is gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream_out.fileno())
     return 0
 
 
 def json_line(message: Message) -> bytes:
-    """A message's header as one JSON object, its topic first, without a line end."""
+    """A message's header as one JSON object, its topic first, without a newline."""
     if isinstance(message, FrameMessage):
         named = {"topic": str(message.topic), **msgspec.to_builtins(message.header)}
     else:
@@ -127,7 +126,7 @@ def _show_table(
             show = partial(live.update, refresh=True)
             interval_s = REFRESH_S
         shown_s = 0.0
-        said_waiting = False  # where each line stays: not every second that there is nothing
+        said_waiting = False  # printed lines stay: do not repeat every second that nothing came
         while count is None or view.frames < count:
             message = subscriber.receive(REFRESH_S)
             now_s = time.monotonic()

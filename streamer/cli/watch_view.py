@@ -1,4 +1,4 @@
-"""What ``masklet watch`` shows: keeps the last of every stream and draws it as a table. No I/O."""
+"""The table of ``masklet watch``: keeps the latest of every stream. No I/O."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class _StreamView:
 
 
 class WatchView:
-    """The streams of one publisher as they were last heard of.
+    """The latest state of one publisher's streams.
 
-    Bounds: ``STREAMS_SHOWN`` streams (the one heard of first goes), ``EVENTS_SHOWN`` events.
+    Bounds: ``STREAMS_SHOWN`` streams (the oldest is dropped), ``EVENTS_SHOWN`` events.
     """
 
     def __init__(self, endpoint: str, stream: str | None = None) -> None:
@@ -68,7 +68,7 @@ class WatchView:
 
     @property
     def has_streams(self) -> bool:
-        """Whether anything was heard of a stream yet."""
+        """Whether anything about a stream has arrived."""
         return bool(self._streams)
 
     def observe(self, message: Message, now_monotonic_s: float, now_unix_ns: int) -> None:
@@ -107,7 +107,7 @@ class WatchView:
         return self._streams.setdefault(stream_id, _StreamView())
 
     def waiting_reason(self, silent_for_s: float | None, waited_s: float) -> str:
-        """Why there is nothing to show yet, and what to look at."""
+        """Why there is nothing to show yet, and what to check."""
         if silent_for_s is None:
             hint = ""
             if waited_s >= SILENT_AFTER_S:
@@ -129,7 +129,7 @@ class WatchView:
         waited_s: float,
         now_monotonic_s: float,
     ) -> RenderableType:
-        """The table with what is below it, or the reason why there is none yet."""
+        """The table and the lines below it, or the reason why there is none yet."""
         if not self._streams:
             return Text(self.waiting_reason(silent_for_s, waited_s), style="yellow")
         below = [self._event_line(event) for event in self._events]

@@ -1,6 +1,6 @@
 """Python clients of the daemon: its results, its HTTP API, and a detector's way in.
 
-Names are imported when they are first used: the API's client needs neither ZeroMQ nor numpy.
+A name is imported when it is first used, so that a program loads only the client it needs.
 """
 
 from __future__ import annotations

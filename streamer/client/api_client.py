@@ -43,7 +43,7 @@ class ApiError(MaskletError):
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One server-sent event; ``event_id`` is what reading can go on after."""
+    """One server-sent event; reading can resume after its ``event_id``."""
 
     kind: str
     data: str
@@ -65,9 +65,9 @@ class Access:
 
 
 def read_token(token_env: str | None, token_file: str | None) -> str | None:
-    """The token from a file, or from a variable of the environment; None: there is none.
+    """The token from a file or an environment variable; None where none is set.
 
-    Raises ``ConfigError`` for one that was named and cannot be read.
+    Raises ``ConfigError`` for a named one that cannot be read.
     """
     if token_file is not None:
         try:
@@ -333,5 +333,5 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _shown(url: str) -> str:
-    """A URL for a message: of one with a user in it, nothing that could be a password."""
+    """A URL for a message, hidden if it holds a user name and perhaps a password."""
     return "one with a user in it" if "@" in url else repr(url)

@@ -30,8 +30,8 @@ from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 class DetectionSender:
     """A WebSocket to one stream of a daemon, for one thread.
 
-    It is connected by the first ``send``, and again by the next one after it broke. A daemon that
-    does not read lets ``send`` wait; one that does not answer pings is disconnected.
+    The first ``send`` connects; after a broken connection the next one connects again. If the
+    daemon does not read, ``send`` waits; if it does not answer pings, the connection ends.
     """
 
     def __init__(self, stream_id: str, access: Access | None = None) -> None:
@@ -51,7 +51,7 @@ class DetectionSender:
         session_id: str | None = None,
         answer_within_s: float | None = None,
     ) -> None:
-        """Send everything detected on one frame, also nothing.
+        """Send everything detected on one frame; an empty list is a result too.
 
         The frame is named by its index or its capture time, as in the results. With
         ``answer_within_s`` wait for the daemon's answer; without it refusals are only counted by

@@ -1,4 +1,4 @@
-"""What a consumer in Python imports: a subscription as a typed iterator, sync or async.
+"""The results of a daemon as a typed iterator, sync or async.
 
     with Subscriber("tcp://127.0.0.1:5555", streams=["gate"], topics=("frame",)) as messages:
         for message in messages:
@@ -7,8 +7,8 @@
                 rle = message.coco_rle(entry)       # {"size": [h, w], "counts": bytes}
             detections = to_supervision(message)    # supervision.Detections
 
-Losses are counted by topic from the numbers of the messages (``Subscriber.lost``); a restart of
-the publisher is noticed by its epoch. The connection is made again by itself.
+Losses are counted by topic from the sequence numbers of the messages (``Subscriber.lost``); a
+restart of the publisher shows in its epoch. A broken connection is restored automatically.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class Subscriber:
         on_gap: Callable[[Gap], None] | None = None,
         on_restart: Callable[[], None] | None = None,
     ) -> None:
-        """Connect; that nobody listens there yet is no error.
+        """Connect; a publisher that is not there yet is no error.
 
         ``streams`` None is all of them. ``server_key`` is the publisher's public key (Z85 or a
         ``.key`` file) and ``client_keys`` our own pair (a ``.key_secret`` file): both or none.
-        ``latest_only`` skips frames that are older than the newest one that arrived; events and
-        states are all kept. ``on_gap`` is called for every loss, ``on_restart`` when the
+        ``latest_only`` skips frames that are older than the newest one that arrived; all events
+        and states are kept. ``on_gap`` is called for every loss, ``on_restart`` when the
         publisher was started again, each before the message that showed it is returned.
         """
         kinds = [_topic_kind(name) for name in topics]
@@ -103,7 +103,7 @@ class Subscriber:
         except BaseException:
             self.close()
             raise
-        # The heartbeat is always listened to: it tells of a restart and of the end.
+        # Heartbeats are always received: they show a restart and the end.
         for kind in {*kinds, TopicKind.HEARTBEAT}:
             for stream_id in streams if streams is not None else (None,):
                 every_stream = stream_id is None or kind is TopicKind.HEARTBEAT
@@ -121,12 +121,12 @@ class Subscriber:
 
     @property
     def skipped(self) -> int:
-        """Frames passed over because a newer one was there (``latest_only``)."""
+        """Frames skipped because a newer one had arrived (``latest_only``)."""
         return self._skipped
 
     @property
     def publisher_stopping(self) -> bool:
-        """Whether the publisher said that it stops, and nothing arrived since."""
+        """Whether the publisher announced that it stops, and nothing has arrived since."""
         return self._stopping
 
     @property
@@ -140,7 +140,7 @@ class Subscriber:
         """The next message; None when ``timeout_s`` passed without one.
 
         Raises ``WireVersionError`` for a publisher of another major version and ``WireError``
-        for a message that is none; the next call goes on with the next message.
+        for a malformed message; the next call continues with the next message.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         self._pass_over_old()
@@ -151,7 +151,7 @@ class Subscriber:
         return self._ready.popleft()
 
     async def receive_async(self, timeout_s: float | None = None) -> Message | None:
-        """``receive`` for an event loop; always the same loop."""
+        """``receive`` for an event loop; use the same loop for every call."""
         if self._async_socket is None:
             self._async_socket = zmq.asyncio.Socket(self._socket)
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
@@ -179,7 +179,7 @@ class Subscriber:
         return message
 
     def close(self) -> None:
-        """Disconnect. What waits in the socket is dropped."""
+        """Disconnect. Messages that wait in the socket are dropped."""
         if self._async_socket is not None:
             self._async_socket.close(linger=0)
         self._socket.close(linger=0)
@@ -217,7 +217,7 @@ class Subscriber:
             ) from error
 
     def _pass_over_old(self) -> None:
-        """With ``latest_only``: see what came while the consumer was busy, before it gets more."""
+        """With ``latest_only``: read what arrived while the consumer was busy."""
         if self._latest_only and self._ready:
             self._take_arrived()
 
@@ -254,7 +254,7 @@ class Subscriber:
         self._ready.append(message)
 
     def _drop_older(self, topic: Topic) -> None:
-        """At most one frame of a topic waits here; the rest are events and states."""
+        """Keep at most one waiting frame per topic; the rest are events and states."""
         for index, waiting in enumerate(self._ready):
             if isinstance(waiting, FrameMessage) and waiting.topic == topic:
                 del self._ready[index]
@@ -263,7 +263,7 @@ class Subscriber:
 
 
 def _check_port(endpoint: str) -> None:
-    """ZeroMQ takes any number for a port, and then nothing ever arrives."""
+    """ZeroMQ accepts any number as a port, and then nothing ever arrives."""
     port = endpoint.rpartition(":")[2]
     if endpoint.startswith("tcp://") and port.isdigit() and not 0 < int(port) <= LARGEST_PORT:
         raise ConfigError(
@@ -272,7 +272,7 @@ def _check_port(endpoint: str) -> None:
 
 
 def to_supervision(message: FrameMessage) -> supervision.Detections:
-    """The objects that are seen on a frame as ``supervision.Detections``, with masks.
+    """The visible objects of a frame as ``supervision.Detections``, with masks.
 
     ``tracker_id`` is the object's id, ``data["class_name"]`` its label or ``""``; there are no
     classes, so ``class_id`` is 0. Messages of ``boxes`` give detections without masks.

@@ -1,4 +1,4 @@
-"""``masklet bench`` on the command line: its arguments, and what they set up."""
+"""The arguments of ``masklet bench``, and the search they set up."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ examples:
   masklet bench --objective-p99-ms 200 --rate-hz 10 --objects 1,4,16 model=sam2.1_hiera_small
   masklet bench --duration-s 3600 --cell-s 20 --output-dir capacity tracking.max_objects=256
 
-Each cell runs the whole daemon in this process: so many synthetic cameras, so many objects on each,
-and a consumer of the masks as a process of its own. A cell is carried if p99 from a frame's capture
-to its arrival at the consumer is within the objective and (nearly) no frame was left out. For each
-number of objects the number of streams is doubled until a cell fails, then halved in.
+Each cell is a number of streams and of objects per stream. It runs the whole daemon in this process
+with synthetic cameras, and a consumer of the masks in another process. A cell is carried if the p99
+latency from a frame's capture to its arrival at the consumer is within the objective and (nearly)
+no frame is skipped. For each number of objects, the number of streams is doubled until a cell
+fails, then found by bisection.
 
-What was measured is written after each cell; run the same command again to go on, or with another
-objective to read the same cells anew. Use the machine for nothing else meanwhile.
+Results are written after each cell; run the same command again to resume, or with another objective
+to judge the same cells again. Use the machine for nothing else meanwhile.
 """
 
 
@@ -31,21 +32,21 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments beside ``--config`` and KEY=VALUE."""
     parser.add_argument(
         "--objective-p99-ms", type=positive, default=100.0, metavar="MS",
-        help="how late the latest one in a hundred results may be (100)",
+        help="the largest p99 latency, from capture to consumer (100)",
     )  # fmt: skip
     parser.add_argument(
-        "--rate-hz", type=positive, default=25.0, metavar="HZ", help="of each camera (25)"
+        "--rate-hz", type=positive, default=25.0, metavar="HZ", help="the rate of each camera (25)"
     )
     parser.add_argument(
         "--size",
         type=frame_size,
         default=(1280, 720),
         metavar="WxH",
-        help="of its pictures (1280x720)",
+        help="the size of its frames (1280x720)",
     )
     parser.add_argument(
         "--objects", type=numbers, default=(1, 2, 4, 8, 16), metavar="N,N,…",
-        help="numbers of objects a stream to try (1,2,4,8,16)",
+        help="numbers of objects per stream to try (1,2,4,8,16)",
     )  # fmt: skip
     parser.add_argument(
         "--max-streams", type=positive_whole, default=32, metavar="N",
@@ -53,21 +54,21 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--lost-share", type=share, default=0.01, metavar="SHARE",
-        help="of the frames, this much may be left out (0.01)",
+        help="the share of frames that may be skipped (0.01)",
     )  # fmt: skip
     parser.add_argument(
         "--duration-s", type=positive, default=600.0, metavar="S",
-        help="end by then with what is known (600)",
+        help="the time limit of the search (600)",
     )  # fmt: skip
     parser.add_argument(
         "--cell-s", type=positive, default=8.0, metavar="S",
-        help="how long each cell is measured, after its objects were found (8)",
+        help="the time to measure each cell, once its objects are tracked (8)",
     )  # fmt: skip
     parser.add_argument(
         "--output-dir", type=Path, default=Path("bench-output"), metavar="DIR",
-        help="where bench.md, bench.json and bench.png go (bench-output)",
+        help="the folder for bench.md, bench.json and bench.png (bench-output)",
     )  # fmt: skip
-    parser.add_argument("--fresh", action="store_true", help="measure cells of earlier runs anew")
+    parser.add_argument("--fresh", action="store_true", help="measure earlier cells again")
     parser.add_argument("--no-plot", action="store_true", help="no bench.png (matplotlib draws it)")
 
 

@@ -1,4 +1,4 @@
-"""One cell of ``masklet bench``: the real daemon with so many streams and objects, and a reader."""
+"""One cell of ``masklet bench``: the real daemon with some streams and objects, and a reader."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from streamer.sources.base import Source
 from tracker import Tracker
 
 SETTLE_S = 1.0
-START_S = 15.0  # a machine that has not begun to follow everything by then is measured as it is
+START_S = 15.0  # a machine that does not track everything by then is measured anyway
 _READER_MARGIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """What a cell came to. Latencies are from a frame's capture to its arrival at the reader."""
+    """The measurements of a cell. Latencies run from a frame's capture to the reader."""
 
     streams: int
     objects: int
@@ -44,17 +44,17 @@ class CellResult:
 
     @property
     def cell(self) -> Cell:
-        """Which one it is."""
+        """The cell that was measured."""
         return Cell(self.objects, self.streams)
 
     def is_carried(self, objective_p99_ms: float, lost_share: float) -> bool:
-        """Whether results came in time, and (nearly) all of them."""
+        """Whether (nearly) all results arrived within the objective."""
         return self.latency_p99_ms <= objective_p99_ms and self.lost_share <= lost_share
 
 
 @dataclass(frozen=True, slots=True)
 class CellRunner:
-    """Measures cells, one after the other, with one tracker."""
+    """Measures cells one after the other with one tracker."""
 
     config: MaskletConfig
     tracker: Tracker
@@ -64,11 +64,11 @@ class CellRunner:
 
     @property
     def longest_s(self) -> float:
-        """How long a cell takes that never gets all of its objects."""
+        """The time limit of a cell, which one that never tracks all its objects takes."""
         return START_S + SETTLE_S + self.cell_s + 2.0
 
     async def measure(self, cell: Cell) -> CellResult:
-        """Run the daemon with what the cell says, and read from it for ``cell_s``."""
+        """Run the daemon with the streams of ``cell``, and read from it for ``cell_s``."""
         with tempfile.TemporaryDirectory(prefix="masklet-bench-") as folder:
             app = App(
                 self._config(cell, Path(folder)),
@@ -101,7 +101,7 @@ class CellRunner:
     def _source(self, stream_id: str, cell: Cell) -> Source:
         number = int(stream_id.removeprefix("s"))
         first = number % len(self.frames)
-        # Cameras are not in step with one another.
+        # Cameras are not synchronised.
         return BenchSource(self.frames, self.rate_hz, number / cell.streams, first)
 
     async def _read(self, endpoint: str, cell: Cell) -> dict[str, object]:
@@ -145,7 +145,7 @@ def _result(cell: Cell, found: dict[str, object], cell_s: float) -> CellResult:
         objects=cell.objects,
         frames=len(latencies),
         frames_per_s=len(latencies) / cell_s,
-        # A stream that never followed all of its objects was not carried, however fast it was.
+        # A stream that never tracked all its objects was not carried, however fast it was.
         lost_share=dropped / max(len(latencies) + dropped, 1) if is_complete else 1.0,
         latency_p50_ms=percentile(latencies, 0.5),
         latency_p99_ms=percentile(latencies, 0.99),

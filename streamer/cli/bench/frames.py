@@ -1,4 +1,4 @@
-"""Frames for ``masklet bench``: rendered before, so that rendering is not measured."""
+"""Frames for ``masklet bench``, rendered in advance so that rendering is not measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamer.sources.base import SourceOutput
 from streamer.types import ClockSource, DecodedFrame, DropReason, ImageArray, RgbPixels
 from tracker.scenes.match import Match
 
-# Bound: so many frames are kept, for all streams together (1280×720: 2.8 MB each).
+# Bound: frames kept for all streams together (1280×720: 2.8 MB each).
 FRAMES = 32
 SEED, PLAYERS, PACE = 10_007, 12, 0.5
 BENCH_URL = "synthetic://match"
@@ -21,14 +21,14 @@ _TIME_BASE = Fraction(1, 1_000_000)
 
 @dataclass(frozen=True, slots=True)
 class BenchFrame:
-    """A rendered picture, and the box of everyone on it by object id."""
+    """A rendered image, and the boxes on it by object id."""
 
     image: ImageArray
     boxes: tuple[tuple[int, int, int, int], ...]
 
 
 def render_frames(width: int, height: int, rate_hz: float) -> list[BenchFrame]:
-    """A match, played forwards and backwards by ``BenchSource``, so that it has no cut."""
+    """A match, which ``BenchSource`` plays forwards and backwards to avoid a cut."""
     match = Match(SEED, width, height, rate_hz, players=PLAYERS, occluders=0, pace=PACE)
     frames = []
     for index in range(FRAMES):
@@ -39,7 +39,7 @@ def render_frames(width: int, height: int, rate_hz: float) -> list[BenchFrame]:
 
 
 def bench_stream(frame: BenchFrame, objects: int) -> StreamConfig:
-    """A stream whose objects are shown on its first frame, the same ones again where too few."""
+    """A stream with prompts on its first frame; boxes repeat if there are too few players."""
     return StreamConfig(
         url=BENCH_URL,
         max_objects=objects,
@@ -53,7 +53,7 @@ def bench_stream(frame: BenchFrame, objects: int) -> StreamConfig:
 
 
 class BenchSource:
-    """Delivers frames at an even rate; ``phase`` (0 to 1) of a period later than others."""
+    """Delivers frames at an even rate, delayed by ``phase`` (0 to 1) of a period."""
 
     lossless = False
     redacted_url = BENCH_URL
@@ -76,14 +76,14 @@ class BenchSource:
             due_ns = began_ns + index * period_ns
             late_ns = time.monotonic_ns() - due_ns
             if late_ns > period_ns:
-                # This machine has not even the time to hand frames over.
+                # The machine is too busy even to deliver frames.
                 missed = late_ns // period_ns
                 output.dropped(DropReason.BEHIND, missed)
                 index += missed
                 continue
             if stop.wait(max(0.0, -late_ns / 1e9)):
                 return
-            # As a camera's: the time at which the picture was due, however late this thread is.
+            # Like a camera's: the time at which the frame was due, however late this thread is.
             image = self._frames[around[(self._first + index) % len(around)]].image
             output.frame(
                 DecodedFrame(

@@ -1,4 +1,4 @@
-"""The consumer of ``masklet bench``, a process of its own: reads results, says how late they are.
+"""The consumer of ``masklet bench``, in a process of its own: measures the latency of results.
 
     python -m streamer.cli.bench.reader ENDPOINT STREAMS OBJECTS SETTLE_S CELL_S START_S
 
@@ -31,7 +31,7 @@ def read(
     start_by_s = time.monotonic() + start_s
     begin_s: float | None = None
     end_s = start_by_s + settle_s + cell_s
-    # Bound: those of one cell, some thousands.
+    # Bound: the results of one cell, some thousands.
     with Subscriber(endpoint, topics=("frame",), high_water_mark=1000) as messages:
         while (now_s := time.monotonic()) < end_s:
             if begin_s is None and (len(complete) >= streams or now_s >= start_by_s):
@@ -61,7 +61,7 @@ def read(
 
 
 def main() -> None:
-    """Read what the arguments say."""
+    """Read as the arguments ask."""
     endpoint, streams, objects, *seconds = sys.argv[1:]
     found = read(endpoint, int(streams), int(objects), *map(float, seconds))
     sys.stdout.write(json.dumps(found) + "\n")

@@ -1,4 +1,4 @@
-"""What ``masklet bench`` found: a table for a terminal, Markdown and JSON, and a picture."""
+"""The report of ``masklet bench``: a table for a terminal, Markdown, JSON, and a plot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """The cells that were measured, and what they say of the objective."""
+    """The measured cells, judged by the objective."""
 
     search: FrontierSearch
     results: Mapping[Cell, CellResult]
@@ -48,11 +48,11 @@ class BenchReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the search came to its end."""
+        """Whether the search is finished."""
         return self.search.next_cell(self.known) is None
 
     def table(self) -> Table:
-        """For a person."""
+        """The table for a terminal."""
         table = Table(box=None, pad_edge=False)
         for heading in _HEADINGS:
             table.add_column(heading)
@@ -61,13 +61,13 @@ class BenchReport:
         return table
 
     def markdown(self) -> str:
-        """For a document."""
+        """The report as Markdown."""
         lines = ["| " + " | ".join(_HEADINGS) + " |", "|" + "---|" * len(_HEADINGS)]
         lines += ["| " + " | ".join(row) + " |" for row in self._rows()]
         return "\n".join([*lines, "", self.description()]) + "\n"
 
     def json(self) -> dict[str, Any]:
-        """For a program, and for the search to go on with."""
+        """The report as JSON, from which a search can resume."""
         return {
             "settings": dict(self.settings),
             "objective_p99_ms": self.objective_p99_ms,
@@ -84,7 +84,7 @@ class BenchReport:
         }
 
     def description(self) -> str:
-        """What was measured, on what, in a sentence or two."""
+        """The settings and the machine in a sentence or two."""
         settings = self.settings
         said = (
             f"{settings['model']} on {settings['device']}, {settings['width']}x"
@@ -98,7 +98,7 @@ class BenchReport:
         return said if self.is_complete else f"{said} Not complete: run it again to go on."
 
     def save_plot(self, path: Path) -> None:
-        """The cells over both axes, and the line between what is carried and what is not."""
+        """Plot the cells over both axes, and the boundary of those that are carried."""
         figure_of = _matplotlib_figure()
         figure = figure_of(figsize=(7, 4.5), layout="constrained")
         axes = figure.subplots()
@@ -125,11 +125,11 @@ class BenchReport:
                 fontsize=7,
             )
         carried = [self.search.carried(objects, known) for objects in self.search.objects]
-        # In steps: what carries so many objects carries fewer; nothing was measured in between.
+        # In steps: a cell that is carried is carried with fewer objects; nothing lies in between.
         axes.plot(self.search.objects, carried, color="#2a9d4a", zorder=2, drawstyle="steps-pre")
         axes.set_xscale("log", base=2)
         axes.set_xticks(self.search.objects, [str(each) for each in self.search.objects])
-        axes.margins(x=0.2, y=0.12)  # for what stands beside the last ones
+        axes.margins(x=0.2, y=0.12)  # room for the labels of the last ones
         axes.set_ylim(bottom=0)
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("objects a stream")
@@ -145,7 +145,7 @@ class BenchReport:
         figure.savefig(path, dpi=120)
 
     def _caption(self, result: CellResult) -> str:
-        """A cell's p99, and what it left out where that is too much."""
+        """A cell's p99, and its lost frames where they are too many."""
         late = f"{result.latency_p99_ms:.0f} ms"
         return (
             f"{late}, {result.lost_share:.0%} lost" if result.lost_share > self.lost_share else late
@@ -173,7 +173,7 @@ class BenchReport:
         return (str(objects), carried, *cells, self._beyond(objects, streams))
 
     def _beyond(self, objects: int, streams: int) -> str:
-        """Why not one more: the smallest cell of these objects that was not carried."""
+        """Why no more streams: the smallest cell of these objects that was not carried."""
         refused = [
             result
             for cell, result in sorted(self.results.items())
@@ -189,7 +189,7 @@ class BenchReport:
 
 
 def check_plots() -> None:
-    """Raise ``MaskletError`` where no picture can be drawn: better before than after an hour."""
+    """Raise ``MaskletError`` if no plot can be drawn, before an hour of measuring."""
     _matplotlib_figure()
 
 
@@ -204,7 +204,7 @@ def _matplotlib_figure() -> Any:
 
 
 def describe_machine(threads: int) -> str:
-    """Processor, cores this process may use, ``threads`` of the model, versions that matter."""
+    """Processor, usable cores, ``threads`` of the model, and the relevant versions."""
     import torch
 
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""

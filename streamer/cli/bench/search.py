@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
-    """So many streams with so many objects each."""
+    """A number of streams, and of objects on each."""
 
     objects: int
     streams: int
 
 
 class FrontierSearch:
-    """Finds, for each number of objects a stream, how many streams a machine carries.
+    """Finds how many streams a machine carries, for each number of objects per stream.
 
     More streams or more objects are never easier: where one cell is not carried, none with as many
     or more of both is, and the other way round. For each number of objects the number of streams
@@ -35,7 +35,10 @@ class FrontierSearch:
         self._most_objects = most_objects_in_all
 
     def next_cell(self, known: Mapping[Cell, bool]) -> Cell | None:
-        """The cell to measure next; ``known`` says which were carried. None: all is found."""
+        """The cell to measure next, None when finished.
+
+        ``known`` holds the measured cells, and whether each was carried.
+        """
         for objects in self.objects:
             carried, refused = self._bounds(objects, known)
             if carried + 1 < refused:
@@ -48,16 +51,16 @@ class FrontierSearch:
         return None
 
     def carried(self, objects: int, known: Mapping[Cell, bool]) -> int:
-        """How many streams with so many objects are known to be carried."""
+        """The most streams with this number of objects known to be carried."""
         return self._bounds(objects, known)[0]
 
     def is_found(self, objects: int, known: Mapping[Cell, bool]) -> bool:
-        """Whether it is known that no more streams are carried, or more were not to be tried."""
+        """Whether no more streams are carried, or more are not to be tried."""
         carried, refused = self._bounds(objects, known)
         return carried + 1 >= refused
 
     def is_limited(self, objects: int, known: Mapping[Cell, bool]) -> bool:
-        """Whether as many are carried as were to be tried: the machine may carry more."""
+        """Whether the largest number tried is carried: the machine may carry more."""
         return self._bounds(objects, known)[0] >= self._limit(objects)
 
     def _limit(self, objects: int) -> int:
@@ -74,5 +77,5 @@ class FrontierSearch:
             (cell.streams for cell, good in known.items() if not good and cell.objects <= objects),
             default=limit + 1,
         )
-        # A busy machine can contradict itself: what failed counts.
+        # Measurements of a busy machine can contradict each other: failures count.
         return min(carried, refused - 1, limit), min(refused, limit + 1)

@@ -1,4 +1,4 @@
-"""``masklet bench``: how many streams with how many objects this machine carries.
+"""``masklet bench``: finds how many streams and objects this machine carries.
 
 Measures one cell after the other with the whole daemon and a consumer, writes what is known after
 each, and goes on from there when it is run again.
@@ -28,19 +28,19 @@ EXIT_INTERRUPTED = 130
 
 
 class Measures(Protocol):
-    """Who measures a cell."""
+    """Measures one cell."""
 
     @property
     def longest_s(self) -> float:
-        """How long a cell may take."""
+        """The time limit of a cell."""
 
     async def measure(self, cell: Cell) -> CellResult:
-        """Measure it."""
+        """Measure ``cell``."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchFiles:
-    """Where the results lie; ``plot`` None: no picture."""
+    """The files of the results; ``plot`` None: no plot."""
 
     json: Path
     markdown: Path
@@ -48,7 +48,7 @@ class BenchFiles:
 
     @classmethod
     def under(cls, folder: Path, plot: bool) -> BenchFiles:
-        """The files in a folder, which is made."""
+        """The files in a folder, which is created."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -58,7 +58,7 @@ class BenchFiles:
         )
 
     def known(self, settings: dict[str, Any]) -> dict[Cell, CellResult]:
-        """Cells measured before with the same settings. Raises ``MaskletError`` for others."""
+        """Cells measured earlier. Raises ``MaskletError`` for those of other settings."""
         if not self.json.exists():
             return {}
         try:
@@ -83,7 +83,7 @@ class BenchFiles:
         return {result.cell: result for result in results}
 
     def write(self, report: BenchReport) -> None:
-        """Write everything, so that an interruption leaves whole files."""
+        """Write all files, each whole even if interrupted."""
         _replace(self.json, json.dumps(report.json(), indent=1) + "\n")
         _replace(self.markdown, report.markdown())
 
@@ -155,5 +155,5 @@ def _replace(path: Path, text: str) -> None:
 
 
 def bench_console() -> Terminal:
-    """Where the command prints."""
+    """The console that the command prints to."""
     return Terminal(highlight=False, width=None if sys.stdout.isatty() else 120)

@@ -41,7 +41,7 @@ _SIZE_ROUNDED_MIB = 0.01
 
 
 def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS) -> int:
-    """Print every published file, its size, and whether it is here. Exit code 0."""
+    """Print every published file, its size and its path if it is here. Exit code 0."""
     directory = checkpoint_directory()
     table = Table(box=None, pad_edge=False)
     table.add_column("name")
@@ -64,9 +64,9 @@ def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS
 
 
 def pull(name: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINTS) -> int:
-    """Fetch one official file into ``checkpoint_directory()``. Exit code 0.
+    """Download one official file into ``checkpoint_directory()``. Exit code 0.
 
-    Raises ``MaskletError`` for an unknown name and ``DownloadError`` when fetching fails.
+    Raises ``MaskletError`` for an unknown name and ``DownloadError`` if the download fails.
     """
     checkpoint = registry.get(name.removesuffix(".pt"))
     if checkpoint is None and name in PUBLISHED_DETECTORS:
@@ -85,9 +85,9 @@ def pull(name: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINTS)
 
 
 def pull_detector(detector: PublishedDetector, console: Console) -> int:
-    """Fetch the weights of a detector that starts objects. Exit code 0.
+    """Download the weights of a detector that starts objects. Exit code 0.
 
-    Only the first digits of its sha256 are published, so only they are checked.
+    Only the first digits of its sha256 are published and checked.
     """
     target = detector.path
     with _progress(detector.name) as report:
@@ -106,7 +106,7 @@ def pull_detector(detector: PublishedDetector, console: Console) -> int:
 
 
 def verify(file: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINTS) -> int:
-    """Say which official file this is. Exit code 0, or 1 when it is none of them."""
+    """Print which official file this is. Exit code 0, or 1 if it is none."""
     path = Path(file)
     try:
         with _progress(path.name) as report:
@@ -123,14 +123,14 @@ def verify(file: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINT
         console.print(f"{path}: none of the official files (sha256 {digest})", soft_wrap=True)
     elif size != expected.size_bytes:
         console.print(
-            f"{path}: not {expected.name}: {size} bytes, published are {expected.size_bytes}; "
-            f"fetch it again: masklet checkpoints pull {expected.name}",
+            f"{path}: not {expected.name}: {size} bytes, the published file has "
+            f"{expected.size_bytes}; download it again: masklet checkpoints pull {expected.name}",
             soft_wrap=True,
         )
     else:
         console.print(
-            f"{path}: not {expected.name}: sha256 {digest}, published is {expected.sha256}; "
-            f"fetch it again: masklet checkpoints pull {expected.name}",
+            f"{path}: not {expected.name}: sha256 {digest}, the published file has "
+            f"{expected.sha256}; download it again: masklet checkpoints pull {expected.name}",
             soft_wrap=True,
         )
     return 1
@@ -142,7 +142,7 @@ def _is_complete(path: Path, checkpoint: OfficialCheckpoint) -> bool:
 
 @contextmanager
 def _progress(label: str) -> Iterator[ProgressReport]:
-    """A bar on stderr where that is a terminal, a line every tenth where it is not."""
+    """A bar on stderr if that is a terminal, otherwise a line for each tenth."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _PlainProgress(label, console)
@@ -160,7 +160,7 @@ def _progress(label: str) -> Iterator[ProgressReport]:
 
 
 class _PlainProgress:
-    """A line for every tenth of the way, for logs."""
+    """A line for each tenth of the size, for logs."""
 
     def __init__(self, label: str, console: Console) -> None:
         self._label = label

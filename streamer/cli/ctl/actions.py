@@ -1,7 +1,7 @@
 """``masklet ctl``: everything the HTTP API can do, from a shell.
 
-One function for each action; each asks the daemon and prints what it answered, as a line or a
-table for people or, with ``--json``, as the API's own JSON.
+One function per action: it sends a request and prints the answer, as a line or a table or, with
+``--json``, as the API's own JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RECONNECT_S = 2.0
 
 
 def client_of(arguments: Namespace) -> ApiClient:
-    """The client for the daemon that the arguments, or the environment, name."""
+    """A client of the daemon that the arguments or the environment name."""
     if arguments.url and arguments.control:
         raise ConfigError("--url excludes --control: give one of them")
     url, control = arguments.url, arguments.control
@@ -79,7 +79,7 @@ def stop(arguments: Namespace) -> int:
 
 
 def health(arguments: Namespace) -> int:
-    """``ctl health``: exit code 0 when results are being made and sent."""
+    """``ctl health``: exit code 0 when results are produced and sent."""
     found = client_of(arguments).get("/readyz")
     if arguments.json:
         return print_json(found)
@@ -240,10 +240,9 @@ def objects_remove(arguments: Namespace) -> int:
 
 
 def events(arguments: Namespace) -> int:
-    """``ctl events``: one line an event, until interrupted or ``--count`` have come.
+    """``ctl events``: one line per event, until interrupted or ``--count`` events arrived.
 
-    A daemon that goes away is waited for; what happened meanwhile is asked for, as far as it
-    still knows.
+    If the daemon goes away, connect again and ask for the events since, as far as it keeps them.
     """
     client = client_of(arguments)
     last, after, printed = arguments.last, None, 0

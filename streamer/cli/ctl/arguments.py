@@ -1,6 +1,6 @@
 """The arguments of ``masklet ctl``.
 
-Needs no more than ``argparse``: what an action uses is imported when it runs.
+Needs no more than ``argparse``: an action's modules are imported when it runs.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ examples (pixels of the camera's picture):
   masklet ctl objects prompt gate --object 3 --correct --not-point 320,260
   masklet ctl objects prompt gate --point 300,210 --at-frame 1234
 
-Without --object a new object gets the next id that was never used. --at-frame and --at-time-ns
-say which picture was looked at: on an object that moves this decides whether the point hits. How
-far back they may reach is the daemon's history.duration_s (1 s).
+Without --object a new object gets the next unused id. --at-frame and --at-time-ns name the frame
+that the coordinates refer to: on a moving object this decides whether the point hits. They may
+reach back by the daemon's history.duration_s (1 s).
 """
 SETTINGS = (
     "a setting of the stream as under streams.ID in a file, its value as in YAML: max_rate_hz=10, "
@@ -59,8 +59,8 @@ def add_ctl(commands: Subparsers) -> None:
     """Add ``ctl`` and its actions to the command line."""
     parser = commands.add_parser(
         "ctl",
-        help="steer a daemon over its HTTP API",
-        description="Steer a daemon over its HTTP API, on this machine or another.",
+        help="control a daemon over its HTTP API",
+        description="Control a daemon over its HTTP API, on this machine or another.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -73,8 +73,8 @@ def add_ctl(commands: Subparsers) -> None:
 
 
 def _add_streams(actions: Subparsers) -> None:
-    _action(actions, "list", "show how every stream does", "streams_list")
-    add_new_stream_arguments(_action(actions, "add", "begin a stream", "streams_add"))
+    _action(actions, "list", "show the state of every stream", "streams_list")
+    add_new_stream_arguments(_action(actions, "add", "add a stream", "streams_add"))
     change = _action(
         actions, "change", "change settings of a stream; its objects stay", "streams_change"
     )
@@ -90,7 +90,7 @@ def _add_streams(actions: Subparsers) -> None:
 
 
 def add_new_stream_arguments(parser: argparse.ArgumentParser) -> None:
-    """A stream to begin: for ``ctl streams add`` and ``add``."""
+    """The new stream: for ``ctl streams add`` and ``add``."""
     parser.add_argument("stream", metavar="ID=URL")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=SETTINGS)
 
@@ -99,12 +99,12 @@ def _add_objects(actions: Subparsers) -> None:
     listing = _action(actions, "list", "show the objects of a stream", "objects_list")
     listing.add_argument("stream", metavar="STREAM")
     _add_prompt(actions)
-    rename = _action(actions, "rename", "give an object a name or a colour", "objects_rename")
-    remove = _action(actions, "remove", "stop following an object", "objects_remove")
+    rename = _action(actions, "rename", "change an object's label or colour", "objects_rename")
+    remove = _action(actions, "remove", "stop tracking an object", "objects_remove")
     for parser in (rename, remove):
         parser.add_argument("stream", metavar="STREAM")
         parser.add_argument("object", type=object_id, metavar="N", help="its id")
-    rename.add_argument("--label", help="a name that results carry")
+    rename.add_argument("--label", help="the name in its results")
     rename.add_argument("--colour", type=colour, metavar="#RRGGBB")
 
 
@@ -112,7 +112,7 @@ def _add_prompt(actions: Subparsers) -> None:
     parser = _action(
         actions,
         "prompt",
-        "point at an object, a new one or one again",
+        "point at a new object, or prompt one again",
         "objects_prompt",
         PROMPT_EXAMPLES,
     )
@@ -120,36 +120,46 @@ def _add_prompt(actions: Subparsers) -> None:
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is pointed at, and how: for ``ctl objects prompt`` and ``prompt``."""
+    """The prompt: for ``ctl objects prompt`` and ``prompt``."""
     parser.add_argument("stream", metavar="STREAM")
     parser.add_argument("--object", type=object_id, metavar="N", help="its id; default: a new one")
-    parser.add_argument("--label", help="a name that results carry")
+    parser.add_argument("--label", help="the name in its results")
     parser.add_argument("--colour", type=colour, metavar="#RRGGBB")
     parser.add_argument(
         "--point", action="append", default=[], type=point, metavar="X,Y", help="on the object"
     )
     parser.add_argument(
-        "--not-point", action="append", default=[], type=point, metavar="X,Y", help="beside it"
+        "--not-point",
+        action="append",
+        default=[],
+        type=point,
+        metavar="X,Y",
+        help="outside the object",
     )
     parser.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="half-open")
-    parser.add_argument("--mask", metavar="FILE", help="a picture; what is not black is the object")
     parser.add_argument(
-        "--at-frame", type=whole, metavar="N", help="the index of the frame that was looked at"
+        "--mask", metavar="FILE", help="an image; the pixels that are not black are the object"
+    )
+    parser.add_argument(
+        "--at-frame",
+        type=whole,
+        metavar="N",
+        help="the index of the frame that the coordinates refer to",
     )
     parser.add_argument(
         "--at-time-ns", type=whole, metavar="NS", help="its capture time, Unix nanoseconds"
     )
-    parser.add_argument("--session", metavar="ID", help="the connection that the frame is of")
+    parser.add_argument("--session", metavar="ID", help="the session of that frame")
     parser.add_argument(
         "--correct",
         action="store_true",
-        help="refine the object as it was found, instead of starting it anew",
+        help="refine the tracked mask instead of starting the object anew",
     )
     parser.add_argument(
         "--replace-points", action="store_true", help="forget the points given before"
     )
     parser.add_argument(
-        "--preview", action="store_true", help="say what would be found, and change nothing"
+        "--preview", action="store_true", help="show the result without changing anything"
     )
 
 
@@ -158,18 +168,18 @@ def _add_others(actions: Subparsers) -> None:
     events.add_argument("--stream", metavar="ID", help="only this stream")
     events.add_argument("--count", type=positive_whole, metavar="N", help="end after N events")
     events.add_argument(
-        "--last", type=whole, default=0, metavar="N", help="begin with N events of the past"
+        "--last", type=whole, default=0, metavar="N", help="start with the last N events"
     )
     shot = _action(actions, "snapshot", "write the newest picture as a JPEG file", "snapshot")
     shot.add_argument("stream", metavar="STREAM")
-    shot.add_argument(
-        "--output", metavar="FILE", help="STREAM.jpg if not given; -: standard output"
-    )
+    shot.add_argument("--output", metavar="FILE", help="default: STREAM.jpg; -: standard output")
     shot.add_argument("--view", choices=("overlay", "clean"), help="with masks, or without")
-    shot.add_argument("--width", type=positive_whole, metavar="PIXELS", help="at most so wide")
-    _action(actions, "info", "say what the daemon is and what you may do", "info")
+    shot.add_argument("--width", type=positive_whole, metavar="PIXELS", help="the largest width")
+    _action(
+        actions, "info", "show the daemon's version, model and limits, and your permissions", "info"
+    )
     _action(actions, "stop", "shut the daemon down", "stop")
-    _action(actions, "health", "say whether results are being made and sent", "health")
+    _action(actions, "health", "check whether results are produced and sent", "health")
 
 
 def _group(actions: Subparsers, name: str, summary: str) -> Subparsers:
@@ -207,7 +217,7 @@ def later(function: str) -> Callable[[argparse.Namespace], int]:
 
 
 def add_access(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
-    """The options of every action; those of an action itself win over those before it."""
+    """How to reach the daemon; options after the action override those before it."""
     default = argparse.SUPPRESS if suppress else None
     group = parser.add_argument_group("the daemon")
     group.add_argument(
@@ -230,7 +240,7 @@ def add_access(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
         "--insecure",
         action="store_true",
         default=flag,
-        help="trust whoever answers, with the token too",
+        help="do not verify the server, and send the token unencrypted too",
     )
     group.add_argument(
         "--json", action="store_true", default=flag, help="print JSON, one object a line"

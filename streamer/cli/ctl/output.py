@@ -1,4 +1,4 @@
-"""What ``masklet ctl`` prints of the API's answers: lines and tables for people, or JSON."""
+"""The output of ``masklet ctl``: lines and tables for people, or the API's JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamer.client.api_client import ServerEvent
 
 
 def state_text(stream: dict[str, Any]) -> str:
-    """How a stream of the API's stands."""
+    """A stream's state."""
     state = str(stream["state"])
     if stream["reason"]:
         state += f" ({stream['reason']})"
@@ -21,7 +21,7 @@ def state_text(stream: dict[str, Any]) -> str:
 
 
 def starter_text(stream: dict[str, Any]) -> str:
-    """What starts objects by itself on a stream of the API's, and how it does."""
+    """The kind, state and count of a stream's starter."""
     starter = stream.get("starter")
     if starter is None:
         return "-"
@@ -32,12 +32,12 @@ def starter_text(stream: dict[str, Any]) -> str:
 
 
 def box_text(found: dict[str, Any]) -> str:
-    """Where an object of the API's is; ``-`` if it is not seen."""
+    """An object's box; ``-`` if it is not visible."""
     return ",".join(map(str, found["bbox"])) if found["area"] else "-"
 
 
 def print_stream(stream: dict[str, Any], *, as_json: bool) -> int:
-    """A stream of the API's, in a line or as JSON; the exit code."""
+    """Print a stream as a line or as JSON; return the exit code."""
     if as_json:
         return print_json(stream)
     print_line(f"{stream['id']}: {state_text(stream)}, {stream['url']}")
@@ -45,7 +45,7 @@ def print_stream(stream: dict[str, Any], *, as_json: bool) -> int:
 
 
 def print_event(event: ServerEvent, *, as_json: bool) -> None:
-    """An event, at once."""
+    """Print an event, and flush."""
     said: dict[str, Any] = {}
     with suppress(ValueError):
         said = json.loads(event.data)
@@ -69,7 +69,7 @@ def print_event(event: ServerEvent, *, as_json: bool) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people."""
+    """Print a table."""
     from rich.table import Table
 
     from streamer.cli.terminal import Terminal
@@ -83,12 +83,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_json(*answers: object) -> int:
-    """Each answer as a line of JSON; the exit code."""
+    """Print each answer as a line of JSON; return the exit code."""
     for answer in answers:
         print_line(json.dumps(answer, ensure_ascii=False))
     return 0
 
 
 def print_line(line: str) -> None:
-    """A line for people."""
+    """Print a line."""
     sys.stdout.write(f"{line}\n")

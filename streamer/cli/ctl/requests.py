@@ -1,4 +1,4 @@
-"""What ``masklet ctl`` asks for, from its arguments: settings and prompts as the API takes them."""
+"""The request bodies of ``masklet ctl``: settings and prompts from the arguments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settings_of(texts: Sequence[str]) -> dict[str, Any]:
             if not isinstance(section, dict):
                 raise ConfigError(f"{key} and {each} exclude one another")
         try:
-            # A URL stays as it is: `rtsp://h/#x` would lose its end to a comment.
+            # A URL is not read as YAML: `rtsp://h/#x` would lose its end to a comment.
             section[name] = value if name == "url" else yaml.safe_load(value)
         except yaml.YAMLError:
             raise ConfigError(
@@ -38,7 +38,7 @@ def settings_of(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def prompt_body(arguments: Namespace) -> dict[str, Any]:
-    """The prompt in the arguments, as the API takes it. Raises ``ConfigError``."""
+    """The prompt in the arguments as the API's JSON. Raises ``ConfigError``."""
     points = [
         {"x": x, "y": y, "positive": positive}
         for given, positive in ((arguments.point, True), (arguments.not_point, False))

@@ -1,4 +1,4 @@
-"""Opening a page in the browser of whoever sits in front of this machine, if anybody does."""
+"""Opens a page in a browser where a person uses this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
-# Where there is always a screen, and no variable that says so.
+# Systems that always have a screen, without a variable for it.
 _DESKTOPS = ("darwin", "win32")
 
 
@@ -21,9 +21,9 @@ def is_watched(output: TextIO, environment: Mapping[str, str] = os.environ) -> b
 def can_open_page(
     output: TextIO, environment: Mapping[str, str] = os.environ, platform: str = sys.platform
 ) -> bool:
-    """Whether a browser would appear before the person who reads ``output``.
+    """Whether a browser would open on the screen of the person who reads ``output``.
 
-    A terminal without a display is left alone: a text browser would take its place.
+    False for a terminal without a display, where a text browser would open.
     """
     if not is_watched(output, environment) or environment.get("SSH_CONNECTION"):
         return False
@@ -31,7 +31,7 @@ def can_open_page(
 
 
 def open_page(address: str) -> bool:
-    """Open ``address`` in a new tab; False where no browser could be started."""
+    """Open ``address`` in a new tab; False if no browser could be started."""
     try:
         return webbrowser.open_new_tab(address)
     except webbrowser.Error:

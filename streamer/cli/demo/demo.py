@@ -1,9 +1,8 @@
-"""``masklet demo``: the whole line on one machine, with a rendered match instead of a camera.
+"""``masklet demo``: the whole pipeline on one machine, with a rendered match instead of a camera.
 
-The daemon runs as a process of its own, as it would in earnest; this process is a subscriber like
-any other. Because the match is rendered, what the daemon found can be compared with the truth.
-Some players are left to visitors of the page, who track them with a click; only what the demo
-prompted itself is compared.
+The daemon runs as a process of its own, as in production; this process is an ordinary subscriber.
+The match is rendered, so the results can be compared with the ground truth. The demo prompts some
+players itself and compares only these; visitors of the page can click on the others.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ from streamer.errors import MaskletError
 from streamer.wire.codec import FrameMessage
 
 DURATION_S = 30.0
-DURATION_WATCHED_S = 120.0  # with a person at the terminal, who may want to try the page
-START_TIMEOUT_S = 180.0  # the first import of torch on a small, cold machine takes its time
+DURATION_WATCHED_S = 120.0  # with a person at the terminal, who may try the page
+START_TIMEOUT_S = 180.0  # the first import of torch is slow on a small machine
 END_TIMEOUT_S = 15.0
 RESULTS_KEPT = 180 * RATE_HZ  # three minutes; the film and the figures are about these
 TABLE_PERIOD_S = 0.2
@@ -60,7 +59,7 @@ PLAIN_TABLE_PERIOD_S = 5.0
 
 @dataclass(slots=True)
 class Recording:
-    """What arrived: the newest ``RESULTS_KEPT`` results, with how late each was."""
+    """The newest ``RESULTS_KEPT`` results, and the latency of each."""
 
     results: deque[FrameMessage] = field(default_factory=lambda: deque(maxlen=RESULTS_KEPT))
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RESULTS_KEPT))
@@ -70,7 +69,7 @@ class Recording:
     last_s: float = 0.0
 
     def add(self, message: FrameMessage, now_s: float, now_unix_ns: int) -> None:
-        """Take in one result as it arrives."""
+        """Add one result as it arrives."""
         if not self.frames:
             self.first_s = now_s
         self.last_s = now_s
@@ -81,12 +80,12 @@ class Recording:
 
     @property
     def rate_hz(self) -> float:
-        """Results a second, from the first to the last."""
+        """Results per second, from the first to the last."""
         seconds = self.last_s - self.first_s
         return (self.frames - 1) / seconds if seconds > 0 else 0.0
 
     def latency_ms(self, share: float) -> float:
-        """The latency that ``share`` of the results stay below."""
+        """The latency that ``share`` of the results do not exceed."""
         ordered = sorted(self.latencies_ms)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -100,14 +99,14 @@ def run_demo(
 ) -> int:
     """Run for ``duration_s`` after the first result, then write the film; the exit code, 0.
 
-    Without a duration it is longer where a person watches. Ctrl-C ends it earlier, with a film of
-    what there is. Raises ``MaskletError`` when the daemon does not start or nothing comes out.
+    The default duration is longer where a person watches. Ctrl-C ends it earlier and still writes
+    a film. Raises ``MaskletError`` if the daemon does not start or no result arrives.
     """
     if duration_s is None:
         duration_s = DURATION_WATCHED_S if is_watched(sys.stdout) else DURATION_S
     open_browser = open_browser and can_open_page(sys.stdout)
     console = Terminal(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
-    # A SIGTERM ends the demo as Ctrl-C does: the daemon must not be left behind.
+    # SIGTERM ends the demo like Ctrl-C: the daemon must not be left running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _make_directory(output_directory)
     scene = demo_scene()
@@ -121,7 +120,7 @@ def run_demo(
     if not recording.frames:
         raise MaskletError(f"no result arrived before the end; the daemon's log is {log_file}")
     _print_figures(recording, console)
-    console.print("comparing with the truth, writing the film …")
+    console.print("comparing with the ground truth, writing the film …")
     prompted = [int(str(each["id"])) for each in starting_boxes(scene)]
     film = make_film(scene, list(recording.results), RATE_HZ, output_directory, prompted)
     _print_film(film, log_file, console)
@@ -132,7 +131,7 @@ def run_demo(
 def _daemon(
     config_file: Path, log_file: Path, control: object
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """``masklet run`` as a process; ended at the end, by force if nothing else helps."""
+    """``masklet run`` as a process, which is stopped at the end, if necessary killed."""
     command = [sys.executable, "-m", "streamer.cli.main", "run", "--config", str(config_file)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -145,11 +144,11 @@ def _daemon(
 
 
 def _end(process: subprocess.Popen[bytes], control: str) -> int:
-    """Ask the daemon to end, and see that it does; its exit code, 0 if it was still starting."""
+    """Stop the daemon; return its exit code, or 0 if it was still starting."""
     was_starting = False
     if process.poll() is None:
-        # A command, because Ctrl-C has reached it already and a second signal ends it at once;
-        # a signal only where it does not listen to commands yet.
+        # By a request, since Ctrl-C has reached it already and a second signal would kill it;
+        # by a signal only while it does not listen yet.
         try:
             ApiClient(Access(control=control)).post("/v1/stop")
         except ApiError:
@@ -171,14 +170,14 @@ def _follow(
     log_file: Path,
     open_browser: bool,
 ) -> Recording:
-    """Show the table and keep the results, until the time is over, Ctrl-C, or the daemon's end."""
+    """Show the table and record results until the time is over, Ctrl-C, or the daemon ends."""
     endpoint = str(settings["zeromq"]["endpoint"])
     page = f"http://127.0.0.1:{settings['api']['port']}/"
     recording = Recording()
     started_s = time.monotonic()
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         console.print(
-            f"page     {page}   (there in a few seconds: click on a player)", style="bold"
+            f"page     {page}   (ready in a few seconds: click on a player)", style="bold"
         )
         console.print(f"results  {endpoint}   (masklet watch {endpoint}, in another terminal)")
         console.print(f"metrics  http://127.0.0.1:{settings['metrics']['port']}/metrics")
@@ -227,7 +226,7 @@ def _print_figures(recording: Recording, console: Terminal) -> None:
 def _print_film(film: Film, log_file: Path, console: Terminal) -> None:
     each = ", ".join(f"{name} {iou:.2f}" for name, iou in film.iou_by_object.items())
     console.print(
-        f"overlap with the truth (mean IoU, {film.frames_scored} frames): "
+        f"overlap with the ground truth (mean IoU, {film.frames_scored} frames): "
         f"{film.mean_iou:.2f} ({each})"
     )
     for what, path in (("video", film.video), ("picture", film.picture), ("log", log_file)):

@@ -1,4 +1,4 @@
-"""The demo's film: results drawn over the frames they belong to, and compared with the truth."""
+"""The demo's film: results drawn over their frames, and compared with the ground truth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLOURS = (
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What was written, and how well the results fit the scene."""
+    """The files, and the IoU of the results with the scene."""
 
     video: Path
     picture: Path
@@ -50,8 +50,8 @@ def make_film(
     """Write ``match.mp4`` (the last ``FILM_S`` seconds) and ``match.png`` into ``directory``.
 
     ``results`` are of one stream that shows ``scene``, in order, at least one. Objects
-    ``prompted`` have the scene's ids and are compared with it; others are only drawn, because
-    nobody knows what a visitor meant by them.
+    ``prompted`` have the scene's ids and are compared with it; others are only drawn, since the
+    object that a visitor meant is not known.
     """
     video, picture = directory / "match.mp4", directory / "match.png"
     last = scene_index(results[-1], rate_hz)
@@ -64,7 +64,7 @@ def make_film(
 
 
 def scene_index(message: FrameMessage, rate_hz: int) -> int:
-    """Which frame of the scene a result is about."""
+    """The scene's frame that a result belongs to."""
     numerator, denominator = message.header.time_base
     assert message.header.pts is not None, "a rendered scene has presentation times"
     return round(message.header.pts * Fraction(numerator, denominator) * rate_hz)
@@ -119,7 +119,7 @@ def _write_video(scene: Match, results: Sequence[FrameMessage], rate_hz: int, pa
 def _overlap(
     scene: Match, results: Sequence[FrameMessage], rate_hz: int, prompted: Collection[int]
 ) -> dict[str, float]:
-    """Mean IoU of every object with its true mask; 1 where it is rightly not seen."""
+    """Mean IoU of each object with its true mask; 1 where both are empty."""
     found: dict[str, list[float]] = {}
     for message in results:
         truth: SceneFrame = scene.render(scene_index(message, rate_hz))

@@ -1,4 +1,4 @@
-"""What the demo shows, and how its daemon is set up: a match, some of its players, free ports."""
+"""The demo's scene and configuration: a match, some of its players, free ports."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tracker.scenes import Match
 
 STREAM = "match"
 DEFAULT_RESULTS_PORT = 5555
-# Chosen among ten scenes that nano was never trained on, as the one it follows best: players cross
-# twice in the first ten seconds. Rate and pace are what two processor cores keep up with, four
-# players at a time; faster matches and columns to hide behind are beyond nano.
+# Of ten scenes outside nano's training set, the one that it tracks best: players cross twice in the
+# first ten seconds. Rate and pace suit two processor cores and four players; nano loses players in
+# faster matches and behind columns.
 SEED, PLAYERS, OCCLUDERS, PACE = 10_007, 4, 0, 0.35
 WIDTH, HEIGHT, RATE_HZ = 640, 360, 10
-PLAYERS_FOLLOWED = 2  # the others are for visitors to click on
+PLAYERS_FOLLOWED = 2  # visitors can click on the others
 HISTORY_S = 3.0
 
 
@@ -31,10 +31,10 @@ def demo_scene() -> Match:
 def demo_settings(
     scene: Match, model: str, device: str, folder: Path, console: Terminal
 ) -> dict[str, Any]:
-    """The daemon's configuration: the match, a box around some players, listeners that are free.
+    """The daemon's configuration: the match, boxes around some players, free ports.
 
-    ``folder`` is for a control socket where the usual one is taken. What differs from the
-    defaults is said on ``console``.
+    ``folder`` holds the control socket if the default one is in use. Differences from the
+    defaults are printed on ``console``.
     """
     defaults = MaskletConfig()
     results_port = _free_port(DEFAULT_RESULTS_PORT, "results", console)
@@ -56,14 +56,14 @@ def demo_settings(
         "metrics": {"port": metrics_port},
         "api": {"port": page_port},
         "control": {"endpoint": control},
-        # A slow machine shows its frames late, and a click on one of them has to find it still.
+        # A slow machine shows frames late; a click must still find its frame.
         "history": {"duration_s": HISTORY_S},
-        "state_directory": "none",  # what a visitor does ends with the demo
+        "state_directory": "none",  # nothing of the demo is restored
     }
 
 
 def starting_boxes(scene: Match) -> list[dict[str, object]]:
-    """Boxes around the players that are best seen on the first frame, from the scene's truth."""
+    """Ground-truth boxes of the players that are most visible on the first frame."""
     first = scene.render(0)
     players = [each for each in scene.object_ids if each != scene.ball_id]
     best_seen = sorted(
@@ -82,7 +82,7 @@ def starting_boxes(scene: Match) -> list[dict[str, object]]:
 
 
 def _free_port(wanted: int, what: str, console: Terminal) -> int:
-    """``wanted`` if nobody listens there, else any free one, and say so."""
+    """``wanted`` if it is free, else any free port, which is printed."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

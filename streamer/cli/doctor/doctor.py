@@ -1,6 +1,6 @@
-"""``masklet doctor``: what this machine has, what is missing, and how to get it.
+"""``masklet doctor``: checks what this machine has and lacks, and how to get it.
 
-Each check is a function that returns findings; nothing here changes the machine.
+Each check is a function that yields findings; none changes the machine.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Check = Callable[[MaskletConfig], Iterator[Finding]]
 
 
 def doctor(config: MaskletConfig, console: Console) -> int:
-    """Print every finding. Exit code 0, or 1 when something that Masklet needs is missing."""
+    """Print every finding. Exit code 0, or 1 if something that Masklet needs is missing."""
     missing = 0
     for check in CHECKS:
         for finding in check(config):
@@ -95,7 +95,7 @@ def check_machine(_: MaskletConfig) -> Iterator[Finding]:
 
 
 def check_device(config: MaskletConfig) -> Iterator[Finding]:
-    """torch, and where the model would run."""
+    """torch, and the device for the model."""
     import torch
 
     yield Finding(Level.OK, "torch", torch.__version__)
@@ -119,7 +119,7 @@ def check_device(config: MaskletConfig) -> Iterator[Finding]:
             Level.NOTE,
             "device",
             f"no CUDA: the model runs on the processor, threads: {torch.get_num_threads()}",
-            "nano is live there; the official models want a GPU",
+            "nano runs live there; the official models need a GPU",
         )
 
 
@@ -165,7 +165,7 @@ def check_video(_: MaskletConfig) -> Iterator[Finding]:
 
 
 def check_messaging(_: MaskletConfig) -> Iterator[Finding]:
-    """ZeroMQ and whether it can encrypt."""
+    """ZeroMQ, and whether it supports encryption."""
     import zmq
 
     curve = zmq.has("curve")
@@ -178,7 +178,7 @@ def check_messaging(_: MaskletConfig) -> Iterator[Finding]:
 
 
 def check_checkpoints(config: MaskletConfig) -> Iterator[Finding]:
-    """The configured model's weights, and which official files are here."""
+    """The configured model's weights, and the official files that are here."""
     from tracker.weights.checkpoint import find_checkpoint
 
     name = config.model.checkpoint or config.model.name
@@ -223,17 +223,17 @@ def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
 
 
 def check_state(config: MaskletConfig) -> Iterator[Finding]:
-    """Where what was changed while running is kept, and whether it can be."""
+    """The state folder, and whether it can be written."""
     try:
         folder = state_folder(config.state_directory, config.control.endpoint)
     except ConfigError as error:
         yield Finding(Level.NOTE, "state", str(error))
         return
     if folder is None:
-        yield Finding(Level.OK, "state", "nothing is kept for the next start, as configured")
+        yield Finding(Level.OK, "state", "no state is kept for the next start, as configured")
         return
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    # One that was found by itself is done without, one that was chosen ends the start.
+    # Without an automatic folder the daemon keeps no state; a chosen one ends its start.
     level = Level.NOTE if config.state_directory == AUTO else Level.MISSING
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         advice = f"{there} cannot be written; set state_directory"
@@ -241,12 +241,12 @@ def check_state(config: MaskletConfig) -> Iterator[Finding]:
     elif there == folder and is_open_to_others(folder):
         yield Finding(level, "state", str(folder), f"others can enter it: chmod 700 {folder}")
     else:
-        kept = "" if (folder / INDEX).exists() else ", nothing there yet"
+        kept = "" if (folder / INDEX).exists() else ", empty"
         yield Finding(Level.OK, "state", f"{folder}{kept}")
 
 
 def check_extras(_: MaskletConfig) -> Iterator[Finding]:
-    """What only the plots and scores of ``masklet bench`` and ``masklet evaluate`` need."""
+    """Packages for the plots and scores of ``masklet bench`` and ``masklet evaluate``."""
     advice = {
         "matplotlib": "pip install 'masklet[evaluation]'",
         "trackeval": "pip install --no-deps trackeval==1.3.0",
@@ -261,7 +261,7 @@ def check_extras(_: MaskletConfig) -> Iterator[Finding]:
 
 
 def check_test_tools(_: MaskletConfig) -> Iterator[Finding]:
-    """What only ``make test`` needs."""
+    """Tools for ``make test``."""
     lacking = [package for tool, package in TEST_TOOLS.items() if shutil.which(tool) is None]
     if lacking:
         yield Finding(
@@ -285,7 +285,7 @@ def _port(subject: str, host: str, port: int, key: str) -> Finding:
         return Finding(
             Level.MISSING,
             subject,
-            f"{where} cannot be listened on: {error.strerror}",
+            f"{where} is not free: {error.strerror}",
             f"is masklet running already? Otherwise choose another {key}",
         )
     return Finding(Level.OK, subject, f"{where} is free")

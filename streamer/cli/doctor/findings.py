@@ -1,4 +1,4 @@
-"""What a check of ``masklet doctor`` says."""
+"""A finding of ``masklet doctor``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How a finding reads: fine, worth knowing, or something that will not work."""
+    """Fine, worth knowing, or missing."""
 
     OK = "ok"
     NOTE = "note"
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; ``advice`` says what to do about it."""
+    """One line of the report; ``advice`` is the next step."""
 
     level: Level
     subject: str

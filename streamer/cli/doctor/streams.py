@@ -1,6 +1,6 @@
-"""Whether what the streams of a configuration point at is there: files, devices, open ports.
+"""Checks the sources of the configured streams: files, devices, open ports.
 
-Nothing is decoded and nobody logs in: a camera that answers may still refuse the password.
+It neither decodes nor logs in: a camera that answers may still refuse the password.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streamer.cli.doctor.findings import (
 from streamer.config.schema import MaskletConfig
 
 CONNECT_TIMEOUT_S = 3.0
-# Of those that are reached by TCP; the others are listened for, or are no network at all.
+# Of the schemes that connect by TCP; the others listen, or need no network.
 DEFAULT_PORTS = {
     "rtsp": 554,
     "rtsps": 322,
@@ -31,7 +31,7 @@ DEFAULT_PORTS = {
 
 
 def check_streams(config: MaskletConfig) -> Iterator[Finding]:
-    """A line for every stream that is configured."""
+    """A finding for every configured stream."""
     for stream_id, stream in config.streams.items():
         yield _check(stream_id, stream.url.strip())
 
@@ -43,18 +43,18 @@ def _check(stream_id: str, url: str) -> Finding:
         return _check_path(stream_id, unquote(urlsplit(url).path) if separator else url)
     if scheme in DEFAULT_PORTS:
         return _check_port(stream_id, url, DEFAULT_PORTS[scheme])
-    what = "rendered here" if scheme == "synthetic" else f"{scheme}: waits for what is sent here"
+    what = "rendered here" if scheme == "synthetic" else f"{scheme}: waits for a publisher"
     return Finding(Level.OK, "stream", f"{stream_id}: {what}")
 
 
 def _check_path(stream_id: str, path: str) -> Finding:
     if not os.path.exists(path):
-        advice = "the path is taken from where masklet runs; give a whole one"
-        return Finding(Level.MISSING, "stream", f"{stream_id}: {path} is not there", advice)
+        advice = "a relative path starts at masklet's working directory; give an absolute one"
+        return Finding(Level.MISSING, "stream", f"{stream_id}: {path} does not exist", advice)
     if not os.access(path, os.R_OK):
         advice = "let this user read it (cameras belong to the group video)"
         return Finding(Level.MISSING, "stream", f"{stream_id}: {path} cannot be read", advice)
-    return Finding(Level.OK, "stream", f"{stream_id}: {path} is there")
+    return Finding(Level.OK, "stream", f"{stream_id}: {path} exists")
 
 
 def _check_port(stream_id: str, url: str, default: int) -> Finding:
@@ -64,11 +64,11 @@ def _check_port(stream_id: str, url: str, default: int) -> Finding:
     try:
         socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        # No fault of this machine, and the daemon tries again by itself.
+        # Not a fault of this machine, and the daemon retries.
         return Finding(
             Level.NOTE,
             "stream",
             f"{stream_id}: {where} does not answer: {error.strerror or error}",
-            "is the camera on, the address right, a firewall between? masklet run keeps trying",
+            "check the camera, the address and firewalls; masklet run keeps trying",
         )
     return Finding(Level.OK, "stream", f"{stream_id}: {where} answers")

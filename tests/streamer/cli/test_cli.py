@@ -197,7 +197,7 @@ def test_doctor_reports_and_fails_on_what_is_missing(
         assert exit_code("doctor", *wanted, "model.checkpoint=none.pt") == 1
     said = capsys.readouterr().out
     assert "missing model        no checkpoint 'none.pt'" in said
-    assert f"127.0.0.1:{free_port} cannot be listened on" in said
+    assert f"127.0.0.1:{free_port} is not free" in said
     assert said.endswith("2 things are missing\n")
 
 
@@ -212,7 +212,7 @@ def test_doctor_says_where_the_state_is_kept(
 ) -> None:
     folder = tmp_path / "kept"
     chosen = f"state_directory={folder}"
-    assert state_finding(chosen) == f"ok: {folder}, nothing there yet"
+    assert state_finding(chosen) == f"ok: {folder}, empty"
     folder.mkdir(mode=0o755)
     assert state_finding(chosen) == (f"missing: {folder} others can enter it: chmod 700 {folder}")
     folder.chmod(0o700)
@@ -222,7 +222,7 @@ def test_doctor_says_where_the_state_is_kept(
     assert state_finding(f"state_directory={tmp_path}/file/kept") == (
         f"missing: {tmp_path}/file/kept {tmp_path}/file cannot be written; set state_directory"
     )
-    assert state_finding("state_directory=none").startswith("ok: nothing is kept")
+    assert state_finding("state_directory=none").startswith("ok: no state is kept")
     monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}/file")
     assert state_finding().startswith("note: ")
     monkeypatch.delenv("XDG_STATE_HOME")

@@ -319,8 +319,8 @@ def test_verify_recognises_a_file_under_any_name(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (f"{NAME}.pt", CONTENT[:-1], "3071999 bytes, published are 3072000"),
-        (f"{NAME}.pt", CONTENT[:-1] + b"\x00", f"published is {SHA256}"),
+        (f"{NAME}.pt", CONTENT[:-1], "3071999 bytes, the published file has 3072000"),
+        (f"{NAME}.pt", CONTENT[:-1] + b"\x00", f"the published file has {SHA256}"),
         ("mine.pt", b"x", "none of the official files"),
     ],
 )

@@ -182,7 +182,7 @@ def test_demo_runs_and_leaves_a_film(random_nano: Path, tmp_path: Path) -> None:
                        "--model", str(random_nano), timeout_s=170)  # fmt: skip
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert re.search(r"\d+ frames tracked at [\d.]+ a second", finished.stdout)
-    assert "overlap with the truth (mean IoU" in finished.stdout
+    assert "overlap with the ground truth (mean IoU" in finished.stdout
     assert re.search(r"page     http://127\.0\.0\.1:\d+/", finished.stdout)
     for name in ("match.mp4", "match.png", "daemon.log"):
         assert f"out/{name}" in finished.stdout

@@ -52,7 +52,7 @@ def test_a_file_is_looked_for(tmp_path: Path) -> None:
     there.unlink()
     finding = look_at(str(there))
     assert finding.level is Level.MISSING
-    assert finding.text == f"gate: {there} is not there"
+    assert finding.text == f"gate: {there} does not exist"
 
 
 @pytest.mark.parametrize("url", ["synthetic://match", "whip://", "udp://0.0.0.0:5000"])
