@@ -1,4 +1,4 @@
-"""The command line: what it teaches, refuses and never shows."""
+"""The command line: its help, its errors, and secrets that it never prints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def exit_code(*arguments: str) -> int:
         return int(stopped.code or 0)
 
 
-def test_help_names_every_command_and_shows_the_way_in(
+def test_help_lists_every_command_and_the_first_steps(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert exit_code("--help") == 0
@@ -97,7 +97,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED)
-def test_what_is_wrong_is_said_in_one_line(
+def test_wrong_values_are_refused_in_one_line(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code(*arguments) == 2
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_said_in_one_line(
         (("checkpoints", "verify", "none.pt"), "cannot read none.pt: No such file"),
     ],
 )
-def test_what_cannot_be_done_fails_in_one_line(
+def test_failures_are_reported_in_one_line(
     arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code(*arguments) == 1
@@ -148,7 +148,7 @@ def test_wrong_arguments_are_refused_with_what_is_allowed(
     assert said in capsys.readouterr().err
 
 
-def test_values_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_may_stand_between_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("run", "heartbeat_s=1", "--stream", "a=x", "status_s=2", "nothing=3") == 2
     assert "nothing is not a setting" in capsys.readouterr().err
 
@@ -207,9 +207,7 @@ def state_finding(*overrides: str) -> str:
     return f"{finding.level}: {finding.text} {finding.advice}".strip()
 
 
-def test_doctor_says_where_the_state_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_reports_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "kept"
     chosen = f"state_directory={folder}"
     assert state_finding(chosen) == f"ok: {folder}, empty"
@@ -244,7 +242,7 @@ def test_commands_without_a_model_do_not_load_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_reader_that_goes_away_is_no_error() -> None:
+def test_closed_output_pipe_is_no_error() -> None:
     command = [sys.executable, "-m", "streamer.cli.main", "checkpoints", "list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The end of the daemon's process while threads hang that nobody can end."""
+"""The end of the daemon's process while threads hang."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_process_ends_at_once_beside_a_thread_that_hangs(
 
     monkeypatch.setattr(daemon, "App", lambda config, **_: None)
     monkeypatch.setattr(daemon, "_run_until_signalled", ran)
-    monkeypatch.setattr(daemon, "configure_logging", lambda config: None)
+    monkeypatch.setattr(daemon, "configure_logging", lambda level, form: None)
     monkeypatch.setattr(daemon.signal, "signal", lambda *_: None)
     monkeypatch.setattr(daemon.logging, "shutdown", lambda: None)
     monkeypatch.setattr(daemon.os, "_exit", end)

@@ -1,4 +1,4 @@
-"""What is printed for a person stays as it is."""
+"""Printed text is not changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warming up is told: a bar where it can be drawn over, otherwise lines."""
+"""Progress of the warm-up: a bar where it can be redrawn, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_bar_in_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.messages) == 1
 
 
-def test_terminal_is_given_back_where_the_warm_up_is_stopped() -> None:
+def test_terminal_is_restored_after_a_stopped_warm_up() -> None:
     out = io.StringIO()
     report = WarmUpReport(Terminal(file=out, force_terminal=True, width=80))
     report(1, 3)

@@ -114,7 +114,7 @@ def test_the_table_has_objects_boxes_scores_rate_latency_and_drops() -> None:
     assert "5 messages were lost on the way to here" in text
 
 
-def test_events_say_why_and_for_how_long_also_those_of_later_daemons() -> None:
+def test_events_show_reason_and_absence_also_unknown_kinds() -> None:
     view = WatchView("tcp://127.0.0.1:5555")
     back = replace(samples.event(EventKind.REACQUIRED), absent_s=4.25, reason="prompted")
     topic, header = encode_event(back, origin=samples.ORIGIN, seq=0)
@@ -127,7 +127,7 @@ def test_events_say_why_and_for_how_long_also_those_of_later_daemons() -> None:
     assert "gate teleported object 2 (keeper)" in text
 
 
-def test_a_frame_from_before_we_came_has_no_rate_and_no_latency() -> None:
+def test_replayed_frame_has_no_rate_and_no_latency() -> None:
     view = WatchView("tcp://127.0.0.1:5555")
     observe(view, [boxes(0, replayed=True)])
     text = shown(view)
@@ -136,7 +136,7 @@ def test_a_frame_from_before_we_came_has_no_rate_and_no_latency() -> None:
     assert "ball" in text
 
 
-def test_trouble_is_said_below_the_table() -> None:
+def test_problems_are_shown_below_the_table() -> None:
     view = WatchView("tcp://127.0.0.1:5555")
     observe(view, [boxes(0), status(StreamState.RETRYING)])
     assert "gate  retrying" in shown(view)
@@ -145,7 +145,7 @@ def test_trouble_is_said_below_the_table() -> None:
     assert "the publisher has stopped" in shown(view)
 
 
-def test_while_nothing_arrives_the_reason_is_said() -> None:
+def test_reason_is_shown_while_nothing_arrives() -> None:
     view = WatchView("tcp://127.0.0.1:5555", "gate")
     assert view.waiting_reason(None, 1.0) == (
         "Waiting for tcp://127.0.0.1:5555: nothing has arrived for 1 s."
@@ -157,7 +157,7 @@ def test_while_nothing_arrives_the_reason_is_said() -> None:
     assert "none of its streams has sent anything yet" in view.waiting_reason(0.0, 5.0)
 
 
-def test_many_streams_and_events_do_not_pile_up() -> None:
+def test_streams_and_events_shown_are_bounded() -> None:
     view = WatchView("tcp://127.0.0.1:5555")
     for number in range(100):
         message = samples.status(f"cam{number}")
@@ -205,7 +205,7 @@ class SilentSubscriber:
             raise KeyboardInterrupt
 
 
-def test_a_log_is_not_told_every_second_that_there_is_nothing(
+def test_waiting_is_not_repeated_every_second_in_a_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     subscriber = SilentSubscriber(seconds=130)
@@ -241,7 +241,7 @@ def test_a_table_on_a_terminal_ends_with_ctrl_c_and_exit_code_0() -> None:
     assert b"\x1b[?25h" in drawn, "the cursor is hidden still"
 
 
-def test_a_terminal_that_cannot_be_drawn_over_gets_one_table_below_the_other() -> None:
+def test_dumb_terminal_gets_one_table_below_the_other() -> None:
     controller, terminal = pty.openpty()
     with background_publisher() as endpoint:
         process = start_watch(endpoint, stdout=terminal, terminal="dumb")
@@ -260,7 +260,7 @@ def test_a_terminal_that_cannot_be_drawn_over_gets_one_table_below_the_other() -
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_reader_that_closes_the_pipe_ends_it_without_a_word(as_json: bool) -> None:
+def test_closed_pipe_ends_it_silently(as_json: bool) -> None:
     with background_publisher() as endpoint:
         process = start_watch(endpoint, as_json)
         assert process.stdout is not None
@@ -272,7 +272,7 @@ def test_a_reader_that_closes_the_pipe_ends_it_without_a_word(as_json: bool) -> 
         process.stderr.close()
 
 
-def test_json_says_on_stderr_that_nothing_arrives_and_ends_with_ctrl_c() -> None:
+def test_json_reports_waiting_on_stderr_and_ends_with_ctrl_c() -> None:
     process = start_watch("tcp://127.0.0.1:1", as_json=True)
     assert process.stderr is not None
     assert b"nothing has arrived for 3 s. Is `masklet run` up" in process.stderr.readline()
@@ -302,6 +302,6 @@ def test_keys_are_used(tmp_path: Path) -> None:
     assert output.getvalue()
 
 
-def test_an_endpoint_that_is_none_is_an_error() -> None:
+def test_malformed_endpoint_is_an_error() -> None:
     with pytest.raises(ConfigError, match="give tcp://HOST:PORT"):
         watch("localhost")

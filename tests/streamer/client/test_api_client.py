@@ -1,4 +1,4 @@
-"""The client of the HTTP API: whom it trusts, and how it reads answers that are none."""
+"""The client of the HTTP API: which servers it trusts, and unexpected answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_file_without_a_token_is_refused(content: bytes, tmp_path: Path) -> None
          "a b; /x: c"),
     ],
 )  # fmt: skip
-def test_strange_answers_are_said_in_one_line(
+def test_unexpected_answers_are_reported_in_one_line(
     status: int, body: bytes, headers: dict[str, str], said: str
 ) -> None:
     with one_answer(status, body, headers) as url, pytest.raises(ApiError) as raised:
@@ -69,7 +69,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return str(folder / "cert.pem"), str(folder / "key.pem")
 
 
-def test_self_made_certificate_is_trusted_only_where_that_is_said(
+def test_self_signed_certificate_is_trusted_only_on_request(
     certificate: tuple[str, str],
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -89,7 +89,7 @@ def test_self_made_certificate_is_trusted_only_where_that_is_said(
         ApiClient(Access(url.replace("http://", "https://"))).get("/healthz")
 
 
-def test_server_sent_events_are_read_as_the_standard_says() -> None:
+def test_server_sent_events_follow_the_standard() -> None:
     lines = io.BytesIO(
         b"retry: 2000\n\n: comment\n\nid: a-1\nevent: lost\ndata: {\ndata:}\n\n"
         b"data: x\r\n\r\nevent: ended without a blank line\ndata: y\n"

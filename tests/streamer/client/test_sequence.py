@@ -1,4 +1,4 @@
-"""Counting losses from message numbers, without sockets."""
+"""Losses counted from sequence numbers, without sockets."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ def status(seq: int, next_seq: dict[str, int], replayed: bool = False) -> Status
     )
 
 
-def test_a_row_without_holes_loses_nothing() -> None:
+def test_sequence_without_gaps_loses_nothing() -> None:
     tracker = SequenceTracker()
     assert [tracker.observe(EVENTS, event(seq)) for seq in range(5)] == [Arrival()] * 5
     assert tracker.lost == {}
 
 
-def test_what_was_sent_before_the_first_message_is_not_lost() -> None:
+def test_messages_before_the_first_one_are_not_lost() -> None:
     tracker = SequenceTracker()
     assert tracker.observe(EVENTS, event(100)) == Arrival()
     assert tracker.lost == {}
 
 
-def test_a_hole_is_counted_and_told() -> None:
+def test_gap_is_counted_and_reported() -> None:
     tracker = SequenceTracker()
     tracker.observe(EVENTS, event(4))
     assert tracker.observe(EVENTS, event(8)).gaps == (Gap("v1/event/gate/", 5, 3),)
@@ -74,20 +74,20 @@ def test_a_hole_is_counted_and_told() -> None:
     assert tracker.lost == {"v1/event/gate/": 3}
 
 
-def test_topics_are_counted_apart() -> None:
+def test_topics_are_counted_separately() -> None:
     tracker = SequenceTracker()
     tracker.observe(EVENTS, event(4))
     assert tracker.observe(Topic(TopicKind.EVENT, "yard"), event(9)) == Arrival()
 
 
-def test_what_is_replayed_for_others_is_a_duplicate() -> None:
+def test_message_replayed_for_other_subscribers_is_a_duplicate() -> None:
     tracker = SequenceTracker()
     tracker.observe(EVENTS, event(4))
     assert tracker.observe(EVENTS, event(4, replayed=True)).is_duplicate
     assert tracker.observe(EVENTS, event(5)) == Arrival()
 
 
-def test_a_restart_is_noticed_and_what_came_before_we_were_back_counts() -> None:
+def test_restart_is_noticed_and_messages_missed_meanwhile_count() -> None:
     tracker = SequenceTracker()
     tracker.observe(EVENTS, event(40))
     arrival = tracker.observe(EVENTS, event(2, SECOND))

@@ -1,4 +1,4 @@
-"""What a consumer imports: iteration, types, losses, only the newest, conversions."""
+"""The subscriber: iteration, types, losses, only the newest, conversions."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_an_async_loop_gives_the_same(publisher: Publisher) -> None:
     assert received == [EventMessage, FrameMessage]
 
 
-def test_nothing_within_the_timeout_is_none(publisher: Publisher) -> None:
+def test_timeout_returns_none(publisher: Publisher) -> None:
     with Subscriber(publisher.endpoint) as subscriber:
         assert subscriber.receive(timeout_s=0.01) is None
         assert subscriber.silent_for_s is None
@@ -120,7 +120,7 @@ def test_nothing_within_the_timeout_is_none(publisher: Publisher) -> None:
         assert nobody_there.receive(timeout_s=0.01) is None
 
 
-def test_only_the_streams_and_topics_that_were_asked_for_arrive(publisher: Publisher) -> None:
+def test_only_subscribed_streams_and_topics_arrive(publisher: Publisher) -> None:
     with Subscriber(publisher.endpoint, ["gate", "yard"], ["frame"]) as subscriber:
         publisher.wait_for_subscriptions(3)
         for stream_id in ("gate", "gate2", "yard", "attic"):
@@ -135,7 +135,7 @@ def test_only_the_streams_and_topics_that_were_asked_for_arrive(publisher: Publi
     ]
 
 
-def test_losses_are_counted_by_topic_and_told_as_they_are_noticed(publisher: Publisher) -> None:
+def test_losses_are_counted_by_topic_and_reported_at_once(publisher: Publisher) -> None:
     gaps: list[Gap] = []
     with Subscriber(publisher.endpoint, on_gap=gaps.append) as subscriber:
         publisher.wait_for_subscriptions(4)
@@ -148,7 +148,7 @@ def test_losses_are_counted_by_topic_and_told_as_they_are_noticed(publisher: Pub
     assert subscriber.lost == {"v1/event/gate/": 3}
 
 
-def test_a_restart_of_the_publisher_is_told(publisher: Publisher) -> None:
+def test_restart_of_the_publisher_is_reported(publisher: Publisher) -> None:
     restarts: list[str] = []
     with Subscriber(publisher.endpoint, on_restart=lambda: restarts.append("!")) as subscriber:
         publisher.wait_for_subscriptions(4)
@@ -159,7 +159,7 @@ def test_a_restart_of_the_publisher_is_told(publisher: Publisher) -> None:
     assert (subscriber.restarts, restarts, subscriber.lost) == (1, ["!"], {})
 
 
-def test_stopping_is_noticed_though_heartbeats_were_not_asked_for(publisher: Publisher) -> None:
+def test_stopping_is_noticed_without_a_heartbeat_subscription(publisher: Publisher) -> None:
     with Subscriber(publisher.endpoint, topics=["event"]) as subscriber:
         publisher.wait_for_subscriptions(2)
         for seq, stopping in ((0, False), (1, True)):
@@ -177,7 +177,7 @@ def test_stopping_is_noticed_though_heartbeats_were_not_asked_for(publisher: Pub
         assert not subscriber.publisher_stopping
 
 
-def test_latest_only_passes_over_frames_but_never_over_events(publisher: Publisher) -> None:
+def test_latest_only_skips_frames_but_never_events(publisher: Publisher) -> None:
     with Subscriber(publisher.endpoint, latest_only=True) as subscriber:
         publisher.wait_for_subscriptions(4)
         publisher.send_frame(0)
@@ -226,7 +226,7 @@ def test_a_message_of_another_version_is_an_error_and_the_next_one_is_read(
         ({"topics": ["frames"]}, "topic 'frames' is unknown; there are frame, boxes"),
     ],
 )
-def test_what_cannot_be_subscribed_to_is_named(options: dict[str, object], message: str) -> None:
+def test_invalid_subscription_is_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Subscriber(**({"endpoint": "tcp://127.0.0.1:1"} | options))  # type: ignore[arg-type]
 
@@ -238,7 +238,7 @@ def test_coco_rle_is_the_mask_of_the_whole_frame() -> None:
     np.testing.assert_array_equal(read.astype(np.bool_), message.mask(message.objects[0]))
 
 
-def test_supervision_detections_hold_what_is_seen() -> None:
+def test_supervision_detections_hold_the_visible_objects() -> None:
     message = decoded_frame()
     detections = to_supervision(message)
     assert len(detections) == 1
@@ -258,7 +258,7 @@ def test_supervision_detections_of_boxes_have_no_masks() -> None:
     assert detections.mask is None
 
 
-def test_a_frame_without_anything_to_see_gives_no_detections() -> None:
+def test_frame_without_visible_objects_gives_no_detections() -> None:
     empty = encode_frame(
         samples.result(tracks=[samples.hidden(3)]),
         origin=samples.ORIGIN,

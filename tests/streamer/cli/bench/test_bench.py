@@ -1,4 +1,4 @@
-"""``masklet bench`` finds the limit of a machine, goes on where it was, and tells all it found."""
+"""``masklet bench`` finds the limit of a machine, resumes, and reports its measurements."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_search_finds_the_limit_of_any_machine(limits: list[int], most_streams: 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.builds(Cell, st.integers(1, 8), st.integers(1, 8)), st.booleans()))
-def test_search_ends_on_a_machine_that_contradicts_itself(known: dict[Cell, bool]) -> None:
+def test_search_ends_despite_contradicting_measurements(known: dict[Cell, bool]) -> None:
     finder = FrontierSearch([1, 2, 4, 8], 8, 64)
     for _ in range(40):
         cell = finder.next_cell(known)
@@ -122,7 +122,7 @@ def test_search_ends_on_a_machine_that_contradicts_itself(known: dict[Cell, bool
     pytest.fail("40 cells and no end")
 
 
-def test_bench_goes_on_until_all_is_found(tmp_path: Path) -> None:
+def test_bench_runs_until_the_search_is_finished(tmp_path: Path) -> None:
     machine = Machine()
     files = BenchFiles.under(tmp_path, plot=False)
     found, code = search(report(), machine, files, 3600, console(), lambda: machine.now_s)
@@ -136,7 +136,7 @@ def test_bench_goes_on_until_all_is_found(tmp_path: Path) -> None:
     )
 
 
-def test_time_that_is_over_leaves_what_is_known_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_time_limit_keeps_the_results_and_the_next_run_resumes(tmp_path: Path) -> None:
     files = BenchFiles.under(tmp_path, plot=False)
     machine = Machine()
     first, _ = search(report(), machine, files, 35, console(), lambda: machine.now_s)
@@ -151,7 +151,7 @@ def test_time_that_is_over_leaves_what_is_known_and_the_next_run_goes_on(tmp_pat
     assert not set(again.measured) & set(machine.measured)
 
 
-def test_other_objective_reads_the_same_cells_anew(tmp_path: Path) -> None:
+def test_other_objective_judges_the_same_cells_again(tmp_path: Path) -> None:
     files = BenchFiles.under(tmp_path, plot=False)
     machine = Machine()
     search(report(), machine, files, 3600, console(), lambda: machine.now_s)
@@ -183,7 +183,7 @@ def test_results_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
         files.known(SETTINGS)
 
 
-def test_picture_is_drawn(tmp_path: Path) -> None:
+def test_plot_is_drawn(tmp_path: Path) -> None:
     machine = Machine()
     files = BenchFiles.under(tmp_path, plot=True)
     found, _ = search(report(), machine, files, 3600, console(), lambda: machine.now_s)
@@ -192,7 +192,7 @@ def test_picture_is_drawn(tmp_path: Path) -> None:
     assert files.plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_missing_matplotlib_is_said_before_anything_is_measured(
+def test_missing_matplotlib_is_reported_before_measuring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -225,7 +225,7 @@ def test_percentile_is_a_value_that_was_measured() -> None:
     assert percentile([], 0.5) == 1e9
 
 
-def test_objects_beyond_those_on_the_picture_are_shown_again() -> None:
+def test_boxes_repeat_for_more_objects_than_players() -> None:
     frame = render_frames(320, 180, 25.0)[0]
     stream = bench_stream(frame, 30)
     assert [each.id for each in stream.objects] == list(range(1, 31))
@@ -250,5 +250,5 @@ def test_cell_runs_the_daemon_with_a_reader(tmp_path: Path) -> None:
     assert all(session.closed for session in tracker.sessions)
 
 
-def test_the_machine_is_told_with_the_threads_of_the_model_not_of_who_asks() -> None:
+def test_machine_is_described_with_the_threads_of_the_model() -> None:
     assert " on 7 threads, Python " in describe_machine(7)

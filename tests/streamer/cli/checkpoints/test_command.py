@@ -1,4 +1,4 @@
-"""Fetching and checking official files, against a local server that misbehaves on request."""
+"""Downloads and checks of official files, against a local server that misbehaves on request."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_pull_puts_the_whole_file_in_place_and_says_where(
+def test_pull_puts_the_whole_file_in_place_and_prints_its_path(
     server: FileServer, folder: Path, console: Console
 ) -> None:
     assert pull(NAME, console, server.registry()) == 0
@@ -123,7 +123,7 @@ def test_pull_puts_the_whole_file_in_place_and_says_where(
     assert list(folder.iterdir()) == [folder / f"{NAME}.pt"]
 
 
-def test_pull_of_an_intact_file_asks_the_server_nothing(
+def test_pull_of_an_intact_file_sends_no_request(
     server: FileServer, folder: Path, console: Console
 ) -> None:
     pull(NAME, console, server.registry())
@@ -164,7 +164,7 @@ def test_server_without_ranges_sends_everything_again(
     assert (folder / f"{NAME}.pt").read_bytes() == CONTENT
 
 
-def test_complete_part_is_checked_and_not_fetched_again(
+def test_complete_part_is_checked_and_not_downloaded_again(
     server: FileServer, folder: Path, console: Console
 ) -> None:
     folder.mkdir()
@@ -182,7 +182,7 @@ def test_wrong_content_is_deleted_and_named(
     assert list(folder.iterdir()) == []
 
 
-def test_damaged_part_is_not_resumed_for_ever(
+def test_damaged_part_is_not_resumed_again(
     server: FileServer, folder: Path, console: Console
 ) -> None:
     folder.mkdir()
@@ -208,14 +208,14 @@ def test_answer_404_is_reported_with_the_address(
         pull(NAME, console, server.registry())
 
 
-def test_offline_says_so_and_what_else_can_be_done(folder: Path, console: Console) -> None:
+def test_offline_error_names_the_alternative(folder: Path, console: Console) -> None:
     nobody = f"http://127.0.0.1:{find_free_port()}/{NAME}.pt"
     registry = {NAME: OfficialCheckpoint(NAME, nobody, 10, SHA256)}
     with pytest.raises(DownloadError, match=r"not reachable .*online\? .* copied to .*tiny.pt"):
         pull(NAME, console, registry)
 
 
-def test_disk_without_room_is_noticed_before_anything_is_fetched(
+def test_full_disk_is_noticed_before_the_download(
     server: FileServer, folder: Path, console: Console
 ) -> None:
     with pytest.raises(DownloadError, match="disk is full; .* MASKLET_CHECKPOINTS"):
@@ -223,7 +223,7 @@ def test_disk_without_room_is_noticed_before_anything_is_fetched(
     assert server.requests == []
 
 
-def test_disk_that_fills_up_keeps_what_there_is(
+def test_disk_that_fills_up_keeps_the_partial_file(
     server: FileServer, folder: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FullDisk(io.FileIO):
@@ -324,7 +324,7 @@ def test_verify_recognises_a_file_under_any_name(
         ("mine.pt", b"x", "none of the official files"),
     ],
 )
-def test_verify_says_what_differs(
+def test_verify_reports_the_difference(
     name: str,
     content: bytes,
     message: str,
@@ -337,7 +337,7 @@ def test_verify_says_what_differs(
     assert message in printed(console)
 
 
-def test_verify_of_no_file_is_one_clear_line(tmp_path: Path, console: Console) -> None:
+def test_verify_of_a_missing_file_is_one_clear_line(tmp_path: Path, console: Console) -> None:
     with pytest.raises(MaskletError, match="cannot read .*: No such file"):
         verify(str(tmp_path / "none.pt"), console)
 

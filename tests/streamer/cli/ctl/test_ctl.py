@@ -131,7 +131,7 @@ async def test_ground_plane_is_given_as_yaml(tmp_path: Path) -> None:
         assert "no three points in a line, and 0, 1, 2 are, on the picture" in refused
 
 
-async def test_what_the_daemon_refuses_is_said_in_one_line(tmp_path: Path) -> None:
+async def test_refusals_of_the_daemon_are_printed_in_one_line(tmp_path: Path) -> None:
     async with daemon(tmp_path) as ctl:
         assert (
             await ctl.refused("streams", "pause", "yard")
@@ -149,7 +149,7 @@ async def test_what_the_daemon_refuses_is_said_in_one_line(tmp_path: Path) -> No
         )
 
 
-async def test_what_is_wrong_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+async def test_wrong_arguments_are_refused_before_a_request(tmp_path: Path) -> None:
     async with daemon(tmp_path) as ctl:
         for arguments, said in (
             (("streams", "add", "gate"), "a stream must be given as ID=URL"),
@@ -193,7 +193,7 @@ async def test_objects_are_prompted_listed_renamed_and_removed(tmp_path: Path) -
         await until(lambda: [each.object_id for each in ctl.app.objects.of("gate")] == [7])
 
 
-async def test_mask_file_is_sent_in_the_picture_s_size(tmp_path: Path) -> None:
+async def test_mask_file_must_have_the_size_of_the_frame(tmp_path: Path) -> None:
     mask = np.zeros((96, 160), dtype=np.uint8)
     mask[10:20, 30:50] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -205,12 +205,12 @@ async def test_mask_file_is_sent_in_the_picture_s_size(tmp_path: Path) -> None:
         assert "/mask/size: must be the picture's height and width (96, 160)" in await ctl.refused(
             "objects", "prompt", "gate", "--mask", "small.png"
         )
-        for name, said in (("black.png", "is black"), ("none.png", "no picture")):
+        for name, said in (("black.png", "is black"), ("none.png", "not a readable image")):
             arguments = ("objects", "prompt", "gate", "--mask", name)
             assert said in await ctl.refused(*arguments, code=2)
 
 
-def test_event_says_why_and_for_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+def test_event_is_printed_with_reason_and_absence(capsys: pytest.CaptureFixture[str]) -> None:
     said = {
         "type": "event", "kind": "reacquired", "stream_id": "gate", "time_ns": 0, "time_ms": 0.0,
         "reason": "prompted", "object_id": 3, "label": None, "request_id": None,
@@ -241,7 +241,7 @@ async def test_events_are_printed_as_they_come(tmp_path: Path) -> None:
         assert "there is no stream" in await ctl.refused("events", "--stream", "yard")
 
 
-async def test_daemon_tells_what_it_is_and_how_it_does(tmp_path: Path) -> None:
+async def test_info_and_health_describe_the_daemon(tmp_path: Path) -> None:
     async with daemon(tmp_path) as ctl:
         said = await ctl.said("info")
         assert "fake on cpu" in said
@@ -268,7 +268,7 @@ async def test_snapshot_is_a_jpeg_of_the_stream(tmp_path: Path) -> None:
         )
 
 
-async def test_token_decides_what_may_be_done(
+async def test_scopes_of_the_token_are_enforced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("READ", "r" * 40)
@@ -320,7 +320,7 @@ def test_wrong_access_is_refused(arguments: tuple[str, ...], said: str) -> None:
     assert "hunter2" not in result.err
 
 
-def test_events_go_on_after_the_daemon_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_resume_after_the_daemon_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
     first = b'id: e-1\nevent: missed\ndata: {"count": 3}\n\n'
     monkeypatch.setattr("streamer.cli.ctl.actions.RECONNECT_S", 0.01)
     with one_answer(200, first, {"Content-Type": "text/event-stream"}) as url:

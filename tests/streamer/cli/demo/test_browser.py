@@ -1,4 +1,4 @@
-"""A page is opened before a person with a display, and nowhere else."""
+"""The page is opened only for a person with a display."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Terminal(StringIO):
         (StringIO(), {"DISPLAY": ":0"}, "linux", False),
     ],
 )
-def test_a_page_is_opened_only_before_a_person(
+def test_page_is_opened_only_where_a_person_sees_it(
     output: StringIO, environment: dict[str, str], platform: str, is_opened: bool
 ) -> None:
     assert can_open_page(output, environment, platform) is is_opened

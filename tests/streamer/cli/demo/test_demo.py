@@ -78,7 +78,7 @@ def name(object_id: int) -> str:
     return f"{object_id} {SCENE.labels[object_id]}"
 
 
-def test_players_are_boxed_as_they_stand_on_the_first_frame() -> None:
+def test_boxes_are_those_of_the_first_frame() -> None:
     first = SCENE.render(0)
     boxes = starting_boxes(SCENE)
     assert len(boxes) == 2
@@ -113,7 +113,7 @@ def test_film_of_perfect_results_overlaps_fully(tmp_path: Path) -> None:
         assert picture.size == (640, 360)
 
 
-def test_film_of_wrong_results_says_so(tmp_path: Path) -> None:
+def test_film_of_wrong_results_has_a_low_iou(tmp_path: Path) -> None:
     nothing = np.zeros((360, 640), dtype=np.bool_)
     found = result(0, {1: nothing, 2: ~nothing})
     film = make_film(SCENE, [found], RATE_HZ, tmp_path, prompted=[1, 2])
@@ -121,7 +121,7 @@ def test_film_of_wrong_results_says_so(tmp_path: Path) -> None:
     assert film.iou_by_object[name(2)] < 0.1
 
 
-def test_what_visitors_track_is_drawn_and_not_compared(tmp_path: Path) -> None:
+def test_objects_of_visitors_are_drawn_and_not_compared(tmp_path: Path) -> None:
     truth = SCENE.render(0).masks
     everything = np.ones((360, 640), dtype=np.bool_)
     found = result(0, {1: truth[1], 3: everything, 900: everything})
@@ -130,7 +130,7 @@ def test_what_visitors_track_is_drawn_and_not_compared(tmp_path: Path) -> None:
     assert film.mean_iou == 1.0
 
 
-def test_drawing_changes_what_the_masks_cover_and_leaves_the_picture_alone() -> None:
+def test_drawing_changes_only_the_pixels_under_the_masks() -> None:
     image = np.full((360, 640, 3), 100, dtype=np.uint8)
     mask = np.zeros((360, 640), dtype=np.bool_)
     mask[200:260, 300:360] = True
@@ -146,7 +146,7 @@ def test_scene_index_follows_presentation_times() -> None:
     ]  # fmt: skip
 
 
-def test_figures_are_about_what_arrived() -> None:
+def test_figures_cover_the_results_that_arrived() -> None:
     recording = Recording()
     for index in range(101):
         recording.add(result(index, {}), now_s=5 + index / 25, now_unix_ns=index * 1_000_000)
@@ -189,7 +189,7 @@ def test_demo_runs_and_leaves_a_film(random_nano: Path, tmp_path: Path) -> None:
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
-def test_demo_says_why_the_daemon_did_not_start(tmp_path: Path) -> None:
+def test_demo_reports_why_the_daemon_did_not_start(tmp_path: Path) -> None:
     masklet = Masklet(tmp_path, environment={"XDG_RUNTIME_DIR": str(tmp_path)})
     finished = masklet("demo", "--duration-s", "2", "--model", "none.pt")
     assert finished.returncode == 1

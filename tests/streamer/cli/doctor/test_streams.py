@@ -1,4 +1,4 @@
-"""``masklet doctor`` looks whether what the streams point at is there."""
+"""``masklet doctor`` checks the sources of the streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def look_at(url: str) -> Finding:
     return finding
 
 
-def test_a_camera_that_answers_is_told_without_its_password(listening: int) -> None:
+def test_camera_that_answers_is_reported_without_its_password(listening: int) -> None:
     finding = look_at(f"rtsp://nora:secret@127.0.0.1:{listening}/stream")
     assert finding.level is Level.OK
     assert finding.text == f"gate: 127.0.0.1:{listening} answers"
@@ -44,7 +44,7 @@ def test_a_camera_that_does_not_answer_is_no_fault_of_this_machine(listening: in
     assert "masklet run keeps trying" in finding.advice
 
 
-def test_a_file_is_looked_for(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     there = tmp_path / "clip.mp4"
     there.touch()
     assert look_at(str(there)).level is Level.OK
@@ -56,5 +56,5 @@ def test_a_file_is_looked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["synthetic://match", "whip://", "udp://0.0.0.0:5000"])
-def test_what_is_not_connected_to_is_fine(url: str) -> None:
+def test_sources_without_a_connection_are_fine(url: str) -> None:
     assert look_at(url).level is Level.OK
