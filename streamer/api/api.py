@@ -163,7 +163,7 @@ class Api:
         return f"{'http' if self._certificate is None else 'https'}://{host}:{self._port}"
 
     async def run(self) -> None:
-        """What has to be done again and again while serving, until cancelled."""
+        """Serve and check the certificate for renewal, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for server in self._servers:
                 tasks.create_task(server.run())
@@ -171,7 +171,7 @@ class Api:
                 tasks.create_task(self._refresh(self._certificate))
 
     async def close(self, timeout_s: float) -> None:
-        """End what is open, within ``timeout_s``."""
+        """End all connections, within ``timeout_s``."""
         self._context.events.end_readers()
         self._context.results.end_readers()
         self._context.picture.end_watching()

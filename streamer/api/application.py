@@ -53,7 +53,7 @@ from streamer.errors import (
 )
 from streamer.runtime.clock import Clock
 
-ERRORS_TOLD = 32
+LISTED_ERRORS = 32
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 _DESCRIPTION = """\
 Live video in, masks out: the streams, their objects, prompts, events and pictures of one daemon.
@@ -81,7 +81,7 @@ def make_application(context: ApiContext, clock: Clock) -> ASGIApp:
 
 
 def make_routes(context: ApiContext) -> FastAPI:
-    """The routes, without what a request passes before them."""
+    """The routes alone, without admission and body limit."""
     application = FastAPI(
         title="Masklet",
         version=version("masklet"),
@@ -128,7 +128,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
 async def _on_error(request: Request, error: Exception) -> Response:
     """The answer to a request that was refused or went wrong.
 
-    A mistake of ours is told here in a sentence; Starlette raises it on, and ``Answers`` logs it.
+    A bug is answered with one sentence; Starlette raises it again, and ``Answers`` logs it.
     """
     problem = problem_of(error, request)
     if request.scope["type"] == "websocket":
@@ -137,7 +137,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 def problem_of(error: Exception, connection: HTTPConnection) -> ProblemError:
-    """What an error is to the client."""
+    """The problem that is reported to the client for an error."""
     match error:
         case ProblemError():
             return error
@@ -165,20 +165,20 @@ def problem_of(error: Exception, connection: HTTPConnection) -> ProblemError:
 
 
 def _of_http_exception(error: HTTPException, connection: HTTPConnection) -> ProblemError:
-    """What Starlette and FastAPI refuse by themselves."""
+    """A refusal by Starlette or FastAPI itself."""
     headers = dict(error.headers or {})
     detail = str(error.detail)
     if error.status_code == 404:
-        detail = "there is nothing at this path; /openapi.json lists what there is"
+        detail = "nothing is served at this path; /openapi.json lists all paths"
     elif error.status_code == 405:
         allowed = ", ".join(_allowed_methods(connection))
         headers["Allow"] = allowed
-        detail = f"not with this method; allowed: {allowed}"
+        detail = f"this path does not take this method; allowed: {allowed}"
     return ProblemError(error.status_code, detail, headers=headers)
 
 
 def _of_invalid(error: RequestValidationError, connection: HTTPConnection) -> ProblemError:
-    """A path, query, header or body that does not fit the route; never says what was sent."""
+    """A path, query, header or body that does not fit the route; never repeats what was sent."""
     content_type = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
     of_body = any(each["loc"][:1] == ("body",) for each in error.errors())
     if of_body and content_type != "application/json" and not content_type.endswith("+json"):
@@ -186,18 +186,19 @@ def _of_invalid(error: RequestValidationError, connection: HTTPConnection) -> Pr
         return ProblemError(415, f"{sent}; send Content-Type: application/json")
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return ProblemError(400, f"the body is no JSON, from byte {first['loc'][-1]} on")
+        return ProblemError(400, f"the body is not JSON, from byte {first['loc'][-1]} on")
     errors = [
-        InvalidField(_location(each["loc"]), _told(each)) for each in error.errors()[:ERRORS_TOLD]
+        InvalidField(_location(each["loc"]), _detail(each))
+        for each in error.errors()[:LISTED_ERRORS]
     ]
-    told = "; ".join(f"{each.location or 'the body'}: {each.detail}" for each in errors[:3])
-    return ProblemError(422, told, "invalid_request", errors=errors)
+    detail = "; ".join(f"{each.location or 'the body'}: {each.detail}" for each in errors[:3])
+    return ProblemError(422, detail, "invalid_request", errors=errors)
 
 
-def _told(error: Mapping[str, Any]) -> str:
-    """One error of pydantic's, in words that say what to do where its own do not."""
+def _detail(error: Mapping[str, Any]) -> str:
+    """One error of pydantic's, with the next step where its own message has none."""
     if error["type"] == "extra_forbidden":
-        return "there is no such field; /openapi.json lists those there are"
+        return "unknown field; /openapi.json lists the fields"
     return str(error["msg"]).removeprefix("Value error, ")
 
 
@@ -218,7 +219,7 @@ def _allowed_methods(connection: HTTPConnection) -> list[str]:
 
 
 def _location(parts: tuple[int | str, ...]) -> str:
-    """Where an invalid value stands: a JSON pointer into the body, or ``query NAME``."""
+    """The place of an invalid value: a JSON pointer into the body, or ``query NAME``."""
     place, *rest = parts
     if place == "body":
         return "/".join(["", *(str(part).replace("~", "~0").replace("/", "~1") for part in rest)])

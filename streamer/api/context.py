@@ -1,4 +1,4 @@
-"""What the routes are given: the daemon's streams and objects, and the parts they serve."""
+"""The collaborators of the routes: the daemon's streams and objects, and the parts they serve."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from streamer.types import StreamStatus
 
 
 class StreamCommands(Protocol):
-    """What can be asked of the streams; the methods raise ``MaskletError`` to refuse."""
+    """Commands to the streams; the methods raise ``MaskletError`` to refuse."""
 
     def statuses(self) -> Iterable[StreamStatus]:
-        """How every stream does."""
+        """The status of every stream."""
 
     def config(self, stream_id: str) -> StreamConfig:
         """The settings a stream runs with."""
@@ -51,10 +51,10 @@ class StreamCommands(Protocol):
 class ApiContext:
     """Collaborators of the routes.
 
-    ``starter`` says how a stream's starter does, None for one without.
-    ``not_ready`` lists the parts without which no result is made or sent, and that do not run;
+    ``starter`` gives the state of a stream's starter, None for a stream without one.
+    ``not_ready`` lists the parts that are needed for results and do not run;
     ``request_stop`` shuts the daemon down;
-    ``secure`` says that the server speaks TLS.
+    ``secure``: the server speaks TLS.
     """
 
     streams: StreamCommands

@@ -11,7 +11,7 @@ from prometheus_client import start_http_server
 from streamer.errors import ConfigError
 from streamer.runtime.metrics import Metrics
 
-# A peer that sends or reads nothing for so long is cut; each connection has a thread.
+# A connection without traffic for this long is closed; each one has a thread.
 IDLE_TIMEOUT_S = 5.0
 
 

@@ -24,7 +24,7 @@ class Waits(Protocol):
 class Backoff:
     """Waits ``initial_s · factorⁿ`` up to ``maximum_s``, each varied by ± ``jitter``.
 
-    The jitter keeps cameras that vanished together from being called together. A connection
+    The jitter keeps cameras that vanished together from being tried together. A connection
     that held for ``reset_after_s`` starts the series again.
     """
 

@@ -1,7 +1,6 @@
 """Clocks: Unix time for what leaves the process, monotonic time for durations, and waiting.
 
-Code that looks at the time or waits is given a ``Clock``; tests give it one that they turn by
-hand.
+Code that reads the time or waits is given a ``Clock``; tests pass one that they advance by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ NANOSECONDS_PER_SECOND = 1_000_000_000
 
 
 class Clock(Protocol):
-    """What time it is, and waiting for something until a time has passed."""
+    """The time, and waiting with a timeout."""
 
     def unix_ns(self) -> int:
         """Nanoseconds since 1970; may jump when the machine's clock is set."""

@@ -5,8 +5,8 @@ A key pair is two files, as pyzmq's ``zmq.auth`` and other CURVE programs read t
 allow-list is a folder of clients' public keys:
 
     KEYS/server.key_secret, KEYS/server.key     the daemon's own; clients need server.key
-    KEYS/NAME.key_secret, KEYS/NAME.key         what client NAME takes along
-    KEYS/clients/NAME.key                       says that NAME may subscribe
+    KEYS/NAME.key_secret, KEYS/NAME.key         the keys of client NAME
+    KEYS/clients/NAME.key                       allows NAME to subscribe
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def make_keys(directory: Path, name: str, *, overwrite: bool = False) -> KeyFile
     """Write a new key pair ``name``: files of mode 0600 in a folder of mode 0700.
 
     Raises ``SecurityError`` when one of the files is there already and ``overwrite`` is not set,
-    when the name is none, or when the folder cannot be written.
+    when the name is invalid, or when the folder cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise SecurityError(
@@ -64,7 +64,7 @@ def make_keys(directory: Path, name: str, *, overwrite: bool = False) -> KeyFile
     if present and not overwrite:
         raise SecurityError(
             f"{', '.join(present)}: there already; choose another name, or replace it with "
-            "--overwrite (who uses the old key is then refused)"
+            "--overwrite (the old key is then refused)"
         )
     public, secret = (key.decode() for key in zmq.curve_keypair())
     secret_text = f"# ZeroMQ CURVE secret key of {name}: do not pass it on\nmetadata\ncurve\n"
@@ -122,12 +122,12 @@ def load_public_key(key: Path | str | bytes) -> bytes:
 class AllowList:
     """The clients that may connect: the public keys in a folder of ``.key`` files.
 
-    The folder is looked at whenever somebody connects: a key that is added works at once, one
-    that is removed opens no new connection. Who ends living ones asks for ``missing``.
+    The folder is read again at each connection: an added key works at once, a removed one opens no
+    new connection. ``missing`` lists those whose open connections are to be ended.
     """
 
     def __init__(self, directory: Path | str) -> None:
-        """Raises ``SecurityError`` when the folder is missing or one of its files is no key."""
+        """Raises ``SecurityError`` when the folder is missing or a file in it is not a key."""
         self._directory = Path(directory)
         if not self._directory.is_dir():
             raise SecurityError(
@@ -141,7 +141,8 @@ class AllowList:
         self._refresh()
         if not self._keys:
             _log.warning(
-                "%s: no client keys; nobody can subscribe until one is added", self._directory
+                "%s: no client keys: every subscriber is refused",
+                self._directory,
             )
 
     def __len__(self) -> int:
@@ -153,7 +154,7 @@ class AllowList:
         return public_key in self._keys
 
     def missing(self, public_keys: Collection[bytes]) -> frozenset[bytes]:
-        """Those of these keys (Z85) whose clients may not connect."""
+        """Those of these keys (Z85) that are not allowed."""
         self._refresh()
         return frozenset(public_keys).difference(self._keys)
 
@@ -173,7 +174,7 @@ class AllowList:
             try:
                 keys[load_public_key(path)] = path.stem
             except SecurityError as error:
-                _log.warning("a client key is left out: %s", error)
+                _log.warning("ignoring a client key: %s", error)
         self._keys = keys
         self._seen = seen
 

@@ -68,16 +68,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def stream_logger(logger: logging.Logger, stream_id: str) -> logging.LoggerAdapter[logging.Logger]:
-    """A logger whose records say which stream they are about."""
+    """A logger whose records carry the stream they are about."""
     return logging.LoggerAdapter(logger, {"stream": stream_id})
 
 
 class RateLimitFilter(logging.Filter):
     """Lets the same message through ``SAME_MESSAGES_PER_PERIOD`` times in ``PERIOD_S``.
 
-    The same: of one place in the code and one stream, whatever its other values. What is held
-    back is counted and told with the next one that passes. Bound: ``MESSAGES_REMEMBERED`` of
-    them, the longest unused is forgotten.
+    Messages are the same if they come from one place in the code and concern one stream. The next
+    one that passes carries the number of those held back. Bound: ``MESSAGES_REMEMBERED`` places;
+    policy: the longest unused is forgotten.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""What this machine's processor is called, and what of it is ours."""
+"""The processor of this machine: its name, and the cores this process may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def processor_name() -> str:
-    """As Linux tells it, elsewhere as Python does."""
+    """The name from Linux's ``/proc/cpuinfo``, elsewhere from ``platform``."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
         for line in information.read_text().splitlines():

@@ -6,7 +6,7 @@
 | ``stream_last_frame_timestamp_seconds`` | Unix time at which the last frame arrived |
 | ``stream_connect_failures_total`` | attempts that ended in an error, by reason |
 | ``stream_reconnects_total`` | attempts after the first one |
-| ``frames_received_total`` | pictures the source saw, damaged ones included |
+| ``frames_received_total`` | pictures the source received, damaged ones included |
 | ``frames_decoded_total`` | pictures the source delivered |
 | ``frames_tracked_total`` | frames that went through the tracker |
 | ``frames_dropped_total`` | frames that were not tracked, by stage and reason |
@@ -19,19 +19,19 @@ track: the step, on a GPU with what is left of the one before; publish: result t
 it cannot keep up |
 | ``degraded`` | 1 while the stream is tracked at a lower rate, or in smaller images: the device \
 cannot keep up |
-| ``image_size_pixels`` | side of the images that the network takes now |
+| ``image_size_pixels`` | side of the network's input images now |
 | ``tracked_objects`` | objects of a stream on its last frame, by state |
 | ``track_events_total`` | events of objects and streams, by kind |
 | ``prompts_total`` | prompts by result: applied, rejected |
 | ``starter_looks_total`` | looks of a stream's starter by result: looked, standing_still, failed, \
 timeout, busy |
 | ``starter_look_seconds`` | time of a look |
-| ``starter_detections_total`` | what became of what starters found, by verdict |
+| ``starter_detections_total`` | detections of starters, by verdict |
 | ``boxes_messages_total`` | messages of detections: accepted, superseded, or why refused |
 | ``memory_bank_bytes`` | the tracker's memory bank |
 | ``history_bytes`` | frames that can still be prompted, of all streams, on host and device |
 | ``gpu_memory_bytes`` | device memory: allocated, reserved (0 without a GPU) |
-| ``sink_items_dropped_total`` | what a sink was too slow for, by kind |
+| ``sink_items_dropped_total`` | items that a sink was too slow for, by kind |
 | ``sink_errors_total`` | items a sink failed to send |
 | ``zmq_messages_sent_total``, ``zmq_messages_dropped_total`` | ZeroMQ messages by kind |
 | ``zmq_subscribers`` | subscriptions held by consumers |
@@ -84,7 +84,7 @@ class Metrics:
             "stream_reconnects_total", "Attempts after the first one", "stream"
         )
         self.frames_received = self._counter(
-            "frames_received_total", "Pictures the source saw, damaged ones included", "stream"
+            "frames_received_total", "Pictures the source received, damaged ones included", "stream"
         )
         self.frames_decoded = self._counter(
             "frames_decoded_total", "Pictures the source delivered", "stream"
@@ -117,7 +117,7 @@ class Metrics:
             "stream",
         )
         self.image_size_pixels = self._gauge(
-            "image_size_pixels", "Side of the images that the network takes now"
+            "image_size_pixels", "Side of the network's input images now"
         )
         self.tracked_objects = self._gauge(
             "tracked_objects", "Objects of a stream on its last frame", "stream", "state"
@@ -133,7 +133,7 @@ class Metrics:
             "starter_look_seconds", "Time of a starter's look", LATENCY_BUCKETS_S
         )
         self.starter_detections = self._counter(
-            "starter_detections_total", "What became of detections", "stream", "verdict"
+            "starter_detections_total", "Detections of starters", "stream", "verdict"
         )
         self.boxes_messages = self._counter(
             "boxes_messages_total", "Messages of detections by result", "result"
@@ -142,7 +142,7 @@ class Metrics:
         self.history_bytes = self._gauge("history_bytes", "Frames that can still be prompted")
         self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "Device memory", "kind")
         self.sink_items_dropped = self._counter(
-            "sink_items_dropped_total", "What a sink was too slow for", "sink", "kind"
+            "sink_items_dropped_total", "Items that a sink was too slow for", "sink", "kind"
         )
         self.sink_errors = self._counter("sink_errors_total", "Items a sink failed to send", "sink")
         self.zmq_messages_sent = self._counter(
@@ -162,14 +162,14 @@ class Metrics:
             "source_threads_detached", "Threads of stopped streams still blocked in a read"
         )
         self.state_writes = self._counter(
-            "state_writes_total", "Times the kept state was written, by result", "result"
+            "state_writes_total", "Writes of the saved state, by result", "result"
         )
         self.webrtc_peers = self._gauge("webrtc_peers", "WebRTC connections", "kind")
         self.build_info = self._gauge(
             "build_info", "Version, model and device", "version", "model", "device"
         )
 
-        # From the start at 0: a rate over a series that appears with its first event misses it.
+        # Present from the start at 0: a rate misses the event with which a series appears.
         for result in ("applied", "rejected"):
             self.prompts.labels(result)
         for kind in ("publisher", "viewer"):

@@ -1,4 +1,4 @@
-"""Folders for what only this user may see."""
+"""Folders for files that only this user may read."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def make_private_folder(key: str, folder: Path) -> None:
 
 
 def is_open_to_others(folder: Path) -> bool:
-    """Whether anybody but this user can enter a folder, or it is another's. Raises ``OSError``."""
+    """Whether other users can enter a folder, or own it. Raises ``OSError``."""
     found = folder.stat()
     return found.st_uid != os.getuid() or bool(stat.S_IMODE(found.st_mode) & 0o077)

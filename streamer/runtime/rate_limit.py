@@ -1,4 +1,4 @@
-"""Thinning a stream to a rate (``max_rate_hz``)."""
+"""Thins a stream to a rate (``max_rate_hz``), evenly."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class RateLimit:
     """Lets frames through at a mean rate of at most ``rate_hz``, evenly.
 
     A frame may be early by a quarter of a period: cameras jitter, and without slack every
-    second frame of a 30 Hz camera limited to 15 Hz would miss its turn by a hair, which gives
-    10 Hz. The turns keep their phase, so that the slack does not add up.
+    second frame of a 30 Hz camera limited to 15 Hz would come just too early, which gives
+    10 Hz. The times due keep their phase, so that the slack does not add up.
     """
 
     def __init__(self, rate_hz: float) -> None:
@@ -20,7 +20,7 @@ class RateLimit:
         self._due_ns: int | None = None
 
     def allows(self, time_ns: int) -> bool:
-        """Whether the frame of this time has its turn; times that went back begin anew."""
+        """Whether to let the frame of this time through; a jump in time starts a new phase."""
         due_ns = self._due_ns
         if due_ns is not None and abs(time_ns - due_ns) > 2 * self._period_ns:
             due_ns = None

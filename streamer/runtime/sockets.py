@@ -22,7 +22,7 @@ def notice_dead_peers(zmq_socket: zmq.Socket[Any]) -> None:
     """Let TCP end a silent connection after 25 s without an answer; before bind or connect.
 
     Not ZeroMQ's own heartbeats (``HEARTBEAT_IVL``): with them libzmq 4.3.5 aborts the process of
-    a consumer that does not read for a few seconds and then goes on
+    a consumer that stops reading for a few seconds
     (https://github.com/zeromq/libzmq/issues/3937).
     """
     zmq_socket.setsockopt(zmq.TCP_KEEPALIVE, 1)

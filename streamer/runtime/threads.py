@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 def start_thread(name: str, target: Callable[[], None]) -> asyncio.Future[None]:
-    """Run ``target`` in a daemon thread called ``name``; the future takes its end or its error.
+    """Run ``target`` in a daemon thread called ``name``; the future gets its end or its error.
 
     A daemon thread, because one that is blocked in a camera's read must not hold up the end of
     the process. The running loop may end before the thread does; its outcome is dropped then.
@@ -32,11 +32,11 @@ def start_thread(name: str, target: Callable[[], None]) -> asyncio.Future[None]:
         try:
             target()
         except BaseException as raised:
-            error = raised  # handed to whoever waits: nothing is swallowed
+            error = raised  # handed to the future: nothing is swallowed
         try:
             loop.call_soon_threadsafe(settle, error)
         except RuntimeError:
-            return  # the loop is closed; nobody waits any more
+            return  # the loop is closed, and the future with it
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return ended

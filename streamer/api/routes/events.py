@@ -22,7 +22,7 @@ from streamer.sinks.events import (
 )
 from streamer.sinks.json_messages import json_event, json_text
 
-# A comment after so long without an event: proxies and clients see that the line lives.
+# After this time without an event a comment keeps the connection alive for proxies and clients.
 IDLE_S = 15.0
 _RETRY_MS = 2000
 
@@ -42,18 +42,18 @@ def events_router(context: ApiContext) -> APIRouter:
         stream: Annotated[str | None, Query(description="only of this stream")] = None,
         last: Annotated[
             int,
-            Query(ge=0, le=EVENTS_KEPT, description="begin with so many events of the past"),
+            Query(ge=0, le=EVENTS_KEPT, description="start with this many past events"),
         ] = 0,
         last_event_id: Annotated[
             str | None,
-            Header(max_length=64, description="go on after this event, as EventSource does"),
+            Header(max_length=64, description="continue after this event, as EventSource does"),
         ] = None,
     ) -> Response:
         """Events of all streams or of one, as they happen.
 
         The event's name is its kind; its data is the same JSON as in the results' WebSocket.
-        An event `missed` says that some were lost, `{"count": N}`, or null where it is not known
-        how many: the daemon was started anew, or the reader was away for too long.
+        An event `missed` reports lost events, `{"count": N}`; null where the number is unknown: the
+        daemon was restarted, or the reader was away for too long.
         """
         if stream is not None:
             context.streams.config(stream)  # refuses a name that is none

@@ -1,4 +1,4 @@
-"""Health for those who watch over the daemon, its metrics, and what it is."""
+"""Health checks, metrics, and the daemon's version and limits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def health_router(context: ApiContext) -> APIRouter:
     async def is_ready() -> Health:
         """Results are being made and sent: the model's thread runs and everything listens.
 
-        Needs no token; says no more than which part is missing.
+        Needs no token; the answer only names the missing parts.
         """
         if missing := context.not_ready():
             raise ProblemError(503, f"not running: {', '.join(missing)}", "not_ready")

@@ -48,15 +48,15 @@ def objects_router(context: ApiContext) -> APIRouter:
 
     @router.get("/objects", dependencies=[reads], responses=problems(401, 403, 404))
     async def list_objects(stream_id: str) -> ObjectsAnswer:
-        """Every object of a stream, as on its newest frame."""
+        """Every object of a stream, with its state on the newest frame."""
         return objects_answer(objects.of(stream_id))
 
     @router.post("/objects", dependencies=[controls], status_code=201, responses=changes)
     async def start_object(stream_id: str, body: NewObject, response: Response) -> PromptAnswer:
-        """Follow an object from the frame that was clicked on.
+        """Track an object from the frame that was clicked on.
 
-        The answer has its mask on that frame, and on the newest one after what followed was
-        caught up. A frame that is no longer held is refused (`prompt_rejected`).
+        The answer has its mask on that frame, and on the newest one once the frames between are
+        processed. A frame that is no longer held is refused (`prompt_rejected`).
         """
         mask = await _mask(context.streams, stream_id, body.mask)
         # Nothing is awaited between asking for the id and the prompt that uses it.
@@ -79,7 +79,7 @@ def objects_router(context: ApiContext) -> APIRouter:
     async def prompt_object(
         stream_id: str, object_id: ObjectPath, body: PromptBody
     ) -> PromptAnswer:
-        """Prompt an object again: `correct` refines it, without it the object starts anew."""
+        """Prompt an object again: `correct` refines it, otherwise it starts over."""
         mask = await _mask(context.streams, stream_id, body.mask)
         return _applied(
             await objects.prompt(
@@ -95,7 +95,7 @@ def objects_router(context: ApiContext) -> APIRouter:
 
     @router.post("/preview", dependencies=[controls], responses=changes)
     async def preview(stream_id: str, body: NewObject) -> PromptAnswer:
-        """What a prompt would do; nothing is changed and nobody else is told.
+        """The result a prompt would have; nothing is changed or published.
 
         The frame is held for a while, so that the same prompt can be confirmed on it.
         """
@@ -135,7 +135,7 @@ def objects_router(context: ApiContext) -> APIRouter:
         responses=problems(401, 403, 404, 409, 422),
     )
     async def remove_object(stream_id: str, object_id: ObjectPath) -> None:
-        """Stop following an object."""
+        """Stop tracking an object."""
         await objects.remove(stream_id, object_id)
 
     return router
@@ -158,14 +158,14 @@ async def _mask(
         raise _invalid("/mask/size", f"must be the picture's height and width ({size})")
     counts = given.counts.encode("ascii")
     try:
-        # Off the event loop: it would stand still for as long as the mask is ragged.
+        # Off the event loop, which a ragged mask would block for long.
         return await asyncio.to_thread(decode_crop, counts, MaskEncoding.RLE, height, width)
     except WireError as error:
         raise _invalid("/mask/counts", str(error).removeprefix("rle mask: ")) from error
 
 
 def _changed(change: ObjectChange, name: str, value: str | None) -> str | None:
-    """What the daemon is told: None leaves what there is, "" (JSON's null) takes it away."""
+    """A value for the daemon: None leaves the present one, "" (JSON's null) removes it."""
     return (value or "") if name in change.model_fields_set else None
 
 

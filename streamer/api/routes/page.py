@@ -1,4 +1,4 @@
-"""The live page: the files of ``streamer/web``, and nothing beside them."""
+"""The live page: the files of ``streamer/web`` and no others."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MEDIA_TYPES = {
 
 
 def page_router() -> APIRouter:
-    """``/`` and ``/static/NAME``, open to everybody: there is nothing in them but the page."""
+    """``/`` and ``/static/NAME``, open without a token: they hold no data."""
     router = APIRouter(include_in_schema=False)
-    # The names that there are: a path that somebody made up never reaches the file system.
+    # Known names only: an invented path never reaches the file system.
     files = {path.name: path for path in WEB_FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
 
     @router.get("/")
@@ -38,7 +38,7 @@ def page_router() -> APIRouter:
 
 
 def _file(path: Path, request: Request) -> Response:
-    """A file, or 304 to a browser that has it; asked for every time, so that an update shows."""
+    """A file, or 304 if the browser has it; revalidated every time, so that an update shows."""
     content = path.read_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}

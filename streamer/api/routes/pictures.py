@@ -29,15 +29,15 @@ from streamer.sinks.video.view import View
 SMALLEST_WIDTH, LARGEST_WIDTH = 16, 3840
 _RETRY_AFTER_S = 1
 
-ViewQuery = Annotated[View, Query(description="with masks and names drawn in, or as it came")]
+ViewQuery = Annotated[View, Query(description="with masks and names drawn in, or without")]
 _Width = Annotated[
     int | None,
-    Query(ge=SMALLEST_WIDTH, le=LARGEST_WIDTH, description="at most so many pixels wide"),
+    Query(ge=SMALLEST_WIDTH, le=LARGEST_WIDTH, description="largest width in pixels"),
 ]
 
 
 def pictures_router(context: ApiContext) -> APIRouter:
-    """Everything of this file."""
+    """``/v1/streams/{stream_id}/snapshot.jpg`` and ``…/video.mjpeg``."""
     router = APIRouter(tags=["pictures"])
     picture = context.picture
 
@@ -69,7 +69,7 @@ def pictures_router(context: ApiContext) -> APIRouter:
     async def video(
         stream_id: str, view: ViewQuery = View.OVERLAY, width: _Width = None
     ) -> Response:
-        """The live picture as Motion JPEG; who reads slowly gets fewer pictures, not older ones.
+        """The live picture as Motion JPEG; a slow reader gets fewer pictures, not older ones.
 
         `width` is limited by `picture.width`. An `img` element shows it.
         """

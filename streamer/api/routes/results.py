@@ -22,7 +22,7 @@ _GOING_AWAY = 1001
 
 
 def results_router(context: ApiContext) -> APIRouter:
-    """Everything of this file."""
+    """``/v1/streams/{stream_id}/results``."""
     router = APIRouter(tags=["results"])
 
     @router.websocket("/v1/streams/{stream_id}/results", dependencies=[reads_websocket])
@@ -53,7 +53,7 @@ def _masks(value: str) -> JsonMasks:
 async def _send_until_gone(websocket: WebSocket, reader: ResultsReader) -> None:
     """Send what the reader gives, until the stream, the daemon or the client ends.
 
-    Sending waits for a client that does not read; what is lost then is lost in its reader.
+    Sending waits for a client that does not read; its reader drops and counts messages then.
     """
     listening = asyncio.create_task(_listen(websocket))
     sending = asyncio.create_task(_send(websocket, reader))
@@ -69,7 +69,7 @@ async def _send_until_gone(websocket: WebSocket, reader: ResultsReader) -> None:
 
 
 async def _listen(websocket: WebSocket) -> None:
-    """Whatever the client says is ignored; that it is gone is not."""
+    """Ignore what the client sends; return when it is gone."""
     with contextlib.suppress(WebSocketDisconnect):
         while (await websocket.receive())["type"] != "websocket.disconnect":
             pass

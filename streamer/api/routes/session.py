@@ -1,4 +1,4 @@
-"""Logging in and out: a cookie for what a browser sends without a header."""
+"""Login and logout: a cookie for requests to which a browser adds no header."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from streamer.api.context import ApiContext
 from streamer.api.schemas.common import Login
 from streamer.api.server.authorisation import (
+    ANONYMOUS,
     CREDENTIAL_PROBLEM,
     LOGIN_LIFETIME_S,
-    NOBODY,
     OWNER,
     PRINCIPAL,
     Principal,
@@ -37,7 +37,7 @@ def session_router(context: ApiContext) -> APIRouter:
             raise problem
         if context.authorisation.is_open or principal is OWNER:
             return Login(name=principal.name, scopes=sorted(principal.scopes))
-        if principal is NOBODY or "authorization" not in request.headers:
+        if principal is ANONYMOUS or "authorization" not in request.headers:
             raise unauthenticated("send the token as 'Authorization: Bearer TOKEN'")
         response.set_cookie(
             context.cookie_name,

@@ -28,7 +28,7 @@ from streamer.errors import UnknownStreamError
 
 
 def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
-    """``/v1/streams`` and what is under it, but for objects and pictures."""
+    """``/v1/streams`` and the paths under it, except objects and pictures."""
     router = APIRouter(prefix="/v1/streams", tags=["streams"])
     streams = context.streams
 
@@ -41,7 +41,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
 
     @router.get("", dependencies=[reads], responses=problems(401, 403))
     async def list_streams() -> StreamsAnswer:
-        """How every stream does."""
+        """The status of every stream."""
         return StreamsAnswer(
             streams=[
                 stream_answer(
@@ -57,8 +57,8 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     async def add_stream(new: NewStream, request: Request, response: Response) -> StreamAnswer:
         """Begin a stream; it survives a restart of the daemon.
 
-        What its URL may name is configured: `api.url_schemes`, `api.url_hosts`. Over the control
-        socket it may name anything.
+        The allowed URLs are configured: `api.url_schemes`, `api.url_hosts`. Over the control
+        socket every URL is allowed.
         """
         settings = settings_in(new)
         if not _is_owner(request):
@@ -75,7 +75,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
 
     @router.get("/{stream_id}", dependencies=[reads], responses=problems(401, 403, 404))
     async def get_stream(stream_id: str) -> StreamAnswer:
-        """How one stream does."""
+        """The status of one stream."""
         return described(stream_id)
 
     @router.patch(
@@ -86,7 +86,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     async def change_stream(stream_id: str, change: StreamChange, request: Request) -> StreamAnswer:
         """Change settings of a stream; its objects stay.
 
-        The camera is connected anew only where the change concerns the connection.
+        The camera reconnects only where the change concerns the connection.
         """
         settings = settings_in(change)
         config = streams.config(stream_id)

@@ -1,7 +1,7 @@
-"""What a stream that is added over the API may connect to, so that it is no way into the network.
+"""Limits what a stream added over the API may connect to, so that it opens no way into the network.
 
-The daemon stands where cameras are, and often where more is. Whoever may add streams could
-otherwise make it connect to anything it can reach, read its files, or send its passwords away.
+The daemon runs in a network of cameras, and often of more. A client that may add streams could
+otherwise make it connect to anything it reaches, read its files, or send its passwords away.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OPTIONS = frozenset(
     }
 )
 _OPTION_VALUE = re.compile(r"[A-Za-z0-9_+-]{1,64}")
-# Printable ASCII, but for what programs understand differently from one another.
+# Printable ASCII, except characters that programs interpret differently.
 _URL = re.compile(r"[!#-;=?-\[\]_a-z~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -52,8 +52,8 @@ class UrlRules:
     """The rules of ``api.url_schemes`` and ``api.url_hosts``.
 
     ``hosts`` are names, ``*.NAME``, addresses and networks. A name must be listed, and every
-    address it has now must be public or in a listed network: whoever answers for the name must
-    not lead the daemon inside. An address must be in a listed network.
+    address it has now must be public or in a listed network: its DNS server must not lead the
+    daemon inside. An address must be in a listed network.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class UrlRules:
         await self._check_url(str(settings["url"]))
 
     async def check_change(self, config: StreamConfig, settings: Mapping[str, Any]) -> None:
-        """Settings to lay over ``config``. Raises ``ProblemError`` (403, 422)."""
+        """Changes to ``config``. Raises ``ProblemError`` (403, 422)."""
         self._check_options(settings)
         if "url" not in settings:
             return
@@ -140,7 +140,7 @@ class UrlRules:
             if address is None or not (_is_public(address) or self._is_listed(address)):
                 raise _refused(
                     "/url",
-                    f"{host} leads to {text}, which is not public; list that address or its "
+                    f"{host} resolves to {text}, which is not public; list that address or its "
                     "network in api.url_hosts too",
                 )
 
@@ -168,7 +168,7 @@ def _refused(location: str, detail: str) -> ProblemError:
 
 
 def _host(url: str) -> str:
-    """The host that every program would take from this URL. Raises ``ProblemError`` (422)."""
+    """The host that every program reads from this URL. Raises ``ProblemError`` (422)."""
     authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
     host, colon, port = authority.rpartition("@")[2], "", ""
     if not host.endswith("]"):
@@ -195,7 +195,7 @@ def _host(url: str) -> str:
 
 
 def _place(url: str) -> str:
-    """Scheme, host and port of a URL, for telling whether it leads elsewhere."""
+    """Scheme, host and port of a URL, to compare where two lead."""
     scheme, _, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     return f"{scheme}://{authority.rpartition('@')[2]}".lower()
@@ -219,7 +219,7 @@ def _network(text: str) -> Network | None:
 
 
 def _is_public(address: Address) -> bool:
-    """Whether it is an address of the Internet, and none that wraps another."""
+    """Whether it is a public address that wraps no other."""
     if isinstance(address, ipaddress.IPv6Address) and (
         address in _NAT64 or address.sixtofour is not None or address.teredo is not None
     ):

@@ -22,7 +22,7 @@ from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer
 
 
 def webrtc_router(context: ApiContext) -> APIRouter:
-    """Everything of this file."""
+    """The routes of WHEP and WHIP."""
     router = APIRouter()
     router.include_router(_whep(context))
     router.include_router(_whip(context))
@@ -38,7 +38,7 @@ def _whep(context: ApiContext) -> APIRouter:
         status_code=201,
         dependencies=[reads],
         response_class=Response,
-        responses=_created("an answer; media flow once both sides found each other", watched=True)
+        responses=_created("an answer; media flow once both sides are connected", watched=True)
         | problems(401, 403, 404, 415, 422),
         openapi_extra=_body(SDP, "an SDP offer that receives one video"),
     )
@@ -86,7 +86,7 @@ def _whip(context: ApiContext) -> APIRouter:
         status_code=201,
         dependencies=[publishes],
         response_class=Response,
-        responses=_created("an answer; media flow once both sides found each other", watched=False)
+        responses=_created("an answer; media flow once both sides are connected", watched=False)
         | problems(401, 403, 404, 409, 415, 422),
         openapi_extra=_body(SDP, "an SDP offer that sends one video"),
     )
@@ -134,7 +134,7 @@ async def _sent(request: Request) -> tuple[bytes, str | None]:
 
 
 def _response(answer: HttpAnswer) -> Response:
-    """The answer in the framework's words. Raises ``ProblemError`` for a refusal."""
+    """An ``HttpAnswer`` as the framework's response. Raises ``ProblemError`` for a refusal."""
     if answer.detail is not None:
         raise ProblemError(answer.status, answer.detail, answer.kind, headers=dict(answer.headers))
     response = Response(answer.body, answer.status)
@@ -155,7 +155,7 @@ def _created(description: str, *, watched: bool) -> dict[int | str, dict[str, An
         "Link": _header("ICE servers, where any are configured"),
     }
     if watched:
-        headers[RTP_OFFSET_HEADER] = _header("What RTP times exceed `rtp_time` by, modulo 2^32")
+        headers[RTP_OFFSET_HEADER] = _header("RTP times less `rtp_time`, modulo 2^32")
     content = {SDP: {"schema": {"type": "string"}}}
     return {201: {"description": description, "content": content, "headers": headers}}
 

@@ -1,4 +1,4 @@
-"""What a request passes before a route sees it: limits, the page it comes from, its credential."""
+"""The checks of a request before a route sees it: limits, its origin, its credential."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streamer.api.server.authorisation import (
+    ANONYMOUS,
     CREDENTIAL_PROBLEM,
-    NOBODY,
     PRINCIPAL,
     Authorisation,
 )
@@ -65,7 +65,7 @@ class Admission:
         if changes and not with_bearer:  # no browser adds a bearer token by itself
             check_origin(connection.headers, self._cors_origins)
         state = scope["state"]
-        state[PRINCIPAL], state[CREDENTIAL_PROBLEM] = NOBODY, None
+        state[PRINCIPAL], state[CREDENTIAL_PROBLEM] = ANONYMOUS, None
         try:
             state[PRINCIPAL] = self._authorisation.principal(connection, self._cookie_name)
         except ProblemError as problem:

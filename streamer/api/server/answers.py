@@ -92,7 +92,7 @@ class _Answer:
 def _log_change(scope: Scope, status: int | None) -> None:
     principal: Principal | None = scope["state"].get(PRINCIPAL)
     if principal is None or status is None:
-        return  # refused before the credential was looked at, or the client left
+        return  # refused before its credential was checked, or the client left
     client, _ = scope.get("client") or ("the Unix socket", 0)
     level = logging.INFO if status < 400 else logging.DEBUG
     _log.log(

@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens with scopes, and the cookie that stands for one in a browser.
+"""Authorisation: bearer tokens with scopes, and the login cookie that replaces one in a browser.
 
 ``read`` sees everything, ``control`` changes streams and objects and reads, ``publish`` sends a
 camera by WHIP. A route says what it needs with ``Depends(reads)`` and its like; a route without
@@ -45,7 +45,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 LOGIN_LIFETIME_S = 12 * 3600.0
 # Bound: the oldest login goes when another comes.
 LOGINS_KEPT = 256
-# Where a request carries who sent it, and what was wrong with the credential.
+# Keys of a request's state: its principal, and the problem with its credential.
 PRINCIPAL = "principal"
 CREDENTIAL_PROBLEM = "credential_problem"
 _MAKE_ONE = "make one with `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
@@ -62,15 +62,15 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the name of a token, and what it may do."""
+    """The sender of a request: the name of its token, and its scopes."""
 
     name: str
     scopes: frozenset[Scope]
 
 
-NOBODY = Principal("nobody", frozenset())
+ANONYMOUS = Principal("anonymous", frozenset())
 # Without any token configured the server is on loopback only, and open there.
-ANYBODY = Principal("anybody", frozenset(Scope))
+UNRESTRICTED = Principal("unrestricted", frozenset(Scope))
 # On the Unix socket of mode 0600.
 OWNER = Principal("owner", frozenset(Scope))
 
@@ -82,7 +82,7 @@ class _Token:
 
 
 class Authorisation:
-    """Knows the tokens and the logins; never keeps a token itself, only its SHA-256."""
+    """Holds the tokens, as SHA-256 only, and the logins."""
 
     def __init__(
         self,
@@ -99,27 +99,27 @@ class Authorisation:
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody who reaches the server may do everything."""
+        """Whether every request may do everything, for lack of tokens."""
         return not self._tokens
 
     def principal(self, headers: HTTPConnection, cookie_name: str) -> Principal:
-        """Who sends this request; ``NOBODY`` without a credential.
+        """The principal of a request; ``ANONYMOUS`` without a credential.
 
         Raises ``ProblemError`` (401) for a credential that is wrong: silently treating it as none
         would hide an expired login or a mistyped token.
         """
         if self.is_open:
-            return ANYBODY
+            return UNRESTRICTED
         given = headers.headers.getlist("authorization")
         if len(given) > 1:
             raise unauthenticated("more than one Authorization header", "invalid_request")
         if given:
             return self.of_header(given[0])
         login = headers.cookies.get(cookie_name)
-        return NOBODY if login is None else self._of_login(login)
+        return ANONYMOUS if login is None else self._of_login(login)
 
     def of_header(self, value: str) -> Principal:
-        """Whose token an Authorization header carries. Raises ``ProblemError`` (401)."""
+        """The principal of an Authorization header. Raises ``ProblemError`` (401)."""
         scheme, _, token = value.partition(" ")
         if scheme.lower() != "bearer":
             raise unauthenticated(
@@ -127,15 +127,15 @@ class Authorisation:
             )
         digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
         found: Principal | None = None
-        for known in self._tokens:  # all of them, so that the time says nothing
+        for known in self._tokens:  # all of them, so that the time reveals nothing
             if hmac.compare_digest(known.digest, digest):
                 found = known.principal
         if found is None:
-            raise unauthenticated("this token is not known here", "invalid_token")
+            raise unauthenticated("the token is not one of api.tokens", "invalid_token")
         return found
 
     def log_in(self, principal: Principal) -> str:
-        """A new secret for a cookie that stands for ``principal`` for ``LOGIN_LIFETIME_S``."""
+        """A new secret for a cookie, valid as ``principal`` for ``LOGIN_LIFETIME_S``."""
         secret = secrets.token_urlsafe(32)
         expires_ns = self._clock.monotonic_ns() + seconds_to_ns(LOGIN_LIFETIME_S)
         self._logins[_digest(secret)] = (principal, expires_ns)
@@ -148,12 +148,12 @@ class Authorisation:
         self._logins.pop(_digest(secret), None)
 
     def _of_login(self, secret: str) -> Principal:
-        # Looked up by its digest: what the time of a lookup says about it is of no use.
+        # Looked up by its digest, about which the time of a lookup reveals nothing useful.
         digest = _digest(secret)
-        principal, expires_ns = self._logins.get(digest, (NOBODY, 0))
-        if principal is NOBODY or self._clock.monotonic_ns() >= expires_ns:
+        principal, expires_ns = self._logins.get(digest, (ANONYMOUS, 0))
+        if principal is ANONYMOUS or self._clock.monotonic_ns() >= expires_ns:
             self._logins.pop(digest, None)
-            raise unauthenticated("the login has ended; log in again", "invalid_token")
+            raise unauthenticated("the login has expired; log in again", "invalid_token")
         return principal
 
     def _add(self, key: str, config: TokenConfig, environment: Mapping[str, str]) -> None:
@@ -208,7 +208,9 @@ def _read(key: str, path: Path) -> str:
             "nothing else"
         )
     if mode & 0o007:
-        _log.warning("%s: everybody here can read %s; run `chmod o= %s`", key, path, path)
+        _log.warning(
+            "%s: every user of this machine can read %s; run `chmod o= %s`", key, path, path
+        )
     return content.decode("utf-8", "replace")
 
 
@@ -235,16 +237,16 @@ _COOKIE = APIKeyCookie(
 
 
 def _require(connection: HTTPConnection, needed: SecurityScopes) -> Principal:
-    """Raises ``ProblemError``: 401 without a credential, 403 when its scopes do not reach."""
+    """Raises ``ProblemError``: 401 without a credential, 403 when it lacks a scope."""
     principal: Principal = connection.scope["state"][PRINCIPAL]
     for scope in needed.scopes:
         if scope in principal.scopes:
             continue
         if (problem := connection.scope["state"][CREDENTIAL_PROBLEM]) is not None:
             raise problem
-        if principal is NOBODY:
+        if principal is ANONYMOUS:
             raise unauthenticated(f"a token with the scope {scope} is needed")
-        raise forbidden(f"the token {principal.name} has not the scope {scope}", scope)
+        raise forbidden(f"the token {principal.name} lacks the scope {scope}", scope)
     return principal
 
 

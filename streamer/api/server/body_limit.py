@@ -7,7 +7,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamer.api.server.authorisation import NOBODY, PRINCIPAL
+from streamer.api.server.authorisation import ANONYMOUS, PRINCIPAL
 from streamer.api.server.problems import ProblemError, busy
 
 BODY_TIMEOUT_S = 30.0
@@ -33,7 +33,7 @@ class BodyLimit:
             return
         headers = Headers(scope=scope)
         limit = self._body_bytes
-        if scope["state"][PRINCIPAL] is NOBODY:
+        if scope["state"][PRINCIPAL] is ANONYMOUS:
             limit = min(limit, _BYTES_WITHOUT_CREDENTIAL)
         if int(headers.get("content-length", "0")) > limit:
             raise _too_large(limit)

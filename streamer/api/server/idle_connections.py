@@ -1,7 +1,7 @@
 """Closes HTTP connections that wait too long for a request, or are too many.
 
-uvicorn has no deadline for the first request of a connection, nor for one that is sent byte by
-byte. Its table of connections is looked through once a second instead.
+uvicorn has no deadline for the first request of a connection, nor for one sent byte by byte.
+Therefore its table of connections is checked once a second.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from streamer.api.server.limits import client_of, client_share
 # From the connection, or the end of the answer before, to the end of a request's head.
 HEAD_TIMEOUT_S = 15.0
 CHECK_INTERVAL_S = 1.0
-# Bound on what was written to a connection and not taken by its client.
+# Bound on data that was written to a connection and not read by its client.
 UNREAD_BYTES = 32 * 1024 * 1024
 
 
 class IdleConnections:
-    """Looks through the connections of one uvicorn server.
+    """Checks the connections of one uvicorn server.
 
-    Closed are those that wait for a request for longer than ``HEAD_TIMEOUT_S``, those that wait
-    and are above ``limit`` or their client's share of it (idle for longest first), and any whose
-    client reads nothing.
+    It closes connections that have waited for a request for ``HEAD_TIMEOUT_S``; waiting ones above
+    ``limit``, or above a client's share of it, idle for longest first; and any with more than
+    ``UNREAD_BYTES`` that the client has not read.
     """
 
     def __init__(self, state: ServerState, *, limit: int) -> None:
         self._state = state
         self._limit = limit
-        # What each idle connection answered last, and since when it is idle.
+        # Of each idle connection: its last request, and since when it is idle (loop time).
         self._idle: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
 
     async def run(self) -> None:
-        """Check once each ``CHECK_INTERVAL_S``."""
+        """Check every ``CHECK_INTERVAL_S``, until cancelled."""
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
             self._check(asyncio.get_running_loop().time())
@@ -69,7 +69,7 @@ class IdleConnections:
 
 
 def _waits(connection: H11Protocol) -> bool:
-    """Whether it waits for a request, and none is being answered."""
+    """Whether it waits for a request while none is being answered."""
     return connection.cycle is None or connection.cycle.response_complete
 
 

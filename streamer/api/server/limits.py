@@ -1,4 +1,4 @@
-"""What clients may ask of the server: how often, how much, and how many answers that do not end."""
+"""Limits of clients: requests a second, requests at once, and streaming answers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streamer.api.server.problems import (
 from streamer.runtime.clock import Clock
 from streamer.runtime.token_buckets import TokenBuckets
 
-# Bound: the client that was quiet for longest is forgotten, which can only help it.
+# Bound; policy: the client that was quiet for longest is forgotten, which can only help it.
 CLIENTS_REMEMBERED = 4096
 HEAD_ONLY = "masklet.head_only"
 
 
 class ClientRates:
-    """Limits each client address to ``per_s`` requests a second, ``burst`` at once."""
+    """Limits each client to ``per_s`` requests a second, ``burst`` at once."""
 
     def __init__(self, per_s: float, burst: int, clock: Clock) -> None:
         self._per_s = per_s
@@ -44,7 +44,7 @@ class ClientRates:
 
 
 def client_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that an IPv6 host chooses from."""
+    """The unit that limits apply to: an IPv4 address, or an IPv6 host's whole /64 network."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -57,12 +57,12 @@ def client_of(address: str) -> str:
 
 
 def client_share(limit: int) -> int:
-    """How much of ``limit`` one client may hold, so that it cannot keep all others out."""
+    """The share of ``limit`` that one client may hold, so that it cannot lock out all others."""
     return max(1, limit // 2)
 
 
 class RunningRequests:
-    """Counts the requests that are being answered: ``limit`` at once, a share of it a client."""
+    """Counts running requests: at most ``limit`` at once, and a share of it for each client."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -70,7 +70,7 @@ class RunningRequests:
 
     @contextmanager
     def hold(self, address: str) -> Iterator[None]:
-        """One more of this client, until the end of the block. Raises ``ProblemError`` (503)."""
+        """Count one more until the end of the block. Raises ``ProblemError`` (503)."""
         client = client_of(address)
         if self._of_client.total() >= self._limit:
             raise busy(
@@ -90,7 +90,7 @@ class RunningRequests:
 
 
 class OpenStreams:
-    """Counts the answers that go on for ever: events, WebSockets, MJPEG."""
+    """Counts the answers without an end: events, WebSockets, MJPEG."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -110,7 +110,7 @@ class OpenStreams:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """One more, until the end of the block. Raises ``ProblemError`` (503)."""
+        """Count one more until the end of the block. Raises ``ProblemError`` (503)."""
         self.check()
         self._open += 1
         try:
@@ -120,7 +120,7 @@ class OpenStreams:
 
 
 class LiveResponse(StreamingResponse):
-    """An answer that goes on until the client leaves; counted among the open streams.
+    """An answer that lasts until the client leaves; counted among the open streams.
 
     A client that reads slowly delays its own answer only: writing waits, and a connection that
     takes nothing for a while is cut (``server.UNREAD_TIMEOUT_S``).
@@ -155,5 +155,5 @@ class LiveResponse(StreamingResponse):
         try:
             with self._open_streams.hold():
                 await super().__call__(scope, receive, send)
-        except ProblemError as problem:  # somebody else was quicker since the check
+        except ProblemError as problem:  # another took the last place since the check
             await problem.response(scope["path"])(scope, receive, send)

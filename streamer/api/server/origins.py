@@ -1,4 +1,4 @@
-"""Which pages may use the server: against cross-site requests and DNS rebinding.
+"""Checks of the page a request comes from: against cross-site requests and DNS rebinding.
 
 A browser sends what any page asks for, to any address, with the cookies it has. Two headers that
 no page can forge show where a request comes from: ``Host`` (the name that was looked up) and
@@ -46,7 +46,7 @@ def for_network(
 
 
 def check_origin(headers: Headers, cors_origins: Sequence[str]) -> None:
-    """For what changes something, and for WebSockets: no page of another origin.
+    """Refuse pages of another origin; for WebSockets and requests that change something.
 
     Programs send no Origin. Raises ``ProblemError`` (403).
     """

@@ -22,14 +22,14 @@ TYPE_PREFIX = "urn:masklet:problem:"
 
 @dataclass(frozen=True, slots=True)
 class InvalidField:
-    """One value of a request that cannot be: where it stands (RFC 6901 for bodies), and why."""
+    """An invalid value of a request: its place (RFC 6901 for bodies), and the reason."""
 
     location: str
     detail: str
 
 
 class InvalidFieldModel(BaseModel):
-    """One value of a request that cannot be."""
+    """An invalid value of a request."""
 
     location: str = Field(examples=["/points/0/x", "query stream"])
     detail: str = Field(examples=["Input should be a finite number"])
@@ -52,8 +52,8 @@ class ProblemModel(BaseModel):
 class ProblemError(Exception):
     """A request that is refused.
 
-    ``kind`` names the problem within its status (``prompt_rejected``); None: the status says it
-    all. ``extensions`` are further members of the document (RFC 9457, section 3.2).
+    ``kind`` names the problem within its status (``prompt_rejected``); None: the status is enough.
+    ``extensions`` are further members of the document (RFC 9457, section 3.2).
     """
 
     status: int
@@ -84,7 +84,7 @@ class ProblemError(Exception):
         return document | dict(self.extensions)
 
     def response(self, instance: str | None = None) -> Response:
-        """The answer that tells it."""
+        """The HTTP response."""
         body = json.dumps(self.document(instance), ensure_ascii=True).encode("ascii")
         return Response(
             body,
@@ -100,7 +100,7 @@ class ProblemError(Exception):
 
 
 def unauthenticated(detail: str, error: str | None = None) -> ProblemError:
-    """401: no credential, or one that is none (RFC 6750, section 3)."""
+    """401: no credential, or an invalid one (RFC 6750, section 3)."""
     challenge = 'Bearer realm="masklet"'
     if error is not None:
         challenge += f', error="{error}"'
@@ -108,20 +108,20 @@ def unauthenticated(detail: str, error: str | None = None) -> ProblemError:
 
 
 def forbidden(detail: str, scope: str) -> ProblemError:
-    """403: the credential is known and does not reach that far."""
+    """403: the credential is valid and lacks a scope."""
     challenge = f'Bearer realm="masklet", error="insufficient_scope", scope="{scope}"'
     return ProblemError(403, detail, "insufficient_scope", headers={"WWW-Authenticate": challenge})
 
 
 def busy(detail: str, retry_after_s: int = 1, *, status: int = 503) -> ProblemError:
-    """503, or 429: another time, and when."""
+    """503, or 429: try again after ``retry_after_s``."""
     kind = "too_many_requests" if status == 429 else "busy"
     return ProblemError(status, detail, kind, headers={"Retry-After": str(retry_after_s)})
 
 
 def internal_error() -> ProblemError:
-    """500: our own mistake; a stranger is not told how we are made."""
-    return ProblemError(500, "a mistake in the daemon; its log says more", "internal")
+    """500: a bug of ours; its internals are not shown to the client."""
+    return ProblemError(500, "an internal error; see the daemon's log", "internal")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -130,7 +130,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def documented(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
-    """An answer that is text of another type than JSON, for the OpenAPI document."""
+    """A text answer of a type other than JSON, for the OpenAPI document."""
     content = {media_type: {"schema": {"type": "string"}}}
     return {200: {"description": description, "content": content}}
 
@@ -168,23 +168,23 @@ def _described(status: int) -> dict[str, Any]:
     return response
 
 
-# Any route may be asked wrongly, too often, or with too many others at once. uvicorn and Starlette
-# refuse malformed HTTP and other host names by themselves, with 400 and a line of text.
+# Any route may get a wrong request, too many of one client, or too many at once. uvicorn and
+# Starlette refuse malformed HTTP and other host names by themselves, with 400 and a line of text.
 EVERY_ROUTE = (400, 408, 413, 429, 500, 503)
 _MEANINGS = {
-    400: "Not an HTTP request, or one that cannot be read",
-    401: "No credential, or one that is not known",
-    403: "The credential does not reach that far, or the rules of the server forbid it",
-    404: "There is no such thing",
-    405: "Not with this method",
-    408: "The request did not come in time",
-    409: "Not as things stand",
-    412: "If-Match names a state that is over",
+    400: "Malformed request",
+    401: "No credential, or an unknown one",
+    403: "The credential lacks a scope, or a rule of the server forbids it",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "The request did not arrive in time",
+    409: "In conflict with the present state",
+    412: "If-Match names a state that has passed",
     413: "The body is too large",
-    415: "A body of another type is needed",
-    422: "Understood, and not possible; `errors` names the values",
+    415: "Another type of body is needed",
+    422: "Invalid values; `errors` names them",
     428: "If-Match is needed",
     429: "Too many requests from this client",
-    500: "A mistake in the daemon; its log says more",
-    503: "Not now",
+    500: "An internal error; see the daemon's log",
+    503: "Unavailable or busy; try again later",
 }

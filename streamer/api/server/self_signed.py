@@ -37,10 +37,10 @@ def empty_tls_context() -> ssl.SSLContext:
 
 
 class SelfSignedCertificate:
-    """A certificate for this machine's names and addresses, made anew before it expires.
+    """A certificate for this machine's names and addresses, renewed before it expires.
 
-    It is kept in a folder of this user alone, so that a client that trusts it need not trust
-    another one at every start; without a folder it is new with every start.
+    It is kept in a folder of this user alone, so that a client has to trust it only once;
+    without a folder it is new at every start.
     """
 
     def __init__(self, folder: Path | None, further_names: Sequence[str], clock: Clock) -> None:
@@ -60,7 +60,7 @@ class SelfSignedCertificate:
         return ":".join(f"{byte:02X}" for byte in digest)
 
     def refresh(self) -> bool:
-        """Make another one if this one expires soon."""
+        """Make a new one if this one expires soon; whether it did."""
         if not _expires_soon(self._certificate, self._now()):
             return False
         self._certificate = self._load()
@@ -84,7 +84,7 @@ class SelfSignedCertificate:
         except FileNotFoundError:
             return False
         except (OSError, ssl.SSLError) as error:
-            _log.warning("the certificate in %s is made anew: %s", folder, error)
+            _log.warning("making a new certificate in %s: %s", folder, error)
             return False
         certificate = x509.load_pem_x509_certificate(pem)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

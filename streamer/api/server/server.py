@@ -93,7 +93,7 @@ class HttpServer:
         cut = asyncio.get_running_loop().call_later(timeout_s * _GRACEFUL_SHARE, self._cut)
         try:
             await self._server.shutdown(self._sockets)
-        except InvalidState:  # a WebSocket whose peer closed it a moment ago
+        except InvalidState:  # of a WebSocket that its peer is just closing
             self._cut()
             await asyncio.sleep(0)  # until the connections are gone
             await self._server.shutdown(self._sockets)

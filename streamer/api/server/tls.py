@@ -1,7 +1,7 @@
 """TLS for the HTTP server: the user's certificate, or one that the daemon makes for itself.
 
 A browser gives its camera only to a page that came over TLS (or from its own machine). Both are
-checked while the daemon runs: a renewed file is loaded, the daemon's own is made anew before it
+checked while the daemon runs: a renewed file is loaded, the daemon's own is renewed before it
 expires.
 """
 
@@ -34,7 +34,7 @@ class Certificate(Protocol):
     context: ssl.SSLContext
 
     def refresh(self) -> bool:
-        """Use a newer one if there is, or has to be; whether it changed."""
+        """Load or make a newer certificate if needed; whether it changed."""
 
 
 class UserCertificate:
@@ -50,7 +50,7 @@ class UserCertificate:
         self._seen = self._state()
 
     def refresh(self) -> bool:
-        """Load files that changed; what cannot be loaded is reported, and the old one goes on."""
+        """Load files that changed. If that fails, log it and keep the old certificate."""
         state = self._state()
         if state == self._seen:
             return False
@@ -58,7 +58,7 @@ class UserCertificate:
         try:
             self._load()
         except ConfigError as error:
-            _log.error("the certificate that was renewed is not used: %s", error)
+            _log.error("keeping the old certificate, the renewed one is not usable: %s", error)
             return False
         _log.info("the certificate in %s was renewed", self._certificate)
         return True
@@ -77,10 +77,10 @@ class UserCertificate:
                 ) from None
 
     def _check_key(self) -> None:
-        with contextlib.suppress(OSError):  # loading says what is wrong
+        with contextlib.suppress(OSError):  # loading reports it
             if stat.S_IMODE(self._key.stat().st_mode) & 0o007:
                 raise ConfigError(
-                    f"api.tls_key {self._key}: everybody here may read it; run "
+                    f"api.tls_key {self._key}: every user of this machine can read it; run "
                     f"`chmod o= {self._key}`"
                 )
 
@@ -109,7 +109,7 @@ def make_certificate(
         return None
     folder = None
     if state_folder is not None:
-        # Before what is in it: the parents of a folder are made for everybody to enter.
+        # First, since mkdir makes missing parents with the default mode.
         make_private_folder("state_directory", state_folder)
         folder = state_folder / FOLDER
     certificate = SelfSignedCertificate(folder, further_names, clock)

@@ -1,4 +1,4 @@
-"""Who publishes what: the WHIP sessions, and the way of their pictures to the streams' sources.
+"""The WHIP sessions, and the way of their pictures to the streams' sources.
 
 peer ── FrameAssembler ──► EncodedFeed ──► PublisherSlot ──► WhipSource (the stream's own thread)
         event loop         bounded         newest
@@ -25,18 +25,17 @@ from streamer.webrtc.offer import BitrateLimits, Offer
 from streamer.webrtc.peer import CONNECT_TIMEOUT_S, Peer
 from streamer.webrtc.publisher_slot import PublisherSlot
 
-# A publisher that sent nothing for this long has probably gone without saying so. Whoever comes
-# then is most likely the same one again: he takes the stream over and need not wait until
-# media_timeout_s has passed.
+# A publisher that sent nothing for this long has probably gone without DELETE, and the next one
+# is most likely the same: it takes the stream over without waiting for media_timeout_s.
 TAKEOVER_AFTER_S = 2.0
 
 
 class StreamTakenError(Exception):
-    """Somebody publishes to this stream."""
+    """The stream has a publisher."""
 
 
 class TooManyPublishersError(Exception):
-    """``webrtc.publishers`` are here already."""
+    """``webrtc.publishers`` sessions exist already."""
 
 
 class StreamGoneError(Exception):
@@ -44,13 +43,13 @@ class StreamGoneError(Exception):
 
 
 class _Beginning:
-    """A session whose connection is set up; nobody may want it when that is done."""
+    """A session whose connection is being set up; it may be obsolete before that is done."""
 
     is_wanted = True
 
 
 class Publishers:
-    """All WHIP sessions. Used on the event loop, but for ``source``.
+    """All WHIP sessions. Used on the event loop, except ``source``.
 
     Bounds: ``webrtc.publishers`` sessions, one a stream. A session ends when its publisher
     deletes it, is not connected in time, or sends no media for ``webrtc.media_timeout_s``.
@@ -72,7 +71,7 @@ class Publishers:
         return WhipSource(stream_id, self._slot(stream_id), config.open_timeout_s)
 
     def among(self, make_source: MakeSource) -> MakeSource:
-        """``make_source``, but for ``whip://``, which has its sources here."""
+        """``make_source``, with the sources of ``whip://`` added."""
 
         def make(stream_id: str, config: StreamConfig) -> Source:
             if is_published(config):
@@ -82,12 +81,12 @@ class Publishers:
         return make
 
     def session(self, session_id: str) -> PublishingSession | None:
-        """The session of this id, while it lives."""
+        """The session with this id, or None."""
         return self._sessions.get(session_id)
 
     @property
     def is_full(self) -> bool:
-        """Whether ``webrtc.publishers`` sessions live."""
+        """Whether ``webrtc.publishers`` sessions exist."""
         return len(self._by_stream) >= self._config.publishers
 
     async def publish(
@@ -134,7 +133,7 @@ class Publishers:
         await asyncio.gather(*(session.end(end) for session in sessions))
 
     async def _make_way(self, stream_id: str) -> None:
-        """End a session that seems dead; raises ``StreamTakenError`` for one that lives."""
+        """End a session that seems dead; raises ``StreamTakenError`` for a live one."""
         while stream_id in self._by_stream:
             session = self._by_stream[stream_id]
             if isinstance(session, _Beginning) or session.silent_for_s < TAKEOVER_AFTER_S:

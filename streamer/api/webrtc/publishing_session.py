@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 class PublishingSession(PeerSession):
     """A WHIP session. It ends by ``end``, by its peer, or by ``media_timeout_s`` of silence.
 
-    Every end goes one way: the watching task takes the first reason, tells it to the feed (and
+    There is one way to end: the watching task takes the first reason, passes it to the feed (and
     so to the stream's source), and closes the peer.
     """
 

@@ -44,9 +44,9 @@ _log = logging.getLogger(__name__)
 
 
 class WhepServer:
-    """Sessions of viewers. Bound: ``maximum_viewers``; policy: one more is told to come later.
+    """Sessions of viewers. Bound: ``maximum_viewers``; policy: a further one is refused (503).
 
-    A viewer that is gone is noticed by DELETE, by the end of DTLS, by ``RTCP_SILENCE_S`` without
+    The end of a viewer is noticed by DELETE, by the end of DTLS, by ``RTCP_SILENCE_S`` without
     a report on what it is sent, or by ICE consent.
     """
 
@@ -159,7 +159,7 @@ class WhepServer:
         self._viewers.set(len(self._sessions))
         session.task.add_done_callback(lambda _: self._ended(session_id))
         created = signalling.created(answer, f"/v1/whep/{session_id}", self._settings.links)
-        _log.info("%s: a viewer begins (%s, %s)", stream_id, view, codec)
+        _log.info("%s: a viewer connects (%s, %s)", stream_id, view, codec)
         return dataclasses.replace(
             created, headers=(*created.headers, (RTP_OFFSET_HEADER, str(offset)))
         )
@@ -168,7 +168,7 @@ class WhepServer:
         session = self._sessions.pop(session_id)
         self._viewers.set(len(self._sessions))
         if not session.task.cancelled() and (error := session.task.exception()) is not None:
-            _log.error("a viewer's session ended by an error", exc_info=error)
+            _log.error("a viewer's session failed", exc_info=error)
 
 
 class _Session:
@@ -236,4 +236,4 @@ class _Session:
 
 
 def _unknown_session() -> HttpAnswer:
-    return refusal(404, "there is no such session; it may have ended", "unknown_session")
+    return refusal(404, "no such session; it may have ended", "unknown_session")

@@ -1,6 +1,6 @@
-"""The WHIP server (RFC 9725): what is answered to POST, PATCH and DELETE. Knows no web framework.
+"""The WHIP server (RFC 9725): its answers to POST, PATCH and DELETE. Knows no web framework.
 
-Who may publish is decided before this: the bearer token is the HTTP layer's.
+The HTTP layer has checked the bearer token before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Whip:
     """The protocol, over ``publishers``.
 
     ``stream_config`` gives the configuration of a stream, None for an unknown one, and
-    ``begin_stream`` begins one that has a publisher; None where nobody may. Every method
+    ``begin_stream`` begins one that has a publisher; None where that is not allowed. Every method
     answers; none raises for what a client sent.
     """
 
@@ -59,7 +59,7 @@ class Whip:
     async def post(self, stream_id: str, body: bytes, content_type: str | None) -> HttpAnswer:
         """Publish to a stream: 201 with answer, ``Location`` and ``ETag``, or a refusal.
 
-        400 no SDP, 404 no such stream, 409 published by somebody else or not published at all,
+        400 no SDP, 404 no such stream, 409 published by another, or not a `whip://` stream,
         413 too long, 415 not SDP by its type, 422 SDP that cannot be taken, 503 no room.
         """
         if media_type(content_type) != SDP:
@@ -94,12 +94,12 @@ class Whip:
         return HttpAnswer(200)
 
     def endpoint_options(self) -> HttpAnswer:
-        """What ``OPTIONS`` of the endpoint says: what to post, and which ICE servers there are."""
+        """The answer to ``OPTIONS`` of the endpoint: the type to post, and the ICE servers."""
         links = self._publishers.ice_settings.links
         return HttpAnswer(204, (("Allow", _ENDPOINT_METHODS), _ACCEPT_POST, *links))
 
     def session_options(self) -> HttpAnswer:
-        """What ``OPTIONS`` of a session says."""
+        """The answer to ``OPTIONS`` of a session."""
         return HttpAnswer(204, (("Allow", SESSION_METHODS), ACCEPT_PATCH))
 
     def endpoint_not_allowed(self) -> HttpAnswer:
@@ -111,7 +111,7 @@ class Whip:
         return not_allowed(SESSION_METHODS)
 
     async def _stream_refusal(self, stream_id: str) -> HttpAnswer | None:
-        """Why nobody can publish to this stream; begins it if it may be begun."""
+        """The refusal to publish to this stream, if any; begins the stream if that is allowed."""
         known = self._stream_config(stream_id)
         if known is not None:
             if is_published(known):
@@ -129,7 +129,7 @@ class Whip:
                 f"there is no stream {stream_id}; add it with the url {WHIP_URL}, or allow "
                 "webrtc.create_streams",
             )
-        if self._publishers.is_full:  # then no stream is begun for nothing
+        if self._publishers.is_full:  # so that no stream is begun in vain
             return _full()
         try:
             await self._begin_stream(stream_id)
@@ -150,7 +150,7 @@ class Whip:
         except StreamTakenError:
             return refusal(
                 409,
-                f"somebody publishes to stream {stream_id}; end that session first, or publish "
+                f"stream {stream_id} has a publisher; end that session first, or publish "
                 "under another id",
                 "stream_taken",
             )
@@ -168,12 +168,12 @@ class Whip:
 
 
 def _full() -> HttpAnswer:
-    return later("as many publish here as may (webrtc.publishers)", _RETRY_AFTER_S)
+    return later("the limit of publishers is reached (webrtc.publishers)", _RETRY_AFTER_S)
 
 
 def _removed(stream_id: str) -> HttpAnswer:
-    return refusal(404, f"stream {stream_id} was removed just now")
+    return refusal(404, f"stream {stream_id} was just removed")
 
 
 def _unknown_session() -> HttpAnswer:
-    return refusal(404, "there is no such session, or it is over; publish anew with POST")
+    return refusal(404, "no such session, or it has ended; publish again with POST")

@@ -164,4 +164,4 @@ def test_a_missing_allow_list_is_named_and_an_empty_one_warned_of(
         AllowList(tmp_path / "none")
     with caplog.at_level(logging.WARNING):
         assert len(AllowList(tmp_path)) == 0
-    assert "nobody can subscribe" in caplog.text
+    assert "every subscriber is refused" in caplog.text

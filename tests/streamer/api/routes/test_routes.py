@@ -224,7 +224,7 @@ async def test_field_that_is_unknown_is_told_with_where_to_look(
     document = problem(refused, 422, "invalid_request")
     unknown = {
         "location": "/boxx",
-        "detail": "there is no such field; /openapi.json lists those there are",
+        "detail": "unknown field; /openapi.json lists the fields",
     }
     assert unknown in document["errors"]
 
@@ -360,7 +360,7 @@ async def test_what_changed_is_logged_with_who_did_it(
         await client.delete("/v1/streams/gate%0aINFO%20forged")
         await client.post("/v1/streams/gate/pause")
     lines = [record.getMessage() for record in caplog.records if "streamer.api" in record.name]
-    assert lines == ["POST /v1/streams/gate/pause by anybody from 127.0.0.1: 200"]
+    assert lines == ["POST /v1/streams/gate/pause by unrestricted from 127.0.0.1: 200"]
 
 
 async def test_page_and_its_files_are_served_and_nothing_else(client: httpx.AsyncClient) -> None:

@@ -240,7 +240,7 @@ def test_token_file_may_end_in_a_newline(tmp_path: Path, caplog: pytest.LogCaptu
     file.chmod(0o644)
     with caplog.at_level(logging.WARNING):
         tokens(config)
-    assert "everybody here can read" in caplog.text
+    assert "every user of this machine can read" in caplog.text
 
 
 def test_nothing_of_a_token_is_kept_or_shown() -> None:

@@ -158,7 +158,7 @@ def test_users_files_that_are_none_are_refused_by_their_key(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"api\.tls_key"):
         UserCertificate(certificate, other_key)
     key.chmod(0o644)
-    with pytest.raises(ConfigError, match=r"api\.tls_key .*everybody here may read it"):
+    with pytest.raises(ConfigError, match=r"api\.tls_key .*every user of this machine can read it"):
         UserCertificate(certificate, key)
 
 
@@ -170,7 +170,7 @@ def test_renewal_that_failed_leaves_the_old_certificate(
     key.write_bytes(b"half of a key")
     with caplog.at_level(logging.ERROR):
         assert not used.refresh()
-    assert "is not used" in caplog.text
+    assert "is not usable" in caplog.text
     write_pair(tmp_path, ["localhost"])
     assert used.refresh()
 
