@@ -1,7 +1,7 @@
-"""Composing the configuration: shipped files, the user's file, ``--stream`` and single values.
+"""Compose the configuration: shipped files, the user's file, ``--stream`` and single values.
 
-Hydra composes the shipped groups and parses the overrides; ``config`` says what is allowed.
-What Hydra and OmegaConf report may quote a URL, so all of it is redacted.
+Hydra composes the shipped groups and parses the overrides; the models of ``schema`` check the
+result. Messages of Hydra and OmegaConf may quote a URL, so all of them are redacted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAXIMUM_FILE_BYTES = 1 << 20
 def load_config(
     config_file: str | None = None, overrides: Iterable[str] = (), streams: Iterable[str] = ()
 ) -> MaskletConfig:
-    """Compose, convert and validate; later wins: shipped, groups, file, values, streams.
+    """Compose and check; later wins: shipped, groups, file, values, streams.
 
     ``overrides`` are ``group=option`` or ``dotted.key=value`` in Hydra's grammar; ``streams``
     are ``ID=URL``, where the URL may hold anything. Raises ``ConfigError``.
@@ -53,7 +53,7 @@ def load_config(
 
 
 def _is_value(override: Override) -> bool:
-    """Whether ``model={name: …}`` was meant rather than ``model=option``."""
+    """Whether this is ``model={name: …}`` rather than ``model=option``."""
     return not isinstance(override.value(), str)
 
 
@@ -115,7 +115,7 @@ def parse_stream(text: str) -> tuple[str, str]:
 
 
 def _set_urls(values: Any, streams: list[tuple[str, str]]) -> None:
-    """Put the URLs in as they were typed: no library gets to read a ``$`` or ``=`` in them."""
+    """Insert the URLs as typed: no library interprets a ``$`` or ``=`` in them."""
     for stream_id, url in streams:
         section = values.setdefault("streams", {})
         if isinstance(section, dict) and isinstance(section.setdefault(stream_id, {}), dict):

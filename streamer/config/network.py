@@ -1,4 +1,4 @@
-"""The settings of what others reach over HTTP and WebRTC: API, tokens, limits and pictures."""
+"""The settings of what others reach over HTTP and WebRTC: API, tokens, limits, pictures."""
 
 from __future__ import annotations
 
@@ -54,9 +54,10 @@ class TokenConfig(Section):
 
 
 class ApiLimitsConfig(Section):
-    """What one client, or all of them, may ask of the HTTP server; more is refused with 413, 429
-    or 503. ``requests_per_s`` and ``burst`` are for each client address, ``detections_per_s`` are
-    messages of detections for each stream.
+    """Limits of the HTTP server; beyond them it answers 413, 429 or 503.
+
+    ``requests_per_s`` and ``burst`` are per client address, ``detections_per_s`` counts messages
+    of detections per stream.
     """
 
     body_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)
@@ -72,9 +73,9 @@ class ApiConfig(Section):
 
     Loopback is open without a token; any other ``host`` is refused unless ``tokens`` are given.
     ``tls_certificate`` and ``tls_key`` are PEM files, ``self_signed`` makes a pair and keeps it.
-    ``url_schemes`` and ``url_hosts`` say what a stream that is added over HTTP may connect to:
+    ``url_schemes`` and ``url_hosts`` limit what a stream that is added over HTTP may connect to:
     hosts are names, addresses, networks (10.0.0.0/8) or ``*.example.org``; an empty list allows
-    no network address at all. ``cors_origins`` are pages of other origins that may call.
+    no network address at all. Pages of the ``cors_origins`` may call the API.
     """
 
     enabled: bool = True
@@ -133,7 +134,7 @@ class ApiConfig(Section):
 
 
 class IceServerConfig(Section):
-    """A STUN or TURN server; none is ever contacted that is not listed."""
+    """A STUN or TURN server. Only listed servers are contacted."""
 
     url: str = Field(
         repr=False,
@@ -161,8 +162,8 @@ class WebRTCConfig(Section):
 
     ``advertised_address`` replaces this machine's own addresses in the answer, for containers and
     address translation; media then use UDP ports of ``port_minimum``-``port_maximum`` (0: any).
-    A publisher that sends no media for ``media_timeout_s`` is gone. ``create_streams`` lets a
-    publisher with the ``publish`` scope begin a stream that nobody configured.
+    A publisher that sends no media for ``media_timeout_s`` is disconnected. ``create_streams`` lets
+    a publisher with the ``publish`` scope add a stream that is not configured.
     """
 
     ice_servers: list[IceServerConfig] = Field(default=[])
@@ -199,10 +200,10 @@ class WebRTCConfig(Section):
 
 
 class PictureConfig(Section):
-    """The live picture that is sent out; encoded once a stream and kind for all who watch.
+    """The live picture; encoded once per stream and kind for all viewers.
 
-    ``width`` is the largest width sent (smaller pictures stay as they are), ``trail_s`` how far
-    back an object's way is drawn.
+    ``width`` is the largest width sent (smaller pictures are not scaled up), ``trail_s`` the length
+    of an object's drawn path.
     """
 
     width: int = Field(default=1280, ge=64, le=3840)

@@ -1,7 +1,7 @@
 """Torchvision's detectors that can start objects, and where their weights are published.
 
-Torchvision publishes the first eight hexadecimal digits of a file's sha256, in its name, and the
-size rounded; nothing more is known here, so no more can be checked. Needs no torch.
+Torchvision publishes the first eight hexadecimal digits of a file's sha256, in its name, and a
+rounded size; no more can be checked. Needs no torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BASE = "https://download.pytorch.org/models"
 class PublishedDetector:
     """One detector. ``name`` is that of torchvision's function, ``file_name`` of its weights.
 
-    ``size_mib`` is rounded as torchvision says it.
+    ``size_mib`` is rounded as torchvision publishes it.
     """
 
     name: str
@@ -27,7 +27,7 @@ class PublishedDetector:
 
     @property
     def url(self) -> str:
-        """Where torchvision fetches it."""
+        """Where torchvision downloads it from."""
         return f"{_BASE}/{self.file_name}"
 
     @property
@@ -37,7 +37,7 @@ class PublishedDetector:
 
     @property
     def path(self) -> Path:
-        """Where the pulled file lies."""
+        """Where the downloaded file is kept."""
         return checkpoint_directory() / self.file_name
 
 

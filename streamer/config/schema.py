@@ -26,22 +26,22 @@ MaskEncoding = Literal["rle", "bits", "polygon", "none"]
 
 
 class EngineSection(Section):
-    """What makes a step cheaper and its results different; as released without any of it.
+    """What makes a step cheaper, with other results than the released model's.
 
-    ``image_size``: other than the network was trained with, a multiple of 32 (null: as trained).
+    ``image_size`` is a multiple of 32 (null: the size of the training).
     """
 
     image_size: int | None = Field(default=None, ge=64, le=4096)
 
 
 class ModelSection(Section):
-    """Which network runs, and where. ``checkpoint`` is a file; without it the name decides.
+    """The network and its device. ``checkpoint`` is a file; without it the name decides.
 
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
     ``compute_dtype`` "auto" is bfloat16 on CUDA and float32 elsewhere. On processors that multiply
-    bfloat16 (avx512_bf16, AMX) it is for a part of the image trunk alone, which it makes faster.
-    ``prepare_ahead`` brings a frame to the network's size in its source's thread, while another
-    is tracked: "auto" does where a step leaves the processor free, on CUDA.
+    bfloat16 (avx512_bf16, AMX) it applies to a part of the image trunk only, which it makes faster.
+    ``prepare_ahead`` resizes a frame in its source's thread while another is tracked: "auto" does
+    so on CUDA, where a step leaves the processor free.
     """
 
     name: str = "nano"
@@ -68,14 +68,14 @@ class ModelSection(Section):
 
 
 class TrackingConfig(Section):
-    """How objects are followed. ``max_objects`` is for the whole process: memory is fixed by it.
+    """Tracking. ``max_objects`` is for the whole process and fixes its memory.
 
-    What is told of an object's life (``docs/wire.md``, Events): ``occluded`` once it was unseen on
-    ``occluded_after_frames`` frames in a row and for ``occluded_after_s``, ``reacquired``
-    likewise; ``lost`` when unseen for ``occluded_to_lost_s``, ``removed`` when for
-    ``lost_to_removed_s`` more (null: never). A lost object is looked for on every
-    ``lost_search_every``-th frame. What comes back must look at least ``reacquire_similarity``
-    like the object did when it was prompted (null: anything counts).
+    An object's life, as events report it (``docs/wire.md``): ``occluded`` after
+    ``occluded_after_frames`` consecutive frames and ``occluded_after_s`` unseen, ``reacquired``
+    likewise; ``lost`` after ``occluded_to_lost_s`` unseen, ``removed`` after
+    ``lost_to_removed_s`` more (null: never). A lost object is searched for on every
+    ``lost_search_every``-th frame. What comes back must be at least ``reacquire_similarity``
+    similar to the object as it was prompted (null: no such test).
     """
 
     max_objects: int = Field(default=64, ge=1, le=1024)
@@ -93,19 +93,18 @@ class TrackingConfig(Section):
 
 
 class OverloadConfig(Section):
-    """What gives way when the device cannot track every frame; ``degraded`` events tell of it.
+    """What to reduce when the device cannot track every frame; ``degraded`` events report it.
 
     ``newest``: streams take turns with their newest frames, in batches as large as they come: the
-    most frames. ``lower_rate``: all streams go down to one common rate, below what the device can
-    do: the earliest results. ``priority_first``: the rate of those of the lowest ``priority`` goes
-    down first. With these two every stream keeps ``floor_hz``, and is served that
-    often whatever goes before it, as far as that takes no more than half of what the device can
-    do. ``smaller_image``: the tracker takes the next of ``image_sizes`` (multiples of 32,
-    descending; none: three quarters and half of the model's own), and ``newest`` after the last:
-    masks become less exact before frames are lost.
+    most frames. ``lower_rate``: all streams at one common rate, below the device's capacity: the
+    earliest results. ``priority_first``: the streams of the lowest ``priority`` slow down first.
+    With these two every stream is served at ``floor_hz`` before all others, as long as that takes
+    at most half of the device's capacity. ``smaller_image``: the tracker goes to the next of
+    ``image_sizes`` (multiples of 32, descending; none: three quarters and half of the model's
+    own), and then to ``newest``: masks become less exact before frames are lost.
 
-    It begins after ``begin_after_s`` of overload and ends after ``end_after_s`` of a load that
-    fits. Where rates are lowered, batches are cut so that a step takes about ``step_ms``.
+    It begins after ``begin_after_s`` of overload and ends after ``end_after_s`` without. Where
+    rates are lowered, batches are cut so that a step takes about ``step_ms``.
     """
 
     policy: Literal["newest", "lower_rate", "priority_first", "smaller_image"] = "newest"
@@ -126,7 +125,7 @@ class OverloadConfig(Section):
 
 
 class ZeroMQConfig(Section):
-    """The publisher. ``high_water_mark`` counts messages waiting per subscriber, no more.
+    """The publisher. ``high_water_mark`` limits the messages that wait for one subscriber.
 
     ``server_key_file`` and ``client_keys_directory`` (an allow-list) switch encryption on; an
     address that others can reach is refused without them.
@@ -145,7 +144,7 @@ class ZeroMQConfig(Section):
 
 
 class MetricsConfig(Section):
-    """The Prometheus page, ``http://host:port/metrics``. Port 0 takes any free one."""
+    """The Prometheus page, ``http://host:port/metrics``. Port 0 takes any free port."""
 
     enabled: bool = True
     host: str = "127.0.0.1"
@@ -165,14 +164,14 @@ class ControlConfig(Section):
 
 
 class HistoryConfig(Section):
-    """Frames that can still be prompted: the newest of ``duration_s``, at most ``mib`` a stream."""
+    """Past frames that can be prompted: those of ``duration_s``, at most ``mib`` per stream."""
 
     duration_s: float = Field(default=1.0, ge=0, le=60)
     mib: float = Field(default=64.0, ge=0, le=4096)
 
 
 class LogConfig(Section):
-    """How the daemon reports: one line of text or one JSON object an event, on stderr."""
+    """The log on stderr: one line of text or one JSON object per event."""
 
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -181,8 +180,8 @@ class LogConfig(Section):
 class MaskletConfig(Section):
     """The whole configuration of ``masklet run``.
 
-    ``state_directory`` keeps what was changed while running, for the next start: a folder,
-    ``none``, or ``auto``, a folder of this user's for each ``control.endpoint``.
+    ``state_directory`` keeps changes made while running for the next start: a folder, ``none``, or
+    ``auto``, a folder of this user for each ``control.endpoint``.
     """
 
     streams: dict[StreamId, StreamConfig] = Field(default={})

@@ -1,4 +1,4 @@
-"""Where the shipped configuration files lie, and the groups there are."""
+"""The folder of the shipped configuration files, and their groups."""
 
 from __future__ import annotations
 

@@ -14,25 +14,27 @@ StarterKind = Literal["none", "motion", "torchvision", "boxes", "python"]
 
 
 class StarterSettings(Section):
-    """What starts objects by itself on a stream, and which detections it may start; the settings
-    that the API may set too.
+    """Which detections become objects of a stream: the settings that the API may set too.
 
-    ``rate_hz`` is how often it looks, ``keep_off_border`` lets what touches the border wait until
-    it is in the picture as a whole; null is what suits the kind. ``labels`` are the only ones
-    accepted (empty: all), ``label`` names what comes without one. Areas are shares of the picture.
-    ``region`` is a polygon of points [x, y] in source pixels that a box's middle must lie in
-    (empty: everywhere). ``minimum_hits`` looks in a row must see a thing before it is started. A
-    box that overlaps an object by ``match_iou`` is that object. ``maximum_objects`` are tracked
-    at once of those that it started (null: as many as the stream may). What was removed by hand
-    is left alone until it was out of sight for ``ignore_removed_s``. With ``find_lost`` an
-    object that was not seen for ``lost_wait_s`` is prompted anew where a detection like it is.
-    What it started and is out of sight for ``remove_lost_s`` is removed (0: never).
-    ``model`` is that of ``torchvision``.
+    ``rate_hz`` is the rate of detection passes. With ``keep_off_border`` a detection that touches
+    the border waits until it is wholly in the picture. Null picks what suits the kind. ``labels``
+    are the only ones accepted (empty: all); ``label`` names a detection without one. Areas are
+    shares of the picture. A box's centre must lie in ``region``, a polygon of points [x, y] in
+    source pixels (empty: everywhere). A detection becomes an object after ``minimum_hits``
+    consecutive passes. A box that overlaps an object by ``match_iou`` is that object. At most
+    ``maximum_objects`` of those it started are tracked at once (null: the stream's limit). What
+    was removed by hand is ignored until it was out of sight for ``ignore_removed_s``. With
+    ``find_lost`` an object unseen for ``lost_wait_s`` is prompted again at a detection like it.
+    An object that it started is removed after ``remove_lost_s`` out of sight (0: never).
+    ``model`` belongs to ``torchvision``.
     """
 
     kind: Literal["none", "motion", "torchvision", "boxes"] = "none"
     rate_hz: float | None = Field(
-        default=None, ge=0.01, le=60, description="looks a second; null: what suits the kind"
+        default=None,
+        ge=0.01,
+        le=60,
+        description="detection passes a second; null: what suits the kind",
     )
     labels: list[Label] = Field(default=[], max_length=1000, description="only these; none: all")
     label: Label | None = None
@@ -57,8 +59,10 @@ class StarterSettings(Section):
 
 
 class StarterConfig(StarterSettings):
-    """``weights``, ``device`` and ``threads`` are those of ``torchvision``; ``factory``
-    (module:name) of ``python`` is called without arguments and returns a starter.
+    """A starter with what only a configuration file may name.
+
+    ``weights``, ``device`` and ``threads`` belong to ``torchvision``; ``factory`` (module:name)
+    belongs to ``python``: it is called without arguments and returns a starter.
     """
 
     kind: StarterKind = "none"  # type: ignore[assignment]  # wider: only a file may name code

@@ -76,7 +76,7 @@ class ObjectSettings(Section):
     """An object to track from the stream's start: points, a box or both, in source pixels.
 
     ``point_labels`` holds 1 for a point on the object and 0 for a point beside it; left out,
-    every point lies on the object. ``box`` is x0, y0, x1, y1, half-open.
+    every point is on the object. ``box`` is x0, y0, x1, y1, half-open.
     """
 
     id: ObjectId
@@ -97,7 +97,7 @@ class ObjectSettings(Section):
 
 
 class ObjectConfig(ObjectSettings):
-    """``mask_file`` is a picture in which everything that is not black is the object."""
+    """Also ``mask_file``: a picture in which everything that is not black is the object."""
 
     mask_file: str | None = None
 

@@ -1,7 +1,7 @@
-"""What goes over the API as JSON: what all requests and answers share, and what the daemon is.
+"""The base of the API's JSON bodies, the types they share, and the daemon's description.
 
-Numbers that are none (NaN, Infinity) and values out of proportion end here; what is possible
-with a certain stream is the daemon's to say.
+NaN, Infinity and values out of range are refused here; the daemon decides what is possible with a
+given stream.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ Box = Annotated[
 
 
 class Request(BaseModel):
-    """Base of requests: an unknown key is an error."""
+    """Base of request bodies: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Answer(BaseModel):
-    """Base of answers."""
+    """Base of response bodies."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Health(Answer):
-    """That the daemon is alive, or ready."""
+    """Whether the daemon is alive, or ready."""
 
     status: str = Field(examples=["ready"])
 
 
 class Limits(Answer):
-    """How much the daemon takes."""
+    """The daemon's limits."""
 
     streams: int
     objects: int = Field(description="of all streams together")
@@ -60,7 +60,7 @@ class Limits(Answer):
 
 
 class Info(Answer):
-    """What this daemon is, and what the client may do."""
+    """This daemon, and the client's rights."""
 
     version: str = Field(examples=["0.1.0"])
     model: str = Field(examples=["nano"])
@@ -74,7 +74,7 @@ class Info(Answer):
 
 
 class Login(Answer):
-    """Who is logged in."""
+    """The client that is logged in."""
 
     name: str = Field(description="the token's name", examples=["operator"])
     scopes: list[str] = Field(examples=[["control", "read"]])

@@ -26,7 +26,7 @@ ExpectedBox = Annotated[
     tuple[float, float, float, float] | None,
     Field(
         description="of an object that is not seen: where its motion would have taken it, a guess "
-        "that may reach beyond the picture; null where nobody can tell"
+        "that may reach beyond the picture; null where it is unknown"
     ),
 ]
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$", examples=["click-17"])]
@@ -50,7 +50,7 @@ class MaskInput(Request):
 
 
 class PromptedFrame(Request):
-    """The frame that was looked at; without any value the newest."""
+    """The frame that the user saw; without any value the newest."""
 
     frame_index: int | None = Field(default=None, ge=0, le=2**53)
     capture_time_ns: int | None = Field(
@@ -59,7 +59,7 @@ class PromptedFrame(Request):
     session_id: str | None = Field(default=None, min_length=1, max_length=64)
 
     def reference(self) -> FrameReference:
-        """As the daemon takes it."""
+        """The daemon's type for it."""
         return FrameReference(self.frame_index, self.capture_time_ns, self.session_id)
 
 
@@ -83,7 +83,7 @@ class PromptBody(Request):
     )
     request_id: RequestId | None = Field(
         default=None,
-        description="repeated by the answer and by the event; made where there is none",
+        description="repeated in the response and in the event; generated where there is none",
     )
 
     @model_validator(mode="after")
@@ -95,7 +95,7 @@ class PromptBody(Request):
         return self
 
     def prompt(self, object_id: int, mask: MaskArray | None) -> Prompt:
-        """As the tracker takes it."""
+        """The tracker's type for it."""
         return Prompt(
             object_id=object_id,
             points_xy=tuple((point.x, point.y) for point in self.points),
@@ -106,25 +106,25 @@ class PromptBody(Request):
         )
 
     def reference(self) -> FrameReference | None:
-        """The frame that is meant, if one is."""
+        """The frame to apply it to, None for the next one."""
         return None if self.frame is None else self.frame.reference()
 
 
 class NewObject(PromptBody):
-    """An object to follow; without an id it gets the next one that was never used."""
+    """An object to track; without an id it gets the next id that was never used."""
 
     object_id: ObjectId | None = None
 
 
 class ObjectChange(Request):
-    """A new name or colour; what is not given stays as it is, null takes it away."""
+    """A new name or colour; what is not given does not change, null removes it."""
 
     label: Label | None = None
     colour: Colour | None = None
 
 
 class ObjectAnswer(Answer):
-    """One object as it was on the stream's newest frame."""
+    """One object on the stream's newest frame."""
 
     id: int
     label: str | None = Field(examples=["keeper"])
@@ -171,7 +171,7 @@ class TrackAnswer(Answer):
 
 
 class LatestAnswer(Answer):
-    """The object on the newest frame, after what followed the prompted one was caught up."""
+    """The object on the newest frame, tracked there from the prompted one."""
 
     frame_index: int
     track: TrackAnswer
@@ -189,7 +189,7 @@ class PromptAnswer(Answer):
 
 
 def object_answer(summary: ObjectSummary) -> ObjectAnswer:
-    """An object as the API tells it."""
+    """The response body of an object."""
     return ObjectAnswer(
         id=summary.object_id,
         label=summary.label,
@@ -206,12 +206,12 @@ def object_answer(summary: ObjectSummary) -> ObjectAnswer:
 
 
 def objects_answer(summaries: Sequence[ObjectSummary]) -> ObjectsAnswer:
-    """Every object of a stream."""
+    """The response body of a stream's objects."""
     return ObjectsAnswer(objects=[object_answer(each) for each in summaries])
 
 
 def prompt_answer(outcome: PromptOutcome) -> PromptAnswer:
-    """An outcome that was applied."""
+    """The response body of an applied prompt."""
     assert outcome.track is not None, "an applied prompt has a track"
     assert outcome.frame_index is not None, "an applied prompt has a frame"
     latest = None

@@ -1,4 +1,4 @@
-"""How a stream's starter does, as JSON."""
+"""The state of a stream's starter as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamer.starters.stream_starter import DetectorStatus, StarterState
 
 
 class StarterAnswer(Answer):
-    """How a stream's starter does."""
+    """The state of a stream's starter."""
 
     kind: str = Field(examples=["motion"])
     state: DetectorStatus
@@ -17,11 +17,11 @@ class StarterAnswer(Answer):
     looks: int
     started: int = Field(description="objects, since it began")
     found: int = Field(description="lost objects that it found again, since it began")
-    object_ids: list[int] = Field(description="followed now of those that it started")
+    object_ids: list[int] = Field(description="those that it started and that are tracked now")
 
 
 def starter_answer(state: StarterState | None) -> StarterAnswer | None:
-    """A starter as the API tells it."""
+    """The response body of a starter."""
     if state is None:
         return None
     return StarterAnswer(

@@ -1,4 +1,4 @@
-"""Streams as JSON: what they run with, and how they do.
+"""Streams as JSON: their settings and their state.
 
 Settings and limits are those of the configuration. Where a credential comes from, and files on the
 daemon's machine, cannot be named over the API.
@@ -38,13 +38,13 @@ class NewStream(StreamSettings):
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
-    """What is not given stays as it is: a default would say otherwise."""
+    """What is not given does not change: a default would contradict that."""
     for property_schema in schema["properties"].values():
         property_schema.pop("default", None)
 
 
 class StreamChange(StreamSettings):
-    """Settings of a stream to change; what is not given stays as it is."""
+    """Settings of a stream to change; what is not given does not change."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
@@ -52,7 +52,7 @@ class StreamChange(StreamSettings):
 
 
 class StreamAnswer(Answer):
-    """One stream: how it does, and the settings that a page needs."""
+    """One stream: its state, and the settings that a page needs."""
 
     id: str = Field(examples=["gate"])
     url: str = Field(
@@ -75,7 +75,7 @@ class StreamAnswer(Answer):
     ground_plane: list[tuple[float, float, float, float]]
     whip: bool = Field(description="whether a publisher sends it here (WHIP)")
     starter: StarterAnswer | None = Field(
-        description="what starts objects by itself; null if nothing does, or no frame came yet"
+        description="null: the stream has no starter, or no frame came yet"
     )
 
 
@@ -88,7 +88,7 @@ class StreamsAnswer(Answer):
 def stream_answer(
     status: StreamStatus, config: StreamConfig, starter: StarterState | None
 ) -> StreamAnswer:
-    """A stream as the API tells it."""
+    """The response body of a stream."""
     return StreamAnswer(
         id=status.stream_id,
         **status_fields(status),
@@ -101,5 +101,5 @@ def stream_answer(
 
 
 def settings_in(body: BaseModel) -> dict[str, Any]:
-    """What was given, as under ``streams.ID`` in a file."""
+    """The given settings, as under ``streams.ID`` in a file."""
     return body.model_dump(mode="json", exclude_unset=True, exclude={"id"})

@@ -1,4 +1,4 @@
-"""Settings: what is refused, in which words, and that the shipped files are the defaults."""
+"""The configuration: refused values with their messages, precedence, and the shipped files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CAMERA = "gate=rtsp://camera/1"
 
 
 def refusal(tmp_path: Path, yaml_text: str = "", *overrides: str, streams: Any = ()) -> str:
-    """The message with which this configuration is refused."""
+    """The error message of this configuration."""
     file = tmp_path / "masklet.yaml"
     file.write_text(yaml_text)
     with pytest.raises(ConfigError) as caught:
@@ -348,8 +348,17 @@ BAD_VALUES = {
 
 
 @pytest.mark.parametrize("override", BAD_VALUES)
-def test_bad_value_is_refused_in_these_words(override: str, tmp_path: Path) -> None:
+def test_bad_value_is_refused_with_this_message(override: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, "", override, streams=[CAMERA]) == BAD_VALUES[override]
+
+
+def test_all_wrong_values_are_named_at_once(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "log: {level: loud}", "metrics.port=70000", "heartbeat=1") == (
+        "metrics.port must be between 0 and 65535, got 70000; "
+        "log.level must be one of debug, info, warning, error, got 'loud'; "
+        "heartbeat is not a setting; did you mean heartbeat_s? (known here: "
+        f"{', '.join(MaskletConfig.model_fields)})"
+    )
 
 
 TOGETHER_IMPOSSIBLE = {
@@ -437,7 +446,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("text", BAD_FILES)
-def test_bad_file_is_refused_in_these_words(text: str, tmp_path: Path) -> None:
+def test_bad_file_is_refused_with_this_message(text: str, tmp_path: Path) -> None:
     expected = BAD_FILES[text].replace("{file}", str(tmp_path / "masklet.yaml"))
     assert refusal(tmp_path, text) == expected
 

@@ -1,4 +1,4 @@
-"""Settings of a stream laid over others, and told apart from them."""
+"""Changing a stream's settings, and the differences of two streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_starter_may_be_given_in_part() -> None:
     assert changed_stream("streams.gate", more, {"starter": None}, USUAL).starter is None
 
 
-def test_what_is_not_given_stays() -> None:
+def test_settings_that_are_not_given_do_not_change() -> None:
     changed = changed_stream("streams.gate", GATE, {"url": "rtsp://camera/2"}, USUAL)
     assert changed.url == "rtsp://camera/2"
     assert changed.objects == GATE.objects
@@ -64,12 +64,12 @@ def test_reconnect_and_smoothing_may_be_given_in_part_and_options_as_a_whole() -
         ({"objects": []}, r"streams\.gate\.objects cannot be changed while the stream runs"),
     ],
 )
-def test_wrong_change_is_refused_and_named(settings: dict[str, object], message: str) -> None:
+def test_wrong_change_is_refused_with_its_key(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         changed_stream("streams.gate", GATE, settings, USUAL)
 
 
-def test_differences_are_the_settings_that_make_one_of_the_other() -> None:
+def test_differences_turn_one_stream_into_the_other() -> None:
     changed = changed_stream("streams.gate", GATE, {"url": "rtsp://b", "paused": True}, USUAL)
     differences = settings_that_differ(changed, GATE)
     assert differences == {"url": "rtsp://b", "paused": True}
@@ -77,6 +77,6 @@ def test_differences_are_the_settings_that_make_one_of_the_other() -> None:
     assert settings_that_differ(GATE, GATE) == {}
 
 
-def test_settings_of_a_stream_make_it_again() -> None:
+def test_settings_of_a_stream_recreate_it() -> None:
     assert settings_of(StreamConfig(url="rtsp://x")) == {"url": "rtsp://x"}
     assert StreamConfig.read(settings_of(GATE)) == GATE
