@@ -274,6 +274,21 @@ async def test_head_of_an_endless_answer_ends() -> None:
         assert head.content == b""
 
 
+async def test_answers_do_not_wait_for_acknowledgements(free_port: int) -> None:
+    accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    [listening] = tcp_sockets("127.0.0.1", free_port)
+    async with await asyncio.start_server(note, sock=listening):
+        with socket.create_connection(("127.0.0.1", free_port)):
+            async with asyncio.timeout(WAIT_S):
+                assert await accepted == 1
+
+
 async def test_client_that_reads_nothing_is_cut_by_the_system(free_port: int) -> None:
     [listening] = tcp_sockets("127.0.0.1", free_port)
     with listening, socket.create_connection(("127.0.0.1", free_port)):
