@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from streamer.webrtc.remote_video import RemoteVideo, codec_lines, read_remote_video
 from streamer.webrtc.session_description import (
     Description,
+    MediaSection,
     SdpError,
-    Section,
     read_description,
 )
 
@@ -127,7 +127,7 @@ def _read_offer(body: bytes, directions: tuple[str, ...], refused: str) -> Offer
     raise SdpError(422, f"the offer {refused}")
 
 
-def _inactive(offered: Section, port: str, transport: list[str]) -> list[str]:
+def _inactive(offered: MediaSection, port: str, transport: list[str]) -> list[str]:
     """A section that is understood, carried by the bundle, and has nothing flowing."""
     payload_type = offered.formats[0]
     return [
@@ -141,7 +141,7 @@ def _inactive(offered: Section, port: str, transport: list[str]) -> list[str]:
     ]
 
 
-def _rejected(offered: Section, transport: list[str]) -> list[str]:
+def _rejected(offered: MediaSection, transport: list[str]) -> list[str]:
     """RFC 3264, section 6: port 0 says that the section is not taken.
 
     What else it says means nothing, but aiortc, as a publisher, refuses an answer in which a

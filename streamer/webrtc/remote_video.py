@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiortc import RTCIceCandidate
 
 from streamer.webrtc.ice_candidate import read_candidate
-from streamer.webrtc.session_description import Attributes, Description, SdpError, Section
+from streamer.webrtc.session_description import Attributes, Description, MediaSection, SdpError
 
 MAXIMUM_CANDIDATES = 64
 # aiortc numbers codecs of other payload types anew, which their sender would not understand.
@@ -108,7 +108,7 @@ class RemoteVideo:
 
 
 def read_remote_video(
-    description: Description, section: Section, *, is_sent_to_peer: bool = False
+    description: Description, section: MediaSection, *, is_sent_to_peer: bool = False
 ) -> RemoteVideo:
     """What ``section`` says, with what it leaves to its bundle or to the session.
 
@@ -153,7 +153,7 @@ def read_credentials(ufrag: str, password: str) -> IceCredentials:
     return IceCredentials(ufrag, password)
 
 
-def codec_lines(section: Section, payload_type: str) -> list[str]:
+def codec_lines(section: MediaSection, payload_type: str) -> list[str]:
     """The ``rtpmap`` and ``fmtp`` lines of one format, as the peer wrote them."""
     lines = []
     for name, pattern in (("rtpmap", _RTPMAP), ("fmtp", _FMTP)):
@@ -165,7 +165,7 @@ def codec_lines(section: Section, payload_type: str) -> list[str]:
     return lines
 
 
-def _transport(description: Description, section: Section) -> Attributes:
+def _transport(description: Description, section: MediaSection) -> Attributes:
     """Where the section's transport is described: a bundled one may leave it to the first."""
     if section.mid in description.bundled_mids and section.attributes.value("ice-ufrag") is None:
         first = description.section(description.bundled_mids[0])
@@ -178,7 +178,7 @@ def _with_session(description: Description, transport: Attributes, name: str) ->
     return transport.values(name) or description.attributes.values(name)
 
 
-def _candidates(section: Section, transport: Attributes) -> tuple[RTCIceCandidate, ...]:
+def _candidates(section: MediaSection, transport: Attributes) -> tuple[RTCIceCandidate, ...]:
     own = section.attributes.values("candidate")
     texts = dict.fromkeys(transport.values("candidate") + own)
     if len(texts) > MAXIMUM_CANDIDATES:
@@ -187,7 +187,7 @@ def _candidates(section: Section, transport: Attributes) -> tuple[RTCIceCandidat
     return tuple(each for each in candidates if each is not None)
 
 
-def _codecs(section: Section, *, is_sent_to_peer: bool) -> tuple[VideoCodec, ...]:
+def _codecs(section: MediaSection, *, is_sent_to_peer: bool) -> tuple[VideoCodec, ...]:
     """VP8 first: every browser encodes it alike; one H.264 after it."""
     known = _named_formats(section)
     vp8 = [codec for codec in known if codec.name == "VP8"]
@@ -213,7 +213,7 @@ def _fits(codec: VideoCodec, is_sent_to_peer: bool) -> bool:
     return is_baseline or not is_sent_to_peer
 
 
-def _named_formats(section: Section) -> list[VideoCodec]:
+def _named_formats(section: MediaSection) -> list[VideoCodec]:
     """The codecs in the order of the media line, with their retransmission formats."""
     attributes = section.attributes
     names: dict[int, str] = {}

@@ -54,7 +54,7 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class MediaSection:
     """One media section (``m=``)."""
 
     kind: str
@@ -76,10 +76,10 @@ class Description:
     """A whole description: what is said for the session, its sections, and their bundle."""
 
     attributes: Attributes
-    sections: tuple[Section, ...]
+    sections: tuple[MediaSection, ...]
     bundled_mids: tuple[str, ...]
 
-    def section(self, mid: str) -> Section | None:
+    def section(self, mid: str) -> MediaSection | None:
         """The section called ``mid``."""
         return next((each for each in self.sections if each.mid == mid), None)
 
@@ -121,7 +121,7 @@ def read_lines(body: bytes) -> list[str]:
     return lines
 
 
-def _section(lines: list[str], session: Attributes) -> Section:
+def _section(lines: list[str], session: Attributes) -> MediaSection:
     match = _MEDIA.fullmatch(lines[0][2:])
     if match is None or int(match["port"]) > 65_535:
         raise SdpError(400, "a media line is not m=KIND PORT PROTOCOL FORMATS")
@@ -129,7 +129,7 @@ def _section(lines: list[str], session: Attributes) -> Section:
     mid = attributes.value("mid")
     if mid is None or not _MID.fullmatch(mid):
         raise SdpError(422, f"the {match['kind']} section has no a=mid that can be used")
-    return Section(
+    return MediaSection(
         kind=match["kind"],
         port=int(match["port"]),
         protocol=match["protocol"],
