@@ -117,7 +117,7 @@ async def test_other_threads_may_publish() -> None:
             thread.join()
 
 
-async def test_item_that_cannot_be_sent_is_counted_and_the_sink_goes_on() -> None:
+async def test_item_that_cannot_be_sent_is_counted_and_the_sink_continues() -> None:
     metrics = Metrics()
     sink = RecordingSink()
     fanout = Fanout([sink], metrics, SystemClock())

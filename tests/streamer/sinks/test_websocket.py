@@ -151,7 +151,7 @@ async def test_readers_of_one_kind_share_one_encoding(
     assert sorted(encoded) == [JsonMasks.NONE, JsonMasks.RLE]
 
 
-async def test_nobody_reads_nothing_is_wanted(hub: ResultsHub) -> None:
+async def test_without_readers_no_results_are_wanted(hub: ResultsHub) -> None:
     assert not hub.wants(result())
     with hub.read("gate", JsonMasks.NONE):
         assert hub.wants(result())
@@ -160,7 +160,7 @@ async def test_nobody_reads_nothing_is_wanted(hub: ResultsHub) -> None:
     assert hub.wants(status())
 
 
-async def test_reader_that_never_reads_keeps_the_newest_and_delays_nobody(hub: ResultsHub) -> None:
+async def test_stalled_reader_keeps_the_newest_and_delays_no_other_reader(hub: ResultsHub) -> None:
     with hub.read("gate", JsonMasks.NONE) as stuck, hub.read("gate", JsonMasks.NONE) as quick:
         for index in range(50):
             await hub.publish(result(index))

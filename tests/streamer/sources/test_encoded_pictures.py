@@ -191,7 +191,7 @@ def test_peer_that_sends_nothing_decodable_is_given_up(feed: Feed) -> None:
     assert [end.reason for end in feed.stops] == [SourceFailure.GARBAGE]
 
 
-def test_wishes_to_a_peer_whose_loop_is_gone_are_no_error(feed: Feed) -> None:
+def test_requests_to_a_peer_with_a_closed_loop_are_no_error(feed: Feed) -> None:
     feed.peer_loop.close()
     feed.request_keyframe()
     feed.stop(ENDED)

@@ -1,4 +1,4 @@
-"""Which source a URL makes, and what a wrong one says."""
+"""The source each URL creates, and the errors for wrong URLs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Decoding on a CUDA device, with the processor behind it: the same pictures, whoever makes them.
+"""Decoding on a CUDA device with the CPU as fallback: both give the same pictures.
 
-Where there is no device, something that decodes on the processor and hands out what a device does,
-NV12 without what the container says, stands in for it.
+Without a device, a fake decodes on the CPU and returns what a device returns: NV12 without the
+container's properties.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Fails = Callable[[int], Exception | None]
 
 
 class StandIn:
-    """``fails`` says of each packet, counted from 1, with what error it ends."""
+    """``fails`` maps a packet, counted from 1, to the error it raises."""
 
     def __init__(self, software: Any, fails: Fails) -> None:
         self._context = av.VideoCodecContext.create(software.codec, "r")
@@ -115,7 +115,7 @@ def test_why_not_is_what_becomes_of_asking(clip: Path) -> None:
     assert works == (why_no_cuda() is None)
 
 
-def test_cuda_where_there_is_none_says_what_to_do(
+def test_missing_cuda_error_names_the_next_step(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda_decoding, "why_no_cuda", lambda: "no driver; install it")
@@ -220,7 +220,7 @@ def test_damaged_pictures_are_no_reason_to_give_the_device_up(clip: Path, device
     assert len(output.frames) == CLIP_LENGTH - 3
 
 
-def test_no_more_streams_than_have_a_place_are_decoded_on_the_device(
+def test_number_of_streams_decoded_on_the_device_is_limited(
     clip: Path, device: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = device()

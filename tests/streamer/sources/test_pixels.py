@@ -94,7 +94,7 @@ def test_planes_outlive_what_gave_them() -> None:
     yuv = planes(decoded(480, 640)).yuv
     before = yuv.luma_HW.copy()
     gc.collect()
-    for _ in range(10):  # what was let go would be used again
+    for _ in range(10):  # released memory would be reused
         decoded(480, 640).reformat(format="nv12")
     np.testing.assert_array_equal(yuv.luma_HW, before)
 
@@ -132,7 +132,7 @@ def test_on_a_processor_a_picture_is_rgb_from_the_beginning() -> None:
     assert preparation(tracker, ahead=False).prepared(picture_) is None
 
 
-def test_on_a_device_the_planes_continue_and_nobody_makes_rgb_of_them() -> None:
+def test_planes_on_a_device_are_not_converted_to_rgb() -> None:
     given: list[Any] = []
     kept = Preparation(keeps_planes=True, ahead=lambda pixels: given.append(pixels))  # type: ignore[arg-type,return-value,func-returns-value]
     own, picture_ = received(kept)

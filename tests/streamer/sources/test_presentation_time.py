@@ -1,4 +1,4 @@
-"""Jumps of presentation time are told from pauses; a pacer keeps real time."""
+"""Jumps of presentation time are distinguished from pauses; a pacer keeps real time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
 
 @given(st.lists(st.floats(0, 3600), min_size=1, max_size=50), st.floats(-2, 2))
 def test_time_that_really_passed_is_no_jump(steps_s: list[float], jitter_s: float) -> None:
-    """A camera that paused for an hour, or whose packets jitter, did not jump."""
+    """A pause of an hour or packet jitter is no jump."""
     watch = DiscontinuityWatch()
     now_s = 0.0
     for index, step_s in enumerate(steps_s):

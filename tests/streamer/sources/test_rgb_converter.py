@@ -1,4 +1,4 @@
-"""Colours come out as players show them, whatever the stream says or leaves out."""
+"""Colours match those of players, whatever the stream declares or omits."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_frames_arrive_in_order_and_the_session_is_deleted(codec: str) -> None:
         assert [request.method for request in server.requests] == ["POST", "DELETE"]
 
 
-def test_server_that_is_killed_is_noticed_and_taken_up_when_it_returns() -> None:
+def test_killed_server_is_detected_and_reconnected_when_it_returns() -> None:
     with WhepServer() as server:
         port = server.port
         with RunningSource(source(port, read_timeout_s=2.0)) as running:

@@ -46,7 +46,7 @@ def test_thing_of_another_kind_before_an_object_is_new() -> None:
     assert matched([behind], tracked_ball, MATCH_IOU) == [None]
 
 
-def test_masks_tell_things_apart_whose_boxes_are_the_same() -> None:
+def test_masks_separate_objects_with_identical_boxes() -> None:
     lower = np.tri(40, 40, dtype=np.bool_)
     first = seen(1, (10, 10, 50, 50))
     object_below = type(first)(1, None, (10, 10, 50, 50), lower)

@@ -38,20 +38,20 @@ def learned(street: np.ndarray) -> MotionDetector:
     return starter
 
 
-def car(look: int) -> tuple[int, int, int, int]:
-    return 20 + 12 * look, 60, 80 + 12 * look, 100
+def car(pass_index: int) -> tuple[int, int, int, int]:
+    return 20 + 12 * pass_index, 60, 80 + 12 * pass_index, 100
 
 
 def test_thing_that_moves_before_a_fixed_camera_is_found(street: np.ndarray) -> None:
     starter = learned(street)
-    for look in range(8):
-        (found,) = starter(view(street, box=car(look)))
-        assert iou(found.box_xyxy, car(look)) > 0.7
+    for pass_index in range(8):
+        (found,) = starter(view(street, box=car(pass_index)))
+        assert iou(found.box_xyxy, car(pass_index)) > 0.7
         assert (found.label, found.score) == (None, 1.0)
     assert list(starter(view(street))) == []
 
 
-def test_picture_is_looked_at_and_never_written(street: np.ndarray) -> None:
+def test_starter_does_not_modify_the_picture(street: np.ndarray) -> None:
     starter = learned(street)
     image = view(street, box=car(0))
     image.flags.writeable = False
@@ -66,18 +66,18 @@ def test_place_that_something_left_is_no_thing(street: np.ndarray) -> None:
         except DetectorNotReady:
             continue
     starter(view(street, box=car(6)))  # the place changed just now
-    for look in range(7, 15):
-        found = starter(view(street, box=car(look)))
-        assert [iou(each.box_xyxy, car(look)) > 0.7 for each in found] == [True]
+    for pass_index in range(7, 15):
+        found = starter(view(street, box=car(pass_index)))
+        assert [iou(each.box_xyxy, car(pass_index)) > 0.7 for each in found] == [True]
 
 
-def test_moving_camera_stands_the_starter_still_until_it_has_learned_anew(
+def test_moving_camera_pauses_the_starter_until_it_has_relearned(
     street: np.ndarray,
 ) -> None:
     starter = learned(street)
-    for look in range(1, 6):
+    for pass_index in range(1, 6):
         with pytest.raises(DetectorNotReady, match="the camera moves"):
-            starter(view(street, shift=8 * look))
+            starter(view(street, shift=8 * pass_index))
     for _ in range(LEARNING_PASSES):
         with pytest.raises(DetectorNotReady, match="learning"):
             starter(view(street, shift=40))
@@ -87,9 +87,9 @@ def test_moving_camera_stands_the_starter_still_until_it_has_learned_anew(
 def test_slow_pan_adds_up(street: np.ndarray) -> None:
     starter = learned(street)
     reasons = []
-    for look in range(30):
+    for pass_index in range(30):
         try:
-            starter(view(street, shift=look // 2))
+            starter(view(street, shift=pass_index // 2))
         except DetectorNotReady as error:
             reasons.append(str(error))
     assert any("the camera moves" in each for each in reasons)

@@ -1,4 +1,4 @@
-"""What becomes of detections, look by look: hits, limits, removed and lost objects."""
+"""Decisions on detections, pass by pass: hits, limits, removed and lost objects."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def started(decision: StartDecision) -> list[tuple[float, ...]]:
 
 def test_thing_is_started_once_it_was_seen_often_enough_in_a_row() -> None:
     judge = policy(minimum_hits=3)
-    for look, x in enumerate((10, 14, 19)):
-        decision = judge.decide([thing(x)], frame(look))
-        assert len(decision.starts) == (look == 2)
+    for pass_index, x in enumerate((10, 14, 19)):
+        decision = judge.decide([thing(x)], frame(pass_index))
+        assert len(decision.starts) == (pass_index == 2)
     judge = policy(minimum_hits=3)
-    for look, things in enumerate(([thing(10)], [thing(14)], [], [thing(22)], [thing(26)])):
-        decision = judge.decide(things, frame(look))
-        assert decision.starts == (), look
+    for pass_index, things in enumerate(([thing(10)], [thing(14)], [], [thing(22)], [thing(26)])):
+        decision = judge.decide(things, frame(pass_index))
+        assert decision.starts == (), pass_index
     assert decision.verdicts == {Verdict.WAITING: 1}
 
 
-def test_fast_thing_is_known_again_where_its_way_leads() -> None:
+def test_fast_object_is_matched_at_its_predicted_position() -> None:
     judge = policy(minimum_hits=3)
-    for look in range(3):
-        decision = judge.decide([thing(10 + 35 * look)], frame(look))
+    for pass_index in range(3):
+        decision = judge.decide([thing(10 + 35 * pass_index)], frame(pass_index))
     assert started(decision) == [(80, 30, 100, 70)]
 
 
-def test_look_that_failed_breaks_the_row() -> None:
+def test_failed_pass_resets_the_count_of_consecutive_hits() -> None:
     judge = policy(minimum_hits=2)
     judge.decide([thing(10)], frame(0))
     judge.missed()
@@ -75,13 +75,15 @@ def test_what_may_not_be_started_is_counted_with_the_reason(
 
 def test_thing_at_the_border_waits_until_all_of_it_is_there() -> None:
     judge = policy(minimum_hits=2, off_border=True)
-    entering = [judge.decide([thing(x)], frame(look)) for look, x in enumerate((0, 1, 10))]
+    entering = [
+        judge.decide([thing(x)], frame(pass_index)) for pass_index, x in enumerate((0, 1, 10))
+    ]
     assert entering[1].verdicts == {Verdict.BORDER: 1}
     assert started(entering[2]) == [(10, 30, 30, 70)]
     assert policy().decide([thing(0)], frame(0)).starts
 
 
-def test_no_more_are_started_than_there_are_places() -> None:
+def test_starts_are_limited_to_the_free_object_places() -> None:
     things = [thing(x) for x in (10, 50, 90, 130)]
     decision = policy(max_objects=3).decide(things, frame(0, followed(1, None), followed(2, None)))
     assert (len(decision.starts), decision.verdicts[Verdict.FULL]) == (1, 3)
@@ -91,19 +93,19 @@ def test_no_more_are_started_than_there_are_places() -> None:
     assert len(decision.starts) == 1
 
 
-def test_what_somebody_removed_is_left_alone_while_it_is_in_sight() -> None:
+def test_removed_object_is_not_restarted_while_it_is_visible() -> None:
     judge = policy(ignore_removed_s=2.0)
     judge.decide([thing(10)], frame(0, followed(1, (10, 30, 30, 70))))
-    for look in range(1, 20):  # it goes on walking
-        decision = judge.decide([thing(10 + 5 * look)], frame(look))
-        assert decision.verdicts == {Verdict.LEFT_ALONE: 1}, look
+    for pass_index in range(1, 20):  # it keeps walking
+        decision = judge.decide([thing(10 + 5 * pass_index)], frame(pass_index))
+        assert decision.verdicts == {Verdict.LEFT_ALONE: 1}, pass_index
     assert not judge.decide([], frame(25)).starts
     assert judge.decide([thing(150)], frame(60)).starts
 
 
 @pytest.mark.parametrize("detected_as", [None, "dog"])
 def test_what_was_started_named_and_removed_is_left_alone(detected_as: str | None) -> None:
-    """What came without a label is called what the settings say; somebody may rename it."""
+    """A detection without a label gets the configured name; the object can be renamed."""
     judge = policy(label="player")
     (start,) = judge.decide([thing(10, label=detected_as)], frame(0)).starts
     assert start.label == (detected_as or "player")
@@ -113,7 +115,7 @@ def test_what_was_started_named_and_removed_is_left_alone(detected_as: str | Non
     assert decision.verdicts == {Verdict.LEFT_ALONE: 1}
 
 
-def test_what_was_removed_before_the_next_look_is_left_alone() -> None:
+def test_object_removed_before_the_next_pass_is_not_restarted() -> None:
     judge = policy()
     (start,) = judge.decide([thing(10)], frame(0)).starts
     judge.started(1, start)
@@ -149,7 +151,7 @@ RED, BLUE = (220, 20, 20), (20, 20, 220)
 
 
 def lose(judge: StartPolicy, colour: tuple[int, int, int] = RED) -> None:
-    """Object 1 is seen at 50, then not any more."""
+    """Object 1 is seen at 50, then disappears."""
     there = thing(50)
     image = picture((there, colour))
     judge.decide([there], frame(0, followed(1, (50, 30, 70, 70)), image=image))
@@ -160,8 +162,10 @@ def test_lost_object_is_prompted_anew_where_a_thing_like_it_is() -> None:
     judge = policy(minimum_hits=2, lost_wait_s=1.0)
     lose(judge)
     back = thing(60)
-    for look in (4, 5):  # it may come back by itself
-        decision = judge.decide([back], frame(look, followed(1, None), image=picture((back, RED))))
+    for pass_index in (4, 5):  # it may come back by itself
+        decision = judge.decide(
+            [back], frame(pass_index, followed(1, None), image=picture((back, RED)))
+        )
         assert decision.verdicts == {Verdict.WAITING: 1}
         assert not decision.starts
     decision = judge.decide([back], frame(7, followed(1, None), image=picture((back, RED))))
@@ -198,7 +202,7 @@ def test_two_things_like_one_lost_object_are_both_new() -> None:
     assert len(decision.starts) == 2
 
 
-def test_without_a_picture_only_the_label_says_that_it_is_like() -> None:
+def test_without_a_picture_only_the_label_decides_similarity() -> None:
     for label, found in (("car", 1), (None, 0)):
         judge = policy(lost_wait_s=0.2)
         judge.decide([], frame(0, followed(1, (50, 30, 70, 70), label)))
@@ -220,7 +224,7 @@ def test_what_it_started_itself_is_removed_when_out_of_sight_for_long() -> None:
     both = (followed(1, (10, 30, 30, 70)), followed(2, (50, 30, 70, 70)))
     judge.decide([], frame(0, *both))
     gone = (followed(1, None), followed(2, None))
-    removals = [judge.decide([], frame(look, *gone)).removals for look in range(1, 13)]
+    removals = [judge.decide([], frame(pass_index, *gone)).removals for pass_index in range(1, 13)]
     assert removals[:10] == [()] * 10
     assert removals[10] == (1,)
     # Time in which the camera was away does not count.
@@ -237,7 +241,7 @@ def test_mask_of_ours_that_lies_on_nothing_counts_as_out_of_sight() -> None:
     sure, guess = followed(1, (10, 30, 30, 70)), followed(1, (60, 30, 80, 70))
     guess = replace(guess, track=replace(guess.track, predicted_iou=0.05))
     assert judge.decide([], frame(0, sure)).removals == ()
-    assert judge.decide([thing(60)], frame(1, guess)).starts  # it is in nobody's way
+    assert judge.decide([thing(60)], frame(1, guess)).starts  # it overlaps no tracked object
     assert judge.decide([], frame(7, guess)).removals == (1,)
     yours = policy()
     assert not yours.decide([thing(60)], frame(0, guess)).starts
@@ -250,7 +254,9 @@ def test_of_two_objects_that_are_one_thing_the_younger_of_ours_goes() -> None:
         judge = policy()
         for object_id in own:
             judge.started(object_id, thing(10))
-        removals = [judge.decide([], frame(look, *both)).removals for look in range(TWIN_PASSES)]
+        removals = [
+            judge.decide([], frame(pass_index, *both)).removals for pass_index in range(TWIN_PASSES)
+        ]
         assert removals == [()] * (TWIN_PASSES - 1) + [removed]
 
 
@@ -258,14 +264,14 @@ def test_players_that_cross_stay_two() -> None:
     judge = policy()
     judge.started(3, thing(10))
     judge.started(8, thing(10))
-    for look in range(4 * TWIN_PASSES):
-        x = 10 if look % TWIN_PASSES else 60
+    for pass_index in range(4 * TWIN_PASSES):
+        x = 10 if pass_index % TWIN_PASSES else 60
         both = (followed(3, (10, 30, 30, 70)), followed(8, (x, 30, x + 20, 70)))
-        assert judge.decide([], frame(look, *both)).removals == ()
+        assert judge.decide([], frame(pass_index, *both)).removals == ()
 
 
 def enlarged(facts: FrameFacts, *things: Detection) -> tuple[list[Detection], FrameFacts]:
-    """The same frame and things of a camera whose pictures are twice as wide, 3 times as high."""
+    """The same frame and detections at twice the width and 3 times the height."""
     objects = tuple(
         replace(
             each,
@@ -284,8 +290,8 @@ def enlarged(facts: FrameFacts, *things: Detection) -> tuple[list[Detection], Fr
 
 def test_thing_is_the_same_in_pictures_of_another_size() -> None:
     judge = policy(minimum_hits=4)
-    for look, x in enumerate((10, 45)):
-        judge.decide([thing(x)], frame(look))
+    for pass_index, x in enumerate((10, 45)):
+        judge.decide([thing(x)], frame(pass_index))
     assert judge.decide(*enlarged(frame(2), thing(80))).verdicts == {Verdict.WAITING: 1}
     assert started(judge.decide([thing(115)], frame(3))) == [(115, 30, 135, 70)]
 

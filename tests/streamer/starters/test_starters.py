@@ -127,27 +127,27 @@ async def test_what_was_removed_stays_so_when_settings_change() -> None:
     settings = StarterConfig(kind="motion", rate_hz=50, minimum_hits=1, keep_off_border=False)
     async with rig_of(gate=StreamConfig(url="rtsp://", starter=settings)) as rig:
 
-        async def until_looked(looks: int) -> None:
+        async def until_passes(count: int) -> None:
             async with asyncio.timeout(20):
                 while True:
                     await rig.frame("gate")
                     await asyncio.sleep(0.01)
                     state = rig.starters.state("gate")
-                    if state is not None and state.passes >= looks:
+                    if state is not None and state.passes >= count:
                         return
 
         running = rig.starters._running
-        await until_looked(2)
+        await until_passes(2)
         known = running["gate"].policy.known
         known.left_alone.add((4, 4, 16, 20), None, time.monotonic_ns(), 10**12)
         known.own[7] = None
         rig.find = lambda _: [Detection((4, 4, 16, 20))]
         rig.change(max_objects=3)
-        await until_looked(2)
+        await until_passes(2)
         assert running["gate"].policy.known is known
         assert running["gate"].starter.state().started == 0
         rig.change(starter=settings.changed(rate_hz=40))
-        await until_looked(2)
+        await until_passes(2)
         assert running["gate"].starter.state().started == 0
         await rig.starters.publish(stopped("gate"))
         await rig.frame("gate", "another session")
@@ -158,7 +158,7 @@ async def test_frame_that_was_in_a_step_when_its_stream_ended_begins_no_starter(
     async with rig_of(gate=StreamConfig(url="rtsp://")) as rig:
         await rig.frame("gate")
         await rig.starters.publish(stopped("gate"))
-        await rig.frame("gate")  # the stream is removed once the tracker let go of it
+        await rig.frame("gate")  # the stream is removed once the tracker has released it
         assert rig.starters.state("gate") is None
         await rig.frame("gate", "another stream's of this name")
         assert rig.starters.state("gate") is not None
@@ -182,7 +182,7 @@ async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
 
 
 class Hanging:
-    """A starter whose looks go on until a test lets them."""
+    """A starter whose detection passes last until the test releases them."""
 
     def __init__(self, rig: Rig) -> None:
         self.go_on = threading.Event()
@@ -236,7 +236,7 @@ async def test_threads_that_were_left_hanging_are_bounded(monkeypatch: pytest.Mo
         await eventually(lambda: len(hanging.begun) >= 4)
 
 
-async def test_streams_with_one_detector_look_one_after_the_other_at_their_newest_frame() -> None:
+async def test_streams_sharing_a_detector_take_turns_on_their_newest_frames() -> None:
     shared = StarterConfig(kind="torchvision", rate_hz=60)
     other = StarterConfig(kind="torchvision", rate_hz=60, device="cuda")
     async with rig_of(
@@ -253,15 +253,15 @@ async def test_streams_with_one_detector_look_one_after_the_other_at_their_newes
         await rig.frame("road")
         await eventually(lambda: len(hanging.begun) == 2)
         assert starter_threads() == ["starter-gate", "starter-road"]
-        looked: list[ImageArray] = []
-        rig.find = lambda image: looked.append(image) or []  # type: ignore[func-returns-value]
+        images: list[ImageArray] = []
+        rig.find = lambda image: images.append(image) or []  # type: ignore[func-returns-value]
         hanging.go_on.set()
-        await eventually(lambda: looked)
-        assert np.shares_memory(looked[0], newest)
+        await eventually(lambda: images)
+        assert np.shares_memory(images[0], newest)
 
 
 async def test_detector_that_many_share_is_busy_and_not_stuck() -> None:
-    """Every look is quick; only the turn of each comes later than a look may take."""
+    """Every pass is quick, but each waits for its turn longer than a pass may take."""
     shared = StarterConfig(kind="torchvision", rate_hz=60, timeout_s=1.0)
     names = [f"cam{number}" for number in range(8)]
     stream = StreamConfig(url="rtsp://", starter=shared)

@@ -1,4 +1,4 @@
-"""A stream's starter at work: one bad starter hurts nobody, and prompts go where they belong."""
+"""A stream's starter: a failing starter affects no other stream; prompts reach their stream."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Image = np.ndarray
 
 
 class FakeObjects:
-    """Applies every prompt at once: the tracker finds exactly the box, or what a test says."""
+    """Applies every prompt at once: the mask is exactly the box, or the one the test sets."""
 
     def __init__(self) -> None:
         self.prompts: list[tuple[Prompt, str | None, FrameReference | None]] = []
@@ -177,14 +177,14 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_starter, "_BACKOFF", quick)
 
 
-async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> None:
-    looked = threading.Event()
+async def test_detection_is_prompted_on_the_frame_it_was_found_in() -> None:
+    called = threading.Event()
 
     def starter(image: Image) -> list[Detection]:
         assert not image.flags.writeable
-        if looked.is_set():
+        if called.is_set():
             return []
-        looked.set()
+        called.set()
         return [THERE]
 
     async with at_work(Rig(starter, label="thing")) as rig:
@@ -193,14 +193,14 @@ async def test_what_is_found_is_prompted_on_the_frame_that_was_looked_at() -> No
         ((prompt, label, reference),) = rig.objects.prompts
         assert (prompt.object_id, prompt.box_xyxy, label) == (1, BOX, "dog")
         assert reference == FrameReference(frame_index=0, session_id="session")
-        assert rig.objects.held[0] == reference  # however long the look takes
+        assert rig.objects.held[0] == reference  # however long the pass takes
         await eventually(lambda: rig.starter.state().started)
         state = rig.starter.state()
         assert (state.kind, state.status, state.object_ids) == ("python", "looking", (1,))
         assert rig.verdict("started") == 1
 
 
-async def test_picture_is_made_of_a_decoders_planes_in_the_thread_of_the_look() -> None:
+async def test_decoder_planes_are_converted_in_the_detection_thread() -> None:
     class Planes:
         width, height = 32, 24
         made_in: tuple[str, ...] = ()
@@ -233,31 +233,31 @@ async def test_several_things_get_ids_of_their_own_and_masks_are_prompted_as_mas
         assert second.box_xyxy == (20.0, 2.0, 30.0, 22.0)
 
 
-async def test_earlier_frames_are_not_looked_at_after_a_start() -> None:
+async def test_earlier_frames_are_skipped_after_a_start() -> None:
     async with at_work(Rig(lambda _: [THERE])) as rig:
         rig.frames = 10
         rig.show()
         await eventually(lambda: rig.starter.state().started == 1)
         rig.frames = 8
-        looks = rig.passes("looked")
+        passes_before = rig.passes("looked")
         rig.show()
         rig.show()
         rig.show()
         await asyncio.sleep(0.1)
-        assert rig.passes("looked") == looks
+        assert rig.passes("looked") == passes_before
         rig.live = (followed(1, (4, 4, 16, 20)),)
         await rig.until(lambda: rig.verdict("followed") >= 1)
         assert len(rig.objects.prompts) == 1
 
 
 @pytest.mark.parametrize("removed", [False, True])
-async def test_lost_object_that_was_removed_during_the_look_stays_removed(removed: bool) -> None:
-    looking, go_on = threading.Event(), threading.Event()
+async def test_lost_object_removed_during_a_pass_stays_removed(removed: bool) -> None:
+    detecting, go_on = threading.Event(), threading.Event()
 
     def starter(_: Image) -> list[Detection]:
         if not rig.live or rig.live[0].track.area:
             return []
-        looking.set()
+        detecting.set()
         go_on.wait(10)
         return [THERE]
 
@@ -265,33 +265,33 @@ async def test_lost_object_that_was_removed_during_the_look_stays_removed(remove
         rig.live = (followed(7, (4, 4, 16, 20), "dog"),)
         await rig.until(lambda: rig.passes("looked") >= 1)
         rig.live = (followed(7, None, "dog"),)
-        await rig.until(looking.is_set)
+        await rig.until(detecting.is_set)
         if removed:
             rig.objects.gone.add(7)
         go_on.set()
-        looks = rig.passes("looked")
-        await eventually(lambda: rig.passes("looked") > looks)
+        passes_before = rig.passes("looked")
+        await eventually(lambda: rig.passes("looked") > passes_before)
         await eventually(lambda: removed or rig.objects.prompts)
         assert [prompt.object_id for prompt, _, _ in rig.objects.prompts] == [7] * (not removed)
 
 
 @pytest.mark.parametrize("larger", [1, 3])
-async def test_object_that_came_since_the_look_is_not_started_again(larger: int) -> None:
-    """Also where pictures are larger now than the one that was looked at."""
-    looking, go_on = threading.Event(), threading.Event()
+async def test_object_added_during_a_pass_is_not_started_again(larger: int) -> None:
+    """Also if pictures have since become larger than the one of the pass."""
+    detecting, go_on = threading.Event(), threading.Event()
 
     def starter(_: Image) -> list[Detection]:
-        if looking.is_set():
+        if detecting.is_set():
             return []
-        looking.set()
+        detecting.set()
         go_on.wait(10)
         return [THERE]
 
     async with at_work(Rig(starter)) as rig:
         rig.show()
-        await eventually(looking.is_set)
+        await eventually(detecting.is_set)
         x0, y0, x1, y1 = (larger * each for each in (4, 4, 16, 20))
-        rig.live = (followed(7, (x0, y0, x1, y1)),)  # somebody clicked on it
+        rig.live = (followed(7, (x0, y0, x1, y1)),)  # it was clicked on meanwhile
         rig.show(larger)
         go_on.set()
         await eventually(lambda: rig.verdict("followed") >= 1)
@@ -372,7 +372,7 @@ async def test_what_lies_outside_the_picture_is_cut_or_left_out() -> None:
         assert prompt.mask.sum() == 16 * 16
 
 
-async def test_starter_that_stands_still_says_why_and_is_not_made_anew() -> None:
+async def test_paused_starter_reports_why_and_is_not_recreated() -> None:
     def starter(_: Image) -> list[Detection]:
         raise DetectorNotReady("the camera moves")
 
@@ -417,19 +417,19 @@ async def test_model_that_does_not_load_is_tried_again_with_its_advice(
         assert all(each.exc_info is None for each in caplog.records)
 
 
-async def test_look_that_fails_after_the_end_is_nobodys_business(
+async def test_pass_that_fails_after_the_end_is_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    looking, go_on = threading.Event(), threading.Event()
+    detecting, go_on = threading.Event(), threading.Event()
 
     def starter(_: Image) -> list[Detection]:
-        looking.set()
+        detecting.set()
         go_on.wait(10)
         raise DetectorNotReady("too late")
 
     async with at_work(Rig(starter)) as rig:
         rig.show()
-        await eventually(looking.is_set)
+        await eventually(detecting.is_set)
     go_on.set()
     await eventually(lambda: all(each.name != "starter-gate" for each in threading.enumerate()))
     await asyncio.sleep(0)
@@ -437,7 +437,7 @@ async def test_look_that_fails_after_the_end_is_nobodys_business(
     assert "never retrieved" not in caplog.text
 
 
-async def test_stream_that_is_removed_during_a_look_is_no_mistake() -> None:
+async def test_removing_a_stream_during_a_pass_is_no_error() -> None:
     async with at_work(Rig(lambda _: [THERE])) as rig:
         rig.objects.is_gone = True
         await rig.until(lambda: rig.verdict("rejected"))

@@ -14,7 +14,7 @@ Box = tuple[int, int, int, int]
 
 
 def followed(object_id: int, box: Box | None, label: str | None = None) -> ObjectResult:
-    """An object whose mask fills its box; one without a box is hidden."""
+    """An object with a mask that fills its box; an object without a box is hidden."""
     x0, y0, x1, y1 = box or (0, 0, 0, 0)
     return ObjectResult(
         Track(
@@ -40,7 +40,7 @@ def seen(object_id: int, box: Box, label: str | None = None) -> VisibleObject:
 def frame(
     index: int, *objects: ObjectResult, look_s: float = 0.2, session: str = "s", **further: object
 ) -> FrameFacts:
-    """The frame of the look number ``index``."""
+    """The frame of detection pass ``index``."""
     return FrameFacts(
         frame_index=index,
         session_id=session,

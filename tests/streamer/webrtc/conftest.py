@@ -38,7 +38,7 @@ def open_sockets() -> int:
 
 @pytest.fixture
 async def nothing_left() -> AsyncIterator[None]:
-    """Fails a test that leaves tasks or sockets behind, or an error nobody looked at."""
+    """Fail a test that leaves tasks, sockets or an unhandled error behind."""
     errors: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     tasks_before, sockets_before = asyncio.all_tasks(), open_sockets()
@@ -67,7 +67,7 @@ class Ingest:
 
     @property
     def publisher_count(self) -> float:
-        """What the metric says."""
+        """The value of the metric."""
         value = self.metrics.registry.get_sample_value(
             "masklet_webrtc_peers", {"kind": "publisher"}
         )

@@ -1,4 +1,4 @@
-"""A moving scene whose frames can be told apart after any codec: their number is in the picture."""
+"""A moving scene with the frame number in the picture, readable after any codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""aiortc as it is patched: what a peer may cost, and the version that the patches know."""
+"""Patched aiortc: limits on what a peer costs, and the version the patches support."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Packet:
 
 
 def packets(pictures: int, *, each: int = 3, first: int = 65_530, keyframes: int = 1000):
-    """Packets of so many pictures; the sequence numbers pass through zero."""
+    """Packets of several pictures; the sequence numbers wrap through zero."""
     made = []
     for picture in range(pictures):
         for part in range(each):

@@ -1,4 +1,4 @@
-"""What anybody can send to a peer's UDP port, and what a peer can do with its own."""
+"""Datagrams from strangers to a peer's UDP port, and from the peer itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answered(publisher: Publisher, name: str) -> str:
 
 @contextmanager
 def stranger(publisher: Publisher) -> Iterator[socket.socket]:
-    """A socket that sends to where the publisher was told to send."""
+    """A socket that sends to the address given to the publisher."""
     port = int(answered(publisher, "candidate").split()[5])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("127.0.0.1", port))
@@ -42,7 +42,7 @@ def stranger(publisher: Publisher) -> Iterator[socket.socket]:
 
 
 def malformed_stun() -> bytes:
-    """A binding request whose PRIORITY has two bytes instead of four."""
+    """A binding request with a PRIORITY of two bytes instead of four."""
     attribute = struct.pack("!HHHxx", 0x0024, 2, 7)
     return struct.pack("!HHI12s", 1, len(attribute), stun.COOKIE, bytes(12)) + attribute
 
@@ -76,14 +76,14 @@ async def test_datagram_of_a_stranger_ends_no_session_that_begins(ingest: Ingest
             await until(lambda: source.output.frames, "a frame")
 
 
-async def test_datagrams_that_nobody_reads_yet_are_bounded(nothing_left: None) -> None:
+async def test_unread_datagrams_are_bounded(nothing_left: None) -> None:
     agent = IceConnection(LocalAddressing())
     await agent.gather_candidates()
     for _ in range(2 * WAITING_DATAGRAMS):
         agent.data_received(b"\x80" * 1200, 1)
     assert agent._queue.qsize() == WAITING_DATAGRAMS
     await agent.close()
-    assert agent._queue.qsize() == WAITING_DATAGRAMS + 1  # the end is always told
+    assert agent._queue.qsize() == WAITING_DATAGRAMS + 1  # the end is always reported
 
 
 async def test_dtls_after_the_handshake_is_bounded(nothing_left: None) -> None:
@@ -109,7 +109,7 @@ async def test_only_the_peer_itself_is_listened_to(ingest: Ingest) -> None:
             assert agent.knows(agent._nominated[1].remote_addr)
             assert not agent.knows(sender.getsockname())
             asked = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
-            sender.send(bytes(asked))  # refused, so that what came before was looked at
+            sender.send(bytes(asked))  # rejected: the earlier datagrams have been processed
             await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sender, 1500), 10)
         heard = agent._dtls_datagrams
         assert heard < DTLS_DATAGRAMS
@@ -136,7 +136,7 @@ async def test_addresses_that_a_peer_shows_are_bounded(ingest: Ingest) -> None:
             request.add_message_integrity(agent.local_password.encode())
             with stranger(publisher) as sender:
                 sender.send(bytes(request))
-                # Answered like any other, so that it is known to have been looked at.
+                # Answered like any other, which proves that it was processed.
                 await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sender, 1500), 10)
         assert len(agent._remote_candidates) == REMOTE_CANDIDATES
         assert len(agent._check_list) <= REMOTE_CANDIDATES
@@ -146,7 +146,7 @@ async def test_of_two_restarts_at_once_one_has_to_wait(ingest: Ingest) -> None:
     with ingest.source() as source:
         async with Publisher(ingest.whip) as publisher:
             await publisher.post()
-            # A check that is under way makes the restart wait for its end.
+            # The restart waits for a pending check to end.
             unreachable = b"a=candidate:1 1 udp 1 127.0.0.2 9 typ host\r\n"
             trickled = await ingest.whip.patch(
                 publisher.session_id, unreachable, SDP_FRAGMENT, publisher.header("ETag")

@@ -68,7 +68,7 @@ async def test_machine_without_a_network_reaches_itself(
 
 
 class RestartingPublisher(Publisher):
-    """A publisher whose own agent can be restarted too."""
+    """A publisher with an agent that can be restarted too."""
 
     def use_restartable_agent(self) -> IceConnection:
         transport = self.connection.getTransceivers()[0].sender.transport.transport
@@ -78,7 +78,7 @@ class RestartingPublisher(Publisher):
         return agent
 
 
-async def test_ice_restart_brings_new_credentials_and_media_go_on(ingest: Ingest) -> None:
+async def test_ice_restart_brings_new_credentials_and_media_continue(ingest: Ingest) -> None:
     with ingest.source() as source:
         async with RestartingPublisher(ingest.whip) as publisher:
             agent = publisher.use_restartable_agent()
@@ -89,7 +89,7 @@ async def test_ice_restart_brings_new_credentials_and_media_go_on(ingest: Ingest
             ours_before = (session.peer._ice.local_username, session.peer._ice.local_password)
             pair_before = session.peer._ice._nominated[1]
 
-            # The publisher makes new credentials, tells them, and gets ours.
+            # The publisher makes new credentials, sends them, and receives ours.
             await agent.begin_restart("unknown", "unknown-as-yet-unknown")
             lines = [
                 f"a=ice-ufrag:{agent.local_username}",
@@ -140,7 +140,7 @@ async def test_ice_restart_brings_new_credentials_and_media_go_on(ingest: Ingest
             assert after.status == 204
 
 
-async def test_restart_that_finds_nobody_ends_the_session(
+async def test_restart_without_a_reachable_peer_ends_the_session(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamer.webrtc.peer.CONNECT_TIMEOUT_S", 0.3)
@@ -156,7 +156,7 @@ async def test_restart_that_finds_nobody_ends_the_session(
             assert ingest.publishers.session(publisher.session_id) is None
 
 
-async def test_peer_asks_no_server_unless_told(nothing_left: None) -> None:
+async def test_peer_asks_no_server_unless_configured(nothing_left: None) -> None:
     peer = Peer(IceSettings(), "video", "recvonly")
     assert peer._ice.stun_server is None
     assert peer._ice.turn_server is None

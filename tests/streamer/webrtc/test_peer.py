@@ -28,7 +28,7 @@ async def test_session_that_is_ended_during_its_handshake_leaves_nothing(
             if self is not publisher.connection.getTransceivers()[0].sender.transport:
                 deletions.append(asyncio.ensure_future(ingest.whip.delete(publisher.session_id)))
                 peer = ingest.publishers.session(publisher.session_id).peer
-                await peer.ended.wait()  # and, before anything is closed, go on
+                await peer.ended.wait()  # and, before anything is closed, continue
 
         monkeypatch.setattr(RTCDtlsTransport, "start", start_and_be_deleted)
         await publisher.publish()
@@ -49,7 +49,7 @@ async def test_closing_does_not_wait_for_a_part_that_hangs(
     await close()
 
 
-async def test_name_that_cannot_be_looked_up_here_is_left_out(
+async def test_unresolvable_name_is_left_out(
     nothing_left: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def no_multicast() -> None:

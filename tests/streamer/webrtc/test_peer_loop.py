@@ -9,7 +9,7 @@ import pytest
 from streamer.webrtc.peer_loop import PeerLoop
 
 
-def test_loop_that_cannot_begin_is_an_error_and_nobody_waits(
+def test_loop_that_cannot_start_raises_an_error_without_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_more_files() -> asyncio.AbstractEventLoop:

@@ -1,4 +1,4 @@
-"""The way from a publisher to the stream's source."""
+"""The path from a publisher to the stream's source."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_ntp_timestamps(text: str, fraction: int, unix_ns: int) -> None:
 
 
 @given(timestamps, st.integers(-(2**31), 2**31 - 1))
-def test_differences_go_the_shorter_way_round(earlier: int, step: int) -> None:
+def test_differences_take_the_shorter_direction(earlier: int, step: int) -> None:
     assert rtp_difference((earlier + step) & 0xFFFFFFFF, earlier) == step
 
 
@@ -63,7 +63,7 @@ def test_pictures_before_and_after_a_report_have_their_time(reported: int, ticks
     assert clock.capture_time_ns(reported + ticks) == expected_ns
 
 
-def test_wrong_clock_is_not_used_and_its_error_is_told() -> None:
+def test_wrong_clock_is_not_used_and_its_error_is_reported() -> None:
     clock = RtpCaptureClock(10)
     clock.observe(ntp_to_unix_ns(ntp("2000-01-01")), 0, NOW_NS)
     assert clock.capture_time_ns(0) is None

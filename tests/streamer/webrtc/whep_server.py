@@ -102,11 +102,11 @@ class WhepServer:
 
     @property
     def viewers(self) -> int:
-        """Sessions that nobody deleted."""
+        """Sessions that were not deleted."""
         return len(self._connections)
 
     def fall_silent(self) -> None:
-        """Send nothing more, and say nothing."""
+        """Stop sending, without notice."""
         self.track.silent = True
 
     def reply(self, request: Request, body: bytes) -> Reply:

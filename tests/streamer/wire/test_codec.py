@@ -84,7 +84,7 @@ def test_frames_are_written_as_the_golden_bytes() -> None:
 
 @pytest.mark.parametrize("encoding", ["bits", "polygon"])
 def test_headers_of_packed_masks_are_written_as_the_golden_bytes(encoding: str) -> None:
-    # The parts come out of zstd and OpenCV, whose versions may write the same mask otherwise.
+    # zstd and OpenCV produce the parts; their versions may encode the same mask differently.
     assert frame(encoding)[:2] == golden(f"frame_{encoding}")[:2]
 
 
@@ -149,7 +149,7 @@ def test_a_golden_polygon_is_read_up_to_its_outline() -> None:
     assert np.count_nonzero(crop != samples.l_shape()) <= 3
 
 
-def test_the_golden_frame_says_when_where_and_what() -> None:
+def test_golden_frame_has_times_positions_and_objects() -> None:
     message = frame_message("frame_rle")
     header = message.header
     assert (message.topic, message.stream_id) == (Topic(TopicKind.FRAME, "gate"), "gate")
@@ -203,7 +203,7 @@ def test_boxes_and_encoding_none_carry_no_masks() -> None:
         assert message.objects[0].bbox == (10, 20, 15, 26)
 
 
-def test_coco_rle_of_a_golden_frame_is_of_the_whole_frame() -> None:
+def test_coco_rle_of_a_golden_frame_covers_the_whole_frame() -> None:
     message = frame_message("frame_rle")
     rle = message.coco_rle(message.objects[0])
     assert rle["size"] == [samples.HEIGHT, samples.WIDTH]

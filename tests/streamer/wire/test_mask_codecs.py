@@ -25,7 +25,7 @@ from tracker.types import MaskArray
 crops = array_strategies.arrays(
     np.bool_, array_strategies.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 )
-# The suite runs beside others on a busy machine: how long one example takes says nothing.
+# The suite runs beside others on a busy machine: the time of one example means nothing.
 examples = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -127,7 +127,7 @@ def test_an_unknown_encoding_is_named() -> None:
         ("polygon", msgspec.msgpack.encode([[0, 2**40]]), "not an array of rings"),
     ],
 )
-def test_a_part_that_is_not_what_the_header_says_is_refused(
+def test_part_that_contradicts_the_header_is_rejected(
     encoding: str, data: bytes, message: str
 ) -> None:
     with pytest.raises(WireError, match=message):

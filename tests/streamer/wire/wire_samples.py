@@ -44,7 +44,7 @@ def track(
     width: int = WIDTH,
     height: int = HEIGHT,
 ) -> Track:
-    """A visible object whose mask is ``crop`` at ``offset``."""
+    """A visible object with the mask ``crop`` at ``offset``."""
     mask = l_shape() if crop is None else crop
     x0, y0 = offset
     return Track(

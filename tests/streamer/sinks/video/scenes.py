@@ -1,4 +1,4 @@
-"""Frames to look at: a moving object, a number in the pixels, times as a camera gives them."""
+"""Test frames: a moving object, a number in the pixels, and camera-like timestamps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who watches gets the picture, once encoded; who does not, costs nothing and delays nobody."""
+"""Viewers share one encoding; a viewer that does not read costs nothing and delays no other."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def soon(condition: Callable[[], bool]) -> None:
 
 
 async def joined(viewer: Viewer) -> asyncio.Task[av.Packet | None]:
-    """The viewer's first read, under way."""
+    """The viewer's first read, pending."""
     reading = asyncio.create_task(viewer.read())
     await asyncio.sleep(0)
     return reading
@@ -125,7 +125,7 @@ async def number(packet: av.Packet | None, decoder: av.VideoCodecContext) -> int
     return read(frame.to_ndarray(format="rgb24"))
 
 
-async def test_nobody_watches_nothing_is_encoded(hub: PictureHub, encodes: Encodes) -> None:
+async def test_without_viewers_nothing_is_encoded(hub: PictureHub, encodes: Encodes) -> None:
     before = threading.active_count()
     for index in range(5):
         await hub.publish(frame_result(index))
@@ -136,12 +136,12 @@ async def test_nobody_watches_nothing_is_encoded(hub: PictureHub, encodes: Encod
     assert (encodes.video, encodes.jpeg) == ([], [])
 
 
-async def test_nobody_watches_a_decoders_planes_are_left_as_they_are(hub: PictureHub) -> None:
+async def test_without_viewers_decoder_planes_are_not_converted(hub: PictureHub) -> None:
     class Planes:
         width, height = WIDTH, HEIGHT
 
         def rgb(self) -> np.ndarray:
-            raise AssertionError("nobody wants to see it")
+            raise AssertionError("no viewer wants to see it")
 
     for index in range(3):
         result = frame_result(index)
@@ -259,7 +259,7 @@ async def test_keyframe_request_gives_a_keyframe(hub: PictureHub) -> None:
     assert keyframes == [0, 30]
 
 
-async def test_who_joins_a_stream_at_rest_sees_its_last_picture(
+async def test_viewer_joining_an_idle_stream_sees_its_last_picture(
     hub: PictureHub, clock: FakeClock
 ) -> None:
     result = frame_result(3, arrival_ns=clock.now_ns)
@@ -313,7 +313,7 @@ async def test_rate_is_limited(metrics: Metrics, clock: FakeClock, encodes: Enco
     assert len(encodes.video) == 10
 
 
-async def test_size_that_changes_goes_on_with_a_keyframe(hub: PictureHub) -> None:
+async def test_changed_size_continues_with_a_keyframe(hub: PictureHub) -> None:
     with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:
         decoder = av.CodecContext.create("libvpx", "r")
         for index, (width, height) in enumerate([(320, 180), (641, 361), (4000, 500)]):
@@ -404,7 +404,7 @@ async def test_jpeg_readers_share_one_encoding_and_a_slow_one_gets_the_newest(
     assert not hub.is_encoding("gate")
 
 
-async def test_only_so_many_sizes_are_made_at_once(hub: PictureHub) -> None:
+async def test_number_of_simultaneous_sizes_is_limited(hub: PictureHub) -> None:
     with contextlib.ExitStack() as readers:
         for number_ in range(JPEG_CHANNELS_PER_STREAM):
             readers.enter_context(hub.jpegs("gate", View.CLEAN, 64 + number_))
@@ -422,7 +422,7 @@ async def test_events_are_not_wanted(hub: PictureHub) -> None:
     assert not hub.wants(event())
 
 
-async def test_frame_result_of_another_stream_goes_to_nobody_here(
+async def test_frame_result_of_another_stream_reaches_no_viewer(
     hub: PictureHub, encodes: Encodes
 ) -> None:
     with hub.watch("gate", View.OVERLAY, PictureCodec.VP8) as viewer:

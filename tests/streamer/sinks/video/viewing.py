@@ -29,7 +29,7 @@ class WebViewer:
     """One viewer. ``watch``, then ``picture`` again and again; ``close`` at the end."""
 
     def __init__(self, codec: str | None = None) -> None:
-        """``codec`` is ``video/VP8`` or ``video/H264``, and None lets aiortc offer all it has."""
+        """``codec`` is ``video/VP8`` or ``video/H264``; with None, aiortc offers all it has."""
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._transceiver = self._connection.addTransceiver("video", direction="recvonly")
         if codec is not None:
@@ -88,7 +88,7 @@ class WebViewer:
         await receiver._send_rtcp_pli(source.source)
 
     def stop_reporting(self) -> None:
-        """Send no RTCP any more, as a viewer whose way back is broken."""
+        """Stop sending RTCP, like a viewer with a broken return path."""
 
         async def silent(*_: Any) -> None:
             return

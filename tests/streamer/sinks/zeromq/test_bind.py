@@ -1,4 +1,4 @@
-"""Where the publisher may bind, and what it says when it may not."""
+"""Addresses the publisher may bind, and the errors for others."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_socket_path_must_be_free_short_and_in_a_folder(tmp_path: Path) -> Non
     assert (tmp_path / "notes.txt").read_text() == "keep me"
 
 
-def test_a_socket_is_taken_over_only_when_nobody_listens(tmp_path: Path) -> None:
+def test_existing_socket_is_replaced_only_without_a_listener(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

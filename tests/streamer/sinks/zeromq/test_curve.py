@@ -1,4 +1,4 @@
-"""Encryption and the allow-list over real sockets: who gets in, and who does not."""
+"""Encryption and the allow-list over real sockets: accepted and rejected clients."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_client_that_is_added_while_the_daemon_runs_gets_in(
             assert isinstance(await next_message(subscriber), EventMessage)
 
 
-async def test_a_client_that_was_taken_off_the_list_hears_no_more_and_others_do(
+async def test_client_removed_from_the_list_stops_receiving_and_others_continue(
     keys: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_all_keys(keys, ["wall"])
@@ -132,7 +132,7 @@ async def test_a_client_that_was_taken_off_the_list_hears_no_more_and_others_do(
                 both = [await each.receive_async(timeout_s=0.1) for each in (removed, wall)]
                 if all(both):
                     break
-                assert index < 200, "somebody receives nothing"
+                assert index < 200, "a client receives nothing"
             listed = keys / "clients" / "laptop.key"
             key = load_public_key(listed)
             listed.rename(keys / "away")
@@ -140,30 +140,30 @@ async def test_a_client_that_was_taken_off_the_list_hears_no_more_and_others_do(
             assert f"(public key {key.decode()})" in caplog.text
             await eventually(lambda: "key is not on the allow-list was refused" in caplog.text)
             while await removed.receive_async(timeout_s=0.05) is not None:
-                pass  # what was on its way
+                pass  # messages in flight
             await sink.publish(samples.event())
             assert isinstance(await next_message(wall), EventMessage)
             assert await removed.receive_async(timeout_s=0.2) is None
         assert caplog.text.count("a client was disconnected") == 1
 
 
-async def test_a_list_that_is_replaced_in_a_moment_disconnects_nobody(
+async def test_quickly_replaced_list_disconnects_no_client(
     keys: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[frozenset[bytes]] = []
+    readings: list[frozenset[bytes]] = []
 
     def missing(self: AllowList, public_keys: Collection[bytes]) -> frozenset[bytes]:
-        looks.append(frozenset(public_keys) if len(looks) == 1 else frozenset())
-        return looks[-1]
+        readings.append(frozenset(public_keys) if len(readings) == 1 else frozenset())
+        return readings[-1]
 
     monkeypatch.setattr(AllowList, "missing", missing)
     async with publisher(**encrypted(keys)) as sink:
         with laptop(sink, keys) as subscriber:
             await subscribed(sink, 2)
-            await eventually(lambda: len(looks) >= 4)
+            await eventually(lambda: len(readings) >= 4)
             await sink.publish(samples.event())
             assert isinstance(await next_message(subscriber), EventMessage)
-    assert len(looks[1]) == 1
+    assert len(readings[1]) == 1
     assert "disconnected" not in caplog.text
 
 

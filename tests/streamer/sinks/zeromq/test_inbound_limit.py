@@ -46,7 +46,7 @@ async def test_connections_that_come_and_go_do_not_hide_one_that_sends_without_e
 
 
 @pytest.mark.parametrize("answer", [bytes(104), OSError(92, "Protocol not available")])
-async def test_kernel_that_does_not_count_ends_nobody(
+async def test_kernel_without_byte_counts_ends_no_connection(
     answer: bytes | OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

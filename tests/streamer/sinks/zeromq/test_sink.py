@@ -1,4 +1,4 @@
-"""The publisher over real sockets: who receives what, when, and what is never encoded."""
+"""The publisher over real sockets: what subscribers receive, and what is never encoded."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_subscription_to_cam1_does_not_receive_cam10() -> None:
     assert [message.topic.stream_id for message in received] == ["cam1", "cam1"]
 
 
-async def test_what_nobody_subscribed_to_is_not_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_topic_without_subscribers_is_not_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
     encode_frame = zeromq_module.encode_frame
 
@@ -111,7 +111,7 @@ async def test_what_nobody_subscribed_to_is_not_encoded(monkeypatch: pytest.Monk
     assert message.parts == ()
 
 
-async def test_numbers_have_no_holes_though_nobody_listened_for_a_while() -> None:
+async def test_sequence_numbers_have_no_gaps_after_a_time_without_subscribers() -> None:
     async with publisher() as sink:
         with Subscriber(sink.endpoint, topics=["frame"]) as subscriber:
             await subscribed(sink, 2)
@@ -128,7 +128,7 @@ async def test_numbers_have_no_holes_though_nobody_listened_for_a_while() -> Non
             assert (await next_frame(subscriber)).header.seq == 6
 
 
-async def test_who_comes_late_is_sent_the_last_frame_and_status_again() -> None:
+async def test_late_joiner_receives_the_last_frame_and_status() -> None:
     async with publisher() as sink:
         await sink.publish(samples.status())
         await sink.publish(samples.event(EventKind.ADDED))
@@ -161,7 +161,7 @@ async def test_replays_for_others_are_not_delivered_twice() -> None:
     assert (message.header.seq, message.header.replayed, first.lost) == (1, False, {})
 
 
-async def test_a_removed_object_is_not_told_to_late_joiners() -> None:
+async def test_late_joiner_does_not_receive_a_removed_object() -> None:
     async with publisher() as sink:
         await sink.publish(samples.result(0))
         await sink.publish(samples.event(EventKind.REMOVED))  # of object 2
@@ -170,7 +170,7 @@ async def test_a_removed_object_is_not_told_to_late_joiners() -> None:
     assert [entry.id for entry in message.objects] == [1]
 
 
-async def test_of_a_stopped_stream_nothing_is_told_but_its_numbers_go_on() -> None:
+async def test_stopped_stream_sends_nothing_and_its_numbers_continue() -> None:
     async with publisher() as sink:
         await sink.publish(samples.result(0))
         await sink.publish(samples.status(state=StreamState.STOPPED))
@@ -198,7 +198,7 @@ async def test_a_result_that_comes_after_the_end_is_sent_but_not_kept(state: Str
     assert (message.header.seq, message.header.replayed) == (1, True)
 
 
-async def test_streams_that_come_and_go_leave_no_more_than_a_bounded_trace(
+async def test_added_and_removed_streams_leave_bounded_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(zeromq_module, "RECORDS_KEPT", 5)
@@ -275,7 +275,7 @@ async def test_states_are_repeated_and_the_heart_beats() -> None:
                     seen.add((message.stream_id, message.seq))
 
 
-async def test_the_last_message_says_stopping() -> None:
+async def test_last_message_reports_stopping() -> None:
     async with publisher() as sink:
         with Subscriber(sink.endpoint, topics=["status", "heartbeat"]) as subscriber:
             await subscribed(sink, 2)
@@ -375,8 +375,8 @@ async def test_messages_and_subscriptions_are_counted() -> None:
     assert "masklet_zmq_subscribers 3.0" in exposition
 
 
-async def test_flood_of_subscriptions_lets_everything_else_go_on() -> None:
-    """A message that waits is received at once: without a pause nobody else has a turn."""
+async def test_flood_of_subscriptions_does_not_block_other_work() -> None:
+    """A waiting message is received at once: without a pause, no other task would run."""
     flood = 800  # libzmq drops subscriptions past a high-water mark of 1000
     taken = [0]
     async with publisher() as sink:
