@@ -1,4 +1,4 @@
-"""The wiring: builds every part, starts them, serves, and shuts down. Read this first.
+"""Builds every part of the daemon, starts it, serves, and shuts down. Read this first.
 
 The live path, in the order data meets it:
 
@@ -19,8 +19,8 @@ Commands travel the other way, through the ``Api``, over TCP and a Unix socket:
                                      ├─► Objects: prompt, preview, rename, remove
     a detector elsewhere            ─┴─► Starters ─┘ └─► Inference, between two steps
 
-Three phases: ``_start`` (from the consumers' end, so that nothing is lost), ``_serve``, and
-``_shutdown`` (from the cameras' end, so that what was seen is still sent).
+Three phases: ``_start`` (sinks first, so that no result is lost), ``_serve``, and ``_shutdown``
+(cameras first, so that frames already received are still tracked and sent).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where a started daemon is reached; None for what is switched off."""
+    """The addresses of a running daemon; None for a disabled endpoint."""
 
     zeromq: str
     control: str
@@ -83,10 +83,10 @@ class Endpoints:
 
 
 class App:
-    """The daemon. ``await run()`` on an event loop; use ``streams``, ``objects`` and the other
-    methods on the same loop.
+    """The daemon. Run it with ``await run()``; use ``streams``, ``objects`` and the other methods
+    on the same event loop.
 
-    ``started`` is set once everything listens and the configured streams are connecting.
+    ``started`` is set once all endpoints listen and the configured streams are connecting.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class App:
     ) -> None:
         """Build everything; nothing listens or runs yet.
 
-        ``further_sinks`` receive what the ZeroMQ publisher does. ``fresh`` sets aside what was
-        kept of an earlier run. ``warm_up_progress`` is told, in the inference thread, the steps
-        done and the steps in all. Raises ``ConfigError`` for a configuration that cannot work and
-        ``CheckpointError`` for a model that does not load.
+        ``further_sinks`` receive the same results as the ZeroMQ publisher. ``fresh`` sets aside
+        the saved state of an earlier run. ``warm_up_progress`` is called in the inference thread
+        with the steps done and the total. Raises ``ConfigError`` for a configuration that cannot
+        work and ``CheckpointError`` for a model that does not load.
         """
         self.config = config
         self.started = asyncio.Event()
@@ -118,8 +118,8 @@ class App:
         metrics = self.metrics = Metrics()
         self._publishers = Publishers(config.webrtc, metrics)
 
-        # From the consumers' end, since each part is given the next one. What a part asks of
-        # one that comes later is a callable.
+        # Sinks first, because each part receives the next one downstream in its constructor.
+        # Where a part needs one that is built later, it receives a callable.
         self._zeromq = ZeroMQSink(
             config.zeromq,
             publisher_id=socket.gethostname(),
@@ -185,7 +185,7 @@ class App:
         )
         self.objects = Objects(self.streams, self._inference.commands, self._state)
 
-        # What is asked from outside.
+        # Entry points for requests from outside.
         self.whip = Whip(
             self._publishers,
             stream_config=lambda stream_id: self.streams.configs().get(stream_id),
@@ -228,9 +228,9 @@ class App:
     # The three phases.
 
     async def run(self) -> int:
-        """Start, serve until ``request_stop``, shut down; the exit code.
+        """Start, serve until ``request_stop``, shut down; return the exit code.
 
-        Raises an ``ExceptionGroup`` when a part fails that the daemon cannot do without.
+        Raises an ``ExceptionGroup`` when an essential part fails.
         """
         async with asyncio.TaskGroup() as tasks:
             try:
@@ -255,7 +255,7 @@ class App:
             restored = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
         self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
         in_background(self._inference_ended_by_itself(self._inference_ended))
-        await self._api.start()  # it answers that nothing is ready while the model warms up
+        await self._api.start()  # answers "not ready" while the model warms up
         in_background(self._api.run())
         if not await self._warmed_up():
             return
@@ -265,7 +265,7 @@ class App:
         in_background(report_drops(self.streams.statuses))
 
     async def _warmed_up(self) -> bool:
-        """Wait until the model is ready for its first frame; False if the daemon is to stop."""
+        """Wait until the model is ready for its first frame; False if a stop was requested."""
         warm = asyncio.wrap_future(self._inference.warmed_up)
         stopping = asyncio.ensure_future(self._stopping.wait())
         either: set[asyncio.Future[Any]] = {warm, stopping}
@@ -291,7 +291,7 @@ class App:
         await self._stopping.wait()
 
     async def _shutdown(self) -> None:
-        """Bounded by ``shutdown_timeout_s``: what does not end in its share of it is left."""
+        """Stop every part within ``shutdown_timeout_s``; each gets a share, then is abandoned."""
         if self.started.is_set():
             _log.info("stopping")
         self._stopping.set()
@@ -314,15 +314,15 @@ class App:
         if self.started.is_set():
             _log.info("stopped")
 
-    # What the daemon itself can be asked.
+    # Status and control of the daemon itself.
 
     def request_stop(self) -> None:
-        """Let ``run`` shut down and return."""
+        """Make ``run`` shut down and return."""
         self._stopping.set()
 
     @property
     def endpoints(self) -> Endpoints:
-        """Where everything listens, with the ports that are really used; once started."""
+        """The addresses in use, with the actual ports; valid once started."""
         metrics = self._metrics_server
         return Endpoints(
             zeromq=self._zeromq.endpoint,
@@ -332,7 +332,7 @@ class App:
         )
 
     def not_ready(self) -> list[str]:
-        """The parts that do not run and without which no result is made or sent."""
+        """The parts that are not running although tracking needs them; empty when ready."""
         missing = []
         if not self.started.is_set():
             missing.append("start" if self._inference.warmed_up.done() else "warm-up")
@@ -348,5 +348,5 @@ class App:
         await self.streams.add_from(stream_id, {"url": WHIP_URL})
 
     async def _inference_ended_by_itself(self, ended: asyncio.Future[None]) -> None:
-        """Bring an error of the inference thread into the task group, which ends the daemon."""
+        """Raise an inference thread's error in the task group, which ends the daemon."""
         await asyncio.shield(ended)

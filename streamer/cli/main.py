@@ -59,9 +59,9 @@ examples:
 
 groups (name=option), each a file of the shipped configs:
 {groups}
-single values (dotted.key=value) are those of configs/masklet.yaml; the error for a wrong
-one lists what is allowed. A URL goes into --stream or the file, a password into an
-environment variable or a file that the configuration names (password_env,
+single values (dotted.key=value) are the keys of configs/masklet.yaml; the error for an
+invalid one lists the allowed values. Put a URL in --stream or the file. Put a password in
+an environment variable or a file, and name it in the configuration (password_env,
 password_file).
 """
 CHECKPOINTS_EXAMPLES = """\
@@ -71,15 +71,15 @@ examples:
   masklet checkpoints pull fasterrcnn_mobilenet_v3_large_320_fpn      for starter=torchvision
   masklet checkpoints verify ~/Downloads/sam2.1_hiera_small.pt
 
-Files are kept in $MASKLET_CHECKPOINTS, else in ~/.cache/masklet/checkpoints.
+Files are stored in $MASKLET_CHECKPOINTS, or ~/.cache/masklet/checkpoints if it is unset.
 """
 DOCTOR_EXAMPLES = """\
 examples:
   masklet doctor
-  masklet doctor --stream gate=rtsp://camera.local/stream     does the camera answer?
-  masklet doctor --config /etc/masklet/masklet.yaml           what does this configuration need?
+  masklet doctor --stream gate=rtsp://camera.local/stream     check that the camera answers
+  masklet doctor --config /etc/masklet/masklet.yaml           check what this configuration needs
 
-The exit code is 1 if masklet run with the same arguments would lack something.
+The exit code is 1 if something that masklet run needs with these arguments is missing.
 """
 KEYS_EXAMPLES = """\
 examples:
@@ -90,11 +90,11 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; one line on stderr says what went wrong."""
-    # How long OpenMP's threads spin before they sleep, read when torch is loaded. Endless
-    # spinning starves the decode threads, and one another, on few cores: a step of nano took
-    # 398 ms instead of 90 on two busy cores. Not spinning at all costs a wake-up per operation:
-    # 47 ms instead of 33 on two idle ones. This little gives 34 ms.
+    """Run one command and return its exit code; an error is reported as one line on stderr."""
+    # How long OpenMP's threads spin before they sleep; read when torch is loaded. On few cores,
+    # endless spinning starves the decode threads and the OpenMP threads themselves: a step of
+    # nano took 398 ms instead of 90 on two busy cores. Without spinning, every operation pays a
+    # wake-up: 47 ms instead of 33 on two idle cores. A spin count of 2000 gives 34 ms.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     keep_freed_memory()
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output is gone (`| head`).
+        # The reader closed our output (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -120,8 +120,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="masklet",
-        description="Live video in, SAM 2 masks out: point at an object once, and its mask and "
-        "box come out of a ZeroMQ socket on every frame.",
+        description="Live video in, SAM 2 masks out: click an object once, and receive its mask "
+        "and box for every frame on a ZeroMQ socket.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -163,7 +163,7 @@ def _add_demo(commands: Subparsers) -> None:
         metavar="DIR",
         help="the folder for the video and the picture (demo-output)",
     )
-    parser.add_argument("--model", default="nano", help="another checkpoint (nano)")
+    parser.add_argument("--model", default="nano", help="the checkpoint to use (nano)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -240,15 +240,15 @@ def _add_checkpoints(commands: Subparsers) -> None:
     command_parser(
         actions,
         "list",
-        "list the official files and those that are here",
+        "list the official files and mark those on this machine",
         handlers.checkpoints_list,
     )
     pull = command_parser(actions, "pull", "download an official file", handlers.checkpoints_pull)
-    pull.add_argument("name", metavar="NAME", help="as masklet checkpoints list prints it")
+    pull.add_argument("name", metavar="NAME", help="a name printed by masklet checkpoints list")
     verify = command_parser(
         actions, "verify", "identify an official file by its SHA-256", handlers.checkpoints_verify
     )
-    verify.add_argument("file", metavar="FILE", help="any file")
+    verify.add_argument("file", metavar="FILE", help="the file to check")
 
 
 def _add_bench(commands: Subparsers) -> None:
@@ -267,7 +267,7 @@ def _add_bench(commands: Subparsers) -> None:
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse; KEY=VALUE may stand before, between and after options, unlike in argparse."""
+    """Parse; unlike plain argparse, allow KEY=VALUE before, between and after options."""
     parsed, rest = parser.parse_known_args(arguments)
     takes_values = hasattr(parsed, "overrides")
     wrong = [each for each in rest if each.startswith("-") or not takes_values]

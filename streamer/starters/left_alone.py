@@ -22,7 +22,7 @@ class _Entry:
 class LeftAlone:
     """Recognises these things from pass to pass, until they were unseen for a while.
 
-    A removed player goes on moving: each detection updates where the next one is expected.
+    A removed player keeps moving: each detection updates where the next one is expected.
     """
 
     def __init__(self) -> None:

@@ -1,23 +1,23 @@
-"""Everything of ours that reaches inside aiortc, and why. aiortc is pinned exactly for it.
+"""Every patch of aiortc's internals, with its reason. The aiortc version is pinned for this.
 
 Receiving:
 
 - ``take_over_receiver``: aiortc decodes in a thread of its own, into a queue without a bound, and
   has no way to hand out encoded pictures or sender reports.
-- ``BoundedNackGenerator``: aiortc's own can be made to count through 32767 numbers at once.
+- ``BoundedNackGenerator``: a peer can make aiortc's own iterate over 32767 numbers at once.
 - ``limit_sources``: aiortc has no bound on the sources (SSRC) of a peer.
 
 Sending:
 
-- ``set_rtp_offset``: aiortc draws the first RTP timestamp and does not show it.
-- ``on_keyframe_request``, ``on_rtcp``: aiortc keeps a request for a keyframe to itself when it
-  does not encode, and does not report that receiver reports arrive.
-- ``limit_retransmissions``: aiortc sends again whatever is asked for.
+- ``set_rtp_offset``: aiortc draws the first RTP timestamp and does not expose it.
+- ``on_keyframe_request``, ``on_rtcp``: aiortc ignores keyframe requests when it does not
+  encode, and does not report incoming receiver reports.
+- ``limit_retransmissions``: aiortc resends every packet a peer asks for.
 
 Connecting:
 
-- ``use_agent``: aiortc makes its own ICE agent; ours is ``IceConnection``.
-- ``begin_no_media_after``: closed during its handshake, aiortc would begin media all the same.
+- ``use_agent``: aiortc creates its own ICE agent; ours is ``IceConnection``.
+- ``begin_no_media_after``: when closed during the handshake, aiortc would still start media.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from streamer.webrtc.frame_assembler import FrameAssembler
 from streamer.webrtc.ice_connection import IceConnection
 from streamer.webrtc.rtp_clock import RtpCaptureClock, ntp_to_unix_ns
 
-# A video has one source, its retransmissions another, reports may have their own; aiortc's reports
-# on what it receives have room for 31 (RFC 3550, section 6.4.2).
+# A video uses one source, its retransmissions another, and reports may use a third. One receiver
+# report of aiortc has room for 31 sources (RFC 3550, section 6.4.2).
 MAXIMUM_SOURCES = 31
-# What is sent again at a viewer's request: a third of all at 20 Mb/s. One packet can ask for 6000,
-# and each takes the event loop 0.1 ms; policy: the rest counts as lost.
+# Bound on retransmissions: a third of all packets at 20 Mb/s. One NACK packet can ask for 6000, and
+# each costs the event loop 0.1 ms; policy: further requests are ignored.
 RETRANSMISSIONS_PER_S = 700
 _JITTER_BUFFER = "_RTCRtpReceiver__jitter_buffer"
 _NACK_GENERATOR = "_RTCRtpReceiver__nack_generator"
@@ -56,10 +56,10 @@ def take_over_receiver(
     clock: RtpCaptureClock,
     unix_ns: Callable[[], int] = time.time_ns,
 ) -> None:
-    """Let ``receiver`` give its packets to ``assembler`` and its sender reports to ``clock``.
+    """Route the packets of ``receiver`` to ``assembler`` and its sender reports to ``clock``.
 
-    ``assembler`` takes the place of the jitter buffer and hands pictures on before aiortc's queue,
-    so that its decoder has nothing to do. To be called before media flow.
+    ``assembler`` replaces the jitter buffer and delivers pictures before they reach aiortc's
+    queue, so aiortc's decoder stays idle. Call this before media flows.
     """
     assert hasattr(receiver, _JITTER_BUFFER), "this version of aiortc is not known"
     assert hasattr(receiver, _NACK_GENERATOR), "this version of aiortc is not known"
@@ -78,12 +78,12 @@ def take_over_receiver(
 
 
 class BoundedNackGenerator(NackGenerator):
-    """Asks for the missing packets of the assembler's source, if they are not too many.
+    """Requests the missing packets of the assembler's source, unless the gap is too long.
 
-    aiortc's own counts through every gap, up to 32767 packets in one go on the event loop, only
-    to keep the last ``RTP_HISTORY_SIZE`` of them; takes the packets of all sources as one
-    sequence; and asks for nothing while numbers that went back catch up. Behind a longer gap
-    no picture can be saved: the assembler asks for a keyframe.
+    aiortc's own generator iterates over every gap, up to 32767 packets at once on the event loop,
+    and keeps only the last ``RTP_HISTORY_SIZE``. It treats the packets of all sources as one
+    sequence, and requests nothing while sequence numbers that jumped back catch up. After a
+    longer gap no picture can be recovered: the assembler requests a keyframe.
     """
 
     def __init__(self, assembler: FrameAssembler) -> None:
@@ -91,7 +91,7 @@ class BoundedNackGenerator(NackGenerator):
         self._assembler = assembler
 
     def add(self, packet: RtpPacket) -> bool:
-        """Whether packets are missing now that were not before."""
+        """Record a packet; return whether it revealed newly missing packets."""
         if self._assembler.ssrc not in (None, packet.ssrc):
             return False
         if self.max_seq is not None:
@@ -103,11 +103,11 @@ class BoundedNackGenerator(NackGenerator):
 
 
 def limit_sources(transport: RTCDtlsTransport) -> None:
-    """Let ``transport`` end when its peer sends as more than ``MAXIMUM_SOURCES``.
+    """End ``transport`` when its peer uses more than ``MAXIMUM_SOURCES`` sources (SSRC).
 
-    For each source libsrtp keeps keys and a replay window, which it searches one by one with
-    every packet (0.7 ms at 20000), and aiortc keeps statistics, for as long as the connection
-    lasts. Only packets that were decrypted are counted.
+    For each source, libsrtp keeps keys and a replay window for the life of the connection and
+    searches them linearly for every packet (0.7 ms at 20000 sources). aiortc keeps statistics as
+    long. Only decrypted packets count.
     """
     handle_rtp, handle_rtcp = transport._handle_rtp_data, transport._handle_rtcp_data
     sources: set[bytes] = set()
@@ -116,9 +116,9 @@ def limit_sources(transport: RTCDtlsTransport) -> None:
         sources.add(source)
         if len(sources) > MAXIMUM_SOURCES:
             _logger.warning(
-                "disconnecting a peer that sends as more than %d sources", MAXIMUM_SOURCES
+                "disconnecting a peer that uses more than %d sources (SSRC)", MAXIMUM_SOURCES
             )
-            raise ConnectionError("too many sources")  # with which aiortc ends the transport
+            raise ConnectionError("too many sources")  # aiortc ends the transport on this
 
     async def handle_counted_rtp(data: bytes, arrival_time_ms: int) -> None:
         count(data[8:12])
@@ -133,10 +133,10 @@ def limit_sources(transport: RTCDtlsTransport) -> None:
 
 
 def set_rtp_offset(sender: RTCRtpSender, offset: int) -> None:
-    """Let RTP timestamps be ``offset`` + a packet's 90 kHz time, mod 2³².
+    """Make RTP timestamps ``offset`` + a packet's 90 kHz time, mod 2³².
 
-    RFC 3550, section 5.1 wants the offset random; here it must be known as well, before the
-    first packet is sent. To be called before the connection is made.
+    RFC 3550, section 5.1 requires a random offset; we must also know it before the first packet
+    is sent. Call this before the connection is made.
     """
     run = RTCRtpSender._run_rtp
     assert _DRAWS_ORIGIN in run.__code__.co_names, "this version of aiortc is not known"
@@ -151,9 +151,9 @@ def on_keyframe_request(sender: RTCRtpSender, request: Callable[[], None]) -> No
 
 
 def on_rtcp(sender: RTCRtpSender, heard: Callable[[], None]) -> None:
-    """Call ``heard`` with every RTCP packet that the receiver sends about this video.
+    """Call ``heard`` for every RTCP packet that the receiver sends about this video.
 
-    A packet that one NACK asks for several times is sent again once.
+    A packet that one NACK lists several times is resent once.
     """
     handle = sender._handle_rtcp_packet
 
@@ -167,7 +167,7 @@ def on_rtcp(sender: RTCRtpSender, heard: Callable[[], None]) -> None:
 
 
 def limit_retransmissions(sender: RTCRtpSender, clock: Clock) -> None:
-    """Send at most ``RETRANSMISSIONS_PER_S`` packets again (NACK, RFC 4585)."""
+    """Resend at most ``RETRANSMISSIONS_PER_S`` packets per second (NACK, RFC 4585)."""
     retransmit = sender._retransmit
     second_began_ns = clock.monotonic_ns()
     sent_in_second = 0
@@ -185,7 +185,7 @@ def limit_retransmissions(sender: RTCRtpSender, clock: Clock) -> None:
 
 
 def use_agent(transceiver: RTCRtpTransceiver, agent: IceConnection) -> None:
-    """Let the transport of ``transceiver`` find its path by ``agent``; before it is started."""
+    """Make the transport of ``transceiver`` use ``agent`` for ICE; call before it starts."""
     transport = transceiver.receiver.transport.transport
     transport.iceGatherer._connection = agent
     transport._connection = agent
@@ -194,7 +194,7 @@ def use_agent(transceiver: RTCRtpTransceiver, agent: IceConnection) -> None:
 
 
 def begin_no_media_after(ended: asyncio.Event, transceiver: RTCRtpTransceiver) -> None:
-    """Begin neither to receive nor to send once ``ended`` is set: nothing would stop it."""
+    """Start neither receiving nor sending once ``ended`` is set: nothing would stop it."""
 
     def unless_ended(begin: Callable[[Any], Coroutine[Any, Any, None]]) -> Any:
         async def begin_unless_ended(parameters: Any) -> None:

@@ -1,4 +1,4 @@
-"""What one connected peer sends, on its way from the event loop to a source's thread."""
+"""The bounded queue from one peer's event loop to a source's thread."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from streamer.errors import SourceFailure
 from streamer.webrtc.frame_assembler import EncodedPicture
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 
-# A decoder that is further behind than this has lost: everything is dropped, and goes on with a
-# keyframe. One second at 30 Hz; a busy 1080p keyframe has 0.4 MB.
+# Bound: one second at 30 Hz; a busy 1080p keyframe has 0.4 MB. Policy: when the decoder is further
+# behind, all queued pictures are dropped, and decoding resumes at the next keyframe.
 CAPACITY_PICTURES = 30
 CAPACITY_BYTES = 8_388_608
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEnd:
-    """Why there is no more: a reason of the stream's, and words for the operator."""
+    """Why the feed ended: the reason code, and a message for the operator."""
 
     reason: SourceFailure
     message: str
@@ -29,9 +29,9 @@ class FeedEnd:
 class EncodedFeed:
     """A bounded queue of encoded pictures, emptied as a whole when it is full.
 
-    Encoded pictures refer to those before them, so none can be skipped: a reader that is too
-    slow loses all that wait, and gets a keyframe. ``loop`` is the peer's; there the reader's
-    wishes are told to ``request_keyframe`` and ``stop``.
+    Encoded pictures refer to earlier ones, so none can be skipped: a reader that is too slow
+    loses all queued pictures, and a keyframe is requested. ``request_keyframe`` and ``stop`` are
+    called on ``loop``, the peer's event loop.
     """
 
     def __init__(
@@ -55,20 +55,20 @@ class EncodedFeed:
 
     @property
     def end(self) -> FeedEnd | None:
-        """Why the feed ended; None while it lives."""
+        """Why the feed ended; None while it is open."""
         return self._end
 
     @property
     def waiting(self) -> int:
-        """Pictures that wait to be read."""
+        """The number of queued pictures."""
         return len(self._pictures)
 
     def request_keyframe(self) -> None:
-        """Let the peer send one; from any thread."""
+        """Ask the peer for a keyframe; from any thread."""
         self._in_loop(self._request_keyframe)
 
     def stop(self, end: FeedEnd) -> None:
-        """Give this peer up, for a reason of the reader's; from any thread."""
+        """Disconnect the peer for the reason ``end``; from any thread."""
         self._in_loop(lambda: self._stop(end))
 
     def put(self, picture: EncodedPicture) -> None:
@@ -88,19 +88,19 @@ class EncodedFeed:
             self.request_keyframe()
 
     def count_missed(self) -> None:
-        """A picture was lost, or came before any keyframe."""
+        """Count a picture that was lost or arrived before the first keyframe."""
         with self._changed:
             self._missed_before_keyframe += 1
 
     def close(self, end: FeedEnd) -> None:
-        """There will be no more; what waits can still be read. The first reason stays."""
+        """End the feed; queued pictures can still be read. The first reason is kept."""
         with self._changed:
             if self._end is None:
                 self._end = end
             self._changed.notify()
 
     def get(self, timeout_s: float) -> EncodedPicture | None:
-        """The next picture; None when there is none within ``timeout_s``, or when it ended."""
+        """The next picture; None if none arrives within ``timeout_s`` or the feed has ended."""
         with self._changed:
             if not self._pictures and self._end is None:
                 self._changed.wait(timeout_s)
@@ -111,7 +111,7 @@ class EncodedFeed:
             return picture
 
     def take_missed(self) -> tuple[int, int]:
-        """Pictures lost since the last call: for want of a keyframe, and to a slow reader."""
+        """Pictures lost since the last call: for lack of a keyframe, and to a slow reader."""
         with self._changed:
             missed = self._missed_before_keyframe, self._missed_behind
             self._missed_before_keyframe = self._missed_behind = 0

@@ -1,10 +1,12 @@
-"""From RTP packets to whole encoded pictures, in order, beginning with a keyframe.
+"""Assembles RTP packets into complete encoded pictures, in order, starting at a keyframe.
 
-Stands in the place of aiortc's jitter buffer, from which it differs in three ways: a picture is
-complete with its last packet (marker bit), not with the first one of the next, which saves a
-frame interval; a packet that does not come is given up after ``GIVE_UP_AFTER_S``, not after 512
-others; and after a loss nothing is handed on before the next keyframe, which is asked for again
-until it comes, because decoders show garbage otherwise.
+Replaces aiortc's jitter buffer and differs from it in three ways:
+
+- a picture is complete with its last packet (marker bit), not with the first packet of the next
+  picture, which saves a frame interval;
+- a missing packet counts as lost after ``GIVE_UP_AFTER_S``, not after 512 later packets;
+- after a loss nothing is delivered until the next keyframe, which is requested repeatedly,
+  because decoders show garbage otherwise.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-# Packets of one picture and those that wait for a lost one. 1024 of 1200 bytes are 1.2 MB: a
-# keyframe of a busy 1080p scene has about 300. More are given up as lost.
+# Bound: packets of the current picture and those waiting for a missing one. 1024 of 1200 bytes are
+# 1.2 MB; a keyframe of a busy 1080p scene has about 300. Policy: beyond it, start afresh.
 CAPACITY_PACKETS = 1024
-# Time for a retransmission: it is asked for at once, and comes after one round trip.
+# Time for a retransmission: it is requested at once and arrives after one round trip.
 GIVE_UP_AFTER_S = 0.25
 KEYFRAME_REQUEST_INTERVAL_S = 0.5
-# Another source (SSRC) is listened to once the one before has been silent for this long, so that
-# the layers of a simulcast do not take turns.
+# Switch to another source (SSRC) only after the current one was silent for this long, so that the
+# layers of a simulcast do not alternate.
 SOURCE_SILENT_AFTER_S = 1.0
 
 _VP8_START_CODE = b"\x9d\x01\x2a"
@@ -30,7 +32,7 @@ _NAL_KEYFRAME = (5, 7)  # an instantaneous refresh, or the parameters before it
 
 
 class VideoPacket(Protocol):
-    """What is looked at of aiortc's ``RtpPacket``."""
+    """The fields we use of aiortc's ``RtpPacket``."""
 
     ssrc: int
     sequence_number: int
@@ -42,7 +44,7 @@ class VideoPacket(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """One picture as it was sent; ``timestamp`` is RTP's, 32 bits of 90 kHz."""
+    """One picture as sent; ``timestamp`` is the RTP timestamp: 32 bits, 90 kHz."""
 
     codec_name: str
     data: bytes
@@ -53,10 +55,10 @@ class EncodedPicture:
 
 
 class FrameAssembler:
-    """Implements what aiortc's receiver asks of its jitter buffer: ``add``.
+    """Implements the one method that aiortc's receiver calls on its jitter buffer: ``add``.
 
-    ``deliver`` takes whole pictures; ``lost`` is called for each that was not whole, or came
-    before the keyframe it needs. Bound: ``CAPACITY_PACKETS``.
+    ``deliver`` receives complete pictures; ``lost`` is called for each incomplete picture and for
+    each that arrives before the keyframe it needs. Bound: ``CAPACITY_PACKETS``.
     """
 
     def __init__(
@@ -72,8 +74,8 @@ class FrameAssembler:
         self._lost = lost
         self._monotonic_ns = monotonic_ns
         self._unix_ns = unix_ns
-        self.ssrc: int | None = None  # the source that is listened to
-        self._packets: dict[int, VideoPacket] = {}  # by sequence number, counted on past 65535
+        self.ssrc: int | None = None  # the current source
+        self._packets: dict[int, VideoPacket] = {}  # by unwrapped sequence number
         self._next = 0
         self._looked_at = 0  # up to here, all packets are of the picture that begins at _next
         self._highest = 0
@@ -83,13 +85,13 @@ class FrameAssembler:
         self.last_media_monotonic_ns: int | None = None
 
     def request_keyframe(self) -> None:
-        """Nothing more can be decoded: drop what comes before the next keyframe, and ask for it."""
+        """Drop every picture until the next keyframe, and request one: decoding has failed."""
         self._needs_keyframe = True
 
     def add(self, packet: VideoPacket) -> tuple[bool, None]:
-        """Take a packet; says whether a keyframe must be asked for (PLI) now.
+        """Add a packet; the first value is whether a keyframe must be requested (PLI) now.
 
-        Pictures go to ``deliver``: the second value, for aiortc's decoder, is always None.
+        The second value, for aiortc's decoder, is always None: pictures go to ``deliver``.
         """
         now_ns = self._monotonic_ns()
         if not self._is_from_our_source(packet, now_ns):
@@ -123,7 +125,7 @@ class FrameAssembler:
         self._needs_keyframe = True
 
     def _counted_on(self, sequence_number: int) -> int:
-        """The 16-bit number as the one nearest to the highest so far."""
+        """Unwrap a 16-bit number to the value nearest the highest so far."""
         difference = ((sequence_number - self._highest + 0x8000) & 0xFFFF) - 0x8000
         return self._highest + difference
 
@@ -137,7 +139,7 @@ class FrameAssembler:
             self._picture(parts, now_ns)
 
     def _end_of_picture(self) -> int | None:
-        """One past the last packet of the first picture, if all its packets are there."""
+        """One past the last packet of the first picture; None until all its packets are here."""
         first = self._packets.get(self._next)
         if first is None:
             return None
@@ -154,7 +156,7 @@ class FrameAssembler:
     def _picture(self, parts: list[VideoPacket], now_ns: int) -> None:
         data = b"".join([part._data for part in parts])
         codec_name = self._codec_names.get(parts[0].payload_type)
-        if not data or codec_name is None:  # padding, with which senders probe the bandwidth
+        if not data or codec_name is None:  # padding: senders use it to probe bandwidth
             return
         is_keyframe = is_keyframe_data(codec_name, data)
         if self._needs_keyframe:
@@ -175,7 +177,7 @@ class FrameAssembler:
         )
 
     def _give_up_what_is_overdue(self, now_ns: int) -> None:
-        """A gap is a missing packet with later ones behind it."""
+        """Skip the oldest gap (a missing packet followed by later ones) once it timed out."""
         if len(self._packets) > self._highest - self._next:
             self._gap_since_ns = None
             return
@@ -195,7 +197,7 @@ class FrameAssembler:
         self._take_complete_pictures(now_ns)
 
     def _start_of_picture_after(self, missing: int) -> int:
-        """Where a picture surely begins: behind a marker, or where the timestamp changes."""
+        """The next certain start of a picture: after a marker, or where the timestamp changes."""
         for sequence in sorted(each for each in self._packets if each > missing):
             packet, before = self._packets[sequence], self._packets.get(sequence - 1)
             if before is not None and (before.marker or before.timestamp != packet.timestamp):
@@ -213,7 +215,7 @@ class FrameAssembler:
 
 
 def is_keyframe_data(codec_name: str, data: bytes) -> bool:
-    """Whether decoding can begin with this picture (VP8: RFC 6386, section 9.1)."""
+    """Whether decoding can start at this picture (VP8: RFC 6386, section 9.1)."""
     if codec_name == "VP8":
         return len(data) > 6 and not data[0] & 1 and data[3:6] == _VP8_START_CODE
     position = data.find(_NAL_START_CODE)

@@ -1,4 +1,4 @@
-"""What a WHIP or WHEP request is answered with; knows no web framework."""
+"""The answer to a WHIP or WHEP request, independent of any web framework."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SDP_FRAGMENT = "application/trickle-ice-sdpfrag"  # RFC 8840
 class HttpAnswer:
     """A status with its header fields and body.
 
-    A refusal has a ``detail`` for people and may have a ``kind`` for programs, from which the
-    HTTP layer makes the problem document (RFC 9457); its ``body`` is empty. Header fields may
+    A refusal has a ``detail`` for people, may have a ``kind`` for programs, and has an empty
+    ``body``: the HTTP layer builds the problem document from them (RFC 9457). Header fields may
     repeat (``Link``).
     """
 
@@ -31,17 +31,17 @@ def refusal(
     *,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> HttpAnswer:
-    """An error of the 4xx or 5xx kind; ``detail`` names thing, value and next step."""
+    """A 4xx or 5xx error; ``detail`` names the thing, the value and the next step."""
     return HttpAnswer(status, headers, detail=detail, kind=kind)
 
 
 def later(detail: str, retry_after_s: int) -> HttpAnswer:
-    """503: no room now, and when to ask again."""
+    """503: busy now, with the time after which to retry."""
     return refusal(503, detail, "busy", headers=(("Retry-After", str(retry_after_s)),))
 
 
 def not_allowed(allowed: str) -> HttpAnswer:
-    """405 with the methods that there are."""
+    """405 with the allowed methods."""
     return refusal(
         405, f"this resource knows only the methods {allowed}", headers=(("Allow", allowed),)
     )

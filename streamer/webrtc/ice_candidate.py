@@ -1,4 +1,4 @@
-"""ICE candidates as peers write them (RFC 8839, section 5.1), and those that can be used."""
+"""Reads and writes ICE candidates (RFC 8839, section 5.1); unusable ones are filtered out."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _CANDIDATE = re.compile(
     re.ASCII,
 )
 _UFRAG = re.compile(r" ufrag (\S+)")
-# The name that a browser gives instead of its address; asked for on the local network only.
+# The name a browser sends instead of its address; resolved on the local network only (mDNS).
 _MDNS_NAME = re.compile(r"[A-Za-z0-9-]{1,63}\.local")
 _TYPES = ("host", "srflx", "relay")
 
 
 def read_candidate(text: str, mid: str) -> RTCIceCandidate | None:
-    """The candidate behind ``a=candidate:``; None for one that cannot be used here.
+    """Parse the value of ``a=candidate:``; None for a candidate that cannot be used here.
 
-    That is TCP, a second component, or a name that only DNS could resolve: no name server is
-    asked for what a stranger names. Raises ``SdpError`` (400) for what is no candidate.
+    Unusable are TCP, a second component, and host names: we never query DNS for a name that an
+    untrusted peer supplied. Raises ``SdpError`` (400) for a malformed candidate.
     """
     match = _CANDIDATE.fullmatch(text.strip())
     if match is None or int(match["priority"]) >= 2**32 or int(match["port"]) > 65_535:
@@ -52,13 +52,13 @@ def read_candidate(text: str, mid: str) -> RTCIceCandidate | None:
 
 
 def candidate_ufrag(text: str) -> str | None:
-    """The user fragment that a candidate names for itself (``ufrag`` extension)."""
+    """The user fragment in a candidate's ``ufrag`` extension; None without one."""
     match = _UFRAG.search(text)
     return match[1] if match else None
 
 
 def write_candidate(candidate: RTCIceCandidate) -> str:
-    """The line ``a=candidate:…`` without its end."""
+    """The line ``a=candidate:…`` without its line ending."""
     return f"a=candidate:{candidate_to_sdp(candidate)}"
 
 

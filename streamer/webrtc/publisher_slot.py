@@ -21,7 +21,7 @@ class PublisherSlot:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> EncodedFeed | None:
-        """The feed of a publisher that is there; None if nobody came within ``timeout_s``."""
+        """The connected publisher's feed; None if none connects within ``timeout_s``."""
         with self._changed:
             if not self._has_live_feed():
                 self._feed = None  # the last publisher's, and with it his whole connection

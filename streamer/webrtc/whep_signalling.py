@@ -1,7 +1,7 @@
-"""The HTTP of a WHEP client (draft-ietf-wish-whep): POST an offer, DELETE the session.
+"""The HTTP side of a WHEP client (draft-ietf-wish-whep): POST an offer, DELETE the session.
 
-With the standard library's client, blocking, in the source's thread. What fails is told as the
-stream's typed reasons, without a word that could hold a password.
+Uses the standard library's blocking client in the source's thread. Failures are raised as
+``SourceError`` with a typed reason; no message contains text that could hold a password.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _REFUSALS = {
     403: (SourceFailure.UNAUTHORISED, "forbids access (403); check what this user may watch"),
     404: (
         SourceFailure.NOT_FOUND,
-        "has no such stream (404); check the path, and whether somebody publishes there",
+        "has no such stream (404); check the path, and that a publisher is connected to it",
     ),
-    406: (SourceFailure.REFUSED, "does not take our offer as it is (406)"),
+    406: (SourceFailure.REFUSED, "does not accept our offer (406)"),
 }
 
 
@@ -46,7 +46,7 @@ class _Response:
 
 
 class WhepSignalling:
-    """One session at a media server. To be used with ``post`` and then ``delete``, one thread."""
+    """One session at a media server: call ``post``, then ``delete``, from one thread."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class WhepSignalling:
         tls: ssl.SSLContext | None,
         timeout_s: float,
     ) -> None:
-        """``url`` is http or https, ``name`` goes before messages: stream and redacted URL."""
+        """``url`` is http or https; ``name`` (stream and redacted URL) prefixes messages."""
         self._url = url
         self._name = name
         self._authorisation = authorisation
@@ -79,7 +79,7 @@ class WhepSignalling:
         )
 
     def delete(self) -> None:
-        """End the session. A server that does not take it notices by itself."""
+        """End the session. A failed request is ignored: the server will time the session out."""
         if self._session_url is None:
             return
         url, self._session_url = self._session_url, None
@@ -99,7 +99,7 @@ class WhepSignalling:
         if location is not None:
             self._session_url = self._resolved(url, location)
         if media_type(response.headers.get("content-type")) != SDP:
-            raise self._failure(SourceFailure.GARBAGE, f"answered with something else than {SDP}")
+            raise self._failure(SourceFailure.GARBAGE, f"answered with a type other than {SDP}")
         return response.body
 
     def _redirected(self, url: str, response: _Response) -> str:
@@ -108,7 +108,7 @@ class WhepSignalling:
         if target is None:
             raise self._failure(SourceFailure.REFUSED, "redirects to no address that can be used")
         host = urlsplit(target).hostname
-        # A server that may be asked must not send us on to one that may not (api.url_hosts).
+        # An allowed server must not redirect us to one that is not allowed (api.url_hosts).
         if host != urlsplit(self._url).hostname:
             raise self._failure(
                 SourceFailure.REFUSED, f"redirects to {host}; give that server's address instead"
@@ -116,7 +116,7 @@ class WhepSignalling:
         return target
 
     def _resolved(self, url: str, location: str) -> str | None:
-        """``location`` as an absolute URL; never from https down to http."""
+        """``location`` as an absolute URL; None if unusable or a downgrade from https to http."""
         try:
             target = urljoin(url, location)
             parts = urlsplit(target)
@@ -190,7 +190,7 @@ class WhepSignalling:
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
-        """The body, within its bound."""
+        """The body, up to ``MAXIMUM_BYTES``."""
         body = b""
         while chunk := response.read1(MAXIMUM_BYTES):
             body += chunk
@@ -211,7 +211,7 @@ class WhepSignalling:
 
 
 class _TimedSocket:
-    """What a response reads from: in time as a whole, even if it comes byte by byte."""
+    """A socket with a deadline for the whole response, even one that arrives byte by byte."""
 
     def __init__(self, opened: socket.socket, remaining_s: Callable[[], float]) -> None:
         self._opened = opened
@@ -223,7 +223,7 @@ class _TimedSocket:
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a socket; raises ``TimeoutError`` when ``remaining_s`` does, or has passed."""
+    """Reads from a socket; raises ``TimeoutError`` once ``remaining_s`` is used up."""
 
     def __init__(self, opened: socket.socket, remaining_s: Callable[[], float]) -> None:
         self._opened = opened

@@ -1,7 +1,7 @@
 """Which combinations of streams and objects to measure, until the limit of a machine is known.
 
-Plain Python: what comes next follows from what is known, so a search that was interrupted goes on
-where it was.
+Plain Python: the next measurement depends only on the results so far, so an interrupted search
+resumes where it stopped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``masklet bench``: finds how many streams and objects this machine carries.
 
-Measures one cell after the other with the whole daemon and a consumer, writes what is known after
-each, and goes on from there when it is run again.
+Measures one cell at a time with the whole daemon and a consumer, saves the results after each, and
+resumes from them when it is run again.
 """
 
 from __future__ import annotations

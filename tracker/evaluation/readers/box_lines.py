@@ -73,7 +73,7 @@ def _box_of_runs(rectangle: Sequence[float], runs: Sequence[float]) -> BoxXyxy |
     begins, ends = begins[ends > begins], ends[ends > begins]
     if not len(begins):
         return None
-    # A run that goes on in the next row touches both sides of the rectangle.
+    # A run that continues in the next row touches both sides of the rectangle.
     broken = bool(np.any(begins // width != (ends - 1) // width))
     first = 0 if broken else int((begins % width).min())
     last = width if broken else int(((ends - 1) % width).max()) + 1
