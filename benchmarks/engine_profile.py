@@ -23,17 +23,8 @@ from unittest import mock
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from benchmarks.engine import (
-    HEIGHT,
-    WIDTH,
-    EngineCell,
-    ready,
-)
-from benchmarks.implementations import (
-    ImageArray,
-    Masklet,
-    Setting,
-)
+from benchmarks.engine import HEIGHT, WIDTH, EngineCell, ready
+from benchmarks.implementations import ImageArray, Masklet, Setting
 from benchmarks.machine import describe_machine
 from benchmarks.results import Result
 from tests.tracker.agreement.scripts import picture

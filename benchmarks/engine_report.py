@@ -9,16 +9,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from benchmarks.engine import (
-    EngineCell,
-    in_own_process,
-    summary,
-)
+from benchmarks.engine import EngineCell, in_own_process, summary
 from benchmarks.implementations import OURS
-from benchmarks.results import (
-    Result,
-    Results,
-)
+from benchmarks.results import Result, Results
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -24,12 +24,7 @@ from benchmarks import official_predictor
 from tests.tracker.agreement.reference import materialise_buffers, transformers_config
 from tests.tracker.agreement.scripts import model_with
 from tests.tracker.agreement.transformers_names import to_transformers
-from tracker import (
-    ModelConfig,
-    Prompt,
-    Tracker,
-    TrackerOptions,
-)
+from tracker import ModelConfig, Prompt, Tracker, TrackerOptions
 from tracker.images import transforms
 from tracker.model import ImageFeatures
 from tracker.model.layers import grid_from_tokens, tokens_from_grid

@@ -43,10 +43,7 @@ from streamer.config.schema import MaskletConfig
 from streamer.inference.build import configured_inference, configured_tracker, prepares_ahead
 from streamer.inference.inference import SHUTDOWN
 from streamer.inference.preparation import preparation
-from streamer.runtime.clock import (
-    Clock,
-    SystemClock,
-)
+from streamer.runtime.clock import Clock, SystemClock
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.threads import start_thread
 from streamer.sinks.base import Sink, close_sink

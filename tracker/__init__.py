@@ -18,10 +18,7 @@ from tracker.errors import (
     SessionError,
     TrackerError,
 )
-from tracker.memory.object_memory import (
-    ModelIdentity,
-    ObjectMemory,
-)
+from tracker.memory.object_memory import ModelIdentity, ObjectMemory
 from tracker.options import EngineOptions, RobustOptions, TrackerOptions
 from tracker.types import Prompt, StepFacts, Track, TrackState
 

@@ -22,10 +22,7 @@ from tracker.engine.engine import Engine
 from tracker.engine.warm_up import Progress, warm_up
 from tracker.images import transforms
 from tracker.images.prepared_image import PreparedImage
-from tracker.images.yuv import (
-    YuvPicture,
-    prepare_yuv,
-)
+from tracker.images.yuv import YuvPicture, prepare_yuv
 from tracker.memory.bank import MemoryBank
 from tracker.memory.object_memory import ModelIdentity
 from tracker.model import Sam2
@@ -35,31 +32,15 @@ from tracker.policy.robust import RobustPolicy
 from tracker.policy.robust_bank import RobustBank
 from tracker.sessions.history import FrameHistory
 from tracker.sessions.session import Session
-from tracker.step.admission import (
-    ImageArray,
-    StepInput,
-    ensure_image,
-)
-from tracker.step.correction import (
-    Correction,
-    Corrector,
-)
+from tracker.step.admission import ImageArray, StepInput, ensure_image
+from tracker.step.correction import Correction, Corrector
 from tracker.step.frame_step import FrameStep
 from tracker.step.pending_step import PendingStep
 from tracker.step.resizing import Resizer
 from tracker.step.step_queue import StepQueue
 from tracker.types import Prompt, Track
-from tracker.weights.calibration import (
-    ScoreCalibration,
-    calibration_path,
-    load_calibration,
-)
-from tracker.weights.checkpoint import (
-    find_checkpoint,
-    fingerprint,
-    load_checkpoint,
-    resolve_device,
-)
+from tracker.weights.calibration import ScoreCalibration, calibration_path, load_calibration
+from tracker.weights.checkpoint import find_checkpoint, fingerprint, load_checkpoint, resolve_device
 
 
 class Tracker:

@@ -16,10 +16,7 @@ from streamer.api.server.control_socket import REQUESTS_AT_ONCE, control_socket
 from streamer.api.server.limits import OpenStreams
 from streamer.api.server.origins import for_network
 from streamer.api.server.server import HttpServer, tcp_sockets
-from streamer.api.server.tls import (
-    Certificate,
-    make_certificate,
-)
+from streamer.api.server.tls import Certificate, make_certificate
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.control_endpoint import control_path

@@ -15,15 +15,8 @@ from typing import TYPE_CHECKING
 
 from streamer.cli import commands as handlers
 from streamer.cli.argument_types import positive
-from streamer.cli.bench.arguments import (
-    BENCH_EXAMPLES,
-    add_bench_arguments,
-    bench,
-)
-from streamer.cli.client_arguments import (
-    add_short_forms,
-    add_watch,
-)
+from streamer.cli.bench.arguments import BENCH_EXAMPLES, add_bench_arguments, bench
+from streamer.cli.client_arguments import add_short_forms, add_watch
 from streamer.cli.command_parser import command_parser
 from streamer.cli.ctl.arguments import add_ctl
 from streamer.cli.evaluate import add_evaluate

@@ -16,16 +16,9 @@ from rich.console import RenderableType
 from rich.live import Live
 
 from streamer.cli.terminal import Terminal
-from streamer.cli.watch_view import (
-    SILENT_AFTER_S,
-    WatchView,
-)
+from streamer.cli.watch_view import SILENT_AFTER_S, WatchView
 from streamer.client import Subscriber
-from streamer.wire.codec import (
-    FrameMessage,
-    HeartbeatMessage,
-    Message,
-)
+from streamer.wire.codec import FrameMessage, HeartbeatMessage, Message
 
 TOPICS = ("boxes", "event", "status", "heartbeat")
 HIGH_WATER_MARK = 1000

@@ -15,13 +15,7 @@ from urllib.parse import quote
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
-from streamer.client.api_client import (
-    TIMEOUT_S,
-    Access,
-    ApiError,
-    is_https,
-    trusted_certificates,
-)
+from streamer.client.api_client import TIMEOUT_S, Access, ApiError, is_https, trusted_certificates
 from streamer.config.control_endpoint import control_path
 from streamer.types import Detection
 from streamer.wire.mask_codecs import MaskEncoding, encode_crop

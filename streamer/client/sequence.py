@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamer.wire.messages import (
-    Header,
-    Origin,
-    StatusMessage,
-    Topic,
-    TopicKind,
-)
+from streamer.wire.messages import Header, Origin, StatusMessage, Topic, TopicKind
 
 
 @dataclass(frozen=True, slots=True)

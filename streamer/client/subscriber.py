@@ -24,25 +24,11 @@ import numpy as np
 import zmq
 import zmq.asyncio
 
-from streamer.client.sequence import (
-    Gap,
-    SequenceTracker,
-)
+from streamer.client.sequence import Gap, SequenceTracker
 from streamer.errors import ConfigError
-from streamer.runtime.curve_keys import (
-    KeyPair,
-    load_key_pair,
-    load_public_key,
-)
+from streamer.runtime.curve_keys import KeyPair, load_key_pair, load_public_key
 from streamer.runtime.sockets import notice_dead_peers
-from streamer.wire.codec import (
-    FrameMessage,
-    HeartbeatMessage,
-    Message,
-    Topic,
-    TopicKind,
-    decode,
-)
+from streamer.wire.codec import FrameMessage, HeartbeatMessage, Message, Topic, TopicKind, decode
 
 if TYPE_CHECKING:
     import supervision

@@ -11,20 +11,14 @@ from streamer.errors import ControlError
 from streamer.inference.box_smoothing import Smoothing
 from streamer.inference.command_queue import CommandQueue
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.lifecycle import (
-    LifecycleRules,
-    ObjectLifecycle,
-)
+from streamer.inference.lifecycle import LifecycleRules, ObjectLifecycle
 from streamer.inference.load.control import LoadControl
 from streamer.inference.prompts.recent_frames import Holder, RecentFrames
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.retroactive_prompts import RetroactivePrompts
 from streamer.inference.stream_counts import StreamCounts
 from streamer.inference.tracked_stream import TrackedStream
-from streamer.runtime.clock import (
-    Clock,
-    seconds_to_ns,
-)
+from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, Published
 from tracker import Tracker

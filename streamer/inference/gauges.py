@@ -7,10 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from streamer.inference.tracked_stream import TrackedStream
-from streamer.runtime.clock import (
-    Clock,
-    seconds_to_ns,
-)
+from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from tracker import Tracker
 

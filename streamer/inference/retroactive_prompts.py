@@ -15,14 +15,8 @@ import torch
 from streamer.errors import ControlError
 from streamer.inference.prompts.recent_frames import Holder, RecentFrame
 from streamer.inference.prompts.request import PromptRequest
-from streamer.inference.prompts.waiting import (
-    PROMPTS_WAITING,
-    WITHDRAWN,
-)
-from streamer.inference.tracked_stream import (
-    STEP_ERRORS,
-    TrackedStream,
-)
+from streamer.inference.prompts.waiting import PROMPTS_WAITING, WITHDRAWN
+from streamer.inference.tracked_stream import STEP_ERRORS, TrackedStream
 from tracker import Tracker
 from tracker.errors import CapacityError, PromptError
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamer.inference.box_smoothing import (
-    BoxSmoother,
-    BoxSmoothing,
-    FloatBox,
-)
+from streamer.inference.box_smoothing import BoxSmoother, BoxSmoothing, FloatBox
 from streamer.inference.prompts.request import PromptRequest
 from streamer.types import ObjectResult, ObjectSnapshot, ObjectSummary
 from tracker.types import Track

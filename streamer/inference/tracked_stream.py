@@ -9,10 +9,7 @@ from dataclasses import replace
 from streamer.inference.box_smoothing import BoxSmoothing
 from streamer.inference.frame_gaps import FrameGaps
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.lifecycle import (
-    ObjectLifecycle,
-    without_mask,
-)
+from streamer.inference.lifecycle import ObjectLifecycle, without_mask
 from streamer.inference.prompts.recent_frames import (
     Holder,
     PromptableFrames,
@@ -22,16 +19,10 @@ from streamer.inference.prompts.recent_frames import (
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.prompts.waiting import WaitingPrompts
 from streamer.inference.shown_objects import ShownObjects
-from streamer.inference.step_result import (
-    StepResult,
-    lifecycle_time_ns,
-)
+from streamer.inference.step_result import StepResult, lifecycle_time_ns
 from streamer.inference.stream_counts import StreamCounts
 from streamer.inference.stream_events import StreamEvents
-from streamer.runtime.clock import (
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.logs import stream_logger
 from streamer.runtime.metrics import Metrics
 from streamer.types import (

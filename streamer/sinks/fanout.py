@@ -9,10 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from streamer.errors import MaskletError
-from streamer.runtime.clock import (
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.base import Sink
 from streamer.types import FrameResult, Published, StreamEvent, StreamStatus

@@ -11,11 +11,7 @@ from streamer.runtime.clock import Clock
 from streamer.types import FrameResult, StreamEvent, StreamStatus
 from streamer.webrtc.rtp_clock import rtp_time
 from streamer.wire.fields import event_fields, frame_fields, object_fields, status_fields
-from streamer.wire.mask_codecs import (
-    MaskEncoding,
-    encode_crop,
-    polygon_rings,
-)
+from streamer.wire.mask_codecs import MaskEncoding, encode_crop, polygon_rings
 from streamer.wire.messages import StageTimes
 from tracker.types import Track
 

@@ -13,13 +13,7 @@ from contextlib import contextmanager
 
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
-from streamer.sinks.json_messages import (
-    JsonMasks,
-    json_event,
-    json_frame,
-    json_status,
-    json_text,
-)
+from streamer.sinks.json_messages import JsonMasks, json_event, json_frame, json_status, json_text
 from streamer.types import FrameResult, Published, StreamEvent, StreamState, StreamStatus
 
 FRAMES_PER_READER = 2

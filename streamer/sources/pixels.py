@@ -16,10 +16,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from streamer.types import ImageArray, Pixels, RgbPixels
-from tracker.images.yuv import (
-    Matrix,
-    YuvPicture,
-)
+from tracker.images.yuv import Matrix, YuvPicture
 
 # AVColorSpace: BT.709; BT.470 BG and SMPTE 170M, both BT.601's matrix. AVCOL_RANGE_JPEG.
 _BT709, _BT601, _FULL_RANGE = 1, (5, 6), 2

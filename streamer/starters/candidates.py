@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from streamer.starters.geometry import (
-    centre,
-    distance_in_sizes,
-    iou,
-    moved,
-    scaled,
-    size_ratio,
-)
+from streamer.starters.geometry import centre, distance_in_sizes, iou, moved, scaled, size_ratio
 from streamer.types import Box, Detection
 
 # From one pass to the next a thing may be this many of its own sizes away from where it is

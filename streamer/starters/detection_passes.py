@@ -14,10 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from streamer.errors import ControlError
-from streamer.inference.prompts.recent_frames import (
-    RecentFrame,
-    RecentFrames,
-)
+from streamer.inference.prompts.recent_frames import RecentFrame, RecentFrames
 from streamer.starters.detector import Detector
 from streamer.starters.policy import FrameFacts
 from streamer.types import ClockSource, DecodedFrame, Detection, Frame, FrameReference, FrameResult

@@ -12,10 +12,7 @@ from streamer.config.starters import StarterConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, UnknownStreamError
 from streamer.inference.object_commands import ObjectCommands
-from streamer.runtime.clock import (
-    Clock,
-    seconds_to_ns,
-)
+from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.threads import report_failure
 from streamer.starters.detection_passes import PicturePasses, ReceivedPasses

@@ -21,10 +21,7 @@ from streamer.errors import DetectorNotReady, MaskletError
 from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.runtime.backoff import Backoff
-from streamer.runtime.clock import (
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.logs import stream_logger
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.redaction import redact

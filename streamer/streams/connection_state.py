@@ -14,13 +14,7 @@ from streamer.runtime.logs import stream_logger
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.redaction import redact
 from streamer.streams.frame_gate import FrameGate
-from streamer.types import (
-    EventKind,
-    Published,
-    StreamEvent,
-    StreamState,
-    StreamStatus,
-)
+from streamer.types import EventKind, Published, StreamEvent, StreamState, StreamStatus
 
 _logger = logging.getLogger(__name__)
 

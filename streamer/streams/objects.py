@@ -8,11 +8,7 @@ from streamer.errors import UnknownObjectError, UnknownStreamError
 from streamer.inference.commands import InferenceCommands
 from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.recent_frames import Holder
-from streamer.inference.prompts.request import (
-    PromptOutcome,
-    PromptRequest,
-    new_request_id,
-)
+from streamer.inference.prompts.request import PromptOutcome, PromptRequest, new_request_id
 from streamer.streams.state.keeper import StateKeeper
 from streamer.streams.streams import Streams
 from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, StreamState

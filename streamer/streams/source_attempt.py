@@ -6,16 +6,9 @@ import threading
 import uuid
 
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.preparation import (
-    IN_RGB,
-    Preparation,
-)
+from streamer.inference.preparation import IN_RGB, Preparation
 from streamer.inference.stream_counts import StreamCounts
-from streamer.runtime.clock import (
-    NANOSECONDS_PER_SECOND,
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
 from streamer.sources.base import Source
 from streamer.streams.connection_state import ConnectionState
 from streamer.streams.frame_gate import FrameGate

@@ -14,10 +14,7 @@ from typing import Any
 from streamer.config.streams import StreamConfig
 from streamer.errors import MaskletError, SourceError, SourceFailure
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.preparation import (
-    IN_RGB,
-    Preparation,
-)
+from streamer.inference.preparation import IN_RGB, Preparation
 from streamer.inference.stream_counts import StreamCounts
 from streamer.runtime.backoff import Backoff
 from streamer.runtime.clock import Clock

@@ -12,10 +12,7 @@ from random import Random
 from typing import Any
 
 from streamer.config.schema import MaskletConfig
-from streamer.config.stream_changes import (
-    changed_stream,
-    settings_that_differ,
-)
+from streamer.config.stream_changes import changed_stream, settings_that_differ
 from streamer.config.streams import StreamConfig
 from streamer.errors import (
     BusyError,
@@ -24,34 +21,18 @@ from streamer.errors import (
     StreamExistsError,
     UnknownStreamError,
 )
-from streamer.inference.box_smoothing import (
-    BoxSmoothing,
-    Smoothing,
-)
+from streamer.inference.box_smoothing import BoxSmoothing, Smoothing
 from streamer.inference.commands import InferenceCommands
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.preparation import (
-    IN_RGB,
-    Preparation,
-)
+from streamer.inference.preparation import IN_RGB, Preparation
 from streamer.inference.prompts.request import configured_prompts
 from streamer.inference.stream_counts import StreamCounts
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
 from streamer.streams.object_ids import ObjectIds
-from streamer.streams.state.keeper import (
-    Restored,
-    StateKeeper,
-)
-from streamer.streams.state.records import (
-    StreamRecord,
-    ids_of,
-    objects_to_prompt,
-)
-from streamer.streams.stream import (
-    MakeSource,
-    Stream,
-)
+from streamer.streams.state.keeper import Restored, StateKeeper
+from streamer.streams.state.records import StreamRecord, ids_of, objects_to_prompt
+from streamer.streams.stream import MakeSource, Stream
 from streamer.types import ObjectSnapshot, Published, StreamState, StreamStatus
 
 STREAM_REMOVED = "stream_removed"  # a ``reason`` of events and of the last status

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from streamer.webrtc.http_answer import (
-    SDP,
-    SDP_FRAGMENT,
-    HttpAnswer,
-    later,
-    media_type,
-    refusal,
-)
+from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer, later, media_type, refusal
 from streamer.webrtc.peer import Peer, PeerError
 from streamer.webrtc.remote_video import MAXIMUM_CANDIDATES, RemoteVideo
 from streamer.webrtc.sdp_fragment import SdpFragment, read_fragment, write_fragment

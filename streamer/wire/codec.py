@@ -15,10 +15,7 @@ import msgspec
 from streamer.errors import WireError, WireVersionError
 from streamer.types import FrameResult, StreamEvent, StreamStatus
 from streamer.wire.fields import event_fields, frame_fields, object_fields, status_fields
-from streamer.wire.mask_codecs import (
-    MaskEncoding,
-    encode_crop,
-)
+from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 from streamer.wire.messages import (
     SCHEMA,
     EventMessage,

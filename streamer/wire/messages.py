@@ -15,11 +15,7 @@ import msgspec
 import numpy as np
 
 from streamer.errors import WireError, WireVersionError
-from streamer.wire.mask_codecs import (
-    CocoRle,
-    coco_rle,
-    decode_crop,
-)
+from streamer.wire.mask_codecs import CocoRle, coco_rle, decode_crop
 from tracker.types import MaskArray
 
 SCHEMA = "masklet/1"

@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import (
-    engine,
-    engine_profile,
-    engine_report,
-    implementations,
-)
+from benchmarks import engine, engine_profile, engine_report, implementations
 from benchmarks.engine import EngineCell
 from benchmarks.implementations import Setting
 from benchmarks.results import Results

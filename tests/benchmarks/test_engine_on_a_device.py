@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 from torch.overrides import TorchFunctionMode
 
-from benchmarks import (
-    engine,
-    engine_profile,
-)
+from benchmarks import engine, engine_profile
 from benchmarks.engine import EngineCell
 from benchmarks.implementations import Setting
 from tests.tracker.agreement.scripts import picture

@@ -22,11 +22,7 @@ from streamer.config.streams import ObjectConfig, ReconnectConfig, StreamConfig
 from streamer.errors import ConfigError, ControlError, SourceError, SourceFailure
 from streamer.sources import Source, SourceOutput, make_source
 from streamer.types import StreamState
-from streamer.wire.messages import (
-    EventMessage,
-    FrameMessage,
-    StatusMessage,
-)
+from streamer.wire.messages import EventMessage, FrameMessage, StatusMessage
 from tests.conftest import find_free_port
 from tests.streamer.fakes import FakeTracker, RecordingSink, ScriptedSource, picture, sources
 from tracker import Prompt, Tracker

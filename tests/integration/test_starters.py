@@ -15,10 +15,7 @@ import pytest
 from streamer.app import App
 from streamer.cli.ctl.output import starter_text
 from streamer.client import Subscriber
-from streamer.client.api_client import (
-    Access,
-    ApiClient,
-)
+from streamer.client.api_client import Access, ApiClient
 from streamer.config.starters import StarterConfig
 from streamer.config.streams import StreamConfig
 from streamer.types import Detection

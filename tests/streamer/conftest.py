@@ -7,10 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.streamer.inference.rig import (
-    Rig,
-    running,
-)
+from tests.streamer.inference.rig import Rig, running
 
 
 @pytest.fixture

@@ -23,16 +23,8 @@ from tracker.engine.padding import chunk_sizes, padded_chunks
 from tracker.host_arrays import on_device
 from tracker.images.transforms import normalised
 from tracker.memory.bank import MemoryBank
-from tracker.memory.places import (
-    IntArray,
-    MemoryPlaces,
-    Recollection,
-)
-from tracker.memory.shapes import (
-    MemoryShape,
-    MemoryShapes,
-    groups_of,
-)
+from tracker.memory.places import IntArray, MemoryPlaces, Recollection
+from tracker.memory.shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.model.chunking import join, rows_per_chunk
 from tracker.model.memory_attention import FrameState

@@ -8,11 +8,7 @@ from pathlib import Path
 
 from tracker.evaluation.calibration import calibration
 from tracker.evaluation.runner import ClipScore
-from tracker.weights.calibration import (
-    ScoreCalibration,
-    fit_calibration,
-    save_calibration,
-)
+from tracker.weights.calibration import ScoreCalibration, fit_calibration, save_calibration
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,7 @@ from torch.nn import functional as F
 
 from tracker.host_arrays import sent, view_of
 from tracker.images.prepared_image import PreparedImage
-from tracker.images.yuv import (
-    YuvPicture,
-    prepare_yuv,
-)
+from tracker.images.yuv import YuvPicture, prepare_yuv
 
 # What a step accepts and a history keeps.
 AnyImage = npt.NDArray[np.uint8] | PreparedImage | YuvPicture

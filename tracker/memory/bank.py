@@ -25,16 +25,8 @@ from tracker.config import ModelConfig
 from tracker.errors import CapacityError
 from tracker.host_arrays import on_device
 from tracker.memory.grids import MemoryGrids
-from tracker.memory.places import (
-    ConditioningMemories,
-    IntArray,
-    MemoryPlaces,
-    Recollection,
-)
-from tracker.memory.shapes import (
-    MemoryShape,
-    MemoryShapes,
-)
+from tracker.memory.places import ConditioningMemories, IntArray, MemoryPlaces, Recollection
+from tracker.memory.shapes import MemoryShape, MemoryShapes
 
 EMPTY = -(1 << 62)  # no session reaches this frame number, and no age overflows with it
 

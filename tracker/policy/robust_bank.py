@@ -16,13 +16,7 @@ from torch import Tensor
 
 from tracker.config import ModelConfig
 from tracker.memory.bank import EMPTY, LARGEST_POINTER_AGE, MemoryBank, SlotCopy
-from tracker.memory.frame_columns import (
-    BoolArray,
-    in_order,
-    newest,
-    packed,
-    place_for,
-)
+from tracker.memory.frame_columns import BoolArray, in_order, newest, packed, place_for
 from tracker.memory.places import IntArray, MemoryPlaces
 from tracker.memory.records import Before, Facts, RobustSlotCopy, Selection
 from tracker.policy.motion import COORDINATES, NUMBERS

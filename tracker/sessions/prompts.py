@@ -13,10 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from tracker.errors import PromptError
-from tracker.images.transforms import (
-    mask_to_model,
-    points_to_model,
-)
+from tracker.images.transforms import mask_to_model, points_to_model
 from tracker.model.prompt_encoder import BOX_FIRST, BOX_LAST
 from tracker.types import Prompt
 

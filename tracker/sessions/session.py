@@ -7,17 +7,10 @@ from collections.abc import Callable, Collection
 from tracker.errors import CapacityError, SessionError
 from tracker.masks.smoothing import MaskSmoother
 from tracker.memory.bank import MemoryBank
-from tracker.memory.object_memory import (
-    ModelIdentity,
-    ObjectMemory,
-    ensure_usable,
-)
+from tracker.memory.object_memory import ModelIdentity, ObjectMemory, ensure_usable
 from tracker.memory.places import ConditioningMemories
 from tracker.model import ImageFeatures
-from tracker.sessions.history import (
-    FrameHistory,
-    TrackedFrame,
-)
+from tracker.sessions.history import FrameHistory, TrackedFrame
 from tracker.types import StepFacts
 
 

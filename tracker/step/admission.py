@@ -12,10 +12,7 @@ from tracker.images.prepared_image import PreparedImage
 from tracker.images.transforms import AnyImage
 from tracker.images.yuv import YuvPicture
 from tracker.memory.bank import MemoryBank
-from tracker.sessions.prompts import (
-    PreparedPrompt,
-    prepare,
-)
+from tracker.sessions.prompts import PreparedPrompt, prepare
 from tracker.sessions.session import Session
 from tracker.types import Prompt
 

@@ -13,11 +13,7 @@ from tracker.policy.robust_bank import RobustBank
 from tracker.sessions.history import TrackedFrame
 from tracker.sessions.row import Row
 from tracker.sessions.session import Session
-from tracker.step.admission import (
-    admit_prompts,
-    ensure_free,
-    ensure_own,
-)
+from tracker.step.admission import admit_prompts, ensure_free, ensure_own
 from tracker.step.frame_step import FrameStep
 from tracker.step.rollback import allocated, unchanged_on_error
 from tracker.types import Prompt, Track

@@ -32,15 +32,8 @@ from tracker.sessions.history import TrackedFrame
 from tracker.sessions.prompts import PreparedPrompt
 from tracker.sessions.row import Row, images_of, places_of
 from tracker.sessions.session import Session
-from tracker.step.decided_rows import (
-    DecidedRows,
-    keep_shown,
-    smoothed,
-)
-from tracker.step.results import (
-    FrameMasks,
-    deliver,
-)
+from tracker.step.decided_rows import DecidedRows, keep_shown, smoothed
+from tracker.step.results import FrameMasks, deliver
 from tracker.step.row_decider import RowDecider
 from tracker.types import Track
 from tracker.weights.calibration import ScoreCalibration

@@ -17,18 +17,9 @@ from torch import Tensor
 
 from tracker.host_arrays import HostBuffers, Transfer, begin_transfer
 from tracker.images.transforms import resize_logits
-from tracker.masks.bits import (
-    cut_bits,
-    pack_bits,
-)
-from tracker.masks.masks import (
-    boxes_of,
-    without_overlap,
-)
-from tracker.masks.positive_region import (
-    MaskRegion,
-    positive_region,
-)
+from tracker.masks.bits import cut_bits, pack_bits
+from tracker.masks.masks import boxes_of, without_overlap
+from tracker.masks.positive_region import MaskRegion, positive_region
 from tracker.options import TrackerOptions
 from tracker.types import MaskArray, Track, TrackState
 from tracker.weights.calibration import ScoreCalibration

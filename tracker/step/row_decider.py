@@ -14,12 +14,7 @@ from tracker.engine.engine import Engine
 from tracker.host_arrays import on_device, sent
 from tracker.memory.bank import MemoryBank
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
-from tracker.policy.decision import (
-    MaskDecision,
-    decide,
-    decide_mask_prompt,
-    in_order,
-)
+from tracker.policy.decision import MaskDecision, decide, decide_mask_prompt, in_order
 from tracker.policy.prediction import Prediction
 from tracker.policy.robust import RobustPolicy
 from tracker.sessions.row import Row, images_of, places_of

@@ -9,18 +9,9 @@ from tracker.errors import SessionError
 from tracker.memory.bank import MemoryBank
 from tracker.sessions.history import TrackedFrame
 from tracker.sessions.session import Session
-from tracker.step.admission import (
-    StepInput,
-    admit,
-)
-from tracker.step.frame_step import (
-    FrameStep,
-    keep_features,
-)
-from tracker.step.pending_step import (
-    NewFrame,
-    PendingStep,
-)
+from tracker.step.admission import StepInput, admit
+from tracker.step.frame_step import FrameStep, keep_features
+from tracker.step.pending_step import NewFrame, PendingStep
 from tracker.step.rollback import allocated
 
 

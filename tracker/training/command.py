@@ -8,13 +8,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch import distributed as dist
 from torch.multiprocessing.spawn import spawn
@@ -31,10 +25,7 @@ from tracker.training.loop import Run, Trainer, join_processes
 from tracker.training.match_clips import MatchPool
 from tracker.training.recipe import FINE_TUNE, NANO, Recipe, load_recipe
 from tracker.training.teacher import Teacher
-from tracker.weights.checkpoint import (
-    load_checkpoint,
-    resolve_device,
-)
+from tracker.weights.checkpoint import load_checkpoint, resolve_device
 
 
 @dataclass(frozen=True, slots=True)

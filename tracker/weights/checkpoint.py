@@ -19,10 +19,7 @@ from torch import Tensor
 from tracker.config import PRESETS, ModelConfig, TrunkConfig
 from tracker.errors import CheckpointError
 from tracker.model import Sam2
-from tracker.weights.official import (
-    OFFICIAL_CHECKPOINTS,
-    checkpoint_directory,
-)
+from tracker.weights.official import OFFICIAL_CHECKPOINTS, checkpoint_directory
 
 StateDict = dict[str, Tensor]
 _FINGERPRINT_VALUES = 64  # of each tensor

@@ -11,15 +11,8 @@ from fastapi import APIRouter, Header, Query, Response
 from streamer.api.context import ApiContext
 from streamer.api.server.authorisation import reads
 from streamer.api.server.limits import LiveResponse
-from streamer.api.server.problems import (
-    documented,
-    problems,
-)
-from streamer.sinks.events import (
-    EVENTS_KEPT,
-    EventHub,
-    Missed,
-)
+from streamer.api.server.problems import documented, problems
+from streamer.sinks.events import EVENTS_KEPT, EventHub, Missed
 from streamer.sinks.json_messages import json_event, json_text
 
 # After this time without an event a comment keeps the connection alive for proxies and clients.

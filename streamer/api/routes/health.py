@@ -7,21 +7,9 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request, Response
 
 from streamer.api.context import ApiContext
-from streamer.api.schemas.common import (
-    Health,
-    Info,
-    Limits,
-)
-from streamer.api.server.authorisation import (
-    PRINCIPAL,
-    Principal,
-    reads,
-)
-from streamer.api.server.problems import (
-    ProblemError,
-    documented,
-    problems,
-)
+from streamer.api.schemas.common import Health, Info, Limits
+from streamer.api.server.authorisation import PRINCIPAL, Principal, reads
+from streamer.api.server.problems import ProblemError, documented, problems
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -20,21 +20,11 @@ from streamer.api.schemas.objects import (
     objects_answer,
     prompt_answer,
 )
-from streamer.api.server.authorisation import (
-    controls,
-    reads,
-)
-from streamer.api.server.problems import (
-    InvalidField,
-    ProblemError,
-    problems,
-)
+from streamer.api.server.authorisation import controls, reads
+from streamer.api.server.problems import InvalidField, ProblemError, problems
 from streamer.errors import UnknownObjectError, WireError
 from streamer.inference.prompts.request import PromptOutcome
-from streamer.wire.mask_codecs import (
-    MaskEncoding,
-    decode_crop,
-)
+from streamer.wire.mask_codecs import MaskEncoding, decode_crop
 from tracker.types import MaskArray
 
 ObjectPath = Annotated[int, Path(ge=0, lt=2**31)]

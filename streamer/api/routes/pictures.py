@@ -10,20 +10,9 @@ from fastapi import APIRouter, Query, Response
 from streamer.api.context import ApiContext
 from streamer.api.server.authorisation import reads
 from streamer.api.server.limits import LiveResponse
-from streamer.api.server.problems import (
-    busy,
-    documented,
-    problems,
-)
-from streamer.sinks.video.hub import (
-    NoPictureError,
-    PictureBusyError,
-    PictureHub,
-)
-from streamer.sinks.video.jpeg import (
-    MULTIPART_TYPE,
-    multipart,
-)
+from streamer.api.server.problems import busy, documented, problems
+from streamer.sinks.video.hub import NoPictureError, PictureBusyError, PictureHub
+from streamer.sinks.video.jpeg import MULTIPART_TYPE, multipart
 from streamer.sinks.video.view import View
 
 SMALLEST_WIDTH, LARGEST_WIDTH = 16, 3840

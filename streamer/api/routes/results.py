@@ -9,10 +9,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from streamer.api.context import ApiContext
 from streamer.api.server.authorisation import reads_websocket
-from streamer.api.server.problems import (
-    InvalidField,
-    ProblemError,
-)
+from streamer.api.server.problems import InvalidField, ProblemError
 from streamer.sinks.json_messages import JsonMasks
 from streamer.sinks.websocket import ResultsReader
 

@@ -14,10 +14,7 @@ from streamer.api.server.authorisation import (
     PRINCIPAL,
     Principal,
 )
-from streamer.api.server.problems import (
-    problems,
-    unauthenticated,
-)
+from streamer.api.server.problems import problems, unauthenticated
 
 
 def session_router(context: ApiContext) -> APIRouter:

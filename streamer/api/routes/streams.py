@@ -14,16 +14,8 @@ from streamer.api.schemas.streams import (
     settings_in,
     stream_answer,
 )
-from streamer.api.server.authorisation import (
-    OWNER,
-    PRINCIPAL,
-    controls,
-    reads,
-)
-from streamer.api.server.problems import (
-    ProblemError,
-    problems,
-)
+from streamer.api.server.authorisation import OWNER, PRINCIPAL, controls, reads
+from streamer.api.server.problems import ProblemError, problems
 from streamer.errors import UnknownStreamError
 
 

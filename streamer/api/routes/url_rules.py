@@ -14,10 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from streamer.api.server.problems import (
-    InvalidField,
-    ProblemError,
-)
+from streamer.api.server.problems import InvalidField, ProblemError
 from streamer.config.streams import StreamConfig
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -8,14 +8,8 @@ from fastapi import APIRouter, Request, Response
 
 from streamer.api.context import ApiContext
 from streamer.api.routes.pictures import ViewQuery
-from streamer.api.server.authorisation import (
-    publishes,
-    reads,
-)
-from streamer.api.server.problems import (
-    ProblemError,
-    problems,
-)
+from streamer.api.server.authorisation import publishes, reads
+from streamer.api.server.problems import ProblemError, problems
 from streamer.api.webrtc.whep_server import RTP_OFFSET_HEADER
 from streamer.sinks.video.view import View
 from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer

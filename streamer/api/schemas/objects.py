@@ -11,10 +11,7 @@ from streamer.api.schemas.common import Answer, Box, Request
 from streamer.config.section import Label, ObjectId, Pixel
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.types import FrameReference, ObjectSummary
-from streamer.wire.mask_codecs import (
-    MaskEncoding,
-    encode_crop,
-)
+from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 from tracker.types import MaskArray, Prompt, Track, TrackState
 
 # A ragged mask of a 4K picture has 200 kB.

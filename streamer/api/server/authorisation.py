@@ -27,16 +27,10 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Scope_
 
-from streamer.api.server.problems import (
-    forbidden,
-    unauthenticated,
-)
+from streamer.api.server.problems import forbidden, unauthenticated
 from streamer.config.network import TokenConfig
 from streamer.errors import ConfigError
-from streamer.runtime.clock import (
-    Clock,
-    seconds_to_ns,
-)
+from streamer.runtime.clock import Clock, seconds_to_ns
 
 SHORTEST_TOKEN = 20
 LONGEST_TOKEN = 4096

@@ -11,10 +11,7 @@ from contextlib import contextmanager
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from streamer.api.server.problems import (
-    ProblemError,
-    busy,
-)
+from streamer.api.server.problems import ProblemError, busy
 from streamer.runtime.clock import Clock
 from streamer.runtime.token_buckets import TokenBuckets
 

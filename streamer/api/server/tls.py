@@ -15,10 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from streamer.api.server.self_signed import (
-    SelfSignedCertificate,
-    empty_tls_context,
-)
+from streamer.api.server.self_signed import SelfSignedCertificate, empty_tls_context
 from streamer.config.network import ApiConfig
 from streamer.errors import ConfigError
 from streamer.runtime.clock import Clock

@@ -17,14 +17,7 @@ from streamer.config.streams import STREAM_ID, STREAM_ID_RULE, StreamConfig
 from streamer.errors import ConfigError, ControlError, SourceFailure, StreamExistsError
 from streamer.sources.whip import WHIP_URL, is_published
 from streamer.webrtc.encoded_feed import FeedEnd
-from streamer.webrtc.http_answer import (
-    SDP,
-    HttpAnswer,
-    later,
-    media_type,
-    not_allowed,
-    refusal,
-)
+from streamer.webrtc.http_answer import SDP, HttpAnswer, later, media_type, not_allowed, refusal
 from streamer.webrtc.offer import Offer, read_published_offer
 from streamer.webrtc.peer import PeerError
 from streamer.webrtc.peer_session import ACCEPT_PATCH, SESSION_METHODS

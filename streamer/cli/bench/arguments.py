@@ -6,10 +6,7 @@ import argparse
 from argparse import Namespace
 from pathlib import Path
 
-from streamer.cli.argument_types import (
-    positive,
-    positive_whole,
-)
+from streamer.cli.argument_types import positive, positive_whole
 
 BENCH_EXAMPLES = """\
 examples:
@@ -76,23 +73,11 @@ def bench(arguments: Namespace) -> int:
     """``masklet bench``."""
     from streamer.cli.bench.cell import CellRunner
     from streamer.cli.bench.frames import render_frames
-    from streamer.cli.bench.report import (
-        BenchReport,
-        check_plots,
-        describe_machine,
-    )
+    from streamer.cli.bench.report import BenchReport, check_plots, describe_machine
     from streamer.cli.bench.search import FrontierSearch
-    from streamer.cli.bench.search_run import (
-        BenchFiles,
-        bench_console,
-        finish,
-        search,
-    )
+    from streamer.cli.bench.search_run import BenchFiles, bench_console, finish, search
     from streamer.config.loading import load_config
-    from streamer.inference.build import (
-        configured_tracker,
-        with_model_threads,
-    )
+    from streamer.inference.build import configured_tracker, with_model_threads
     from streamer.runtime.logs import configure_logging
 
     config = load_config(arguments.config, arguments.overrides, [])

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.app import App
-from streamer.cli.bench.frames import (
-    BenchFrame,
-    BenchSource,
-    bench_stream,
-)
+from streamer.cli.bench.frames import BenchFrame, BenchSource, bench_stream
 from streamer.cli.bench.search import Cell
 from streamer.config.schema import ControlConfig, MaskletConfig
 from streamer.config.streams import StreamConfig

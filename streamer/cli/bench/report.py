@@ -11,15 +11,9 @@ from typing import Any
 from rich.table import Table
 
 from streamer.cli.bench.cell import CellResult
-from streamer.cli.bench.search import (
-    Cell,
-    FrontierSearch,
-)
+from streamer.cli.bench.search import Cell, FrontierSearch
 from streamer.errors import MaskletError
-from streamer.runtime.machine import (
-    core_count,
-    processor_name,
-)
+from streamer.runtime.machine import core_count, processor_name
 
 _HEADINGS = (
     "objects a stream", "streams carried", "latency p50 / p99", "step p50 / p99", "frames/s",

@@ -17,22 +17,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from streamer.cli.checkpoints.download import (
-    ProgressReport,
-    download,
-    file_sha256,
-)
-from streamer.config.published_detectors import (
-    PUBLISHED_DETECTORS,
-    PublishedDetector,
-)
+from streamer.cli.checkpoints.download import ProgressReport, download, file_sha256
+from streamer.config.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
 from streamer.errors import MaskletError
 from tracker.config import PRESETS
-from tracker.weights.official import (
-    OFFICIAL_CHECKPOINTS,
-    OfficialCheckpoint,
-    checkpoint_directory,
-)
+from tracker.weights.official import OFFICIAL_CHECKPOINTS, OfficialCheckpoint, checkpoint_directory
 
 Registry = Mapping[str, OfficialCheckpoint]
 _EMBEDDED = tuple(name for name in PRESETS if name not in OFFICIAL_CHECKPOINTS)

@@ -23,17 +23,8 @@ from streamer.cli.ctl.output import (
     starter_text,
     state_text,
 )
-from streamer.cli.ctl.requests import (
-    prompt_body,
-    settings_of,
-)
-from streamer.client.api_client import (
-    DEFAULT_URL,
-    Access,
-    ApiClient,
-    ApiError,
-    read_token,
-)
+from streamer.cli.ctl.requests import prompt_body, settings_of
+from streamer.client.api_client import DEFAULT_URL, Access, ApiClient, ApiError, read_token
 from streamer.config.control_endpoint import default_control_endpoint
 from streamer.errors import ConfigError, ControlError
 

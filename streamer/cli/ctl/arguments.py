@@ -10,14 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from streamer.cli.argument_types import (
-    box,
-    colour,
-    object_id,
-    point,
-    positive_whole,
-    whole,
-)
+from streamer.cli.argument_types import box, colour, object_id, point, positive_whole, whole
 
 if TYPE_CHECKING:
     # Generic for type checkers only.

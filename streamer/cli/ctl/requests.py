@@ -70,10 +70,7 @@ def prompt_body(arguments: Namespace) -> dict[str, Any]:
 
 def _mask(path: str) -> dict[str, Any]:
     from streamer.inference.prompts.request import read_mask
-    from streamer.wire.mask_codecs import (
-        MaskEncoding,
-        encode_crop,
-    )
+    from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 
     mask = read_mask("--mask", path)
     if not mask.any():

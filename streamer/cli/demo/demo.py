@@ -25,22 +25,9 @@ import yaml
 from rich.console import RenderableType
 from rich.live import Live
 
-from streamer.cli.demo.browser import (
-    can_open_page,
-    is_watched,
-    open_page,
-)
-from streamer.cli.demo.film import (
-    Film,
-    make_film,
-)
-from streamer.cli.demo.settings import (
-    RATE_HZ,
-    STREAM,
-    demo_scene,
-    demo_settings,
-    starting_boxes,
-)
+from streamer.cli.demo.browser import can_open_page, is_watched, open_page
+from streamer.cli.demo.film import Film, make_film
+from streamer.cli.demo.settings import RATE_HZ, STREAM, demo_scene, demo_settings, starting_boxes
 from streamer.cli.terminal import Terminal
 from streamer.cli.watch import PLAIN_WIDTH
 from streamer.cli.watch_view import WatchView

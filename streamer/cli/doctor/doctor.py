@@ -18,29 +18,17 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.text import Text
 
-from streamer.cli.doctor.findings import (
-    Finding,
-    Level,
-)
+from streamer.cli.doctor.findings import Finding, Level
 from streamer.cli.doctor.streams import check_streams
 from streamer.config.control_endpoint import control_path
 from streamer.config.schema import MaskletConfig
-from streamer.config.state_folder import (
-    AUTO,
-    state_folder,
-)
+from streamer.config.state_folder import AUTO, state_folder
 from streamer.errors import ConfigError
-from streamer.runtime.machine import (
-    core_count,
-    processor_name,
-)
+from streamer.runtime.machine import core_count, processor_name
 from streamer.runtime.private_files import is_open_to_others
 from streamer.streams.state.store import INDEX
 from tracker.errors import CheckpointError
-from tracker.weights.official import (
-    OFFICIAL_CHECKPOINTS,
-    checkpoint_directory,
-)
+from tracker.weights.official import OFFICIAL_CHECKPOINTS, checkpoint_directory
 
 DECODERS = ("h264", "hevc", "mjpeg", "vp8", "vp9", "av1")
 DECODERS_NEEDED = ("h264", "hevc", "mjpeg")

@@ -10,10 +10,7 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from streamer.cli.doctor.findings import (
-    Finding,
-    Level,
-)
+from streamer.cli.doctor.findings import Finding, Level
 from streamer.config.schema import MaskletConfig
 
 CONNECT_TIMEOUT_S = 3.0

@@ -6,21 +6,11 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
-from streamer.inference.load.meter import (
-    WINDOW_NS,
-    LoadMeter,
-)
-from streamer.inference.load.overload import (
-    Overload,
-    OverloadChange,
-)
+from streamer.inference.load.meter import WINDOW_NS, LoadMeter
+from streamer.inference.load.overload import Overload, OverloadChange
 from streamer.inference.scheduler import Scheduler
 from streamer.inference.tracked_stream import TrackedStream
-from streamer.runtime.clock import (
-    Clock,
-    ns_to_seconds,
-    seconds_to_ns,
-)
+from streamer.runtime.clock import Clock, ns_to_seconds, seconds_to_ns
 from streamer.runtime.logs import stream_logger
 from streamer.runtime.metrics import Metrics
 from streamer.types import EventKind, Published, StreamEvent

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from streamer.runtime.clock import (
-    NANOSECONDS_PER_SECOND,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import NANOSECONDS_PER_SECOND, ns_to_seconds
 
 WINDOW_NS = NANOSECONDS_PER_SECOND
 

@@ -9,11 +9,7 @@ import math
 from collections.abc import Sequence
 
 from streamer.inference.load.meter import Load
-from streamer.inference.load.overload import (
-    RECOVERED_SHARE,
-    Overload,
-    OverloadChange,
-)
+from streamer.inference.load.overload import RECOVERED_SHARE, Overload, OverloadChange
 from streamer.inference.load.rate_shares import OverloadPolicy
 
 # An increase undone within ``_RELAPSE × end_after_s`` was premature: double the wait, up to

@@ -7,10 +7,7 @@ from typing import cast
 import cv2
 
 from streamer.sinks.video.overlay import draw_overlay
-from streamer.sinks.video.view import (
-    Scene,
-    View,
-)
+from streamer.sinks.video.view import Scene, View
 from streamer.types import ImageArray
 
 SMALLEST_SIDE = 16

@@ -12,10 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 from streamer.types import ImageArray
-from streamer.webrtc.rtp_clock import (
-    VIDEO_CLOCK_HZ,
-    VIDEO_TIME_BASE,
-)
+from streamer.webrtc.rtp_clock import VIDEO_CLOCK_HZ, VIDEO_TIME_BASE
 
 VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 

@@ -17,26 +17,13 @@ from contextlib import contextmanager
 
 from streamer.config.network import PictureConfig
 from streamer.errors import MaskletError
-from streamer.runtime.clock import (
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.video.encoder import PictureCodec
-from streamer.sinks.video.jpeg import (
-    JpegChannel,
-    JpegReader,
-    encode_jpeg,
-)
+from streamer.sinks.video.jpeg import JpegChannel, JpegReader, encode_jpeg
 from streamer.sinks.video.trails import Trails
-from streamer.sinks.video.video_channel import (
-    VideoChannel,
-    Viewer,
-)
-from streamer.sinks.video.view import (
-    Scene,
-    View,
-)
+from streamer.sinks.video.video_channel import VideoChannel, Viewer
+from streamer.sinks.video.view import Scene, View
 from streamer.types import FrameResult, Published, StreamState, StreamStatus
 
 # Each width is encoded on its own: bounds how many of them one stream can have.

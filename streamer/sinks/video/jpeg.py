@@ -9,18 +9,12 @@ from typing import NamedTuple
 import cv2
 
 from streamer.config.network import PictureConfig
-from streamer.runtime.clock import (
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.rate_limit import RateLimit
 from streamer.sinks.video.canvas import render
 from streamer.sinks.video.newest import NewestWorker
-from streamer.sinks.video.view import (
-    Scene,
-    View,
-)
+from streamer.sinks.video.view import Scene, View
 
 MULTIPART_BOUNDARY = "masklet"
 MULTIPART_TYPE = f"multipart/x-mixed-replace; boundary={MULTIPART_BOUNDARY}"

@@ -9,10 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from streamer.sinks.video.palette import (
-    Colour,
-    text_colour,
-)
+from streamer.sinks.video.palette import Colour, text_colour
 
 LONGEST_LABEL = 24
 # Covers Latin, Greek, Cyrillic and more; on most Linux machines. Pillow's own knows only ASCII.

@@ -12,19 +12,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from streamer.sinks.video.labels import (
-    label_picture,
-    label_text,
-)
-from streamer.sinks.video.palette import (
-    Colour,
-    colour_of,
-    dimmed,
-)
-from streamer.sinks.video.trails import (
-    Box,
-    Point,
-)
+from streamer.sinks.video.labels import label_picture, label_text
+from streamer.sinks.video.palette import Colour, colour_of, dimmed
+from streamer.sinks.video.trails import Box, Point
 from streamer.sinks.video.view import Scene
 from streamer.types import ImageArray, ObjectResult
 from tracker.types import MaskArray, TrackState

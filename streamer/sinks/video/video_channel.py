@@ -7,28 +7,14 @@ from collections import deque
 from collections.abc import Callable
 
 from streamer.config.network import PictureConfig
-from streamer.runtime.clock import (
-    NANOSECONDS_PER_SECOND,
-    Clock,
-    ns_to_seconds,
-)
+from streamer.runtime.clock import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.rate_limit import RateLimit
 from streamer.sinks.video.canvas import render
-from streamer.sinks.video.encoder import (
-    PictureCodec,
-    VideoEncoder,
-    VideoPacket,
-)
+from streamer.sinks.video.encoder import PictureCodec, VideoEncoder, VideoPacket
 from streamer.sinks.video.newest import NewestWorker
-from streamer.sinks.video.view import (
-    Scene,
-    View,
-)
-from streamer.webrtc.rtp_clock import (
-    VIDEO_CLOCK_HZ,
-    video_ticks,
-)
+from streamer.sinks.video.view import Scene, View
+from streamer.webrtc.rtp_clock import VIDEO_CLOCK_HZ, video_ticks
 
 # A third of a second at 30 Hz: a viewer further behind than this needs the newest picture.
 PACKETS_PER_VIEWER = 10

@@ -10,11 +10,7 @@ import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
 from streamer.errors import SecurityError
-from streamer.runtime.curve_keys import (
-    AllowList,
-    KeyPair,
-    load_server_keys,
-)
+from streamer.runtime.curve_keys import AllowList, KeyPair, load_server_keys
 
 # The socket names its domain and the authenticator answers for it: they must be equal.
 ZAP_DOMAIN = "masklet"

@@ -7,10 +7,7 @@ import socket as sockets
 import time
 
 from streamer.runtime.curve_keys import AllowList
-from streamer.sinks.zeromq.connections import (
-    Connection,
-    Connections,
-)
+from streamer.sinks.zeromq.connections import Connection, Connections
 
 # How often the folder is read while clients are connected.
 READ_INTERVAL_S = 1.0

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamer.config.schema import MaskletConfig
-from streamer.config.state_folder import (
-    AUTO,
-)
+from streamer.config.state_folder import AUTO
 from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError, ControlError
 from streamer.inference.lifecycle import LOST_TOO_LONG
@@ -28,10 +26,7 @@ from streamer.streams.state.records import (
     objects_to_restore,
     record_of,
 )
-from streamer.streams.state.store import (
-    Memories,
-    StateStore,
-)
+from streamer.streams.state.store import Memories, StateStore
 from streamer.types import EventKind, ObjectSnapshot, Published, StreamEvent
 
 SETTLE_S = 0.5

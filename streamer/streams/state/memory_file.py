@@ -12,10 +12,7 @@ from msgspec import Struct
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from tracker.memory.object_memory import (
-    ModelIdentity,
-    ObjectMemory,
-)
+from tracker.memory.object_memory import ModelIdentity, ObjectMemory
 
 FORMAT = "masklet-memories-1"
 

@@ -19,17 +19,10 @@ from msgspec import Meta, Struct
 
 from streamer.config.schema import MaskletConfig
 from streamer.config.section import LABEL_PATTERN
-from streamer.config.stream_changes import (
-    merged,
-    settings_of,
-    settings_that_differ,
-)
+from streamer.config.stream_changes import merged, settings_of, settings_that_differ
 from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.errors import ConfigError
-from streamer.streams.object_ids import (
-    OUT_OF_ORDER_IDS,
-    ObjectIds,
-)
+from streamer.streams.object_ids import OUT_OF_ORDER_IDS, ObjectIds
 
 MAXIMUM_UNUSED = 64
 Label = Annotated[str, Meta(pattern=rf"\A{LABEL_PATTERN}\Z")]

@@ -19,14 +19,8 @@ import msgspec
 from msgspec import Struct
 from safetensors import SafetensorError
 
-from streamer.streams.state.memory_file import (
-    encode_memories,
-    read_memories,
-)
-from streamer.streams.state.records import (
-    MemoryFile,
-    StreamRecord,
-)
+from streamer.streams.state.memory_file import encode_memories, read_memories
+from streamer.streams.state.records import MemoryFile, StreamRecord
 from tracker.memory.object_memory import ObjectMemory
 
 FORMAT = "masklet-state"

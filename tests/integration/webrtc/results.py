@@ -18,10 +18,7 @@ import numpy as np
 from websockets.sync.client import connect
 
 from streamer.client import Subscriber
-from streamer.wire.messages import (
-    EventMessage,
-    FrameMessage,
-)
+from streamer.wire.messages import EventMessage, FrameMessage
 from tests.conftest import eventually
 from tests.integration.browser.scene import Scene, overlap
 from tests.integration.webrtc.http_client import HttpClient

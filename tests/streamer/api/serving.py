@@ -20,20 +20,14 @@ from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.control_endpoint import control_path
-from streamer.config.network import (
-    ApiConfig,
-    TokenConfig,
-)
+from streamer.config.network import ApiConfig, TokenConfig
 from streamer.config.schema import ControlConfig, MaskletConfig
 from streamer.config.starters import StarterConfig
 from streamer.config.stream_changes import changed_stream
 from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, StreamExistsError, UnknownObjectError, UnknownStreamError
 from streamer.inference.prompts.request import PromptOutcome
-from streamer.runtime.clock import (
-    Clock,
-    SystemClock,
-)
+from streamer.runtime.clock import Clock, SystemClock
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.base import Sink
 from streamer.sinks.events import EventHub

@@ -13,10 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from streamer.app import App
-from streamer.config.network import (
-    ApiConfig,
-    TokenConfig,
-)
+from streamer.config.network import ApiConfig, TokenConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import running, settings

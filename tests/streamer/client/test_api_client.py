@@ -9,13 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.client.api_client import (
-    Access,
-    ApiClient,
-    ApiError,
-    _parse_events,
-    read_token,
-)
+from streamer.client.api_client import Access, ApiClient, ApiError, _parse_events, read_token
 from streamer.errors import ConfigError
 from tests.streamer.http_fixture import one_answer
 

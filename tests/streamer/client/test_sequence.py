@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from streamer.client.sequence import (
-    Arrival,
-    Gap,
-    SequenceTracker,
-)
-from streamer.wire.codec import (
-    EventMessage,
-    Origin,
-    StatusMessage,
-    Topic,
-    TopicKind,
-)
+from streamer.client.sequence import Arrival, Gap, SequenceTracker
+from streamer.wire.codec import EventMessage, Origin, StatusMessage, Topic, TopicKind
 
 EVENTS = Topic(TopicKind.EVENT, "gate")
 FIRST, SECOND = Origin("p", 1), Origin("p", 2)

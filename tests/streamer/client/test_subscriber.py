@@ -11,11 +11,7 @@ import pytest
 import zmq
 from pycocotools import mask as coco_mask
 
-from streamer.client.subscriber import (
-    Gap,
-    Subscriber,
-    to_supervision,
-)
+from streamer.client.subscriber import Gap, Subscriber, to_supervision
 from streamer.errors import ConfigError, WireError, WireVersionError
 from streamer.wire.codec import (
     EventMessage,

@@ -14,10 +14,7 @@ from streamer.config.control_endpoint import default_control_endpoint
 from streamer.config.loading import load_config
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.config.schema import MaskletConfig, TrackingConfig
-from streamer.config.shipped import (
-    config_groups,
-    configs_directory,
-)
+from streamer.config.shipped import config_groups, configs_directory
 from streamer.config.state_folder import state_folder
 from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError

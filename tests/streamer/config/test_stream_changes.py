@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamer.config.starters import StarterConfig
-from streamer.config.stream_changes import (
-    changed_stream,
-    settings_of,
-    settings_that_differ,
-)
+from streamer.config.stream_changes import changed_stream, settings_of, settings_that_differ
 from streamer.config.streams import ObjectConfig, ReconnectConfig, SmoothingConfig, StreamConfig
 from streamer.errors import ConfigError
 

@@ -11,17 +11,10 @@ from streamer.inference.inference import Inference
 from streamer.inference.lifecycle import LifecycleRules
 from streamer.inference.load.overload import Overload
 from streamer.inference.load.rate_shares import OverloadPolicy
-from streamer.inference.prompts.request import (
-    PromptOutcome,
-    PromptRequest,
-)
+from streamer.inference.prompts.request import PromptOutcome, PromptRequest
 from streamer.inference.scheduler import Scheduler
 from streamer.inference.stream_counts import StreamCounts
-from streamer.runtime.clock import (
-    Clock,
-    SystemClock,
-    seconds_to_ns,
-)
+from streamer.runtime.clock import Clock, SystemClock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from streamer.types import FrameResult
 from tests.conftest import eventually

@@ -9,15 +9,9 @@ import numpy as np
 import psutil
 import pytest
 
-from streamer.inference.batch_step import (
-    BatchStep,
-    StreamWork,
-)
+from streamer.inference.batch_step import BatchStep, StreamWork
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.lifecycle import (
-    LifecycleRules,
-    ObjectLifecycle,
-)
+from streamer.inference.lifecycle import LifecycleRules, ObjectLifecycle
 from streamer.inference.prompts.recent_frames import RecentFrames
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.stream_counts import StreamCounts

@@ -7,10 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamer.inference.box_smoothing import (
-    BoxSmoother,
-    BoxSmoothing,
-)
+from streamer.inference.box_smoothing import BoxSmoother, BoxSmoothing
 from streamer.runtime.clock import seconds_to_ns
 from tests.streamer.fakes import track
 from tracker import Track

@@ -7,16 +7,10 @@ from collections import Counter
 import psutil
 import pytest
 
-from streamer.inference.batch_step import (
-    BatchStep,
-    StreamWork,
-)
+from streamer.inference.batch_step import BatchStep, StreamWork
 from streamer.inference.box_smoothing import BoxSmoothing
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.lifecycle import (
-    LifecycleRules,
-    ObjectLifecycle,
-)
+from streamer.inference.lifecycle import LifecycleRules, ObjectLifecycle
 from streamer.inference.prompts.recent_frames import RecentFrames
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.stream_counts import StreamCounts

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from streamer.inference.frame_gaps import (
-    MOST_FRAMES,
-    FrameGaps,
-)
+from streamer.inference.frame_gaps import MOST_FRAMES, FrameGaps
 from streamer.runtime.clock import seconds_to_ns
 from streamer.types import Frame
 from tests.streamer.fakes import picture

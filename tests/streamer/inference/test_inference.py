@@ -9,10 +9,7 @@ import pytest
 import torch
 
 from streamer.errors import ControlError
-from streamer.inference.box_smoothing import (
-    BoxSmoothing,
-    Smoothing,
-)
+from streamer.inference.box_smoothing import BoxSmoothing, Smoothing
 from streamer.inference.command_queue import COMMANDS_WAITING
 from streamer.inference.frame_slot import FrameSlot
 from streamer.inference.lifecycle import LifecycleRules
@@ -23,12 +20,7 @@ from streamer.runtime.clock import seconds_to_ns
 from streamer.types import DropReason
 from tests.conftest import eventually
 from tests.streamer.fakes import CUTS, FAILS, HIDES, picture
-from tests.streamer.inference.rig import (
-    Rig,
-    click,
-    outcome,
-    running,
-)
+from tests.streamer.inference.rig import Rig, click, outcome, running
 from tracker import TrackState
 
 SMOOTHED = Smoothing(BoxSmoothing(), 0.3)

@@ -13,12 +13,7 @@ from streamer.inference.prompts.request import PromptRequest
 from streamer.runtime.clock import seconds_to_ns
 from tests.conftest import eventually
 from tests.streamer.fakes import HIDES, FakeClock, picture
-from tests.streamer.inference.rig import (
-    Rig,
-    click,
-    outcome,
-    running,
-)
+from tests.streamer.inference.rig import Rig, click, outcome, running
 
 
 @pytest.fixture

@@ -10,10 +10,7 @@ import pytest
 
 from streamer.config.schema import MaskletConfig, ModelSection
 from streamer.config.streams import StreamConfig
-from streamer.inference.batch_step import (
-    BatchStep,
-    StreamWork,
-)
+from streamer.inference.batch_step import BatchStep, StreamWork
 from streamer.inference.build import prepares_ahead
 from streamer.inference.frame_slot import FrameSlot
 from streamer.inference.preparation import Preparation

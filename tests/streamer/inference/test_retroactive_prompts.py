@@ -6,20 +6,13 @@ import pytest
 import torch
 
 from streamer.inference.command_queue import COMMANDS_WAITING
-from streamer.inference.prompts.recent_frames import (
-    HELD_FOR_S,
-    Holder,
-)
+from streamer.inference.prompts.recent_frames import HELD_FOR_S, Holder
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.prompts.waiting import PROMPTS_WAITING
 from streamer.types import FrameReference
 from tests.conftest import eventually
 from tests.streamer.fakes import FAILS, FakeClock, picture
-from tests.streamer.inference.rig import (
-    Rig,
-    click,
-    outcome,
-)
+from tests.streamer.inference.rig import Rig, click, outcome
 
 
 def at(frame_index: int) -> FrameReference:

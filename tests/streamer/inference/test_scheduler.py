@@ -7,11 +7,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.inference.scheduler import (
-    Batch,
-    Scheduler,
-    Wait,
-)
+from streamer.inference.scheduler import Batch, Scheduler, Wait
 
 WAIT_NS = 2_000_000
 SECOND_NS = 1_000_000_000

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from streamer.inference.stream_counts import (
-    STAGE_OF_DROP,
-    StreamCounts,
-)
+from streamer.inference.stream_counts import STAGE_OF_DROP, StreamCounts
 from streamer.runtime.metrics import Metrics
 from streamer.types import DropReason
 from tests.streamer.fakes import picture

@@ -10,11 +10,7 @@ from contextlib import asynccontextmanager
 from streamer.errors import WireError
 from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics
-from streamer.sinks.fanout import (
-    EVENTS_KEPT,
-    Fanout,
-    SinkQueue,
-)
+from streamer.sinks.fanout import EVENTS_KEPT, Fanout, SinkQueue
 from streamer.types import EventKind, Frame, FrameResult, StreamEvent
 from tests.streamer.fakes import RecordingSink, picture
 

@@ -12,18 +12,9 @@ import pytest
 
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.json_messages import JsonMasks
-from streamer.sinks.websocket import (
-    FRAMES_PER_READER,
-    OTHERS_PER_READER,
-    ResultsHub,
-)
+from streamer.sinks.websocket import FRAMES_PER_READER, OTHERS_PER_READER, ResultsHub
 from streamer.types import FrameResult, StreamState
-from streamer.wire.codec import (
-    FrameMessage,
-    MaskEncoding,
-    decode,
-    encode_frame,
-)
+from streamer.wire.codec import FrameMessage, MaskEncoding, decode, encode_frame
 from tests.streamer.fakes import FakeClock
 from tests.streamer.wire.wire_samples import (
     ARRIVAL_MONOTONIC_NS,

@@ -14,12 +14,7 @@ import pytest
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources.encoded_pictures import EncodedPictureReader
 from streamer.types import DropReason
-from streamer.webrtc.encoded_feed import (
-    CAPACITY_BYTES,
-    CAPACITY_PICTURES,
-    EncodedFeed,
-    FeedEnd,
-)
+from streamer.webrtc.encoded_feed import CAPACITY_BYTES, CAPACITY_PICTURES, EncodedFeed, FeedEnd
 from streamer.webrtc.frame_assembler import EncodedPicture, is_keyframe_data
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 from tests.streamer.sources.recorder import Recorder

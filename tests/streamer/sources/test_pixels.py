@@ -13,11 +13,7 @@ import pytest
 import torch
 from av.video.reformatter import ColorRange, Colorspace
 
-from streamer.inference.preparation import (
-    IN_RGB,
-    Preparation,
-    preparation,
-)
+from streamer.inference.preparation import IN_RGB, Preparation, preparation
 from streamer.sources.pixels import RgbConverter, YuvPlanes, pixels_of
 from streamer.types import RgbPixels
 from tests.streamer.fakes import picture

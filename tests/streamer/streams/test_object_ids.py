@@ -5,10 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.streams.object_ids import (
-    OUT_OF_ORDER_IDS,
-    ObjectIds,
-)
+from streamer.streams.object_ids import OUT_OF_ORDER_IDS, ObjectIds
 
 
 def test_asking_does_not_use_an_id() -> None:

@@ -17,10 +17,7 @@ from streamer.runtime.clock import SystemClock
 from streamer.sources import make_source
 from streamer.streams.state.keeper import Restored
 from streamer.streams.streams import Streams
-from tests.streamer.inference.rig import (
-    Rig,
-    running,
-)
+from tests.streamer.inference.rig import Rig, running
 
 
 @asynccontextmanager

@@ -13,10 +13,7 @@ import numpy as np
 import pytest
 
 from streamer.sinks.video.palette import PALETTE
-from streamer.wire.mask_codecs import (
-    MaskEncoding,
-    encode_crop,
-)
+from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 
 WEB = Path(str(files("streamer"))) / "web"
 HERE = Path(__file__).parent

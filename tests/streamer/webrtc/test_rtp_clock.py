@@ -9,11 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.runtime.clock import NANOSECONDS_PER_SECOND
-from streamer.webrtc.rtp_clock import (
-    RtpCaptureClock,
-    ntp_to_unix_ns,
-    rtp_difference,
-)
+from streamer.webrtc.rtp_clock import RtpCaptureClock, ntp_to_unix_ns, rtp_difference
 
 timestamps = st.integers(0, 2**32 - 1)
 

@@ -10,12 +10,7 @@ import torch
 
 from tests.tracker.agreement.reference import ObjectOutput, Reference
 from tests.tracker.agreement.scripts import Frame
-from tracker import (
-    ModelConfig,
-    Track,
-    Tracker,
-    TrackerOptions,
-)
+from tracker import ModelConfig, Track, Tracker, TrackerOptions
 from tracker.images import transforms
 from tracker.model import Sam2
 from tracker.options import EngineOptions

@@ -14,11 +14,7 @@ import torch
 
 from tests.tracker.agreement.scripts import SMALL, disc, model_with, picture, small_weights
 from tracker import Prompt, Track, Tracker, TrackerOptions
-from tracker.model.precision import (
-    autocast,
-    compute_in,
-    store_as_computed,
-)
+from tracker.model.precision import autocast, compute_in, store_as_computed
 
 VISIBLE_BIAS = 6.0
 Precision = Literal["float32", "bfloat16", "float16"]

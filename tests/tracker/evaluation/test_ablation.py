@@ -20,12 +20,7 @@ from tests.tracker.evaluation.trackers import (
     FirstMaskTracker,
 )
 from tracker.evaluation import ablation_report
-from tracker.evaluation.ablation import (
-    RowResult,
-    ablation_rows,
-    run_ablation,
-    variants,
-)
+from tracker.evaluation.ablation import RowResult, ablation_rows, run_ablation, variants
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.options import RobustOptions
 

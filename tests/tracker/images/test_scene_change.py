@@ -7,11 +7,7 @@ import pytest
 import torch
 
 from tests.tracker.little import little_picture
-from tracker.images.scene_change import (
-    SceneChange,
-    compare,
-    thumbnails,
-)
+from tracker.images.scene_change import SceneChange, compare, thumbnails
 from tracker.scenes import Match
 
 SIZE = 256

@@ -14,11 +14,7 @@ from torch.nn import functional as F
 
 from tests.tracker.little import assert_same, click, little_tracker, step
 from tracker.images import transforms
-from tracker.images.yuv import (
-    Matrix,
-    YuvPicture,
-    prepare_yuv,
-)
+from tracker.images.yuv import Matrix, YuvPicture, prepare_yuv
 
 CPU = torch.device("cpu")
 SIDE = 96

@@ -8,10 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.host_arrays import apart, begin_transfer, side_by_side
-from tracker.masks.bits import (
-    cut_bits,
-    pack_bits,
-)
+from tracker.masks.bits import cut_bits, pack_bits
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.data())

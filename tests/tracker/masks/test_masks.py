@@ -11,12 +11,7 @@ import torch
 
 from tests.tracker.little import LITTLE, click, little_picture, little_tracker, model_with, step
 from tracker import Prompt, Tracker, TrackerOptions
-from tracker.masks.masks import (
-    HOLE_LOGIT,
-    boxes_of,
-    fill_holes,
-    without_overlap,
-)
+from tracker.masks.masks import HOLE_LOGIT, boxes_of, fill_holes, without_overlap
 
 
 def filled_by_hand(logits: npt.NDArray[np.float32], largest: int) -> npt.NDArray[np.float32]:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracker.memory.shapes import (
-    MemoryShape,
-    MemoryShapes,
-    groups_of,
-)
+from tracker.memory.shapes import MemoryShape, MemoryShapes, groups_of
 
 SHAPES = MemoryShapes.of(6, 15, 4)
 

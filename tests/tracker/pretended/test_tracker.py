@@ -21,14 +21,8 @@ from tests.tracker.pretended.device import pretended_cuda
 from tests.tracker.pretended.graphs import Graph
 from tests.tracker.step.test_submitting import SQUARE
 from tracker import Prompt, RobustOptions, Track, Tracker, TrackerOptions
-from tracker.images.transforms import (
-    pixels_at,
-    prepare_image,
-)
-from tracker.images.yuv import (
-    YuvPicture,
-    prepare_yuv,
-)
+from tracker.images.transforms import pixels_at, prepare_image
+from tracker.images.yuv import YuvPicture, prepare_yuv
 from tracker.options import EngineOptions
 
 DEVICE = "cuda:1"

@@ -14,10 +14,7 @@ import torch
 from tests.tracker.little import LITTLE, assert_same, click, little_picture, little_tracker, step
 from tracker import ModelConfig, Session, Tracker
 from tracker.config import PRESETS
-from tracker.memory.bank import (
-    LARGEST_POINTER_AGE,
-    MemoryBank,
-)
+from tracker.memory.bank import LARGEST_POINTER_AGE, MemoryBank
 
 FRAMES = 10_000
 MEBIBYTE = 2**20

@@ -21,10 +21,7 @@ from tracker.weights.calibration import (
     rising,
     save_calibration,
 )
-from tracker.weights.checkpoint import (
-    fingerprint,
-    save_checkpoint,
-)
+from tracker.weights.checkpoint import fingerprint, save_checkpoint
 
 LINE = ScoreCalibration((0.2, 0.6, 0.8), (0.1, 0.1, 0.7))
 

@@ -13,10 +13,7 @@ from torch import Tensor
 
 from tracker import PRESETS, CheckpointError, ModelConfig, Tracker, TrunkConfig
 from tracker.model import Sam2
-from tracker.weights.checkpoint import (
-    load_checkpoint,
-    save_checkpoint,
-)
+from tracker.weights.checkpoint import load_checkpoint, save_checkpoint
 
 KEY_LISTS = Path(__file__).parent / "data" / "checkpoint_keys"
 OFFICIAL = [name for name in PRESETS if name.startswith("sam2")]

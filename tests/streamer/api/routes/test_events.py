@@ -10,19 +10,9 @@ import httpx
 import pytest
 
 from streamer.api.api import Api
-from streamer.sinks.events import (
-    EVENTS_KEPT,
-    EventHub,
-)
+from streamer.sinks.events import EVENTS_KEPT, EventHub
 from streamer.types import EventKind, StreamEvent
-from tests.streamer.api.serving import (
-    WAIT_S,
-    FakeDaemon,
-    make_api,
-    problem,
-    serving,
-    sinks_of,
-)
+from tests.streamer.api.serving import WAIT_S, FakeDaemon, make_api, problem, serving, sinks_of
 
 
 def event(number: int, stream_id: str = "gate") -> StreamEvent:

@@ -20,17 +20,10 @@ from PIL import Image
 
 from streamer.api.api import Api
 from streamer.api.routes.results import STREAM_GONE
-from streamer.config.network import (
-    ApiConfig,
-    ApiLimitsConfig,
-)
+from streamer.config.network import ApiConfig, ApiLimitsConfig
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.video.jpeg import MULTIPART_BOUNDARY
-from streamer.sinks.websocket import (
-    FRAMES_PER_READER,
-    OTHERS_PER_READER,
-    ResultsHub,
-)
+from streamer.sinks.websocket import FRAMES_PER_READER, OTHERS_PER_READER, ResultsHub
 from streamer.types import Published, StreamState
 from tests.integration.browser.frame_counter import read
 from tests.streamer.api.serving import (
@@ -46,15 +39,9 @@ from tests.streamer.api.serving import (
     sinks_of,
     with_tokens,
 )
-from tests.streamer.sinks.video.scenes import (
-    frame_result,
-    seen,
-)
+from tests.streamer.sinks.video.scenes import frame_result, seen
 from tests.streamer.sinks.video.viewing import WebViewer
-from tests.streamer.wire.wire_samples import (
-    event,
-    status,
-)
+from tests.streamer.wire.wire_samples import event, status
 
 SNAPSHOT = "/v1/streams/gate/snapshot.jpg"
 MJPEG = "/v1/streams/gate/video.mjpeg"

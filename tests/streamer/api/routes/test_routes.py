@@ -14,18 +14,8 @@ import pytest
 from streamer.api.routes.page import WEB_FOLDER
 from streamer.errors import BusyError
 from streamer.types import FrameReference
-from streamer.wire.mask_codecs import (
-    MaskEncoding,
-    encode_crop,
-)
-from tests.streamer.api.serving import (
-    HEIGHT,
-    WIDTH,
-    FakeDaemon,
-    make_api,
-    problem,
-    serving,
-)
+from streamer.wire.mask_codecs import MaskEncoding, encode_crop
+from tests.streamer.api.serving import HEIGHT, WIDTH, FakeDaemon, make_api, problem, serving
 
 BOX = {"box": [1, 2, 20, 22]}
 JSON = {"Content-Type": "application/json"}

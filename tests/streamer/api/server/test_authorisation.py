@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.api.server.authorisation import (
-    LOGINS_KEPT,
-    Authorisation,
-    Scope,
-)
-from streamer.config.network import (
-    ApiConfig,
-    TokenConfig,
-)
+from streamer.api.server.authorisation import LOGINS_KEPT, Authorisation, Scope
+from streamer.config.network import ApiConfig, TokenConfig
 from streamer.errors import ConfigError
 from tests.streamer.api.serving import (
     CONTROL,

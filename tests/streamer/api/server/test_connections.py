@@ -16,19 +16,9 @@ import pytest
 from streamer.api.api import Api
 from streamer.api.server import body_limit, idle_connections
 from streamer.api.server.server import UNREAD_TIMEOUT_S, tcp_sockets
-from streamer.config.network import (
-    ApiConfig,
-    ApiLimitsConfig,
-)
+from streamer.config.network import ApiConfig, ApiLimitsConfig
 from streamer.errors import ConfigError
-from tests.streamer.api.serving import (
-    WAIT_S,
-    FakeDaemon,
-    make_api,
-    problem,
-    serving,
-    with_tokens,
-)
+from tests.streamer.api.serving import WAIT_S, FakeDaemon, make_api, problem, serving, with_tokens
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

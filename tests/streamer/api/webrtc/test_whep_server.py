@@ -28,10 +28,7 @@ from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.peer import Peer
 from tests.integration.browser.frame_counter import read
 from tests.streamer.sinks.video.scenes import frame_result
-from tests.streamer.sinks.video.viewing import (
-    TIMEOUT_S,
-    WebViewer,
-)
+from tests.streamer.sinks.video.viewing import TIMEOUT_S, WebViewer
 from tests.streamer.wire.wire_samples import status
 
 MAXIMUM_VIEWERS = 3

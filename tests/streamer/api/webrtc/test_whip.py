@@ -9,10 +9,7 @@ import pytest
 
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whip import Whip
-from streamer.config.network import (
-    IceServerConfig,
-    WebRTCConfig,
-)
+from streamer.config.network import IceServerConfig, WebRTCConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, StreamExistsError
 from streamer.runtime.metrics import Metrics

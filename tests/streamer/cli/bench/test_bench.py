@@ -13,29 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.cli.bench.cell import (
-    CellResult,
-    CellRunner,
-    percentile,
-)
-from streamer.cli.bench.frames import (
-    bench_stream,
-    render_frames,
-)
-from streamer.cli.bench.report import (
-    BenchReport,
-    describe_machine,
-)
-from streamer.cli.bench.search import (
-    Cell,
-    FrontierSearch,
-)
-from streamer.cli.bench.search_run import (
-    EXIT_INTERRUPTED,
-    BenchFiles,
-    finish,
-    search,
-)
+from streamer.cli.bench.cell import CellResult, CellRunner, percentile
+from streamer.cli.bench.frames import bench_stream, render_frames
+from streamer.cli.bench.report import BenchReport, describe_machine
+from streamer.cli.bench.search import Cell, FrontierSearch
+from streamer.cli.bench.search_run import EXIT_INTERRUPTED, BenchFiles, finish, search
 from streamer.cli.main import main
 from streamer.cli.terminal import Terminal
 from streamer.config.loading import load_config

@@ -16,26 +16,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from streamer.cli.checkpoints.command import (
-    list_checkpoints,
-    pull,
-    pull_detector,
-    verify,
-)
-from streamer.cli.checkpoints.download import (
-    DownloadError,
-    download,
-)
-from streamer.config.published_detectors import (
-    PUBLISHED_DETECTORS,
-    PublishedDetector,
-)
+from streamer.cli.checkpoints.command import list_checkpoints, pull, pull_detector, verify
+from streamer.cli.checkpoints.download import DownloadError, download
+from streamer.config.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
 from streamer.errors import MaskletError
 from tests.conftest import find_free_port
-from tracker.weights.official import (
-    OFFICIAL_CHECKPOINTS,
-    OfficialCheckpoint,
-)
+from tracker.weights.official import OFFICIAL_CHECKPOINTS, OfficialCheckpoint
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

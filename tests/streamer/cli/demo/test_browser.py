@@ -6,10 +6,7 @@ from io import StringIO
 
 import pytest
 
-from streamer.cli.demo.browser import (
-    can_open_page,
-    is_watched,
-)
+from streamer.cli.demo.browser import can_open_page, is_watched
 
 
 class Terminal(StringIO):

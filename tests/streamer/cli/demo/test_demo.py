@@ -19,16 +19,8 @@ import pytest
 from PIL import Image
 
 from streamer.cli.demo.demo import Recording
-from streamer.cli.demo.film import (
-    draw,
-    make_film,
-    scene_index,
-)
-from streamer.cli.demo.settings import (
-    RATE_HZ,
-    demo_settings,
-    starting_boxes,
-)
+from streamer.cli.demo.film import draw, make_film, scene_index
+from streamer.cli.demo.settings import RATE_HZ, demo_settings, starting_boxes
 from streamer.cli.terminal import Terminal
 from streamer.wire.mask_codecs import encode_crop
 from streamer.wire.messages import (

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.cli.doctor.findings import (
-    Finding,
-    Level,
-)
+from streamer.cli.doctor.findings import Finding, Level
 from streamer.cli.doctor.streams import check_streams
 from streamer.config.loading import load_config
 

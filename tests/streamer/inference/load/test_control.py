@@ -19,10 +19,7 @@ from streamer.inference.load.overload import Overload
 from streamer.inference.load.rate_shares import OverloadPolicy
 from streamer.inference.scheduler import Scheduler
 from streamer.inference.stream_counts import StreamCounts
-from streamer.runtime.clock import (
-    NANOSECONDS_PER_SECOND,
-    seconds_to_ns,
-)
+from streamer.runtime.clock import NANOSECONDS_PER_SECOND, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from tests.streamer.fakes import FakeClock, FakeTracker, Journal, picture
 

@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.inference.load.meter import (
-    WINDOW_NS,
-    Load,
-    LoadMeter,
-    StreamLoad,
-)
-from streamer.inference.load.overload import (
-    RECOVERED_SHARE,
-    USED_SHARE,
-    Overload,
-)
+from streamer.inference.load.meter import WINDOW_NS, Load, LoadMeter, StreamLoad
+from streamer.inference.load.overload import RECOVERED_SHARE, USED_SHARE, Overload
 from streamer.inference.load.rate_shares import OverloadPolicy
 
 

@@ -19,17 +19,10 @@ from streamer.config.schema import (
 )
 from streamer.errors import ConfigError
 from streamer.inference.build import configured_tracker
-from streamer.inference.load.meter import (
-    Load,
-    StreamLoad,
-)
+from streamer.inference.load.meter import Load, StreamLoad
 from streamer.inference.load.rate_shares import OverloadPolicy
 from streamer.inference.load.smaller_image import SmallerImage
-from tests.streamer.inference.load.test_control import (
-    Cameras,
-    Overloaded,
-    SlowTracker,
-)
+from tests.streamer.inference.load.test_control import Cameras, Overloaded, SlowTracker
 
 SIZES = (256, 192, 128)
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamer.errors import ControlError
-from streamer.inference.prompts.recent_frames import (
-    RecentFrame,
-    RecentFrames,
-)
+from streamer.inference.prompts.recent_frames import RecentFrame, RecentFrames
 from streamer.types import FrameReference
 
 MS = 1_000_000

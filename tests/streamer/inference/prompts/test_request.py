@@ -10,11 +10,7 @@ from PIL import Image
 
 from streamer.config.streams import ObjectConfig
 from streamer.errors import ConfigError
-from streamer.inference.prompts.request import (
-    PromptRequest,
-    configured_prompts,
-    read_mask,
-)
+from streamer.inference.prompts.request import PromptRequest, configured_prompts, read_mask
 from tracker import Prompt
 
 

@@ -6,17 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from streamer.sinks.video.encoder import (
-    KEYFRAME_REQUEST_INTERVAL_S,
-    PictureCodec,
-    VideoEncoder,
-)
+from streamer.sinks.video.encoder import KEYFRAME_REQUEST_INTERVAL_S, PictureCodec, VideoEncoder
 from streamer.webrtc.rtp_clock import VIDEO_CLOCK_HZ
 from tests.integration.browser.frame_counter import read
-from tests.streamer.sinks.video.scenes import (
-    RATE_HZ,
-    frame_result,
-)
+from tests.streamer.sinks.video.scenes import RATE_HZ, frame_result
 
 START = 10**12
 STEP = VIDEO_CLOCK_HZ // RATE_HZ

@@ -18,10 +18,7 @@ import streamer.sinks.video.jpeg as jpeg_module
 import streamer.sinks.video.video_channel as channel_module
 from streamer.config.network import PictureConfig
 from streamer.runtime.metrics import Metrics
-from streamer.sinks.video.encoder import (
-    PictureCodec,
-    VideoEncoder,
-)
+from streamer.sinks.video.encoder import PictureCodec, VideoEncoder
 from streamer.sinks.video.hub import (
     JPEG_CHANNELS_PER_STREAM,
     SILENCE_S,
@@ -29,27 +26,14 @@ from streamer.sinks.video.hub import (
     PictureBusyError,
     PictureHub,
 )
-from streamer.sinks.video.video_channel import (
-    PACKETS_PER_VIEWER,
-    Viewer,
-)
-from streamer.sinks.video.view import (
-    Scene,
-    View,
-)
+from streamer.sinks.video.video_channel import PACKETS_PER_VIEWER, Viewer
+from streamer.sinks.video.view import Scene, View
 from streamer.types import FrameResult, StreamState
 from streamer.webrtc.rtp_clock import video_ticks
 from tests.integration.browser.frame_counter import read
 from tests.streamer.fakes import FakeClock
-from tests.streamer.sinks.video.scenes import (
-    HEIGHT,
-    WIDTH,
-    frame_result,
-)
-from tests.streamer.wire.wire_samples import (
-    event,
-    status,
-)
+from tests.streamer.sinks.video.scenes import HEIGHT, WIDTH, frame_result
+from tests.streamer.wire.wire_samples import event, status
 
 TIMEOUT_S = 20.0
 

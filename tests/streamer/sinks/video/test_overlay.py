@@ -8,37 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamer.sinks.video.canvas import (
-    canvas_size,
-    render,
-)
-from streamer.sinks.video.labels import (
-    LONGEST_LABEL,
-    label_picture,
-    label_text,
-)
-from streamer.sinks.video.palette import (
-    PALETTE,
-    colour_of,
-    text_colour,
-)
-from streamer.sinks.video.trails import (
-    POINTS_PER_TRAIL,
-    Trails,
-)
-from streamer.sinks.video.view import (
-    Scene,
-    View,
-)
+from streamer.sinks.video.canvas import canvas_size, render
+from streamer.sinks.video.labels import LONGEST_LABEL, label_picture, label_text
+from streamer.sinks.video.palette import PALETTE, colour_of, text_colour
+from streamer.sinks.video.trails import POINTS_PER_TRAIL, Trails
+from streamer.sinks.video.view import Scene, View
 from streamer.types import FrameResult
-from tests.streamer.sinks.video.scenes import (
-    HEIGHT,
-    WIDTH,
-    box_of,
-    frame_result,
-    seen,
-    unseen,
-)
+from tests.streamer.sinks.video.scenes import HEIGHT, WIDTH, box_of, frame_result, seen, unseen
 from tracker.types import TrackState
 
 

@@ -7,18 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from aiortc import (
-    RTCConfiguration,
-    RTCPeerConnection,
-    RTCRtpReceiver,
-    RTCSessionDescription,
-)
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from streamer.api.webrtc.whep_server import (
-    RTP_OFFSET_HEADER,
-    WhepServer,
-)
+from streamer.api.webrtc.whep_server import RTP_OFFSET_HEADER, WhepServer
 from streamer.sinks.video.view import View
 from streamer.webrtc.http_answer import SDP, HttpAnswer
 

@@ -19,10 +19,7 @@ from streamer.config.schema import ZeroMQConfig
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.zeromq.sink import ZeroMQSink
 from streamer.types import StreamStatus
-from streamer.wire.codec import (
-    FrameMessage,
-    Message,
-)
+from streamer.wire.codec import FrameMessage, Message
 from tests.streamer.wire import wire_samples as samples
 
 T = TypeVar("T")

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import ConfigError, SecurityError
-from streamer.sinks.zeromq.bind import (
-    check_bind,
-    is_ipv6,
-)
+from streamer.sinks.zeromq.bind import check_bind, is_ipv6
 
 
 @pytest.mark.parametrize(

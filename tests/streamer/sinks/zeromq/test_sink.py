@@ -16,19 +16,10 @@ from streamer.client import Subscriber
 from streamer.config.schema import ZeroMQConfig
 from streamer.errors import ConfigError, SecurityError
 from streamer.runtime.metrics import Metrics
-from streamer.sinks.zeromq.sink import (
-    INLINE_PIXELS,
-    ZeroMQSink,
-)
+from streamer.sinks.zeromq.sink import INLINE_PIXELS, ZeroMQSink
 from streamer.sinks.zeromq.subscriptions import Subscriptions
 from streamer.types import EventKind, StreamState
-from streamer.wire.codec import (
-    EventMessage,
-    FrameMessage,
-    HeartbeatMessage,
-    StatusMessage,
-    decode,
-)
+from streamer.wire.codec import EventMessage, FrameMessage, HeartbeatMessage, StatusMessage, decode
 from tests.streamer.sinks.zeromq.helpers import (
     eventually,
     next_frame,

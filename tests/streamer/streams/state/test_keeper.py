@@ -17,15 +17,9 @@ from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.errors import ConfigError, ControlError
 from streamer.runtime.metrics import Metrics
 from streamer.streams.object_ids import ObjectIds
-from streamer.streams.state.keeper import (
-    Restored,
-    StateKeeper,
-)
+from streamer.streams.state.keeper import Restored, StateKeeper
 from streamer.streams.state.records import ObjectRecord
-from streamer.streams.state.store import (
-    INDEX,
-    StateStore,
-)
+from streamer.streams.state.store import INDEX, StateStore
 from streamer.types import EventKind, ObjectSnapshot, StreamEvent
 from tests.streamer.fakes import object_memory
 

@@ -25,23 +25,10 @@ from hypothesis.extra import numpy as hnp
 
 from streamer.errors import ConfigError
 from streamer.runtime.private_files import make_private_folder
-from streamer.streams.state.lock import (
-    FolderLock,
-    FolderTakenError,
-)
-from streamer.streams.state.memory_file import (
-    encode_memories,
-    read_memories,
-)
-from streamer.streams.state.records import (
-    ObjectRecord,
-    StreamRecord,
-)
-from streamer.streams.state.store import (
-    INDEX,
-    SET_ASIDE_KEPT,
-    StateStore,
-)
+from streamer.streams.state.lock import FolderLock, FolderTakenError
+from streamer.streams.state.memory_file import encode_memories, read_memories
+from streamer.streams.state.records import ObjectRecord, StreamRecord
+from streamer.streams.state.store import INDEX, SET_ASIDE_KEPT, StateStore
 from tests.conftest import eventually
 from tests.streamer.fakes import object_memory
 from tracker import ModelIdentity, ObjectMemory
