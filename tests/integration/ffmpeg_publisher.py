@@ -18,7 +18,7 @@ WIDTH, HEIGHT, RATE_HZ = 320, 240, 30
 
 
 def main(url: str, certificate: str, key: str, frames: int) -> None:
-    """Send so many numbered frames, in real time."""
+    """Send the given number of numbered frames, in real time."""
     options = {"cert_file": certificate, "key_file": key, "handshake_timeout": "20000"}
     with av.open(url, "w", format="whip", options=options) as container:
         stream = container.add_stream("libx264", rate=RATE_HZ)

@@ -115,7 +115,7 @@ async def test_unknown_stream_cannot_be_changed(tmp_path: Path) -> None:
                 await change
 
 
-async def test_stream_whose_beginning_is_refused_half_way_leaves_nothing_behind(
+async def test_stream_that_fails_during_its_start_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:

@@ -1,4 +1,4 @@
-"""A click on a fast player, given where he was: it must hit him there, not what is there now."""
+"""A click on the past position of a fast player hits the player, not what is there now."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAST_PLAYERS = (2, 6)
 
 @pytest.fixture(scope="module")
 def match() -> Match:
-    """Players who are elsewhere after half a second."""
+    """Players that are elsewhere after half a second."""
     return Match(DEMO_SEED, rate_hz=RATE_HZ, pace=2.0, occluders=0)
 
 
@@ -40,7 +40,7 @@ def tracker() -> Tracker:
 
 
 class Camera:
-    """Delivers the scene's frames one by one, as far as it is let."""
+    """Delivers the scene's frames one by one, as far as released."""
 
     def __init__(self, match: Match) -> None:
         self._match = match
@@ -75,7 +75,7 @@ def truth(match: Match, player: int, frame: int) -> MaskArray:
 
 
 def click_on(match: Match, player: int, frame: int, object_id: int) -> Prompt:
-    """The pixel of the player that is nearest to his middle, on that frame."""
+    """The pixel of the player nearest to the player's centre, on that frame."""
     y, x = np.nonzero(truth(match, player, frame))
     nearest = np.argmin((x - x.mean()) ** 2 + (y - y.mean()) ** 2)
     return Prompt(object_id, ((float(x[nearest]) + 0.5, float(y[nearest]) + 0.5),), (1,))
@@ -105,13 +105,13 @@ async def test_click_on_an_earlier_frame_hits_and_on_the_newest_misses(
             assert not truth(match, player, NEWEST)[tuple(map(int, click.points_xy[0][::-1]))]
             late = await app.objects.preview("gate", click)
             assert late.frame_index == NEWEST
-            told = await app.objects.prompt(
+            answer = await app.objects.prompt(
                 "gate", click, reference=FrameReference(frame_index=CLICKED)
             )
-            assert (told.frame_index, told.latest_frame_index) == (CLICKED, NEWEST)
+            assert (answer.frame_index, answer.latest_frame_index) == (CLICKED, NEWEST)
             too_late.append(iou(late.track, truth(match, player, NEWEST)))
-            at_click.append(iou(told.track, truth(match, player, CLICKED)))
-            caught_up.append(iou(told.latest_track, truth(match, player, NEWEST)))
+            at_click.append(iou(answer.track, truth(match, player, CLICKED)))
+            caught_up.append(iou(answer.latest_track, truth(match, player, NEWEST)))
         assert np.mean(at_click) > 0.4
         assert np.mean(caught_up) > 0.4
         assert np.mean(too_late) < 0.2
@@ -141,21 +141,21 @@ async def test_click_on_a_frame_that_is_gone_is_rejected_and_changes_nothing(
         camera.let(NEWEST + 1)
         await until(lambda: len(sink.published.results("gate")) == NEWEST + 1)
         click = click_on(match, 2, CLICKED, 2)
-        told = await app.objects.prompt(
+        answer = await app.objects.prompt(
             "gate", click, reference=FrameReference(frame_index=CLICKED), request_id="mine"
         )
-        assert not told.applied
-        assert told.reason == (
+        assert not answer.applied
+        assert answer.reason == (
             "frame 0 is too old, 15 frames before the newest; "
             "frames 12 to 15 (0.12 s) can be prompted"
         )
         await until(lambda: "prompt_rejected" in sink.published.event_kinds())
         (event,) = (each for each in sink.published.events() if each.kind == "prompt_rejected")
-        assert (event.request_id, event.reason) == ("mine", told.reason)
+        assert (event.request_id, event.reason) == ("mine", answer.reason)
         assert app.objects.of("gate") == []
 
 
-def test_followed_player_goes_on_in_another_tracker(match: Match, tracker: Tracker) -> None:
+def test_tracked_player_continues_in_another_tracker(match: Match, tracker: Tracker) -> None:
     player, restart = FAST_PLAYERS[0], 5
     session = tracker.open_session()
     for frame in range(restart):
@@ -166,7 +166,7 @@ def test_followed_player_goes_on_in_another_tracker(match: Match, tracker: Track
     continued = restarted.open_session()
     continued.import_object(player, memory)
     seen = []
-    for frame in range(restart + 5, restart + 10):  # nothing was seen of him meanwhile
+    for frame in range(restart + 5, restart + 10):  # the player was not visible meanwhile
         ((track,),) = restarted.step([(continued, match.render(FIRST + frame).image, [])])
         seen.append(iou(track, truth(match, player, frame)))
     assert np.mean(seen) > 0.3

@@ -88,8 +88,8 @@ def event_kinds(messages: list[object], stream_id: str) -> list[str]:
     return [m.kind for m in messages if isinstance(m, EventMessage) and m.stream_id == stream_id]
 
 
-def told_of(messages: list[object]) -> set[str]:
-    """The streams that a status came of."""
+def reported_streams(messages: list[object]) -> set[str]:
+    """The streams that published a status."""
     return {m.stream_id for m in messages if isinstance(m, StatusMessage)}
 
 
@@ -253,7 +253,7 @@ def _accounted(app: App) -> int:
     return status.frames_tracked + sum(status.frames_dropped.values())
 
 
-async def test_camera_that_returns_goes_on_with_its_objects(tmp_path: Path) -> None:
+async def test_camera_that_returns_keeps_its_objects(tmp_path: Path) -> None:
     def breaks(output: SourceOutput, stop: threading.Event) -> None:
         for number in range(3):
             output.frame(picture(number))

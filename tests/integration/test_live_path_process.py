@@ -101,7 +101,7 @@ def daemon(
 
 @contextmanager
 def silent_server() -> Iterator[int]:
-    """A port that accepts and never says a word, like a camera that hangs."""
+    """A port that accepts and never answers, like a camera that hangs."""
     held: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -121,7 +121,7 @@ def silent_server() -> Iterator[int]:
         connection.close()
 
 
-def test_sigterm_says_goodbye_and_exits_with_0(tmp_path: Path, checkpoint: Path) -> None:
+def test_sigterm_publishes_stopping_and_exits_with_0(tmp_path: Path, checkpoint: Path) -> None:
     match = {"url": SCENE, "objects": [{"id": 1, "label": "player", "box": [20, 20, 60, 80]}]}
     with daemon(tmp_path, checkpoint, match=match) as process:
         client = process.client()

@@ -26,9 +26,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "h264.mkv", "h264")
 
 
-async def test_camera_that_dies_and_returns_goes_on_with_its_objects(
-    tmp_path: Path, clip: Path
-) -> None:
+async def test_camera_that_dies_and_returns_keeps_its_objects(tmp_path: Path, clip: Path) -> None:
     port = find_free_port()
     camera = StreamConfig(
         url=f"rtsp://127.0.0.1:{port}/live",

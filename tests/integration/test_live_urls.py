@@ -97,7 +97,7 @@ def test_a_peer_that_hangs_up_is_unreachable_or_garbage() -> None:
 
 
 class Camera(BaseHTTPRequestHandler):
-    """An HTTP camera: endless MJPEG for who has the password."""
+    """An HTTP camera: endless MJPEG, protected by a password."""
 
     pictures: tuple[bytes, ...] = ()
     authorization = "Basic " + base64.b64encode(b"ann:p@ss/w:rd").decode()
@@ -126,7 +126,7 @@ class Camera(BaseHTTPRequestHandler):
                 time.sleep(0.02)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: requests are no news here."""
+        """Log no requests."""
 
 
 @contextlib.contextmanager
@@ -184,7 +184,7 @@ class QuietFiles(SimpleHTTPRequestHandler):
     """Files over HTTP, without a log."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: requests are no news here."""
+        """Log no requests."""
 
 
 @pytest.mark.parametrize("name", ["clip.m3u8", "clip.mp4"])
@@ -211,8 +211,8 @@ def test_a_recording_behind_http_is_played_in_real_time_and_ends(name: str, tmp_
     assert [read_number(frame.pixels.rgb()) for frame in frames] == list(range(CLIP_LENGTH))
 
 
-def test_srt_works_or_says_that_this_ffmpeg_lacks_it(free_port: int) -> None:
-    """The PyAV wheels of PyPI are built without SRT; one built with it finds nobody there."""
+def test_srt_works_or_reports_that_this_ffmpeg_lacks_it(free_port: int) -> None:
+    """The PyAV wheels of PyPI are built without SRT; one built with it finds no server."""
     with running(f"srt://127.0.0.1:{free_port}?mode=caller") as source:
         error = source.wait_for_end()
     assert error is not None

@@ -1,4 +1,4 @@
-"""Cameras that are too many for the tracker: told, lowered, over again, and ended in time."""
+"""Too many cameras for the tracker: overload is reported, rates drop, and it ends in time."""
 
 from __future__ import annotations
 

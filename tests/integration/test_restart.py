@@ -30,7 +30,7 @@ def app_with(folder: Path, *, fresh: bool = False, **streams: StreamConfig) -> A
 
 
 def saved(config: MaskletConfig) -> dict[str, Any]:
-    """The streams in the index on the disk, as it is now."""
+    """The streams in the current index on the disk."""
     folder = state_folder(config.state_directory, config.control.endpoint)
     assert folder is not None
     path = folder / INDEX
@@ -116,7 +116,7 @@ async def test_id_of_an_object_that_is_gone_is_not_given_again(tmp_path: Path) -
         assert app.objects.next_id("gate") == 5
 
 
-async def test_objects_of_another_model_are_told_and_the_file_counts_again(
+async def test_objects_of_another_model_are_reported_and_the_file_applies_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = StreamConfig(url=SMALL, objects=[DOOR])
@@ -129,7 +129,7 @@ async def test_objects_of_another_model_are_told_and_the_file_counts_again(
         assert labels(app, "gate") == {1: ("door", None)}
     assert "gate: object 7 (dog) must be prompted again: object 7 was remembered by" in caplog.text
     monkeypatch.undo()
-    # The log says how to have them back, and that is true.
+    # The log names the setting that restores them, and it works.
     (copied,) = re.findall(
         r"the saved state is copied to .* with state_directory=(\S+)", caplog.text
     )
@@ -140,7 +140,7 @@ async def test_objects_of_another_model_are_told_and_the_file_counts_again(
         assert labels(app, "gate") == {1: ("door", None), 7: ("dog", None)}
 
 
-async def test_added_stream_that_does_not_work_any_more_is_a_warning(
+async def test_added_stream_that_no_longer_works_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clip = tmp_path / "mask.png"

@@ -1,4 +1,4 @@
-"""A killed ``masklet run`` goes on where it was: the same object, found again, under its id."""
+"""A killed ``masklet run`` resumes: the same object is found again under its id."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def config_file(folder: Path, objects: list[dict[str, object]]) -> str:
     return str(path)
 
 
-def test_object_goes_on_under_its_id_after_a_kill(masklet: Masklet, tmp_path: Path) -> None:
+def test_object_keeps_its_id_after_a_kill(masklet: Masklet, tmp_path: Path) -> None:
     first, second = starting_boxes(SCENE)[:2]
     state = tmp_path / "state"
     with masklet.daemon("--config", config_file(tmp_path, [first, second])) as daemon:
@@ -92,7 +92,7 @@ def test_object_goes_on_under_its_id_after_a_kill(masklet: Masklet, tmp_path: Pa
         daemon.process.send_signal(signal.SIGKILL)
         daemon.process.wait()
 
-    # The file names no object any more: what is followed now comes from the state.
+    # The file no longer lists objects: tracked objects come from the saved state.
     with masklet.daemon("--config", config_file(tmp_path, [])) as daemon:
         found = results(daemon, lambda seen: len([m for m in seen if m.objects]) >= 8)
         log = daemon.log_file.read_text()

@@ -1,4 +1,4 @@
-"""A real tracker that is too slow takes smaller images, frames on their way, and larger again."""
+"""A real, overloaded tracker switches to smaller images and back, with frames in flight."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def camera() -> StreamConfig:
     return StreamConfig(url=CAMERA, objects=[ObjectConfig(id=1, points=[[40.0, 40.0]])])
 
 
-async def test_objects_go_on_through_a_smaller_size_and_back(tmp_path: Path) -> None:
+async def test_objects_continue_through_a_smaller_size_and_back(tmp_path: Path) -> None:
     cameras = {f"cam{number}": camera() for number in range(4)}
     config = settings(tmp_path, **cameras).changed(
         model=ModelSection(prepare_ahead="always"),
@@ -53,7 +53,7 @@ async def test_objects_go_on_through_a_smaller_size_and_back(tmp_path: Path) -> 
         assert tracker.config.image_size == 32
         (event, *_) = [each for each in sink.published.events("cam0") if each.reason == "overload"]
         assert str(event.detail).startswith("smaller_image: tracked at 32 of 64 pixels; ")
-        # Remembered at one size and the other: what is kept for the next start is of the largest.
+        # Remembered at both sizes; the state kept for the next start is at the largest.
         kept = await app.objects.snapshots("cam0")
         assert [each.memory.spatial_FLc.shape[1] for each in kept] == [16]
         for name in ("cam1", "cam2", "cam3"):

@@ -69,7 +69,7 @@ async def test_players_that_move_get_ids_by_themselves_and_none_gets_two(tmp_pat
                 for player, true in true_masks.items()
             }
             players[entry.id] = max(ious, key=lambda player: ious[player])
-            if entry.id not in overlaps:  # just started: nobody else has this player
+            if entry.id not in overlaps:  # just started: no other object has this player
                 assert list(players.values()).count(players[entry.id]) == 1
             overlaps[entry.id].append(ious[players[entry.id]])
     assert len(overlaps) >= PLAYERS
@@ -109,11 +109,11 @@ async def test_plain_websockets_start_an_object(
         assert "stream yard takes no boxes: its starter.kind is none, not boxes" in said
 
 
-def test_contract_page_shows_the_example_as_it_is() -> None:
+def test_contract_page_shows_the_example_unchanged() -> None:
     assert EXAMPLE.read_text() in README.read_text()
 
 
-async def test_starter_is_changed_and_told_over_the_api(tmp_path: Path) -> None:
+async def test_starter_is_changed_and_reported_over_the_api(tmp_path: Path) -> None:
     sink = RecordingSink()
     broken: list[bool] = []
 
@@ -134,19 +134,19 @@ async def test_starter_is_changed_and_told_over_the_api(tmp_path: Path) -> None:
         assert app.endpoints.api is not None
         client = ApiClient(Access(app.endpoints.api))
 
-        def told() -> dict[str, object]:
+        def reported() -> dict[str, object]:
             stream: dict[str, object] = client.get("/v1/streams/gate")
             return stream
 
         def change(**starter: object) -> None:
             client.patch("/v1/streams/gate", {"starter": starter})
 
-        assert (await asyncio.to_thread(told))["starter"] is None
+        assert (await asyncio.to_thread(reported))["starter"] is None
         sessions = {each.frame.session_id for each in sink.published.results()}
         settings_of_it = {"rate_hz": 30, "minimum_area": 0.0001, "keep_off_border": False}
         await asyncio.to_thread(lambda: change(kind="motion", **settings_of_it))
         await until(lambda: app.objects.of("gate"))
-        stream = await asyncio.to_thread(told)
+        stream = await asyncio.to_thread(reported)
         starter = stream["starter"]
         assert isinstance(starter, dict)
         assert (starter["kind"], starter["state"], starter["started"]) == ("motion", "looking", 1)
@@ -154,7 +154,7 @@ async def test_starter_is_changed_and_told_over_the_api(tmp_path: Path) -> None:
         assert starter_text(stream) == "motion: looking, 1 started"
         broken.append(True)
         await until(lambda: app.starters.state("gate").reason)  # type: ignore[union-attr]
-        stream = await asyncio.to_thread(told)
+        stream = await asyncio.to_thread(reported)
         said = "motion: failing (RuntimeError: no camera, no detector), 1 started"
         assert starter_text(stream) == said
         # The stream does not feel it, and the camera was not connected anew.

@@ -95,7 +95,7 @@ async def test_stream_that_gets_another_source_ends_its_publisher(tmp_path: Path
         await until(lambda: app.streams.statuses()[0].width == 160)
 
 
-async def test_daemon_stops_while_somebody_publishes(tmp_path: Path) -> None:
+async def test_daemon_stops_during_publishing(tmp_path: Path) -> None:
     app = daemon(tmp_path, RecordingSink(), cam1=StreamConfig(url="whip://"))
     async with Publisher(app.whip) as publisher:
         async with running(app):

@@ -97,7 +97,7 @@ class Visit:
             self.complaints.append(f"{message.type}: {message.text} ({where})")
 
     def foreign_requests(self) -> list[str]:
-        """What was asked of anybody but the page's own server."""
+        """Requests to hosts other than the page's own server."""
         own = urlsplit(self.origin).netloc
         return [
             url
@@ -113,9 +113,9 @@ class Visit:
         return found
 
     def kill(self) -> None:
-        """Kill the page's process, as if the device had lost its power: nobody is told anything.
+        """Kill the page's process, as if the device had lost its power: no peer is notified.
 
-        All pages of the browser die with it: which process is whose cannot be known.
+        All pages of the browser die with it: processes cannot be matched to pages.
         """
         browser = self.context.browser
         assert browser is not None
@@ -127,7 +127,7 @@ class Visit:
         self._killed = True
 
     def assert_at_peace(self) -> None:
-        """Nothing went wrong in the page, and nobody but its own server was asked for anything."""
+        """Assert that the page logged no error and sent requests only to its own server."""
         assert not self.complaints, self.complaints
         assert self.foreign_requests() == []
         assert self.ice_servers() == []

@@ -80,8 +80,8 @@ Visiting = Callable[..., AbstractContextManager[LivePage]]
 
 @pytest.fixture
 def visiting(browser: Browser, served: Served) -> Visiting:
-    """``with visiting(color_scheme="dark") as page``: a visitor of his own; and afterwards nobody
-    complained, and nobody else was asked for anything."""
+    """``with visiting(color_scheme="dark") as page``: a visitor of its own. Afterwards, no page has
+    logged an error or sent a request to another server."""
 
     @contextmanager
     def visiting_page(**options: object) -> Iterator[LivePage]:
@@ -94,7 +94,7 @@ def visiting(browser: Browser, served: Served) -> Visiting:
 
 @pytest.fixture(scope="module")
 def camera(browser: Browser, served: Served) -> Iterator[str]:
-    """A stream that somebody publishes all the time, from a page of his own; its id."""
+    """The id of a stream published throughout, from a page of its own."""
     with visit(browser, served.http.origin) as visitor:
         page = LivePage(visitor, SCENE)
         page.open()

@@ -2,7 +2,7 @@
 
 Along the upper edge lies a row of cells. Each bit of the number's Gray code takes two of them,
 one black and one white, and which comes first is the bit: so a cell is only ever compared with its
-neighbour, a picture that carries no number is told from one that does, and a picture blended of
+neighbour, a picture without a number is distinguished from one with it, and a picture blended of
 two successive ones reads as either of them or as none. `frame_counter.js` reads the same in a page.
 """
 

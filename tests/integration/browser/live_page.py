@@ -23,7 +23,7 @@ WAIT_S = 60.0
 
 @dataclass
 class Heard:
-    """What the daemon told the page, by the addresses that the API documents."""
+    """What the daemon sent to the page, by the addresses that the API documents."""
 
     frames: list[dict[str, Any]] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
@@ -81,7 +81,7 @@ class LivePage:
         eventually(lambda: len(self.shown()) >= 3, WAIT_S, "pictures with numbers on the page")
 
     def watch(self, video: Locator) -> None:
-        """From now on ``shown`` tells what this video shows."""
+        """From now on ``shown`` returns what this video shows."""
         video.evaluate("(video) => { window.shown = instruments.watch(video); }")
 
     # What is seen.
@@ -136,7 +136,7 @@ class LivePage:
         return number, flat.reshape(self.scene.height, self.scene.width) > 50
 
     def covered(self, player: int) -> float:
-        """How well the drawing agrees with a player's true mask, inside the box around him (IoU).
+        """How well the drawing agrees with a player's true mask, inside its bounding box (IoU).
 
         Names and trails lie elsewhere or count against it.
         """
@@ -159,11 +159,11 @@ class LivePage:
         return left + (x + 0.5) * scale, top + (y + 0.5) * scale
 
     def place_of(self, player: int) -> tuple[float, float]:
-        """Where a player is on the page now: the middle of what is seen of him."""
+        """The current page position of a player: the centre of the visible part."""
         return self.place(*middle(self.scene.mask(self.number(), player)))
 
     def click(self, player: int) -> None:
-        """Click on a player where he is now."""
+        """Click on the current position of a player."""
         self.page.mouse.click(*self.place_of(player))
 
     @contextmanager
@@ -191,7 +191,7 @@ class LivePage:
                 keyboard.press(forwards if distance > 0 else backwards)
 
     def followed(self, recording: Recording, stream_id: str) -> int:
-        """Whose true mask the newest result of the only object agrees with best."""
+        """The player with the true mask that best matches the newest result of the only object."""
 
         def compared() -> list[int]:
             known = self.numbers_by_frame()

@@ -28,7 +28,7 @@ LARGEST_BYTES = 300_000
 
 
 class DemoPage(LivePage):
-    """The page of a rendered stream, whose pictures carry no number: results say which it is."""
+    """The page of a rendered stream; its pictures carry no number, so results identify them."""
 
     def __init__(self, visitor, match: Match) -> None:  # type: ignore[no-untyped-def]
         super().__init__(visitor, Scene(match.width, match.height, turn=2))

@@ -1,4 +1,4 @@
-"""The camera of the browser tests: a slow match whose every picture carries its number.
+"""The camera of the browser tests: a slow match with a number in every picture.
 
 The clip is played for ever, so it runs forth and back and never jumps. Its true masks are known
 by the number that is read from a picture.
@@ -18,7 +18,7 @@ from tracker.scenes import Match, SceneFrame
 
 MaskArray = npt.NDArray[np.bool_]
 
-# Evaluation's part of the seeds: nano was not trained on it. Nobody hides behind anything.
+# Evaluation's part of the seeds: nano was not trained on it. No player is occluded.
 SEED, PLAYERS, PACE = 10_001, 4, 0.4
 
 

@@ -15,7 +15,7 @@ from tests.integration.webrtc.results import Recording, agreement, matching_play
 PLAYER = 3
 
 
-def test_a_visitor_publishes_his_camera_and_follows_a_player_with_one_click(
+def test_visitor_publishes_a_camera_and_tracks_a_player_with_one_click(
     served: Served, visiting: Visiting
 ) -> None:
     with Recording(served.daemon.endpoint) as recording, visiting() as page:
@@ -29,13 +29,13 @@ def test_a_visitor_publishes_his_camera_and_follows_a_player_with_one_click(
         (row,) = recording.wait_for_frames("mine")[-1].objects
         before = len(recording.frames("mine"))
 
-        # The mask is drawn over him, in step with the picture, and over nobody else.
+        # The mask is drawn over this player only, in step with the picture.
         eventually(lambda: page.covered(PLAYER) > 0.3, WAIT_S, "the mask over the player")
         others = [each for each in range(1, 5) if each != PLAYER]
         assert page.covered(PLAYER) > max(page.covered(other) for other in others)
         page.visitor.screenshot("one click")
 
-        # What ZeroMQ says of those same pictures agrees with the true masks of the scene.
+        # The ZeroMQ results for the same pictures match the true masks of the scene.
         def scores() -> list[float]:
             found = agreement(
                 SCENE, recording.frames("mine")[before:], page.numbers_by_frame(), row.id, PLAYER
@@ -84,11 +84,11 @@ def test_preview_first_then_rename_recolour_and_remove(
         expect(chosen).to_have_attribute("aria-pressed", "true")
         colour = chosen.get_attribute("data-colour")
 
-        def told() -> bool:
+        def is_shown() -> bool:
             (entry,) = recording.frames(no_objects)[-1].objects
             return (entry.label, entry.colour) == ("Nora", colour)
 
-        eventually(told, WAIT_S, "the new name and colour in the results")
+        eventually(is_shown, WAIT_S, "the new name and colour in the results")
         page.visitor.screenshot("renamed")
 
         page.rows.get_by_role("button", name="Remove").click()
@@ -133,7 +133,7 @@ def test_a_player_is_followed_by_touch_on_a_small_screen(
         page.page.touchscreen.tap(*page.place_of(PLAYER))
         expect(page.rows).to_have_count(1)
         assert page.followed(recording, no_objects) == PLAYER
-        with page.long_press(PLAYER):  # a negative point: not this part of him
+        with page.long_press(PLAYER):  # a negative point: not this part of the player
             expect(page.notes).to_contain_text("was corrected")
         width, content = page.page.evaluate(
             "[document.documentElement.clientWidth, document.documentElement.scrollWidth]"

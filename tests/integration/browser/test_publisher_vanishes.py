@@ -1,4 +1,4 @@
-"""A camera that is gone without a word: noticed in time, and taken up again with its objects.
+"""A camera that vanishes without notice: detected in time, and resumed with its objects.
 
 In a module of its own: the page's process is killed, with whatever else the browser shows.
 """
@@ -15,7 +15,7 @@ from tests.integration.webrtc.results import Recording
 PLAYER = 3
 
 
-def test_a_publisher_that_vanishes_is_noticed_and_taken_up_again_with_its_objects(
+def test_vanished_publisher_is_detected_and_resumes_with_its_objects(
     served: Served, visiting: Visiting
 ) -> None:
     with Recording(served.daemon.endpoint) as recording:

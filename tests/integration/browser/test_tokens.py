@@ -38,14 +38,14 @@ def sign_in(page: LivePage, token: str) -> None:
     page.page.get_by_role("button", name="Sign in").click()
 
 
-def test_an_owner_signs_in_publishes_and_points_and_a_guest_only_looks(
+def test_owner_signs_in_publishes_and_points_and_guest_only_watches(
     guarded: Served, browser: Browser
 ) -> None:
     origin = guarded.http.origin
     with visit(browser, origin, ignore_https_errors=True) as visitor:
         page = LivePage(visitor, SCENE)
         page.open()
-        sign_in(page, "wrong-token-that-nobody-has-given")
+        sign_in(page, "wrong-token-that-was-never-issued")
         expect(page.page.get_by_role("alert").filter(has_text="not known")).to_be_visible()
         visitor.screenshot("sign in")
         sign_in(page, OWNER)

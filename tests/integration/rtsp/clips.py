@@ -1,4 +1,4 @@
-"""Small clips whose every picture says which one it is, made with PyAV."""
+"""Small clips with the index encoded in every picture, made with PyAV."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
 
 
 def numbered_picture(index: int, width: int = WIDTH, height: int = HEIGHT) -> ImageArray:
-    """Picture ``index``: a grey that says it, modulo ``CLIP_LENGTH``, with a red upper half."""
+    """Picture ``index``: a grey that encodes it, modulo ``CLIP_LENGTH``, with a red upper half."""
     image = np.full((height, width, 3), 20 + 14 * (index % CLIP_LENGTH), dtype=np.uint8)
     image[: height // 2] = (200, 30, 40)
     return image

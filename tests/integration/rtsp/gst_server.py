@@ -1,7 +1,7 @@
 """The RTSP server itself: GStreamer's ``gst-rtsp-server``, run by the system's Python.
 
 Started by ``server.py``; it knows nothing of Masklet. A clip is read once into access units, and
-then pushed in a loop in real time, with presentation times that go on, to every client: nothing
+then pushed in a loop in real time, with continuing presentation times, to every client: nothing
 is encoded while it runs, and the moment at which a picture left is known exactly. Prints
 ``ready PORT`` when it listens and, with ``--report``, ``push INDEX UNIX_NS`` for each picture.
 """
@@ -80,7 +80,7 @@ def main() -> None:
     if arguments.auth != "none" or arguments.tls_pem:
         server.set_auth(make_auth(arguments, factory))
     server.get_mount_points().add_factory(arguments.path, factory)
-    # attach() also succeeds on a port that another process holds; the bound port tells.
+    # attach() also succeeds on a port that another process holds; check the bound port.
     if not server.attach(None) or server.get_bound_port() <= 0:
         sys.exit(f"port {arguments.port} cannot be bound")
     loop = GLib.MainLoop()
@@ -259,7 +259,7 @@ class Pusher:
 def make_auth(
     arguments: argparse.Namespace, factory: GstRtspServer.RTSPMediaFactory
 ) -> GstRtspServer.RTSPAuth:
-    """One user who may watch, by the chosen method; TLS where a certificate is given."""
+    """Allow one user, by the chosen method; use TLS if a certificate is given."""
     auth = GstRtspServer.RTSPAuth()
     if arguments.tls_pem:
         auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(arguments.tls_pem))

@@ -1,4 +1,4 @@
-"""An RTSP server that does what a script says: what a real one would never do on purpose.
+"""An RTSP server driven by a script: it does what a real one would never do on purpose.
 
 One connection at a time, RTP and RTCP interleaved in it (RFC 2326, section 10.12). The script
 gets an ``RtpSender`` after PLAY and sends whatever the test wants a camera to do.

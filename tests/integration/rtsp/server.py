@@ -5,7 +5,7 @@
 
 serves ``rtsp://127.0.0.1:8554/live``: the clip in an endless loop, or a moving ball. GStreamer's
 bindings belong to the system's Python, so the server is a process of its own (``gst_server.py``,
-``--help`` tells all options); ``RtspServer`` starts and ends one.
+``--help`` lists all options); ``RtspServer`` starts and ends one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 _SCRIPT = Path(__file__).with_name("gst_server.py")
-# Old reports are dropped: a test looks at the last seconds only.
+# Old reports are dropped: a test reads the last seconds only.
 _REPORTS_KEPT = 2000
 
 

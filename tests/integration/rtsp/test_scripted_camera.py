@@ -18,7 +18,7 @@ from tests.integration.rtsp.scripted_server import RtpSender, ScriptedRtspServer
 from tests.streamer.sources.recorder import RunningSource
 
 TICKS = 3600  # of the RTP clock between two pictures at 25 Hz
-INTERVAL_S = 0.01  # the scripts send faster than that; only presentation times say 25 Hz
+INTERVAL_S = 0.01  # the scripts send faster than that; only the presentation times are at 25 Hz
 
 
 def running(
@@ -155,7 +155,7 @@ def test_an_implausible_clock_is_not_used_and_warned_of_once(
     assert caplog.text.count("the camera's clock is off by") == 1
 
 
-def test_video_that_stops_while_audio_goes_on_is_a_timeout() -> None:
+def test_video_that_stops_while_audio_continues_is_a_timeout() -> None:
     units = encode("h264", 8)
 
     def script(sender: RtpSender) -> None:
@@ -193,7 +193,7 @@ def test_silence_ends_after_the_read_timeout_not_twice_that() -> None:
     assert 1.3 <= lasted_s < 2.7
 
 
-def test_a_damaged_picture_is_counted_and_the_stream_goes_on() -> None:
+def test_damaged_picture_is_counted_and_the_stream_continues() -> None:
     units = encode("h264", 24, keyframe_every=8)
     noise = random.Random(2)
     # Cut inside the slice: what is left decodes, with an error.

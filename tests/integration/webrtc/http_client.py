@@ -44,7 +44,7 @@ class HttpClient:
         content_type: str = "application/json",
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """One request; ``body`` is sent as it is when it is bytes, otherwise as JSON."""
+        """One request; ``body`` is sent unchanged when it is bytes, otherwise as JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(urljoin(self.origin, path), data, method=method)
         if data is not None:

@@ -37,7 +37,7 @@ def pictures_of(scene: Scene) -> list[av.VideoFrame]:
 
 
 class Camera(VideoStreamTrack):
-    """Plays numbered pictures for ever; ``sent`` says when each was taken, in Unix time."""
+    """Plays numbered pictures for ever; ``sent`` holds the capture time of each, in Unix time."""
 
     def __init__(self, pictures: Sequence[av.VideoFrame], rate_hz: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Session:
 
     @property
     def location(self) -> str:
-        """Where the session is, as the server said."""
+        """The session URL returned by the server."""
         return str(self.answer.headers["Location"])
 
     async def delete(self) -> int:

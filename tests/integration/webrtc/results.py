@@ -143,7 +143,7 @@ def agreement(
     object_id: int,
     true_id: int,
 ) -> list[float]:
-    """The IoU with the true mask on every frame whose picture is known."""
+    """The IoU with the true mask on every frame with a known picture."""
     found = []
     for message in messages:
         number = numbers.get(message.header.frame_index)
@@ -157,7 +157,7 @@ def agreement(
 
 
 def matching_player(scene: Scene, message: FrameMessage, number: int, object_id: int) -> int:
-    """Whose true mask agrees best with an object's."""
+    """The player with the true mask that best matches an object's."""
     (entry,) = [each for each in message.objects if each.id == object_id]
     mask = message.mask(entry)
     height, width = mask.shape

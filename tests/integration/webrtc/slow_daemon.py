@@ -1,4 +1,4 @@
-"""A daemon whose model takes a given time for a step; all the rest of it is real.
+"""A daemon with a model that takes a given time for a step; everything else is real.
 
     python -m tests.integration.webrtc.slow_daemon STEP_S run --stream camera=whip:// key=value …
 

@@ -55,7 +55,7 @@ def snapshot(http: HttpClient, stream_id: str, view: str) -> ImageArray:
 
 
 def compare_snapshots(http: HttpClient, stream_id: str, player: int) -> None:
-    """On the same picture, the overlay is drawn over the player and over nobody else."""
+    """On the same picture, the overlay is drawn over this player only."""
     assert http.call("POST", f"/v1/streams/{stream_id}/pause").status in {200, 204}
 
     def same_picture() -> list[ImageArray]:
@@ -97,7 +97,7 @@ async def test_a_clicked_player_is_followed_and_both_ways_out_agree(
                     return numbers_by_frame(shown, offset, list(results.frames))
 
                 await until(lambda: len(known()) >= 3, "pictures whose results are known")
-                # Click where the player was on a picture that was seen, and say which it was.
+                # Click where the player was on a seen picture, and send its number.
                 index, number = max(known().items())
                 x, y = middle(SCENE.mask(number, PLAYER))
                 answer = await asyncio.to_thread(

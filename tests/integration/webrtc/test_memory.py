@@ -1,4 +1,4 @@
-"""Nothing grows while pictures come faster than the model takes them, or nobody takes them."""
+"""Memory is flat while pictures arrive faster than the model reads them, or are not read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DURATION_S = float(os.environ.get("MEMORY_TEST_S", "30"))
 LARGEST_GROWTH_MIB = 8.0
 
 
-def test_memory_is_flat_with_a_slow_model_and_a_track_that_nobody_reads() -> None:
+def test_memory_is_flat_with_a_slow_model_and_an_unread_track() -> None:
     cell = webrtc_memory.measure(DURATION_S)
     print(webrtc_memory.report([cell]))
     # Pictures really came, and were really too many.

@@ -1,4 +1,4 @@
-"""An API that runs on a free port, over a daemon that does what a test says."""
+"""An API on a free port, over a daemon controlled by the test."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ READ, CONTROL, PUBLISH = "read-" + "r" * 30, "control-" + "c" * 30, "publish-" +
 
 
 class FakeStreams:
-    """Streams in a dict; ``error`` is raised by who asks for a configuration."""
+    """Streams in a dict; reading a configuration raises ``error`` if set."""
 
     def __init__(self, *stream_ids: str) -> None:
         self.configs = {each: StreamConfig(url="synthetic://match") for each in stream_ids}

@@ -1,4 +1,4 @@
-"""The API on its Unix socket: for the daemon's owner alone, who needs no token."""
+"""The API on its Unix socket: only for the daemon's user, without a token."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_owner_is_answered_while_the_port_is_full(tmp_path: Path) -> None:
         assert (await slow).status_code == 201
 
 
-async def test_command_under_way_at_the_end_gets_an_error(tmp_path: Path) -> None:
+async def test_command_pending_at_shutdown_gets_an_error(tmp_path: Path) -> None:
     daemon = FakeDaemon("gate")
     daemon.objects.may_go_on.clear()
     client = ApiClient(Access(control=f"ipc://{tmp_path}/control.sock"))

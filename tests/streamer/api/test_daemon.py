@@ -32,7 +32,9 @@ def daemon(folder: Path, api: ApiConfig | None = None, *, state: Path | None = N
     return App(config, tracker=FakeTracker())  # type: ignore[arg-type]
 
 
-async def test_log_says_where_the_page_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_contains_the_address_of_the_page(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     async with running(daemon(tmp_path)) as app:
         endpoint = app.endpoints.api
@@ -95,7 +97,7 @@ async def test_daemon_ends_in_time_with_everything_open(tmp_path: Path) -> None:
             await socket.wait_closed()
 
 
-async def test_thread_that_ended_is_told_before_the_daemon_ends(tmp_path: Path) -> None:
+async def test_ended_thread_is_reported_before_the_daemon_ends(tmp_path: Path) -> None:
     async with (
         running(daemon(tmp_path)) as app,
         httpx.AsyncClient(base_url=str(app.endpoints.api), timeout=WAIT_S) as client,

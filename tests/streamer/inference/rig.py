@@ -72,12 +72,12 @@ class Rig:
         self.slots[stream_id] = slot
         return slot
 
-    def frame(self, stream_id: str, number: int = 0, **look: object) -> FrameResult | None:
+    def frame(self, stream_id: str, number: int = 0, **appearance: object) -> FrameResult | None:
         """Put one picture and wait for its result; None if it was dropped as failed."""
         before = len(self.published.results(stream_id))
         failed = self.failed(stream_id)
         session_id = self.session_ids.get(stream_id, "session")
-        self.slots[stream_id].put(picture(number, **look), session_id, 0)  # type: ignore[arg-type]
+        self.slots[stream_id].put(picture(number, **appearance), session_id, 0)  # type: ignore[arg-type]
         eventually(
             lambda: (
                 len(self.published.results(stream_id)) > before or self.failed(stream_id) > failed

@@ -1,4 +1,4 @@
-"""One stream, each frame of which is submitted before the one before is told."""
+"""One stream that submits each frame before the previous result is reported."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Steps:
         )
         self.batch_step = BatchStep(self.tracker, clock)
 
-    def track(self, number: int, prompted: int | None = None, **look: object) -> None:
-        self.track_picture(number, picture(number, **look), prompted)  # type: ignore[arg-type]
+    def track(self, number: int, prompted: int | None = None, **appearance: object) -> None:
+        self.track_picture(number, picture(number, **appearance), prompted)  # type: ignore[arg-type]
 
     def track_picture(self, number: int, shown: DecodedFrame, prompted: int | None) -> None:
         frame = Frame("gate", "session", number, shown)
@@ -67,7 +67,7 @@ class Steps:
 def test_a_real_tracker_reports_the_same_whether_its_steps_overlap_or_not(
     robust: RobustOptions | None,
 ) -> None:
-    def told(overlaps: bool) -> tuple[list[FrameResult], list[StreamEvent]]:
+    def tracked(overlaps: bool) -> tuple[list[FrameResult], list[StreamEvent]]:
         tracker = little_tracker(robust=robust, object_score_bias=1.0)
         rules = LifecycleRules(occluded_to_lost_ns=seconds_to_ns(0.1))
         steps = Steps(rules, tracker, overlaps=overlaps)
@@ -81,7 +81,7 @@ def test_a_real_tracker_reports_the_same_whether_its_steps_overlap_or_not(
         events = [replace(event, request_id=None) for event in steps.published.events()]
         return steps.published.results(), events
 
-    (ours, our_events), (theirs, their_events) = told(True), told(False)
+    (ours, our_events), (theirs, their_events) = tracked(True), tracked(False)
     assert our_events == their_events
     assert len(ours) == len(theirs) == 30
     for own, other in zip(ours, theirs, strict=True):
@@ -93,7 +93,7 @@ def test_a_real_tracker_reports_the_same_whether_its_steps_overlap_or_not(
             np.testing.assert_array_equal(mine.track.crop, its.track.crop)
 
 
-def test_lost_objects_are_looked_for_as_often_as_without_overlap() -> None:
+def test_lost_objects_are_searched_for_as_often_as_without_overlap() -> None:
     steps = Steps(LifecycleRules(occluded_to_lost_ns=0, lost_search_every=4))
     steps.track(0, prompted=8)
     for number in range(1, 41):
@@ -103,7 +103,7 @@ def test_lost_objects_are_looked_for_as_often_as_without_overlap() -> None:
     assert [result.frame.index for result in results] == list(range(41))
     assert all(len(result.objects) == 1 for result in results)
     looked_for = [bool(searched) for searched in steps.tracker.searched]
-    # It is lost from the second hidden frame on, and that is known when the third is on its way.
+    # It is lost from the second hidden frame on; known only after the third is submitted.
     assert looked_for[:4] == [True] * 4
     assert [sum(looked_for[first : first + 4]) for first in range(5, 41, 4)] == [1] * 9
 

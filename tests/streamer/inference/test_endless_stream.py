@@ -1,4 +1,4 @@
-"""A stream has no end: what the daemon keeps of it stays as it is, whoever comes and goes."""
+"""An endless stream: the daemon's state for it stays bounded as objects come and go."""
 
 from __future__ import annotations
 

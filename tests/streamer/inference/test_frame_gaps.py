@@ -1,4 +1,4 @@
-"""Pictures that went by untracked, as the tracker is told of them."""
+"""Untracked pictures, as reported to the tracker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.streamer.fakes import picture
 
 
 class Stream:
-    """Tracks every frame it is given, 25 a second unless said otherwise."""
+    """Tracks every frame it is given, 25 a second by default."""
 
     def __init__(self) -> None:
         self.gaps = FrameGaps()

@@ -14,7 +14,7 @@ from tests.streamer.fakes import picture
 
 
 class Totals:
-    """What the slot told about losses, and how often it said that it was filled."""
+    """Losses the slot reported, and how often it reported being filled."""
 
     def __init__(self) -> None:
         self.lost: dict[str, int] = {}
@@ -97,16 +97,18 @@ def test_every_frame_is_taken_waiting_or_counted_as_lost_once(actions: list[str]
             slot.count_failed(taken.pop())
         elif action == "take" and (frame := slot.take()) is not None:
             taken.append(frame)
-    slot.put(picture(), "session", 0)  # carries what is left to tell
+    slot.put(picture(), "session", 0)  # carries the unreported losses
     last = slot.take()
     assert last is not None
-    told: dict[str, int] = {}
+    reported: dict[str, int] = {}
     for frame in [*taken, last]:
         for reason, count in frame.dropped_before.items():
-            told[reason] = told.get(reason, 0) + count
-    assert told == totals.lost
+            reported[reason] = reported.get(reason, 0) + count
+    assert reported == totals.lost
     assert totals.filled == actions.count("put") + 1
-    assert totals.filled == len(taken) + 1 + told.get("superseded", 0) + told.get("failed", 0)
+    assert totals.filled == len(taken) + 1 + reported.get("superseded", 0) + reported.get(
+        "failed", 0
+    )
     assert last.index == actions.count("put") + actions.count("refuse")
     assert [frame.index for frame in taken] == sorted({frame.index for frame in taken})
 

@@ -41,16 +41,16 @@ def test_frame_without_objects_gives_an_empty_result(rig: Rig) -> None:
     assert rig.value("frames_tracked_total", stream="gate") == 1
 
 
-def test_prompt_is_applied_on_the_next_frame_and_told_before_its_result(rig: Rig) -> None:
+def test_prompt_is_applied_on_the_next_frame_and_answered_before_its_result(rig: Rig) -> None:
     rig.stream("gate")
     request = rig.prompt("gate", 7, "keeper")
     result = rig.frame("gate")
     assert result is not None
     assert [(each.track.object_id, each.label) for each in result.objects] == [(7, "keeper")]
-    told = outcome(request)
-    assert (told.applied, told.frame_index, told.reason) == (True, 0, None)
-    assert told.track is not None
-    assert told.track.area == 12
+    answer = outcome(request)
+    assert (answer.applied, answer.frame_index, answer.reason) == (True, 0, None)
+    assert answer.track is not None
+    assert answer.track.area == 12
     assert rig.published.event_kinds() == ["added", "prompt_applied"]
     added, applied = rig.published.events()
     assert (added.object_id, added.label, added.frame_index) == (7, "keeper", 0)
@@ -89,9 +89,9 @@ def test_refused_prompt_is_reported_and_the_others_are_applied(rig: Rig, ids: li
     for number in range(4):
         assert rig.frame("gate", number) is not None
     for request in requests:
-        told = outcome(request)
-        assert told.applied == (told.object_id < 900)
-        assert told.applied or told.reason == f"object {told.object_id} is refused"
+        answer = outcome(request)
+        assert answer.applied == (answer.object_id < 900)
+        assert answer.applied or answer.reason == f"object {answer.object_id} is refused"
     result = rig.frame("gate", 9)
     assert result is not None
     assert {each.track.object_id for each in result.objects} == {i for i in ids if i < 900}
@@ -253,16 +253,21 @@ def test_smoothed_boxes_come_beside_the_boxes_while_they_are_asked_for(rig: Rig)
     rig.inference.commands.change_stream("nowhere", smoothing=SMOOTHED).result(20)
 
 
-def test_events_say_why_and_for_how_long(rig: Rig) -> None:
+def test_events_report_reason_and_duration(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7)
-    for number, look in [(0, {}), (1, {"colour": HIDES}), (126, {"colour": HIDES}), (151, {})]:
-        rig.frame("gate", number, **look)
-    told = [
+    for number, appearance in [
+        (0, {}),
+        (1, {"colour": HIDES}),
+        (126, {"colour": HIDES}),
+        (151, {}),
+    ]:
+        rig.frame("gate", number, **appearance)
+    answer = [
         (str(event.kind), event.reason, event.absent_s, event.frame_index)
         for event in rig.published.events()
     ]
-    assert told == [
+    assert answer == [
         ("added", None, None, 0),
         ("prompt_applied", None, None, 0),
         ("occluded", "left_picture", None, 1),
@@ -287,7 +292,7 @@ def test_lost_object_costs_a_step_now_and_then_and_is_removed_in_the_end() -> No
             assert result is not None
             assert [each.track.object_id for each in result.objects] == [7, 8]
             assert result.objects[0].label == "keeper"
-            # Lost from the second hidden frame on; looked for in turns from the third on.
+            # Lost from the second hidden frame on; searched for in turns from the third on.
             assert len(rig.tracker.searched[-1]) <= (2 if second <= 2 else 1)
         last = rig.frame("gate", 250, colour=HIDES)
         assert last is not None
@@ -303,7 +308,7 @@ def test_lost_object_costs_a_step_now_and_then_and_is_removed_in_the_end() -> No
         assert [each.track.object_id for each in again.objects] == [7]
 
 
-def test_prompted_object_is_looked_for_though_it_was_lost() -> None:
+def test_lost_object_is_searched_for_after_a_prompt() -> None:
     rules = LifecycleRules(occluded_to_lost_ns=0, lost_search_every=1000)
     with running(Rig(rules=rules)) as rig:
         rig.stream("gate")
@@ -372,7 +377,7 @@ def test_commands_beyond_the_bound_are_refused(rig: Rig) -> None:
     assert [answer.result(20) for answer in answers] == [False] * COMMANDS_WAITING
 
 
-def test_command_that_nobody_waits_for_is_not_carried_out(rig: Rig) -> None:
+def test_cancelled_command_is_not_executed(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7)
     rig.frame("gate", 0)

@@ -83,15 +83,15 @@ def test_object_that_is_hidden_at_first_is_added_and_then_occluded() -> None:
     assert Life().at(0, hidden=True) == (TrackState.OCCLUDED, ["added", "occluded"])
 
 
-def test_flicker_is_no_event_and_each_frame_says_what_it_shows() -> None:
+def test_flicker_is_no_event_and_each_frame_reports_visibility() -> None:
     life = Life(occluded_after_frames=3, reacquired_after_frames=2)
     pattern = "vhhvhhvhhh hvhvhvv v"
-    told = []
+    reported = []
     for number, seen in enumerate(pattern.replace(" ", "")):
         state, events = life.at(number / 25, hidden=seen == "h")
         assert (state is TrackState.VISIBLE) == (seen == "v")
-        told += [(number, event) for event in events]
-    assert told == [(0, "added"), (9, "occluded"), (16, "reacquired")]
+        reported += [(number, event) for event in events]
+    assert reported == [(0, "added"), (9, "occluded"), (16, "reacquired")]
     # Hidden from frame 7 on, back for good from 15 on.
     assert life.absences_s[-1] == pytest.approx(8 / 25)
 
@@ -141,7 +141,9 @@ def test_object_that_was_lost_for_too_long_is_removed_once() -> None:
         (found(), found(NOTHING, score=0.1), True, "scene_cut"),
     ],
 )
-def test_occlusion_says_why(before: Track, gone: Track, scene_cut: bool, reason: str) -> None:
+def test_occlusion_reports_its_reason(
+    before: Track, gone: Track, scene_cut: bool, reason: str
+) -> None:
     life = Life(occluded_after_frames=2)
     life.sees(0, before)
     life.sees(1, gone, scene_cut=scene_cut)
@@ -161,7 +163,7 @@ def test_mask_of_the_whole_picture_is_nothing_unless_the_object_was_large() -> N
     assert close.sees(1, found((0, 0, 32, 24)))[0] is TrackState.VISIBLE
 
 
-def test_what_comes_back_must_look_like_the_object() -> None:
+def test_reacquired_object_must_resemble_the_lost_one() -> None:
     life = Life(least_similarity=0.6)
     life.sees(0, found())
     assert life.sees(1, found(similarity=0.1))[0] is TrackState.VISIBLE  # it never went away
@@ -174,7 +176,7 @@ def test_what_comes_back_must_look_like_the_object() -> None:
     assert life.reasons == [None, "empty_mask", "empty_mask", None]
 
 
-def test_object_that_somebody_shows_is_back_at_once() -> None:
+def test_prompted_object_is_reacquired_at_once() -> None:
     life = Life(least_similarity=0.6, reacquired_after_frames=5)
     life.sees(0, found())
     life.sees(1, found(NOTHING))
@@ -183,7 +185,7 @@ def test_object_that_somebody_shows_is_back_at_once() -> None:
     assert (life.reasons[-1], life.absences_s[-1]) == ("prompted", 1.0)
 
 
-def test_lost_objects_are_looked_for_in_turns_until_something_is_seen() -> None:
+def test_lost_objects_are_searched_for_in_turns_until_one_is_seen() -> None:
     lifecycle = ObjectLifecycle(replace(RULES, lost_search_every=4, reacquired_after_frames=3))
     ids = range(8)
     for time_s, hidden in [(0, False), (1, True), (6, True)]:

@@ -22,9 +22,9 @@ def rig() -> Iterator[Rig]:
         yield made
 
 
-def put(rig: Rig, stream_id: str, number: int, **look: object) -> None:
+def put(rig: Rig, stream_id: str, number: int, **appearance: object) -> None:
     """Put a picture and wait until the thread has taken it."""
-    rig.slots[stream_id].put(picture(number, **look), "session", 0)  # type: ignore[arg-type]
+    rig.slots[stream_id].put(picture(number, **appearance), "session", 0)  # type: ignore[arg-type]
     eventually(lambda: rig.slots[stream_id].waiting_since_monotonic_ns is None)
 
 
@@ -116,8 +116,8 @@ def test_command_finds_the_stream_as_after_all_its_steps(rig: Rig) -> None:
     assert removed.result(20) is True
     assert kept.result(20) == []
     assert indexes(rig, "gate") == [0, 1, 2]
-    told = [type(item).__name__ for item in rig.published.items]
-    assert told[-1] == "StreamEvent"  # removed after the results of all steps
+    answer = [type(item).__name__ for item in rig.published.items]
+    assert answer[-1] == "StreamEvent"  # removed after the results of all steps
     assert len(rig.published.results()[-1].objects) == 1
 
 
@@ -134,7 +134,7 @@ def test_prompt_is_applied_after_the_step_before_was_reported(rig: Rig) -> None:
     assert [len(result.objects) for result in rig.published.results()] == [0, 0, 1]
 
 
-def test_prompt_for_a_frame_that_has_passed_finds_it_told(rig: Rig) -> None:
+def test_prompt_for_a_past_frame_waits_for_its_result(rig: Rig) -> None:
     rig.stream("gate")
     rig.tracker.landed.clear()
     held_then(rig, ("gate", 0), ("gate", 1))
@@ -163,7 +163,7 @@ def test_lossless_stream_is_not_stepped_before_its_result_is_out(rig: Rig) -> No
 
 
 def test_removal_of_what_was_lost_too_long_leaves_nothing_of_it_in_the_next_result() -> None:
-    """It is decided while the next step, which looked for the object, is on its way."""
+    """It is decided while the next step, which searches for the object, is pending."""
     rules = LifecycleRules(occluded_to_lost_ns=0, lost_to_removed_ns=0)
     with running(Rig(rules=rules, overlaps=True)) as rig:
         rig.stream("gate")
@@ -223,7 +223,7 @@ def test_frames_behind_a_step_that_failed_are_tracked_after_it(rig: Rig) -> None
     assert rig.published.events() == []
 
 
-def test_device_that_is_gone_while_a_step_is_on_its_way_ends_the_thread(rig: Rig) -> None:
+def test_lost_device_during_a_step_ends_the_thread(rig: Rig) -> None:
     rig.stream("gate")
     request = PromptRequest("gate", click(1))
     rig.inference.commands.prompt(request)
@@ -231,13 +231,13 @@ def test_device_that_is_gone_while_a_step_is_on_its_way_ends_the_thread(rig: Rig
     rig.slots["gate"].put(picture(), "session", 0)
     eventually(lambda: rig.error is not None)
     assert isinstance(rig.error, torch.AcceleratorError)
-    told = outcome(request)
-    assert not told.applied
-    assert told.reason == "the stream was removed (shutdown)"
+    answer = outcome(request)
+    assert not answer.applied
+    assert answer.reason == "the stream was removed (shutdown)"
     assert rig.tracker.sessions[0].closed
 
 
-def test_end_waits_for_the_step_on_its_way_and_reports_it(rig: Rig) -> None:
+def test_end_waits_for_the_pending_step_and_reports_it(rig: Rig) -> None:
     rig.stream("gate")
     rig.prompt("gate", 7)
     rig.frame("gate", 0)

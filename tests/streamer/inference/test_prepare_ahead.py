@@ -24,7 +24,7 @@ from tracker import StepFacts
 
 
 def an_attempt(slot: FrameSlot, counts: StreamCounts, prepare: Any) -> SourceAttempt:
-    """One that lets every frame through."""
+    """A gate that passes every frame."""
     config = StreamConfig(url="rtsp://camera/1")
     gate = FrameGate(config)
     connection = ConnectionState(

@@ -1,4 +1,4 @@
-"""Prompts for frames that have passed: applied there, told as such, or refused with the reason."""
+"""Prompts for past frames: applied there and reported, or rejected with the reason."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def test_prompt_is_applied_to_its_frame_without_waiting_for_another(rig: Rig) ->
     rig.stream("gate")
     run_frames(rig, 5)
     request = rig.prompt("gate", 7, "keeper", colour="#102030", reference=at(2))
-    told = outcome(request)
-    assert (told.applied, told.frame_index, told.latest_frame_index) == (True, 2, 4)
-    assert told.track is not None
-    assert told.latest_track is not None
+    answer = outcome(request)
+    assert (answer.applied, answer.frame_index, answer.latest_frame_index) == (True, 2, 4)
+    assert answer.track is not None
+    assert answer.latest_track is not None
     assert rig.tracker.corrections == [((7,), 2, True)]
     added, applied = rig.published.events()
     assert (added.kind, added.label, added.frame_index) == ("added", "keeper", 4)
     assert (applied.kind, applied.request_id) == ("prompt_applied", request.request_id)
     assert (applied.frame_index, applied.object_id) == (2, 7)
     assert rig.value("prompts_total", result="applied") == 1
-    # Known at once, also of a stream from which no frame comes any more.
+    # Known at once, also for a stream that sends no further frames.
     (summary,) = rig.inference.commands.objects("gate")
     assert (summary.object_id, summary.label, summary.colour) == (7, "keeper", "#102030")
     assert (summary.frame_index, summary.area) == (4, 12)
@@ -83,13 +83,13 @@ def test_frame_that_cannot_be_prompted_is_refused_with_the_reason(
     rig.stream("gate")
     run_frames(rig, 40)  # a second has 25
     request = rig.prompt("gate", 7, reference=reference)
-    told = outcome(request)
-    assert not told.applied
-    assert reason in str(told.reason)
-    assert "1.00 s) can be prompted" in str(told.reason) or reason == "connection"
+    answer = outcome(request)
+    assert not answer.applied
+    assert reason in str(answer.reason)
+    assert "1.00 s) can be prompted" in str(answer.reason) or reason == "connection"
     (event,) = rig.published.events()
     assert (event.kind, event.request_id) == ("prompt_rejected", request.request_id)
-    assert event.reason == told.reason
+    assert event.reason == answer.reason
     assert rig.inference.commands.objects("gate") == []
 
 
@@ -141,8 +141,8 @@ def test_failing_correction_is_reported_and_the_stream_continues(rig: Rig) -> No
     rig.stream("gate")
     run_frames(rig, 2)
     rig.tracker.sessions[0].images[1][:] = FAILS
-    told = outcome(rig.prompt("gate", 7, reference=at(1)))
-    assert told.reason == "the tracker failed: this picture cannot be tracked"
+    answer = outcome(rig.prompt("gate", 7, reference=at(1)))
+    assert answer.reason == "the tracker failed: this picture cannot be tracked"
     assert rig.frame("gate", 2) is not None
 
 
@@ -194,9 +194,9 @@ def test_prompts_beyond_the_bound_are_rejected(rig: Rig) -> None:
 def test_preview_publishes_nothing_and_adds_no_object(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 4)
-    told = outcome(rig.prompt("gate", 7, preview=True, reference=at(1)))
-    assert (told.applied, told.frame_index, told.latest_track) == (True, 1, None)
-    assert told.track is not None
+    answer = outcome(rig.prompt("gate", 7, preview=True, reference=at(1)))
+    assert (answer.applied, answer.frame_index, answer.latest_track) == (True, 1, None)
+    assert answer.track is not None
     refused = outcome(rig.prompt("gate", 901, preview=True))
     assert (refused.applied, refused.reason) == (False, "object 901 is refused")
     assert rig.published.events() == []
@@ -216,8 +216,8 @@ def test_previewed_frame_can_be_confirmed_when_its_time_is_over() -> None:
         assert outcome(rig.prompt("gate", 7, preview=True, reference=at(1))).applied
         run_frames(rig, 60, first=100)
         assert "too old" in str(outcome(rig.prompt("gate", 8, reference=at(2))).reason)
-        told = outcome(rig.prompt("gate", 7, reference=at(1)))
-        assert (told.applied, told.frame_index) == (True, 1)
+        answer = outcome(rig.prompt("gate", 7, reference=at(1)))
+        assert (answer.applied, answer.frame_index) == (True, 1)
         clock.advance(HELD_FOR_S)
         assert "too old" in str(outcome(rig.prompt("gate", 9, reference=at(1))).reason)
         assert rig.tracker.sessions[0].held == {}
@@ -226,7 +226,7 @@ def test_previewed_frame_can_be_confirmed_when_its_time_is_over() -> None:
         rig.thread.join(20)
 
 
-def test_frame_that_a_starter_looks_at_can_be_prompted_when_its_time_is_over(rig: Rig) -> None:
+def test_frame_held_by_a_starter_can_be_prompted_after_it_expired(rig: Rig) -> None:
     rig.stream("gate")
     run_frames(rig, 3)
     rig.inference.commands.hold("gate", at(1), Holder.STARTER).result(20)

@@ -1,4 +1,4 @@
-"""Ready means warm: until then the daemon says that it is not, and can be stopped."""
+"""Ready means warm: until then the daemon reports not ready, and can be stopped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
 
 
 class ColdTracker(FakeTracker):
-    """Is warm after two steps, each of which waits to be let go."""
+    """Warm after two steps; each waits to be released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ class ColdTracker(FakeTracker):
 
 
 async def test_ready_only_once_warm(tmp_path: Path) -> None:
-    tracker, told = ColdTracker(), list[tuple[int, int]]()
+    tracker, reported = ColdTracker(), list[tuple[int, int]]()
     config = settings(tmp_path, gate=StreamConfig(url=SMALL))
     app = App(
         config,
         tracker=tracker,  # type: ignore[arg-type]
-        warm_up_progress=lambda done, steps: told.append((done, steps)),
+        warm_up_progress=lambda done, steps: reported.append((done, steps)),
     )
     running = asyncio.create_task(app.run())
     async with asyncio.timeout(WAIT_S), httpx.AsyncClient(timeout=WAIT_S) as client:
@@ -57,7 +57,7 @@ async def test_ready_only_once_warm(tmp_path: Path) -> None:
         tracker.let_go.release(2)
         await app.started.wait()
         assert (await client.get(ready)).json() == {"status": "ready"}
-        assert told == [(1, 2), (2, 2)]
+        assert reported == [(1, 2), (2, 2)]
         app.request_stop()
         assert await running == 0
 
@@ -71,7 +71,7 @@ async def test_daemon_stops_while_it_warms_up(tmp_path: Path) -> None:
         app.request_stop()
         tracker.let_go.release(1)
         assert await running == 0
-        tracker.let_go.release(1)  # it may have been in its second step when it was told
+        tracker.let_go.release(1)  # it may have been in its second step at the stop
         while "inference" in [thread.name for thread in threading.enumerate()]:
             await asyncio.sleep(0.01)
     assert not app.started.is_set()

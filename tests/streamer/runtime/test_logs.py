@@ -21,7 +21,7 @@ LOGGER = logging.getLogger("streamer.gatekeeper")
 
 
 @pytest.mark.usefixtures("root_logger")
-def test_text_line_says_when_how_bad_where_and_what() -> None:
+def test_text_line_has_time_level_logger_and_message() -> None:
     out = io.StringIO()
     configure_logging("info", "text", out)
     stream_logger(LOGGER, "gate").warning("timeout; reconnecting in %.1f s", 2.0)
@@ -65,7 +65,7 @@ def record(line: int, stream: str = "") -> logging.LogRecord:
     return made
 
 
-def test_same_message_is_limited_and_what_was_held_back_is_told() -> None:
+def test_repeated_message_is_limited_and_the_suppressed_count_logged() -> None:
     now_s = 0.0
     limit = RateLimitFilter(lambda: now_s)
     passed = [limit.filter(record(1)) for _ in range(SAME_MESSAGES_PER_PERIOD + 100)]

@@ -36,7 +36,7 @@ thread = threading.Thread(target=steps)
 thread.start()
 thread.join()
 """
-KEEP = "from streamer.runtime.malloc import keep_freed_memory; assert keep_freed_memory() is {told}"
+KEEP = "from streamer.runtime.malloc import keep_freed_memory; assert keep_freed_memory() is {kept}"
 PAGES_OF_A_STEP = 16 * 256
 
 
@@ -52,18 +52,18 @@ def new_pages(before: str, **environment: str) -> int:
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_malloc_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_a_step_finds_the_pages_of_the_one_before() -> None:
     assert new_pages("") > 4 * PAGES_OF_A_STEP  # glibc by itself: all of them, every time
-    assert new_pages(KEEP.format(told=True)) < PAGES_OF_A_STEP / 8
+    assert new_pages(KEEP.format(kept=True)) < PAGES_OF_A_STEP / 8
 
 
-def test_who_has_set_the_allocator_up_is_heard() -> None:
-    pages = new_pages(KEEP.format(told=False), MALLOC_TRIM_THRESHOLD_="131072")
+def test_allocator_settings_of_the_environment_are_kept() -> None:
+    pages = new_pages(KEEP.format(kept=False), MALLOC_TRIM_THRESHOLD_="131072")
     assert pages > 4 * PAGES_OF_A_STEP
 
 

@@ -1,4 +1,4 @@
-"""Nothing secret is shown, and wrong credentials settings say what to do."""
+"""Secrets are never shown; errors for wrong credentials settings name the next step."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def test_asking_does_not_use_an_id() -> None:
     assert ids.next_unused() == 2
 
 
-def test_ids_that_somebody_chose_are_passed_over() -> None:
+def test_chosen_ids_are_skipped() -> None:
     ids = ObjectIds()
     for object_id in (3, 2, 0, 7, 3):
         ids.use(object_id)

@@ -98,7 +98,7 @@ def ends(output: SourceOutput, stop: threading.Event) -> None:
     return
 
 
-async def test_stream_comes_up_with_its_first_frame_and_stops_when_told() -> None:
+async def test_stream_is_live_from_its_first_frame_and_stops_on_request() -> None:
     rig = Rig(sources(plays(0)))
     async with rig.running():
         await until(lambda: rig.stream.state is StreamState.LIVE)
@@ -109,11 +109,11 @@ async def test_stream_comes_up_with_its_first_frame_and_stops_when_told() -> Non
     assert rig.published.events()[-1].reason == "shutdown"
     assert rig.stream.state is StreamState.STOPPED
     assert rig.value("stream_up", stream="gate") == 0
-    told = [(status.state, status.reason) for status in rig.statuses()]
-    assert told == [("live", None), ("stopped", "shutdown")]
+    reported = [(status.state, status.reason) for status in rig.statuses()]
+    assert reported == [("live", None), ("stopped", "shutdown")]
 
 
-async def test_failed_stream_is_tried_again_and_says_why_once() -> None:
+async def test_failed_stream_is_retried_and_reports_the_reason_once() -> None:
     refused = fails(SourceFailure.REFUSED, "gate: connection refused")
     rig = Rig(sources(refused, refused, refused, plays(0)))
     async with rig.running():
@@ -154,8 +154,8 @@ async def test_source_that_returns_has_ended_and_is_not_tried_again() -> None:
         rig.slot.take()  # the last frame is waited for
         await until(lambda: rig.stream.state is StreamState.ENDED)
         assert rig.published.events()[-1].reason == "ended"
-        told = len(rig.published.events())
-    assert len(rig.published.events()) == told  # that it is down was said already
+        reported = len(rig.published.events())
+    assert len(rig.published.events()) == reported  # that it is down was reported already
     assert rig.statuses()[-1].state is StreamState.STOPPED
 
 
@@ -331,7 +331,7 @@ async def test_paused_file_can_be_stopped() -> None:
     assert rig.stream.state is StreamState.STOPPED
 
 
-async def test_new_url_connects_anew_and_says_why() -> None:
+async def test_new_url_reconnects_and_reports_the_reason() -> None:
     urls: list[str] = []
     make = sources(plays(0), plays(1))
 

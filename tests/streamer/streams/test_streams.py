@@ -46,7 +46,7 @@ async def one_stream(rig: Rig) -> AsyncIterator[Streams]:
 async def test_change_for_which_the_tracker_is_too_busy_changes_nothing(
     free: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``free``: so many commands are taken, and carried out, before there is no place."""
+    """``free``: the number of commands accepted and executed before the queue is full."""
     wanted = {"max_objects": 3, "priority": 5, "smoothing": {"masks": 0.3}, "max_rate_hz": 9}
     with running(Rig()) as rig:
         async with one_stream(rig) as streams:

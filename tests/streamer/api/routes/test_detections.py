@@ -176,7 +176,7 @@ async def test_stream_that_is_sent_too_much_is_refused_and_others_are_not() -> N
         assert (await answer_to(other, message()))["accepted"]
 
 
-async def test_flood_of_messages_lets_everything_else_go_on() -> None:
+async def test_flood_of_messages_does_not_block_other_work() -> None:
     """A message that waits is received at once: without a pause nothing else has a turn."""
     api = make_api(FakeDaemon("gate"), limited(1.0))
     flood = 1000

@@ -43,7 +43,7 @@ async def sse(response: httpx.Response, count: int) -> list[dict[str, str]]:
     return found
 
 
-async def test_events_come_as_they_happen_and_go_on_after_a_break() -> None:
+async def test_events_arrive_as_they_happen_and_continue_after_a_break() -> None:
     api = make_api(FakeDaemon("gate", "yard"))
     hub = hub_of(api)
     async with serving(api) as client:
@@ -78,7 +78,9 @@ async def test_events_come_as_they_happen_and_go_on_after_a_break() -> None:
         ("{epoch}-" + "9" * 40, None),
     ],
 )
-async def test_reader_is_told_what_it_missed(last_event_id: str, count: int | None) -> None:
+async def test_reader_receives_the_count_of_missed_events(
+    last_event_id: str, count: int | None
+) -> None:
     api = make_api(FakeDaemon("gate"))
     hub = hub_of(api)
     for number in range(1, 2001):

@@ -96,7 +96,7 @@ async def test_snapshot_shows_the_newest_frame() -> None:
             assert image.size == (100, 56)
 
 
-async def test_snapshot_before_the_first_frame_says_when_to_ask_again() -> None:
+async def test_snapshot_before_the_first_frame_has_a_retry_after() -> None:
     async with serving(make_api(FakeDaemon("gate"))) as client:
         answer = await client.get(SNAPSHOT)
         assert "no picture yet" in problem(answer, 503, "busy")["detail"]
@@ -164,7 +164,7 @@ async def test_mjpeg_ends_when_its_stream_is_removed() -> None:
                 await anext(pictures)
 
 
-async def test_only_so_many_answers_go_on_at_once() -> None:
+async def test_number_of_simultaneous_answers_is_limited() -> None:
     limits = ApiLimitsConfig(open_streams=1)
     api = make_api(FakeDaemon("gate"), ApiConfig(port=0, limits=limits))
     async with serving(api) as client, client.stream("GET", MJPEG):
@@ -203,7 +203,7 @@ async def test_results_are_refused_before_the_handshake() -> None:
         assert document["type"] == "urn:masklet:problem:unknown_stream"
 
 
-async def test_removed_stream_closes_its_sockets_with_a_code_that_says_so() -> None:
+async def test_removed_stream_closes_its_sockets_with_its_own_code() -> None:
     api = make_api(FakeDaemon("gate"))
     async with serving(api) as client, results(client) as websocket:
         await publish(api, status(state=StreamState.STOPPED))
@@ -224,7 +224,7 @@ async def test_daemon_that_stops_closes_sockets_as_going_away() -> None:
         assert websocket.close_code == 1001
 
 
-async def test_what_a_socket_says_is_ignored_and_its_end_is_noticed() -> None:
+async def test_incoming_messages_are_ignored_and_a_close_is_detected() -> None:
     api = make_api(FakeDaemon("gate"))
     hub = sink_of(api, ResultsHub)
     assert isinstance(hub, ResultsHub)
@@ -237,7 +237,7 @@ async def test_what_a_socket_says_is_ignored_and_its_end_is_noticed() -> None:
         await soon(lambda: not hub.wants(frame_result(1)))
 
 
-async def test_socket_that_never_reads_is_bounded_and_delays_nobody() -> None:
+async def test_stalled_socket_is_bounded_and_delays_no_other() -> None:
     api = make_api(FakeDaemon("gate"))
     hub = sink_of(api, ResultsHub)
     assert isinstance(hub, ResultsHub)
@@ -262,11 +262,11 @@ async def test_socket_that_never_reads_is_bounded_and_delays_nobody() -> None:
 
 
 async def never_reads(client: httpx.AsyncClient) -> socket.socket:
-    """A WebSocket whose handshake is made, and nothing more."""
+    """A WebSocket after its handshake that never reads."""
     parts_ = urlsplit(str(client.base_url))
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    # Closed with a reset: what waits is not sent to anybody.
+    # Closed with a reset: waiting data is not sent.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     raw.setblocking(False)
     loop = asyncio.get_running_loop()
@@ -281,7 +281,7 @@ async def never_reads(client: httpx.AsyncClient) -> socket.socket:
     return raw
 
 
-# Who may.
+# Permissions.
 
 
 async def test_every_route_wants_its_scope(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +369,7 @@ async def test_misuse_of_webrtc_is_a_problem_document(kind: str) -> None:
         assert (await client.delete(f"/v1/{kind}/unknown")).status_code == 404
 
 
-async def test_options_say_what_a_publisher_may_post() -> None:
+async def test_options_list_what_a_publisher_may_post() -> None:
     async with serving(make_api(FakeDaemon("gate"))) as client:
         answer = await client.options("/v1/streams/gate/whip")
         assert answer.status_code == 204

@@ -1,4 +1,4 @@
-"""The OpenAPI document against a running daemon: what it says is so, and nothing breaks it."""
+"""The OpenAPI document against a running daemon: it is accurate, and no request breaks it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.streamer.api.serving import CONTROL, WAIT_S, bearer, with_tokens
 from tracker import Tracker
 
 EXAMPLES = 6
-# Answers that never end, and WebRTC, whose offers are SDP and fuzzed elsewhere.
+# Endless answers, and WebRTC: its SDP offers are fuzzed elsewhere.
 ENDLESS = r"/v1/events|.*\.mjpeg|.*/wh[ie]p.*"
 SCENE = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
 KNOWN = {"stream_id": ["gate"], "stream": ["gate"], "object_id": [1, 2]}
@@ -105,7 +105,7 @@ def with_known_names(endpoint: str) -> dict[str, Any]:
                     parameter["schema"] = {"enum": KNOWN[parameter["name"]]}
     schemas = document["components"]["schemas"]
     for name in ("NewStream", "StreamChange"):
-        # What keeps frames from coming lets every prompt wait for its ten seconds.
+        # Without frames, every prompt would wait for its ten seconds.
         schemas[name]["properties"] |= {
             "url": {"enum": [SCENE]},
             "paused": {"enum": [False]},

@@ -37,7 +37,9 @@ def rle(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": counts}
 
 
-async def test_health_says_what_is_missing(client: httpx.AsyncClient, daemon: FakeDaemon) -> None:
+async def test_health_reports_what_is_missing(
+    client: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}
     daemon.missing = ["inference"]
@@ -207,7 +209,7 @@ async def test_prompt_that_cannot_be_is_refused_where_it_is_wrong(
         assert not daemon.objects.prompts
 
 
-async def test_field_that_is_unknown_is_told_with_where_to_look(
+async def test_unknown_field_is_reported_with_its_location(
     client: httpx.AsyncClient,
 ) -> None:
     refused = await client.post("/v1/streams/gate/objects", json={"boxx": [0, 0, 9, 9]})
@@ -299,7 +301,7 @@ async def test_nothing_is_there_and_nothing_with_this_method(client: httpx.Async
         assert refused.headers["allow"] == allowed
 
 
-async def test_unknown_stream_is_told_everywhere(client: httpx.AsyncClient) -> None:
+async def test_unknown_stream_is_reported_by_every_route(client: httpx.AsyncClient) -> None:
     for method, path, body in (
         ("GET", "", None),
         ("PATCH", "", {}),
@@ -321,7 +323,7 @@ async def test_unknown_stream_is_told_everywhere(client: httpx.AsyncClient) -> N
             assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_busy_daemon_says_when_to_come_again(
+async def test_busy_daemon_answers_with_retry_after(
     client: httpx.AsyncClient, daemon: FakeDaemon
 ) -> None:
     daemon.streams.error = BusyError("64 prompts wait already")
@@ -330,7 +332,7 @@ async def test_busy_daemon_says_when_to_come_again(
     assert refused.headers["retry-after"] == "1"
 
 
-async def test_mistake_of_ours_is_logged_and_told_in_a_sentence(
+async def test_internal_error_is_logged_and_reported_in_a_sentence(
     client: httpx.AsyncClient, daemon: FakeDaemon, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon.streams.error = ZeroDivisionError("secret detail")
@@ -343,7 +345,7 @@ async def test_mistake_of_ours_is_logged_and_told_in_a_sentence(
     assert (await client.get("/v1/streams/gate")).status_code == 200
 
 
-async def test_what_changed_is_logged_with_who_did_it(
+async def test_change_is_logged_with_its_author(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -388,7 +390,7 @@ def needed_scope(path: str) -> str:
     return "publish" if "whip" in parts else "read" if "whep" in parts else "control"
 
 
-async def test_every_route_says_who_may_use_it(client: httpx.AsyncClient) -> None:
+async def test_every_route_declares_its_scope(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     open_paths = {"/healthz", "/readyz", "/v1/login", "/v1/logout"}
     for path, operations in document["paths"].items():

@@ -156,7 +156,7 @@ async def test_what_programs_read_differently_is_refused(url: str) -> None:
     assert problem.status == 422
 
 
-async def test_name_without_an_address_is_told() -> None:
+async def test_name_without_an_address_is_reported() -> None:
     problem = await refusal(rules("nowhere.example.org"), "rtsp://nowhere.example.org/1")
     assert problem is not None
     assert problem.status == 422

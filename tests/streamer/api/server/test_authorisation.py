@@ -1,4 +1,4 @@
-"""Who may come in: tokens, scopes, logins, and what is open."""
+"""Authorisation: tokens, scopes, logins, and open routes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_without_tokens_everything_is_open() -> None:
 async def test_health_and_page_need_no_token(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:
         assert (await client.get(path)).status_code == 200
-        # An ended login must not keep anybody from the page.
+        # An expired login must not block the page.
         cookie = {"Cookie": "masklet_login_0=ended"}
         assert (await client.get(path, headers=cookie)).status_code == 200
 
@@ -64,7 +64,7 @@ async def test_everything_else_needs_one(path: str, monkeypatch: pytest.MonkeyPa
         f"Bearer {CONTROL.upper()}",
     ],
 )
-async def test_wrong_credential_is_told(
+async def test_wrong_credential_is_reported(
     authorization: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(make_api(FakeDaemon("gate"), with_tokens(monkeypatch))) as client:

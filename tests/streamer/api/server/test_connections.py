@@ -1,4 +1,4 @@
-"""Connections: how many, for how long they may say nothing, and how they end."""
+"""Connections: their number, idle time and end."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Raw:
-    """A connection on which a test says what it likes."""
+    """A connection on which a test sends arbitrary bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
-    async def say(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
 
@@ -89,7 +89,7 @@ async def test_one_client_may_hold_half_of_the_requests() -> None:
             refused = problem(await client.get("/healthz"), 503, "busy")
             assert "2 requests of 127.0.0.1 are being answered" in refused["detail"]
             async with raw(client, "127.0.0.2") as other:
-                await other.say(REQUEST)
+                await other.send(REQUEST)
                 assert (await other.answer())[0] == 200
         while (await client.get("/healthz")).status_code == 503:  # until the server has noticed
             pass
@@ -104,7 +104,7 @@ async def test_idle_connections_above_the_share_of_a_client_are_closed() -> None
         async with asyncio.timeout(WAIT_S):
             while len(ended) > 4:
                 _, ended = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-        await other.say(REQUEST)
+        await other.send(REQUEST)
         assert (await other.answer())[0] == 200
         for task in ended:
             task.cancel()
@@ -116,17 +116,17 @@ async def test_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -
     async with serving(limited()) as client:
         for said in (b"", b"GET /healthz HTTP/1.1\r\nHost: loc", REQUEST + b"GET /h"):
             async with raw(client) as slow:
-                await slow.say(said)
+                await slow.send(said)
                 if said.startswith(REQUEST):
                     assert (await slow.answer())[0] == 200
                 assert await slow.is_closed()
 
 
 @pytest.mark.usefixtures("quick_checks")
-async def test_request_under_way_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pending_request_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle_connections, "HEAD_TIMEOUT_S", 0.05)
     async with serving(limited()) as client, raw(client) as events, raw(client) as idle:
-        await events.say(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await events.send(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await events.head())[0] == 200
         assert await idle.is_closed()
         assert not events.reader.at_eof()
@@ -138,7 +138,7 @@ async def test_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(idle_connections, "HEAD_TIMEOUT_S", 0.1)
     head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"
     async with serving(limited()) as client, raw(client) as slow:
-        await slow.say(head)
+        await slow.send(head)
         assert "the body did not arrive" in (await slow.refusal(408))["detail"]
         assert await slow.is_closed()
 
@@ -161,7 +161,7 @@ async def test_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_bytes_that_are_no_request(said: bytes) -> None:
     async with serving(limited()) as client:
         async with raw(client) as strange:
-            await strange.say(said)
+            await strange.send(said)
             assert (await strange.head())[0] == 400
             async with asyncio.timeout(WAIT_S):
                 with contextlib.suppress(ConnectionResetError):  # the rest is not read
@@ -172,7 +172,7 @@ async def test_bytes_that_are_no_request(said: bytes) -> None:
 async def test_no_header_can_be_injected() -> None:
     async with serving(limited()) as client:
         async with raw(client) as strange:
-            await strange.say(
+            await strange.send(
                 b"GET /v1/streams/a%0d%0aSet-Cookie:%20x=y HTTP/1.1\r\nHost: localhost\r\n\r\n"
             )
             status, headers, body = await strange.answer()
@@ -202,7 +202,7 @@ async def test_body_is_limited_before_it_is_read() -> None:
 
         problem(await client.post("/v1/streams", content=chunks()), 413)
         async with raw(client) as promising:
-            await promising.say(
+            await promising.send(
                 b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Length: 99999999999999999999\r\n\r\n"
             )
@@ -230,15 +230,15 @@ async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatc
     head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
     async with serving(limited()) as client:
         async with raw(client) as first:
-            await first.say(head + b"x" * 3000)
+            await first.send(head + b"x" * 3000)
             while True:  # until the server has the first part
                 async with raw(client) as second:
-                    await second.say(head + b"x" * 4000)
+                    await second.send(head + b"x" * 4000)
                     status, _, _ = await second.answer()
                 if status == 503:
                     break
                 assert status == 415
-            await first.say(b"x" * 1000)
+            await first.send(b"x" * 1000)
             await first.refusal(415)
         assert (await client.post("/v1/streams", content=b"x" * 4000)).status_code == 415
 
@@ -297,8 +297,8 @@ async def test_server_ends_in_time_with_everything_open() -> None:
         raw(client) as half,
         raw(client) as events,
     ):
-        await half.say(REQUEST[:20])
-        await events.say(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await half.send(REQUEST[:20])
+        await events.send(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await events.head())[0] == 200
         async with asyncio.timeout(WAIT_S):
             await api.close(1.0)
@@ -309,7 +309,7 @@ async def test_server_ends_in_time_with_everything_open() -> None:
             await asyncio.open_connection("127.0.0.1", client.base_url.port)
 
 
-async def test_port_that_is_taken_is_told_by_its_key(free_port: int) -> None:
+async def test_occupied_port_is_reported_with_its_key(free_port: int) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", free_port))
         other.listen()
@@ -318,7 +318,7 @@ async def test_port_that_is_taken_is_told_by_its_key(free_port: int) -> None:
             api.bind()
 
 
-async def test_address_of_another_machine_is_told_by_its_key(
+async def test_address_of_another_machine_is_reported_with_its_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):

@@ -85,7 +85,7 @@ async def test_cors_is_closed_by_default() -> None:
         assert (refused.status_code, refused.text) == (400, "Disallowed CORS origin")
 
 
-async def test_cors_lets_listed_pages_call(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cors_allows_listed_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     config = with_tokens(monkeypatch, cors_origins=[PAGE])
     async with serving(make_api(FakeDaemon("gate"), config)) as client:
         asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
@@ -97,7 +97,7 @@ async def test_cors_lets_listed_pages_call(monkeypatch: pytest.MonkeyPatch) -> N
         answer = await client.get("/v1/streams", headers={"Origin": PAGE} | bearer(READ))
         assert answer.headers["access-control-allow-origin"] == PAGE
         assert "Origin" in answer.headers["vary"]
-        # A refusal can be read too, or the page could not say what was wrong.
+        # A refusal is readable too, so the page can show the error.
         refused = await client.get("/v1/streams", headers={"Origin": PAGE})
         problem(refused, 401, "unauthenticated")
         assert refused.headers["access-control-allow-origin"] == PAGE
@@ -145,7 +145,7 @@ async def test_websocket_needs_a_credential(monkeypatch: pytest.MonkeyPatch) -> 
             pass
 
 
-async def test_websocket_where_none_is_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_websocket_on_another_path_is_rejected(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(make_api(FakeDaemon("gate"))) as client:
         for path in ("/v1/streams", "/nope", "/v1/streams/nope/results"):
             url = results_url(client).replace("/v1/streams/gate/results", path)

@@ -1,4 +1,4 @@
-"""Real viewers over UDP: what they see, when they are gone, and who is refused."""
+"""Real viewers over UDP: received pictures, departures and rejections."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class Stage:
             await asyncio.sleep(0.02)
 
     def viewers(self) -> float:
-        """What the metric says."""
+        """The value of the metric."""
         value = self.metrics.registry.get_sample_value("masklet_webrtc_peers", {"kind": "viewer"})
         return value or 0.0
 
     async def empty(self) -> None:
-        """Wait until nobody watches."""
+        """Wait until no viewer is left."""
         async with asyncio.timeout(TIMEOUT_S):
             while len(self.server) or self.hub.is_encoding("gate"):
                 await asyncio.sleep(0.01)
@@ -131,7 +131,7 @@ async def test_pictures_move_and_each_is_found_in_the_results(codec: str | None)
     assert stage.viewers() == 0
 
 
-async def test_two_viewers_one_encoding_and_who_leaves_is_noticed_at_once(
+async def test_two_viewers_share_one_encoding_and_a_leaving_one_is_detected_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticks: list[int] = []
@@ -229,7 +229,7 @@ async def test_removed_stream_ends_its_viewers() -> None:
         await stage.empty()
 
 
-async def test_no_more_viewers_than_configured_and_the_next_one_once_there_is_room() -> None:
+async def test_number_of_viewers_is_limited_until_one_leaves() -> None:
     async with staged() as stage:
         watching = [WebViewer() for _ in range(MAXIMUM_VIEWERS + 1)]
         try:

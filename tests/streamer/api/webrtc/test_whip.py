@@ -1,4 +1,4 @@
-"""The WHIP protocol: every status code, and what stands in the header (RFC 9725)."""
+"""The WHIP protocol: every status code and header (RFC 9725)."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_offer_without_what_is_needed_is_refused(
         assert (answer.status, answer.detail) == (422, detail)
 
 
-async def test_too_many_publishers_are_told_when_to_come_back(make_ingest: MakeIngest) -> None:
+async def test_too_many_publishers_get_a_retry_after(make_ingest: MakeIngest) -> None:
     ingest = make_ingest(publishers=1)
     async with Publisher(ingest.whip, "a") as first, Publisher(ingest.whip, "b") as second:
         assert (await first.post()).status == 201
@@ -221,7 +221,7 @@ async def test_delete(ingest: Ingest) -> None:
         assert patched.status == 404
 
 
-async def test_options_and_other_methods_say_what_there_is(ingest: Ingest) -> None:
+async def test_options_and_other_methods_list_what_is_allowed(ingest: Ingest) -> None:
     endpoint, session = ingest.whip.endpoint_options(), ingest.whip.session_options()
     assert endpoint.status == session.status == 204
     assert header(endpoint, "Accept-Post") == SDP
@@ -241,7 +241,7 @@ async def test_session_that_is_never_connected_ends(
         assert ingest.publisher_count == 0
 
 
-async def test_configured_servers_are_told_with_their_credentials(
+async def test_configured_servers_are_sent_with_their_credentials(
     monkeypatch: pytest.MonkeyPatch, nothing_left: None
 ) -> None:
     monkeypatch.setenv("TURN_PASSWORD", 'se"cret')
@@ -325,4 +325,4 @@ async def test_stream_that_is_removed_while_its_publisher_connects_has_none(
     async with Publisher(ingest.whip) as publisher:
         assert (await publisher.post()).status == 404
         monkeypatch.setattr(Peer, "answer", answer)
-        assert (await publisher.post()).status == 201  # and nobody stands in the way
+        assert (await publisher.post()).status == 201  # and no earlier publisher blocks it

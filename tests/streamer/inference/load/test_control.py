@@ -1,6 +1,6 @@
-"""A tracker that is too slow: who is lowered, what is told, and that nobody starves.
+"""An overloaded tracker: which streams are lowered, what is reported, and no stream starves.
 
-Time is turned by hand, by what each step takes, so that a minute of overload takes a moment.
+The fake clock advances by the duration of each step, so a minute of overload runs in a moment.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.streamer.fakes import FakeClock, FakeTracker, Journal, picture
 
 
 class Cameras(FakeClock):
-    """A clock whose time is also that of cameras: as it goes on, pictures come into slots."""
+    """A clock shared with cameras: as it advances, pictures arrive in slots."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,14 +128,14 @@ class Overloaded:
         times = [each for each in self.tracked_s(stream_id) if after_s <= each < before_s]
         return len(times) / (before_s - after_s)
 
-    def told(self) -> list[tuple[str, str | None]]:
+    def reports(self) -> list[tuple[str, str | None]]:
         return [(each.stream_id, each.reason) for each in self.published.events()]
 
     def degraded(self, stream_id: str) -> float | None:
         return self.metrics.registry.get_sample_value("masklet_degraded", {"stream": stream_id})
 
 
-def test_all_are_lowered_to_one_rate_and_told_so() -> None:
+def test_all_are_lowered_to_one_rate_and_reported() -> None:
     rig = Overloaded()
     for name in ("gate", "hall", "yard"):
         rig.stream(name, 30)
@@ -145,7 +145,7 @@ def test_all_are_lowered_to_one_rate_and_told_so() -> None:
         assert rig.rate_hz(name, 5, 30) == pytest.approx((0.9 * 40 - 2) / 3, rel=0.07)
         assert rig.degraded(name) == 1
     assert rig.rate_hz("slow", 5, 30) == pytest.approx(2, abs=0.1)
-    assert sorted(rig.told()) == [(name, "overload") for name in ("gate", "hall", "yard")]
+    assert sorted(rig.reports()) == [(name, "overload") for name in ("gate", "hall", "yard")]
     assert rig.degraded("slow") == 0
     assert 2.0 < rig.metrics.load_ratio._value.get() < 2.6
     detail = str(rig.published.events("gate")[0].detail)
@@ -185,7 +185,7 @@ def test_priority_keeps_its_rate_and_the_lowest_its_floor() -> None:
         gaps = [after - before for before, after in itertools.pairwise(times)]
         assert max(gaps) < 1.3
         assert rig.rate_hz(f"yard{number}", 6, 30) == pytest.approx(1, abs=0.1)
-    assert ("gate", "overload") not in rig.told()
+    assert ("gate", "overload") not in rig.reports()
 
 
 def test_priority_counts_even_where_the_floors_are_too_much() -> None:
@@ -218,8 +218,8 @@ def test_it_is_over_when_streams_leave_and_that_is_reported_once() -> None:
     rig.clock.at(10, lambda: rig.remove("yard"))
     rig.clock.at(10, lambda: rig.remove("hall"))
     rig.run(30)
-    told = [reason for name, reason in rig.told() if name == "gate"]
-    assert told == ["overload", "overload_ended"]
+    reports = [reason for name, reason in rig.reports() if name == "gate"]
+    assert reports == ["overload", "overload_ended"]
     assert rig.degraded("gate") == 0
     assert rig.rate_hz("gate", 20, 30) == pytest.approx(20, rel=0.03)
 
@@ -237,7 +237,7 @@ def test_streams_come_and_go_under_overload() -> None:
     # Afterwards the two are alone again, still too many for this machine.
     assert rig.rate_hz("gate", 35, 40) == pytest.approx(18, rel=0.1)
     for number in range(20):
-        assert rig.told().count((f"guest{number}", "overload_ended")) == 0
+        assert rig.reports().count((f"guest{number}", "overload_ended")) == 0
         assert len(rig.tracked_s(f"guest{number}")) >= 2
 
 

@@ -1,4 +1,4 @@
-"""Overload begins late, ends later, and says in numbers who gives up what."""
+"""Overload begins after a delay, ends after a longer one, and reports every lowered rate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Machine:
         self.tracked: dict[str, float] = {}
 
     def second(self, priorities: dict[str, int] | None = None, **rates_hz: float) -> list[str]:
-        """One second in which the streams send so many frames; what is told."""
+        """One second of frames at the given rates; return what is reported."""
         wanted = {
             name: min(rate, self.overload.rates_hz.get(name, rate))
             for name, rate in rates_hz.items()
@@ -62,11 +62,11 @@ def test_overload_begins_after_its_time_and_ends_after_a_longer_one() -> None:
         assert machine.second(gate=30, yard=30) == []
     rates = machine.overload.rates_hz
     assert rates["gate"] == rates["yard"] == pytest.approx(USED_SHARE * 20, rel=0.05)
-    told = [machine.second(gate=10, yard=10) for _ in range(10)]
-    over = [second for second, each in enumerate(told) if each]
+    reports = [machine.second(gate=10, yard=10) for _ in range(10)]
+    over = [second for second, each in enumerate(reports) if each]
     assert len(over) == 1
     assert 5 <= over[0] + 1 <= 8
-    assert told[over[0]] == ["gate free", "yard free"]
+    assert reports[over[0]] == ["gate free", "yard free"]
     assert machine.overload.rates_hz == {}
 
 
@@ -81,13 +81,13 @@ def test_short_peak_is_no_overload() -> None:
 @given(seed=st.integers(0, 1 << 32))
 def test_load_about_the_limit_does_not_flicker(seed: int) -> None:
     machine, dice = Machine(capacity_hz=200), Random(seed)
-    told = [
+    reports = [
         machine.second(gate=200 * dice.uniform(RECOVERED_SHARE + 0.02, 1.25)) for _ in range(60)
     ]
-    assert len([each for each in told if each]) <= 1
+    assert len([each for each in reports if each]) <= 1
 
 
-def test_priority_decides_who_is_lowered_and_the_floor_stays() -> None:
+def test_priority_decides_which_stream_is_lowered_and_the_floor_holds() -> None:
     machine = Machine(OverloadPolicy.PRIORITY_FIRST)
     priorities = {"gate": 9, "hall": 5, "yard": 0}
     for _ in range(6):
@@ -104,8 +104,8 @@ def test_stream_added_under_overload_is_reported_and_one_that_left_is_not() -> N
         machine.second(gate=30, yard=30)
     assert machine.second(gate=30, yard=30, late=30) == ["late lowered"]
     machine.overload.forget("yard")
-    told = [machine.second(gate=10, late=10) for _ in range(12)]
-    assert [each for each in told if each] == [["gate free", "late free"]]
+    reports = [machine.second(gate=10, late=10) for _ in range(12)]
+    assert [each for each in reports if each] == [["gate free", "late free"]]
 
 
 def test_file_that_waits_for_the_tracker_is_no_overload() -> None:
@@ -116,7 +116,7 @@ def test_file_that_waits_for_the_tracker_is_no_overload() -> None:
     assert overload.rates_hz == {}
 
 
-def test_details_say_the_measured_numbers() -> None:
+def test_details_contain_the_measured_numbers() -> None:
     machine = Machine()
     machine.second(gate=80)
     load = Load(1.0, 1.0, {"gate": StreamLoad(80, 40)})
@@ -141,10 +141,10 @@ def test_windows_hold_what_happened_within_them() -> None:
     )
 
 
-def test_newest_reports_of_overload_and_lowers_nobody() -> None:
+def test_newest_policy_reports_overload_and_lowers_no_stream() -> None:
     machine = Machine(OverloadPolicy.NEWEST)
-    told = [machine.second(gate=30, yard=30) for _ in range(3)]
-    assert told == [[], ["gate lowered", "yard lowered"], []]
+    reports = [machine.second(gate=30, yard=30) for _ in range(3)]
+    assert reports == [[], ["gate lowered", "yard lowered"], []]
     assert machine.overload.rates_hz == {}
     assert sum(machine.tracked.values()) == pytest.approx(40)
     assert [machine.second(gate=10, yard=10) for _ in range(12)].count(

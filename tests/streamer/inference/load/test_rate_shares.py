@@ -40,7 +40,7 @@ def test_shares_are_sound_in_every_situation(
         for other in demands:
             is_before = demands[one].priority > demands[other].priority
             if policy is OverloadPolicy.PRIORITY_FIRST and is_before:
-                # Who is before another gives nothing while the other has more than its floor.
+                # The higher priority loses nothing while the other is above its floor.
                 assert shares[one] == pytest.approx(demands[one].rate_hz) or shares[
                     other
                 ] == pytest.approx(floors[other])

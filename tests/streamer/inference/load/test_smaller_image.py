@@ -28,7 +28,7 @@ SIZES = (256, 192, 128)
 
 
 class Machine:
-    """Tracks so many frames a second at full size, and more at smaller ones."""
+    """Tracks a given number of frames a second at full size, and more at smaller sizes."""
 
     def __init__(self, capacity_hz: float = 40.0, power: float = 2.0) -> None:
         self.overload = SmallerImage(SIZES, 1.0, begin_after_s=2.0, end_after_s=5.0)
@@ -41,7 +41,7 @@ class Machine:
         return self.full_hz * (SIZES[0] / self.overload.image_size) ** self.power
 
     def second(self, **rates_hz: float) -> list[str]:
-        """One second in which the streams send so many frames; what is told."""
+        """One second of frames at the given rates; return what is reported."""
         share = min(1.0, self.capacity_hz / max(sum(rates_hz.values()), 1e-9))
         load = Load(
             window_s=1.0,
@@ -51,12 +51,12 @@ class Machine:
                 for name, rate in rates_hz.items()
             },
         )
-        told = [
+        reports = [
             f"{each.stream_id} {'at ' + each.detail.split()[3] if each.is_lowered else 'free'}"
             for each in self.overload.observe(load)
         ]
         self.sizes.append(self.overload.image_size)
-        return told
+        return reports
 
     @property
     def changes(self) -> int:
@@ -71,22 +71,22 @@ def test_streams_that_fit_are_tracked_at_full_size() -> None:
     assert not machine.overload.active
 
 
-def test_a_size_less_is_taken_until_all_fit_and_told_to_every_stream() -> None:
+def test_size_is_reduced_until_all_fit_and_reported_to_every_stream() -> None:
     machine = Machine()
-    told = [machine.second(gate=30, yard=30) for _ in range(20)]
+    reports = [machine.second(gate=30, yard=30) for _ in range(20)]
     # 40 frames/s at 256; 71 at 192, which is enough.
     assert machine.sizes == [256] + [192] * 19
-    assert [each for each in told if each] == [["gate at 192", "yard at 192"]]
+    assert [each for each in reports if each] == [["gate at 192", "yard at 192"]]
     assert machine.overload.active
     assert machine.overload.rates_hz == {}
     assert not machine.overload.shapes
     assert machine.overload.load_ratio == pytest.approx(60 / 71, rel=0.05)
 
 
-def test_the_smallest_is_the_last_and_nobody_is_lowered_beyond() -> None:
+def test_smallest_size_is_the_limit_and_no_stream_is_lowered_further() -> None:
     machine = Machine()
-    told = [each for each in (machine.second(gate=150, yard=150) for _ in range(40)) if each]
-    assert told == [["gate at 192", "yard at 192"], ["gate at 128", "yard at 128"]]
+    reports = [each for each in (machine.second(gate=150, yard=150) for _ in range(40)) if each]
+    assert reports == [["gate at 192", "yard at 192"], ["gate at 128", "yard at 128"]]
     assert machine.sizes[-30:] == [128] * 30
     assert machine.overload.rates_hz == {}
     assert machine.overload.load_ratio == pytest.approx(300 / 160, rel=0.05)
@@ -98,16 +98,16 @@ def test_up_again_where_the_larger_size_fits_whatever_it_costs(power: float) -> 
     for _ in range(20):
         machine.second(gate=150)
     assert machine.overload.image_size == 128
-    # Just too much for the size above: by what was measured on the way down it stays.
+    # Just too much for the larger size: the costs measured on the way down keep it here.
     middle_hz = machine.full_hz * (256 / 192) ** power
     for _ in range(40):
         assert machine.second(gate=0.9 * middle_hz) == []
-    told = [machine.second(gate=0.8 * middle_hz) for _ in range(20)]
+    reports = [machine.second(gate=0.8 * middle_hz) for _ in range(20)]
     assert machine.overload.image_size == 192
-    assert [each for each in told if each] == [["gate at 192"]]
-    told = [machine.second(gate=0.8 * machine.full_hz) for _ in range(20)]
+    assert [each for each in reports if each] == [["gate at 192"]]
+    reports = [machine.second(gate=0.8 * machine.full_hz) for _ in range(20)]
     assert machine.overload.image_size == 256
-    assert [each for each in told if each] == [["gate free"]]
+    assert [each for each in reports if each] == [["gate free"]]
     assert not machine.overload.active
 
 
@@ -130,7 +130,7 @@ def test_up_takes_longer_than_down() -> None:
     noise=st.floats(0, 0.4),
 )
 def test_sizes_do_not_flicker(seed: int, power: float, centre: float, noise: float) -> None:
-    """Ten minutes of a load about some limit: who came up too early waits twice as long."""
+    """Ten minutes of a load near a limit: a premature increase doubles the wait."""
     machine, dice = Machine(capacity_hz=100, power=power), Random(seed)
     for _ in range(600):
         machine.second(gate=100 * centre * dice.uniform(1 - noise, 1 + noise))
@@ -156,8 +156,8 @@ def test_stream_that_comes_later_is_reported_and_one_that_left_is_not() -> None:
         machine.second(gate=30, yard=30)
     assert machine.second(gate=30, yard=30, late=5, still=0) == ["late at 192"]
     machine.overload.forget("yard")
-    told = [machine.second(gate=5, late=5) for _ in range(20)]
-    assert [each for each in told if each] == [["gate free", "late free"]]
+    reports = [machine.second(gate=5, late=5) for _ in range(20)]
+    assert [each for each in reports if each] == [["gate free", "late free"]]
     assert machine.overload.lowered == frozenset()
 
 
@@ -173,9 +173,9 @@ def test_cameras_that_fall_silent_let_the_size_come_back() -> None:
     for _ in range(6):
         machine.second(gate=60)
     assert machine.overload.image_size == 192
-    told = [machine.second() for _ in range(12)]
+    reports = [machine.second() for _ in range(12)]
     assert machine.overload.image_size == 256
-    assert not [each for each in told if each]  # the stream is gone: nobody is told
+    assert not [each for each in reports if each]  # the stream is gone: nothing is reported
 
 
 def test_one_size_is_none_to_choose_from() -> None:
@@ -183,7 +183,7 @@ def test_one_size_is_none_to_choose_from() -> None:
         SmallerImage((256,), 1.0, 2.0, 5.0)
 
 
-def test_details_say_the_size_and_the_measured_numbers() -> None:
+def test_details_contain_the_size_and_the_measured_numbers() -> None:
     overload = SmallerImage(SIZES, 1.0, 2.0, 5.0)
     load = Load(1.0, 1.0, {"gate": StreamLoad(80, 40)})
     assert overload.observe(load) == []
@@ -256,7 +256,7 @@ def test_slow_tracker_is_set_to_smaller_images_and_back_and_no_frame_is_lost_bet
     assert [size for size, _ in rig.tracker.at_s] == [768, 1024]
     assert rig.rate_hz("gate", 5, 20) == pytest.approx(20, rel=0.03)
     assert rig.rate_hz("gate", 30, 45) == pytest.approx(20, rel=0.03)
-    assert [reason for name, reason in rig.told() if name == "gate"] == [
+    assert [reason for name, reason in rig.reports() if name == "gate"] == [
         "overload",
         "overload_ended",
     ]

@@ -1,4 +1,4 @@
-"""Which frame somebody means, and what is said about one that is not there."""
+"""Which frame a reference selects, and the error for a frame that is not kept."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_frames_go_after_their_time_and_the_newest_two_stay() -> None:
     assert frames.add(frame(7, 60_040)) == 6
 
 
-def test_frames_whose_memory_ran_out_are_forgotten(frames: RecentFrames) -> None:
+def test_frames_without_kept_memory_are_forgotten(frames: RecentFrames) -> None:
     frames.forget_before(115)
     assert index_at(frames, frame_index=116) == 116
     with pytest.raises(ControlError, match="frame 114 is too old.*frames 116 to 118"):
@@ -99,12 +99,12 @@ def test_frames_whose_memory_ran_out_are_forgotten(frames: RecentFrames) -> None
 
 
 def test_held_frame_is_found_when_the_others_of_its_time_are_gone(frames: RecentFrames) -> None:
-    frames.hold(frames.find(FrameReference(frame_index=100)), "who looks")
+    frames.hold(frames.find(FrameReference(frame_index=100)), "detector")
     frames.hold(frames.find(FrameReference(frame_index=102)), "another")
     frames.add(frame(500, 60_000))
     assert index_at(frames, frame_index=100) == 100
     assert index_at(frames, capture_time_ns=950 * MS) == 100
-    frames.let_go("who looks")
+    frames.let_go("detector")
     assert index_at(frames, frame_index=102) == 102
     with pytest.raises(ControlError, match="too old, 400 frames"):
         index_at(frames, frame_index=100)

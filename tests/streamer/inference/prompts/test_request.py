@@ -61,7 +61,7 @@ def test_mask_file_that_would_unpack_to_gigabytes_is_refused(
         read_mask("--mask", str(tmp_path / "mask.png"))
 
 
-def test_withdrawn_request_reports_nobody() -> None:
+def test_withdrawn_request_does_not_begin() -> None:
     request = PromptRequest("gate", Prompt(1, box_xyxy=(0, 0, 1, 1)))
     assert request.outcome.cancel()
     assert not request.begin()

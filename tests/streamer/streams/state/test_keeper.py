@@ -233,7 +233,7 @@ async def test_fresh_start_sets_the_state_aside(
     assert f"the old state is in {aside}" in caplog.text
 
 
-async def test_start_says_what_is_taken_up(
+async def test_start_logs_what_is_restored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -27,7 +27,7 @@ BALL = ObjectConfig(id=2, label="ball", points=[[3, 4]])
 GATE = StreamConfig(url="rtsp://camera/1", objects=[DOOR, BALL])
 
 
-def laid(config: dict[str, StreamConfig], **records: StreamRecord) -> dict[str, StreamConfig]:
+def merged(config: dict[str, StreamConfig], **records: StreamRecord) -> dict[str, StreamConfig]:
     return merge(MaskletConfig(streams=config), records).streams
 
 
@@ -41,7 +41,7 @@ def test_added_stream_comes_back_as_it_was() -> None:
     yard = StreamConfig(url="rtsp://camera/2", max_rate_hz=5.0, paused=True, objects=[DOOR])
     record = record_of(None, yard, [], [], ObjectIds())
     assert record.origin == "added"
-    assert laid({"gate": GATE}, yard=record) == {"gate": GATE, "yard": yard}
+    assert merged({"gate": GATE}, yard=record) == {"gate": GATE, "yard": yard}
 
 
 def test_removed_stream_stays_away_until_the_file_loses_it_too() -> None:
@@ -61,11 +61,11 @@ def test_changed_settings_win_over_the_file_and_only_they() -> None:
     assert found.restored == ["gate (changed: max_rate_hz)"]
 
 
-def test_added_stream_that_the_file_has_by_now_is_laid_over_it() -> None:
+def test_added_stream_that_the_file_now_has_is_merged_over_it() -> None:
     added = StreamConfig(url="rtsp://camera/2", max_rate_hz=5.0)
     record = record_of(None, added, [], [], ObjectIds())
     edited = StreamConfig(url="rtsp://camera/9", max_objects=3)
-    assert laid({"yard": edited}, yard=record)["yard"] == StreamConfig(
+    assert merged({"yard": edited}, yard=record)["yard"] == StreamConfig(
         url="rtsp://camera/2", max_rate_hz=5.0, max_objects=3
     )
 
@@ -148,4 +148,4 @@ def test_every_record_makes_the_same_stream_again_after_json(
     assert read == record
     assert (ids_of(read).next_unused(), ids_of(read).beyond) == (4, (9, 12))
     configured = {} if base is None else {"gate": base}
-    assert laid(configured, gate=read) == {"gate": config}
+    assert merged(configured, gate=read) == {"gate": config}

@@ -1,4 +1,4 @@
-"""The state's files: whole after a kill at any time, closed to others, never in the way."""
+"""State files: complete after a kill at any time, private, and never blocking."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_is_saved_is_read_again(folder: Path) -> None:
     assert store.memories("yard") == {}
 
 
-def test_nobody_else_can_read_it(folder: Path) -> None:
+def test_other_users_cannot_read_it(folder: Path) -> None:
     StateStore(folder).save({"gate": GATE}, {"gate": {1: object_memory(1)}})
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
