@@ -121,7 +121,7 @@ class _Session:
         self.peer = Peer(IceSettings(), "video", "recvonly")
         self._watch = MediaWatch(
             self.peer,
-            who=f"{settings.redacted_url}",
+            peer_name=f"{settings.redacted_url}",
             connect_timeout_s=settings.open_timeout_s,
             media_timeout_s=settings.read_timeout_s,
             timeout_setting="read_timeout_s",

@@ -1,13 +1,13 @@
-"""The ICE agent (RFC 8445): everything of ours that reaches inside aioice, and why.
+"""The ICE agent (RFC 8445): all our code that reaches inside aioice, and why.
 
-aioice is pinned exactly for it. It lacks, and ``IceConnection`` adds:
+That is why aioice is pinned exactly. ``IceConnection`` adds what it lacks:
 
 - a range of UDP ports and an advertised address, for containers and address translation, and the
   loopback address where there is no other;
 - ICE restarts;
 - bounds on datagrams that wait, on a peer's addresses and on DTLS before the handshake, and a
-  check of who sends what is not STUN;
-- an end that also holds while connecting, and a view of what waits to be sent.
+  check of the sender of everything that is not STUN;
+- a close that also works while connecting, and the number of bytes waiting to be sent.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from aioice.ice import CandidatePair, StunProtocol, server_reflexive_candidate
 from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 from aioice.utils import random_string
 
-# Of DTLS and SRTP nothing is longer. libsrtp takes no more, and aiortc ends the connection over
-# what is longer than that, or empty, although anybody can send it.
+# No DTLS or SRTP packet is longer. aiortc ends the connection on a longer or an empty datagram,
+# although any sender can send one.
 LONGEST_DATAGRAM_BYTES = 1500
-# Bound: what waits for DTLS, which reads nothing before there is a pair; policy: what comes then
-# is dropped, as a network would.
+# Bound on datagrams waiting for DTLS, which reads nothing before a pair is found; policy: further
+# ones are dropped, as a network would.
 WAITING_DATAGRAMS = 1024
 # Bound: a handshake takes ten of them, more where some are lost. OpenSSL keeps whatever aiortc
 # leaves unread of it, and without data channels nothing follows but a farewell; policy: as above.
 DTLS_DATAGRAMS = 1000
-# Bound on addresses of the peer, which it can also name by sending from them: far more than it
-# may signal; policy: a further one is not taken.
+# Bound on the peer's addresses, which it can also add by sending from them: far more than it
+# may signal; policy: further ones are ignored.
 REMOTE_CANDIDATES = 128
 _SERVER_TIMEOUT_S = 5
 _TURN_CLIENT = "_TurnTransport__inner_protocol"
@@ -63,7 +63,7 @@ class IceConnection(aioice.Connection):
         super().__init__(ice_controlling=False, **options)
         self._addressing = addressing
         self._random = Random()
-        # What data goes over while a restart looks for something better.
+        # The pair that carries data while a restart searches for a better one.
         self._before_restart: dict[int, CandidatePair] = {}
         self._dtls_datagrams = 0
 
@@ -72,7 +72,7 @@ class IceConnection(aioice.Connection):
     ) -> list[Candidate]:
         """Bind a socket for each address, then ask the configured servers, if any.
 
-        aioice's own takes ports as they come. Raises ``OSError`` when no socket can be bound.
+        aioice itself takes any free port. Raises ``OSError`` when no socket can be bound.
         """
         candidates = []
         protocols = []
@@ -85,7 +85,7 @@ class IceConnection(aioice.Connection):
                 continue
             host, port = protocol.transport.get_extra_info("sockname")[:2]
             protocol.local_candidate = _host_candidate(component, host, port)
-            # At once: whoever is cancelled at the next address closes what is known here.
+            # At once: a cancellation at the next address closes the sockets recorded here.
             self._protocols.append(protocol)
             protocols.append(protocol)
             candidates.append(protocol.local_candidate)
@@ -141,7 +141,7 @@ class IceConnection(aioice.Connection):
     async def connect(self) -> None:
         """Search for a pair; raises ``ConnectionError`` if there is none.
 
-        Closed at the moment of success, aioice would ask for consent for ever.
+        If closed at the moment of success, aioice would send consent checks for ever.
         """
         await super().connect()
         if self._closing and self._query_consent_task is not None:
@@ -149,7 +149,7 @@ class IceConnection(aioice.Connection):
             raise ConnectionError("closed while connecting")
 
     def data_received(self, data: bytes, component: int) -> None:
-        """Keep a datagram that is no STUN until DTLS reads it."""
+        """Keep a datagram that is not STUN until DTLS reads it."""
         if not _has_usable_length(data) or self._queue.qsize() >= WAITING_DATAGRAMS:
             return
         if 20 <= data[0] < 64:  # DTLS (RFC 7983, section 7)
@@ -159,7 +159,7 @@ class IceConnection(aioice.Connection):
         super().data_received(data, component)
 
     def knows(self, address: tuple[str, int]) -> bool:
-        """Whether the peer was connected from there, named it or showed it by a check."""
+        """Whether the peer connected from there, signalled it or proved it by a check."""
         return any(
             pair.remote_addr == address
             for pairs in (self._nominated, self._before_restart)
@@ -172,7 +172,7 @@ class IceConnection(aioice.Connection):
     def check_incoming(
         self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol
     ) -> None:
-        """Take a check of the peer, and the address it came from if that is new."""
+        """Handle a check of the peer, and record the address it came from if that is new."""
         has_room = len(self._remote_candidates) < REMOTE_CANDIDATES
         if "PRIORITY" in message.attributes and (has_room or self.knows(addr)):
             super().check_incoming(message, addr, protocol)
@@ -181,13 +181,13 @@ class IceConnection(aioice.Connection):
 
     @property
     def is_established(self) -> bool:
-        """A pair was found, and no search is under way."""
+        """Whether a pair was found and no search is running."""
         return bool(self._nominated) and not self._before_restart
 
     async def begin_restart(self, remote_username: str, remote_password: str) -> None:
-        """Forget what was agreed and make new credentials; ``connect`` then searches again.
+        """Discard the agreed session and make new credentials; ``connect`` then searches again.
 
-        Data goes on over the pair that was in use. Only for an established connection.
+        Data continues over the pair in use. Only for an established connection.
         """
         assert self.is_established, "a restart needs something to restart"
         self._before_restart = dict(self._nominated)
@@ -214,7 +214,7 @@ class IceConnection(aioice.Connection):
         self.remote_password = remote_password
 
     def end_restart(self) -> None:
-        """The search found a pair: the old one is not needed any more."""
+        """Drop the old pair: the search found a new one."""
         self._before_restart = {}
 
     async def recvfrom(self) -> tuple[bytes, int]:
@@ -235,7 +235,7 @@ class IceConnection(aioice.Connection):
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits in this process to be sent over the pair in use; asyncio sets no bound."""
+        """Bytes waiting in this process to be sent over the pair in use; asyncio sets no bound."""
         return max(
             (_waiting_bytes(pair.protocol.transport) for pair in self._nominated.values()),
             default=0,
@@ -248,19 +248,19 @@ class _GuardedStunProtocol(StunProtocol):
     receiver: IceConnection
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Take STUN from anybody, which proves who it is from, and the rest from the peer."""
+        """Accept STUN, which authenticates its sender, from anywhere; the rest from the peer."""
         if not _has_usable_length(data):
             return
         if data[0] not in _STUN_FIRST_BYTES and not self.receiver.knows((addr[0], addr[1])):
             return
         try:
             super().datagram_received(data, addr)
-        except struct.error:  # aioice, of an attribute that is too short or too long
+        except struct.error:  # aioice raises it for an attribute that is too short or too long
             return
 
 
 def _waiting_bytes(transport: Any) -> int:
-    """What waits to be sent over a socket, or over the one to a TURN server."""
+    """Bytes waiting to be sent over a socket, or over the one to a TURN server."""
     client = getattr(transport, _TURN_CLIENT, None)
     socket_transport = transport if client is None else client.transport
     return cast("asyncio.WriteTransport", socket_transport).get_write_buffer_size()

@@ -1,4 +1,4 @@
-"""From the configuration to what an ICE agent is made with, and what peers are told."""
+"""The settings of an ICE agent, and of what is signalled to peers, from the configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class IceSettings:
     """The servers to ask (none by default) and how this machine is reached.
 
     ``server_options`` are those of ``aioice.Connection``; ``links`` are the header fields with
-    which WHIP and WHEP tell a peer of the servers (RFC 9725, section 4.6).
+    which WHIP and WHEP signal the servers to a peer (RFC 9725, section 4.6).
     """
 
     addressing: LocalAddressing = field(default_factory=LocalAddressing)

@@ -1,4 +1,4 @@
-"""Notices that a peer was never connected, fell silent or is gone."""
+"""Detects that a peer never connected, fell silent or left."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from streamer.webrtc.peer import Peer
 class MediaWatch:
     """Waits for the end of one peer's media, by whichever reason comes first. One event loop.
 
-    ``who`` and ``timeout_setting`` are words for the messages. What counts as media are packets
-    of the video, decodable or not.
+    ``peer_name`` and ``timeout_setting`` appear in the messages. Any packet of the video counts
+    as media, decodable or not.
     """
 
     def __init__(
         self,
         peer: Peer,
         *,
-        who: str,
+        peer_name: str,
         connect_timeout_s: float,
         media_timeout_s: float,
         timeout_setting: str,
     ) -> None:
         self._peer = peer
-        self._who = who
+        self._peer_name = peer_name
         self._connect_timeout_s = connect_timeout_s
         self._media_timeout_s = media_timeout_s
         self._timeout_setting = timeout_setting
@@ -38,7 +38,7 @@ class MediaWatch:
 
     @property
     def silent_for_s(self) -> float:
-        """Since the last media, or since this watch or the connection began."""
+        """Seconds since the last media, or since this watch or the connection began."""
         last_ns = max(self._began_monotonic_ns, self._peer.last_media_monotonic_ns or 0)
         return ns_to_seconds(time.monotonic_ns() - last_ns)
 
@@ -55,23 +55,24 @@ class MediaWatch:
         if self._asked_to_end.done():
             return self._end_asked_for()
         if self._peer.ended.is_set():
-            return FeedEnd(SourceFailure.UNREACHABLE, f"{self._who} could not be connected")
+            return FeedEnd(SourceFailure.UNREACHABLE, f"{self._peer_name} could not be connected")
         return FeedEnd(
             SourceFailure.TIMEOUT,
-            f"{self._who} was not reached within {self._connect_timeout_s:.1f} s; do UDP packets "
-            "pass between it and this machine? (webrtc.advertised_address, webrtc.port_minimum)",
+            f"{self._peer_name} was not reached within {self._connect_timeout_s:.1f} s; do UDP "
+            "packets pass between it and this machine? (webrtc.advertised_address, "
+            "webrtc.port_minimum)",
         )
 
     async def until_silent(self) -> FeedEnd:
-        """Why there are no more media."""
+        """Why the media ended."""
         while (remaining_s := self._media_timeout_s - self.silent_for_s) > 0:
             if await self._first(self._peer.ended, remaining_s):
-                return FeedEnd(SourceFailure.ENDED, f"{self._who} closed the connection")
+                return FeedEnd(SourceFailure.ENDED, f"{self._peer_name} closed the connection")
             if self._asked_to_end.done():
                 return self._end_asked_for()
         return FeedEnd(
             SourceFailure.TIMEOUT,
-            f"{self._who} sent no media for {self._media_timeout_s:.1f} s "
+            f"{self._peer_name} sent no media for {self._media_timeout_s:.1f} s "
             f"({self._timeout_setting})",
         )
 

@@ -1,7 +1,7 @@
 """A peer's offer, and our answer to every section of it.
 
-One video is taken. Audio and further videos are answered as inactive, data channels and what
-nobody knows are rejected (port 0): politely, so that the video still comes about.
+One video is accepted. Audio and further videos are answered as inactive; data channels and
+unknown sections are rejected (port 0) in valid SDP, so that the video still connects.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BitrateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An offer whose video ``video`` is taken."""
+    """An offer of which ``video`` is accepted."""
 
     description: Description
     video: RemoteVideo
@@ -94,7 +94,7 @@ class Offer:
                 ]
             if bitrate:
                 # Chromium's; without them it begins with a quarter of the picture and needs
-                # 40 s to come to its full size.
+                # 40 s to reach the full size.
                 parameters += [
                     f"x-google-start-bitrate={bitrate.start_kbps}",
                     f"x-google-max-bitrate={bitrate.maximum_kbps}",
@@ -128,7 +128,7 @@ def _read_offer(body: bytes, directions: tuple[str, ...], refused: str) -> Offer
 
 
 def _inactive(offered: MediaSection, port: str, transport: list[str]) -> list[str]:
-    """A section that is understood, carried by the bundle, and has nothing flowing."""
+    """An inactive section: understood and part of the bundle, but without media."""
     payload_type = offered.formats[0]
     return [
         f"m={offered.kind} {port} {offered.protocol} {payload_type}",
@@ -142,9 +142,9 @@ def _inactive(offered: MediaSection, port: str, transport: list[str]) -> list[st
 
 
 def _rejected(offered: MediaSection, transport: list[str]) -> list[str]:
-    """RFC 3264, section 6: port 0 says that the section is not taken.
+    """A rejected section: port 0 (RFC 3264, section 6).
 
-    What else it says means nothing, but aiortc, as a publisher, refuses an answer in which a
+    Its other lines have no meaning, but aiortc, as a publisher, refuses an answer in which a
     section has no transport.
     """
     lines = [

@@ -1,7 +1,7 @@
 """One WebRTC peer connection, as WHIP, the WHEP server and the WHEP client make them.
 
-aiortc does DTLS, SRTP and RTCP; the ICE agent is our own (``IceConnection``). No server is ever
-contacted that is not configured.
+aiortc does DTLS, SRTP and RTCP; the ICE agent is our own (``IceConnection``). Only configured
+servers are contacted.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Peer:
 
     @property
     def last_media_monotonic_ns(self) -> int | None:
-        """When the last packet of a received video came; None before the first."""
+        """When the last packet of a received video arrived; None before the first."""
         return self._assembler.last_media_monotonic_ns if self._assembler else None
 
     async def answer(self, offer: Offer, bitrate: BitrateLimits | None = None) -> str:
@@ -125,7 +125,7 @@ class Peer:
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits in this process to be sent over the socket."""
+        """Bytes waiting in this process to be sent over the socket."""
         return self._ice.waiting_bytes
 
     def request_keyframe(self) -> None:
@@ -137,8 +137,8 @@ class Peer:
         """Try further addresses of the other side.
 
         In the background: the name a browser gives instead of its address takes up to a second
-        to be found on the local network. That these are all is not told to our agent: it would
-        give up, although the other side may reach us from an address that it did not name.
+        to be resolved on the local network. Our agent gets no end-of-candidates: it would give
+        up, although the other side may reach us from an address that it did not signal.
         """
         for candidate in candidates:
             self._in_background(self._add_candidate(candidate))
@@ -149,10 +149,11 @@ class Peer:
         return [candidate_from_aioice(each) for each in self._ice.local_candidates]
 
     async def restart_ice(self, remote: IceCredentials) -> IceCredentials:
-        """Look for a new path (RFC 8445, section 9) while media go on over the old one.
+        """Search for a new path (RFC 8445, section 9) while media continue over the old one.
 
-        Our new credentials; the other side's candidates are added as ever. What finds no path
-        within ``CONNECT_TIMEOUT_S`` ends the peer. Raises ``PeerError`` before there is a path.
+        Returns our new credentials; the other side's candidates are added as usual. A search
+        that finds no path within ``CONNECT_TIMEOUT_S`` ends the peer. Raises ``PeerError``
+        before there is a path.
         """
         if not self._ice.is_established or self.ended.is_set():
             raise PeerError("there is no connection yet that could be restarted")
@@ -172,7 +173,7 @@ class Peer:
             try:
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S / 2):
                     await part.close()
-            except TimeoutError:  # such as a TURN server that does not answer any more
+            except TimeoutError:  # such as a TURN server that stopped answering
                 _logger.warning(
                     "a peer connection did not close within %.1f s", _CLOSE_TIMEOUT_S / 2
                 )

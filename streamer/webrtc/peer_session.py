@@ -12,12 +12,12 @@ from streamer.webrtc.session_description import MAXIMUM_BYTES, SdpError
 
 ACCEPT_PATCH = ("Accept-Patch", SDP_FRAGMENT)
 SESSION_METHODS = "PATCH, DELETE, OPTIONS"
-# Restarts are cheap for who asks and not for who searches.
+# Restarts cost the client little and this machine a search for a path each.
 MAXIMUM_RESTARTS = 32
 
 
 class PeerSession:
-    """One peer and what names it: an id that cannot be guessed, and the tag of its ICE session."""
+    """One peer and its names: an id that cannot be guessed, and its ICE session's entity tag."""
 
     def __init__(self, stream_id: str, peer: Peer, remote: RemoteVideo) -> None:
         self.session_id = secrets.token_urlsafe(24)

@@ -1,4 +1,4 @@
-"""Where a stream's source finds the publisher of the moment; knows neither of them."""
+"""Hands the current publisher's feed to a stream's source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PublisherSlot:
         self._feed: EncodedFeed | None = None
 
     def open(self, feed: EncodedFeed) -> None:
-        """A publisher is connected."""
+        """Put the feed of a connected publisher here."""
         with self._changed:
             self._feed = feed
             self._changed.notify_all()
@@ -24,7 +24,7 @@ class PublisherSlot:
         """The connected publisher's feed; None if none connects within ``timeout_s``."""
         with self._changed:
             if not self._has_live_feed():
-                self._feed = None  # the last publisher's, and with it his whole connection
+                self._feed = None  # the last publisher's, which holds its whole connection
                 self._changed.wait(timeout_s)
             return self._feed if self._has_live_feed() else None
 

@@ -1,7 +1,7 @@
-"""The one video section of a peer's description that is used, and how the library is shown it.
+"""The one video section that is used of a peer's description, rewritten for aiortc.
 
-aiortc's parser trusts its input. It is given a description of one section, written here from
-what was read and checked; audio, data channels, further videos, simulcast and unknown codecs
+aiortc's parser trusts its input. It gets a description of one section, written here from
+checked values; audio, data channels, further videos, simulcast and unknown codecs
 never reach it.
 """
 
@@ -56,7 +56,7 @@ class VideoCodec:
 
 @dataclass(frozen=True, slots=True)
 class RemoteVideo:
-    """What a peer says of its video: transport, codecs in our order, and who sends."""
+    """A peer's video: its transport, its codecs in our order, and its SSRCs."""
 
     mid: str
     direction: str
@@ -110,7 +110,7 @@ class RemoteVideo:
 def read_remote_video(
     description: Description, section: MediaSection, *, is_sent_to_peer: bool = False
 ) -> RemoteVideo:
-    """What ``section`` says, with what it leaves to its bundle or to the session.
+    """The video of ``section``, with what its bundle or the session define for it.
 
     A video that ``is_sent_to_peer`` must be of an H.264 profile that is really encoded. Raises
     ``SdpError`` (422) naming what is missing.
@@ -188,7 +188,7 @@ def _candidates(section: MediaSection, transport: Attributes) -> tuple[RTCIceCan
 
 
 def _codecs(section: MediaSection, *, is_sent_to_peer: bool) -> tuple[VideoCodec, ...]:
-    """VP8 first: every browser encodes it alike; one H.264 after it."""
+    """VP8 first, as all browsers encode it alike; then one H.264."""
     known = _named_formats(section)
     vp8 = [codec for codec in known if codec.name == "VP8"]
     h264 = sorted(

@@ -14,7 +14,7 @@ from streamer.webrtc.session_description import Attributes, SdpError, read_lines
 
 @dataclass(frozen=True, slots=True)
 class SdpFragment:
-    """What one PATCH brought: whose ICE session it is for, and its candidates."""
+    """The content of one PATCH: the ICE session it is for, and its candidates."""
 
     credentials: IceCredentials | None
     candidates: tuple[RTCIceCandidate, ...]
@@ -22,7 +22,7 @@ class SdpFragment:
 
 
 def read_fragment(body: bytes, mid: str) -> SdpFragment:
-    """The fragment in ``body``, its candidates taken for the section ``mid``.
+    """The fragment in ``body``, its candidates assigned to the section ``mid``.
 
     Everything is bundled: a candidate of any section is one of the only transport. A candidate
     that names another ICE session than the fragment does is left out (RFC 8840, section 4.4).

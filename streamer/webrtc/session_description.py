@@ -1,7 +1,7 @@
 """Session descriptions (SDP, RFC 8866) from strangers, read strictly line by line.
 
-Only the lines that matter here are looked at, each against its grammar; what is not understood
-is left out. What a library is shown of a description is written anew from what was read.
+Only the lines used here are read, each against its grammar; all others are left out. A library
+only gets descriptions that are written anew from the values read.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class Attributes:
         return name in self.lines
 
     def values(self, name: str) -> list[str]:
-        """What stands behind each ``a=name:``."""
+        """The values of all ``a=name:`` lines."""
         prefix = name + ":"
         return [line[len(prefix) :] for line in self.lines if line.startswith(prefix)]
 
     def value(self, name: str) -> str | None:
-        """What stands behind the first ``a=name:``; None without one."""
+        """The value of the first ``a=name:`` line; None without one."""
         return next(iter(self.values(name)), None)
 
     def direction(self) -> str | None:
-        """The first of ``sendrecv``, ``sendonly``, …; None where nothing is said."""
+        """The first of ``sendrecv``, ``sendonly``, …; None without one."""
         return next((line for line in self.lines if line in _DIRECTIONS), None)
 
 
@@ -73,7 +73,7 @@ class MediaSection:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A whole description: what is said for the session, its sections, and their bundle."""
+    """A whole description: the session's attributes, its sections, and their bundle."""
 
     attributes: Attributes
     sections: tuple[MediaSection, ...]

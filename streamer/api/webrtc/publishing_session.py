@@ -42,7 +42,7 @@ class PublishingSession(PeerSession):
         self._codecs = "/".join(codec.name for codec in offer.video.codecs)
         self._watch = MediaWatch(
             peer,
-            who="the publisher",
+            peer_name="the publisher",
             connect_timeout_s=connect_timeout_s,
             media_timeout_s=media_timeout_s,
             timeout_setting="webrtc.media_timeout_s",
