@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+from pathlib import Path
+
+
+def path(text: str) -> str:
+    """A path, with ``~`` as the home folder: a shell replaces it only at the start of a word."""
+    return os.path.expanduser(text)
+
+
+def folder(text: str) -> Path:
+    """A folder, likewise."""
+    return Path(path(text))
 
 
 def positive(text: str) -> float:

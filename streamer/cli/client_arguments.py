@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from streamer.cli import commands as handlers
-from streamer.cli.argument_types import object_id, positive_whole
+from streamer.cli.argument_types import object_id, path, positive_whole
 from streamer.cli.command_parser import command_parser
 from streamer.cli.ctl.arguments import (
     add_access,
@@ -53,8 +53,8 @@ def add_watch(commands: Subparsers) -> None:
     parser.add_argument("--stream", metavar="ID", help="only this stream")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--count", type=positive_whole, metavar="N", help="end after N results")
-    parser.add_argument("--server-key", metavar="FILE", help="the daemon's public key")
-    parser.add_argument("--client-keys", metavar="FILE", help="your own NAME.key_secret")
+    parser.add_argument("--server-key", type=path, metavar="FILE", help="the daemon's public key")
+    parser.add_argument("--client-keys", type=path, metavar="FILE", help="your own NAME.key_secret")
 
 
 def add_short_forms(commands: Subparsers) -> None:

@@ -21,6 +21,7 @@ def make_all_keys(directory: Path, clients: Sequence[str], overwrite: bool = Fal
     Existing keys of the server are kept; ``overwrite`` replaces them only if no client is named.
     """
     lines: list[str] = []
+    directory = directory.absolute()  # the lines printed go into a file that lies elsewhere
     server_secret = directory / f"{SERVER_NAME}.key_secret"
     if SERVER_NAME in clients:
         raise SecurityError(f"a client cannot be called {SERVER_NAME!r}: choose another name")

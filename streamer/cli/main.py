@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer.cli import commands as handlers
-from streamer.cli.argument_types import positive
+from streamer.cli.argument_types import folder, path, positive
 from streamer.cli.bench.arguments import BENCH_EXAMPLES, add_bench_arguments, bench
 from streamer.cli.client_arguments import add_short_forms, add_watch
 from streamer.cli.command_parser import command_parser
@@ -151,7 +151,7 @@ def _add_demo(commands: Subparsers) -> None:
     )
     parser.add_argument(
         "--output-dir",
-        type=Path,
+        type=folder,
         default=Path("demo-output"),
         metavar="DIR",
         help="the folder for the video and the picture (demo-output)",
@@ -180,7 +180,7 @@ def _add_run(commands: Subparsers) -> None:
 
 
 def _add_configuration(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="a YAML file of your settings")
+    parser.add_argument("--config", type=path, metavar="FILE", help="a YAML file of your settings")
     parser.add_argument(
         "--stream",
         action="append",
@@ -201,7 +201,7 @@ def _add_small_commands(commands: Subparsers) -> None:
         handlers.keys,
         KEYS_EXAMPLES,
     )
-    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("directory", type=folder, metavar="DIR")
     parser.add_argument(
         "--client",
         action="append",
@@ -241,7 +241,7 @@ def _add_checkpoints(commands: Subparsers) -> None:
     verify = command_parser(
         actions, "verify", "identify an official file by its SHA-256", handlers.checkpoints_verify
     )
-    verify.add_argument("file", metavar="FILE", help="the file to check")
+    verify.add_argument("file", type=path, metavar="FILE", help="the file to check")
 
 
 def _add_bench(commands: Subparsers) -> None:
@@ -253,7 +253,7 @@ def _add_bench(commands: Subparsers) -> None:
         BENCH_EXAMPLES,
     )
     add_bench_arguments(parser)
-    parser.add_argument("--config", metavar="FILE", help="a YAML file of your settings")
+    parser.add_argument("--config", type=path, metavar="FILE", help="a YAML file of your settings")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="a group's option or a single value"
     )

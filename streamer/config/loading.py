@@ -6,9 +6,10 @@ result. Messages of Hydra and OmegaConf may quote a URL, so all of them are reda
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -18,13 +19,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from streamer.config.paths import Where, caller_folder, with_absolute_paths
 from streamer.config.schema import MaskletConfig
 from streamer.config.shipped import config_groups, configs_directory
-from streamer.config.streams import STREAM_ID, STREAM_ID_RULE
+from streamer.config.stream_id import parse_stream
 from streamer.errors import ConfigError
 from streamer.runtime.redaction import redact
 
 MAXIMUM_FILE_BYTES = 1 << 20
+_KEY = re.compile(r"[^.\[\]]+")
 
 
 def load_config(
@@ -33,23 +36,37 @@ def load_config(
     """Compose and check; later wins: shipped, groups, file, values, streams.
 
     ``overrides`` are ``group=option`` or ``dotted.key=value`` in Hydra's grammar; ``streams``
-    are ``ID=URL``, where the URL may hold anything. Raises ``ConfigError``.
+    are ``ID=URL``, where the URL may hold anything. A relative path in the file starts beside the
+    file, any other in the caller's folder. Raises ``ConfigError``.
     """
+    caller = caller_folder()
+    beside_file = (caller / config_file).parent if _is_file(config_file) else caller
     groups = config_groups()
     parsed = [_parse(text, groups) for text in overrides]
     choices = [each for each in parsed if each.key_or_group in groups and not _is_value(each)]
+    changes = [each for each in parsed if each not in choices]
     composed = _compose(choices)
+    in_file: Any = {}
     try:
         if config_file is not None:
-            composed.merge_with(_read_file(Path(config_file)))
-        for each in parsed:
-            if each not in choices:
-                OmegaConf.update(composed, each.key_or_group, each.value(), force_add=True)
+            read = _read_file(Path(config_file))
+            composed.merge_with(read)
+            in_file = OmegaConf.to_container(read)
+        for each in changes:
+            OmegaConf.update(composed, each.key_or_group, each.value(), force_add=True)
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(_library_message(error)) from None
-    _set_urls(values, [parse_stream(text) for text in streams])
-    return MaskletConfig.read(values)
+    typed = [tuple(_KEY.findall(each.key_or_group)) for each in changes]
+    for stream_id, url in map(parse_stream, streams):
+        _set_url(values, stream_id, url)
+        typed.append(("streams", stream_id, "url"))
+
+    def folder_of(where: Where) -> Path:
+        was_typed = any(where[: len(each)] == each for each in typed)
+        return caller if was_typed or not _holds(in_file, where) else beside_file
+
+    return MaskletConfig.read(with_absolute_paths(values, MaskletConfig, folder_of))
 
 
 def _is_value(override: Override) -> bool:
@@ -104,22 +121,28 @@ def _read_file(path: Path) -> DictConfig:
     return loaded
 
 
-def parse_stream(text: str) -> tuple[str, str]:
-    """The two halves of ``ID=URL``. Raises ``ConfigError``."""
-    stream_id, separator, url = text.partition("=")
-    if not separator or not url or not STREAM_ID.fullmatch(stream_id):
-        raise ConfigError(
-            redact(f"a stream must be given as ID=URL, the id {STREAM_ID_RULE}; got {text!r}")
-        )
-    return stream_id, url
+def _is_file(config_file: str | None) -> TypeGuard[str]:
+    """Not a pipe (``--config <(…)``), beside which nothing lies."""
+    return config_file is not None and Path(config_file).is_file()
 
 
-def _set_urls(values: Any, streams: list[tuple[str, str]]) -> None:
-    """Insert the URLs as typed: no library interprets a ``$`` or ``=`` in them."""
-    for stream_id, url in streams:
-        section = values.setdefault("streams", {})
-        if isinstance(section, dict) and isinstance(section.setdefault(stream_id, {}), dict):
-            section[stream_id]["url"] = url
+def _holds(values: Any, where: Where) -> bool:
+    """Whether a configuration file sets the key at ``where``."""
+    for key in where:
+        if isinstance(values, dict):
+            values = {str(name): value for name, value in values.items()}.get(key)
+        elif isinstance(values, list) and key.isdecimal() and int(key) < len(values):
+            values = values[int(key)]
+        else:
+            return False
+    return values is not None
+
+
+def _set_url(values: Any, stream_id: str, url: str) -> None:
+    """Insert a URL as typed: no library interprets a ``$`` or ``=`` in it."""
+    section = values.setdefault("streams", {})
+    if isinstance(section, dict) and isinstance(section.setdefault(stream_id, {}), dict):
+        section[stream_id]["url"] = url
 
 
 def _library_message(error: OmegaConfBaseException) -> str:

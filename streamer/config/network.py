@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from streamer.config.messages import WrongSettingError
+from streamer.config.paths import FilePath
 from streamer.config.section import Section
 from streamer.config.streams import URL_SCHEMES
 from streamer.runtime.sockets import is_loopback
@@ -39,7 +40,7 @@ class TokenConfig(Section):
     )
     scopes: list[Literal["read", "control", "publish"]] = Field(default=[])
     token_env: str | None = None
-    token_file: str | None = None
+    token_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
@@ -82,8 +83,8 @@ class ApiConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     tokens: list[TokenConfig] = Field(default=[])
-    tls_certificate: str | None = None
-    tls_key: str | None = None
+    tls_certificate: FilePath | None = None
+    tls_key: FilePath | None = None
     self_signed: bool = False
     cors_origins: list[_Origin] = Field(default=[])
     url_schemes: list[str] = Field(default=["rtsp", "rtsps", "whip", "whep", "wheps", "synthetic"])
@@ -143,7 +144,7 @@ class IceServerConfig(Section):
     )
     username: str | None = None
     password_env: str | None = None
-    password_file: str | None = None
+    password_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _has_one_password(self) -> Self:

@@ -17,9 +17,11 @@ from pydantic import Field, field_validator, model_validator
 from streamer.config.control_endpoint import control_path, default_control_endpoint
 from streamer.config.messages import WrongSettingError
 from streamer.config.network import ApiConfig, PictureConfig, WebRTCConfig
+from streamer.config.paths import Checkpoint, Endpoint, FilePath, FolderOrWord
 from streamer.config.section import Section
 from streamer.config.starters import StarterConfig
-from streamer.config.streams import StreamConfig, StreamId
+from streamer.config.stream_id import StreamId
+from streamer.config.streams import StreamConfig
 from tracker.config import PRESETS
 
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
@@ -45,7 +47,7 @@ class ModelSection(Section):
     """
 
     name: str = "nano"
-    checkpoint: str | None = None
+    checkpoint: Checkpoint | None = None
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
@@ -131,15 +133,15 @@ class ZeroMQConfig(Section):
     address that others can reach is refused without them.
     """
 
-    endpoint: str = Field(
+    endpoint: Endpoint = Field(
         default="tcp://127.0.0.1:5555",
         pattern=r"^(tcp://[^/\s]+:(\d{1,5}|\*)|ipc://.+|inproc://.+)$",
         description="tcp://HOST:PORT or ipc:///PATH",
     )
     mask_encoding: MaskEncoding = "rle"
     high_water_mark: int = Field(default=64, ge=1, le=10_000)
-    server_key_file: str | None = None
-    client_keys_directory: str | None = None
+    server_key_file: FilePath | None = None
+    client_keys_directory: FilePath | None = None
     linger_ms: int = Field(default=500, ge=0, le=5000)
 
 
@@ -154,7 +156,7 @@ class MetricsConfig(Section):
 class ControlConfig(Section):
     """The local command socket that ``masklet prompt``, ``remove`` and ``streams`` talk to."""
 
-    endpoint: str = Field(default_factory=default_control_endpoint)
+    endpoint: Endpoint = Field(default_factory=default_control_endpoint)
 
     @field_validator("endpoint")
     @classmethod
@@ -196,7 +198,7 @@ class MaskletConfig(Section):
     picture: PictureConfig = PictureConfig()
     history: HistoryConfig = HistoryConfig()
     starter: StarterConfig = StarterConfig()
-    state_directory: str = "auto"
+    state_directory: FolderOrWord = "auto"
     log: LogConfig = LogConfig()
     max_batch_wait_ms: float = Field(default=2.0, ge=0, le=100)
     heartbeat_s: float = Field(default=1.0, ge=0.1, le=60)

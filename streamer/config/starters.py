@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from streamer.config.messages import WrongSettingError
+from streamer.config.paths import FilePath
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.config.section import Label, Point, Section
 
@@ -66,7 +67,7 @@ class StarterConfig(StarterSettings):
     """
 
     kind: StarterKind = "none"  # type: ignore[assignment]  # wider: only a file may name code
-    weights: str | None = None
+    weights: FilePath | None = None
     device: str = Field(
         default="cpu",
         pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$",

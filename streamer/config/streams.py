@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from streamer.config.messages import WrongSettingError
+from streamer.config.paths import FilePath, Options, PathOrUrl
 from streamer.config.section import Label, ObjectId, Pixel, Point, Section
 from streamer.config.starters import StarterConfig, StarterSettings
 
 Transport = Literal["tcp", "udp"]
 Decoder = Literal["auto", "software", "cuda"]
 
-STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-STREAM_ID_RULE = "1 to 64 letters, digits, '-' or '_', beginning with a letter or digit"
 URL_SCHEMES = (
     "rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp", "file",
     "synthetic", "whip", "whep", "wheps",
@@ -31,14 +29,6 @@ URL_RULE = (
     ", ".join(f"{scheme}://…" for scheme in URL_SCHEMES)
     + ", a path of a video file or a device such as /dev/video0"
 )
-StreamId = Annotated[
-    str,
-    Field(
-        pattern=f"^{STREAM_ID.pattern}$",
-        description=f"a stream id, {STREAM_ID_RULE}",
-        examples=["gate"],
-    ),
-]
 _Corner = tuple[float, float]
 
 
@@ -99,7 +89,7 @@ class ObjectSettings(Section):
 class ObjectConfig(ObjectSettings):
     """Also ``mask_file``: a picture in which everything that is not black is the object."""
 
-    mask_file: str | None = None
+    mask_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _is_shown_one_way(self) -> Self:
@@ -170,7 +160,7 @@ class StreamSettings(Section):
     starter: StarterSettings | None = None
     smoothing: SmoothingConfig = SmoothingConfig()
     reconnect: ReconnectConfig = ReconnectConfig()
-    options: dict[str, str] = Field(
+    options: Options = Field(
         default={},
         max_length=16,
         description="of FFmpeg; only some may be set over the API",
@@ -198,10 +188,10 @@ class StreamSettings(Section):
 class StreamConfig(StreamSettings):
     """One camera, file or scene, where its credential comes from, and the objects to track."""
 
-    url: str = Field(repr=False)
+    url: PathOrUrl = Field(repr=False)
     username_env: str | None = None
     password_env: str | None = None
-    password_file: str | None = None
+    password_file: FilePath | None = None
     objects: list[ObjectConfig] = Field(default=[], max_length=64)
     starter: StarterConfig | None = None
 

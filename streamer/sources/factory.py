@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from streamer.config.paths import local_path
 from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from streamer.runtime.credentials import Credentials, credentials, secret, url_with_credentials
@@ -44,8 +44,8 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
         raise ConfigError(f"{key}.url holds a control character; remove it")
     if scheme == "synthetic":
         return _synthetic(f"{key}.url", config, url)
-    if scheme == "file" or not scheme:
-        path = unquote(urlsplit(url).path) if scheme else url
+    path = local_path(url)
+    if path is not None:
         if _DEVICE.fullmatch(path):
             return LiveSource(_device_settings(stream_id, config, path))
         return _file(f"{key}.url", stream_id, config, path)
@@ -89,7 +89,7 @@ def _file(key: str, stream_id: str, config: StreamConfig, path: str) -> FileSour
     settings = ContainerSettings(
         stream_id=stream_id,
         # The prefix keeps a file name with a colon from being taken for a protocol.
-        url=f"file:{Path(path).expanduser()}",
+        url=f"file:{path}",
         redacted_url=path,
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streamer.api.schemas.common import Answer
 from streamer.api.schemas.starters import StarterAnswer, starter_answer
-from streamer.config.streams import ObjectSettings, StreamConfig, StreamId, StreamSettings
+from streamer.config.messages import WrongSettingError
+from streamer.config.paths import local_path
+from streamer.config.stream_id import StreamId
+from streamer.config.streams import ObjectSettings, StreamConfig, StreamSettings
 from streamer.starters.stream_starter import StarterState
 from streamer.types import StreamState, StreamStatus
 from streamer.wire.fields import status_fields
 
+
+def _is_absolute(url: str) -> str:
+    path = local_path(url)
+    if path and not path.startswith("/"):
+        raise WrongSettingError(
+            "must be an absolute path: the daemon does not know the folder where it was typed"
+        )
+    return url
+
+
 Url = Annotated[
     str,
+    AfterValidator(_is_absolute),
     Field(
         min_length=1,
         max_length=2048,

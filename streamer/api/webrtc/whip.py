@@ -13,7 +13,8 @@ from streamer.api.webrtc.publishers import (
     StreamTakenError,
     TooManyPublishersError,
 )
-from streamer.config.streams import STREAM_ID, STREAM_ID_RULE, StreamConfig
+from streamer.config.stream_id import STREAM_ID, STREAM_ID_RULE
+from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError, ControlError, SourceFailure, StreamExistsError
 from streamer.sources.whip import WHIP_URL, is_published
 from streamer.webrtc.encoded_feed import FeedEnd

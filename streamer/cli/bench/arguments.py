@@ -6,7 +6,7 @@ import argparse
 from argparse import Namespace
 from pathlib import Path
 
-from streamer.cli.argument_types import positive, positive_whole
+from streamer.cli.argument_types import folder, positive, positive_whole
 
 BENCH_EXAMPLES = """\
 examples:
@@ -62,7 +62,7 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
         help="the time to measure each cell, once its objects are tracked (8)",
     )  # fmt: skip
     parser.add_argument(
-        "--output-dir", type=Path, default=Path("bench-output"), metavar="DIR",
+        "--output-dir", type=folder, default=Path("bench-output"), metavar="DIR",
         help="the folder for bench.md, bench.json and bench.png (bench-output)",
     )  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="measure earlier cells again")

@@ -112,10 +112,10 @@ def streams_list(arguments: Namespace) -> int:
 
 def streams_add(arguments: Namespace) -> int:
     """``ctl streams add ID=URL [KEY=VALUE …]``."""
-    from streamer.config.loading import parse_stream
+    from streamer.config.stream_id import parse_stream
 
     stream_id, url = parse_stream(arguments.stream)
-    settings = {**settings_of(arguments.settings), "id": stream_id, "url": url}
+    settings = {**settings_of([*arguments.settings, f"url={url}"]), "id": stream_id}
     return print_stream(client_of(arguments).post("/v1/streams", settings), as_json=arguments.json)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from streamer.cli.argument_types import box, colour, object_id, point, positive_whole, whole
+from streamer.cli.argument_types import box, colour, object_id, path, point, positive_whole, whole
 
 if TYPE_CHECKING:
     # Generic for type checkers only.
@@ -131,7 +131,10 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="half-open")
     parser.add_argument(
-        "--mask", metavar="FILE", help="an image; the pixels that are not black are the object"
+        "--mask",
+        type=path,
+        metavar="FILE",
+        help="an image; the pixels that are not black are the object",
     )
     parser.add_argument(
         "--at-frame",
@@ -165,7 +168,9 @@ def _add_others(actions: Subparsers) -> None:
     )
     shot = _action(actions, "snapshot", "write the newest picture as a JPEG file", "snapshot")
     shot.add_argument("stream", metavar="STREAM")
-    shot.add_argument("--output", metavar="FILE", help="default: STREAM.jpg; -: standard output")
+    shot.add_argument(
+        "--output", type=path, metavar="FILE", help="default: STREAM.jpg; -: standard output"
+    )
     shot.add_argument("--view", choices=("overlay", "clean"), help="with masks, or without")
     shot.add_argument("--width", type=positive_whole, metavar="PIXELS", help="the largest width")
     _action(
@@ -223,10 +228,18 @@ def add_access(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
         "--token-env", default=default, metavar="NAME", help="the variable that holds the token"
     )
     group.add_argument(
-        "--token-file", default=default, metavar="FILE", help="the file that holds the token"
+        "--token-file",
+        default=default,
+        type=path,
+        metavar="FILE",
+        help="the file that holds the token",
     )
     group.add_argument(
-        "--ca", default=default, metavar="FILE", help="certificates to trust, such as the daemon's"
+        "--ca",
+        default=default,
+        type=path,
+        metavar="FILE",
+        help="certificates to trust, such as the daemon's",
     )
     flag = argparse.SUPPRESS if suppress else False
     group.add_argument(

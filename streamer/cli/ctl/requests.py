@@ -14,7 +14,7 @@ from streamer.errors import ConfigError
 def settings_of(texts: Sequence[str]) -> dict[str, Any]:
     """The settings in ``KEY=VALUE`` texts: values as in YAML, ``reconnect.maximum_s`` nested.
 
-    Raises ``ConfigError``.
+    Relative paths start in the caller's folder. Raises ``ConfigError``.
     """
     settings: dict[str, Any] = {}
     for text in texts:
@@ -34,7 +34,11 @@ def settings_of(texts: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{key}: the value cannot be read as YAML; put it in quotes"
             ) from None
-    return settings
+    from streamer.config.paths import caller_folder, with_absolute_paths
+    from streamer.config.streams import StreamConfig
+
+    absolute: dict[str, Any] = with_absolute_paths(settings, StreamConfig, caller_folder)
+    return absolute
 
 
 def prompt_body(arguments: Namespace) -> dict[str, Any]:

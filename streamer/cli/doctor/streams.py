@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from streamer.cli.doctor.findings import Finding, Level
+from streamer.config.paths import local_path
 from streamer.config.schema import MaskletConfig
 
 CONNECT_TIMEOUT_S = 3.0
@@ -34,10 +35,10 @@ def check_streams(config: MaskletConfig) -> Iterator[Finding]:
 
 
 def _check(stream_id: str, url: str) -> Finding:
-    scheme, separator, _ = url.partition("://")
-    scheme = scheme.lower() if separator else "file"
-    if scheme == "file":
-        return _check_path(stream_id, unquote(urlsplit(url).path) if separator else url)
+    path = local_path(url)
+    if path is not None:
+        return _check_path(stream_id, path)
+    scheme = url.partition("://")[0].lower()
     if scheme in DEFAULT_PORTS:
         return _check_port(stream_id, url, DEFAULT_PORTS[scheme])
     what = "rendered here" if scheme == "synthetic" else f"{scheme}: waits for a publisher"
@@ -46,7 +47,7 @@ def _check(stream_id: str, url: str) -> Finding:
 
 def _check_path(stream_id: str, path: str) -> Finding:
     if not os.path.exists(path):
-        advice = "a relative path starts at masklet's working directory; give an absolute one"
+        advice = "check the path"
         return Finding(Level.MISSING, "stream", f"{stream_id}: {path} does not exist", advice)
     if not os.access(path, os.R_OK):
         advice = "let this user read it (cameras belong to the group video)"

@@ -72,8 +72,8 @@ REFUSED = {
     ),
     ("doctor", "metrics.port=x"): "masklet: metrics.port must be a whole number, got 'x'\n",
     ("add", "gate"): (
-        "masklet: a stream must be given as ID=URL, the id 1 to 64 letters, digits, '-' or '_', "
-        "beginning with a letter or digit; got 'gate'\n"
+        "masklet: a stream must be given as ID=URL, the id 1 to 64 letters (a-z, A-Z), digits, "
+        "'-' or '_', beginning with a letter or digit; in 'gate' there is no '='\n"
     ),
     ("watch", "nowhere"): (
         "masklet: endpoint 'nowhere' cannot be connected to "
@@ -174,7 +174,7 @@ def test_keys_are_made_private_and_shown_by_name_only(
 
 
 def test_doctor_reports_and_fails_on_what_is_missing(
-    random_nano: Path, free_port: int, capsys: pytest.CaptureFixture[str]
+    random_nano: Path, free_port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = (
         f"model.checkpoint={random_nano}",
@@ -196,7 +196,7 @@ def test_doctor_reports_and_fails_on_what_is_missing(
         taken.listen()
         assert exit_code("doctor", *wanted, "model.checkpoint=none.pt") == 1
     said = capsys.readouterr().out
-    assert "missing model        no checkpoint 'none.pt'" in said
+    assert f"missing model        no checkpoint '{tmp_path}/none.pt'" in said
     assert f"127.0.0.1:{free_port} is not free" in said
     assert said.endswith("2 things are missing\n")
 

@@ -250,7 +250,7 @@ BAD_VALUES = {
     "webrtc.ice_servers=[{url:'turn:x',username:u,password_env:A,password_file:/b}]": (
         "webrtc.ice_servers[0] must not have both password_env and password_file"
     ),
-    "state_directory=here": "state_directory must be an absolute path, auto or none, got 'here'",
+    "state_directory=Auto": "state_directory must be an absolute path, auto or none, got 'Auto'",
     "state_directory=''": "state_directory must be an absolute path, auto or none, got ''",
     # objects
     "streams.gate.objects=[{id:1}]": (
@@ -425,8 +425,9 @@ def test_different_listeners_are_allowed(overrides: tuple[str, ...]) -> None:
 
 BAD_FILES = {
     "streams: {a/b: {}}": (
-        "streams.a/b must be a stream id, 1 to 64 letters, digits, '-' or '_', beginning with a "
-        "letter or digit, got 'a/b'; streams.a/b.url is missing: it has no default"
+        "streams.a/b must be a stream id, 1 to 64 letters (a-z, A-Z), digits, '-' or '_', "
+        "beginning with a letter or digit; it holds '/' (U+002F); streams.a/b.url is missing: it "
+        "has no default"
     ),
     "streams: [": "{file}, line 1: expected the node content, but found '<stream end>'",
     "- a\n- b\n": "{file} must hold settings as `key: value`, not a list",
