@@ -30,7 +30,7 @@ from streamer.api.routes.url_rules import UrlRules
 from streamer.api.routes.webrtc import webrtc_router
 from streamer.api.server.admission import Admission
 from streamer.api.server.answers import Answers
-from streamer.api.server.body_limit import BodyLimit
+from streamer.api.server.body_limit import JSON, BodyLimit
 from streamer.api.server.limits import ClientRates, RunningRequests
 from streamer.api.server.problems import (
     InvalidField,
@@ -179,9 +179,9 @@ def _of_http_exception(error: HTTPException, connection: HTTPConnection) -> Prob
 
 def _of_invalid(error: RequestValidationError, connection: HTTPConnection) -> ProblemError:
     """A path, query, header or body that does not fit the route; never repeats what was sent."""
-    content_type = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = connection.headers.get("content-type", "")  # BodyLimit left one spelling
     of_body = any(each["loc"][:1] == ("body",) for each in error.errors())
-    if of_body and content_type != "application/json" and not content_type.endswith("+json"):
+    if of_body and content_type != JSON:
         sent = f"a body of type {content_type!r}" if content_type else "a body without a type"
         return ProblemError(415, f"{sent}; send Content-Type: application/json")
     first = error.errors()[0]

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamer.api.server.authorisation import ANONYMOUS, PRINCIPAL
-from streamer.api.server.problems import ProblemError, busy
+from streamer.api.server.authorisation import ANONYMOUS, CREDENTIAL_PROBLEM, PRINCIPAL
+from streamer.api.server.problems import ProblemError, busy, unauthenticated
 
+JSON = "application/json"
 BODY_TIMEOUT_S = 30.0
 # Bodies that are being received, of all clients together; above it, a request is refused.
 BODIES_BYTES = 64 * 1024 * 1024
-_BYTES_WITHOUT_CREDENTIAL = 1024
 # Far more than a request has. A million invalid values would stop the event loop for seconds.
 JSON_VALUES = 8192
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2
+_CONTENT_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})[ \t]*(?:;(.*))?")
+_CHARSET = re.compile(r"\bcharset[ \t]*=[ \t]*\"?([^\";\s]*)", re.IGNORECASE)
 
 
 class BodyLimit:
-    """ASGI around the routes: bodies of at most ``body_bytes``, complete in ``BODY_TIMEOUT_S``."""
+    """ASGI around the routes: bodies of at most ``body_bytes``, complete in ``BODY_TIMEOUT_S``.
+
+    Routes see one spelling of a content type: in lower case, without parameters, and
+    ``application/json`` for every type that is JSON.
+    """
 
     def __init__(self, application: ASGIApp, body_bytes: int) -> None:
         self._application = application
@@ -27,43 +35,55 @@ class BodyLimit:
         self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or WebSocket. Raises ``ProblemError``: 408, 413, 503."""
-        if scope["type"] != "http":
+        """One request or WebSocket. Raises ``ProblemError``: 401, 408, 413, 415, 503."""
+        if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
             await self._application(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        limit = self._body_bytes
-        if scope["state"][PRINCIPAL] is ANONYMOUS:
-            limit = min(limit, _BYTES_WITHOUT_CREDENTIAL)
-        if int(headers.get("content-length", "0")) > limit:
-            raise _too_large(limit)
+        self._check_head(scope)
         body = bytearray()
         try:
             try:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
-                    await self._receive(body, receive, limit)
+                    await self._receive(body, receive)
             except TimeoutError:
                 raise ProblemError(
                     408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
                 ) from None
-            if body.count(b",") > JSON_VALUES and "json" in headers.get("content-type", ""):
+            if body.count(b",") > JSON_VALUES:  # of any type: an SDP offer has far fewer
                 raise ProblemError(413, f"the body holds more than {JSON_VALUES} values")
-            await self._application(scope, _Replayed(bytes(body), receive), send)
+            await self._application(_normalised(scope), _Replayed(bytes(body), receive), send)
         finally:
             self._held_bytes -= len(body)
 
-    async def _receive(self, body: bytearray, receive: Receive, limit: int) -> None:
+    def _check_head(self, scope: Scope) -> None:
+        """Refuse, before any of it is read, a body that no route could take."""
+        state = scope["state"]
+        if state[PRINCIPAL] is ANONYMOUS:
+            raise state[CREDENTIAL_PROBLEM] or unauthenticated(
+                "a request with a body needs a token"
+            )
+        headers = Headers(scope=scope)
+        _media_type(headers)
+        if int(headers.get("content-length", "0")) > self._body_bytes:
+            raise self._too_large()
+
+    async def _receive(self, body: bytearray, receive: Receive) -> None:
         more = True
         while more:
             message = await receive()
             part: bytes = message.get("body", b"")
             body += part
             self._held_bytes += len(part)
-            if len(body) > limit:
-                raise _too_large(limit)
+            if len(body) > self._body_bytes:
+                raise self._too_large()
             if self._held_bytes > BODIES_BYTES:
                 raise busy("too many bodies are being received")
             more = message["type"] == "http.request" and message.get("more_body", False)
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError(
+            413, f"the body is larger than {self._body_bytes} bytes (api.limits.body_bytes)"
+        )
 
 
 class _Replayed:
@@ -80,5 +100,34 @@ class _Replayed:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-def _too_large(limit: int) -> ProblemError:
-    return ProblemError(413, f"the body is larger than {limit} bytes (api.limits.body_bytes)")
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or int(headers.get("content-length", "0")) > 0
+
+
+def _normalised(scope: Scope) -> Scope:
+    headers = MutableHeaders(raw=list(scope["headers"]))
+    if (media_type := _media_type(headers)) is not None:
+        headers["content-type"] = media_type
+    return {**scope, "headers": headers.raw}
+
+
+def _media_type(headers: Headers) -> str | None:
+    """The type of a body; None where the client named none.
+
+    Raises ``ProblemError`` (415) for one that could be read in two ways. Which types a route
+    takes is up to the route.
+    """
+    if (encoding := headers.get("content-encoding", "identity")).lower() != "identity":
+        raise ProblemError(415, f"Content-Encoding {encoding!r}: send the body without one")
+    given = headers.getlist("content-type")
+    if not given:
+        return None
+    found = _CONTENT_TYPE.fullmatch(given[0].strip())
+    if len(given) > 1 or found is None:
+        raise ProblemError(415, f"Content-Type {', '.join(given)!r}: send one type, such as {JSON}")
+    media_type = found[1].lower()
+    if media_type != JSON and not re.fullmatch(r"application/.*\+json", media_type):
+        return media_type
+    if (charset := _CHARSET.search(found[2] or "")) and charset[1].lower() not in ("utf-8", "utf8"):
+        raise ProblemError(415, f"JSON in {charset[1]!r}: send it in UTF-8 (RFC 8259)")
+    return JSON

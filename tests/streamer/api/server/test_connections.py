@@ -6,76 +6,16 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack
 
-import httpx
 import pytest
 
-from streamer.api.api import Api
-from streamer.api.server import body_limit, idle_connections
+from streamer.api.server import idle_connections
 from streamer.api.server.server import UNREAD_TIMEOUT_S, tcp_sockets
-from streamer.config.network import ApiConfig, ApiLimitsConfig
+from streamer.config.network import ApiConfig
 from streamer.errors import ConfigError
+from tests.streamer.api.server.raw import REQUEST, limited, raw
 from tests.streamer.api.serving import WAIT_S, FakeDaemon, make_api, problem, serving, with_tokens
-
-REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-class Raw:
-    """A connection on which a test sends arbitrary bytes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def head(self) -> tuple[int, dict[str, str]]:
-        async with asyncio.timeout(WAIT_S):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-        status, *lines = head.decode("latin-1").split("\r\n")
-        fields = (line.partition(": ") for line in lines if line)
-        return int(status.split(" ")[1]), {name.lower(): value for name, _, value in fields}
-
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        status, headers = await self.head()
-        async with asyncio.timeout(WAIT_S):
-            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
-        return status, headers, body
-
-    async def refusal(self, status: int) -> dict[str, Any]:
-        found, headers, body = await self.answer()
-        assert (found, headers["content-type"]) == (status, "application/problem+json"), body
-        document: dict[str, Any] = json.loads(body)
-        assert document["status"] == status
-        return document
-
-    async def is_closed(self) -> bool:
-        async with asyncio.timeout(WAIT_S):
-            try:
-                return await self.reader.read() == b""
-            except ConnectionResetError:
-                return True
-
-
-@asynccontextmanager
-async def raw(client: httpx.AsyncClient, address: str = "127.0.0.1") -> AsyncIterator[Raw]:
-    """A connection from ``address`` to the server that ``client`` talks to."""
-    reader, writer = await asyncio.open_connection(
-        client.base_url.host, client.base_url.port, local_addr=(address, 0)
-    )
-    try:
-        yield Raw(reader, writer)
-    finally:
-        writer.transport.abort()
-
-
-def limited(**limits: Any) -> Api:
-    return make_api(FakeDaemon("gate"), ApiConfig(port=0, limits=ApiLimitsConfig(**limits)))
 
 
 @pytest.fixture
@@ -132,17 +72,6 @@ async def test_pending_request_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> N
         assert not events.reader.at_eof()
 
 
-@pytest.mark.usefixtures("quick_checks")
-async def test_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_limit, "BODY_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(idle_connections, "HEAD_TIMEOUT_S", 0.1)
-    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"
-    async with serving(limited()) as client, raw(client) as slow:
-        await slow.send(head)
-        assert "the body did not arrive" in (await slow.refusal(408))["detail"]
-        assert await slow.is_closed()
-
-
 @pytest.mark.parametrize(
     "said",
     [
@@ -188,59 +117,6 @@ async def test_rate_is_limited_for_each_client() -> None:
         refused = await client.get("/healthz")
         problem(refused, 429, "too_many_requests")
         assert 1 <= int(refused.headers["retry-after"]) <= 10
-
-
-async def test_body_is_limited_before_it_is_read() -> None:
-    async with serving(limited(body_bytes=1024)) as client:
-        large = "x" * 2000
-        refused = await client.post("/v1/streams", json={"id": large})
-        assert "api.limits.body_bytes" in problem(refused, 413)["detail"]
-
-        async def chunks() -> AsyncIterator[bytes]:
-            for _ in range(20):
-                yield b"x" * 100
-
-        problem(await client.post("/v1/streams", content=chunks()), 413)
-        async with raw(client) as promising:
-            await promising.send(
-                b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\n"
-                b"Content-Length: 99999999999999999999\r\n\r\n"
-            )
-            await promising.refusal(413)
-
-
-async def test_values_of_a_body_are_limited() -> None:
-    """Small ones too: a message for each of a million stops the event loop for seconds."""
-    async with serving(limited()) as client:
-        many = {f"k{number}": 1 for number in range(20_000)}
-        assert "8192 values" in problem(await client.post("/v1/streams", json=many), 413)["detail"]
-        some = {f"k{number}": 1 for number in range(2000)}
-        refused = await client.post("/v1/streams", json=some)
-        assert len(problem(refused, 422, "invalid_request")["errors"]) == 32
-
-
-async def test_stranger_may_not_send_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(make_api(FakeDaemon(), with_tokens(monkeypatch))) as client:
-        refused = await client.post("/v1/streams", json={"id": "x" * 2000})
-        assert "larger than 1024 bytes" in problem(refused, 413)["detail"]
-
-
-async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_limit, "BODIES_BYTES", 5000)
-    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
-    async with serving(limited()) as client:
-        async with raw(client) as first:
-            await first.send(head + b"x" * 3000)
-            while True:  # until the server has the first part
-                async with raw(client) as second:
-                    await second.send(head + b"x" * 4000)
-                    status, _, _ = await second.answer()
-                if status == 503:
-                    break
-                assert status == 415
-            await first.send(b"x" * 1000)
-            await first.refusal(415)
-        assert (await client.post("/v1/streams", content=b"x" * 4000)).status_code == 415
 
 
 async def test_open_streams_are_limited() -> None:

@@ -1,0 +1,131 @@
+"""Bodies of requests: their size, time and type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streamer.api.server import body_limit, idle_connections
+from tests.streamer.api.server.raw import limited, raw
+from tests.streamer.api.serving import FakeDaemon, make_api, problem, serving, with_tokens
+
+
+async def test_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_limit, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(idle_connections, "CHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(idle_connections, "HEAD_TIMEOUT_S", 0.1)
+    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"
+    async with serving(limited()) as client, raw(client) as slow:
+        await slow.send(head)
+        assert "the body did not arrive" in (await slow.refusal(408))["detail"]
+        assert await slow.is_closed()
+
+
+async def test_body_is_limited_before_it_is_read() -> None:
+    async with serving(limited(body_bytes=1024)) as client:
+        large = "x" * 2000
+        refused = await client.post("/v1/streams", json={"id": large})
+        assert "api.limits.body_bytes" in problem(refused, 413)["detail"]
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"x" * 100
+
+        problem(await client.post("/v1/streams", content=chunks()), 413)
+        async with raw(client) as promising:
+            await promising.send(
+                b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Length: 99999999999999999999\r\n\r\n"
+            )
+            await promising.refusal(413)
+
+
+async def test_values_of_a_body_are_limited() -> None:
+    """Small ones too: a message for each of a million stops the event loop for seconds."""
+    async with serving(limited()) as client:
+        many = {f"k{number}": 1 for number in range(20_000)}
+        assert "8192 values" in problem(await client.post("/v1/streams", json=many), 413)["detail"]
+        some = {f"k{number}": 1 for number in range(2000)}
+        refused = await client.post("/v1/streams", json=some)
+        assert len(problem(refused, 422, "invalid_request")["errors"]) == 32
+
+
+async def test_body_without_a_credential_is_refused_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    async with serving(make_api(FakeDaemon(), with_tokens(monkeypatch))) as client:
+        for framing in (b"Content-Length: 5\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"):
+            async with raw(client) as stranger:
+                await stranger.send(head + framing)  # and none of the body
+                await stranger.refusal(401)
+        ended = {"Cookie": f"masklet_login_{client.base_url.port}=ended"}
+        refused = await client.post("/v1/streams", json={}, headers=ended)
+        assert "expired" in problem(refused, 401, "unauthenticated")["detail"]
+
+
+MANY = json.dumps({f"k{number}": 1 for number in range(20_000)}).encode()
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=UTF-8",
+        'application/json ; charset="utf-8"; version=1;',
+        "application/merge-patch+json",
+        "APPLICATION/X+JSON",
+        "application/sdp",
+        "text/plain; note=application/json",
+    ],
+)
+async def test_values_are_limited_however_the_type_is_spelled(content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    is_json = content_type is not None and "json" in content_type.partition(";")[0].lower()
+    async with serving(limited()) as client:
+        refused = await client.post("/v1/streams", content=MANY, headers=headers)
+        assert "8192 values" in problem(refused, 413)["detail"]
+        few = await client.post("/v1/streams", content=b"{}", headers=headers)
+        problem(few, 422 if is_json else 415, "invalid_request" if is_json else None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Content-Type", "application/json"), ("Content-Type", "application/json")],
+        [("Content-Type", "text/plain"), ("Content-Type", "application/json")],
+        [("Content-Type", "application/json, text/plain")],
+        [("Content-Type", "application/json charset=utf-8")],
+        [("Content-Type", "json")],
+        [("Content-Type", "")],
+        [("Content-Type", "application/")],
+        [("Content-Type", "application/json; charset=utf-16")],
+        [("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
+    ],
+)
+async def test_type_that_can_be_read_in_two_ways_is_refused(headers: list[tuple[str, str]]) -> None:
+    async with serving(limited()) as client:
+        refused = await client.post("/v1/streams", content=b"{}", headers=headers)
+        assert "send" in problem(refused, 415)["detail"]
+
+
+async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_limit, "BODIES_BYTES", 5000)
+    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
+    async with serving(limited()) as client:
+        async with raw(client) as first:
+            await first.send(head + b"x" * 3000)
+            while True:  # until the server has the first part
+                async with raw(client) as second:
+                    await second.send(head + b"x" * 4000)
+                    status, _, _ = await second.answer()
+                if status == 503:
+                    break
+                assert status == 415
+            await first.send(b"x" * 1000)
+            await first.refusal(415)
+        assert (await client.post("/v1/streams", content=b"x" * 4000)).status_code == 415
