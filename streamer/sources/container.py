@@ -189,7 +189,7 @@ class VideoContainer:
         self, frame: av.VideoFrame, output: SourceOutput, progress: _Progress
     ) -> Pixels | None:
         try:
-            return pixels_of(frame, self._decoder.rotation if self._decoder.on_device else 0)
+            return pixels_of(frame, self._decoder.orientation(frame))
         except av.FFmpegError:
             output.dropped(DropReason.DECODE_ERROR)
             progress.decode_errors += 1

@@ -15,6 +15,7 @@ import av
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources.base import SourceOutput
+from streamer.sources.orientation import OrientationState
 from streamer.sources.pixels import pixels_of
 from streamer.sources.presentation_time import DiscontinuityWatch
 from streamer.types import ClockSource, DecodedFrame, DropReason
@@ -40,6 +41,7 @@ class EncodedPictureReader:
         self._feed = feed
         self._picture_timeout_s = picture_timeout_s
         self._watch = DiscontinuityWatch()
+        self._orientation = OrientationState()
         self._decoder: av.VideoCodecContext | None = None
         self._codec_name = ""
         self._needs_keyframe = True
@@ -100,7 +102,7 @@ class EncodedPictureReader:
             self._feed.clock.forget()
             output.reset(problem)
         try:
-            pixels = pixels_of(frame)
+            pixels = pixels_of(frame, self._orientation.of(frame))
         except av.FFmpegError:
             output.dropped(DropReason.DECODE_ERROR)
             return

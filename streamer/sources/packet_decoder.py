@@ -14,6 +14,7 @@ from streamer.errors import SourceFailure
 from streamer.runtime.logs import stream_logger
 from streamer.sources.cuda_decoding import CudaDecoder, CudaDecodingError
 from streamer.sources.opening import ContainerSettings
+from streamer.sources.orientation import UPRIGHT, Orientation, OrientationState, stated_orientation
 
 # A damaged packet fails once; a lost device fails with every packet.
 _FAILURES_IN_A_ROW = 3
@@ -38,8 +39,9 @@ class PacketDecoder:
         self._device: CudaDecoder | None = None
         self._failures = self._pictures = self._silent_packets = 0
         self._probed = False
-        # Pictures from the device lack the rotation that the container states.
-        self.rotation = 0
+        self._orientation = OrientationState()
+        # Pictures from the device lack the orientation that the container states.
+        self._of_container = UPRIGHT
         if settings.decoder == "software":
             return
         try:
@@ -53,10 +55,9 @@ class PacketDecoder:
                 ) from None
             self._tell_once(str(error))
 
-    @property
-    def on_device(self) -> bool:
-        """Whether the device decodes packets now."""
-        return self._device is not None
+    def orientation(self, frame: av.VideoFrame) -> Orientation:
+        """How to show ``frame``; to be asked once for each picture, in order."""
+        return self._orientation.of(frame, self._of_container)
 
     def close(self) -> None:
         """Free the device decoder."""
@@ -88,7 +89,7 @@ class PacketDecoder:
         return frames
 
     def _probe(self, packet: av.Packet[av.VideoStream]) -> None:
-        """Read the rotation from a picture decoded on the CPU."""
+        """Read the orientation from a picture decoded on the CPU."""
         self._probed = True
         try:
             frames = [*packet.decode(), *self._software.decode(None)]
@@ -96,7 +97,7 @@ class PacketDecoder:
             return
         finally:
             self._software.flush_buffers()
-        self.rotation = frames[0].rotation if frames else 0
+        self._of_container = (stated_orientation(frames[0]) if frames else None) or UPRIGHT
 
     def _continue_in_software(
         self, packet: av.Packet[av.VideoStream], reason: str
@@ -105,6 +106,7 @@ class PacketDecoder:
             "the CUDA device does not decode this stream (%s); decoding on the CPU", reason
         )
         self.close()
+        self._of_container = UPRIGHT
         if packet.is_keyframe or not packet.size:
             return packet.decode()
         raise DeviceFailedError

@@ -23,6 +23,12 @@ from streamer.sources.cuda_decoding import CudaDecodingError, cuda_context, why_
 from streamer.sources.pixels import YuvPlanes
 from streamer.types import DropReason, ImageArray
 from tests.integration.rtsp.clips import CLIP_LENGTH, numbered_picture, read_number, write_clip
+from tests.streamer.sources.oriented_clips import (
+    ORIENTATIONS,
+    SHOWN,
+    corners,
+    write_oriented_clip,
+)
 from tests.streamer.sources.recorder import Recorder, run_to_end
 
 GONE = av.error.ExternalError(-542398533, "Generic error in an external library")
@@ -252,22 +258,17 @@ def test_a_context_that_cannot_be_made_leaves_its_place(
     assert len(output.frames) == CLIP_LENGTH
 
 
-def test_a_turned_video_is_upright(tmp_path: Path, device: Any) -> None:
-    path = tmp_path / "phone.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"tune": "zerolatency"})
-        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
-        stream.set_display_rotation(90)
-        for index in range(3):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(index), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p")))
-        container.mux(stream.encode(None))
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_a_turned_or_mirrored_video_is_shown_as_by_players(
+    name: str, tmp_path: Path, device: Any
+) -> None:
+    path = write_oriented_clip(tmp_path / "phone.mp4", ORIENTATIONS[name])
     software, _ = play(path, "software")
-    assert [image.shape for image in images(software)] == [(160, 128, 3)] * 3
     made = device()
     output, error = play(path, "cuda")
     assert error is None
     assert made[0].packets == 4
+    assert [corners(image) for image in images(software)] == [SHOWN[name]] * 3
     for own, other in zip(images(output), images(software), strict=True):
         np.testing.assert_array_equal(own, other)
 

@@ -14,6 +14,7 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace
 
 from streamer.inference.preparation import IN_RGB, Preparation, preparation
+from streamer.sources.orientation import UPRIGHT, Orientation
 from streamer.sources.pixels import RgbConverter, YuvPlanes, pixels_of
 from streamer.types import RgbPixels
 from tests.streamer.fakes import picture
@@ -96,15 +97,20 @@ def test_planes_outlive_what_gave_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "label", "rotation"),
-    [("yuv422p", BT709, 0), ("yuv420p10le", BT709, 0), ("yuv420p", BT2020, 0), ("nv12", 1, 90)],
+    ("layout", "label", "orientation"),
+    [
+        ("yuv422p", BT709, UPRIGHT),
+        ("yuv420p10le", BT709, UPRIGHT),
+        ("yuv420p", BT2020, UPRIGHT),
+        ("nv12", BT709, Orientation(transposed=True)),
+    ],
 )
-def test_other_pictures_are_rgb_at_once(layout: str, label: int, rotation: int) -> None:
+def test_other_pictures_are_rgb_at_once(layout: str, label: int, orientation: Orientation) -> None:
     frame = decoded(40, 64, layout, label)
-    pixels = pixels_of(frame, rotation)
+    pixels = pixels_of(frame, orientation)
     assert isinstance(pixels, RgbPixels)
-    assert pixels.image.shape == ((64, 40, 3) if rotation else (40, 64, 3))
-    np.testing.assert_array_equal(pixels.image, RgbConverter().convert(frame, rotation))
+    assert pixels.image.shape == ((64, 40, 3) if orientation.transposed else (40, 64, 3))
+    np.testing.assert_array_equal(pixels.image, RgbConverter().convert(frame, orientation))
 
 
 def received(kept: Preparation) -> Any:
