@@ -17,6 +17,7 @@ from streamer.cli.warm_up_report import WarmUpReport
 from streamer.config.schema import MaskletConfig
 from streamer.errors import MaskletError
 from streamer.inference.build import with_model_threads
+from streamer.runtime.descriptors import raise_descriptor_limit
 from streamer.runtime.logs import configure_logging
 from streamer.starters.stream_starter import STARTER_THREAD_PREFIX
 from streamer.streams.stream import SOURCE_THREAD_PREFIX
@@ -33,6 +34,7 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
     ``fresh`` sets the saved state of earlier runs aside.
     """
     configure_logging(config.log.level, config.log.format)
+    raise_descriptor_limit()
     for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
         signal.signal(name, lambda *_: sys.exit(0))
     report = WarmUpReport(Terminal(file=sys.stderr))

@@ -129,6 +129,9 @@ class OverloadConfig(Section):
 class ZeroMQConfig(Section):
     """The publisher. ``high_water_mark`` limits the messages that wait for one subscriber.
 
+    ``max_connections`` and ``max_connections_per_address`` (of IPv6 a /64 network) limit who may
+    hold a connection; past them those that did not subscribe to anything are ended first.
+
     ``server_key_file`` and ``client_keys_directory`` (an allow-list) switch encryption on; an
     address that others can reach is refused without them.
     """
@@ -140,6 +143,8 @@ class ZeroMQConfig(Section):
     )
     mask_encoding: MaskEncoding = "rle"
     high_water_mark: int = Field(default=64, ge=1, le=10_000)
+    max_connections: int = Field(default=256, ge=1, le=10_000)
+    max_connections_per_address: int = Field(default=64, ge=1, le=10_000)
     server_key_file: FilePath | None = None
     client_keys_directory: FilePath | None = None
     linger_ms: int = Field(default=500, ge=0, le=5000)

@@ -85,7 +85,7 @@ def allow_client(allow_list: Path, name: str, public_key_file: Path) -> Path:
 def load_key_pair(secret_key_file: Path | str) -> KeyPair:
     """Read a ``.key_secret`` file. Raises ``SecurityError`` when others than its owner may too."""
     path = Path(secret_key_file)
-    keys = _read_keys(path)
+    keys = _keys_in(path, _read(path))
     if "secret" not in keys or "public" not in keys:
         raise SecurityError(f"{path}: holds no key pair; give the file NAME.key_secret")
     mode = path.stat().st_mode & 0o777
@@ -113,17 +113,17 @@ def load_public_key(key: Path | str | bytes) -> bytes:
     text = key.decode() if isinstance(key, bytes) else str(key)
     if len(text) == 40 and _is_key(text) and not Path(text).exists():
         return text.encode()
-    public = _read_keys(Path(text)).get("public")
-    if public is None:
-        raise SecurityError(f"{text}: holds no public key")
-    return public
+    path = Path(text)
+    return _public_key(path, _read(path))
 
 
 class AllowList:
     """The clients that may connect: the public keys in a folder of ``.key`` files.
 
     The folder is read again at each connection: an added key works at once, a removed one opens no
-    new connection. ``missing`` lists those whose open connections are to be ended.
+    new connection. ``missing`` lists those whose open connections are to be ended. What cannot be
+    read for a while (no descriptor is left, a network drive is away) counts as it was last read;
+    a folder that is gone allows nobody.
     """
 
     def __init__(self, directory: Path | str) -> None:
@@ -134,49 +134,74 @@ class AllowList:
                 f"zeromq.client_keys_directory {directory}: no such folder; `masklet keys "
                 f"DIRECTORY --client NAME` makes DIRECTORY/{ALLOW_LIST_FOLDER}"
             )
-        self._seen: frozenset[tuple[str, int, int]] | None = None
-        self._keys: dict[bytes, str] = {}
+        self._keys: dict[Path, _ListedKey] = {}
         for path in sorted(self._directory.glob("*.key")):
             load_public_key(path)
         self._refresh()
-        if not self._keys:
+        if not len(self):
             _log.warning(
                 "%s: no client keys: every subscriber is refused",
                 self._directory,
             )
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._public_keys())
 
     def allows(self, public_key: bytes) -> bool:
-        """Whether the client with this key (Z85) may connect."""
+        """Whether the client with this key (Z85) may connect. Never raises."""
         self._refresh()
-        return public_key in self._keys
+        return public_key in self._public_keys()
 
     def missing(self, public_keys: Collection[bytes]) -> frozenset[bytes]:
-        """Those of these keys (Z85) that are not allowed."""
+        """Those of these keys (Z85) that are not allowed. Never raises."""
         self._refresh()
-        return frozenset(public_keys).difference(self._keys)
+        return frozenset(public_keys) - self._public_keys()
+
+    def _public_keys(self) -> frozenset[bytes]:
+        return frozenset(each.key for each in self._keys.values() if each.key is not None)
 
     def _refresh(self) -> None:
-        """Read the folder again if a file of it was added, removed or changed."""
-        files = sorted(self._directory.glob("*.key")) if self._directory.is_dir() else []
+        """Read the files that were added or changed since, and forget those that are gone."""
         try:
-            states = {path: path.stat() for path in files}
+            with os.scandir(self._directory) as entries:
+                names = sorted(each.name for each in entries if each.name.endswith(".key"))
+        except FileNotFoundError:
+            names = []
         except OSError as error:
-            _log.warning("%s: not read: %s", self._directory, error)
+            _log.warning("%s: not read: %s; its last state counts", self._directory, error.strerror)
             return
-        seen = frozenset((p.name, s.st_mtime_ns, s.st_size) for p, s in states.items())
-        if seen == self._seen:
-            return
-        keys: dict[bytes, str] = {}
-        for path in files:
-            try:
-                keys[load_public_key(path)] = path.stem
-            except SecurityError as error:
-                _log.warning("ignoring a client key: %s", error)
-        self._keys = keys
-        self._seen = seen
+        self._keys = {
+            path: listed
+            for path in (self._directory / name for name in names)
+            if (listed := self._listed(path, self._keys.get(path))) is not None
+        }
+
+    def _listed(self, path: Path, known: _ListedKey | None) -> _ListedKey | None:
+        """A file as it is now, or as it was last read; None for one that is gone."""
+        try:
+            state = path.stat()
+            version = (state.st_mtime_ns, state.st_size, state.st_ino)
+            if known is not None and known.version == version:
+                return known
+            text = _read_text(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _log.warning("%s: not read: %s; its last state counts", path, error.strerror)
+            return known
+        try:
+            return _ListedKey(version, _public_key(path, text))
+        except SecurityError as error:
+            _log.warning("ignoring a client key: %s", error)
+            return _ListedKey(version, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _ListedKey:
+    """A file of the allow-list; ``key`` is None where it holds none."""
+
+    version: tuple[int, int, int]
+    key: bytes | None
 
 
 def private_keys_folder(directory: Path) -> None:
@@ -210,12 +235,26 @@ def _write_private(path: Path, text: str) -> None:
         raise SecurityError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _read_keys(path: Path) -> dict[str, bytes]:
+def _read(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            text = stream.read(_KEY_FILE_LIMIT_BYTES).decode(errors="replace")
+        return _read_text(path)
     except OSError as error:
         raise SecurityError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _read_text(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(_KEY_FILE_LIMIT_BYTES).decode(errors="replace")
+
+
+def _public_key(path: Path, text: str) -> bytes:
+    public = _keys_in(path, text).get("public")
+    if public is None:
+        raise SecurityError(f"{path}: holds no public key")
+    return public
+
+
+def _keys_in(path: Path, text: str) -> dict[str, bytes]:
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     keys = {kind: key.encode() for kind, key in _KEY_LINE.findall(lines) if _is_key(key)}
     if not keys:

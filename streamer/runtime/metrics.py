@@ -34,6 +34,8 @@ timeout, busy |
 | ``sink_items_dropped_total`` | items that a sink was too slow for, by kind |
 | ``sink_errors_total`` | items a sink failed to send |
 | ``zmq_messages_sent_total``, ``zmq_messages_dropped_total`` | ZeroMQ messages by kind |
+| ``zmq_connections_ended_total`` | connections of consumers that were ended: too_many, \
+sent_too_much, revoked |
 | ``zmq_subscribers`` | subscriptions held by consumers |
 | ``picture_seconds`` | time to draw, and to encode (vp8, h264, jpeg), one picture |
 | ``picture_frames_dropped_total`` | pictures not encoded in time (encoder_busy), or not sent to \
@@ -150,6 +152,9 @@ class Metrics:
         )
         self.zmq_messages_dropped = self._counter(
             "zmq_messages_dropped_total", "ZeroMQ messages that could not be sent", "kind"
+        )
+        self.zmq_connections_ended = self._counter(
+            "zmq_connections_ended_total", "Connections of consumers that were ended", "reason"
         )
         self.zmq_subscribers = self._gauge("zmq_subscribers", "Subscriptions held by consumers")
         self.picture_seconds = self._histogram(

@@ -1,4 +1,4 @@
-"""Sockets: loopback addresses, Unix socket paths, and peers that are gone."""
+"""Sockets: loopback addresses, whom an address counts for, Unix socket paths, dead peers."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def client_of(address: str) -> str:
+    """The unit that limits apply to: an IPv4 address, or an IPv6 host's whole /64 network."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def check_socket_path(key: str, path: Path) -> None:

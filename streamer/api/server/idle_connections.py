@@ -12,7 +12,8 @@ from collections import Counter
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from streamer.api.server.limits import client_of, client_share
+from streamer.api.server.limits import client_share
+from streamer.runtime.sockets import client_of
 
 # From the connection, or the end of the answer before, to the end of a request's head.
 HEAD_TIMEOUT_S = 15.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections import Counter
 from collections.abc import AsyncIterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from streamer.api.server.problems import ProblemError, busy
 from streamer.runtime.clock import Clock
+from streamer.runtime.sockets import client_of
 from streamer.runtime.token_buckets import TokenBuckets
 
 # Bound; policy: the client that was quiet for longest is forgotten, which can only help it.
@@ -38,19 +38,6 @@ class ClientRates:
                 math.ceil(wait_s),
                 status=429,
             )
-
-
-def client_of(address: str) -> str:
-    """The unit that limits apply to: an IPv4 address, or an IPv6 host's whole /64 network."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def client_share(limit: int) -> int:

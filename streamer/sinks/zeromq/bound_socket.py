@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 import zmq
 import zmq.asyncio
 
 from streamer.config.schema import ZeroMQConfig
+from streamer.runtime.metrics import Metrics
 from streamer.runtime.sockets import notice_dead_peers
 from streamer.runtime.threads import report_failure
 from streamer.sinks.zeromq.bind import bind_socket, check_bind, is_ipv6
-from streamer.sinks.zeromq.connections import Connections
+from streamer.sinks.zeromq.connection_limit import ConnectionLimit
+from streamer.sinks.zeromq.connections import Connection, Connections
 from streamer.sinks.zeromq.curve_gate import CurveGate, make_gate
-from streamer.sinks.zeromq.inbound_limit import InboundLimit
+from streamer.sinks.zeromq.inbound_limit import limit_inbound, sent_too_much
 from streamer.sinks.zeromq.revoked_keys import RevokedKeys
 
 CHECK_INTERVAL_S = 0.1
+# New connections are counted as they come, those of so much time together.
+ACCEPT_INTERVAL_S = 0.005
+# From the first byte to the end of the handshake, the allow-list's answer included.
+HANDSHAKE_TIMEOUT_MS = 5000
 
 
 class BoundSocket:
     """An XPUB socket, used on the event loop: made, given options by ``socket``, bound, closed."""
 
-    def __init__(self, config: ZeroMQConfig) -> None:
+    def __init__(self, config: ZeroMQConfig, metrics: Metrics | None = None) -> None:
         """Not bound yet.
 
         Raises ``ConfigError`` for an impossible endpoint and ``SecurityError`` for one that is
         open to others without keys.
         """
         self._config = config
+        self._metrics = metrics
         self._is_encrypted = not (
             config.server_key_file is None and config.client_keys_directory is None
         )
@@ -38,9 +46,13 @@ class BoundSocket:
         self.socket: zmq.asyncio.Socket = self._context.socket(zmq.XPUB)
         self.socket.linger = config.linger_ms
         self.socket.setsockopt(zmq.IPV6, int(is_ipv6(config.endpoint)))
+        self.socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
         notice_dead_peers(self.socket)
+        limit_inbound(self.socket)
         self._connections = Connections(self.socket)
-        self._inbound_limit = InboundLimit(self.socket, self._connections)
+        self._limit = ConnectionLimit(
+            self._connections, config.max_connections, config.max_connections_per_address
+        )
         self._gate: CurveGate | None = None
         self._revoked: RevokedKeys | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -65,7 +77,7 @@ class BoundSocket:
                     self._context, self.socket, config.server_key_file, config.client_keys_directory
                 )
                 self._gate.start()
-                self._revoked = RevokedKeys(self._connections, self._gate.allowed)
+                self._revoked = RevokedKeys(self._gate.allowed)
             bind_socket(self.socket, config.endpoint)
         except BaseException:
             await self.close()
@@ -74,8 +86,10 @@ class BoundSocket:
         self._watching.add_done_callback(report_failure)
 
     def received(self, message: zmq.Frame) -> None:
-        """Note which client a message came from."""
-        self._connections.sender_of(message)
+        """Note which client a message came from; one that sent too many is disconnected."""
+        connection = self._connections.sender_of(message)
+        if connection is not None and sent_too_much(connection, None):
+            self._end(connection, "sent_too_much")
 
     async def close(self) -> None:
         """Release everything, once what was sent is gone or the linger time is over."""
@@ -85,18 +99,36 @@ class BoundSocket:
         self._connections.close()
         self.socket.close(linger=self._config.linger_ms)
         if self._gate is not None:
-            self._gate.stop()
+            await self._gate.stop()
         await asyncio.to_thread(self._context.term)
 
     async def _watch(self) -> None:
-        """Check every connection, again and again."""
+        """Check how many connections there are as they come, and each of them again and again."""
+        checked_monotonic_s = 0.0
         while True:
-            await asyncio.sleep(CHECK_INTERVAL_S)
+            await self._connections.wait(CHECK_INTERVAL_S)
             self._connections.update()
-            if self._revoked is not None:
-                self._revoked.update(self._connections.keys)
-            for connection, handle in self._connections.open():
-                with suppress(OSError):  # it ended meanwhile
-                    self._inbound_limit.check(connection, handle)
-                if self._revoked is not None:
-                    self._revoked.check(connection, handle)
+            for connection in self._limit.surplus():
+                self._end(connection, "too_many")
+            if time.monotonic() - checked_monotonic_s >= CHECK_INTERVAL_S:
+                self._check_each()
+                checked_monotonic_s = time.monotonic()
+            await asyncio.sleep(ACCEPT_INTERVAL_S)
+
+    def _check_each(self) -> None:
+        if self._revoked is not None:
+            self._revoked.update(self._connections.keys)
+        to_be_ended: list[tuple[Connection, str]] = []
+        for connection, handle in self._connections.open():
+            with suppress(OSError):  # it ended meanwhile
+                if sent_too_much(connection, handle):
+                    to_be_ended.append((connection, "sent_too_much"))
+                elif self._revoked is not None and self._revoked.holds(connection):
+                    to_be_ended.append((connection, "revoked"))
+        for connection, reason in to_be_ended:
+            self._end(connection, reason)
+
+    def _end(self, connection: Connection, reason: str) -> None:
+        self._connections.end(connection)
+        if self._metrics is not None:
+            self._metrics.zmq_connections_ended.labels(reason).inc()

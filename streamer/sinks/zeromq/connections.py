@@ -1,22 +1,23 @@
 """The TCP connections of a bound ZeroMQ socket, one by one: libzmq itself exposes messages only.
 
 libzmq's monitor reports the file descriptor of each connection, and so does every message. A
-duplicate of the descriptor lets us query the kernel about the connection, or end it; libzmq has no
-call for that.
+handle of our own on the descriptor lets us query the kernel about the connection, or end it;
+libzmq has no call for that.
 """
 
 from __future__ import annotations
 
-import os
 import socket as sockets
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
+
+from streamer.runtime.sockets import client_of
+from streamer.sinks.zeromq.spare_descriptor import SpareDescriptor
 
 # Set by pyzmq's answer to ZAP (ZeroMQ RFC 27): of a CURVE client its public key as Z85.
 _USER_ID = "User-Id"
@@ -28,44 +29,59 @@ class Connection:
 
     descriptor: int
     ends: object
+    # Whom it counts for: an IPv4 address, or an IPv6 network.
+    address: str
     key: bytes | None = None
+    # Of whole messages, which are subscriptions.
+    message_bytes: int = 0
 
 
 class Connections:
-    """The connections of one socket as of the last ``update``. Bound: those that the socket has.
+    """The connections of one socket as of the last ``update``, oldest first.
 
-    TCP on Linux only: Unix sockets, which are for user and group alone, and other systems show
-    none. Events wait in libzmq's own queue, 1000 on either side; then its thread blocks, so call
-    ``update`` from the bind on.
+    Bound: those that the socket has, which ``ConnectionLimit`` bounds. TCP on Linux only: Unix
+    sockets, which are for user and group alone, and other systems show none. Events wait in
+    libzmq's own queue, 1000 on either side; then its thread blocks, so call ``update`` from the
+    bind on.
     """
 
     def __init__(self, socket: zmq.asyncio.Socket) -> None:
         """Before ``socket`` is bound."""
         self._socket = socket
+        self._spare = SpareDescriptor()
         self._by_descriptor: dict[int, Connection] = {}
         self._monitor = socket.get_monitor_socket(
             zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED
         )
         self._events: zmq.Socket[bytes] = zmq.Socket.shadow(self._monitor.underlying)
 
-    def sender_of(self, message: zmq.Frame) -> None:
-        """Note the key of the client that sent a message."""
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(tuple(self._by_descriptor.values()))
+
+    def sender_of(self, message: zmq.Frame) -> Connection | None:
+        """The connection a message came over, with the client's key; the message is counted."""
         try:
             descriptor = int(message.get(zmq.SRCFD))
         except zmq.ZMQError:  # it did not come over a connection
-            return
+            return None
         if descriptor not in self._by_descriptor:  # its first message: the connection may be new
             self.update()
         connection = self._by_descriptor.get(descriptor)
         if connection is not None:
+            connection.message_bytes += len(message)
             # Every time: the descriptor may have been another connection's at the previous message.
             with suppress(zmq.ZMQError):  # no encryption
                 connection.key = str(message.get(_USER_ID)).encode()
+        return connection
 
     @property
     def keys(self) -> frozenset[bytes]:
         """The keys of the clients that sent something."""
         return frozenset(each.key for each in self._by_descriptor.values() if each.key is not None)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until a connection began or ended, or the time is over."""
+        await self._monitor.poll(int(timeout_s * 1000))
 
     def update(self) -> None:
         """Process the monitor's events. Never waits."""
@@ -75,40 +91,47 @@ class Connections:
             self._by_descriptor.pop(descriptor, None)
             if event["event"] != zmq.EVENT_ACCEPTED:
                 continue
-            handle = _handle_of(descriptor)
-            if handle is not None:
-                with handle, suppress(OSError):  # it is gone again
-                    ends = _ends(handle)
-                    if ends[0][1] == self._port():  # else the descriptor was reused
-                        self._by_descriptor[descriptor] = Connection(descriptor, ends)
+            with self._spare.handle(descriptor) as handle, suppress(OSError):  # it is gone again
+                if handle is None:
+                    continue
+                ends = _ends(handle)
+                if ends[0][1] == self._port():  # else the descriptor was reused
+                    self._by_descriptor[descriptor] = Connection(
+                        descriptor, ends, client_of(str(ends[1][0]))
+                    )
 
     def open(self) -> Iterator[tuple[Connection, sockets.socket]]:
-        """Every open connection, with a socket for the kernel that is closed after each step."""
-        for connection in tuple(self._by_descriptor.values()):
-            handle = _handle_of(connection.descriptor)
-            if handle is None:
-                self._forget(connection)
-                continue
-            with handle:
-                try:
-                    lives = _ends(handle) == connection.ends
-                except OSError:
-                    lives = False
-                if lives:  # else the descriptor was reused
+        """Every open connection, with a handle for the kernel that is taken back after each."""
+        for connection in self:
+            with self._handle(connection) as handle:
+                if handle is not None:
                     yield connection, handle
-                else:
-                    self._forget(connection)
 
-    def end(self, connection: Connection, handle: sockets.socket) -> None:
+    def end(self, connection: Connection) -> None:
         """End a connection for both sides."""
+        with self._handle(connection) as handle, suppress(OSError):  # it ended by itself
+            if handle is not None:
+                handle.shutdown(sockets.SHUT_RDWR)
         self._forget(connection)
-        with suppress(OSError):  # it ended by itself
-            handle.shutdown(sockets.SHUT_RDWR)
 
     def close(self) -> None:
         """Watch no more; before the socket is closed."""
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
+        self._spare.close()
+
+    @contextmanager
+    def _handle(self, connection: Connection) -> Iterator[sockets.socket | None]:
+        """A handle of an open connection; one that is over, or whose descriptor was reused, has
+        none and is forgotten.
+        """
+        with self._spare.handle(connection.descriptor) as handle:
+            lives = False
+            with suppress(OSError):
+                lives = handle is not None and _ends(handle) == connection.ends
+            if not lives:
+                self._forget(connection)
+            yield handle if lives else None
 
     def _forget(self, connection: Connection) -> None:
         if self._by_descriptor.get(connection.descriptor) is connection:
@@ -116,28 +139,6 @@ class Connections:
 
     def _port(self) -> int:
         return int(self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
-
-
-def _handle_of(descriptor: int) -> sockets.socket | None:
-    """A duplicate of libzmq's descriptor, which cannot be reused while we hold it.
-
-    None for anything but an open TCP connection, and on systems other than Linux.
-    """
-    if sys.platform != "linux":
-        return None
-    try:
-        own = os.dup(descriptor)
-    except OSError:
-        return None
-    try:
-        handle = sockets.socket(fileno=own)
-    except OSError:
-        os.close(own)
-        return None
-    if handle.family not in (sockets.AF_INET, sockets.AF_INET6):
-        handle.close()
-        return None
-    return handle
 
 
 def _ends(handle: sockets.socket) -> tuple[tuple[object, ...], tuple[object, ...]]:

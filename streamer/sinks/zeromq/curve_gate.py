@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
 import zmq
 import zmq.asyncio
-from zmq.auth.asyncio import AsyncioAuthenticator
+from zmq.auth import Authenticator
 
 from streamer.errors import SecurityError
 from streamer.runtime.curve_keys import AllowList, KeyPair, load_server_keys
+from streamer.runtime.threads import report_failure
 
 # The socket names its domain and the authenticator answers for it: they must be equal.
 ZAP_DOMAIN = "masklet"
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 REPORT_INTERVAL_S = 10.0
+# After an error: those who ask meanwhile are refused by libzmq and ask again by themselves.
+RESTART_INTERVAL_S = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +40,8 @@ class CurveGate:
         self.allowed = allowed
         self._denied = 0
         self._reported_monotonic_s = -REPORT_INTERVAL_S
-        self._authenticator = AsyncioAuthenticator(context)
+        self._authenticator = Authenticator(context)
+        self._answering: asyncio.Task[None] | None = None
         socket.curve_server = True
         socket.curve_publickey = server_keys.public
         socket.curve_secretkey = server_keys.secret
@@ -43,12 +49,39 @@ class CurveGate:
 
     def start(self) -> None:
         """Start answering; before the socket is bound."""
-        self._authenticator.start()
         self._authenticator.configure_curve_callback(ZAP_DOMAIN, self)
+        self._authenticator.start()
+        self._answering = asyncio.create_task(self._answer(), name="zeromq-allow-list")
+        self._answering.add_done_callback(report_failure)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Stop answering; after the socket was closed."""
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.wait({self._answering})
         self._authenticator.stop()
+
+    async def _answer(self) -> None:
+        """Answer every request, whatever becomes of one: who cannot ask cannot subscribe."""
+        while True:
+            try:
+                await self._answer_requests()
+            except (OSError, ValueError, zmq.ZMQError):
+                _log.exception("the allow-list could not answer a client, and begins anew")
+            await asyncio.sleep(RESTART_INTERVAL_S)
+            # A socket that left a request without an answer takes no other. Closing it frees its
+            # address only later.
+            self._authenticator.zap_socket.unbind(ZAP_ENDPOINT)
+            self._authenticator.stop()
+            self._authenticator.start()
+
+    async def _answer_requests(self) -> None:
+        requests = self._authenticator.zap_socket
+        poller = zmq.asyncio.Poller()
+        poller.register(requests, zmq.POLLIN)
+        while True:
+            await poller.poll()
+            await self._authenticator.handle_zap_message(requests.recv_multipart())
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq's protocol
         """Whether the client with this public key (Z85) may connect; called by pyzmq."""

@@ -14,38 +14,39 @@ import struct
 import zmq
 import zmq.asyncio
 
-from streamer.sinks.zeromq.connections import Connection, Connections
+from streamer.sinks.zeromq.connections import Connection
 
-# A subscription is a byte and a topic; a longer message ends its connection.
+# A subscription is a byte and a topic, and CURVE shakes hands with some 300 bytes; a longer message
+# ends its connection.
 MESSAGE_LIMIT_BYTES = 1024
-# Of one connection, as long as it lasts: some 300,000 subscriptions.
-CONNECTION_LIMIT_BYTES = 1 << 24
-# The kernel's own buffer, which counts as received; as much again where it has to double it.
-RECEIVE_BUFFER_BYTES = 1 << 18
+# Of one connection, as long as it lasts: some 2,000 subscriptions, of which libzmq keeps 25 times
+# their bytes. Whoever needs more connects anew, as libzmq does by itself.
+CONNECTION_LIMIT_BYTES = 1 << 17
+# The kernel's own buffer: what arrives between two checks is about as much again and again.
+RECEIVE_BUFFER_BYTES = 1 << 16
 # Linux, include/uapi/linux/tcp.h: tcpi_bytes_received of struct tcp_info, since 4.1.
 _TCP_INFO_BYTES = 136
 _BYTES_RECEIVED = struct.Struct("=128xQ")
 _log = logging.getLogger(__name__)
 
 
-class InboundLimit:
-    """Judges the connections of one bound socket; an honest peer connects anew by itself."""
+def limit_inbound(socket: zmq.asyncio.Socket) -> None:
+    """Give a socket that is not bound yet libzmq's own bounds."""
+    socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_LIMIT_BYTES)
+    socket.setsockopt(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
 
-    def __init__(self, socket: zmq.asyncio.Socket, connections: Connections) -> None:
-        """``socket`` is not bound yet."""
-        self._connections = connections
-        socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_LIMIT_BYTES)
-        socket.setsockopt(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
 
-    def check(self, connection: Connection, handle: sockets.socket) -> None:
-        """End the connection if it received too much. Raises ``OSError`` if it just ended."""
-        received_bytes = _received(handle)
-        if received_bytes > CONNECTION_LIMIT_BYTES + 2 * RECEIVE_BUFFER_BYTES:
-            self._connections.end(connection, handle)
-            _log.warning(
-                "a consumer that sent %d bytes was disconnected: consumers only subscribe",
-                received_bytes,
-            )
+def sent_too_much(connection: Connection, handle: sockets.socket | None) -> bool:
+    """Whether a connection is to be ended: by its whole messages, and by what the kernel counts if
+    there is a handle. Raises ``OSError`` if it just ended.
+    """
+    sent_bytes = connection.message_bytes if handle is None else _received(handle)
+    if sent_bytes <= CONNECTION_LIMIT_BYTES:
+        return False
+    _log.warning(
+        "a consumer that sent %d bytes was disconnected: consumers only subscribe", sent_bytes
+    )
+    return True
 
 
 def _received(handle: sockets.socket) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import socket as sockets
 import time
 
 from streamer.runtime.curve_keys import AllowList
-from streamer.sinks.zeromq.connections import Connection, Connections
+from streamer.sinks.zeromq.connections import Connection
 
 # How often the folder is read while clients are connected.
 READ_INTERVAL_S = 1.0
@@ -21,8 +20,7 @@ class RevokedKeys:
     replaced disconnects no client. Bound: the keys missing at the last check.
     """
 
-    def __init__(self, connections: Connections, allowed: AllowList) -> None:
-        self._connections = connections
+    def __init__(self, allowed: AllowList) -> None:
         self._allowed = allowed
         self._read_monotonic_s = -READ_INTERVAL_S
         self._revoked: frozenset[bytes] = frozenset()
@@ -38,11 +36,12 @@ class RevokedKeys:
         self._revoked = missing & self._missing
         self._missing = missing
 
-    def check(self, connection: Connection, handle: sockets.socket) -> None:
-        """End the connection if its key was removed."""
-        if connection.key in self._revoked:
-            self._connections.end(connection, handle)
-            _log.warning(
-                "a client was disconnected: its key is no longer on the allow-list (public key %s)",
-                (connection.key or b"").decode(errors="replace"),
-            )
+    def holds(self, connection: Connection) -> bool:
+        """Whether the connection is to be ended: its key was removed."""
+        if connection.key not in self._revoked:
+            return False
+        _log.warning(
+            "a client was disconnected: its key is no longer on the allow-list (public key %s)",
+            (connection.key or b"").decode(errors="replace"),
+        )
+        return True

@@ -140,7 +140,7 @@ class ZeroMQSink:
         self._encoder.shutdown(wait=False)
 
     def _make_socket(self) -> BoundSocket:
-        bound = BoundSocket(self._config)
+        bound = BoundSocket(self._config, self._metrics)
         # Bound: this many messages wait per subscriber; policy: the newest is dropped for it.
         bound.socket.sndhwm = self._config.high_water_mark
         # Report every subscription, not only a topic's first: each is a late subscriber.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -165,3 +166,33 @@ def test_a_missing_allow_list_is_named_and_an_empty_one_warned_of(
     with caplog.at_level(logging.WARNING):
         assert len(AllowList(tmp_path)) == 0
     assert "every subscriber is refused" in caplog.text
+
+
+@pytest.mark.parametrize("unreadable", ["folder", "file"])
+def test_what_cannot_be_read_for_a_while_counts_as_last_read(
+    unreadable: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make_all_keys(tmp_path / "keys", ["laptop"])
+    clients = tmp_path / "keys" / "clients"
+    laptop = load_public_key(tmp_path / "keys" / "laptop.key")
+    allowed = AllowList(clients)
+    wall = make_keys(tmp_path / "wall", "wall")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        if unreadable == "folder":
+            patch.setattr(os, "scandir", fails)
+        else:
+            allow_client(clients, "laptop", tmp_path / "keys" / "laptop.key")  # a new file
+            patch.setattr(Path, "open", fails)
+        assert allowed.allows(laptop)
+        assert not allowed.missing([laptop])
+        assert "Too many open files; its last state counts" in caplog.text
+    allow_client(clients, "laptop", wall.public)
+    assert allowed.allows(load_public_key(wall.public))
+    assert allowed.missing([laptop]) == {laptop}

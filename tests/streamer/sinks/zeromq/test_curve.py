@@ -15,6 +15,7 @@ from streamer.cli.keys import make_all_keys
 from streamer.client import Subscriber
 from streamer.errors import ConfigError, SecurityError
 from streamer.runtime.curve_keys import AllowList, allow_client, load_public_key, make_keys
+from streamer.sinks.zeromq import bound_socket
 from streamer.sinks.zeromq.sink import ZeroMQSink
 from streamer.wire.codec import EventMessage
 from tests.streamer.sinks.zeromq.helpers import eventually, next_message, publisher, subscribed
@@ -135,6 +136,28 @@ async def test_client_removed_from_the_list_stops_receiving_and_others_continue(
             assert isinstance(await next_message(wall), EventMessage)
             assert await removed.receive_async(timeout_s=0.2) is None
         assert caplog.text.count("a client was disconnected") == 1
+
+
+async def test_answer_that_fails_keeps_nobody_out_for_good(
+    keys: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allows = AllowList.allows
+    failures = iter([OSError("no memory")])
+
+    def fails_once(self: AllowList, public_key: bytes) -> bool:
+        for failure in failures:
+            raise failure
+        return allows(self, public_key)
+
+    monkeypatch.setattr(AllowList, "allows", fails_once)
+    monkeypatch.setattr(bound_socket, "HANDSHAKE_TIMEOUT_MS", 500)
+    async with publisher(**encrypted(keys)) as sink:
+        with laptop(sink, keys):
+            await eventually(lambda: "could not answer a client" in caplog.text)
+            with laptop(sink, keys) as second:
+                await subscribed(sink, 2)
+                await sink.publish(samples.event())
+                assert isinstance(await next_message(second), EventMessage)
 
 
 async def test_quickly_replaced_list_disconnects_no_client(

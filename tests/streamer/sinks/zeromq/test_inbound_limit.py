@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import socket
 
 import pytest
+import zmq
+import zmq.asyncio
 
 from streamer.client import Subscriber
 from streamer.sinks.zeromq import inbound_limit
@@ -29,6 +33,30 @@ async def test_consumer_that_sends_without_end_is_disconnected_and_others_are_se
             await eventually(lambda: "consumers only subscribe" in caplog.text)
             await sink.publish(samples.result())
             assert (await next_frame(subscriber)).header.stream_id == "gate"
+
+
+async def test_consumer_with_too_many_subscriptions_is_disconnected_within_kilobytes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with publisher() as sink:
+        with Subscriber(sink.endpoint, ["gate"], ["frame"]) as honest:
+            await subscribed(sink, 2)
+            context = zmq.asyncio.Context()
+            greedy = context.socket(zmq.SUB)
+            greedy.reconnect_ivl = -1
+            greedy.sndhwm = 0  # else libzmq itself drops all but a thousand
+            greedy.connect(sink.endpoint)
+            for number in range(20_000):
+                greedy.subscribe(f"{number:060}")
+            await eventually(lambda: "consumers only subscribe" in caplog.text)
+            match = re.search(r"a consumer that sent (\d+) bytes", caplog.text)
+            assert match is not None
+            assert int(match[1]) < 1_000_000
+            await sink.publish(samples.result())
+            assert (await next_frame(honest)).header.stream_id == "gate"
+            greedy.close(linger=0)
+            context.term()
 
 
 async def test_connections_that_come_and_go_do_not_hide_one_that_sends_without_end(
