@@ -16,10 +16,7 @@ from streamer.runtime.threads import report_failure
 
 # The socket names its domain and the authenticator answers for it: they must be equal.
 ZAP_DOMAIN = "masklet"
-ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 REPORT_INTERVAL_S = 10.0
-# After an error: those who ask meanwhile are refused by libzmq and ask again by themselves.
-RESTART_INTERVAL_S = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -62,26 +59,19 @@ class CurveGate:
         self._authenticator.stop()
 
     async def _answer(self) -> None:
-        """Answer every request, whatever becomes of one: who cannot ask cannot subscribe."""
-        while True:
-            try:
-                await self._answer_requests()
-            except (OSError, ValueError, zmq.ZMQError):
-                _log.exception("the allow-list could not answer a client, and begins anew")
-            await asyncio.sleep(RESTART_INTERVAL_S)
-            # A socket that left a request without an answer takes no other. Closing it frees its
-            # address only later.
-            self._authenticator.zap_socket.unbind(ZAP_ENDPOINT)
-            self._authenticator.stop()
-            self._authenticator.start()
-
-    async def _answer_requests(self) -> None:
+        """Answer every request, whatever becomes of one: who is not answered cannot subscribe."""
         requests = self._authenticator.zap_socket
         poller = zmq.asyncio.Poller()
         poller.register(requests, zmq.POLLIN)
         while True:
             await poller.poll()
-            await self._authenticator.handle_zap_message(requests.recv_multipart())
+            request = requests.recv_multipart()
+            try:
+                await self._authenticator.handle_zap_message(request)
+            except (OSError, ValueError):
+                _log.exception("the allow-list could not answer a client, which is refused")
+                # Version, the request's number, status, text, user and metadata (RFC 27).
+                requests.send_multipart([b"1.0", request[1], b"500", b"", b"", b""])
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq's protocol
         """Whether the client with this public key (Z85) may connect; called by pyzmq."""

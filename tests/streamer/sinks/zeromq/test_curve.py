@@ -150,7 +150,6 @@ async def test_answer_that_fails_keeps_nobody_out_for_good(
         return allows(self, public_key)
 
     monkeypatch.setattr(AllowList, "allows", fails_once)
-    monkeypatch.setattr(bound_socket, "HANDSHAKE_TIMEOUT_MS", 500)
     async with publisher(**encrypted(keys)) as sink:
         with laptop(sink, keys):
             await eventually(lambda: "could not answer a client" in caplog.text)
