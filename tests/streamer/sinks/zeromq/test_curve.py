@@ -15,7 +15,6 @@ from streamer.cli.keys import make_all_keys
 from streamer.client import Subscriber
 from streamer.errors import ConfigError, SecurityError
 from streamer.runtime.curve_keys import AllowList, allow_client, load_public_key, make_keys
-from streamer.sinks.zeromq import bound_socket
 from streamer.sinks.zeromq.sink import ZeroMQSink
 from streamer.wire.codec import EventMessage
 from tests.streamer.sinks.zeromq.helpers import eventually, next_message, publisher, subscribed
