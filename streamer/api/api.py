@@ -14,7 +14,9 @@ from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation, for_owner
 from streamer.api.server.control_socket import REQUESTS_AT_ONCE, control_socket
 from streamer.api.server.limits import OpenStreams
+from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.server.origins import for_network
+from streamer.api.server.proxies import BehindProxies, TrustedProxies
 from streamer.api.server.server import HttpServer, tcp_sockets
 from streamer.api.server.tls import Certificate, make_certificate
 from streamer.api.webrtc.whep_server import WhepServer
@@ -31,8 +33,6 @@ from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
 from streamer.starters.stream_starter import StarterState
 
-# A browser keeps cookies by host, not by port: two daemons on one machine need two names.
-_COOKIE_PREFIX = "masklet_login"
 CERTIFICATE_CHECK_S = 600.0
 _log = logging.getLogger(__name__)
 
@@ -87,8 +87,7 @@ class Api:
             metrics=metrics,
             authorisation=Authorisation(config.api.tokens if config.api.enabled else (), clock),
             open_streams=OpenStreams(config.api.limits.open_streams),
-            secure=False,
-            cookie_name=_COOKIE_PREFIX,
+            cookie=LoginCookie(config.api.port),
         )
         self._certificate: Certificate | None = None
         self._port: int | None = None
@@ -124,25 +123,34 @@ class Api:
     async def start(self) -> None:
         """Put the routes together and serve them."""
         assert self._control is not None, "the API was not bound"
-        context = dataclasses.replace(
-            self._context,
-            secure=self._certificate is not None,
-            cookie_name=f"{_COOKIE_PREFIX}_{self._port}",
-        )
+        context = dataclasses.replace(self._context, cookie=LoginCookie(self._port or 0))
         api = self._config.api
         application = make_application(context, self._clock)
         self._servers = [
-            HttpServer(for_owner(application), [self._control], connections=REQUESTS_AT_ONCE)
+            HttpServer(
+                BehindProxies(for_owner(application), None),
+                [self._control],
+                connections=REQUESTS_AT_ONCE,
+            )
         ]
         if self._sockets:
+            is_open = context.authorisation.is_open
+            proxies = TrustedProxies(api.trusted_proxies)
             network = for_network(
                 application,
                 cors_origins=[origin.lower() for origin in api.cors_origins],
-                only_host=api.host if context.authorisation.is_open else None,
+                only_host=api.host if is_open else None,
             )
+            network = BehindProxies(network, None if is_open else proxies)
             tls = None if self._certificate is None else self._certificate.context
             self._servers.append(
-                HttpServer(network, self._sockets, connections=api.limits.connections, tls=tls)
+                HttpServer(
+                    network,
+                    self._sockets,
+                    connections=api.limits.connections,
+                    proxies=proxies,
+                    tls=tls,
+                )
             )
         for server in self._servers:
             await server.start()

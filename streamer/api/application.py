@@ -75,7 +75,7 @@ def make_application(context: ApiContext, clock: Clock) -> ASGIApp:
             rates=ClientRates(api.limits.requests_per_s, api.limits.burst, clock),
             running=RunningRequests(api.limits.connections),
             open_streams=context.open_streams,
-            cookie_name=context.cookie_name,
+            cookie=context.cookie,
         )
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation
 from streamer.api.server.limits import OpenStreams
+from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.schema import MaskletConfig
@@ -53,8 +54,7 @@ class ApiContext:
 
     ``starter`` gives the state of a stream's starter, None for a stream without one.
     ``not_ready`` lists the parts that are needed for results and do not run;
-    ``request_stop`` shuts the daemon down;
-    ``secure``: the server speaks TLS.
+    ``request_stop`` shuts the daemon down.
     """
 
     streams: StreamCommands
@@ -75,5 +75,4 @@ class ApiContext:
     not_ready: Callable[[], list[str]]
     request_stop: Callable[[], None]
     maximum_streams: int
-    secure: bool
-    cookie_name: str
+    cookie: LoginCookie

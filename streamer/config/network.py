@@ -57,8 +57,8 @@ class TokenConfig(Section):
 class ApiLimitsConfig(Section):
     """Limits of the HTTP server; beyond them it answers 413, 429 or 503.
 
-    ``requests_per_s`` and ``burst`` are per client address, ``detections_per_s`` counts messages
-    of detections per stream.
+    ``requests_per_s`` and ``burst`` are per token, or per client address without one;
+    ``detections_per_s`` counts messages of detections per stream.
     """
 
     body_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)
@@ -76,7 +76,8 @@ class ApiConfig(Section):
     ``tls_certificate`` and ``tls_key`` are PEM files, ``self_signed`` makes a pair and keeps it.
     ``url_schemes`` and ``url_hosts`` limit what a stream that is added over HTTP may connect to:
     hosts are names, addresses, networks (10.0.0.0/8) or ``*.example.org``; an empty list allows
-    no network address at all. Pages of the ``cors_origins`` may call the API.
+    no network address at all. Pages of the ``cors_origins`` may call the API. Proxies at the
+    addresses and networks of ``trusted_proxies`` name the client and the scheme of a request.
     """
 
     enabled: bool = True
@@ -89,6 +90,7 @@ class ApiConfig(Section):
     cors_origins: list[_Origin] = Field(default=[])
     url_schemes: list[str] = Field(default=["rtsp", "rtsps", "whip", "whep", "wheps", "synthetic"])
     url_hosts: list[str] = Field(default=[])
+    trusted_proxies: list[str] = Field(default=[])
     limits: ApiLimitsConfig = ApiLimitsConfig()
 
     @field_validator("url_schemes")
@@ -113,6 +115,18 @@ class ApiConfig(Section):
                 )
         return hosts
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_proxies(cls, proxies: list[str]) -> list[str]:
+        for index, proxy in enumerate(proxies):
+            if not _is_network(proxy) or proxy.endswith("/0"):
+                raise WrongSettingError(
+                    "must be an address or a network of proxies, such as 127.0.0.1 or "
+                    f"10.0.0.0/24, got {proxy!r}",
+                    f"[{index}]",
+                )
+        return proxies
+
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
         names: set[str] = set()
@@ -126,6 +140,11 @@ class ApiConfig(Section):
                 "prove who it is: give api.tokens, such as [{name: me, scopes: [control, "
                 "publish], token_env: MASKLET_TOKEN}], or listen on 127.0.0.1",
                 "host",
+            )
+        if self.trusted_proxies and not self.tokens:
+            raise WrongSettingError(
+                "needs api.tokens: behind a proxy, strangers come from its address",
+                "trusted_proxies",
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise WrongSettingError("must have both tls_certificate and tls_key, or neither")

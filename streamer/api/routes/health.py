@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from streamer.api.context import ApiContext
 from streamer.api.schemas.common import Health, Info, Limits
 from streamer.api.server.authorisation import PRINCIPAL, Principal, reads
+from streamer.api.server.login_cookie import is_secure
 from streamer.api.server.problems import ProblemError, documented, problems
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,7 +54,7 @@ def health_router(context: ApiContext) -> APIRouter:
             model=context.model_name,
             device=context.device_name,
             epoch=context.events.epoch,
-            secure=context.secure,
+            secure=is_secure(request),
             open=context.authorisation.is_open,
             scopes=sorted(principal.scopes),
             url_schemes=context.config.api.url_schemes,

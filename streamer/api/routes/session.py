@@ -36,23 +36,15 @@ def session_router(context: ApiContext) -> APIRouter:
             return Login(name=principal.name, scopes=sorted(principal.scopes))
         if principal is ANONYMOUS or "authorization" not in request.headers:
             raise unauthenticated("send the token as 'Authorization: Bearer TOKEN'")
-        response.set_cookie(
-            context.cookie_name,
-            context.authorisation.log_in(principal),
-            max_age=round(LOGIN_LIFETIME_S),
-            secure=context.secure,
-            httponly=True,
-            samesite="strict",
-        )
+        secret = context.authorisation.log_in(principal)
+        context.cookie.set(response, request, secret, LOGIN_LIFETIME_S)
         return Login(name=principal.name, scopes=sorted(principal.scopes))
 
     @router.post("/v1/logout", status_code=204, responses=problems(403))
     async def log_out(request: Request, response: Response) -> None:
         """End the login of this browser."""
-        if secret := request.cookies.get(context.cookie_name):
+        if secret := context.cookie.read(request):
             context.authorisation.log_out(secret)
-        response.delete_cookie(
-            context.cookie_name, secure=context.secure, httponly=True, samesite="strict"
-        )
+        context.cookie.delete(response, request)
 
     return router

@@ -66,7 +66,7 @@ class Info(Answer):
     model: str = Field(examples=["nano"])
     device: str = Field(examples=["cpu"])
     epoch: str = Field(description="new with every start of the daemon", examples=["3f9c0a1b"])
-    secure: bool = Field(description="whether this server speaks TLS")
+    secure: bool = Field(description="whether you reached it over TLS")
     open: bool = Field(description="whether no token is needed")
     scopes: list[str] = Field(description="what this client may do", examples=[["control", "read"]])
     url_schemes: list[str] = Field(description="what an added stream's URL may begin with")

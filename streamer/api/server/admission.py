@@ -11,9 +11,12 @@ from streamer.api.server.authorisation import (
     ANONYMOUS,
     CREDENTIAL_PROBLEM,
     PRINCIPAL,
+    UNRESTRICTED,
     Authorisation,
+    Principal,
 )
-from streamer.api.server.limits import ClientRates, OpenStreams, RunningRequests
+from streamer.api.server.limits import ClientRates, OpenStreams, RunningRequests, client_of
+from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.server.origins import SAFE_METHODS, check_origin
 from streamer.api.server.problems import ProblemError
 
@@ -33,7 +36,7 @@ class Admission:
         rates: ClientRates,
         running: RunningRequests,
         open_streams: OpenStreams,
-        cookie_name: str,
+        cookie: LoginCookie,
     ) -> None:
         self._application = application
         self._authorisation = authorisation
@@ -41,34 +44,49 @@ class Admission:
         self._rates = rates
         self._running = running
         self._open_streams = open_streams
-        self._cookie_name = cookie_name
+        self._cookie = cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or WebSocket. Raises ``ProblemError`` to refuse it."""
         if PRINCIPAL in scope["state"]:
             await self._application(scope, receive, send)
             return
-        address, _ = scope["client"] or ("", 0)
-        with self._running.hold(address):
-            self._rates.take(address)
-            self._identify(scope)
+        connection = HTTPConnection(scope)
+        self._identify(connection)
+        client = _client(scope)
+        with self._running.hold(client):
+            self._rates.take(client)
+            self._check_page(connection)
             if scope["type"] == "websocket":
                 with self._open_streams.hold():
                     await self._application(scope, receive, send)
             else:
                 await self._application(scope, receive, send)
 
-    def _identify(self, scope: Scope) -> None:
-        connection = HTTPConnection(scope)
+    def _check_page(self, connection: HTTPConnection) -> None:
+        scope = connection.scope
         with_bearer = "authorization" in connection.headers and not self._authorisation.is_open
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if changes and not with_bearer:  # no browser adds a bearer token by itself
             check_origin(connection.headers, self._cors_origins)
-        state = scope["state"]
+
+    def _identify(self, connection: HTTPConnection) -> None:
+        state = connection.scope["state"]
         state[PRINCIPAL], state[CREDENTIAL_PROBLEM] = ANONYMOUS, None
         try:
-            state[PRINCIPAL] = self._authorisation.principal(connection, self._cookie_name)
+            state[PRINCIPAL] = self._authorisation.principal(
+                connection.headers, self._cookie.read(connection)
+            )
         except ProblemError as problem:
             # Raised by the routes that need a credential: the page itself needs none, and with an
             # ended login it must still load, or there would be no place to log in again.
             state[CREDENTIAL_PROBLEM] = problem
+
+
+def _client(scope: Scope) -> str:
+    """Whom a request counts for: its token, else its address as it is seen outside."""
+    principal: Principal = scope["state"][PRINCIPAL]
+    if principal in (ANONYMOUS, UNRESTRICTED):
+        address, _ = scope["client"] or ("", 0)
+        return client_of(address)
+    return f"token {principal.name}"

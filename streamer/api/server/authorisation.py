@@ -23,6 +23,7 @@ from typing import Annotated
 
 from fastapi import Security
 from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Scope_
@@ -96,20 +97,21 @@ class Authorisation:
         """Whether every request may do everything, for lack of tokens."""
         return not self._tokens
 
-    def principal(self, headers: HTTPConnection, cookie_name: str) -> Principal:
-        """The principal of a request; ``ANONYMOUS`` without a credential.
+    def principal(self, headers: Headers, login: str | None) -> Principal:
+        """The principal of a request with these headers and the secret of a login, if any.
+
+        ``ANONYMOUS`` without a credential.
 
         Raises ``ProblemError`` (401) for a credential that is wrong: silently treating it as none
         would hide an expired login or a mistyped token.
         """
         if self.is_open:
             return UNRESTRICTED
-        given = headers.headers.getlist("authorization")
+        given = headers.getlist("authorization")
         if len(given) > 1:
             raise unauthenticated("more than one Authorization header", "invalid_request")
         if given:
             return self.of_header(given[0])
-        login = headers.cookies.get(cookie_name)
         return ANONYMOUS if login is None else self._of_login(login)
 
     def of_header(self, value: str) -> Principal:
@@ -225,7 +227,8 @@ _BEARER = HTTPBearer(scheme_name="bearer", description="A token of `api.tokens`.
 _COOKIE = APIKeyCookie(
     name="masklet_login",
     scheme_name="login",
-    description="Set by `POST /v1/login`; its name ends in the server's port.",
+    description="Set by `POST /v1/login`; its name ends in the server's port, and over TLS "
+    "begins with `__Host-`.",
     auto_error=False,
 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Container
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -26,13 +27,15 @@ class IdleConnections:
     """Checks the connections of one uvicorn server.
 
     It closes connections that have waited for a request for ``HEAD_TIMEOUT_S``; waiting ones above
-    ``limit``, or above a client's share of it, idle for longest first; and any with more than
+    ``limit``, or above a client's share of it (``proxies`` have none, they connect for many), idle
+    for longest first; and any with more than
     ``UNREAD_BYTES`` that the client has not read.
     """
 
-    def __init__(self, state: ServerState, *, limit: int) -> None:
+    def __init__(self, state: ServerState, *, limit: int, proxies: Container[str]) -> None:
         self._state = state
         self._limit = limit
+        self._proxies = proxies
         # Of each idle connection: its last request, and since when it is idle (loop time).
         self._idle: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
 
@@ -59,7 +62,8 @@ class IdleConnections:
         kept: list[H11Protocol] = []
         for connection, (_, since_s) in sorted(self._idle.items(), key=lambda entry: entry[1][1]):
             client = _client(connection)
-            if now_s - since_s >= HEAD_TIMEOUT_S or of_client[client] > share:
+            is_above = of_client[client] > share and not self._is_proxy(connection)
+            if now_s - since_s >= HEAD_TIMEOUT_S or is_above:
                 connection.transport.abort()
                 of_client[client] -= 1
             else:
@@ -67,6 +71,9 @@ class IdleConnections:
         above = max(0, of_client.total() - self._limit)
         for connection in kept[:above]:
             connection.transport.abort()
+
+    def _is_proxy(self, connection: H11Protocol) -> bool:
+        return connection.client is not None and connection.client[0] in self._proxies
 
 
 def _waits(connection: H11Protocol) -> bool:

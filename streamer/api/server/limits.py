@@ -27,9 +27,8 @@ class ClientRates:
         self._per_s = per_s
         self._buckets = TokenBuckets(per_s, burst, clock, CLIENTS_REMEMBERED)
 
-    def take(self, address: str) -> None:
+    def take(self, client: str) -> None:
         """Count a request. Raises ``ProblemError`` (429) when there were too many."""
-        client = client_of(address)
         wait_s = self._buckets.take(client)
         if wait_s:
             raise busy(
@@ -53,9 +52,8 @@ class RunningRequests:
         self._of_client: Counter[str] = Counter()
 
     @contextmanager
-    def hold(self, address: str) -> Iterator[None]:
+    def hold(self, client: str) -> Iterator[None]:
         """Count one more until the end of the block. Raises ``ProblemError`` (503)."""
-        client = client_of(address)
         if self._of_client.total() >= self._limit:
             raise busy(
                 f"{self._limit} requests are being answered already (api.limits.connections)", 5

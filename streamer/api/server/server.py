@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
@@ -45,9 +45,13 @@ class HttpServer:
         sockets: Sequence[socket.socket],
         *,
         connections: int,
+        proxies: Container[str] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """``sockets`` are closed with the server. With ``tls`` all of them speak TLS."""
+        """``sockets`` are closed with the server. With ``tls`` all of them speak TLS.
+
+        Addresses in ``proxies`` may hold all ``connections``, any other client a share.
+        """
         self._sockets = list(sockets)
         self._server = Server(
             Config(
@@ -60,7 +64,7 @@ class HttpServer:
                 log_config=None,
                 log_level="critical",
                 access_log=False,
-                proxy_headers=False,  # any client can write X-Forwarded-For
+                proxy_headers=False,  # BehindProxies reads them
                 server_header=False,
                 backlog=_BACKLOG,
                 limit_concurrency=connections * _HARD_LIMIT_FACTOR,
@@ -69,7 +73,7 @@ class HttpServer:
                 ssl_context_factory=None if tls is None else lambda *_: tls,
             )
         )
-        self._idle = IdleConnections(self._server.server_state, limit=connections)
+        self._idle = IdleConnections(self._server.server_state, limit=connections, proxies=proxies)
 
     async def start(self) -> None:
         """Accept connections."""
