@@ -15,10 +15,11 @@ from streamer.api.server.authorisation import (
     Authorisation,
     Principal,
 )
-from streamer.api.server.limits import ClientRates, OpenStreams, RunningRequests, client_of
+from streamer.api.server.limits import ClientRates, OpenStreams, RunningRequests
 from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.server.origins import SAFE_METHODS, check_origin
 from streamer.api.server.problems import ProblemError
+from streamer.runtime.sockets import client_of
 
 
 class Admission:

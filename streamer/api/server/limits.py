@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 
 from streamer.api.server.problems import ProblemError, busy
 from streamer.runtime.clock import Clock
-from streamer.runtime.sockets import client_of
 from streamer.runtime.token_buckets import TokenBuckets
 
 # Bound; policy: the client that was quiet for longest is forgotten, which can only help it.
