@@ -36,15 +36,18 @@ from typing import Any
 from streamer.api.api import Api
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.metrics_server import MetricsServer
+from streamer.api.webrtc.begun_streams import BegunStreams
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.schema import MaskletConfig
+from streamer.config.streams import StreamConfig
 from streamer.inference.build import configured_inference, configured_tracker, prepares_ahead
 from streamer.inference.inference import SHUTDOWN
 from streamer.inference.preparation import preparation
 from streamer.runtime.clock import Clock, SystemClock
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.shares import Shares
 from streamer.runtime.threads import start_thread
 from streamer.sinks.base import Sink, close_sink
 from streamer.sinks.events import EventHub
@@ -53,7 +56,6 @@ from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
 from streamer.sinks.zeromq.sink import ZeroMQSink
 from streamer.sources import make_source
-from streamer.sources.whip import WHIP_URL
 from streamer.starters.make_detector import DetectorMaker, MakeDetector
 from streamer.starters.starters import Starters
 from streamer.streams.drop_report import report_drops
@@ -113,7 +115,8 @@ class App:
         self._inference_ended: asyncio.Future[None] | None = None
         clock = clock or SystemClock()
         metrics = self.metrics = Metrics()
-        self._publishers = Publishers(config.webrtc, metrics)
+        publishing_tokens = config.api.token_names("publish")
+        self._publishers = Publishers(config.webrtc, metrics, publishing_tokens)
 
         # Sinks first, because each part receives the next one downstream in its constructor.
         # Where a part needs one that is built later, it receives a callable.
@@ -130,7 +133,7 @@ class App:
         picture = PictureHub(config.picture, metrics, clock)
         self._state = configured_state(
             config,
-            streams=lambda: self.streams.configs(),
+            streams=lambda: self._saved_streams(),
             object_ids=lambda stream_id: self.streams.object_ids(stream_id),
             export=lambda stream_id: self.objects.snapshots(stream_id),
             metrics=metrics,
@@ -182,11 +185,25 @@ class App:
         )
         self.objects = Objects(self.streams, self._inference.commands, self._state)
 
+        self._begun_streams = BegunStreams(
+            self.streams,
+            maximum_streams=MAXIMUM_STREAMS,
+            shares=Shares(
+                config.webrtc.publishers,
+                publishing_tokens,
+                "streams that publishers began (webrtc.publishers)",
+            ),
+            has_publisher=self._publishers.has_publisher,
+            end_after_s=config.webrtc.end_created_after_s,
+            on_kept=self._state.objects_changed if self._state else lambda _: None,
+            clock=clock,
+        )
+
         # Entry points for requests from outside.
         self.whip = Whip(
             self._publishers,
             stream_config=lambda stream_id: self.streams.configs().get(stream_id),
-            begin_stream=self._begin_published_stream if config.webrtc.create_streams else None,
+            begin_stream=self._begun_streams.begin if config.webrtc.create_streams else None,
         )
         self._api = Api(
             config,
@@ -203,6 +220,7 @@ class App:
                 picture,
                 self._publishers.ice_settings,
                 maximum_viewers=config.webrtc.viewers,
+                token_names=config.api.token_names("read"),
                 has_stream=lambda stream_id: stream_id in self.streams.configs(),
                 metrics=metrics,
                 clock=clock,
@@ -212,6 +230,7 @@ class App:
             device_name=device,
             not_ready=self.not_ready,
             request_stop=self.request_stop,
+            keep_stream=self._begun_streams.keep,
             maximum_streams=MAXIMUM_STREAMS,
             metrics=metrics,
             clock=clock,
@@ -259,6 +278,7 @@ class App:
         await self.streams.start(tasks, restored)
         if self._state is not None:
             tasks.create_task(self._state.run(), name="state")
+        in_background(self._begun_streams.run())
         in_background(report_drops(self.streams.statuses))
 
     async def _warmed_up(self) -> bool:
@@ -341,8 +361,12 @@ class App:
 
     # Inside.
 
-    async def _begin_published_stream(self, stream_id: str) -> None:
-        await self.streams.add_from(stream_id, {"url": WHIP_URL})
+    def _saved_streams(self) -> dict[str, StreamConfig]:
+        return {
+            stream_id: stream
+            for stream_id, stream in self.streams.configs().items()
+            if stream_id not in self._begun_streams
+        }
 
     async def _inference_ended_by_itself(self, ended: asyncio.Future[None]) -> None:
         """Raise an inference thread's error in the task group, which ends the daemon."""

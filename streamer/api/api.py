@@ -13,9 +13,9 @@ from streamer.api.context import ApiContext, StreamCommands
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation, for_owner
 from streamer.api.server.control_socket import REQUESTS_AT_ONCE, control_socket
-from streamer.api.server.limits import OpenStreams
 from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.server.origins import for_network
+from streamer.api.server.principals import OWNER
 from streamer.api.server.proxies import BehindProxies, TrustedProxies
 from streamer.api.server.server import HttpServer, tcp_sockets
 from streamer.api.server.tls import Certificate, make_certificate
@@ -27,6 +27,7 @@ from streamer.config.state_folder import state_folder
 from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.shares import Shares
 from streamer.runtime.sockets import is_loopback
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
@@ -61,6 +62,7 @@ class Api:
         device_name: str,
         not_ready: Callable[[], list[str]],
         request_stop: Callable[[], None],
+        keep_stream: Callable[[str], None],
         maximum_streams: int,
         metrics: Metrics,
         clock: Clock,
@@ -83,10 +85,15 @@ class Api:
             device_name=device_name,
             not_ready=not_ready,
             request_stop=request_stop,
+            keep_stream=keep_stream,
             maximum_streams=maximum_streams,
             metrics=metrics,
-            authorisation=Authorisation(config.api.tokens if config.api.enabled else (), clock),
-            open_streams=OpenStreams(config.api.limits.open_streams),
+            authorisation=Authorisation(config.api.tokens if config.api.enabled else ()),
+            open_streams=Shares(
+                config.api.limits.open_streams,
+                (OWNER.name, *config.api.token_names("read")) if config.api.tokens else (),
+                "event, picture and result connections (api.limits.open_streams)",
+            ),
             cookie=LoginCookie(config.api.port),
         )
         self._certificate: Certificate | None = None

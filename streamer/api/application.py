@@ -32,6 +32,7 @@ from streamer.api.server.admission import Admission
 from streamer.api.server.answers import Answers
 from streamer.api.server.body_limit import JSON, BodyLimit
 from streamer.api.server.limits import ClientRates, RunningRequests
+from streamer.api.server.principals import PRINCIPAL, Principal
 from streamer.api.server.problems import (
     InvalidField,
     ProblemError,
@@ -148,7 +149,10 @@ def problem_of(error: Exception, connection: HTTPConnection) -> ProblemError:
         case ConfigError():
             return ProblemError(422, str(error), "invalid_settings")
         case UnknownStreamError():
-            return ProblemError(404, str(error), "unknown_stream")
+            # Its message lists the streams.
+            principal: Principal = connection.scope["state"][PRINCIPAL]
+            detail = str(error) if principal.streams is None else "there is no such stream"
+            return ProblemError(404, detail, "unknown_stream")
         case UnknownObjectError():
             return ProblemError(404, str(error), "unknown_object")
         case StreamExistsError():

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation
-from streamer.api.server.limits import OpenStreams
 from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
@@ -16,6 +15,7 @@ from streamer.config.schema import MaskletConfig
 from streamer.config.streams import StreamConfig
 from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.shares import Shares
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
@@ -54,7 +54,8 @@ class ApiContext:
 
     ``starter`` gives the state of a stream's starter, None for a stream without one.
     ``not_ready`` lists the parts that are needed for results and do not run;
-    ``request_stop`` shuts the daemon down.
+    ``request_stop`` shuts the daemon down;
+    ``keep_stream``: ``control`` changed this stream or its objects: it does not end by itself.
     """
 
     streams: StreamCommands
@@ -69,7 +70,8 @@ class ApiContext:
     picture: PictureHub
     whep: WhepServer
     whip: Whip
-    open_streams: OpenStreams
+    open_streams: Shares
+    keep_stream: Callable[[str], None]
     model_name: str
     device_name: str
     not_ready: Callable[[], list[str]]

@@ -27,23 +27,45 @@ _Origin = Annotated[
 ]
 
 
+# The log's names for requests without a token.
+RESERVED_NAMES = ("anonymous", "unrestricted", "owner")
+TokenScope = Literal["read", "control", "publish"]
+_StreamPattern = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9*][A-Za-z0-9_*-]{0,63}$",
+        description="a stream id, in which '*' stands for any text, such as yard-*",
+    ),
+]
+
+
 class TokenConfig(Section):
     """One bearer token and what it may do.
 
     ``read`` sees everything, ``control`` changes streams and objects (and reads), ``publish``
-    sends a camera by WHIP. The token itself comes from an environment variable or a file.
+    sends a camera by WHIP. With ``streams`` it does so for these only: ids, in which ``*`` stands
+    for any text. The token itself comes from an environment variable or a file.
     """
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
         description="1 to 64 letters, digits, '-', '_' or '.'",
     )
-    scopes: list[Literal["read", "control", "publish"]] = Field(default=[])
+    scopes: list[TokenScope] = Field(default=[])
+    streams: list[_StreamPattern] | None = None
     token_env: str | None = None
     token_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
+        if self.name in RESERVED_NAMES:
+            raise WrongSettingError(
+                f"must be another: the log calls requests without a token {self.name}", "name"
+            )
+        if self.streams == []:
+            raise WrongSettingError(
+                "must name one or more streams; leave it out for all of them", "streams"
+            )
         if not self.scopes:
             raise WrongSettingError("must hold one or more of read, control, publish", "scopes")
         if (self.token_env is None) == (self.token_file is None):
@@ -92,6 +114,11 @@ class ApiConfig(Section):
     url_hosts: list[str] = Field(default=[])
     trusted_proxies: list[str] = Field(default=[])
     limits: ApiLimitsConfig = ApiLimitsConfig()
+
+    def token_names(self, scope: TokenScope) -> list[str]:
+        """The names of the tokens that may do this; ``control`` includes ``read``."""
+        enough = {scope, "control"} if scope == "read" else {scope}
+        return [each.name for each in self.tokens if not enough.isdisjoint(each.scopes)]
 
     @field_validator("url_schemes")
     @classmethod
@@ -183,7 +210,8 @@ class WebRTCConfig(Section):
     ``advertised_address`` replaces this machine's own addresses in the answer, for containers and
     address translation; media then use UDP ports of ``port_minimum``-``port_maximum`` (0: any).
     A publisher that sends no media for ``media_timeout_s`` is disconnected. ``create_streams`` lets
-    a publisher with the ``publish`` scope add a stream that is not configured.
+    a publisher with the ``publish`` scope begin a stream that is not configured: it ends
+    ``end_created_after_s`` after its publisher, and is not saved, unless ``control`` changed it.
     """
 
     ice_servers: list[IceServerConfig] = Field(default=[])
@@ -194,6 +222,7 @@ class WebRTCConfig(Section):
     publishers: int = Field(default=16, ge=0, le=64)
     viewers: int = Field(default=64, ge=0, le=1000)
     create_streams: bool = True
+    end_created_after_s: float = Field(default=300.0, ge=1, le=86_400)
     start_bitrate_kbps: int = Field(default=1500, ge=100, le=20_000)
     maximum_bitrate_kbps: int = Field(default=4000, ge=100, le=50_000)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from streamer.types import Published, StreamEvent
@@ -90,9 +90,9 @@ class EventHub:
         return max(wanted, oldest), Missed(oldest - wanted) if wanted < oldest else None
 
     async def read(
-        self, start: int, stream_id: str | None, idle_s: float
+        self, start: int, wants: Callable[[str], bool], idle_s: float
     ) -> AsyncIterator[StoredEvent | Missed | None]:
-        """Events from number ``start`` on, of one stream or all; None after ``idle_s`` of none."""
+        """Events from number ``start`` on of the wanted streams; None after ``idle_s`` of none."""
         wanted = start
         while True:
             oldest = self._next_number - len(self._stored)
@@ -103,7 +103,7 @@ class EventHub:
             if wanted < self._next_number:
                 stored = self._stored[wanted - oldest]
                 wanted += 1
-                if stream_id in (None, stored.event.stream_id):
+                if wants(stored.event.stream_id):
                     yield stored
                 continue
             if self._closed:

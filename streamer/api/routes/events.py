@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
 from streamer.api.context import ApiContext
-from streamer.api.server.authorisation import reads
+from streamer.api.server.authorisation import Reader, check_stream
 from streamer.api.server.limits import LiveResponse
 from streamer.api.server.problems import documented, problems
 from streamer.sinks.events import EVENTS_KEPT, EventHub, Missed
@@ -26,12 +26,12 @@ def events_router(context: ApiContext) -> APIRouter:
 
     @router.get(
         "/v1/events",
-        dependencies=[reads],
         response_class=Response,
         responses=documented("a stream of server-sent events", "text/event-stream")
         | problems(401, 403, 404, 422),
     )
     async def events(
+        reader: Reader,
         stream: Annotated[str | None, Query(description="only of this stream")] = None,
         last: Annotated[
             int,
@@ -48,11 +48,14 @@ def events_router(context: ApiContext) -> APIRouter:
         An event `missed` reports lost events, `{"count": N}`; null where the number is unknown: the
         daemon was restarted, or the reader was away for too long.
         """
+        wants: Callable[[str], bool] = reader.may_use
         if stream is not None:
+            check_stream(reader, stream)
+            wants = stream.__eq__
             context.streams.config(stream)  # refuses a name that is none
         start, missed = context.events.start_of(last_event_id, last)
         return LiveResponse(
-            _lines(context.events, start, missed, stream),
+            _lines(context.events, start, missed, wants),
             context.open_streams,
             media_type="text/event-stream",
             headers={"X-Accel-Buffering": "no"},
@@ -62,12 +65,12 @@ def events_router(context: ApiContext) -> APIRouter:
 
 
 async def _lines(
-    events: EventHub, start: int, missed: Missed | None, stream_id: str | None
+    events: EventHub, start: int, missed: Missed | None, wants: Callable[[str], bool]
 ) -> AsyncIterator[bytes]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
     if missed is not None:
         yield _missed(missed)
-    async for item in events.read(start, stream_id, IDLE_S):
+    async for item in events.read(start, wants, IDLE_S):
         if item is None:
             yield b": nothing new\n\n"
         elif isinstance(item, Missed):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from streamer.api.context import ApiContext
 from streamer.api.schemas.common import Health, Info, Limits
-from streamer.api.server.authorisation import PRINCIPAL, Principal, reads
+from streamer.api.server.authorisation import Reader, reads
 from streamer.api.server.login_cookie import is_secure
 from streamer.api.server.problems import ProblemError, documented, problems
 
@@ -41,13 +41,12 @@ def health_router(context: ApiContext) -> APIRouter:
         responses=documented("Prometheus' text format 0.0.4", "text/plain") | problems(401, 403),
     )
     async def metrics() -> Response:
-        """Every metric of the daemon, for Prometheus."""
+        """Every metric of the daemon, for Prometheus; not for a token bound to streams."""
         return Response(context.metrics.exposition(), headers={"Content-Type": _PROMETHEUS})
 
-    @router.get("/v1/info", dependencies=[reads], responses=problems(401, 403))
-    async def info(request: Request) -> Info:
+    @router.get("/v1/info", responses=problems(401, 403))
+    async def info(request: Request, reader: Reader) -> Info:
         """The daemon's version, model and limits, and what this client may do."""
-        principal: Principal = request.scope["state"][PRINCIPAL]
         limits = context.config.api.limits
         return Info(
             version=version("masklet"),
@@ -56,7 +55,8 @@ def health_router(context: ApiContext) -> APIRouter:
             epoch=context.events.epoch,
             secure=is_secure(request),
             open=context.authorisation.is_open,
-            scopes=sorted(principal.scopes),
+            scopes=sorted(reader.scopes),
+            streams=reader.streams,
             url_schemes=context.config.api.url_schemes,
             limits=Limits(
                 streams=context.maximum_streams,

@@ -62,6 +62,7 @@ def objects_router(context: ApiContext) -> APIRouter:
             correct=body.correct,
             request_id=body.request_id,
         )
+        context.keep_stream(stream_id)
         response.headers["Location"] = f"/v1/streams/{stream_id}/objects/{object_id}"
         return _applied(outcome)
 
@@ -71,17 +72,17 @@ def objects_router(context: ApiContext) -> APIRouter:
     ) -> PromptAnswer:
         """Prompt an object again: `correct` refines it, otherwise it starts over."""
         mask = await _mask(context.streams, stream_id, body.mask)
-        return _applied(
-            await objects.prompt(
-                stream_id,
-                body.prompt(object_id, mask),
-                body.label,
-                colour=body.colour,
-                reference=body.reference(),
-                correct=body.correct,
-                request_id=body.request_id,
-            )
+        outcome = await objects.prompt(
+            stream_id,
+            body.prompt(object_id, mask),
+            body.label,
+            colour=body.colour,
+            reference=body.reference(),
+            correct=body.correct,
+            request_id=body.request_id,
         )
+        context.keep_stream(stream_id)
+        return _applied(outcome)
 
     @router.post("/preview", dependencies=[controls], responses=changes)
     async def preview(stream_id: str, body: NewObject) -> PromptAnswer:
@@ -113,6 +114,7 @@ def objects_router(context: ApiContext) -> APIRouter:
             label=_changed(change, "label", change.label),
             colour=_changed(change, "colour", change.colour),
         )
+        context.keep_stream(stream_id)
         for summary in objects.of(stream_id):
             if summary.object_id == object_id:
                 return object_answer(summary)
@@ -127,6 +129,7 @@ def objects_router(context: ApiContext) -> APIRouter:
     async def remove_object(stream_id: str, object_id: ObjectPath) -> None:
         """Stop tracking an object."""
         await objects.remove(stream_id, object_id)
+        context.keep_stream(stream_id)
 
     return router
 

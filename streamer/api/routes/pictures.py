@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from streamer.api.context import ApiContext
 from streamer.api.server.authorisation import reads
 from streamer.api.server.limits import LiveResponse
+from streamer.api.server.principals import PRINCIPAL, Principal
 from streamer.api.server.problems import busy, documented, problems
 from streamer.sinks.video.hub import NoPictureError, PictureBusyError, PictureHub
 from streamer.sinks.video.jpeg import MULTIPART_TYPE, multipart
@@ -56,19 +57,21 @@ def pictures_router(context: ApiContext) -> APIRouter:
         | problems(401, 403, 404, 422),
     )
     async def video(
-        stream_id: str, view: ViewQuery = View.OVERLAY, width: _Width = None
+        request: Request, stream_id: str, view: ViewQuery = View.OVERLAY, width: _Width = None
     ) -> Response:
         """The live picture as Motion JPEG; a slow reader gets fewer pictures, not older ones.
 
         `width` is limited by `picture.width`. An `img` element shows it.
         """
         context.streams.config(stream_id)
+        principal: Principal = request.scope["state"][PRINCIPAL]
+        holder = principal.name if principal.has_token else None
         try:
-            picture.check_jpegs(stream_id, view, width)
+            picture.check_jpegs(stream_id, view, width, holder)
         except PictureBusyError as error:
             raise busy(str(error), _RETRY_AFTER_S) from None
         return LiveResponse(
-            _parts(picture, stream_id, view, width),
+            _parts(picture, stream_id, view, width, holder),
             context.open_streams,
             media_type=MULTIPART_TYPE,
             headers={"X-Accel-Buffering": "no"},
@@ -78,8 +81,8 @@ def pictures_router(context: ApiContext) -> APIRouter:
 
 
 async def _parts(
-    picture: PictureHub, stream_id: str, view: View, width: int | None
+    picture: PictureHub, stream_id: str, view: View, width: int | None, holder: str | None
 ) -> AsyncIterator[bytes]:
-    with picture.jpegs(stream_id, view, width) as reader:
+    with picture.jpegs(stream_id, view, width, holder) as reader:
         async for jpeg in reader:
             yield multipart(jpeg)

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from streamer.api.context import ApiContext
 from streamer.api.schemas.common import Login
-from streamer.api.server.authorisation import (
+from streamer.api.server.authorisation import LOGIN_LIFETIME_S
+from streamer.api.server.principals import (
     ANONYMOUS,
     CREDENTIAL_PROBLEM,
-    LOGIN_LIFETIME_S,
     OWNER,
     PRINCIPAL,
     Principal,
@@ -26,8 +26,8 @@ def session_router(context: ApiContext) -> APIRouter:
         """Exchange a token (``Authorization: Bearer TOKEN``) for a cookie.
 
         Browsers send no header with ``EventSource``, ``WebSocket`` and ``img``; they send the
-        cookie. Scripts cannot read it, other sites cannot use it, and it ends after 12 hours or
-        with the daemon.
+        cookie. Scripts cannot read it, other sites cannot use it, and it ends after 12 hours, with
+        the daemon, or when the same token has made 64 newer ones.
         """
         principal: Principal = request.scope["state"][PRINCIPAL]
         if problem := request.scope["state"][CREDENTIAL_PROBLEM]:
@@ -42,7 +42,7 @@ def session_router(context: ApiContext) -> APIRouter:
 
     @router.post("/v1/logout", status_code=204, responses=problems(403))
     async def log_out(request: Request, response: Response) -> None:
-        """End the login of this browser."""
+        """End the login of this browser, and the connections it opened."""
         if secret := context.cookie.read(request):
             context.authorisation.log_out(secret)
         context.cookie.delete(response, request)

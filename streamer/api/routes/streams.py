@@ -14,7 +14,8 @@ from streamer.api.schemas.streams import (
     settings_in,
     stream_answer,
 )
-from streamer.api.server.authorisation import OWNER, PRINCIPAL, controls, reads
+from streamer.api.server.authorisation import Controller, Reader, check_stream, controls, reads
+from streamer.api.server.principals import OWNER, PRINCIPAL
 from streamer.api.server.problems import ProblemError, problems
 from streamer.errors import UnknownStreamError
 
@@ -31,29 +32,31 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
                 return stream_answer(status, config, context.starter(stream_id))
         raise UnknownStreamError(f"the stream {stream_id!r} was removed")
 
-    @router.get("", dependencies=[reads], responses=problems(401, 403))
-    async def list_streams() -> StreamsAnswer:
-        """The status of every stream."""
+    @router.get("", responses=problems(401, 403))
+    async def list_streams(reader: Reader) -> StreamsAnswer:
+        """The status of every stream; of a bound token, of its streams."""
         return StreamsAnswer(
             streams=[
                 stream_answer(
                     status, streams.config(status.stream_id), context.starter(status.stream_id)
                 )
                 for status in streams.statuses()
+                if reader.may_use(status.stream_id)
             ]
         )
 
-    @router.post(
-        "", dependencies=[controls], status_code=201, responses=problems(401, 403, 409, 415, 422)
-    )
-    async def add_stream(new: NewStream, request: Request, response: Response) -> StreamAnswer:
+    @router.post("", status_code=201, responses=problems(401, 403, 409, 415, 422))
+    async def add_stream(
+        new: NewStream, controller: Controller, response: Response
+    ) -> StreamAnswer:
         """Begin a stream; it survives a restart of the daemon.
 
         The allowed URLs are configured: `api.url_schemes`, `api.url_hosts`. Over the control
         socket every URL is allowed.
         """
+        check_stream(controller, new.id)
         settings = settings_in(new)
-        if not _is_owner(request):
+        if controller is not OWNER:
             await url_rules.check_new(settings)
         if len(list(streams.statuses())) >= context.maximum_streams:
             raise ProblemError(
@@ -85,6 +88,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         if not _is_owner(request):
             await url_rules.check_change(config, settings)
         await streams.change(stream_id, settings)
+        context.keep_stream(stream_id)
         return described(stream_id)
 
     @router.delete(
@@ -96,6 +100,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     async def remove_stream(stream_id: str) -> None:
         """End a stream and remove its objects."""
         await streams.remove(stream_id)
+        context.keep_stream(stream_id)
 
     @router.post(
         "/{stream_id}/pause", dependencies=[controls], responses=problems(401, 403, 404, 409)
@@ -103,6 +108,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     async def pause(stream_id: str) -> StreamAnswer:
         """Stop tracking; the camera stays connected and the objects stay."""
         await streams.pause(stream_id)
+        context.keep_stream(stream_id)
         return described(stream_id)
 
     @router.post(
@@ -111,6 +117,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
     async def resume(stream_id: str) -> StreamAnswer:
         """Track again."""
         await streams.resume(stream_id)
+        context.keep_stream(stream_id)
         return described(stream_id)
 
     return router

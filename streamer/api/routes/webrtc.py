@@ -8,7 +8,15 @@ from fastapi import APIRouter, Request, Response
 
 from streamer.api.context import ApiContext
 from streamer.api.routes.pictures import ViewQuery
-from streamer.api.server.authorisation import publishes, reads
+from streamer.api.server.authorisation import (
+    Publisher,
+    Reader,
+    check_stream,
+    may_publish,
+    publishes,
+    reads,
+)
+from streamer.api.server.principals import PRINCIPAL, Principal
 from streamer.api.server.problems import ProblemError, problems
 from streamer.api.webrtc.whep_server import RTP_OFFSET_HEADER
 from streamer.sinks.video.view import View
@@ -43,29 +51,30 @@ def _whep(context: ApiContext) -> APIRouter:
         frame's results.
         """
         body, content_type = await _sent(request)
-        return _response(await whep.post(stream_id, body, content_type, view))
+        viewer: Principal = request.scope["state"][PRINCIPAL]
+        return _response(await whep.post(stream_id, body, content_type, viewer, view))
 
     @router.patch(
         "/v1/whep/{session_id}",
-        dependencies=[reads],
         response_class=Response,
         responses=_patched() | problems(401, 403, 404, 412, 415, 422, 428),
         openapi_extra=_body(SDP_FRAGMENT, "candidates, or new credentials for an ICE restart"),
     )
-    async def change_watching(request: Request, session_id: str) -> Response:
+    async def change_watching(request: Request, session_id: str, reader: Reader) -> Response:
         """Add ICE candidates, or restart ICE (RFC 9725, section 4.3)."""
+        _check_session(reader, whep.stream_of(session_id))
         body, content_type = await _sent(request)
         if_match = request.headers.get("if-match")
         return _response(await whep.patch(session_id, body, content_type, if_match))
 
     @router.delete(
         "/v1/whep/{session_id}",
-        dependencies=[reads],
         response_class=Response,
         responses=_deleted() | problems(401, 403, 404),
     )
-    async def stop_watching(session_id: str) -> Response:
+    async def stop_watching(session_id: str, reader: Reader) -> Response:
         """End a viewer's session."""
+        _check_session(reader, whep.stream_of(session_id))
         return _response(await whep.delete(session_id))
 
     return router
@@ -87,33 +96,36 @@ def _whip(context: ApiContext) -> APIRouter:
     async def publish(request: Request, stream_id: str) -> Response:
         """Publish a camera to a stream whose `url` is `whip://` (WHIP, RFC 9725)."""
         body, content_type = await _sent(request)
-        return _response(await whip.post(stream_id, body, content_type))
+        publisher: Principal = request.scope["state"][PRINCIPAL]
+        return _response(await whip.post(stream_id, body, content_type, publisher))
 
     @router.options("/v1/streams/{stream_id}/whip", include_in_schema=False)
-    async def publish_options(stream_id: str) -> Response:  # noqa: ARG001 - the path's
-        return _response(whip.endpoint_options())
+    async def publish_options(request: Request, stream_id: str) -> Response:  # noqa: ARG001 - the path's
+        return _response(whip.endpoint_options(may_publish=may_publish(request)))
 
     @router.patch(
         "/v1/whip/{session_id}",
-        dependencies=[publishes],
         response_class=Response,
         responses=_patched() | problems(401, 403, 404, 412, 415, 422, 428),
         openapi_extra=_body(SDP_FRAGMENT, "candidates, or new credentials for an ICE restart"),
     )
-    async def change_publishing(request: Request, session_id: str) -> Response:
+    async def change_publishing(
+        request: Request, session_id: str, publisher: Publisher
+    ) -> Response:
         """Add ICE candidates, or restart ICE (RFC 9725, section 4.3)."""
+        _check_session(publisher, whip.stream_of(session_id))
         body, content_type = await _sent(request)
         if_match = request.headers.get("if-match")
         return _response(await whip.patch(session_id, body, content_type, if_match))
 
     @router.delete(
         "/v1/whip/{session_id}",
-        dependencies=[publishes],
         response_class=Response,
         responses=_deleted() | problems(401, 403, 404),
     )
-    async def stop_publishing(session_id: str) -> Response:
+    async def stop_publishing(session_id: str, publisher: Publisher) -> Response:
         """End a publisher's session."""
+        _check_session(publisher, whip.stream_of(session_id))
         return _response(await whip.delete(session_id))
 
     @router.options("/v1/whip/{session_id}", include_in_schema=False)
@@ -121,6 +133,12 @@ def _whip(context: ApiContext) -> APIRouter:
         return _response(whip.session_options())
 
     return router
+
+
+def _check_session(principal: Principal, stream_id: str | None) -> None:
+    """Raise ``ProblemError`` (403) for a session of a stream that is not the principal's."""
+    if stream_id is not None:
+        check_stream(principal, stream_id)
 
 
 async def _sent(request: Request) -> tuple[bytes, str | None]:

@@ -69,6 +69,10 @@ class Info(Answer):
     secure: bool = Field(description="whether you reached it over TLS")
     open: bool = Field(description="whether no token is needed")
     scopes: list[str] = Field(description="what this client may do", examples=[["control", "read"]])
+    streams: tuple[str, ...] | None = Field(
+        description="the streams that this client's token is bound to; null: every stream",
+        examples=[None, ["gate", "yard-*"]],
+    )
     url_schemes: list[str] = Field(description="what an added stream's URL may begin with")
     limits: Limits
 

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from streamer.api.server.authorisation import (
+from streamer.api.server.authorisation import Authorisation
+from streamer.api.server.limits import ClientRates, RunningRequests, held_open
+from streamer.api.server.login_cookie import LoginCookie
+from streamer.api.server.origins import SAFE_METHODS, check_origin
+from streamer.api.server.principals import (
     ANONYMOUS,
     CREDENTIAL_PROBLEM,
     PRINCIPAL,
     UNRESTRICTED,
-    Authorisation,
+    LoginEndedError,
     Principal,
 )
-from streamer.api.server.limits import ClientRates, OpenStreams, RunningRequests
-from streamer.api.server.login_cookie import LoginCookie
-from streamer.api.server.origins import SAFE_METHODS, check_origin
-from streamer.api.server.problems import ProblemError
+from streamer.api.server.problems import ProblemError, unauthenticated
+from streamer.runtime.shares import Shares
 from streamer.runtime.sockets import client_of
 
 
@@ -36,7 +38,7 @@ class Admission:
         cors_origins: Sequence[str],
         rates: ClientRates,
         running: RunningRequests,
-        open_streams: OpenStreams,
+        open_streams: Shares,
         cookie: LoginCookie,
     ) -> None:
         self._application = application
@@ -59,10 +61,18 @@ class Admission:
             self._rates.take(client)
             self._check_page(connection)
             if scope["type"] == "websocket":
-                with self._open_streams.hold():
-                    await self._application(scope, receive, send)
+                await self._web_socket(scope, receive, send)
             else:
                 await self._application(scope, receive, send)
+
+    async def _web_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One WebSocket, until it ends or the login it was opened with."""
+        principal: Principal = scope["state"][PRINCIPAL]
+        try:
+            async with held_open(self._open_streams, principal):
+                await self._application(scope, receive, send)
+        except LoginEndedError:
+            raise unauthenticated("the login has ended; log in again", "invalid_token") from None
 
     def _check_page(self, connection: HTTPConnection) -> None:
         scope = connection.scope

@@ -7,9 +7,9 @@ import logging
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamer.api.server.authorisation import PRINCIPAL, Principal
 from streamer.api.server.limits import HEAD_ONLY
 from streamer.api.server.origins import SAFE_METHODS
+from streamer.api.server.principals import PRINCIPAL, Principal
 from streamer.api.server.problems import ProblemError, internal_error
 
 _CONTENT_SECURITY_POLICY = (
@@ -84,7 +84,10 @@ class _Answer:
     async def refuse(self, problem: ProblemError, receive: Receive) -> None:
         """Answer with ``problem``, unless an answer has begun: then it ends where it is."""
         if self._scope["type"] == "websocket" and self._accepted:
-            await self._send({"type": "websocket.close", "code": 1011})
+            code = 1011 if problem.status == 500 else 4000 + problem.status
+            await self._send(
+                {"type": "websocket.close", "code": code, "reason": problem.detail[:120]}
+            )
         elif self.status is None:
             await problem.response(_path(self._scope))(self._scope, receive, self.send)
 

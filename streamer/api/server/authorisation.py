@@ -1,8 +1,9 @@
 """Authorisation: bearer tokens with scopes, and the login cookie that replaces one in a browser.
 
 ``read`` sees everything, ``control`` changes streams and objects and reads, ``publish`` sends a
-camera by WHIP. A route says what it needs with ``Depends(reads)`` and its like; a route without
-one of them is a mistake that a test finds.
+camera by WHIP. A token may be bound to streams. A route says what it needs with one of the
+dependencies at the end of this file, which are the only place that decides on both; a route
+without one is a mistake that a test finds.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import secrets
 import stat
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,46 +28,29 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Scope_
 
-from streamer.api.server.problems import forbidden, unauthenticated
+from streamer.api.server.principals import (
+    ANONYMOUS,
+    CREDENTIAL_PROBLEM,
+    OWNER,
+    PRINCIPAL,
+    UNRESTRICTED,
+    Login,
+    Principal,
+    Scope,
+)
+from streamer.api.server.problems import ProblemError, forbidden, unauthenticated
 from streamer.config.network import TokenConfig
 from streamer.errors import ConfigError
-from streamer.runtime.clock import Clock, seconds_to_ns
 
 SHORTEST_TOKEN = 20
 LONGEST_TOKEN = 4096
 # RFC 6750, section 2.1: what a bearer token may be made of.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 LOGIN_LIFETIME_S = 12 * 3600.0
-# Bound: the oldest login goes when another comes.
-LOGINS_KEPT = 256
-# Keys of a request's state: its principal, and the problem with its credential.
-PRINCIPAL = "principal"
-CREDENTIAL_PROBLEM = "credential_problem"
+# Bound: the oldest login of a token ends when another comes; those of other tokens stay.
+LOGINS_PER_TOKEN = 64
 _MAKE_ONE = "make one with `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
 _log = logging.getLogger(__name__)
-
-
-class Scope(StrEnum):
-    """What a token may do."""
-
-    READ = "read"
-    CONTROL = "control"
-    PUBLISH = "publish"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The sender of a request: the name of its token, and its scopes."""
-
-    name: str
-    scopes: frozenset[Scope]
-
-
-ANONYMOUS = Principal("anonymous", frozenset())
-# Without any token configured the server is on loopback only, and open there.
-UNRESTRICTED = Principal("unrestricted", frozenset(Scope))
-# On the Unix socket of mode 0600.
-OWNER = Principal("owner", frozenset(Scope))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +65,13 @@ class Authorisation:
     def __init__(
         self,
         tokens: Sequence[TokenConfig],
-        clock: Clock,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """Read the tokens. Raises ``ConfigError`` for one that is missing, short or malformed."""
-        self._clock = clock
         self._tokens: list[_Token] = []
         for index, token in enumerate(tokens):
             self._add(f"api.tokens[{index}]", token, environment)
-        self._logins: OrderedDict[bytes, tuple[Principal, int]] = OrderedDict()
+        self._logins: OrderedDict[bytes, Principal] = OrderedDict()
 
     @property
     def is_open(self) -> bool:
@@ -132,25 +113,30 @@ class Authorisation:
 
     def log_in(self, principal: Principal) -> str:
         """A new secret for a cookie, valid as ``principal`` for ``LOGIN_LIFETIME_S``."""
+        of_token = [each.login for each in self._logins.values() if each == principal]
+        if len(of_token) >= LOGINS_PER_TOKEN and of_token[0] is not None:
+            of_token[0].end()
         secret = secrets.token_urlsafe(32)
-        expires_ns = self._clock.monotonic_ns() + seconds_to_ns(LOGIN_LIFETIME_S)
-        self._logins[_digest(secret)] = (principal, expires_ns)
-        if len(self._logins) > LOGINS_KEPT:
-            self._logins.popitem(last=False)
+        digest = _digest(secret)
+        login = Login(LOGIN_LIFETIME_S, on_ended=lambda: self._forget(digest))
+        self._logins[digest] = replace(principal, login=login)
         return secret
 
     def log_out(self, secret: str) -> None:
-        """Forget a login; one that is not known is no error."""
-        self._logins.pop(_digest(secret), None)
+        """End a login and what was opened with it; one that is not known is no error."""
+        # Looked up by its digest, about which the time of a lookup reveals nothing useful.
+        principal = self._logins.get(_digest(secret))
+        if principal is not None and principal.login is not None:
+            principal.login.end()
 
     def _of_login(self, secret: str) -> Principal:
-        # Looked up by its digest, about which the time of a lookup reveals nothing useful.
-        digest = _digest(secret)
-        principal, expires_ns = self._logins.get(digest, (ANONYMOUS, 0))
-        if principal is ANONYMOUS or self._clock.monotonic_ns() >= expires_ns:
-            self._logins.pop(digest, None)
+        principal = self._logins.get(_digest(secret))
+        if principal is None:
             raise unauthenticated("the login has expired; log in again", "invalid_token")
         return principal
+
+    def _forget(self, digest: bytes) -> None:
+        del self._logins[digest]
 
     def _add(self, key: str, config: TokenConfig, environment: Mapping[str, str]) -> None:
         if config.token_env is not None:
@@ -184,7 +170,8 @@ class Authorisation:
         scopes = frozenset(Scope(scope) for scope in config.scopes)
         if Scope.CONTROL in scopes:
             scopes |= {Scope.READ}
-        self._tokens.append(_Token(Principal(config.name, scopes), digest))
+        streams = None if config.streams is None else tuple(config.streams)
+        self._tokens.append(_Token(Principal(config.name, scopes, streams), digest))
 
 
 def _digest(secret: str) -> bytes:
@@ -233,7 +220,21 @@ _COOKIE = APIKeyCookie(
 )
 
 
-def _require(connection: HTTPConnection, needed: SecurityScopes) -> Principal:
+def check_stream(principal: Principal, stream_id: str) -> None:
+    """Raise ``ProblemError`` (403) for a stream that the principal is not bound to.
+
+    It is the same for streams that exist and that do not: it reveals nothing.
+    """
+    if not principal.may_use(stream_id):
+        raise ProblemError(
+            403,
+            f"the token {principal.name} is bound to other streams than {stream_id[:64]!r} "
+            "(api.tokens, streams)",
+            "stream_not_allowed",
+        )
+
+
+def _require_scope(connection: HTTPConnection, needed: SecurityScopes) -> Principal:
     """Raises ``ProblemError``: 401 without a credential, 403 when it lacks a scope."""
     principal: Principal = connection.scope["state"][PRINCIPAL]
     for scope in needed.scopes:
@@ -247,19 +248,65 @@ def _require(connection: HTTPConnection, needed: SecurityScopes) -> Principal:
     return principal
 
 
+def _require(connection: HTTPConnection, needed: SecurityScopes) -> Principal:
+    """``_require_scope``, and 403 when it is bound to other streams than the one in the path.
+
+    A path without a stream concerns all of them: a bound token is refused.
+    """
+    principal = _require_scope(connection, needed)
+    stream_id = connection.path_params.get("stream_id")
+    if stream_id is not None:
+        check_stream(principal, stream_id)
+    elif principal.streams is not None:
+        raise ProblemError(
+            403,
+            f"the token {principal.name} is bound to streams (api.tokens, streams), and this "
+            "concerns all of them",
+            "stream_not_allowed",
+        )
+    return principal
+
+
+def may_publish(connection: HTTPConnection) -> bool:
+    """Whether the sender may publish to the stream in the path.
+
+    Raises ``ProblemError`` (401) for a credential that is wrong.
+    """
+    if (problem := connection.scope["state"][CREDENTIAL_PROBLEM]) is not None:
+        raise problem
+    try:
+        _require(connection, SecurityScopes([Scope.PUBLISH]))
+    except ProblemError:
+        return False
+    return True
+
+
+_Bearer = Annotated[object, Security(_BEARER)]
+_Cookie = Annotated[object, Security(_COOKIE)]
+
+
 def _described(
-    connection: HTTPConnection,
-    needed: SecurityScopes,
-    _bearer: Annotated[object, Security(_BEARER)],
-    _cookie: Annotated[object, Security(_COOKIE)],
+    connection: HTTPConnection, needed: SecurityScopes, _bearer: _Bearer, _cookie: _Cookie
 ) -> Principal:
     """``_require``, with the two ways to give a credential in the OpenAPI document."""
     return _require(connection, needed)
 
 
+def _described_scope(
+    connection: HTTPConnection, needed: SecurityScopes, _bearer: _Bearer, _cookie: _Cookie
+) -> Principal:
+    """``_require_scope``, likewise."""
+    return _require_scope(connection, needed)
+
+
+# For routes that concern the stream in their path, or all streams.
 reads = Security(_described, scopes=[Scope.READ])
 controls = Security(_described, scopes=[Scope.CONTROL])
 publishes = Security(_described, scopes=[Scope.PUBLISH])
 # For WebSockets: OpenAPI does not describe them, and HTTPBearer wants a request.
 reads_websocket = Security(_require, scopes=[Scope.READ])
 controls_websocket = Security(_require, scopes=[Scope.CONTROL])
+# Parameters of routes that show or change only what ``may_use`` and ``check_stream`` allow.
+Reader = Annotated[Principal, Security(_described_scope, scopes=[Scope.READ])]
+Controller = Annotated[Principal, Security(_described_scope, scopes=[Scope.CONTROL])]
+Publisher = Annotated[Principal, Security(_described_scope, scopes=[Scope.PUBLISH])]

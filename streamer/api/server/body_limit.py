@@ -8,7 +8,7 @@ import re
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamer.api.server.authorisation import ANONYMOUS, CREDENTIAL_PROBLEM, PRINCIPAL
+from streamer.api.server.principals import ANONYMOUS, CREDENTIAL_PROBLEM, PRINCIPAL
 from streamer.api.server.problems import ProblemError, busy, unauthenticated
 
 JSON = "application/json"

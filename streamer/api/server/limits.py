@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from streamer.api.server.problems import ProblemError, busy
+from streamer.api.server.principals import PRINCIPAL, LoginEndedError, Principal
+from streamer.api.server.problems import busy
+from streamer.errors import BusyError
 from streamer.runtime.clock import Clock
+from streamer.runtime.shares import Shares
 from streamer.runtime.token_buckets import TokenBuckets
 
 # Bound; policy: the client that was quiet for longest is forgotten, which can only help it.
@@ -70,34 +73,19 @@ class RunningRequests:
                 del self._of_client[client]
 
 
-class OpenStreams:
-    """Counts the answers without an end: events, WebSockets, MJPEG."""
+@asynccontextmanager
+async def held_open(open_streams: Shares, principal: Principal) -> AsyncIterator[None]:
+    """One of the connections that stay open, until the block ends or the principal's login does.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open = 0
-
-    def __len__(self) -> int:
-        return self._open
-
-    def check(self) -> None:
-        """Raises ``ProblemError`` (503) when there is no room for another."""
-        if self._open >= self._limit:
-            raise busy(
-                f"{self._limit} event, picture and result streams are open already "
-                "(api.limits.open_streams); close one",
-                5,
-            )
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Count one more until the end of the block. Raises ``ProblemError`` (503)."""
-        self.check()
-        self._open += 1
+    Raises ``ProblemError`` (503), and ``LoginEndedError``.
+    """
+    with ExitStack() as place:
         try:
+            place.enter_context(open_streams.hold(principal.name))
+        except BusyError as error:
+            raise busy(str(error), 5) from None
+        async with principal.lasting():
             yield
-        finally:
-            self._open -= 1
 
 
 class LiveResponse(StreamingResponse):
@@ -110,19 +98,17 @@ class LiveResponse(StreamingResponse):
     def __init__(
         self,
         content: AsyncIterable[bytes],
-        open_streams: OpenStreams,
+        open_streams: Shares,
         *,
         media_type: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Raises ``ProblemError`` (503) when too many are open."""
-        open_streams.check()
         self._open_streams = open_streams
         super().__init__(content, media_type=media_type, headers=headers)
         self.headers.setdefault("Cache-Control", "no-store")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the content or the client ends."""
+        """Send until the content, the client or its login ends. Raises ``ProblemError`` (503)."""
         if scope.get(HEAD_ONLY):
             await send(
                 {
@@ -133,8 +119,9 @@ class LiveResponse(StreamingResponse):
             )
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
+        principal: Principal = scope["state"][PRINCIPAL]
         try:
-            with self._open_streams.hold():
+            async with held_open(self._open_streams, principal):
                 await super().__call__(scope, receive, send)
-        except ProblemError as problem:  # another took the last place since the check
-            await problem.response(scope["path"])(scope, receive, send)
+        except LoginEndedError:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -8,14 +8,19 @@ peer ── FrameAssembler ──► EncodedFeed ──► PublisherSlot ──�
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+from collections.abc import Collection
+from contextlib import ExitStack
 from weakref import WeakValueDictionary
 
+from streamer.api.server.principals import Principal
 from streamer.api.webrtc.publishing_session import PublishingSession
 from streamer.config.network import WebRTCConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.shares import Shares
 from streamer.sources.base import Source
 from streamer.sources.whip import WhipSource, is_published
 from streamer.streams.stream import MakeSource
@@ -31,11 +36,16 @@ TAKEOVER_AFTER_S = 2.0
 
 
 class StreamTakenError(Exception):
-    """The stream has a publisher."""
+    """The stream has a publisher, which sent something ``silent_for_s`` ago."""
 
+    def __init__(self, silent_for_s: float) -> None:
+        super().__init__()
+        self.silent_for_s = silent_for_s
 
-class TooManyPublishersError(Exception):
-    """``webrtc.publishers`` sessions exist already."""
+    @property
+    def retry_after_s(self) -> int:
+        """The time after which the stream is free if that publisher has crashed."""
+        return max(1, math.ceil(TAKEOVER_AFTER_S - self.silent_for_s))
 
 
 class StreamGoneError(Exception):
@@ -51,14 +61,23 @@ class _Beginning:
 class Publishers:
     """All WHIP sessions. Used on the event loop, except ``source``.
 
-    Bounds: ``webrtc.publishers`` sessions, one a stream. A session ends when its publisher
-    deletes it, is not connected in time, or sends no media for ``webrtc.media_timeout_s``.
+    Bounds: ``webrtc.publishers`` sessions, shared among the tokens, one a stream. A session ends
+    when its publisher deletes it, is not connected in time, or sends no media for
+    ``webrtc.media_timeout_s``, and with the login it was begun with.
     """
 
-    def __init__(self, config: WebRTCConfig, metrics: Metrics) -> None:
-        """Raises ``ConfigError`` for ICE servers that cannot be used."""
+    def __init__(
+        self, config: WebRTCConfig, metrics: Metrics, token_names: Collection[str] = ()
+    ) -> None:
+        """``token_names`` are those that may publish.
+
+        Raises ``ConfigError`` for ICE servers that cannot be used.
+        """
         self.ice_settings = ice_settings(config)
         self._config = config
+        self._shares = Shares(
+            config.publishers, token_names, "publishers' connections (webrtc.publishers)"
+        )
         self._peers = metrics.webrtc_peers.labels("publisher")
         self._sessions: dict[str, PublishingSession] = {}
         self._by_stream: dict[str, PublishingSession | _Beginning] = {}
@@ -84,35 +103,46 @@ class Publishers:
         """The session with this id, or None."""
         return self._sessions.get(session_id)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether ``webrtc.publishers`` sessions exist."""
-        return len(self._by_stream) >= self._config.publishers
+    def has_publisher(self, stream_id: str) -> bool:
+        """Whether a session publishes to this stream, or begins to."""
+        return stream_id in self._by_stream
+
+    def check_room(self, publisher: Principal) -> None:
+        """Raise ``BusyError`` if ``publisher`` may not begin another session now."""
+        self._shares.check(publisher.name)
 
     async def publish(
-        self, stream_id: str, offer: Offer, clock_tolerance_s: float
+        self, stream_id: str, offer: Offer, clock_tolerance_s: float, publisher: Principal
     ) -> tuple[PublishingSession, str]:
         """Begin a session: the session and our answer.
 
-        Raises ``StreamTakenError``, ``TooManyPublishersError``, ``StreamGoneError``, ``SdpError``
-        or ``PeerError``.
+        A publisher takes its own stream over: the same token is the same publisher. Raises
+        ``StreamTakenError``, ``BusyError``, ``StreamGoneError``, ``SdpError`` or ``PeerError``.
         """
-        await self._make_way(stream_id)
-        if self.is_full:
-            raise TooManyPublishersError
-        beginning = self._by_stream[stream_id] = _Beginning()
-        try:
-            session, answer = await self._begin(stream_id, offer, clock_tolerance_s)
-            if not beginning.is_wanted:
-                await session.peer.close()
-                raise StreamGoneError
-        except BaseException:
-            del self._by_stream[stream_id]
-            raise
+        await self._make_way(stream_id, publisher)
+        with ExitStack() as place:
+            place.enter_context(self._shares.hold(publisher.name))
+            beginning = self._by_stream[stream_id] = _Beginning()
+            try:
+                session, answer = await self._begin(stream_id, offer, clock_tolerance_s, publisher)
+                if not beginning.is_wanted:
+                    await session.peer.close()
+                    raise StreamGoneError
+            except BaseException:
+                del self._by_stream[stream_id]
+                raise
+            held = place.pop_all()
         self._by_stream[stream_id] = session
         self._sessions[session.session_id] = session
         self._peers.inc()
-        session.start(on_ended=self._forget)
+
+        def forget() -> None:
+            self._peers.dec()
+            del self._sessions[session.session_id]
+            del self._by_stream[stream_id]
+            held.close()
+
+        session.start(on_ended=forget)
         return session, answer
 
     async def end_stream(self, stream_id: str) -> None:
@@ -132,18 +162,24 @@ class Publishers:
         end = FeedEnd(SourceFailure.ENDED, "the daemon is stopping")
         await asyncio.gather(*(session.end(end) for session in sessions))
 
-    async def _make_way(self, stream_id: str) -> None:
-        """End a session that seems dead; raises ``StreamTakenError`` for a live one."""
+    async def _make_way(self, stream_id: str, publisher: Principal) -> None:
+        """End a session of the same publisher, or one that seems dead.
+
+        Raises ``StreamTakenError`` for a live one of another.
+        """
         while stream_id in self._by_stream:
             session = self._by_stream[stream_id]
-            if isinstance(session, _Beginning) or session.silent_for_s < TAKEOVER_AFTER_S:
-                raise StreamTakenError
-            await session.end(
-                FeedEnd(SourceFailure.ENDED, "a new publisher replaced one that fell silent")
-            )
+            if isinstance(session, _Beginning):
+                raise StreamTakenError(0.0)
+            reason = "a new publisher replaced one that fell silent"
+            if publisher.has_token and session.publisher == publisher:
+                reason = "its publisher began a new session"
+            elif session.silent_for_s < TAKEOVER_AFTER_S:
+                raise StreamTakenError(session.silent_for_s)
+            await session.end(FeedEnd(SourceFailure.ENDED, reason))
 
     async def _begin(
-        self, stream_id: str, offer: Offer, clock_tolerance_s: float
+        self, stream_id: str, offer: Offer, clock_tolerance_s: float, publisher: Principal
     ) -> tuple[PublishingSession, str]:
         peer = Peer(self.ice_settings, "video", "recvonly")
         try:
@@ -152,6 +188,7 @@ class Publishers:
                 peer,
                 offer,
                 self._slot(stream_id),
+                publisher=publisher,
                 clock_tolerance_s=clock_tolerance_s,
                 connect_timeout_s=CONNECT_TIMEOUT_S,
                 media_timeout_s=self._config.media_timeout_s,
@@ -164,11 +201,6 @@ class Publishers:
             await peer.close()
             raise
         return session, answer
-
-    def _forget(self, session: PublishingSession) -> None:
-        self._peers.dec()
-        del self._sessions[session.session_id]
-        del self._by_stream[session.stream_id]
 
     def _slot(self, stream_id: str) -> PublisherSlot:
         with self._slots_lock:

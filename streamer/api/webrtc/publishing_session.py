@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from streamer.api.server.principals import Principal
+from streamer.errors import SourceFailure
 from streamer.runtime.logs import stream_logger
 from streamer.webrtc.encoded_feed import EncodedFeed, FeedEnd
 from streamer.webrtc.media_watch import MediaWatch
@@ -19,7 +21,8 @@ _logger = logging.getLogger(__name__)
 
 
 class PublishingSession(PeerSession):
-    """A WHIP session. It ends by ``end``, by its peer, or by ``media_timeout_s`` of silence.
+    """A WHIP session. It ends by ``end``, by its peer, by ``media_timeout_s`` of silence, or with
+    the login it was begun with.
 
     There is one way to end: the watching task takes the first reason, passes it to the feed (and
     so to the stream's source), and closes the peer.
@@ -32,11 +35,13 @@ class PublishingSession(PeerSession):
         offer: Offer,
         slot: PublisherSlot,
         *,
+        publisher: Principal,
         clock_tolerance_s: float,
         connect_timeout_s: float,
         media_timeout_s: float,
     ) -> None:
         super().__init__(stream_id, peer, offer.video)
+        self.publisher = publisher
         self._slot = slot
         self._log = stream_logger(_logger, stream_id)
         self._codecs = "/".join(codec.name for codec in offer.video.codecs)
@@ -61,7 +66,7 @@ class PublishingSession(PeerSession):
         """Since the last media, or since the session or its connection began."""
         return self._watch.silent_for_s
 
-    def start(self, on_ended: Callable[[PublishingSession], None]) -> None:
+    def start(self, on_ended: Callable[[], None]) -> None:
         """Watch over the session; ``on_ended`` is called once, when it is over."""
         self._watching = asyncio.create_task(self._run(on_ended), name="whip-session")
 
@@ -71,15 +76,17 @@ class PublishingSession(PeerSession):
         assert self._watching is not None, "the session was not started"
         await asyncio.shield(self._watching)
 
-    async def _run(self, on_ended: Callable[[PublishingSession], None]) -> None:
+    async def _run(self, on_ended: Callable[[], None]) -> None:
+        logged_out = FeedEnd(SourceFailure.ENDED, "the publisher's login has ended")
         try:
-            end = await self._watch.until_connected()
-            if end is None:
-                self._log.info("a publisher is connected (%s)", self._codecs)
-                self._slot.open(self._feed)
-                end = await self._watch.until_silent()
+            with self.publisher.closing(lambda: self._watch.end(logged_out)):
+                end = await self._watch.until_connected()
+                if end is None:
+                    self._log.info("a publisher is connected (%s)", self._codecs)
+                    self._slot.open(self._feed)
+                    end = await self._watch.until_silent()
             self._log.info("%s", end.message)
             self._feed.close(end)
         finally:
-            on_ended(self)
+            on_ended()
             await self.peer.close()

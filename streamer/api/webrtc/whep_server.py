@@ -9,11 +9,14 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 
+from streamer.api.server.principals import Principal
+from streamer.errors import BusyError
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.shares import Shares
 from streamer.sinks.video.encoder import PictureCodec
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.video.video_channel import Viewer
@@ -44,10 +47,11 @@ _log = logging.getLogger(__name__)
 
 
 class WhepServer:
-    """Sessions of viewers. Bound: ``maximum_viewers``; policy: a further one is refused (503).
+    """Sessions of viewers. Bound: ``maximum_viewers``, shared among the tokens; policy: a further
+    one is refused (503).
 
     The end of a viewer is noticed by DELETE, by the end of DTLS, by ``RTCP_SILENCE_S`` without
-    a report on what it is sent, or by ICE consent.
+    a report on what it is sent, or by ICE consent. A session ends with the login it was begun with.
     """
 
     def __init__(
@@ -56,24 +60,30 @@ class WhepServer:
         settings: IceSettings,
         *,
         maximum_viewers: int,
+        token_names: Collection[str],
         has_stream: Callable[[str], bool],
         metrics: Metrics,
         clock: Clock,
         rtcp_silence_s: float = RTCP_SILENCE_S,
     ) -> None:
+        """``token_names`` are those that may watch."""
         self._hub = hub
         self._settings = settings
-        self._maximum_viewers = maximum_viewers
+        self._shares = Shares(maximum_viewers, token_names, "viewers (webrtc.viewers)")
         self._has_stream = has_stream
         self._viewers = metrics.webrtc_peers.labels("viewer")
         self._clock = clock
         self._rtcp_silence_s = rtcp_silence_s
         self._sessions: dict[str, _Session] = {}
-        self._beginning = 0
         self._closing = False
 
     async def post(
-        self, stream_id: str, body: bytes, content_type: str | None, view: View = View.OVERLAY
+        self,
+        stream_id: str,
+        body: bytes,
+        content_type: str | None,
+        viewer: Principal,
+        view: View = View.OVERLAY,
     ) -> HttpAnswer:
         """Answer an offer to watch: 201 with the answer, the session's URL and the RTP offset."""
         if not self._has_stream(stream_id):
@@ -86,19 +96,19 @@ class WhepServer:
             offer = read_viewing_offer(body)
         except SdpError as error:
             return refusal(error.status, str(error))
-        if len(self._sessions) + self._beginning >= self._maximum_viewers:
-            return later(
-                f"{self._maximum_viewers} viewers watch already (webrtc.viewers)", _RETRY_AFTER_S
-            )
-        self._beginning += 1
         try:
-            return await self._begin(stream_id, offer, view)
+            return await self._begin(stream_id, offer, view, viewer)
+        except BusyError as error:
+            return later(str(error), _RETRY_AFTER_S)
         except SdpError as error:
             return refusal(error.status, str(error))
         except PeerError as error:
             return later(f"no connection can be made: {error}", _RETRY_AFTER_S)
-        finally:
-            self._beginning -= 1
+
+    def stream_of(self, session_id: str) -> str | None:
+        """The stream that a session watches; None for an unknown session."""
+        session = self._sessions.get(session_id)
+        return None if session is None else session.signalling.stream_id
 
     async def patch(
         self, session_id: str, body: bytes, content_type: str | None, if_match: str | None
@@ -130,9 +140,12 @@ class WhepServer:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _begin(self, stream_id: str, offer: Offer, view: View) -> HttpAnswer:
+    async def _begin(
+        self, stream_id: str, offer: Offer, view: View, principal: Principal
+    ) -> HttpAnswer:
         codec = PictureCodec(offer.video.codecs[0].name.lower())
         with ExitStack() as stack:
+            stack.enter_context(self._shares.hold(principal.name))
             viewer = stack.enter_context(self._hub.watch(stream_id, view, codec))
             track = ViewerTrack(viewer, self._clock)
             peer = Peer(self._settings, track, "sendonly")
@@ -147,6 +160,7 @@ class WhepServer:
                 answer = await peer.answer(offer)
                 if self._closing:
                     raise PeerError("the daemon stops")
+                stack.enter_context(principal.closing(peer.ended.set))
             except BaseException:
                 await peer.close()
                 raise

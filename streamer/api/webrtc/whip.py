@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from streamer.api.server.principals import Principal
 from streamer.api.webrtc.publishers import (
+    TAKEOVER_AFTER_S,
     Publishers,
     StreamGoneError,
     StreamTakenError,
-    TooManyPublishersError,
 )
 from streamer.config.stream_id import STREAM_ID, STREAM_ID_RULE
 from streamer.config.streams import StreamConfig
-from streamer.errors import ConfigError, ControlError, SourceFailure, StreamExistsError
+from streamer.errors import BusyError, ConfigError, ControlError, SourceFailure, StreamExistsError
 from streamer.sources.whip import WHIP_URL, is_published
 from streamer.webrtc.encoded_feed import FeedEnd
 from streamer.webrtc.http_answer import SDP, HttpAnswer, later, media_type, not_allowed, refusal
@@ -33,7 +34,7 @@ class Whip:
     """The protocol, over ``publishers``.
 
     ``stream_config`` gives the configuration of a stream, None for an unknown one, and
-    ``begin_stream`` begins one that has a publisher; None where that is not allowed. Every method
+    ``begin_stream`` begins one for a publisher; None where that is not allowed. Every method
     answers; none raises for what a client sent.
     """
 
@@ -42,7 +43,7 @@ class Whip:
         publishers: Publishers,
         *,
         stream_config: Callable[[str], StreamConfig | None],
-        begin_stream: Callable[[str], Awaitable[None]] | None,
+        begin_stream: Callable[[str, str], Awaitable[None]] | None,
         session_path: str = "/v1/whip/",
     ) -> None:
         self._publishers = publishers
@@ -50,7 +51,9 @@ class Whip:
         self._begin_stream = begin_stream
         self._session_path = session_path
 
-    async def post(self, stream_id: str, body: bytes, content_type: str | None) -> HttpAnswer:
+    async def post(
+        self, stream_id: str, body: bytes, content_type: str | None, publisher: Principal
+    ) -> HttpAnswer:
         """Publish to a stream: 201 with answer, ``Location`` and ``ETag``, or a refusal.
 
         400 no SDP, 404 no such stream, 409 published by another, or not a `whip://` stream,
@@ -64,7 +67,14 @@ class Whip:
             offer = read_published_offer(body)
         except SdpError as error:
             return refusal(error.status, str(error))
-        return await self._stream_refusal(stream_id) or await self._publish(stream_id, offer)
+        return await self._stream_refusal(stream_id, publisher) or await self._publish(
+            stream_id, offer, publisher
+        )
+
+    def stream_of(self, session_id: str) -> str | None:
+        """The stream that a session publishes to; None for an unknown session."""
+        session = self._publishers.session(session_id)
+        return None if session is None else session.stream_id
 
     async def patch(
         self, session_id: str, body: bytes, content_type: str | None, if_match: str | None
@@ -87,9 +97,12 @@ class Whip:
         await session.end(FeedEnd(SourceFailure.ENDED, "the publisher ended its session"))
         return HttpAnswer(200)
 
-    def endpoint_options(self) -> HttpAnswer:
-        """The answer to ``OPTIONS`` of the endpoint: the type to post, and the ICE servers."""
-        links = self._publishers.ice_settings.links
+    def endpoint_options(self, *, may_publish: bool) -> HttpAnswer:
+        """The answer to ``OPTIONS`` of the endpoint: the type to post.
+
+        Whoever may publish there gets the ICE servers too, with their credentials.
+        """
+        links = self._publishers.ice_settings.links if may_publish else ()
         return HttpAnswer(204, (("Allow", _ENDPOINT_METHODS), _ACCEPT_POST, *links))
 
     def session_options(self) -> HttpAnswer:
@@ -104,7 +117,7 @@ class Whip:
         """405 for any other method of a session."""
         return not_allowed(SESSION_METHODS)
 
-    async def _stream_refusal(self, stream_id: str) -> HttpAnswer | None:
+    async def _stream_refusal(self, stream_id: str, publisher: Principal) -> HttpAnswer | None:
         """The refusal to publish to this stream, if any; begins the stream if that is allowed."""
         known = self._stream_config(stream_id)
         if known is not None:
@@ -123,33 +136,34 @@ class Whip:
                 f"there is no stream {stream_id}; add it with the url {WHIP_URL}, or allow "
                 "webrtc.create_streams",
             )
-        if self._publishers.is_full:  # so that no stream is begun in vain
-            return _full()
         try:
-            await self._begin_stream(stream_id)
+            self._publishers.check_room(publisher)  # so that no stream is begun in vain
+            await self._begin_stream(stream_id, publisher.name)
         except StreamExistsError:
             return None  # two publishers of a new stream at once; one of them gets it
         except (ControlError, ConfigError) as error:
             return later(str(error), _RETRY_AFTER_S)
         return None
 
-    async def _publish(self, stream_id: str, offer: Offer) -> HttpAnswer:
+    async def _publish(self, stream_id: str, offer: Offer, publisher: Principal) -> HttpAnswer:
         config = self._stream_config(stream_id)
         if config is None:
             return _removed(stream_id)
         try:
             session, answer = await self._publishers.publish(
-                stream_id, offer, config.clock_tolerance_s
+                stream_id, offer, config.clock_tolerance_s, publisher
             )
-        except StreamTakenError:
+        except StreamTakenError as error:
             return refusal(
                 409,
-                f"stream {stream_id} has a publisher; end that session first, or publish "
-                "under another id",
+                f"stream {stream_id} has another publisher, which sent media "
+                f"{error.silent_for_s:.1f} s ago; end that session first, or publish under another "
+                f"id. If it crashed, the stream is free after {TAKEOVER_AFTER_S:g} s of silence",
                 "stream_taken",
+                headers=(("Retry-After", str(error.retry_after_s)),),
             )
-        except TooManyPublishersError:
-            return _full()
+        except BusyError as error:
+            return later(str(error), _RETRY_AFTER_S)
         except StreamGoneError:
             return _removed(stream_id)
         except PeerError as error:
@@ -159,10 +173,6 @@ class Whip:
         return session.created(
             answer, self._session_path + session.session_id, self._publishers.ice_settings.links
         )
-
-
-def _full() -> HttpAnswer:
-    return later("the limit of publishers is reached (webrtc.publishers)", _RETRY_AFTER_S)
 
 
 def _removed(stream_id: str) -> HttpAnswer:

@@ -26,8 +26,10 @@ from streamer.sinks.video.video_channel import VideoChannel, Viewer
 from streamer.sinks.video.view import Scene, View
 from streamer.types import FrameResult, Published, StreamState, StreamStatus
 
-# Each width is encoded on its own: bounds how many of them one stream can have.
+# Each width is encoded on its own: bounds how many of them one stream can have besides
+# picture.width, which everybody gets, and how many of those one client can open.
 JPEG_CHANNELS_PER_STREAM = 4
+JPEG_CHANNELS_PER_HOLDER = 2
 SNAPSHOTS_KEPT_PER_STREAM = 4
 # After this time without a new picture the last one is sent again to viewers without a keyframe.
 SILENCE_S = 2.0
@@ -111,19 +113,24 @@ class PictureHub:
         finally:
             stream.leave(viewer)
 
-    def check_jpegs(self, stream_id: str, view: View, width: int | None = None) -> None:
+    def check_jpegs(
+        self, stream_id: str, view: View, width: int | None = None, holder: str | None = None
+    ) -> None:
         """Raises ``PictureBusyError`` if ``jpegs`` would."""
         if (stream := self._streams.get(stream_id)) is not None:
-            stream.check_jpegs(view, self._jpeg_width(width))
+            stream.check_jpegs(view, self._jpeg_width(width), holder)
 
     @contextmanager
-    def jpegs(self, stream_id: str, view: View, width: int | None = None) -> Iterator[JpegReader]:
+    def jpegs(
+        self, stream_id: str, view: View, width: int | None = None, holder: str | None = None
+    ) -> Iterator[JpegReader]:
         """JPEGs of the live picture until the end of the block, or of the stream.
 
+        ``holder`` is the client that has a share of the widths; None: it may open all of them.
         Raises ``PictureBusyError``.
         """
         stream = self._stream(stream_id)
-        reader = stream.jpeg_reader(view, self._jpeg_width(width))
+        reader = stream.jpeg_reader(view, self._jpeg_width(width), holder)
         try:
             yield reader
         finally:
@@ -206,18 +213,32 @@ class _WatchedStream:
             if not channel.viewers:
                 self._end_video(key)
 
-    def check_jpegs(self, view: View, width: int) -> None:
-        if (view, width) not in self._jpeg and len(self._jpeg) >= JPEG_CHANNELS_PER_STREAM:
+    def check_jpegs(self, view: View, width: int, holder: str | None) -> None:
+        if (view, width) in self._jpeg or width == self._config.width:
+            return
+        further = [
+            channel for (_, each), channel in self._jpeg.items() if each != self._config.width
+        ]
+        held = [
+            channel
+            for channel in further
+            if any(reader.holder == holder for reader in channel.readers)
+        ]
+        if len(further) >= JPEG_CHANNELS_PER_STREAM or (
+            holder is not None and len(held) >= JPEG_CHANNELS_PER_HOLDER
+        ):
+            widths = sorted({each for _, each in self._jpeg} | {self._config.width})
             raise PictureBusyError(
-                f"stream {self._stream_id} is encoded as JPEG in {JPEG_CHANNELS_PER_STREAM} "
-                "sizes and views already; ask for one of them"
+                f"stream {self._stream_id} is encoded as JPEG in {len(further)} further sizes and "
+                f"views already, {len(held)} of them for you; ask for one of the widths "
+                f"{', '.join(map(str, widths))}"
             )
 
-    def jpeg_reader(self, view: View, width: int) -> JpegReader:
+    def jpeg_reader(self, view: View, width: int, holder: str | None) -> JpegReader:
         key = (view, width)
         channel = self._jpeg.get(key)
         if channel is None:
-            self.check_jpegs(view, width)
+            self.check_jpegs(view, width, holder)
             channel = self._jpeg[key] = JpegChannel(
                 self._stream_id,
                 view,
@@ -228,7 +249,8 @@ class _WatchedStream:
                 on_failed=lambda: self._end_jpeg(key),
             )
         reader = JpegReader(
-            self._metrics.picture_frames_dropped.labels(self._stream_id, "viewer_behind").inc
+            self._metrics.picture_frames_dropped.labels(self._stream_id, "viewer_behind").inc,
+            holder,
         )
         channel.readers.add(reader)
         if self._newest is not None:

@@ -53,7 +53,8 @@ class JpegReader:
     as dropped for this client only.
     """
 
-    def __init__(self, on_dropped: Callable[[], None]) -> None:
+    def __init__(self, on_dropped: Callable[[], None], holder: str | None = None) -> None:
+        self.holder = holder
         self._on_dropped = on_dropped
         self._waiting: Jpeg | None = None
         self._filled = asyncio.Event()

@@ -20,7 +20,7 @@ from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.control_endpoint import control_path
-from streamer.config.network import ApiConfig, TokenConfig
+from streamer.config.network import ApiConfig, TokenConfig, WebRTCConfig
 from streamer.config.schema import ControlConfig, MaskletConfig
 from streamer.config.starters import StarterConfig
 from streamer.config.stream_changes import changed_stream
@@ -67,7 +67,8 @@ class FakeStreams:
         if self.error is not None:
             raise self.error
         if stream_id not in self.configs:
-            raise UnknownStreamError(f"there is no stream {stream_id!r}")
+            known = ", ".join(self.configs)
+            raise UnknownStreamError(f"there is no stream {stream_id!r}; streams here: {known}")
         return self.configs[stream_id]
 
     async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
@@ -193,6 +194,7 @@ class FakeDaemon:
         self.objects = FakeObjects(self.streams)
         self.missing: list[str] = []
         self.stops = 0
+        self.kept: list[str] = []
         self.offers: list[tuple[FrameReference, Sequence[Detection]]] = []
 
     def offer(
@@ -234,6 +236,7 @@ def make_api(
     daemon: FakeDaemon,
     api: ApiConfig | None = None,
     *,
+    webrtc: WebRTCConfig | None = None,
     folder: Path | None = None,
     clock: Clock | None = None,
 ) -> Api:
@@ -241,12 +244,13 @@ def make_api(
     runtime = folder or Path(tempfile.mkdtemp(prefix="masklet-"))
     config = MaskletConfig(
         api=api or ApiConfig(port=0),
+        webrtc=webrtc or WebRTCConfig(),
         control=ControlConfig(endpoint=f"ipc://{runtime}/control.sock"),
         state_directory="none" if folder is None else str(folder / "state"),
     )
     metrics = Metrics()
     clock = clock or SystemClock()
-    publishers = Publishers(config.webrtc, metrics)
+    publishers = Publishers(config.webrtc, metrics, config.api.token_names("publish"))
     picture = PictureHub(config.picture, metrics, clock)
     return Api(
         config,
@@ -259,6 +263,7 @@ def make_api(
             picture,
             publishers.ice_settings,
             maximum_viewers=config.webrtc.viewers,
+            token_names=config.api.token_names("read"),
             has_stream=daemon.streams.configs.__contains__,
             metrics=metrics,
             clock=clock,
@@ -268,6 +273,7 @@ def make_api(
         device_name="cpu",
         not_ready=lambda: daemon.missing,
         request_stop=daemon.request_stop,
+        keep_stream=daemon.kept.append,
         starter=lambda _: None,
         detections=DetectionIntake(
             daemon.offer, config.api.limits.detections_per_s, metrics, clock

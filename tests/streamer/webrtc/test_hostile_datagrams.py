@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 from aioice import stun
 
+from streamer.api.server.principals import UNRESTRICTED
 from streamer.webrtc.http_answer import SDP_FRAGMENT
 from streamer.webrtc.ice_connection import (
     DTLS_DATAGRAMS,
@@ -190,7 +191,7 @@ async def test_address_that_cannot_be_bound_does_not_try_every_port(
     async with Publisher(ingest.whip) as publisher:
         offer = await publisher.offer()  # without a single address
         binds.clear()
-        answer = await ingest.whip.post("cam1", offer, "application/sdp")
+        answer = await ingest.whip.post("cam1", offer, "application/sdp", UNRESTRICTED)
         assert answer.status == 503
         assert answer.detail is not None
         assert "assign requested address" in answer.detail

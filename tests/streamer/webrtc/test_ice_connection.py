@@ -12,6 +12,7 @@ from aiortc import RTCIceCandidate
 from aiortc.rtcicetransport import candidate_to_aioice
 from aiortc.sdp import candidate_from_sdp
 
+from streamer.api.server.principals import UNRESTRICTED
 from streamer.webrtc.http_answer import SDP_FRAGMENT
 from streamer.webrtc.ice_connection import IceConnection, LocalAddressing
 from streamer.webrtc.ice_settings import IceSettings
@@ -63,7 +64,7 @@ async def test_machine_without_a_network_reaches_itself(
     async with Publisher(ingest.whip) as publisher:
         offer = await publisher.offer()
         monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: [])
-        answer = await ingest.whip.post("cam1", offer, "application/sdp")
+        answer = await ingest.whip.post("cam1", offer, "application/sdp", UNRESTRICTED)
         assert {each.ip for each in answered_candidates(answer.body)} == {"127.0.0.1"}
 
 

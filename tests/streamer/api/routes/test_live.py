@@ -8,7 +8,7 @@ import json
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 import aioice.ice
@@ -20,7 +20,7 @@ from PIL import Image
 
 from streamer.api.api import Api
 from streamer.api.routes.results import STREAM_GONE
-from streamer.config.network import ApiConfig, ApiLimitsConfig
+from streamer.config.network import ApiConfig, ApiLimitsConfig, IceServerConfig, WebRTCConfig
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.video.jpeg import MULTIPART_BOUNDARY
 from streamer.sinks.websocket import FRAMES_PER_READER, OTHERS_PER_READER, ResultsHub
@@ -367,6 +367,93 @@ async def test_misuse_of_webrtc_is_a_problem_document(kind: str) -> None:
         problem(await client.put(path), 405)
         assert (await client.patch(f"/v1/{kind}/unknown")).status_code == 404
         assert (await client.delete(f"/v1/{kind}/unknown")).status_code == 404
+
+
+async def test_ice_servers_are_for_those_who_may_publish_or_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A preflight of CORS carries no credential and gets none, but is answered."""
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
+    monkeypatch.setenv("TURN_PASSWORD", "turn-secret")
+    page = "https://wall.example"
+    server = IceServerConfig(
+        url="turn:127.0.0.1:9", username="masklet", password_env="TURN_PASSWORD"
+    )
+    api = make_api(
+        FakeDaemon("gate"),
+        with_tokens(monkeypatch, cors_origins=[page]),
+        webrtc=WebRTCConfig(ice_servers=[server]),
+    )
+    path = "/v1/streams/gate/whip"
+    async with serving(api) as client:
+        for headers in ({}, bearer(READ), bearer(CONTROL)):
+            answer = await client.options(path, headers=headers)
+            assert answer.status_code == 204
+            assert "turn-secret" not in str(answer.headers)
+        preflight = {"Origin": page, "Access-Control-Request-Method": "POST"}
+        answer = await client.options(path, headers=preflight)
+        assert answer.status_code == 200
+        assert "turn-secret" not in str(answer.headers)
+        wrong = await client.options(path, headers=bearer("wrong" * 9))
+        problem(wrong, 401, "unauthenticated")
+        answer = await client.options(path, headers=bearer(PUBLISH))
+        assert "turn-secret" in answer.headers["link"]
+        # Refusals carry none either.
+        for token, kind in ((PUBLISH, "whip"), (READ, "whep")):
+            refused = await client.post(f"/v1/streams/gate/{kind}", headers=bearer(token))
+            assert (refused.status_code, "link" in refused.headers) == (415, False)
+
+
+async def test_log_out_ends_what_the_login_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
+    api = make_api(FakeDaemon("gate"), with_tokens(monkeypatch))
+    viewer = WebViewer()
+    async with serving(api) as client, AsyncExitStack() as stack:
+        await client.post("/v1/login", headers=bearer(READ))
+        cookie = {"Cookie": "; ".join(f"{key}={value}" for key, value in client.cookies.items())}
+        answers = [
+            await stack.enter_async_context(client.stream("GET", path))
+            for path in ("/v1/events", MJPEG)
+        ]
+        by_token = await stack.enter_async_context(
+            client.stream("GET", "/v1/events", headers=bearer(READ))
+        )
+        websocket = await stack.enter_async_context(results(client, additional_headers=cookie))
+        offer = {"Content-Type": "application/sdp"}
+        watching = await client.post(
+            "/v1/streams/gate/whep", content=await viewer.offer(), headers=offer
+        )
+        assert watching.status_code == 201
+        await viewer.close()
+        assert len(api._context.open_streams) == 4
+        assert (await client.post("/v1/logout", headers=cookie)).status_code == 204
+        async with asyncio.timeout(WAIT_S):
+            for answer in answers:
+                await answer.aread()  # complete: no error of the connection
+            await websocket.wait_closed()
+        assert websocket.close_code == 4401
+        await soon(lambda: len(api._context.whep) == 0)
+        # What the token itself opened goes on.
+        assert len(api._context.open_streams) == 1
+        assert not by_token.is_closed
+
+
+async def test_token_cannot_take_all_live_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = make_api(FakeDaemon("gate"), with_tokens(monkeypatch))
+    async with serving(api) as client, AsyncExitStack() as stack:
+        for _ in range(32):
+            answer = await stack.enter_async_context(
+                client.stream("GET", "/v1/events", headers=bearer(READ))
+            )
+        assert answer.status_code == 503
+        await answer.aread()
+        assert "viewer has 22 of 32" in problem(answer, 503, "busy")["detail"]
+        with pytest.raises(websockets.InvalidStatus):
+            await stack.enter_async_context(results(client, additional_headers=bearer(READ)))
+        async with client.stream("GET", "/v1/events", headers=bearer(CONTROL)) as events:
+            assert events.status_code == 200
+        async with results(client, additional_headers=bearer(CONTROL)):
+            pass
 
 
 async def test_options_list_what_a_publisher_may_post() -> None:

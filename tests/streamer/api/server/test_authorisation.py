@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
 import pytest
 from starlette.datastructures import Headers
 
-from streamer.api.server.authorisation import LOGINS_KEPT, Authorisation, Scope
+from streamer.api.server import authorisation as authorisation_module
+from streamer.api.server.authorisation import LOGINS_PER_TOKEN, Authorisation
+from streamer.api.server.principals import LoginEndedError, Principal, Scope
 from streamer.api.server.problems import ProblemError
 from streamer.config.network import ApiConfig, TokenConfig
 from streamer.errors import ConfigError
@@ -16,6 +19,7 @@ from tests.streamer.api.serving import (
     CONTROL,
     PUBLISH,
     READ,
+    WAIT_S,
     FakeDaemon,
     bearer,
     make_api,
@@ -23,7 +27,6 @@ from tests.streamer.api.serving import (
     serving,
     with_tokens,
 )
-from tests.streamer.fakes import FakeClock
 
 OPEN = ("/healthz", "/readyz", "/", "/static/main.js", "/openapi.json")
 STREAM = {"id": "yard", "url": "synthetic://match"}
@@ -147,31 +150,46 @@ async def test_cookie_cannot_be_used_by_other_pages(monkeypatch: pytest.MonkeyPa
 
 
 def tokens(*configs: TokenConfig, environment: dict[str, str] | None = None) -> Authorisation:
-    return Authorisation(configs, FakeClock(), environment or {})
+    return Authorisation(configs, environment or {})
 
 
-def test_login_ends_by_itself_and_with_others() -> None:
-    clock = FakeClock()
+def of_cookie(authorisation: Authorisation, secret: str) -> Principal | None:
+    """The principal of a request with this cookie; None for a login that has ended."""
+    try:
+        return authorisation.principal(Headers(), secret)
+    except ProblemError:
+        return None
+
+
+async def test_login_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authorisation_module, "LOGIN_LIFETIME_S", 0.05)
     config = TokenConfig(name="viewer", scopes=["read"], token_env="TOKEN")
-    authorisation = Authorisation([config], clock, {"TOKEN": READ})
-    viewer = authorisation.of_header(f"Bearer {READ}")
+    authorisation = tokens(config, environment={"TOKEN": READ})
+    secret = authorisation.log_in(authorisation.of_header(f"Bearer {READ}"))
+    principal = of_cookie(authorisation, secret)
+    assert principal is not None
+    assert principal.name == "viewer"
+    ended = asyncio.Event()
+    with principal.closing(ended.set):
+        await asyncio.wait_for(ended.wait(), WAIT_S)
+    assert of_cookie(authorisation, secret) is None
+    with pytest.raises(LoginEndedError):
+        async with principal.lasting():  # a request that was admitted a moment before
+            await asyncio.Event().wait()
 
-    def works(secret: str) -> bool:
-        try:
-            return authorisation.principal(Headers(), secret) is viewer
-        except ProblemError:
-            return False
 
-    first = authorisation.log_in(viewer)
-    assert works(first)
-    clock.advance(12 * 3600 - 1)
-    assert works(first)
-    clock.advance(2)
-    assert not works(first)
-    secrets = [authorisation.log_in(viewer) for _ in range(LOGINS_KEPT + 1)]
-    assert not works(secrets[0])
-    assert works(secrets[1])
-    assert works(secrets[-1])
+async def test_token_ends_its_own_oldest_login_and_no_other() -> None:
+    authorisation = tokens(
+        TokenConfig(name="wall", scopes=["read"], token_env="READ"),
+        TokenConfig(name="me", scopes=["read"], token_env="CONTROL"),
+        environment={"READ": READ, "CONTROL": CONTROL},
+    )
+    mine = authorisation.log_in(authorisation.of_header(f"Bearer {CONTROL}"))
+    wall = authorisation.of_header(f"Bearer {READ}")
+    logins = [authorisation.log_in(wall) for _ in range(LOGINS_PER_TOKEN + 1)]
+    assert of_cookie(authorisation, mine)
+    assert of_cookie(authorisation, logins[0]) is None
+    assert all(of_cookie(authorisation, each) for each in logins[1:])
 
 
 def test_control_implies_read_and_not_publish() -> None:

@@ -13,6 +13,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 
+from streamer.api.server.principals import UNRESTRICTED, Principal
 from streamer.api.webrtc.whip import Whip
 from streamer.webrtc.http_answer import SDP, HttpAnswer
 from tests.streamer.webrtc.numbered_scene import NumberedTrack
@@ -30,9 +31,11 @@ class Publisher:
         track: MediaStreamTrack | None = None,
         with_audio: bool = False,
         with_data: bool = False,
+        principal: Principal = UNRESTRICTED,
     ) -> None:
         self.whip = whip
         self.stream_id = stream_id
+        self.principal = principal
         self.track = track or NumberedTrack()
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         if with_audio:
@@ -75,7 +78,7 @@ class Publisher:
 
     async def post(self) -> HttpAnswer:
         """POST the offer, without taking the answer."""
-        self.posted = await self.whip.post(self.stream_id, await self.offer(), SDP)
+        self.posted = await self.whip.post(self.stream_id, await self.offer(), SDP, self.principal)
         return self.posted
 
     async def publish(self) -> Self:

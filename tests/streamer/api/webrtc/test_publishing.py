@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from contextlib import ExitStack
 
 import pytest
 
+from streamer.api.server.principals import Login, Principal, Scope
 from streamer.api.webrtc import publishers as publishers_module
-from streamer.errors import SourceFailure
+from streamer.api.webrtc.publishers import TAKEOVER_AFTER_S, Publishers
+from streamer.config.network import WebRTCConfig
+from streamer.errors import BusyError, SourceFailure
+from streamer.runtime.metrics import Metrics
 from streamer.types import ClockSource, DropReason
 from streamer.webrtc.encoded_feed import CAPACITY_PICTURES
 from tests.streamer.api.webrtc.publisher import Publisher
@@ -179,6 +184,58 @@ async def test_second_publisher_is_refused_while_the_first_one_sends(ingest: Ing
             assert answer.kind == "stream_taken"
             count = len(source.output.frames)
             await frames(source, count + 5)
+
+
+def publisher_of(token: str, login: Login | None = None) -> Principal:
+    return Principal(token, frozenset({Scope.PUBLISH}), login=login)
+
+
+async def test_publisher_takes_over_its_own_stream_at_once(ingest: Ingest) -> None:
+    phone = publisher_of("phone")
+    with ingest.source() as source:
+        async with (
+            Publisher(ingest.whip, principal=phone) as before,
+            Publisher(ingest.whip, principal=publisher_of("other")) as other,
+            Publisher(ingest.whip, principal=phone) as again,
+        ):
+            await before.publish()
+            await frames(source, 3)
+            refused = await other.post()
+            assert (refused.status, refused.kind) == (409, "stream_taken")
+            assert 1 <= int(dict(refused.headers)["Retry-After"]) <= TAKEOVER_AFTER_S
+            assert refused.detail is not None
+            assert "If it crashed, the stream is free after 2 s" in refused.detail
+            await again.publish()  # without waiting, although the first one still sends
+            assert ingest.publisher_count == 1
+            assert ingest.publishers.session(before.session_id) is None
+            error = await asyncio.to_thread(source.wait_for_end)
+            assert error is not None
+            assert error.reason is SourceFailure.ENDED
+            with ingest.source() as after:
+                await frames(after, 3)
+
+
+async def test_publisher_ends_with_the_login_it_came_with(ingest: Ingest) -> None:
+    login = Login(60.0, on_ended=lambda: None)
+    async with (
+        Publisher(ingest.whip, principal=publisher_of("phone", login)) as publisher,
+        Publisher(ingest.whip, "other", principal=publisher_of("phone", login)) as late,
+    ):
+        await publisher.publish()
+        login.end()
+        await until(lambda: ingest.publishers.session(publisher.session_id) is None)
+        await late.post()  # its login ended while it was answered
+        await until(lambda: ingest.publisher_count == 0)
+
+
+async def test_token_has_a_share_of_the_publishers() -> None:
+    shares = Publishers(WebRTCConfig(publishers=4), Metrics(), ("phone", "other"))._shares
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(shares.hold("phone"))
+        with pytest.raises(BusyError, match=r"phone has 3 of 4 .*\(webrtc\.publishers\)"):
+            shares.check("phone")
+        shares.check("other")
 
 
 async def test_two_publishers_at_once_are_one(ingest: Ingest) -> None:

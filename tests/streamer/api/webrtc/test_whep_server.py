@@ -12,6 +12,7 @@ from typing import Any
 import aioice.ice
 import pytest
 
+from streamer.api.server.principals import UNRESTRICTED
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.config.network import PictureConfig
 from streamer.runtime.clock import SystemClock
@@ -53,6 +54,7 @@ class Stage:
             self.hub,
             IceSettings(),
             maximum_viewers=MAXIMUM_VIEWERS,
+            token_names=(),
             has_stream=lambda stream_id: stream_id == "gate",
             metrics=self.metrics,
             clock=clock,
@@ -235,7 +237,7 @@ async def test_number_of_viewers_is_limited_until_one_leaves() -> None:
         try:
             for each in watching[:-1]:
                 await each.watch(stage.server)
-            refused = await stage.server.post("gate", await watching[-1].offer(), SDP)
+            refused = await stage.server.post("gate", await watching[-1].offer(), SDP, UNRESTRICTED)
             assert refused.status == 503
             assert dict(refused.headers)["Retry-After"]
             assert "webrtc.viewers" in (refused.detail or "")
@@ -258,7 +260,7 @@ async def test_misuse_is_refused_with_its_status() -> None:
             ("gate", offer.replace(b"VP8", b"XX8").replace(b"H264", b"XXXX"), SDP, 422),
         ]
         for stream_id, body, content_type, expected in cases:
-            answer = await stage.server.post(stream_id, body, content_type)
+            answer = await stage.server.post(stream_id, body, content_type, UNRESTRICTED)
             assert answer.status == expected, (content_type, body[:40])
             assert answer.detail
         assert len(stage.server) == 0
@@ -301,6 +303,8 @@ async def test_session_that_begins_while_the_server_closes_is_none(
             return answered
 
         monkeypatch.setattr(Peer, "answer", answer_too_late)
-        assert (await stage.server.post("gate", await watching.offer(), SDP)).status == 503
+        assert (
+            await stage.server.post("gate", await watching.offer(), SDP, UNRESTRICTED)
+        ).status == 503
         assert len(stage.server) == 0
         assert not stage.hub.is_encoding("gate")

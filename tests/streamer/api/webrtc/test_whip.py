@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from streamer.api.server.principals import UNRESTRICTED
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whip import Whip
 from streamer.config.network import IceServerConfig, WebRTCConfig
@@ -63,13 +64,13 @@ async def test_session_names_differ(ingest: Ingest) -> None:
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", SDP_FRAGMENT])
 async def test_offer_of_another_type_is_refused(ingest: Ingest, content_type: str | None) -> None:
-    answer = await ingest.whip.post("cam1", b"v=0\r\n", content_type)
+    answer = await ingest.whip.post("cam1", b"v=0\r\n", content_type, UNRESTRICTED)
     assert answer.status == 415
     assert header(answer, "Accept-Post") == SDP
 
 
 async def test_type_of_an_offer_may_have_parameters(ingest: Ingest) -> None:
-    answer = await ingest.whip.post("cam1", b"", "Application/SDP; charset=utf-8")
+    answer = await ingest.whip.post("cam1", b"", "Application/SDP; charset=utf-8", UNRESTRICTED)
     assert answer.status == 400
 
 
@@ -89,7 +90,7 @@ async def test_type_of_an_offer_may_have_parameters(ingest: Ingest) -> None:
     ],
 )
 async def test_bad_offer_is_refused(ingest: Ingest, body: bytes, status: int) -> None:
-    answer = await ingest.whip.post("cam1", body, SDP)
+    answer = await ingest.whip.post("cam1", body, SDP, UNRESTRICTED)
     assert answer.status == status
     assert answer.detail
     assert not answer.body
@@ -116,7 +117,7 @@ async def test_offer_without_what_is_needed_is_refused(
     async with Publisher(ingest.whip) as publisher:
         lines = (await publisher.offer()).decode().splitlines()
         body = "\r\n".join(line for line in lines if not line.startswith(removed))
-        answer = await ingest.whip.post("cam1", body.encode(), SDP)
+        answer = await ingest.whip.post("cam1", body.encode(), SDP, UNRESTRICTED)
         assert (answer.status, answer.detail) == (422, detail)
 
 
@@ -140,7 +141,9 @@ async def test_candidates_may_come_later(ingest: Ingest) -> None:
                 for line in lines
                 if not line.startswith("a=candidate:") and line != "a=end-of-candidates"
             ]
-            publisher.posted = await ingest.whip.post("cam1", "\r\n".join(bare).encode(), SDP)
+            publisher.posted = await ingest.whip.post(
+                "cam1", "\r\n".join(bare).encode(), SDP, UNRESTRICTED
+            )
             assert publisher.posted.status == 201
             patched = await ingest.whip.patch(
                 publisher.session_id,
@@ -222,7 +225,10 @@ async def test_delete(ingest: Ingest) -> None:
 
 
 async def test_options_and_other_methods_list_what_is_allowed(ingest: Ingest) -> None:
-    endpoint, session = ingest.whip.endpoint_options(), ingest.whip.session_options()
+    endpoint, session = (
+        ingest.whip.endpoint_options(may_publish=True),
+        ingest.whip.session_options(),
+    )
     assert endpoint.status == session.status == 204
     assert header(endpoint, "Accept-Post") == SDP
     assert header(session, "Accept-Patch") == SDP_FRAGMENT
@@ -255,7 +261,9 @@ async def test_configured_servers_are_sent_with_their_credentials(
     )
     publishers = Publishers(config, Metrics())
     whip = Whip(publishers, stream_config=lambda _: None, begin_stream=None)
-    links = [value for name, value in whip.endpoint_options().headers if name == "Link"]
+    links = [
+        value for name, value in whip.endpoint_options(may_publish=True).headers if name == "Link"
+    ]
     assert links == [
         '<stun:stun.example.org>; rel="ice-server"',
         '<turn:turn.example.org>; rel="ice-server"; username="ada"; credential="se\\"cret"; '
@@ -271,7 +279,7 @@ class Streams:
         self.known = {name: StreamConfig(url=url) for name, url in known.items()}
         self.error: Exception | None = None
 
-    async def begin(self, stream_id: str) -> None:
+    async def begin(self, stream_id: str, publisher: str) -> None:
         if self.error is not None:
             raise self.error
         self.known[stream_id] = StreamConfig(url="whip://")
@@ -284,30 +292,30 @@ async def test_publisher_may_begin_a_stream(make_ingest: MakeIngest) -> None:
     closed = Whip(ingest.publishers, stream_config=streams.known.get, begin_stream=None)
     async with Publisher(whip, "new") as publisher:
         offer = await publisher.offer()
-        assert (await whip.post("gate", offer, SDP)).status == 409
-        assert (await whip.post("a/b", offer, SDP)).status == 404
-        assert (await closed.post("new", offer, SDP)).status == 404
-        assert (await whip.post("bad", b"no offer", SDP)).status == 400
+        assert (await whip.post("gate", offer, SDP, UNRESTRICTED)).status == 409
+        assert (await whip.post("a/b", offer, SDP, UNRESTRICTED)).status == 404
+        assert (await closed.post("new", offer, SDP, UNRESTRICTED)).status == 404
+        assert (await whip.post("bad", b"no offer", SDP, UNRESTRICTED)).status == 400
         assert set(streams.known) == {"gate"}
         streams.error = ControlError("64 streams run already; remove one first")
-        assert (await whip.post("new", offer, SDP)).status == 503
+        assert (await whip.post("new", offer, SDP, UNRESTRICTED)).status == 503
         streams.error = None
-        assert (await whip.post("new", offer, SDP)).status == 201
+        assert (await whip.post("new", offer, SDP, UNRESTRICTED)).status == 201
         assert set(streams.known) == {"gate", "new"}
-        assert (await whip.post("another", offer, SDP)).status == 503
+        assert (await whip.post("another", offer, SDP, UNRESTRICTED)).status == 503
         assert set(streams.known) == {"gate", "new"}
         streams.error = StreamExistsError("new")
-        assert (await whip.post("new", offer, SDP)).status == 409
+        assert (await whip.post("new", offer, SDP, UNRESTRICTED)).status == 409
 
 
 async def test_post_that_is_cancelled_leaves_nothing(ingest: Ingest) -> None:
     async with Publisher(ingest.whip) as publisher:
         offer = await publisher.offer()
-        post = asyncio.ensure_future(ingest.whip.post("cam1", offer, SDP))
+        post = asyncio.ensure_future(ingest.whip.post("cam1", offer, SDP, UNRESTRICTED))
         await asyncio.sleep(0)
         post.cancel()
         await asyncio.wait({post})
-        assert (await ingest.whip.post("cam1", offer, SDP)).status == 201
+        assert (await ingest.whip.post("cam1", offer, SDP, UNRESTRICTED)).status == 201
 
 
 @pytest.mark.parametrize("by", ["end_stream", "close"])

@@ -400,6 +400,18 @@ async def test_number_of_simultaneous_sizes_is_limited(hub: PictureHub) -> None:
     hub.check_jpegs("gate", View.CLEAN, 500)
 
 
+async def test_nobody_is_left_without_a_picture_or_without_a_size(hub: PictureHub) -> None:
+    with contextlib.ExitStack() as readers:
+        for number_ in range(2):
+            readers.enter_context(hub.jpegs("gate", View.CLEAN, 64 + number_, "wall"))
+        with pytest.raises(PictureBusyError, match="2 of them for you; ask for one of the widths"):
+            hub.check_jpegs("gate", View.CLEAN, 500, "wall")
+        for number_ in range(2):
+            readers.enter_context(hub.jpegs("gate", View.CLEAN, 500 + number_, "me"))
+        for view in View:  # all sizes are taken, and the default one is there all the same
+            readers.enter_context(hub.jpegs("gate", view, None, "third"))
+
+
 async def test_events_are_not_wanted(hub: PictureHub) -> None:
     assert hub.wants(frame_result(0))
     assert hub.wants(status())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
+from streamer.api.server.principals import UNRESTRICTED
 from streamer.api.webrtc.whep_server import RTP_OFFSET_HEADER, WhepServer
 from streamer.sinks.video.view import View
 from streamer.webrtc.http_answer import SDP, HttpAnswer
@@ -43,7 +44,7 @@ class WebViewer:
         self, server: WhepServer, stream_id: str = "gate", view: View = View.OVERLAY
     ) -> HttpAnswer:
         """Post an offer and take the answer."""
-        answer = await server.post(stream_id, await self.offer(), SDP, view)
+        answer = await server.post(stream_id, await self.offer(), SDP, UNRESTRICTED, view)
         assert answer.status == 201, answer.detail
         headers = dict(answer.headers)
         await self.accept(answer.body.decode(), int(headers[RTP_OFFSET_HEADER]))
