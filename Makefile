@@ -51,6 +51,19 @@ bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## measure speed, latency
 wheel: $(VENV)/.installed-dev ## build dist/masklet-*.whl
 	@$(BIN)/python -m build --wheel
 
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
+.PHONY: lock
+lock: $(VENV)/.installed-dev ## pin the packages of pyproject.toml anew, with hashes: deploy/*.lock
+	@# setuptools builds Masklet itself, which the lists do not say.
+	@echo 'setuptools>=77' | $(LOCK) --upgrade pyproject.toml - --output-file deploy/requirements.lock
+	@echo 'setuptools>=77' | $(LOCK) --constraint deploy/requirements.lock pyproject.toml - --extra dev \
+	    --output-file deploy/requirements-dev.lock
+	@echo 'trackeval==1.3.0' | $(LOCK) --no-deps - --output-file deploy/requirements-apart.lock
+
+.PHONY: audit
+audit: $(VENV)/.installed-dev ## ask the registry for known holes in the pinned packages
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement deploy/requirements-dev.lock
+
 .PHONY: clean
 clean: ## remove everything that was built, including the environment
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache $(OUTPUT_DIR) artefacts
@@ -67,16 +80,22 @@ $(VENV)/bin/python:
 	fi; \
 	$$python -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
+# Exactly the packages of the lists, by their hashes, then Masklet itself without asking for more.
+INSTALL = $(BIN)/python -m pip install $(QUIETLY)
+INSTALL_MASKLET = $(INSTALL) --no-deps --no-build-isolation --editable .
+
+$(VENV)/.installed: deploy/requirements.lock setup.py | $(VENV)/bin/python
 	@echo "installing Masklet and its dependencies into $(VENV) (torch is large; the first time takes minutes)"
-	@$(BIN)/python -m pip install $(QUIETLY) --editable .
+	@$(INSTALL) --require-hashes --requirement $<
+	@$(INSTALL_MASKLET)
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml setup.py | $(VENV)/bin/python
+$(VENV)/.installed-dev: deploy/requirements-dev.lock deploy/requirements-apart.lock setup.py | $(VENV)/bin/python
 	@echo "installing Masklet with its development tools into $(VENV)"
-	@$(BIN)/python -m pip install $(QUIETLY) --editable '.[dev]'
+	@$(INSTALL) --require-hashes --requirement $<
 	@# Without its dependencies: its OpenCV with a display would replace the headless one.
-	@$(BIN)/python -m pip install $(QUIETLY) --no-deps 'trackeval==1.3.0'
+	@$(INSTALL) --no-deps --require-hashes --requirement deploy/requirements-apart.lock
+	@$(INSTALL_MASKLET)
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.system-packages: deploy/test-packages.txt | $(VENV)/bin/python

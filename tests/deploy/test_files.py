@@ -70,6 +70,20 @@ def test_unit_is_understood_by_systemd() -> None:
     assert said == []
 
 
+def test_unit_is_closed_as_far_as_cameras_and_devices_allow() -> None:
+    """systemd's own measure of exposure, 2.0 of 10 at most."""
+    judged = subprocess.run(
+        [
+            "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20",
+            str(DEPLOY / "masklet.service"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert judged.returncode == 0, judged.stdout.splitlines()[-1]
+
+
 def test_compose_runs_a_valid_command_and_configuration() -> None:
     service = compose()["services"]["masklet"]
     config = configuration_of(service["command"], DEPLOY)
