@@ -1,4 +1,4 @@
-"""The lists of pinned packages: they hold all that pyproject.toml asks for, each with its hashes."""
+"""The lists of pinned packages: all that pyproject.toml asks for, each with its hashes."""
 
 from __future__ import annotations
 
