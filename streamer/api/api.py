@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from streamer.api.application import make_application
 from streamer.api.context import ApiContext, StreamCommands
@@ -23,10 +24,12 @@ from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.control_endpoint import control_path
 from streamer.config.schema import MaskletConfig
-from streamer.config.state_folder import state_folder
+from streamer.config.state_folder import AUTO, state_folder
+from streamer.errors import ConfigError
 from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.private_files import make_private_folder
 from streamer.runtime.shares import Shares
 from streamer.runtime.sockets import is_loopback
 from streamer.sinks.events import EventHub
@@ -114,7 +117,7 @@ class Api:
             further_names.append(config.webrtc.advertised_address)
         self._certificate = make_certificate(
             config.api,
-            state_folder(config.state_directory, config.control.endpoint),
+            self._certificate_folder() if config.api.self_signed else None,
             further_names,
             self._clock,
         )
@@ -126,6 +129,19 @@ class Api:
             )
         self._sockets = tcp_sockets(config.api.host, config.api.port)
         self._port = int(self._sockets[0].getsockname()[1])
+
+    def _certificate_folder(self) -> Path | None:
+        """The state folder; None without one, of which its keeper warns."""
+        config = self._config
+        try:
+            folder = state_folder(config.state_directory, config.control.endpoint)
+            if folder is not None:
+                make_private_folder("state_directory", folder)
+        except ConfigError:
+            if config.state_directory != AUTO:
+                raise
+            return None
+        return folder
 
     async def start(self) -> None:
         """Put the routes together and serve them."""

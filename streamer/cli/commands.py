@@ -9,6 +9,8 @@ import importlib.metadata
 import sys
 from argparse import Namespace
 
+from streamer.cli import exit_codes
+
 
 def demo(arguments: Namespace) -> int:
     """``masklet demo``."""
@@ -25,10 +27,14 @@ def demo(arguments: Namespace) -> int:
 
 def run(arguments: Namespace) -> int:
     """``masklet run``."""
-    from streamer.cli.daemon import run_daemon
+    from streamer.cli.startup import begin
     from streamer.config.loading import load_config
 
     config = load_config(arguments.config, arguments.overrides, arguments.stream)
+    if not begin(config):
+        return exit_codes.REFUSED
+    from streamer.cli.daemon import run_daemon  # with torch: takes seconds
+
     return run_daemon(config, fresh=arguments.fresh)
 
 

@@ -1,4 +1,4 @@
-"""The daemon as a process: signals, exit codes, and errors at the start."""
+"""The daemon as a process, from the loading of torch on: signals, exit codes, errors."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
 
 from streamer.app import INFERENCE_THREAD, App
+from streamer.cli import exit_codes
+from streamer.cli.startup import STOP_SIGNALS
 from streamer.cli.terminal import Terminal
 from streamer.cli.warm_up_report import WarmUpReport
 from streamer.config.schema import MaskletConfig
 from streamer.errors import MaskletError
 from streamer.inference.build import with_model_threads
 from streamer.runtime.descriptors import raise_descriptor_limit
-from streamer.runtime.logs import configure_logging
 from streamer.starters.stream_starter import STARTER_THREAD_PREFIX
 from streamer.streams.stream import SOURCE_THREAD_PREFIX
 from tracker import TrackerError
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MAY_BE_LEFT = (SOURCE_THREAD_PREFIX, INFERENCE_THREAD, STARTER_THREAD_PREFIX)
 _log = logging.getLogger(__name__)
 
@@ -33,10 +32,7 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
 
     ``fresh`` sets the saved state of earlier runs aside.
     """
-    configure_logging(config.log.level, config.log.format)
     raise_descriptor_limit()
-    for name in _STOP_SIGNALS:  # while the model is loaded, there is nothing to shut down yet
-        signal.signal(name, lambda *_: sys.exit(0))
     report = WarmUpReport(Terminal(file=sys.stderr))
     try:
         app = App(
@@ -44,7 +40,7 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
         )
     except (MaskletError, TrackerError) as error:
         _log.error("%s", error)
-        return 2
+        return exit_codes.REFUSED
     try:
         code = asyncio.run(_run_until_signalled(app))
     except ExceptionGroup as errors:
@@ -78,11 +74,11 @@ async def _run_until_signalled(app: App) -> int:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        for name in _STOP_SIGNALS:
+        for name in STOP_SIGNALS:
             loop.remove_signal_handler(name)  # a second signal ends the process at once
         app.request_stop()
 
-    for name in _STOP_SIGNALS:
+    for name in STOP_SIGNALS:
         loop.add_signal_handler(name, stop)
     return await app.run()
 
@@ -92,8 +88,8 @@ def _report(errors: ExceptionGroup[Exception]) -> int:
     known, unknown = errors.split((MaskletError, TrackerError))
     if unknown is not None:
         _log.critical("the daemon failed", exc_info=unknown)
-        return 1
+        return exit_codes.FAILED
     assert known is not None, "a group holds at least one error"
     for error in known.exceptions:
         _log.error("%s", error)
-    return 2
+    return exit_codes.REFUSED

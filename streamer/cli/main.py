@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer.cli import commands as handlers
+from streamer.cli import exit_codes
 from streamer.cli.argument_types import folder, path, positive
 from streamer.cli.bench.arguments import BENCH_EXAMPLES, add_bench_arguments, bench
 from streamer.cli.client_arguments import add_short_forms, add_watch
@@ -28,10 +29,6 @@ from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
     from streamer.cli.command_parser import Subparsers
-
-EXIT_FAILED = 1
-EXIT_REFUSED = 2  # the command or its configuration is wrong
-EXIT_INTERRUPTED = 130
 
 EXAMPLES = """\
 try it, with a rendered match and no camera:
@@ -98,11 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except (ConfigError, SecurityError) as error:
-        return _failed(error, EXIT_REFUSED)
+        return _failed(error, exit_codes.REFUSED)
     except (MaskletError, TrackerError) as error:
-        return _failed(error, EXIT_FAILED)
+        return _failed(error, exit_codes.FAILED)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
         # The reader closed our output (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

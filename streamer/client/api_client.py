@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from streamer.config.control_endpoint import control_path
+from streamer.config.control_endpoint import trusted_control_path
 from streamer.errors import ConfigError, MaskletError
 from streamer.runtime.sockets import is_loopback
 
@@ -99,13 +99,15 @@ class ApiClient:
     """
 
     def __init__(self, access: Access) -> None:
-        """Raises ``ConfigError`` for an address that is none, or a URL that shows the token."""
+        """Raises ``ConfigError`` for an address that is none, or a URL that shows the token, and
+        ``SecurityError`` for a control socket that may be another user's.
+        """
         self._access = access
         self._where = access.control or access.url
         self._socket: Path | None = None
         limits = httpx.Limits(max_keepalive_connections=0)
         if access.control is not None:
-            self._socket = control_path(access.control, "--control")
+            self._socket = trusted_control_path(access.control, "--control")
             transport = httpx.HTTPTransport(uds=str(self._socket), verify=False, limits=limits)
             self._client = httpx.Client(
                 transport=transport, base_url=_SOCKET_URL, trust_env=False, timeout=TIMEOUT_S

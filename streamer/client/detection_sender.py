@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from streamer.client.api_client import TIMEOUT_S, Access, ApiError, is_https, trusted_certificates
-from streamer.config.control_endpoint import control_path
+from streamer.config.control_endpoint import trusted_control_path
 from streamer.types import Detection
 from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 
@@ -83,7 +83,7 @@ class DetectionSender:
     def _connect(self) -> AbstractContextManager[ClientConnection]:
         access = self._access
         if access.control is not None:
-            path = str(control_path(access.control))
+            path = str(trusted_control_path(access.control, "control"))
             uri = f"ws://masklet{self._path}"
             return unix_connect(path, uri, compression=None, open_timeout=TIMEOUT_S)
         return connect(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
+from streamer.config.control_endpoint import default_places
 from streamer.errors import ConfigError
 
 AUTO = "auto"
@@ -17,22 +18,38 @@ NONE = "none"
 def state_folder(state_directory: str, control_endpoint: str) -> Path | None:
     """The folder for a daemon with this ``control.endpoint``; None: nothing is kept.
 
-    ``auto`` is a folder of its own for each endpoint in the first of ``$STATE_DIRECTORY`` (set by
-    systemd), ``$XDG_STATE_HOME/masklet`` and ``~/.local/state/masklet``. Raises ``ConfigError``
-    where there is none of them.
+    ``auto`` is the folder ``daemon`` of ``state_home`` for the daemon at a default endpoint,
+    wherever this environment puts that, and a folder of its own for each other endpoint. Raises
+    ``ConfigError`` where there is no such home.
     """
     if state_directory == NONE:
         return None
     if state_directory != AUTO:
         return Path(state_directory)
+    home = state_home()
+    if home is None:
+        raise ConfigError(
+            "state_directory: this user has no home folder; set state_directory to a folder, or "
+            "to none"
+        )
+    if control_endpoint in (f"ipc://{path}" for path in default_places()):
+        return home / "daemon"
+    return home / f"daemon-{hashlib.sha256(control_endpoint.encode()).hexdigest()[:12]}"
+
+
+def state_home() -> Path | None:
+    """Where this user's daemons keep state: the first of ``$STATE_DIRECTORY`` (set by systemd),
+    ``$XDG_STATE_HOME/masklet`` and ``~/.local/state/masklet``; None without a home.
+    """
     if systemd := os.environ.get("STATE_DIRECTORY"):
-        base = Path(systemd.partition(":")[0])
-    else:
-        try:
-            base = platformdirs.user_state_path("masklet")
-        except RuntimeError:
-            raise ConfigError(
-                "state_directory: this user has no home folder; set state_directory to a folder, "
-                "or to none"
-            ) from None
-    return base / f"daemon-{hashlib.sha256(control_endpoint.encode()).hexdigest()[:12]}"
+        return Path(systemd.partition(":")[0])
+    try:
+        return platformdirs.user_state_path("masklet")
+    except RuntimeError:
+        return None
+
+
+def control_link() -> Path | None:
+    """The link to the control socket of this user's daemon, for commands in other environments."""
+    home = state_home()
+    return home and home / "control.sock"

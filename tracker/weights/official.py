@@ -81,9 +81,11 @@ OFFICIAL_CHECKPOINTS: dict[str, OfficialCheckpoint] = {
 
 
 def checkpoint_directory() -> Path:
-    """The folder of downloads: ``$MASKLET_CHECKPOINTS``, else in the user's cache."""
-    chosen = os.environ.get("MASKLET_CHECKPOINTS")
-    if chosen:
-        return Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "masklet" / "checkpoints"
+    """The folder of downloads: ``$MASKLET_CHECKPOINTS``, else in the user's cache.
+
+    A user without a home folder has the machine's cache.
+    """
+    if chosen := os.environ.get("MASKLET_CHECKPOINTS"):
+        return Path(os.path.expanduser(chosen))
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache if os.path.isabs(cache) else "/var/cache") / "masklet" / "checkpoints"

@@ -5,10 +5,14 @@ The socket file has mode 0600 in a folder with mode 0700: being able to open it 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import stat
+from pathlib import Path
 
-from streamer.config.control_endpoint import control_path
+from streamer.config.control_endpoint import control_path, default_places
+from streamer.config.state_folder import control_link
 from streamer.errors import ConfigError
 from streamer.runtime.private_files import make_private_folder
 from streamer.runtime.sockets import check_socket_path
@@ -24,6 +28,11 @@ def control_socket(endpoint: str) -> socket.socket:
     listens there, or if others can enter the folder.
     """
     path = control_path(endpoint)
+    if path.parent.is_symlink():
+        raise ConfigError(
+            f"control.endpoint: {path.parent} is a link, which commands do not follow; name the "
+            "folder itself"
+        )
     make_private_folder("control.endpoint", path.parent)
     check_socket_path(f"control.endpoint {endpoint}", path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -38,4 +47,20 @@ def control_socket(endpoint: str) -> socket.socket:
             f"control.endpoint: cannot listen at {endpoint} ({error.strerror})"
         ) from error
     listening.setblocking(False)
+    if path in default_places():
+        _leave_link(path)
     return listening
+
+
+def _leave_link(path: Path) -> None:
+    """Let commands in other environments find the socket; without a writable home they look in
+    the usual places only.
+    """
+    link = control_link()
+    if link is None:
+        return
+    with contextlib.suppress(OSError):
+        link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = link.with_name(f".{link.name}.{os.getpid()}")
+        temporary.symlink_to(path)
+        temporary.replace(link)

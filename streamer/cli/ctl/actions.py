@@ -25,7 +25,8 @@ from streamer.cli.ctl.output import (
 )
 from streamer.cli.ctl.requests import prompt_body, settings_of
 from streamer.client.api_client import DEFAULT_URL, Access, ApiClient, ApiError, read_token
-from streamer.config.control_endpoint import default_control_endpoint
+from streamer.config.control_endpoint import running_control_endpoint
+from streamer.config.state_folder import control_link
 from streamer.errors import ConfigError, ControlError
 
 RECONNECT_S = 2.0
@@ -38,7 +39,8 @@ def client_of(arguments: Namespace) -> ApiClient:
     url, control = arguments.url, arguments.control
     if not url and not control:
         url = os.environ.get("MASKLET_URL")
-        control = None if url or not arguments.of_owner else default_control_endpoint()
+        if not url and arguments.of_owner:
+            control = running_control_endpoint(control_link())
     return ApiClient(
         Access(
             url=url or DEFAULT_URL,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from streamer.cli.terminal import Terminal
-from streamer.config.control_endpoint import default_control_endpoint
+from streamer.config.control_endpoint import control_path, default_control_endpoint, is_served
+from streamer.config.paths import absolute_path, caller_folder
 from streamer.config.schema import MaskletConfig, ModelSection
 from tracker.config import PRESETS
 from tracker.scenes import Match
@@ -41,10 +42,13 @@ def demo_settings(
     metrics_port = _free_port(defaults.metrics.port, "metrics", console)
     page_port = _free_port(defaults.api.port, "the page", console)
     control = default_control_endpoint()
-    if _is_served(control):
+    if is_served(control_path(control)):
         control = f"ipc://{folder}/control.sock"
         console.print(f"another masklet runs here: commands go to --control {control}")
-    named = ModelSection(name=model) if model in PRESETS else ModelSection(checkpoint=model)
+    if model in PRESETS:
+        named = ModelSection(name=model)
+    else:
+        named = ModelSection(checkpoint=absolute_path(model, caller_folder()))
     url = (
         f"synthetic://match?seed={SEED}&width={WIDTH}&height={HEIGHT}&rate_hz={RATE_HZ}"
         f"&players={PLAYERS}&occluders={OCCLUDERS}&pace={PACE}"
@@ -93,13 +97,3 @@ def _free_port(wanted: int, what: str, console: Terminal) -> int:
             port = int(listener.getsockname()[1])
     console.print(f"port {wanted} is taken: {what} at {port}")
     return port
-
-
-def _is_served(endpoint: str) -> bool:
-    """Whether a process listens at this ``ipc://`` endpoint; a left-over file does not count."""
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(endpoint.removeprefix("ipc://"))
-        except OSError:
-            return False
-    return True

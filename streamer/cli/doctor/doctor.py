@@ -8,24 +8,24 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.text import Text
 
 from streamer.cli.doctor.findings import Finding, Level
 from streamer.cli.doctor.streams import check_streams
-from streamer.config.control_endpoint import control_path
+from streamer.cli.startup import listeners
+from streamer.config.control_endpoint import control_path, passed_over, why_foreign
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import AUTO, state_folder
 from streamer.errors import ConfigError
 from streamer.runtime.machine import core_count, processor_name
 from streamer.runtime.private_files import is_open_to_others
+from streamer.runtime.sockets import why_no_listener
 from streamer.streams.state.store import INDEX
 from tracker.errors import CheckpointError
 from tracker.weights.official import OFFICIAL_CHECKPOINTS, checkpoint_directory
@@ -38,6 +38,7 @@ TEST_TOOLS = {
     "node": "nodejs",
     "npm": "npm",
 }
+_LISTENERS = {"zeromq.endpoint": "results", "metrics.port": "metrics", "api.port": "page"}
 
 
 Check = Callable[[MaskletConfig], Iterator[Finding]]
@@ -192,21 +193,26 @@ def check_checkpoints(config: MaskletConfig) -> Iterator[Finding]:
 
 def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
     """Whether the addresses that ``masklet run`` would listen on are free."""
-    endpoint = urlsplit(config.zeromq.endpoint)
-    if endpoint.scheme == "tcp" and endpoint.netloc.rpartition(":")[2].isdigit():
-        yield _port("results", endpoint.hostname or "", endpoint.port or 0, "zeromq.endpoint")
-    if config.metrics.enabled:
-        yield _port("metrics", config.metrics.host, config.metrics.port, "metrics.port")
-    if config.api.enabled:
-        yield _port("page", config.api.host, config.api.port, "api.port")
+    for key, host, port in listeners(config):
+        reason = why_no_listener(host, port)
+        yield Finding(
+            Level.MISSING if reason else Level.OK,
+            _LISTENERS[key],
+            f"{host}:{port} is {f'not free: {reason}' if reason else 'free'}",
+            f"is masklet running already? Otherwise choose another {key}" if reason else "",
+        )
+    for reason in passed_over(config.control.endpoint):
+        yield Finding(Level.NOTE, "control", reason)
     control = control_path(config.control.endpoint)
-    folder = next(parent for parent in control.parents if parent.exists())
-    writable = os.access(folder, os.W_OK)
+    folder = next(path for path in control.parents if os.path.lexists(path))
+    problem = why_foreign(control.parent)
+    if problem is None and not os.access(folder, os.W_OK):
+        problem = f"{folder} cannot be written"
     yield Finding(
-        Level.OK if writable else Level.MISSING,
+        Level.MISSING if problem else Level.OK,
         "control",
         str(control),
-        "" if writable else f"{folder} cannot be written; set control.endpoint",
+        f"{problem}; set control.endpoint" if problem else "",
     )
 
 
@@ -257,26 +263,6 @@ def check_test_tools(_: MaskletConfig) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, "for tests", ", ".join(TEST_TOOLS))
-
-
-def _port(subject: str, host: str, port: int, key: str) -> Finding:
-    where = f"{host}:{port}"
-    address = "" if host == "*" else host
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(target)
-    except OSError as error:
-        return Finding(
-            Level.MISSING,
-            subject,
-            f"{where} is not free: {error.strerror}",
-            f"is masklet running already? Otherwise choose another {key}",
-        )
-    return Finding(Level.OK, subject, f"{where} is free")
 
 
 CHECKS: tuple[Check, ...] = (

@@ -119,6 +119,12 @@ class StateKeeper:
             found = f"the old state is in {where}" if where else "there was no old state"
             _log.info("starting fresh: %s", found)
         merged = merge(config, self._store.load())
+        if config.state_directory == AUTO and (others := self._store.others_beside()):
+            _log.info(
+                "other saved states lie beside %s: %s; state_directory=FOLDER uses one of them",
+                self.folder,
+                ", ".join(map(str, others)),
+            )
         self._unused = merged.unused
         restored = Restored(merged.streams, merged.records)
         for stream_id, record in merged.records.items():

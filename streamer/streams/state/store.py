@@ -79,6 +79,11 @@ class StateStore:
         }
         return index.streams
 
+    def others_beside(self) -> list[Path]:
+        """The folders of other daemons' states, of other control endpoints for example."""
+        indexes = sorted(self.folder.parent.glob(f"daemon*/{INDEX}"))
+        return [path.parent for path in indexes if path.parent != self.folder]
+
     def memories(self, stream_id: str) -> dict[int, ObjectMemory]:
         """The memories of a stream's objects; empty if none are readable."""
         kept = self._memory_files.get(stream_id)

@@ -11,6 +11,7 @@ import pytest
 
 from streamer.cli.doctor.doctor import check_state
 from streamer.cli.main import main
+from streamer.config import control_endpoint
 from streamer.config.loading import load_config
 from streamer.config.shipped import config_groups
 
@@ -23,7 +24,11 @@ COMMANDS = (
 @pytest.fixture(autouse=True)
 def own_runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No daemon of this machine answers, and nothing is written beside the test's folder."""
+    (tmp_path / "run").mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(  # not /tmp: a daemon of this user may run there
+        control_endpoint, "default_places", lambda: [tmp_path / "run" / "masklet" / "control.sock"]
+    )
     monkeypatch.setenv("MASKLET_CHECKPOINTS", str(tmp_path / "checkpoints"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)

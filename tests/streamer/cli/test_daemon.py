@@ -26,8 +26,6 @@ def test_process_ends_at_once_beside_a_thread_that_hangs(
 
     monkeypatch.setattr(daemon, "App", lambda config, **_: None)
     monkeypatch.setattr(daemon, "_run_until_signalled", ran)
-    monkeypatch.setattr(daemon, "configure_logging", lambda level, form: None)
-    monkeypatch.setattr(daemon.signal, "signal", lambda *_: None)
     monkeypatch.setattr(daemon.logging, "shutdown", lambda: None)
     monkeypatch.setattr(daemon.os, "_exit", end)
     assert daemon.run_daemon(MaskletConfig()) == 0

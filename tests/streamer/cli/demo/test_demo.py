@@ -152,7 +152,7 @@ def test_taken_listeners_are_replaced_and_named(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     said = StringIO()
-    (tmp_path / "masklet").mkdir()
+    (tmp_path / "masklet").mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as control, socket.socket() as results:
         control.bind(str(tmp_path / "masklet" / "control.sock"))
         control.listen()

@@ -1,0 +1,67 @@
+"""The start of the daemon until torch is loaded: log, signals, and whether its addresses are free.
+
+Loading torch and the model takes seconds. What an operator must know comes before that.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from streamer.config.control_endpoint import control_path, passed_over
+from streamer.config.schema import MaskletConfig
+from streamer.errors import ConfigError
+from streamer.runtime.logs import configure_logging
+from streamer.runtime.sockets import check_socket_path, why_no_listener
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_log = logging.getLogger(__name__)
+
+
+def begin(config: MaskletConfig) -> bool:
+    """Begin the log, and check the addresses; False if the daemon cannot start, which is logged."""
+    configure_logging(config.log.level, config.log.format)
+    for name in STOP_SIGNALS:  # until the model is loaded, there is nothing to shut down
+        signal.signal(name, lambda *_: sys.exit(0))
+    _log.info(
+        "masklet %s starts, with the model %s on %s",
+        importlib.metadata.version("masklet"),
+        config.model.checkpoint or config.model.name,
+        config.model.device,
+    )
+    for reason in passed_over(config.control.endpoint):
+        _log.warning("control.endpoint: %s", reason)
+    taken = list(taken_addresses(config))
+    for problem in taken:
+        _log.error("%s", problem)
+    return not taken
+
+
+def listeners(config: MaskletConfig) -> Iterator[tuple[str, str, int]]:
+    """The key, host and port of each address that the daemon listens at; 0 is any free port."""
+    endpoint = urlsplit(config.zeromq.endpoint)
+    if endpoint.scheme == "tcp" and not endpoint.netloc.endswith(":*"):
+        yield "zeromq.endpoint", endpoint.hostname or "", endpoint.port or 0
+    if config.metrics.enabled:
+        yield "metrics.port", config.metrics.host, config.metrics.port
+    if config.api.enabled:
+        yield "api.port", config.api.host, config.api.port
+
+
+def taken_addresses(config: MaskletConfig) -> Iterator[str]:
+    """Why the daemon cannot listen at its addresses, one line each."""
+    for key, host, port in listeners(config):
+        if (reason := why_no_listener(host, port)) is not None:
+            yield (
+                f"{key}: cannot listen on {host}:{port} ({reason}); is masklet running already? "
+                f"Otherwise choose another {key}"
+            )
+    try:
+        endpoint = config.control.endpoint
+        check_socket_path(f"control.endpoint {endpoint}", control_path(endpoint))
+    except ConfigError as error:
+        yield str(error)

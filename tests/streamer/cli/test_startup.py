@@ -1,0 +1,80 @@
+"""What the daemon reports and checks before it loads torch and the model."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from streamer.cli.startup import taken_addresses
+from streamer.config.loading import load_config
+from streamer.runtime.sockets import why_no_listener
+
+
+def test_taken_addresses_are_all_named_before_the_model_loads(
+    tmp_path: Path, free_port: int
+) -> None:
+    (tmp_path / "run").mkdir(mode=0o700)
+    control = tmp_path / "run" / "control.sock"
+    with socket.socket() as api, socket.socket() as results, socket.socket(socket.AF_UNIX) as other:
+        for listener in (api, results):
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+        other.bind(str(control))
+        other.listen()
+        api_port, results_port = api.getsockname()[1], results.getsockname()[1]
+        config = load_config(
+            None,
+            [
+                f"zeromq.endpoint=tcp://127.0.0.1:{results_port}",
+                f"metrics.port={free_port}",
+                f"api.port={api_port}",
+                f"control.endpoint=ipc://{control}",
+            ],
+        )
+        said = list(taken_addresses(config))
+    assert said == [
+        f"zeromq.endpoint: cannot listen on 127.0.0.1:{results_port} (Address already in use); is "
+        "masklet running already? Otherwise choose another zeromq.endpoint",
+        f"api.port: cannot listen on 127.0.0.1:{api_port} (Address already in use); is masklet "
+        "running already? Otherwise choose another api.port",
+        f"control.endpoint ipc://{control}: another process listens there; stop it or choose "
+        "another path for this one",
+    ]
+
+
+def test_a_host_that_is_none_has_no_listener() -> None:
+    assert why_no_listener("127.0.0.1", 0) is None
+    assert why_no_listener("*", 0) is None
+    assert why_no_listener("localhost", 0) is None
+    assert why_no_listener("192.0.2.1", 0) == "Cannot assign requested address"
+    assert why_no_listener("no host", 0) is not None
+    assert why_no_listener("a" * 70, 0) is not None
+
+
+def test_the_first_messages_need_no_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from streamer.cli.startup import begin\n"
+        "from streamer.config.loading import load_config\n"
+        "assert begin(load_config(None, sys.argv[1:]))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    ports = ("zeromq.endpoint=tcp://127.0.0.1:*", "metrics.port=0", "api.port=0")
+    (tmp_path / "tmp").mkdir(mode=0o700)
+    environment = os.environ | {
+        "XDG_RUNTIME_DIR": str(tmp_path / "no-such"),
+        "TMPDIR": str(tmp_path / "tmp"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, *ports],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    first, second = done.stderr.splitlines()
+    assert "starts, with the model nano on auto" in first
+    assert second.endswith(
+        f"control.endpoint: {tmp_path}/no-such/masklet is passed over: it cannot be used (No such "
+        "file or directory)"
+    )
