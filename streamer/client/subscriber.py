@@ -260,23 +260,26 @@ def _check_port(endpoint: str) -> None:
 def to_supervision(message: FrameMessage) -> supervision.Detections:
     """The visible objects of a frame as ``supervision.Detections``, with masks.
 
+    Every message of a topic has the same fields, with no rows where nothing is visible.
     ``tracker_id`` is the object's id, ``data["class_name"]`` its label or ``""``; there are no
-    classes, so ``class_id`` is 0. Messages of ``boxes`` give detections without masks.
+    classes, so ``class_id`` is 0. ``mask`` is None in ``boxes`` messages, and for objects that
+    were published without one (``zeromq.mask_encoding: none``).
     Needs the package ``supervision`` (``pip install 'masklet[supervision]'``).
     """
     import supervision
 
     seen = [entry for entry in message.objects if entry.area > 0]
-    if not seen:
-        return supervision.Detections.empty()
-    with_masks = all(entry.mask is not None for entry in seen)
+    count = len(seen)
+    has_masks = message.topic.kind is TopicKind.FRAME and all(entry.mask for entry in seen)
+    shape = (count, message.header.height, message.header.width)
+    masks = [message.mask(entry) for entry in seen] if has_masks else []
     return supervision.Detections(
-        xyxy=np.array([entry.bbox for entry in seen], dtype=np.float32),
-        mask=np.stack([message.mask(entry) for entry in seen]) if with_masks else None,
+        xyxy=np.array([entry.bbox for entry in seen], dtype=np.float32).reshape(count, 4),
+        mask=np.array(masks, dtype=np.bool_).reshape(shape) if has_masks else None,
         confidence=np.array([entry.score for entry in seen], dtype=np.float32),
-        class_id=np.zeros(len(seen), dtype=np.int64),
+        class_id=np.zeros(count, dtype=np.int64),
         tracker_id=np.array([entry.id for entry in seen], dtype=np.int64),
-        data={"class_name": np.array([entry.label or "" for entry in seen])},
+        data={"class_name": np.array([entry.label or "" for entry in seen], dtype=np.str_)},
     )
 
 

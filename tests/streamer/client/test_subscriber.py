@@ -8,6 +8,7 @@ import threading
 import msgspec
 import numpy as np
 import pytest
+import supervision as sv
 import zmq
 from pycocotools import mask as coco_mask
 
@@ -16,7 +17,6 @@ from streamer.errors import ConfigError, WireError, WireVersionError
 from streamer.wire.codec import (
     EventMessage,
     FrameMessage,
-    MaskEncoding,
     Origin,
     TopicKind,
     decode,
@@ -254,14 +254,59 @@ def test_supervision_detections_of_boxes_have_no_masks() -> None:
     assert detections.mask is None
 
 
-def test_frame_without_visible_objects_gives_no_detections() -> None:
-    empty = encode_frame(
+@pytest.mark.parametrize("kind", [TopicKind.FRAME, TopicKind.BOXES])
+def test_supervision_detections_have_the_same_fields_with_and_without_objects(
+    kind: TopicKind,
+) -> None:
+    full, empty = to_supervision(decoded_frame(kind)), to_supervision(empty_frame(kind))
+    assert len(empty) == 0
+    for name in ("xyxy", "mask", "confidence", "class_id", "tracker_id"):
+        of_full, of_empty = getattr(full, name), getattr(empty, name)
+        assert (of_full is None) == (of_empty is None), name
+        if of_full is not None:
+            assert of_empty.dtype == of_full.dtype, name
+            assert of_empty.shape == (0, *of_full.shape[1:]), name
+    assert list(empty.data) == list(full.data) == ["class_name"]
+    assert list(zip(empty.tracker_id, empty["class_name"], strict=True)) == []  # type: ignore[arg-type]
+
+
+def test_supervision_tools_take_a_frame_without_objects_between_two_with() -> None:
+    frames = [to_supervision(decoded_frame()), to_supervision(empty_frame(TopicKind.FRAME))] * 2
+    height, width = frames[0].mask.shape[1:]  # type: ignore[union-attr]
+    line = sv.LineZone(sv.Point(0, height // 2), sv.Point(width, height // 2))
+    zone = sv.PolygonZone(np.array([[0, 0], [width, 0], [width, height], [0, height]]))
+    smoother = sv.DetectionsSmoother()
+    annotators = (
+        sv.MaskAnnotator(),
+        sv.BoxAnnotator(),
+        sv.PolygonAnnotator(),
+        sv.HaloAnnotator(),
+        sv.LabelAnnotator(),
+        sv.TraceAnnotator(),
+        sv.HeatMapAnnotator(),
+    )
+    for detections in frames:
+        picture = np.zeros((height, width, 3), dtype=np.uint8)
+        for annotator in annotators:
+            annotator.annotate(picture, detections)
+        line.trigger(detections)
+        assert zone.trigger(detections).shape == (len(detections),)
+        smoother.update_with_detections(detections)
+        assert len(detections[detections.confidence > 0.5]) == len(detections)  # type: ignore[operator]
+    merged = sv.Detections.merge(frames)
+    assert merged.tracker_id is not None
+    assert merged.tracker_id.tolist() == [1, 1]
+
+
+def empty_frame(kind: TopicKind) -> FrameMessage:
+    """A frame whose only object is hidden."""
+    parts = encode_frame(
         samples.result(tracks=[samples.hidden(3)]),
         origin=samples.ORIGIN,
         seq=0,
         published_clock_ns=samples.published_clock_ns,
-        encoding=MaskEncoding.BITS,
+        kind=kind,
     )
-    message = decode(empty)
+    message = decode(parts)
     assert isinstance(message, FrameMessage)
-    assert len(to_supervision(message)) == 0
+    return message
