@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,7 +14,8 @@ from streamer.api.server.limits import LiveResponse
 from streamer.api.server.principals import PRINCIPAL, Principal
 from streamer.api.server.problems import busy, documented, problems
 from streamer.sinks.video.hub import NoPictureError, PictureBusyError, PictureHub
-from streamer.sinks.video.jpeg import MULTIPART_TYPE, multipart
+from streamer.sinks.video.jpeg import JpegReader
+from streamer.sinks.video.multipart import MEDIA_TYPE, for_browsers, for_programs
 from streamer.sinks.video.view import View
 
 SMALLEST_WIDTH, LARGEST_WIDTH = 16, 3840
@@ -61,7 +63,8 @@ def pictures_router(context: ApiContext) -> APIRouter:
     ) -> Response:
         """The live picture as Motion JPEG; a slow reader gets fewer pictures, not older ones.
 
-        `width` is limited by `picture.width`. An `img` element shows it.
+        `width` is limited by `picture.width`. An `img` element shows it; for a browser that asks
+        for an image the parts have no Content-Length and no Masklet-Frame-Index.
         """
         context.streams.config(stream_id)
         principal: Principal = request.scope["state"][PRINCIPAL]
@@ -71,9 +74,11 @@ def pictures_router(context: ApiContext) -> APIRouter:
         except PictureBusyError as error:
             raise busy(str(error), _RETRY_AFTER_S) from None
         return LiveResponse(
-            _parts(picture, stream_id, view, width, holder),
+            _parts(
+                picture.jpegs(stream_id, view, width, holder), _is_drawn_by_browser(request)
+            ),
             context.open_streams,
-            media_type=MULTIPART_TYPE,
+            media_type=MEDIA_TYPE,
             headers={"X-Accel-Buffering": "no"},
         )
 
@@ -81,8 +86,14 @@ def pictures_router(context: ApiContext) -> APIRouter:
 
 
 async def _parts(
-    picture: PictureHub, stream_id: str, view: View, width: int | None, holder: str | None
+    pictures: AbstractContextManager[JpegReader], is_drawn_by_browser: bool
 ) -> AsyncIterator[bytes]:
-    with picture.jpegs(stream_id, view, width, holder) as reader:
-        async for jpeg in reader:
-            yield multipart(jpeg)
+    with pictures as reader:
+        async for part in for_browsers(reader) if is_drawn_by_browser else for_programs(reader):
+            yield part
+
+
+def _is_drawn_by_browser(request: Request) -> bool:
+    """Whether a browser asks for an ``img`` or a page of its own; scripts and programs send */*."""
+    accept = request.headers.get("accept", "")
+    return "image/" in accept or "text/html" in accept

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from streamer.config.network import PictureConfig
 from streamer.errors import MaskletError
-from streamer.runtime.clock import Clock, ns_to_seconds
+from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.video.encoder import PictureCodec
 from streamer.sinks.video.jpeg import JpegChannel, JpegReader, encode_jpeg
@@ -31,8 +31,6 @@ from streamer.types import FrameResult, Published, StreamState, StreamStatus
 JPEG_CHANNELS_PER_STREAM = 4
 JPEG_CHANNELS_PER_HOLDER = 2
 SNAPSHOTS_KEPT_PER_STREAM = 4
-# After this time without a new picture the last one is sent again to viewers without a keyframe.
-SILENCE_S = 2.0
 # Bound: streams that stopped, remembered so that their late frames are not kept.
 STOPPED_REMEMBERED = 64
 _CLOSE_TIMEOUT_S = 1.0
@@ -174,7 +172,6 @@ class _WatchedStream:
         self._clock = clock
         self._trails = Trails(config.trail_s)
         self._newest: FrameResult | None = None
-        self._shown_ns = 0
         self._video: dict[tuple[View, PictureCodec], VideoChannel] = {}
         self._jpeg: dict[tuple[View, int], JpegChannel] = {}
         self._ending: set[VideoChannel | JpegChannel] = set()
@@ -188,7 +185,6 @@ class _WatchedStream:
     def show(self, result: FrameResult) -> None:
         self._trails.observe(result)
         self._newest = result
-        self._shown_ns = self._clock.monotonic_ns()
         if self.is_encoding:
             scene = Scene(result, self._trails.of_objects())
             for video in self._video.values():
@@ -252,9 +248,7 @@ class _WatchedStream:
             self._metrics.picture_frames_dropped.labels(self._stream_id, "viewer_behind").inc,
             holder,
         )
-        channel.readers.add(reader)
-        if self._newest is not None:
-            channel.offer(Scene(self._newest, self._trails.of_objects()))
+        channel.join(reader, self._scene())
         return reader
 
     def leave_jpegs(self, reader: JpegReader) -> None:
@@ -296,6 +290,11 @@ class _WatchedStream:
         if ending := {channel.ended for channel in self._ending}:
             await asyncio.wait(ending, timeout=timeout_s)
 
+    def _scene(self) -> Scene | None:
+        if self._newest is None:
+            return None
+        return Scene(self._newest, self._trails.of_objects())
+
     def _join(self, key: tuple[View, PictureCodec], viewer: Viewer) -> None:
         channel = self._video.get(key)
         if channel is None:
@@ -307,19 +306,13 @@ class _WatchedStream:
                 self._clock,
                 on_failed=lambda: self._end_video(key),
             )
-            if self._newest is not None:
-                channel.offer(Scene(self._newest, self._trails.of_objects()))
+            if (scene := self._scene()) is not None:
+                channel.offer(scene)
         channel.viewers.add(viewer)
 
     def _request_keyframe(self, key: tuple[View, PictureCodec]) -> None:
-        channel = self._video.get(key)
-        if channel is None:
-            return
-        channel.request_keyframe()
-        silent_s = ns_to_seconds(self._clock.monotonic_ns() - self._shown_ns)
-        if self._newest is not None and silent_s >= SILENCE_S:
-            self._shown_ns = self._clock.monotonic_ns()
-            channel.repeat(Scene(self._newest, self._trails.of_objects()))
+        if (channel := self._video.get(key)) is not None:
+            channel.request_keyframe()
 
     def _end_video(self, key: tuple[View, PictureCodec]) -> None:
         if (channel := self._video.pop(key, None)) is not None:

@@ -11,13 +11,10 @@ import cv2
 from streamer.config.network import PictureConfig
 from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.metrics import Metrics
-from streamer.runtime.rate_limit import RateLimit
 from streamer.sinks.video.canvas import render
 from streamer.sinks.video.newest import NewestWorker
+from streamer.sinks.video.paced import PacedPictures
 from streamer.sinks.video.view import Scene, View
-
-MULTIPART_BOUNDARY = "masklet"
-MULTIPART_TYPE = f"multipart/x-mixed-replace; boundary={MULTIPART_BOUNDARY}"
 
 
 def encode_jpeg(scene: Scene, view: View, width: int, quality: int) -> bytes:
@@ -34,16 +31,8 @@ class Jpeg(NamedTuple):
     """An encoded picture and the frame it shows."""
 
     data: bytes
+    session_id: str
     frame_index: int
-
-
-def multipart(jpeg: Jpeg) -> bytes:
-    """One part of a ``multipart/x-mixed-replace`` body, with the index of the frame it shows."""
-    head = (
-        f"--{MULTIPART_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
-        f"Content-Length: {len(jpeg.data)}\r\nMasklet-Frame-Index: {jpeg.frame_index}\r\n\r\n"
-    )
-    return head.encode() + jpeg.data + b"\r\n"
 
 
 class JpegReader:
@@ -106,7 +95,7 @@ class JpegChannel:
         self._quality = config.jpeg_quality
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._rate_limit = RateLimit(config.maximum_rate_hz)
+        self._last: Jpeg | None = None
         self._seconds = metrics.picture_seconds.labels("jpeg")
         self._worker: NewestWorker[Scene] = NewestWorker(
             f"picture-{stream_id}-{view}-jpeg",
@@ -114,14 +103,26 @@ class JpegChannel:
             on_superseded=metrics.picture_frames_dropped.labels(stream_id, "encoder_busy").inc,
             on_failed=on_failed,
         )
+        self._paced = PacedPictures(config.maximum_rate_hz, self._worker.offer)
 
     def offer(self, scene: Scene) -> None:
-        """Encode this picture next, unless it comes sooner than ``picture.maximum_rate_hz``."""
-        if self._rate_limit.allows(scene.result.frame.picture.arrival_monotonic_ns):
-            self._worker.offer(scene)
+        """Encode this picture, at ``picture.maximum_rate_hz`` at most."""
+        self._paced.offer(scene)
+
+    def join(self, reader: JpegReader, newest: Scene | None) -> None:
+        """Add a reader; it gets the ``newest`` picture at once, also while its stream rests."""
+        self.readers.add(reader)
+        if newest is None:
+            return
+        frame = newest.result.frame
+        if self._last is not None and self._last[1:] == (frame.session_id, frame.index):
+            reader.give(self._last)
+        else:
+            self._worker.offer(newest)
 
     def close(self) -> None:
         """End the readers and the thread."""
+        self._paced.close()
         for reader in self.readers:
             reader.close()
         self.readers.clear()
@@ -135,10 +136,12 @@ class JpegChannel:
     def _encode(self, scene: Scene) -> None:
         started_ns = self._clock.monotonic_ns()
         data = encode_jpeg(scene, self._view, self._width, self._quality)
-        jpeg = Jpeg(data, scene.result.frame.index)
+        frame = scene.result.frame
+        jpeg = Jpeg(data, frame.session_id, frame.index)
         self._seconds.observe(ns_to_seconds(self._clock.monotonic_ns() - started_ns))
         self._loop.call_soon_threadsafe(self._fan_out, jpeg)
 
     def _fan_out(self, jpeg: Jpeg) -> None:
+        self._last = jpeg
         for reader in self.readers:
             reader.give(jpeg)

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from streamer.config.network import PictureConfig
 from streamer.runtime.clock import NANOSECONDS_PER_SECOND, Clock, ns_to_seconds
 from streamer.runtime.metrics import Metrics
-from streamer.runtime.rate_limit import RateLimit
 from streamer.sinks.video.canvas import render
 from streamer.sinks.video.encoder import PictureCodec, VideoEncoder, VideoPacket
 from streamer.sinks.video.newest import NewestWorker
+from streamer.sinks.video.paced import PacedPictures
 from streamer.sinks.video.view import Scene, View
 from streamer.webrtc.rtp_clock import VIDEO_CLOCK_HZ, video_ticks
 
 # A third of a second at 30 Hz: a viewer further behind than this needs the newest picture.
 PACKETS_PER_VIEWER = 10
+# After this time without a new picture the last one is sent again to viewers without a keyframe.
+SILENCE_S = 2.0
 
 
 class Viewer:
@@ -127,7 +129,9 @@ class VideoChannel:
         self._width = config.width
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._rate_limit = RateLimit(config.maximum_rate_hz)
+        self._newest: Scene | None = None
+        self._offered_ns = 0
+        self._repeat: asyncio.TimerHandle | None = None
         self._encoder = VideoEncoder(
             codec,
             bitrate_bps=config.bitrate_kbps * 1000,
@@ -143,23 +147,34 @@ class VideoChannel:
             on_superseded=superseded.inc,
             on_failed=on_failed,
         )
+        self._paced = PacedPictures(
+            config.maximum_rate_hz,
+            lambda scene: self._worker.offer((scene, video_ticks(scene.result.frame.picture))),
+        )
 
     def offer(self, scene: Scene) -> None:
-        """Encode this picture next, unless it comes sooner than ``picture.maximum_rate_hz``."""
-        if self._rate_limit.allows(scene.result.frame.picture.arrival_monotonic_ns):
-            self._worker.offer((scene, video_ticks(scene.result.frame.picture)))
-
-    def repeat(self, scene: Scene) -> None:
-        """Encode the last picture once more, with the present time: there is no new one."""
-        ticks = self._clock.monotonic_ns() * VIDEO_CLOCK_HZ // NANOSECONDS_PER_SECOND
-        self._worker.offer((scene, ticks))
+        """Encode this picture, at ``picture.maximum_rate_hz`` at most."""
+        self._newest = scene
+        self._offered_ns = self._clock.monotonic_ns()
+        self._end_repeat()
+        self._paced.offer(scene)
 
     def request_keyframe(self) -> None:
-        """Make the next picture a keyframe: a viewer cannot decode the present ones."""
+        """Make the next picture a keyframe: a viewer cannot decode the present ones.
+
+        While the stream rests, the next picture is the last one again, with the present time.
+        """
         self._encoder.request_keyframe()
+        if self._newest is not None:
+            self._end_repeat()
+            silent_s = ns_to_seconds(self._clock.monotonic_ns() - self._offered_ns)
+            wait_s = max(0.0, SILENCE_S - silent_s)
+            self._repeat = self._loop.call_later(wait_s, self._encode_again, self._newest)
 
     def close(self) -> None:
         """End the viewers and the thread."""
+        self._end_repeat()
+        self._paced.close()
         for viewer in self.viewers:
             viewer.close()
         self.viewers.clear()
@@ -169,6 +184,17 @@ class VideoChannel:
     def ended(self) -> asyncio.Future[None]:
         """Done when the thread has ended, after ``close``."""
         return self._worker.ended
+
+    def _encode_again(self, scene: Scene) -> None:
+        self._repeat = None
+        self._offered_ns = self._clock.monotonic_ns()
+        ticks = self._offered_ns * VIDEO_CLOCK_HZ // NANOSECONDS_PER_SECOND
+        self._worker.offer((scene, ticks))
+
+    def _end_repeat(self) -> None:
+        if self._repeat is not None:
+            self._repeat.cancel()
+            self._repeat = None
 
     def _encode(self, moment: tuple[Scene, int]) -> None:
         scene, ticks = moment

@@ -22,7 +22,7 @@ from streamer.api.api import Api
 from streamer.api.routes.results import STREAM_GONE
 from streamer.config.network import ApiConfig, ApiLimitsConfig, IceServerConfig, WebRTCConfig
 from streamer.sinks.video.hub import PictureHub
-from streamer.sinks.video.jpeg import MULTIPART_BOUNDARY
+from streamer.sinks.video.multipart import BOUNDARY, MEDIA_TYPE
 from streamer.sinks.websocket import FRAMES_PER_READER, OTHERS_PER_READER, ResultsHub
 from streamer.types import Published, StreamState
 from tests.integration.browser.frame_counter import read
@@ -115,24 +115,22 @@ async def test_pictures_of_an_unknown_stream_or_size_are_refused(path: str) -> N
 # MJPEG.
 
 
-async def parts(answer: httpx.Response) -> AsyncIterator[tuple[int, bytes]]:
-    """Frame indexes and pictures of a multipart answer, read as RFC 2046 has it."""
-    waiting = b""
+async def parts(answer: httpx.Response) -> AsyncIterator[tuple[dict[bytes, bytes], bytes]]:
+    """Header fields and pictures of a multipart answer.
+
+    A part is complete when the boundary after it has come, whatever its Content-Length.
+    """
+    waiting = b"\r\n"
     chunks = answer.aiter_bytes()
     while True:
-        head, found, rest = waiting.partition(b"\r\n\r\n")
-        if found:
-            lines = head.split(b"\r\n")
-            assert lines[0] == f"--{MULTIPART_BOUNDARY}".encode()
-            fields = dict(line.split(b": ", 1) for line in lines[1:])
-            assert fields[b"Content-Type"] == b"image/jpeg"
-            length = int(fields[b"Content-Length"])
-            if len(rest) >= length + 2:
-                assert rest[length : length + 2] == b"\r\n"
-                yield int(fields[b"Masklet-Frame-Index"]), rest[:length]
-                waiting = rest[length + 2 :]
-                continue
-        waiting += await anext(chunks)
+        part, found, rest = waiting.partition(f"\r\n--{BOUNDARY}\r\n".encode())
+        if not found:
+            waiting += await anext(chunks)
+            continue
+        waiting = rest
+        if part:
+            head, _, picture = part.partition(b"\r\n\r\n")
+            yield dict(line.split(b": ", 1) for line in head.split(b"\r\n")), picture
 
 
 async def test_mjpeg_is_one_jpeg_after_another_and_ends_with_its_reader() -> None:
@@ -141,15 +139,51 @@ async def test_mjpeg_is_one_jpeg_after_another_and_ends_with_its_reader() -> Non
     assert isinstance(hub, PictureHub)
     async with serving(api) as client:
         async with client.stream("GET", MJPEG) as answer:
-            kind = answer.headers["content-type"]
-            assert kind == f"multipart/x-mixed-replace; boundary={MULTIPART_BOUNDARY}"
+            assert answer.headers["content-type"] == MEDIA_TYPE
             await soon(lambda: hub.is_encoding("gate"))
             pictures = parts(answer)
             for index in range(5):
                 await publish(api, frame_result(index))
-                frame_index, picture = await asyncio.wait_for(anext(pictures), WAIT_S)
-                assert number(picture) == frame_index == index
+                fields, picture = await asyncio.wait_for(anext(pictures), WAIT_S)
+                assert number(picture) == index
+                assert fields == {
+                    b"Content-Type": b"image/jpeg",
+                    b"Content-Length": str(len(picture)).encode(),
+                    b"Masklet-Frame-Index": str(index).encode(),
+                }
         await soon(lambda: not hub.is_encoding("gate"))
+
+
+@pytest.mark.parametrize(
+    "accept", ["image/avif,image/webp,image/*,*/*;q=0.8", "text/html,application/xml;q=0.9,*/*"]
+)
+async def test_browser_gets_the_headers_of_the_next_part_with_each_picture(accept: str) -> None:
+    api = make_api(FakeDaemon("gate"))
+    ahead = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
+    async with (
+        serving(api) as client,
+        client.stream("GET", MJPEG, headers={"Accept": accept}) as answer,
+    ):
+        body = answer.aiter_bytes()
+        assert await asyncio.wait_for(anext(body), WAIT_S) == ahead
+        for index in range(3):
+            await publish(api, frame_result(index))
+            received = b""
+            while not received.endswith(b"\r\n" + ahead):
+                received += await asyncio.wait_for(anext(body), WAIT_S)
+            assert number(received.removesuffix(b"\r\n" + ahead)) == index
+
+
+async def test_head_of_mjpeg_has_the_type_and_leaves_nothing_open() -> None:
+    api = make_api(FakeDaemon("gate"))
+    hub = sink_of(api, PictureHub)
+    assert isinstance(hub, PictureHub)
+    async with serving(api) as client:
+        await publish(api, frame_result(0))
+        answer = await client.head(MJPEG)
+        assert answer.headers["content-type"].startswith("multipart/x-mixed-replace")
+        assert answer.content == b""
+        assert not hub.is_encoding("gate")
 
 
 async def test_mjpeg_ends_when_its_stream_is_removed() -> None:

@@ -21,12 +21,11 @@ from streamer.runtime.metrics import Metrics
 from streamer.sinks.video.encoder import PictureCodec, VideoEncoder
 from streamer.sinks.video.hub import (
     JPEG_CHANNELS_PER_STREAM,
-    SILENCE_S,
     NoPictureError,
     PictureBusyError,
     PictureHub,
 )
-from streamer.sinks.video.video_channel import PACKETS_PER_VIEWER, Viewer
+from streamer.sinks.video.video_channel import PACKETS_PER_VIEWER, SILENCE_S, Viewer
 from streamer.sinks.video.view import Scene, View
 from streamer.types import FrameResult, StreamState
 from streamer.webrtc.rtp_clock import video_ticks
@@ -258,6 +257,20 @@ async def test_viewer_joining_an_idle_stream_sees_its_last_picture(
             assert await number(packet, av.CodecContext.create("libvpx", "r")) == 3
 
 
+async def test_two_views_joined_just_before_a_stream_rests_both_get_its_last_picture(
+    hub: PictureHub, clock: FakeClock
+) -> None:
+    await hub.publish(frame_result(3, arrival_ns=clock.now_ns))
+    with contextlib.ExitStack() as viewers:
+        for view in View:
+            # The second viewer joins after the only keyframe, and no further picture comes.
+            for _ in range(2):
+                viewer = viewers.enter_context(hub.watch("gate", view, PictureCodec.VP8))
+                packet = await asyncio.wait_for(viewer.read(), TIMEOUT_S)
+                assert await number(packet, av.CodecContext.create("libvpx", "r")) == 3
+                clock.advance(SILENCE_S - 0.05)
+
+
 async def test_slow_encoder_skips_to_the_newest_picture_and_counts_what_it_skipped(
     hub: PictureHub, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +308,27 @@ async def test_rate_is_limited(metrics: Metrics, clock: FakeClock, encodes: Enco
         reading.cancel()
     await hub.close()
     assert len(encodes.video) == 10
+
+
+async def test_last_picture_before_a_pause_is_not_lost_to_the_rate(
+    metrics: Metrics, clock: FakeClock
+) -> None:
+    hub = PictureHub(PictureConfig(maximum_rate_hz=10.0), metrics, clock)
+    with (
+        hub.watch("gate", View.CLEAN, PictureCodec.VP8) as viewer,
+        hub.jpegs("gate", View.CLEAN) as jpegs,
+    ):
+        decoder = av.CodecContext.create("libvpx", "r")
+        reading = await joined(viewer)
+        for index in range(2):  # the second one comes too soon, and nothing comes after it
+            await hub.publish(frame_result(index))
+        shown = [await number(await asyncio.wait_for(reading, TIMEOUT_S), decoder)]
+        shown.append(await number(await asyncio.wait_for(viewer.read(), TIMEOUT_S), decoder))
+        pictures = [await asyncio.wait_for(anext(jpegs), TIMEOUT_S)]
+        while pictures[-1].frame_index != 1:
+            pictures.append(await asyncio.wait_for(anext(jpegs), TIMEOUT_S))
+    await hub.close()
+    assert shown == [0, 1]
 
 
 async def test_changed_size_continues_with_a_keyframe(hub: PictureHub) -> None:
@@ -386,6 +420,19 @@ async def test_jpeg_readers_share_one_encoding_and_a_slow_one_gets_the_newest(
         with Image.open(io.BytesIO((await anext(slow)).data)) as image:
             assert read(np.asarray(image)) == 9
     assert not hub.is_encoding("gate")
+
+
+async def test_every_jpeg_reader_of_a_stream_that_rests_gets_its_last_picture(
+    hub: PictureHub, encodes: Encodes
+) -> None:
+    with contextlib.ExitStack() as readers:
+        early = readers.enter_context(hub.jpegs("gate", View.CLEAN))
+        await hub.publish(frame_result(7))
+        assert (await asyncio.wait_for(anext(early), TIMEOUT_S)).frame_index == 7
+        for _ in range(2):
+            late = readers.enter_context(hub.jpegs("gate", View.CLEAN))
+            assert (await asyncio.wait_for(anext(late), TIMEOUT_S)).frame_index == 7
+    assert len(encodes.jpeg) == 1
 
 
 async def test_number_of_simultaneous_sizes_is_limited(hub: PictureHub) -> None:
