@@ -1,6 +1,7 @@
 // Small live charts: the current value, and the last minute.
 
 import { element, setText } from "./dom.js";
+import { NO_NUMBER, fixed } from "./numbers.js";
 
 export const SAMPLES_KEPT = 120;
 export const SAMPLE_MS = 500;
@@ -22,7 +23,7 @@ export class Chart {
   constructor({ title, unit, digits = 0, hint = "" }) {
     this.unit = unit;
     this.digits = digits;
-    this.value = element("span", { class: "chart-value" }, "–");
+    this.value = element("span", { class: "chart-value" }, NO_NUMBER);
     this.range = element("span", { class: "chart-range" });
     this.canvas = element("canvas", { class: "chart-canvas", "aria-hidden": "true" });
     this.root = element("figure", { class: "chart", title: hint },
@@ -33,9 +34,9 @@ export class Chart {
   }
 
   push(sample) {
-    this.#samples.push(sample);
+    this.#samples.push(Number.isFinite(sample) ? sample : null);
     if (this.#samples.length > SAMPLES_KEPT) this.#samples.shift();
-    setText(this.value, sample === null ? "–" : sample.toFixed(this.digits));
+    setText(this.value, fixed(sample, this.digits));
     this.draw();
   }
 

@@ -1,6 +1,7 @@
 // The daemon's live events (server-sent), and their wording.
 
 import { Backoff } from "./backoff.js";
+import { duration, percent } from "./numbers.js";
 
 const KINDS = [
   "added", "occluded", "reacquired", "lost", "removed", "prompt_applied", "prompt_rejected",
@@ -77,17 +78,11 @@ const REASONS = {
   prompted: "it was prompted",
 };
 
-/** A readable duration: 0.4 s, 12 s, 3 min. */
-function seconds(value) {
-  if (value >= 120) return `${Math.round(value / 60)} min`;
-  return `${value >= 10 ? Math.round(value) : value.toFixed(1)} s`;
-}
-
 /** An event in words, without its stream: "Player 1 is hidden". */
 export function describeEvent(event) {
   const object = event.label || (event.object_id ? `Object ${event.object_id}` : "An object");
   const because = event.reason ? `: ${REASONS[event.reason] ?? event.reason.replaceAll("_", " ")}` : "";
-  const after = event.absent_s > 0 ? ` after ${seconds(event.absent_s)}` : "";
+  const after = event.absent_s > 0 ? ` after ${duration(event.absent_s)}` : "";
   switch (event.kind) {
     case "added": return `${object} is tracked`;
     case "occluded": return `${object} is hidden${because}`;
@@ -116,14 +111,15 @@ export function eventTone(event) {
 // Below this score the model itself doubts its mask: there may be no object at the click.
 const UNSURE_SCORE = 0.3;
 
-/** The result of a prompt, as a sentence and its tone. */
-export function describeAnswer(answer, isNew) {
-  const name = answer.label || `Object ${answer.object_id}`;
+/** The answer to a prompt (`PromptAnswer` of the API), as a sentence and its tone. */
+export function describeAnswer({ object_id: id, track }, isNew, label = null) {
+  const name = label || `Object ${id}`;
   const done = isNew ? `${name} is tracked` : `${name} was corrected`;
-  if (answer.score >= UNSURE_SCORE) return { text: `${done}.`, tone: "good" };
-  const sure = `${Math.round(answer.score * 100)} %`;
+  const isUnsure = Number.isFinite(track.score) && track.score < UNSURE_SCORE;
+  if (!isUnsure) return { text: `${done}.`, tone: "good" };
   return {
-    text: `${done}, but the model is unsure of it (${sure}): click once more, or drag a box.`,
+    text: `${done}, but the model is unsure of it (${percent(track.score)}): click once more, `
+      + "or drag a box.",
     tone: "warning",
   };
 }

@@ -1,6 +1,7 @@
 // The list of a stream's objects: select, name, recolour, remove.
 
 import { element, fill, icon, setText } from "./dom.js";
+import { fixed, percent } from "./numbers.js";
 import { PALETTE, objectColour } from "./palette.js";
 import { speedText } from "./trails.js";
 
@@ -165,8 +166,8 @@ class ObjectRow {
     const before = this.#object;
     this.#object = object;
     setText(this.title, this.name);
-    const area = object.area > 0 ? `${Math.round(Math.sqrt(object.area))} px` : "";
-    const score = object.score > 0 ? `${Math.round(object.score * 100)} %` : "";
+    const area = object.area > 0 ? `${fixed(Math.sqrt(object.area))} px` : "";
+    const score = object.score > 0 ? percent(object.score) : "";
     setText(this.detail, [speedText(speed), score, area].filter(Boolean).join(" · "));
     const colour = objectColour(object.id, object.colour);
     if (before === null || objectColour(before.id, before.colour) !== colour) {

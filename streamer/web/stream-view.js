@@ -175,7 +175,7 @@ export class StreamView {
     const { name, text, iconName } = streamState(stream);
     this.state.className = `state state-${name}`;
     fill(this.state, icon(iconName), text);
-    const size = stream.width ? `${stream.width} × ${stream.height}` : "";
+    const size = stream.width && stream.height ? `${stream.width} × ${stream.height}` : "";
     setText(this.facts, size);
     const starter = starterState(stream);
     setText(this.starter, starter.text);
@@ -233,7 +233,8 @@ export class StreamView {
 
   #showTrack(answer, isNew) {
     this.stage.showAnswer(answer, null);
-    const { text, tone } = describeAnswer(answer, isNew);
+    const label = this.stage.objects().find(({ id }) => id === answer.object_id)?.label;
+    const { text, tone } = describeAnswer(answer, isNew, label);
     this.announcer.say(text, tone);
   }
 

@@ -1,6 +1,7 @@
 // Where objects were in the last seconds, and how fast they go.
 
 import { toGround } from "./homography.js";
+import { fixed } from "./numbers.js";
 
 export const TRAIL_MS = 10_000;
 // Bounds: places per object and objects per stream; the oldest are dropped.
@@ -71,7 +72,7 @@ export class Trails {
 /** A speed as text of stable length: "3.2 m/s", "140 px/s". */
 export function speedText(speed) {
   if (!speed) return "";
-  return `${speed.value.toFixed(speed.unit === "m/s" ? 1 : 0)} ${speed.unit}`;
+  return `${fixed(speed.value, speed.unit === "m/s" ? 1 : 0)} ${speed.unit}`;
 }
 
 /** The slope of a coordinate over time by least squares: mask edges jitter by a few pixels. */

@@ -13,7 +13,7 @@ from streamer.api.server.authorisation import reads
 from streamer.api.server.limits import LiveResponse
 from streamer.api.server.principals import PRINCIPAL, Principal
 from streamer.api.server.problems import busy, documented, problems
-from streamer.sinks.video.hub import NoPictureError, PictureBusyError, PictureHub
+from streamer.sinks.video.hub import NoPictureError, PictureBusyError
 from streamer.sinks.video.jpeg import JpegReader
 from streamer.sinks.video.multipart import MEDIA_TYPE, for_browsers, for_programs
 from streamer.sinks.video.view import View
@@ -74,9 +74,7 @@ def pictures_router(context: ApiContext) -> APIRouter:
         except PictureBusyError as error:
             raise busy(str(error), _RETRY_AFTER_S) from None
         return LiveResponse(
-            _parts(
-                picture.jpegs(stream_id, view, width, holder), _is_drawn_by_browser(request)
-            ),
+            _parts(picture.jpegs(stream_id, view, width, holder), _is_drawn_by_browser(request)),
             context.open_streams,
             media_type=MEDIA_TYPE,
             headers={"X-Accel-Buffering": "no"},

@@ -112,6 +112,13 @@ class Visit:
         found: list[str] = self.page.evaluate("instruments.iceServers()")
         return found
 
+    def odd_texts(self) -> list[str]:
+        """What the page showed that is no number and no word, such as "NaN %"."""
+        if self._killed:
+            return []
+        found: list[str] = self.page.evaluate("instruments.oddTexts")
+        return found
+
     def kill(self) -> None:
         """Kill the page's process, as if the device had lost its power: no peer is notified.
 
@@ -127,10 +134,12 @@ class Visit:
         self._killed = True
 
     def assert_at_peace(self) -> None:
-        """Assert that the page logged no error and sent requests only to its own server."""
+        """Assert that the page logged no error, asked its own server only and showed only words
+        and numbers."""
         assert not self.complaints, self.complaints
         assert self.foreign_requests() == []
         assert self.ice_servers() == []
+        assert not (odd := self.odd_texts()), odd
 
     def screenshot(self, name: str) -> Path:
         """A picture of the page among the artefacts of this run."""

@@ -1,5 +1,5 @@
 // Reads the number that frame_counter.py painted into a picture; the same rule in a page.
-// Loaded before any script of the page: `frameCounter.read(video, VideoFrame or canvas)`.
+// Loaded before any script of the page: `frameCounter.read(video, img, VideoFrame or canvas)`.
 
 window.frameCounter = (() => {
   const BITS = 10;
@@ -12,8 +12,8 @@ window.frameCounter = (() => {
   const context = canvas.getContext("2d", { willReadFrequently: true });
 
   function read(picture) {
-    const width = picture.videoWidth ?? picture.displayWidth ?? picture.width;
-    const height = picture.videoHeight ?? picture.displayHeight ?? picture.height;
+    const width = picture.videoWidth ?? picture.naturalWidth ?? picture.displayWidth ?? picture.width;
+    const height = picture.videoHeight ?? picture.naturalHeight ?? picture.displayHeight ?? picture.height;
     if (!width) return null;
     const rows = height * HEIGHT_SHARE;
     context.drawImage(picture, 0, 0.3 * rows, width, 0.4 * rows, 0, 0, canvas.width, canvas.height);

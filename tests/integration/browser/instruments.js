@@ -3,6 +3,7 @@
 // - instruments.captured: [number, media time, Unix time in ms when it was read] of every picture of
 //   the camera. A busy page reads late: media time, also in ms, is what the camera itself counted
 // - instruments.iceServers(): servers that the page's peer connections were told to ask
+// - instruments.oddTexts: texts that showed a value instead of words or a number, such as "NaN %"
 // - instruments.watch(video): from now on [number, RTP time, Unix time in ms] of every picture shown
 
 window.instruments = (() => {
@@ -34,6 +35,18 @@ window.instruments = (() => {
     };
   }
 
+  const oddTexts = [];
+  const ODD = /\b(NaN|undefined|null|Infinity)\b|\[object /;
+  new MutationObserver((changes) => {
+    for (const { target, addedNodes } of changes) {
+      for (const node of [target, ...addedNodes]) {
+        // Of an element only what was added to it, and nothing of a document or a doctype.
+        const text = node.nodeType === Node.TEXT_NODE || node !== target ? node.textContent : "";
+        if (ODD.test(text ?? "")) keep(oddTexts, text);
+      }
+    }
+  }).observe(document, { childList: true, characterData: true, subtree: true });
+
   const PeerConnection = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends PeerConnection {
     constructor(...parameters) {
@@ -56,6 +69,7 @@ window.instruments = (() => {
   return {
     captured,
     connections,
+    oddTexts,
     iceServers: () =>
       connections.flatMap((each) => each.getConfiguration().iceServers.flatMap((server) => server.urls)),
     watch,

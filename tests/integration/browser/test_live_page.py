@@ -172,6 +172,30 @@ def test_pictures_come_as_jpeg_where_there_is_no_webrtc(
         eventually(moves, WAIT_S, "different pictures")
 
 
+def test_image_element_shows_the_last_picture_of_a_stream_that_rests(
+    served: Served, visiting: Visiting, no_objects: str
+) -> None:
+    assert served.http.call("POST", f"/v1/streams/{no_objects}/pause").status == 200
+    with visiting() as page:
+        page.open()
+        shown = page.page.evaluate(
+            """async (addresses) => {
+                const images = addresses.map((src) => Object.assign(new Image(), { src }));
+                document.body.append(...images);
+                while (images.some((image) => frameCounter.read(image) === null)) {
+                    await new Promise(requestAnimationFrame);
+                }
+                return images.map((image) => frameCounter.read(image));
+            }""",
+            [
+                f"/v1/streams/{no_objects}/{name}"
+                for name in ("video.mjpeg", "video.mjpeg?width=200", "snapshot.jpg", "video.mjpeg")
+            ],
+        )
+    assert served.http.call("POST", f"/v1/streams/{no_objects}/resume").status == 200
+    assert len(set(shown)) == 1, shown
+
+
 def test_the_wall_shows_every_stream_and_leads_to_each(
     served: Served, visiting: Visiting, no_objects: str
 ) -> None:

@@ -4,9 +4,11 @@ import test from "node:test";
 import { cameraObstacle } from "../../../streamer/web/camera.js";
 import { niceCeiling } from "../../../streamer/web/charts.js";
 import { describeAnswer, describeEvent, eventTone } from "../../../streamer/web/events.js";
+import { duration, fixed, percent } from "../../../streamer/web/numbers.js";
 import { inkOn, objectColour } from "../../../streamer/web/palette.js";
 import { starterState, streamState } from "../../../streamer/web/stream-state.js";
 import { StateHistory, WINDOW_MS } from "../../../streamer/web/timeline.js";
+import { speedText } from "../../../streamer/web/trails.js";
 
 test("the states of objects are kept as stretches inside a window", () => {
   const history = new StateHistory();
@@ -25,13 +27,28 @@ test("the states of objects are kept as stretches inside a window", () => {
 });
 
 test("a click on nothing is told as one", () => {
-  const answer = { object_id: 2, label: null, score: 0.8 };
-  assert.deepEqual(describeAnswer(answer, true), { text: "Object 2 is tracked.", tone: "good" });
-  const named = { ...answer, label: "Nora", score: 0.04 };
-  assert.deepEqual(describeAnswer(named, false), {
+  const answer = (score) => ({ object_id: 2, track: { object_id: 2, score } });
+  const tracked = { text: "Object 2 is tracked.", tone: "good" };
+  assert.deepEqual(describeAnswer(answer(0.8), true), tracked);
+  assert.deepEqual(describeAnswer(answer(0.04), false, "Nora"), {
     text: "Nora was corrected, but the model is unsure of it (4 %): click once more, or drag a box.",
     tone: "warning",
   });
+  for (const unknown of [null, undefined, Number.NaN]) {
+    assert.deepEqual(describeAnswer(answer(unknown), true), tracked);
+  }
+});
+
+test("what is no number is shown as a dash", () => {
+  assert.equal(fixed(3.14159, 1), "3.1");
+  assert.equal(percent(0.826), "83 %");
+  assert.deepEqual([0.42, 12.4, 180].map(duration), ["0.4 s", "12 s", "3 min"]);
+  for (const none of [null, undefined, Number.NaN, Infinity, "7", {}]) {
+    assert.equal(fixed(none), "–");
+    assert.equal(percent(none), "–");
+    assert.equal(duration(none).includes("NaN"), false);
+  }
+  assert.equal(speedText({ value: 0 / 0, unit: "m/s" }), "– m/s");
 });
 
 test("a page over plain HTTP is told how to get its camera", () => {
