@@ -121,15 +121,15 @@ class StreamSettings(Section):
     """The settings of a stream that the API may set, beside its URL.
 
     ``paced`` plays a file in real time (frames that come too fast are dropped as on a camera);
-    without it every frame of the file is tracked, as fast as the model allows. A camera's own
-    clock is used where it is within ``clock_tolerance_s`` of ours. ``options`` go to FFmpeg
-    unchanged. ``decoder``: ``auto`` decodes on an NVIDIA device (NVDEC) where there is one that can
-    and is not full, else on the processor; ``cuda`` ends an attempt that cannot. A device that
-    fails in mid-stream is given up either way. A ``paused`` stream stays connected and is not
-    tracked. Where the device cannot keep up, streams of a higher ``priority`` are served first
-    (``overload``). ``ground_plane`` is four points [x, y, X, Y], pixels of the picture and metres
-    on flat ground, no three in a line: it gives speeds in metres a second. ``starter`` is this
-    stream's own, instead of the general one.
+    without it every frame of the file is tracked, as fast as the model allows. A camera's own clock
+    comes into use within nine tenths of ``clock_tolerance_s`` of ours, and is given up beyond all
+    of it. ``options`` go to FFmpeg unchanged. ``decoder``: ``auto`` decodes on an NVIDIA device
+    (NVDEC) where there is one that can and is not full, else on the processor; ``cuda`` ends an
+    attempt that cannot. A device that fails in mid-stream is given up either way. A ``paused``
+    stream stays connected and is not tracked. Where the device cannot keep up, streams of a higher
+    ``priority`` are served first (``overload``). ``ground_plane`` is four points [x, y, X, Y],
+    pixels of the picture and metres on flat ground, no three in a line: it gives speeds in metres a
+    second. ``starter`` is this stream's own, instead of the general one.
     """
 
     transport: Transport = "tcp"

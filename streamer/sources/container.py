@@ -79,6 +79,14 @@ class VideoContainer:
         return self._container.format.name in ("hls", "dash")
 
     @property
+    def jumps_with_reports(self) -> bool:
+        """Whether FFmpeg takes presentation times from a camera's sender reports.
+
+        It does so beside a second track, to align the two.
+        """
+        return self._container.format.name == "rtsp" and len(self._container.streams) > 1
+
+    @property
     def frame_interval_s(self) -> Fraction:
         """The frame interval according to the container; 1/25 s if it states none."""
         rate = self._stream.average_rate or self._stream.guessed_rate

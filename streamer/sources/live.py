@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 import threading
 import time
 from dataclasses import replace
@@ -15,11 +14,10 @@ from streamer.sources.base import SourceOutput
 from streamer.sources.container import VideoContainer
 from streamer.sources.opening import ContainerSettings
 from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
+from streamer.sources.producer_reference import ProducerReference
 from streamer.types import DecodedFrame
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 
-# AVProducerReferenceTime: wall clock in microseconds since 1970, a type, flags.
-_PRODUCER_REFERENCE_TIME = struct.Struct("<qii")
 _logger = logging.getLogger(__name__)
 
 
@@ -27,15 +25,16 @@ class LiveSource:
     """Delivers frames as they arrive: RTSP, HTTP, HLS, SRT, a webcam.
 
     The capture time is the camera's if its sender reports state it and it is plausible (within
-    ``clock_tolerance_s`` of arrival), else the arrival time. Media that arrive in bursts (HLS) or
-    faster than they play (a recording behind an HTTP address) are paced.
+    ``clock_tolerance_s`` of arrival), else the arrival time; it never runs backwards.
+    Media that arrive in bursts (HLS) or faster than they play (a recording behind an HTTP address)
+    are paced.
     """
 
     lossless = False
 
     def __init__(self, settings: ContainerSettings, clock_tolerance_s: float = 0.0) -> None:
         self._settings = settings
-        self._sender_reports = _SenderReports(RtpCaptureClock(clock_tolerance_s))
+        self._clock = RtpCaptureClock(clock_tolerance_s)
         self._watch = DiscontinuityWatch()
         self._warned_of_clock = False
         self.redacted_url = settings.redacted_url
@@ -45,12 +44,13 @@ class LiveSource:
         with VideoContainer(self._settings) as container:
             is_recorded = container.is_recorded
             pacer = Pacer() if is_recorded or container.is_segmented else None
+            reference = ProducerReference(self._clock, jumps=container.jumps_with_reports)
             for frame, packet in container.frames(output, stop, is_live=pacer is None):
                 if pacer is not None:
                     if frame.pts is not None:
                         pacer.wait(float(frame.pts * frame.time_base), stop)
                     frame = _arriving_now(frame)
-                self._deliver(frame, packet, output)
+                self._deliver(frame, packet, reference, output)
         if not is_recorded and not stop.is_set():
             raise SourceError(
                 SourceFailure.ENDED,
@@ -61,25 +61,27 @@ class LiveSource:
         self,
         frame: DecodedFrame,
         packet: av.Packet[av.VideoStream],
+        reference: ProducerReference,
         output: SourceOutput,
     ) -> None:
-        self._watch_presentation_time(frame, output)
-        self._sender_reports.observe(packet, frame.arrival_time_ns)
-        self._warn_of_clock()
-        output.frame(self._sender_reports.clock.stamped(frame))
-
-    def _watch_presentation_time(self, frame: DecodedFrame, output: SourceOutput) -> None:
-        if frame.pts is None:
-            return
-        presentation_s = float(frame.pts * frame.time_base)
-        problem = self._watch.observe(presentation_s, frame.arrival_monotonic_ns / 1e9)
+        frame = reference.steadied(frame)
+        problem = self._jump_before(frame)
         if problem is not None:
-            self._sender_reports.forget()
+            reference.forget()
             output.reset(problem)
+        reference.observe(packet, frame.arrival_time_ns)
+        self._warn_of_clock()
+        output.frame(self._clock.stamped(frame))
+
+    def _jump_before(self, frame: DecodedFrame) -> str | None:
+        if frame.pts is None:
+            return None
+        presentation_s = float(frame.pts * frame.time_base)
+        return self._watch.observe(presentation_s, frame.arrival_monotonic_ns / 1e9)
 
     def _warn_of_clock(self) -> None:
         """Warn once per connection: a camera's clock stays wrong until it is set."""
-        implausible_by_s = self._sender_reports.clock.implausible_by_s
+        implausible_by_s = self._clock.implausible_by_s
         if implausible_by_s is not None and not self._warned_of_clock:
             self._warned_of_clock = True
             _logger.warning(
@@ -88,34 +90,6 @@ class LiveSource:
                 self._settings.stream_id,
                 implausible_by_s,
             )
-
-
-class _SenderReports:
-    """Sender reports of one RTSP connection, as FFmpeg passes them on, for ``clock``.
-
-    After a camera's first report, FFmpeg attaches the camera's wall clock to each packet: ``prft``
-    side data ("producer reference time").
-    """
-
-    def __init__(self, clock: RtpCaptureClock) -> None:
-        self.clock = clock
-        self._seen = 0
-
-    def observe(self, packet: av.Packet[av.VideoStream], arrival_time_ns: int) -> None:
-        """Update the clock from a packet, if it carries a reference time."""
-        if packet.pts is None or not packet.has_sidedata("prft"):
-            return
-        self._seen += 1
-        # FFmpeg's parser attaches the first one to the picture before the one it belongs to.
-        if self._seen == 1:
-            return
-        reference_us = _PRODUCER_REFERENCE_TIME.unpack(bytes(packet.get_sidedata("prft")))[0]
-        self.clock.observe(reference_us * 1000, packet.pts, arrival_time_ns)
-
-    def forget(self) -> None:
-        """Presentation times were reset: wait for the next reference."""
-        self.clock.forget()
-        self._seen = 0
 
 
 def _arriving_now(frame: DecodedFrame) -> DecodedFrame:

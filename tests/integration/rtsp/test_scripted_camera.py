@@ -12,7 +12,7 @@ import pytest
 from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import make_source
-from streamer.types import ClockSource, DropReason
+from streamer.types import ClockSource, DecodedFrame, DropReason
 from tests.integration.rtsp.clips import encode, read_number
 from tests.integration.rtsp.scripted_server import RtpSender, ScriptedRtspServer
 from tests.streamer.sources.recorder import RunningSource
@@ -22,10 +22,17 @@ INTERVAL_S = 0.01  # the scripts send faster than that; only the presentation ti
 
 
 def running(
-    server: ScriptedRtspServer, *, open_timeout_s: float = 5.0, read_timeout_s: float = 2.0
+    server: ScriptedRtspServer,
+    *,
+    open_timeout_s: float = 5.0,
+    read_timeout_s: float = 2.0,
+    clock_tolerance_s: float = 10.0,
 ) -> RunningSource:
     config = StreamConfig(
-        url=server.url, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s
+        url=server.url,
+        open_timeout_s=open_timeout_s,
+        read_timeout_s=read_timeout_s,
+        clock_tolerance_s=clock_tolerance_s,
     )
     return RunningSource(make_source("gate", config))
 
@@ -131,17 +138,88 @@ def send_with_reports(clock_error_s: float) -> Callable[[RtpSender], None]:
 
 
 def test_capture_time_is_the_cameras_where_it_reports_it() -> None:
-    with ScriptedRtspServer(send_with_reports(-3.0)) as server, running(server) as source:
+    with ScriptedRtspServer(send_with_reports(3.0)) as server, running(server) as source:
         frames = source.wait_for_frames(12)[:12]
     reported = [frame for frame in frames if frame.clock_source is ClockSource.RTCP_SR]
     assert len(reported) >= 8
     for frame in reported:
         # The script sends 0.04 s of pictures every 0.01 s: the camera's clock runs ahead of ours.
         late_s = (frame.arrival_time_ns - frame.capture_time_ns) / 1e9
-        assert 1.5 < late_s < 6
+        assert -6 < late_s < -1.5
     times = [frame.capture_time_ns for frame in reported]
     steps_ns = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(abs(step_ns - 40_000_000) < 1_000_000 for step_ns in steps_ns)
+
+
+@pytest.mark.parametrize("with_audio", [False, True])
+def test_a_clock_that_wobbles_neither_resets_the_stream_nor_runs_backwards(
+    with_audio: bool,
+) -> None:
+    """Beside sound, FFmpeg's own presentation times jump with every report."""
+    units = encode("h264", 16)
+    chance = random.Random(5)
+    ahead_s = 2.0
+
+    def script(sender: RtpSender) -> None:
+        start_s, audio = time.time() + ahead_s, 0
+        for index in range(250):
+            if index % 13 == 6:
+                wobble_s = chance.choice((-0.15, -0.1, 0.1, 0.15))
+                wobble_s += 4.0 * (index == 136)  # an outlier
+                sender.sender_report(start_s + index * 0.04 + wobble_s, 100_000 + index * TICKS)
+            sender.access_unit(units[index % 16], 100_000 + index * TICKS)
+            while with_audio and audio <= index * 320:
+                sender.audio(audio)
+                audio += 160
+            sender.wait(0.004)
+
+    with (
+        ScriptedRtspServer(script, with_audio=with_audio) as server,
+        running(server, clock_tolerance_s=60) as source,
+    ):
+        frames = source.wait_for_frames(248)[:248]
+    assert not source.output.resets
+    pts = [frame.pts for frame in frames if frame.pts is not None]
+    assert len(pts) == 247, "FFmpeg loses the first"
+    assert {later - earlier for earlier, later in itertools.pairwise(pts)} == {TICKS}
+    assert_clock_is_steady(frames)
+    start_ns = frames[-1].capture_time_ns - round(frames[-1].pts / 90_000 * 1e9)
+    assert abs(start_ns - frames[0].arrival_time_ns - ahead_s * 1e9) < 0.2e9
+
+
+def test_a_camera_whose_clock_is_set_restarts_nothing_and_is_followed() -> None:
+    units = encode("h264", 16)
+    set_by_s = 1.5
+
+    def script(sender: RtpSender) -> None:
+        start_s, audio = time.time(), 0
+        for index in range(450):
+            if index % 25 == 6:
+                clock_s = start_s + index * 0.04 + set_by_s * (index > 125)
+                sender.sender_report(clock_s, 100_000 + index * TICKS)
+            sender.access_unit(units[index % 16], 100_000 + index * TICKS)
+            sender.audio(audio)
+            audio += 320
+            sender.wait(0.004)
+
+    with (
+        ScriptedRtspServer(script, with_audio=True) as server,
+        running(server, clock_tolerance_s=60) as source,
+    ):
+        frames = source.wait_for_frames(448)[:448]
+    assert not source.output.resets
+    assert_clock_is_steady(frames)
+    start_ns = frames[-1].capture_time_ns - round(frames[-1].pts / 90_000 * 1e9)
+    assert abs(start_ns - frames[0].arrival_time_ns - set_by_s * 1e9) < 0.1e9
+
+
+def assert_clock_is_steady(frames: list[DecodedFrame]) -> None:
+    """One change to the camera's clock, and capture times that only increase."""
+    sources = [frame.clock_source for frame in frames]
+    assert sources == sorted(sources)
+    assert set(sources) == {ClockSource.ARRIVAL, ClockSource.RTCP_SR}
+    times = [frame.capture_time_ns for frame in frames]
+    assert all(earlier < later for earlier, later in itertools.pairwise(times))
 
 
 def test_an_implausible_clock_is_not_used_and_warned_of_once(
