@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from streamer.errors import ConfigError
+
 
 def path(text: str) -> str:
     """A path, with ``~`` as the home folder: a shell replaces it only at the start of a word."""
@@ -25,6 +27,16 @@ def positive(text: str) -> float:
     if number <= 0:
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return number
+
+
+def stream(text: str) -> tuple[str, str]:
+    """``ID=URL``."""
+    from streamer.config.stream_id import parse_stream  # with pydantic: only for these commands
+
+    try:
+        return parse_stream(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def positive_whole(text: str) -> int:

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from streamer.runtime.escaping import escaped
 
 if TYPE_CHECKING:
     # Generic for type checkers only.
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows its help as written, and errors with its own usage. Actions of it are of this class.
+
+    A parsed namespace names the parser of its command, ``own_parser``.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*arguments, **settings)
+        self.set_defaults(own_parser=self)
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        super().error(escaped(message))
 
 
 def command_parser(
@@ -24,7 +42,6 @@ def command_parser(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=function)
     return parser

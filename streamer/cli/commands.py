@@ -6,10 +6,10 @@ Imports are local: a command loads only what it uses, and only some use torch.
 from __future__ import annotations
 
 import importlib.metadata
-import sys
 from argparse import Namespace
 
 from streamer.cli import exit_codes
+from streamer.cli.lines import write_line
 
 
 def demo(arguments: Namespace) -> int:
@@ -57,7 +57,7 @@ def keys(arguments: Namespace) -> int:
     from streamer.cli.keys import make_all_keys
 
     for line in make_all_keys(arguments.directory, arguments.client, arguments.overwrite):
-        _print(line)
+        write_line(line)
     return 0
 
 
@@ -73,7 +73,7 @@ def doctor(arguments: Namespace) -> int:
 
 def version(_: Namespace) -> int:
     """``masklet version``."""
-    _print(f"masklet {importlib.metadata.version('masklet')}")
+    write_line(f"masklet {importlib.metadata.version('masklet')}")
     return 0
 
 
@@ -99,7 +99,3 @@ def checkpoints_verify(arguments: Namespace) -> int:
     from streamer.cli.terminal import Terminal
 
     return verify(arguments.file, Terminal())
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")

@@ -20,7 +20,6 @@ def add_evaluate(commands: Subparsers) -> None:
         help=SUMMARY,
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
 

@@ -18,9 +18,10 @@ from streamer.cli import exit_codes
 from streamer.cli.argument_types import folder, path, positive
 from streamer.cli.bench.arguments import BENCH_EXAMPLES, add_bench_arguments, bench
 from streamer.cli.client_arguments import add_short_forms, add_watch
-from streamer.cli.command_parser import command_parser
+from streamer.cli.command_parser import Parser, command_parser
 from streamer.cli.ctl.arguments import add_ctl
 from streamer.cli.evaluate import add_evaluate
+from streamer.cli.lines import show_every_character, write_line
 from streamer.config.shipped import config_groups
 from streamer.errors import ConfigError, MaskletError, SecurityError
 from streamer.runtime.malloc import keep_freed_memory
@@ -88,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     keep_freed_memory()
+    show_every_character()
     parsed = _parse(make_parser(), arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
@@ -108,12 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="masklet",
         description="Live video in, SAM 2 masks out: click an object once, and receive its mask "
         "and box for every frame on a ZeroMQ socket.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
@@ -262,14 +263,14 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
     takes_values = hasattr(parsed, "overrides")
     wrong = [each for each in rest if each.startswith("-") or not takes_values]
     if wrong:
-        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+        parsed.own_parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     if rest:
         parsed.overrides += rest
     return parsed
 
 
 def _failed(error: Exception, code: int) -> int:
-    sys.stderr.write(f"masklet: {redact(str(error))}\n")
+    write_line(f"masklet: {redact(str(error))}", sys.stderr)
     return code
 
 

@@ -1,10 +1,14 @@
-"""rich's console without markup, whose caller handles broken pipes."""
+"""rich's console, in which text of others is escaped, and whose caller handles broken pipes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from streamer.runtime.escaping import escaped
 
 
 class Terminal(Console):
@@ -15,6 +19,17 @@ class Terminal(Console):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, **settings)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What is shown; line breaks are the layout's."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                lines = segment.text.split("\n")
+                yield Segment("\n".join(map(escaped, lines)), segment.style)
 
     @property
     def can_redraw(self) -> bool:

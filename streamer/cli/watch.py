@@ -15,6 +15,7 @@ import msgspec
 from rich.console import RenderableType
 from rich.live import Live
 
+from streamer.cli.lines import write_line
 from streamer.cli.terminal import Terminal
 from streamer.cli.watch_view import SILENT_AFTER_S, WatchView
 from streamer.client import Subscriber
@@ -95,10 +96,10 @@ def _write_lines(
         if message is not None:
             view.observe(message, time.monotonic(), time.time_ns())
             if not isinstance(message, HeartbeatMessage):
-                output.write(json_line(message).decode() + "\n")
+                write_line(json_line(message).decode(), output)
                 output.flush()
         if not view.has_streams and not said_waiting and waited_s >= SILENT_AFTER_S:
-            sys.stderr.write(view.waiting_reason(subscriber.silent_for_s, waited_s) + "\n")
+            write_line(view.waiting_reason(subscriber.silent_for_s, waited_s), sys.stderr)
             said_waiting = True
 
 

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from streamer.runtime.escaping import escaped
 from streamer.wire.codec import (
     EventMessage,
     FrameMessage,
@@ -131,7 +132,7 @@ class WatchView:
     ) -> RenderableType:
         """The table and the lines below it, or the reason why there is none yet."""
         if not self._streams:
-            return Text(self.waiting_reason(silent_for_s, waited_s), style="yellow")
+            return Text(escaped(self.waiting_reason(silent_for_s, waited_s)), style="yellow")
         below = [self._event_line(event) for event in self._events]
         stopping = self._heartbeat is not None and self._heartbeat.state == "stopping"
         if stopping:
@@ -156,13 +157,13 @@ class WatchView:
         words += [word for word in (event.reason, event.detail) if word]
         if event.absent_s is not None:
             words.append(f"unseen for {event.absent_s:.1f} s")
-        return Text(" ".join(words), style="dim")
+        return Text(escaped(" ".join(words)), style="dim")
 
 
 def _stream_line(stream_id: str, view: _StreamView, now_s: float) -> Text:
-    line = Text.assemble((stream_id, "bold"), "  ", _state_text(view.state))
+    line = Text.assemble((escaped(stream_id), "bold"), "  ", _state_text(view.state))
     if view.reason and view.state != "live":
-        line.append(f"  {view.reason}", style="dim")
+        line.append(f"  {escaped(view.reason)}", style="dim")
     if view.width:
         line.append(f"  {view.width}×{view.height}")
     line.append(f"  {view.rate_hz(now_s):.1f} frames/s")

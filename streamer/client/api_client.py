@@ -122,6 +122,11 @@ class ApiClient:
             headers={} if access.token is None else {"Authorization": f"Bearer {access.token}"},
         )
 
+    @property
+    def control(self) -> str | None:
+        """The control socket that it uses, if it does."""
+        return self._access.control
+
     def get(self, path: str, **query: object) -> Any:
         """The JSON at ``path``."""
         return self._json("GET", path, None, query)

@@ -1,4 +1,4 @@
-"""The daemon's own log on stderr: text or JSON lines, without secrets, limited in rate."""
+"""The daemon's own log on stderr: text or JSON lines, without secrets, escaped, limited in rate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal, TextIO
 
+from streamer.runtime.escaping import escaped
 from streamer.runtime.redaction import redact
 
 SAME_MESSAGES_PER_PERIOD = 5
@@ -41,10 +42,10 @@ class TextFormatter(logging.Formatter):
         """One line, and the lines of a traceback."""
         stream_id = _stream(record)
         where = stream_id or record.name.removeprefix("streamer.")
-        return redact(
-            f"{_timestamp(record)} {record.levelname.lower():7} "
-            f"{where}: {_message(record)}{_traceback(self, record)}"
-        )
+        line = f"{_timestamp(record)} {record.levelname.lower():7} {where}: {_message(record)}"
+        # Indented: no line of an error's text can be taken for a line of the log.
+        more = [f"    {each}" for each in _traceback(self, record).split("\n") if each]
+        return "\n".join(escaped(redact(each)) for each in (line, *more))
 
 
 class JsonFormatter(logging.Formatter):
@@ -61,10 +62,10 @@ class JsonFormatter(logging.Formatter):
         if stream_id := _stream(record):
             entry["stream"] = stream_id
         entry["message"] = redact(_message(record))
-        traceback = _traceback(self, record).strip()
+        traceback = _traceback(self, record)
         if traceback:
             entry["error"] = redact(traceback)
-        return json.dumps(entry, ensure_ascii=False)
+        return escaped(json.dumps(entry, ensure_ascii=False))
 
 
 def stream_logger(logger: logging.Logger, stream_id: str) -> logging.LoggerAdapter[logging.Logger]:
@@ -122,7 +123,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    return "\n" + formatter.formatException(record.exc_info) if record.exc_info else ""
+    return formatter.formatException(record.exc_info) if record.exc_info else ""
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -10,26 +10,31 @@ import os
 import sys
 import time
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from streamer.cli import exit_codes
 from streamer.cli.ctl.output import (
     box_text,
     print_event,
     print_json,
-    print_line,
+    print_removed,
     print_stream,
     print_table,
     starter_text,
     state_text,
 )
 from streamer.cli.ctl.requests import prompt_body, settings_of
+from streamer.cli.ctl.waiting import process_at, until_stopped, until_up
+from streamer.cli.lines import write_line
 from streamer.client.api_client import DEFAULT_URL, Access, ApiClient, ApiError, read_token
 from streamer.config.control_endpoint import running_control_endpoint
 from streamer.config.state_folder import control_link
 from streamer.errors import ConfigError, ControlError
 
 RECONNECT_S = 2.0
+OPEN_TIMEOUT_S = 10.0  # of a stream, by default
 
 
 def client_of(arguments: Namespace) -> ApiClient:
@@ -59,16 +64,22 @@ def info(arguments: Namespace) -> int:
         return print_json(found)
     limits = found["limits"]
     scopes = "no token needed" if found["open"] else ", ".join(found["scopes"]) or "nothing"
-    print_line(f"masklet {found['version']}, {found['model']} on {found['device']}")
-    print_line(f"you may: {scopes}")
-    print_line(f"limits: {limits['streams']} streams, {limits['objects']} objects in all of them")
+    write_line(f"masklet {found['version']}, {found['model']} on {found['device']}")
+    write_line(f"you may: {scopes}")
+    write_line(f"limits: {limits['streams']} streams, {limits['objects']} objects in all of them")
     return 0
 
 
 def stop(arguments: Namespace) -> int:
     """``stop`` and ``ctl stop``."""
-    answer = client_of(arguments).post("/v1/stop")
-    return print_json(answer) if arguments.json else 0
+    client = client_of(arguments)
+    process = process_at(client.control)
+    answer = client.post("/v1/stop")
+    if arguments.json:
+        return print_json(answer)
+    has_stopped = until_stopped(client, process)
+    write_line("masklet has stopped" if has_stopped else "masklet is stopping, and still runs")
+    return exit_codes.DONE if has_stopped else exit_codes.FAILED
 
 
 def health(arguments: Namespace) -> int:
@@ -76,7 +87,7 @@ def health(arguments: Namespace) -> int:
     found = client_of(arguments).get("/readyz")
     if arguments.json:
         return print_json(found)
-    print_line(str(found["status"]))
+    write_line(str(found["status"]))
     return 0
 
 
@@ -113,12 +124,15 @@ def streams_list(arguments: Namespace) -> int:
 
 
 def streams_add(arguments: Namespace) -> int:
-    """``ctl streams add ID=URL [KEY=VALUE …]``."""
-    from streamer.config.stream_id import parse_stream
-
-    stream_id, url = parse_stream(arguments.stream)
+    """``ctl streams add ID=URL [KEY=VALUE …]``: added, and up unless ``--no-wait``."""
+    stream_id, url = arguments.stream
     settings = {**settings_of([*arguments.settings, f"url={url}"]), "id": stream_id}
-    return print_stream(client_of(arguments).post("/v1/streams", settings), as_json=arguments.json)
+    client = client_of(arguments)
+    answer = client.post("/v1/streams", settings)
+    if not arguments.no_wait:
+        open_timeout_s = float(settings.get("open_timeout_s", OPEN_TIMEOUT_S))
+        answer = until_up(client, f"/v1/streams/{stream_id}", answer, open_timeout_s)
+    return print_stream(answer, as_json=arguments.json)
 
 
 def streams_change(arguments: Namespace) -> int:
@@ -133,7 +147,7 @@ def streams_change(arguments: Namespace) -> int:
 def streams_remove(arguments: Namespace) -> int:
     """``ctl streams remove ID``."""
     client_of(arguments).delete(_stream(arguments))
-    return 0
+    return print_removed(arguments.stream, as_json=arguments.json)
 
 
 def remove(arguments: Namespace) -> int:
@@ -203,7 +217,7 @@ def objects_prompt(arguments: Namespace) -> int:
     latest = answer.get("latest")
     if latest is not None and latest["frame_index"] != answer["frame_index"]:
         line += f"; on frame {latest['frame_index']}: {box_text(latest['track'])}"
-    print_line(line)
+    write_line(line)
     return 0
 
 
@@ -222,14 +236,14 @@ def objects_rename(arguments: Namespace) -> int:
         return print_json(answer)
     named = f" {answer['label']}" if answer["label"] else ""
     coloured = f", {answer['colour']}" if answer["colour"] else ""
-    print_line(f"{arguments.stream}: object {answer['id']}{named}{coloured}")
+    write_line(f"{arguments.stream}: object {answer['id']}{named}{coloured}")
     return 0
 
 
 def objects_remove(arguments: Namespace) -> int:
     """``ctl objects remove STREAM N``."""
     client_of(arguments).delete(f"{_stream(arguments)}/objects/{arguments.object}")
-    return 0
+    return print_removed(arguments.stream, arguments.object, as_json=arguments.json)
 
 
 def events(arguments: Namespace) -> int:
@@ -237,6 +251,12 @@ def events(arguments: Namespace) -> int:
 
     If the daemon goes away, connect again and ask for the events since, as far as it keeps them.
     """
+    with suppress(KeyboardInterrupt):
+        _show_events(arguments)
+    return exit_codes.DONE
+
+
+def _show_events(arguments: Namespace) -> None:
     client = client_of(arguments)
     last, after, printed = arguments.last, None, 0
     connected = False
@@ -248,12 +268,13 @@ def events(arguments: Namespace) -> int:
                 print_event(event, as_json=arguments.json)
                 printed += 1
                 if arguments.count is not None and printed >= arguments.count:
-                    return 0
+                    return
         except ApiError as error:
             gone = error.status is None or error.status >= 500
             if not connected or not gone:
                 raise
-        sys.stderr.write(f"masklet: the events ended; connecting again every {RECONNECT_S:g} s\n")
+        again = f"connecting again every {RECONNECT_S:g} s"
+        write_line(f"masklet: the events ended; {again}", sys.stderr)
         time.sleep(RECONNECT_S)
 
 
@@ -273,7 +294,7 @@ def snapshot(arguments: Namespace) -> int:
         raise ControlError(f"cannot write {output}: {error.strerror}") from error
     if arguments.json:
         return print_json({"file": output, "bytes": len(content)})
-    print_line(f"{output}: {len(content)} bytes")
+    write_line(f"{output}: {len(content)} bytes")
     return 0
 
 

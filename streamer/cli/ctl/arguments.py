@@ -10,7 +10,16 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from streamer.cli.argument_types import box, colour, object_id, path, point, positive_whole, whole
+from streamer.cli.argument_types import (
+    box,
+    colour,
+    object_id,
+    path,
+    point,
+    positive_whole,
+    stream,
+    whole,
+)
 
 if TYPE_CHECKING:
     # Generic for type checkers only.
@@ -55,7 +64,6 @@ def add_ctl(commands: Subparsers) -> None:
         help="control a daemon over its HTTP API",
         description="Control a daemon over its HTTP API, on this machine or another.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_access(parser, suppress=False)
     parser.set_defaults(of_owner=False)
@@ -84,7 +92,17 @@ def _add_streams(actions: Subparsers) -> None:
 
 def add_new_stream_arguments(parser: argparse.ArgumentParser) -> None:
     """The new stream: for ``ctl streams add`` and ``add``."""
-    parser.add_argument("stream", metavar="ID=URL")
+    parser.add_argument(
+        "stream",
+        type=stream,
+        metavar="ID=URL",
+        help="a name, and a camera, a file (from this folder on) or a device",
+    )
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="do not wait until its first picture came, or for the reason why not",
+    )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=SETTINGS)
 
 
@@ -195,7 +213,6 @@ def _action(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_access(parser, suppress=True)
     parser.set_defaults(command=later(function))

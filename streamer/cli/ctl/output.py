@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from streamer.cli.lines import write_line
 from streamer.client.api_client import ServerEvent
+from streamer.runtime.escaping import escaped
 
 
 def state_text(stream: dict[str, Any]) -> str:
@@ -40,7 +42,16 @@ def print_stream(stream: dict[str, Any], *, as_json: bool) -> int:
     """Print a stream as a line or as JSON; return the exit code."""
     if as_json:
         return print_json(stream)
-    print_line(f"{stream['id']}: {state_text(stream)}, {stream['url']}")
+    write_line(f"{stream['id']}: {state_text(stream)}, {stream['url']}")
+    return 0
+
+
+def print_removed(stream_id: str, object_id: int | None = None, *, as_json: bool) -> int:
+    """Print that a stream or an object of it is removed; return the exit code."""
+    if as_json:
+        return print_json({"id": stream_id, "object_id": object_id, "removed": True})
+    what = stream_id if object_id is None else f"{stream_id}: object {object_id}"
+    write_line(f"{what} is removed")
     return 0
 
 
@@ -53,7 +64,7 @@ def print_event(event: ServerEvent, *, as_json: bool) -> None:
         print_json({"type": "missed", **said} if event.kind == "missed" else said)
     elif event.kind == "missed":
         count = said.get("count")
-        print_line(f"{'some' if count is None else count} events were missed")
+        write_line(f"{'some' if count is None else count} events were missed")
     else:
         moment = time.strftime("%H:%M:%S", time.localtime(said["time_ns"] // 1_000_000_000))
         words = [moment, said["stream_id"], said["kind"]]
@@ -64,7 +75,7 @@ def print_event(event: ServerEvent, *, as_json: bool) -> None:
             words.append(f"unseen for {said['absent_s']:.1f} s")
         if said["frame_index"] is not None:
             words.append(f"frame {said['frame_index']}")
-        print_line("  ".join(words))
+        write_line("  ".join(words))
     sys.stdout.flush()
 
 
@@ -78,17 +89,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for heading in headings:
         table.add_column(heading)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escaped, row))
     Terminal().print(table, soft_wrap=not sys.stdout.isatty())
 
 
 def print_json(*answers: object) -> int:
     """Print each answer as a line of JSON; return the exit code."""
     for answer in answers:
-        print_line(json.dumps(answer, ensure_ascii=False))
+        write_line(json.dumps(answer, ensure_ascii=False))
     return 0
-
-
-def print_line(line: str) -> None:
-    """Print a line."""
-    sys.stdout.write(f"{line}\n")

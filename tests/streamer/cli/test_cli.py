@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -76,10 +77,6 @@ REFUSED = {
         "masklet: log.level must be one of debug, info, warning, error, got 'loud'\n"
     ),
     ("doctor", "metrics.port=x"): "masklet: metrics.port must be a whole number, got 'x'\n",
-    ("add", "gate"): (
-        "masklet: a stream must be given as ID=URL, the id 1 to 64 letters (a-z, A-Z), digits, "
-        "'-' or '_', beginning with a letter or digit; in 'gate' there is no '='\n"
-    ),
     ("watch", "nowhere"): (
         "masklet: endpoint 'nowhere' cannot be connected to "
         "(Invalid argument (addr='nowhere')); give tcp://HOST:PORT or ipc:///PATH\n"
@@ -140,7 +137,12 @@ def test_failures_are_reported_in_one_line(
         (("prompt", "gate", "--object", "x"), "must be a whole number between 0 and 2147483647"),
         (("watch", "--count", "0"), "must be a whole number of at least 1"),
         (("demo", "--duration-s", "0"), "must be above 0, got 0"),
+        (("add", "gate"), "usage: masklet add "),
+        (("add", "gate"), "argument ID=URL: a stream must be given as ID=URL, the id 1 to 64"),
         (("run", "--colour"), "unrecognized arguments: --colour"),
+        (("run", "--colour"), "usage: masklet run "),
+        (("ctl", "streams", "list", "--\x1b[2J"), "usage: masklet ctl streams list "),
+        (("ctl", "streams", "list", "--\x1b[2J"), "unrecognized arguments: --\\u001b[2J"),
         (("streams", "extra"), "unrecognized arguments: extra"),
         (("sing",), "invalid choice: 'sing'"),
         ((), "the following arguments are required: COMMAND"),
@@ -245,6 +247,20 @@ def test_commands_without_a_model_do_not_load_torch() -> None:
         "sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_what_a_terminal_cannot_show_is_escaped() -> None:
+    script = (
+        "import sys, streamer.cli.main as main\n"
+        "main.handlers.version = lambda _: print('1×2 Tür \\udcff')\n"
+        "main.main(['version'])"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, check=True
+    )
+    assert done.stdout == b"1\\xd72 T\\xfcr \\udcff\n"
+    assert done.stderr == b""
 
 
 def test_closed_output_pipe_is_no_error() -> None:

@@ -41,7 +41,8 @@ def test_a_session_from_start_to_stop(random_nano: Path, tmp_path: Path) -> None
         assert refused.returncode == 1
         assert refused.stderr == "masklet: there is no stream 'gate'; streams here: match\n"
 
-        assert masklet("add", f"gate={SCENE}&seed=2", *control).returncode == 0
+        added = masklet("add", f"gate={SCENE}&seed=2", *control)
+        assert (added.returncode, added.stdout) == (0, f"gate: live, {SCENE}&seed=2\n")
         assert sorted(_streams(masklet, daemon)) == ["gate", "match"]
         assert masklet("remove", "gate", *control).returncode == 0
         assert sorted(_streams(masklet, daemon)) == ["match"]
@@ -52,7 +53,7 @@ def test_a_session_from_start_to_stop(random_nano: Path, tmp_path: Path) -> None
         assert "match" in table
         assert "160×96" in table
 
-        assert masklet("stop", *control).returncode == 0
+        assert masklet("stop", *control).stdout == "masklet has stopped\n"
         code, log = daemon.ended()
         assert code == 0, log
 

@@ -59,6 +59,24 @@ def test_password_never_reaches_the_log(log_format: str) -> None:
     assert "10.0.0.5/live" in out.getvalue()
 
 
+@pytest.mark.usefixtures("root_logger")
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_text_of_others_can_neither_act_nor_forge_a_line(log_format: str) -> None:
+    out = io.StringIO()
+    configure_logging("info", log_format, out)
+    hostile = "404\x1b[2J\x9b1m\u202e\n2026-11-21T02:47:25.123Z info    app: all is well"
+    stream_logger(LOGGER, "ga\x1bte").warning("the camera says %s", hostile)
+    try:
+        raise ValueError(hostile)
+    except ValueError as error:
+        LOGGER.error("failed", exc_info=error)
+    lines = out.getvalue().splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.startswith("2026-11-21") for line in lines)
+    assert "404" in lines[0]
+    assert "all is well" in lines[0]
+
+
 def record(line: int, stream: str = "") -> logging.LogRecord:
     made = logging.LogRecord("streamer.x", logging.WARNING, "x.py", line, "again", (), None)
     made.stream = stream

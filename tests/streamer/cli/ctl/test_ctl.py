@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ async def test_streams_are_listed_added_changed_paused_and_removed(tmp_path: Pat
         added = await ctl.said(
             "streams", "add", f"yard={SMALL}", "max_rate_hz=5", "reconnect.maximum_s=9"
         )
-        assert added.startswith("yard: ")
+        assert added == f"yard: live, {SMALL}\n"
         config = ctl.app.streams.config("yard")
         assert (config.url, config.max_rate_hz) == (SMALL, 5.0)
         assert (config.reconnect.initial_s, config.reconnect.maximum_s) == (1.0, 9.0)
@@ -116,8 +117,36 @@ async def test_streams_are_listed_added_changed_paused_and_removed(tmp_path: Pat
         assert ctl.app.streams.config("gate").paused
         assert "paused" in await ctl.said("streams", "list")
         assert "paused" not in await ctl.said("streams", "resume", "gate")
-        assert await ctl.said("streams", "remove", "yard") == ""
+        assert await ctl.said("streams", "remove", "yard") == "yard is removed\n"
         assert [each["id"] for each in await ctl.json("streams", "list")] == ["gate"]
+
+
+async def test_add_says_why_a_stream_is_not_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir(mode=0o700)
+    async with daemon(tmp_path) as ctl:
+        assert (await ctl.said("streams", "add", "w=whip://")).startswith("w: connecting")
+        control = ctl.app.endpoints.control
+
+        async def add(*arguments: str) -> Result:
+            return await asyncio.to_thread(run_main, "add", *arguments, "--control", control)
+
+        missing = await add("x=no such ü.mp4")
+        assert (missing.code, missing.out) == (1, "")
+        assert missing.err == (
+            f"masklet: x is added but not up: {tmp_path}/no such ü.mp4 does not exist; check the "
+            "path; the daemon goes on trying, and `masklet remove x` ends that\n"
+        )
+        at_once = await add("y=no-such.mp4", "--no-wait", "--json")
+        assert at_once.code == 0
+        assert json.loads(at_once.out)["url"] == f"{tmp_path}/no-such.mp4"
+        silent = socket.create_server(("127.0.0.1", 0))
+        with silent:
+            url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/s"
+            late = await add(f"z={url}", "open_timeout_s=0.2")
+        assert late.code == 1
+        assert "z is added but " in late.err
 
 
 async def test_ground_plane_is_given_as_yaml(tmp_path: Path) -> None:
@@ -152,7 +181,6 @@ async def test_refusals_of_the_daemon_are_printed_in_one_line(tmp_path: Path) ->
 async def test_wrong_arguments_are_refused_before_a_request(tmp_path: Path) -> None:
     async with daemon(tmp_path) as ctl:
         for arguments, said in (
-            (("streams", "add", "gate"), "a stream must be given as ID=URL"),
             (("streams", "change", "gate", "paused"), "a setting must be given as KEY=VALUE"),
             (("streams", "change", "gate", "a=[", "b=1"), "a: the value cannot be read as YAML"),
             (("objects", "prompt", "gate"), "nothing is pointed at: give --point X,Y"),
@@ -189,7 +217,7 @@ async def test_objects_are_prompted_listed_renamed_and_removed(tmp_path: Path) -
         assert "7       -      #ff8800  visible  0,0,4,3  12    0.90" in table
         said = await ctl.said("objects", "rename", "gate", "7", "--label", "dog")
         assert said == "gate: object 7 dog, #ff8800\n"
-        assert await ctl.said("objects", "remove", "gate", "1") == ""
+        assert await ctl.said("objects", "remove", "gate", "1") == "gate: object 1 is removed\n"
         await until(lambda: [each.object_id for each in ctl.app.objects.of("gate")] == [7])
 
 
