@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from streamer.client.api_client import ApiClient, ApiError
@@ -48,7 +49,7 @@ def until_stopped(client: ApiClient, process: int | None) -> bool:
     """Wait until the daemon answers no more, and its ``process`` is gone; False: it still is."""
     deadline_s = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline_s:
-        if not _answers(client) and (process is None or not os.path.exists(f"/proc/{process}")):
+        if not _answers(client) and not (process and _runs(process)):
             return True
         time.sleep(POLL_S)
     return False
@@ -64,6 +65,15 @@ def process_at(control: str | None) -> int | None:
         process, _, _ = struct.unpack("3i", found)
         return process if process not in (0, os.getpid()) else None
     return None
+
+
+def _runs(process: int) -> bool:
+    """Whether a process has not ended; one whose parent has not asked for its exit code has."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2]
+    except OSError:
+        return False
+    return state.split()[0] not in ("Z", "X")
 
 
 def _answers(client: ApiClient) -> bool:
