@@ -44,11 +44,13 @@ class BodyLimit:
         try:
             try:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
-                    await self._receive(body, receive)
+                    complete = await self._receive(body, receive)
             except TimeoutError:
                 raise ProblemError(
                     408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
                 ) from None
+            if not complete:
+                return  # the client left: a part of what it wanted must not be done
             if body.count(b",") > JSON_VALUES:  # of any type: an SDP offer has far fewer
                 raise ProblemError(413, f"the body holds more than {JSON_VALUES} values")
             await self._application(_normalised(scope), _Replayed(bytes(body), receive), send)
@@ -67,10 +69,13 @@ class BodyLimit:
         if int(headers.get("content-length", "0")) > self._body_bytes:
             raise self._too_large()
 
-    async def _receive(self, body: bytearray, receive: Receive) -> None:
+    async def _receive(self, body: bytearray, receive: Receive) -> bool:
+        """Fill ``body``; whether all of it arrived."""
         more = True
         while more:
             message = await receive()
+            if message["type"] != "http.request":
+                return False
             part: bytes = message.get("body", b"")
             body += part
             self._held_bytes += len(part)
@@ -78,7 +83,8 @@ class BodyLimit:
                 raise self._too_large()
             if self._held_bytes > BODIES_BYTES:
                 raise busy("too many bodies are being received")
-            more = message["type"] == "http.request" and message.get("more_body", False)
+            more = message.get("more_body", False)
+        return True
 
     def _too_large(self) -> ProblemError:
         return ProblemError(

@@ -10,11 +10,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Container
 
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from streamer.api.server.connections import client_of_connection
+from streamer.api.server.http_protocol import HttpProtocol
 from streamer.api.server.limits import client_share
-from streamer.runtime.sockets import client_of
 
 # From the connection, or the end of the answer before, to the end of a request's head.
 HEAD_TIMEOUT_S = 15.0
@@ -37,7 +38,7 @@ class IdleConnections:
         self._limit = limit
         self._proxies = proxies
         # Of each idle connection: its last request, and since when it is idle (loop time).
-        self._idle: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
+        self._idle: dict[HttpProtocol, tuple[RequestResponseCycle | None, float]] = {}
 
     async def run(self) -> None:
         """Check every ``CHECK_INTERVAL_S``, until cancelled."""
@@ -52,16 +53,16 @@ class IdleConnections:
             if connection.transport.get_write_buffer_size() > UNREAD_BYTES:
                 connection.transport.abort()
                 continue
-            of_client[_client(connection)] += 1
-            if isinstance(connection, H11Protocol) and _waits(connection):
+            of_client[client_of_connection(connection)] += 1
+            if isinstance(connection, HttpProtocol) and _waits(connection):
                 last, since_s = before.get(connection, (None, now_s))
                 if last is not connection.cycle:
                     since_s = now_s
                 self._idle[connection] = connection.cycle, since_s
         share = client_share(self._limit)
-        kept: list[H11Protocol] = []
+        kept: list[HttpProtocol] = []
         for connection, (_, since_s) in sorted(self._idle.items(), key=lambda entry: entry[1][1]):
-            client = _client(connection)
+            client = client_of_connection(connection)
             is_above = of_client[client] > share and not self._is_proxy(connection)
             if now_s - since_s >= HEAD_TIMEOUT_S or is_above:
                 connection.transport.abort()
@@ -72,15 +73,10 @@ class IdleConnections:
         for connection in kept[:above]:
             connection.transport.abort()
 
-    def _is_proxy(self, connection: H11Protocol) -> bool:
+    def _is_proxy(self, connection: HttpProtocol) -> bool:
         return connection.client is not None and connection.client[0] in self._proxies
 
 
-def _waits(connection: H11Protocol) -> bool:
+def _waits(connection: HttpProtocol) -> bool:
     """Whether it waits for a request while none is being answered."""
     return connection.cycle is None or connection.cycle.response_complete
-
-
-def _client(connection: object) -> str:
-    client: tuple[str, int] | None = getattr(connection, "client", None)
-    return "" if client is None else client_of(client[0])

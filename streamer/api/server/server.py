@@ -12,17 +12,15 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from websockets.exceptions import InvalidState
 
+from streamer.api.server.connections import Connections
+from streamer.api.server.http_protocol import HttpProtocol
 from streamer.api.server.idle_connections import IdleConnections
 from streamer.errors import ConfigError
 
 KEEP_ALIVE_TIMEOUT_S = 15
-HEAD_BYTES = 32 * 1024
 # A message of 256 detections with their masks. Bound: while one is being handled uvicorn reads no
 # further one, so that a socket holds about two.
 WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
-# Above this multiple of `api.limits.connections`, idle connections included, uvicorn itself
-# refuses requests. The limit is lower; there `RunningRequests` and `IdleConnections` act.
-_HARD_LIMIT_FACTOR = 4
 # The share of the time to close that running answers get; the rest is for cutting them.
 _GRACEFUL_SHARE = 0.5
 # Data that the client has not acknowledged by then ends the connection (tcp(7)).
@@ -34,9 +32,8 @@ _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 class HttpServer:
     """Serves one ASGI application on sockets that are bound already: TCP, or Unix.
 
-    h11 parses: httptools has no bound on the size of a request's head. uvicorn's signal handlers
-    and logs are not used: the daemon has its own handlers, and a warning for every malformed
-    request would let strangers fill the log.
+    uvicorn's signal handlers and logs are not used: the daemon has its own handlers, and a warning
+    for every malformed request would let strangers fill the log.
     """
 
     def __init__(
@@ -56,7 +53,7 @@ class HttpServer:
         self._server = Server(
             Config(
                 application,
-                http="h11",
+                http=HttpProtocol,
                 ws="websockets-sansio",
                 ws_max_size=WEBSOCKET_MESSAGE_BYTES,
                 ws_per_message_deflate=False,  # 300 kB a socket, and time of the event loop
@@ -66,24 +63,31 @@ class HttpServer:
                 access_log=False,
                 proxy_headers=False,  # BehindProxies reads them
                 server_header=False,
-                backlog=_BACKLOG,
-                limit_concurrency=connections * _HARD_LIMIT_FACTOR,
                 timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
-                h11_max_incomplete_event_size=HEAD_BYTES,
-                ssl_context_factory=None if tls is None else lambda *_: tls,
             )
         )
+        self._connections = Connections(
+            self._server.server_state,
+            self._protocol,
+            limit=connections,
+            proxies=proxies,
+            tls=tls,
+        )
+        self._accepting: list[asyncio.Task[None]] = []
         self._idle = IdleConnections(self._server.server_state, limit=connections, proxies=proxies)
 
     async def start(self) -> None:
-        """Accept connections."""
+        """Get ready to accept connections."""
         self._server.config.load()
         self._server.lifespan = self._server.config.lifespan_class(self._server.config)
-        await self._server.startup(self._sockets)
+        await self._server.startup([])  # Connections accepts
 
     async def run(self) -> None:
-        """Keep the Date header and close idle connections, until cancelled."""
+        """Accept connections, keep the Date header and close idle ones, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._accepting = [
+                tasks.create_task(self._connections.accept(each)) for each in self._sockets
+            ]
             tasks.create_task(self._server.main_loop())
             tasks.create_task(self._idle.run())
 
@@ -93,6 +97,9 @@ class HttpServer:
             for each in self._sockets:
                 each.close()
             return
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         self._server.config.timeout_graceful_shutdown = timeout_s  # type: ignore[assignment]
         cut = asyncio.get_running_loop().call_later(timeout_s * _GRACEFUL_SHARE, self._cut)
         try:
@@ -103,6 +110,11 @@ class HttpServer:
             await self._server.shutdown(self._sockets)
         finally:
             cut.cancel()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return HttpProtocol(
+            self._server.config, self._server.server_state, self._server.lifespan.state
+        )
 
     def _cut(self) -> None:
         for connection in tuple(self._server.server_state.connections):

@@ -294,7 +294,7 @@ async def test_nothing_is_there_and_nothing_with_this_method(client: httpx.Async
         ("GET", "/v1/streams/gate/pause", "POST"),
         ("TRACE", "/healthz", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
-        ("BREW", "/v1/events", "GET, HEAD"),
+        ("PROPFIND", "/v1/events", "GET, HEAD"),
     ):
         refused = await client.request(method, path)
         problem(refused, 405)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,6 +48,12 @@ class Raw:
         document: dict[str, Any] = json.loads(body)
         assert document["status"] == status
         return document
+
+    async def ended(self) -> None:
+        """Wait for the end of an answer without a length."""
+        async with asyncio.timeout(WAIT_S):
+            with contextlib.suppress(ConnectionResetError):
+                await self.reader.read()
 
     async def is_closed(self) -> bool:
         async with asyncio.timeout(WAIT_S):

@@ -37,7 +37,7 @@ async def test_body_is_limited_before_it_is_read() -> None:
         async with raw(client) as promising:
             await promising.send(
                 b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\n"
-                b"Content-Length: 99999999999999999999\r\n\r\n"
+                b"Content-Length: 9999999999999999999\r\n\r\n"
             )
             await promising.refusal(413)
 
@@ -69,48 +69,55 @@ async def test_body_without_a_credential_is_refused_unread(
 MANY = json.dumps({f"k{number}": 1 for number in range(20_000)}).encode()
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        None,
-        "application/json",
-        "Application/JSON",
-        "application/json;charset=UTF-8",
-        'application/json ; charset="utf-8"; version=1;',
-        "application/merge-patch+json",
-        "APPLICATION/X+JSON",
-        "application/sdp",
-        "text/plain; note=application/json",
-    ],
-)
-async def test_values_are_limited_however_the_type_is_spelled(content_type: str | None) -> None:
-    headers = {} if content_type is None else {"Content-Type": content_type}
-    is_json = content_type is not None and "json" in content_type.partition(";")[0].lower()
+async def test_values_are_limited_however_the_type_is_spelled() -> None:
     async with serving(limited()) as client:
-        refused = await client.post("/v1/streams", content=MANY, headers=headers)
-        assert "8192 values" in problem(refused, 413)["detail"]
-        few = await client.post("/v1/streams", content=b"{}", headers=headers)
-        problem(few, 422 if is_json else 415, "invalid_request" if is_json else None)
+        for content_type, is_json in (
+            ("application/json", True),
+            ("Application/JSON", True),
+            ("application/json;charset=UTF-8", True),
+            ('application/json ; charset="utf-8"; version=1;', True),
+            ("application/merge-patch+json", True),
+            ("APPLICATION/X+JSON", True),
+            (None, False),
+            ("application/sdp", False),
+            ("text/plain; note=application/json", False),
+        ):
+            headers = {} if content_type is None else {"Content-Type": content_type}
+            refused = await client.post("/v1/streams", content=MANY, headers=headers)
+            assert "8192 values" in problem(refused, 413)["detail"]
+            few = await client.post("/v1/streams", content=b"{}", headers=headers)
+            problem(few, 422 if is_json else 415, "invalid_request" if is_json else None)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [("Content-Type", "application/json"), ("Content-Type", "application/json")],
-        [("Content-Type", "text/plain"), ("Content-Type", "application/json")],
-        [("Content-Type", "application/json, text/plain")],
-        [("Content-Type", "application/json charset=utf-8")],
-        [("Content-Type", "json")],
-        [("Content-Type", "")],
-        [("Content-Type", "application/")],
-        [("Content-Type", "application/json; charset=utf-16")],
-        [("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
-    ],
-)
-async def test_type_that_can_be_read_in_two_ways_is_refused(headers: list[tuple[str, str]]) -> None:
+async def test_type_that_can_be_read_in_two_ways_is_refused() -> None:
+    one = ("Content-Type", "application/json")
     async with serving(limited()) as client:
-        refused = await client.post("/v1/streams", content=b"{}", headers=headers)
-        assert "send" in problem(refused, 415)["detail"]
+        for headers in (
+            [one, one],
+            [("Content-Type", "text/plain"), one],
+            [("Content-Type", "application/json, text/plain")],
+            [("Content-Type", "application/json charset=utf-8")],
+            [("Content-Type", "json")],
+            [("Content-Type", "")],
+            [("Content-Type", "application/")],
+            [("Content-Type", "application/json; charset=utf-16")],
+            [one, ("Content-Encoding", "gzip")],
+        ):
+            refused = await client.post("/v1/streams", content=b"{}", headers=headers)
+            assert "send" in problem(refused, 415)["detail"]
+
+
+async def test_body_of_a_client_that_left_does_nothing() -> None:
+    daemon = FakeDaemon("gate")
+    async with serving(make_api(daemon)) as client:
+        async with raw(client) as leaving:
+            await leaving.send(
+                b"POST /v1/streams/gate/pause HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+            )
+            leaving.writer.write_eof()
+            assert await leaving.is_closed()
+        assert (await client.get("/v1/streams/gate")).json()["paused"] is False
 
 
 async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:

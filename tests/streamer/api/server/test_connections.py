@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
 from contextlib import AsyncExitStack
 
+import httpx
 import pytest
 
-from streamer.api.server import idle_connections
+from streamer.api.server import connections, idle_connections
 from streamer.api.server.server import UNREAD_TIMEOUT_S, tcp_sockets
 from streamer.config.network import ApiConfig
 from streamer.errors import ConfigError
@@ -50,6 +52,46 @@ async def test_idle_connections_above_the_share_of_a_client_are_closed() -> None
             task.cancel()
 
 
+async def test_connections_far_above_the_limit_are_refused() -> None:
+    """Between two checks of the idle ones, too; others still get an answer."""
+    async with serving(limited(connections=4)) as client, AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(raw(client)) for _ in range(60)]
+        ended = {asyncio.create_task(each.is_closed()) for each in held}
+        async with asyncio.timeout(WAIT_S):
+            while len(ended) > 8:
+                _, ended = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        other = await stack.enter_async_context(raw(client, "127.0.0.2"))
+        await other.send(REQUEST)
+        assert (await other.answer())[0] == 200
+        for task in ended:
+            task.cancel()
+
+
+async def test_no_descriptors_left_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connections, "_EXHAUSTED_PAUSE_S", 0.01)
+    async with serving(limited()) as client:
+        loop = asyncio.get_running_loop()
+        accept, failures = loop.sock_accept, [errno.EMFILE, errno.ECONNABORTED, errno.ENOBUFS]
+
+        async def failing(listening: socket.socket) -> tuple[socket.socket, object]:
+            accepted = await accept(listening)
+            if failures:
+                accepted[0].close()
+                raise OSError(failures.pop(), "exhausted")
+            return accepted
+
+        monkeypatch.setattr(loop, "sock_accept", failing)
+        with caplog.at_level("WARNING"):
+            for _ in range(5):
+                with contextlib.suppress(httpx.TransportError):
+                    await client.get("/healthz", headers={"Connection": "close"})
+        assert not failures
+        assert (await client.get("/healthz")).status_code == 200
+    assert "connections wait until others end" in caplog.text
+
+
 @pytest.mark.usefixtures("quick_checks")
 async def test_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle_connections, "HEAD_TIMEOUT_S", 0.1)
@@ -70,32 +112,6 @@ async def test_pending_request_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> N
         assert (await events.head())[0] == 200
         assert await idle.is_closed()
         assert not events.reader.at_eof()
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,  # TLS to a plain port
-        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
-        b"GET / HTTP/x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"\r\n\r\n\r\nfoo\r\n\r\n",
-    ],
-)
-async def test_bytes_that_are_no_request(said: bytes) -> None:
-    async with serving(limited()) as client:
-        async with raw(client) as strange:
-            await strange.send(said)
-            assert (await strange.head())[0] == 400
-            async with asyncio.timeout(WAIT_S):
-                with contextlib.suppress(ConnectionResetError):  # the rest is not read
-                    assert b"Invalid HTTP request" in await strange.reader.read()
-        assert (await client.get("/healthz")).status_code == 200
 
 
 async def test_no_header_can_be_injected() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from streamer.api.server import connections
 from streamer.api.server.self_signed import (
     CERTIFICATE_FILE,
     KEY_FILE,
@@ -23,7 +24,7 @@ from streamer.api.server.self_signed import (
     own_names,
 )
 from streamer.api.server.tls import UserCertificate
-from streamer.config.network import ApiConfig
+from streamer.config.network import ApiConfig, ApiLimitsConfig
 from streamer.errors import ConfigError
 from streamer.runtime.clock import seconds_to_ns
 from tests.streamer.api.serving import FakeDaemon, bearer, make_api, serving, with_tokens
@@ -185,6 +186,25 @@ async def test_plain_http_on_the_tls_port_is_closed(tmp_path: Path) -> None:
                 assert b"HTTP" not in await reader.read()
         writer.close()
         assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_handshake_has_a_time_and_counts_as_a_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = ApiLimitsConfig(connections=2)
+    config = ApiConfig(port=0, self_signed=True, limits=limits)
+    monkeypatch.setattr(connections, "TLS_HANDSHAKE_TIMEOUT_S", 1.0)
+    async with serving(make_api(FakeDaemon(), config, folder=tmp_path)) as client:
+        port = client.base_url.port
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(12)]
+        ended = [asyncio.ensure_future(reader.read()) for reader, _ in silent]
+        async with asyncio.timeout(20):
+            _, waiting = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            assert waiting  # those above the limit are closed first, the others have their time
+            await asyncio.wait(ended)
+        assert (await client.get("/healthz")).status_code == 200
+        for _, writer in silent:
+            writer.transport.abort()
 
 
 def test_old_tls_is_not_spoken() -> None:
