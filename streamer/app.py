@@ -191,7 +191,8 @@ class App:
             shares=Shares(
                 config.webrtc.publishers,
                 publishing_tokens,
-                "streams that publishers began (webrtc.publishers)",
+                "streams that publishers began (webrtc.publishers; each ends "
+                f"{config.webrtc.end_created_after_s:g} s after its publisher)",
             ),
             has_publisher=self._publishers.has_publisher,
             end_after_s=config.webrtc.end_created_after_s,

@@ -181,7 +181,11 @@ class ApiConfig(Section):
 
 
 class IceServerConfig(Section):
-    """A STUN or TURN server. Only listed servers are contacted."""
+    """A STUN or TURN server. Only listed servers are contacted.
+
+    With ``shared_secret`` the password is the one that a TURN server shares with us (coturn:
+    ``use-auth-secret``): each peer gets credentials made of it, which end after 12 hours.
+    """
 
     url: str = Field(
         repr=False,
@@ -191,6 +195,7 @@ class IceServerConfig(Section):
     username: str | None = None
     password_env: str | None = None
     password_file: FilePath | None = None
+    shared_secret: bool = False
 
     @model_validator(mode="after")
     def _has_one_password(self) -> Self:

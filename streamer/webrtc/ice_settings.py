@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import hmac
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +16,52 @@ from streamer.errors import ConfigError
 from streamer.runtime.credentials import secret
 from streamer.webrtc.ice_connection import LocalAddressing
 
+# Of credentials made from a shared secret: as long as a login, and longer than most sessions. A
+# TURN server looks at it when a session begins.
+CREDENTIAL_LIFETIME_S = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server. ``time_limited``: credentials are made of ``password``."""
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    time_limited: bool = False
+
+    def credentials(self) -> tuple[str | None, str | None]:
+        """User name and password; time-limited ones are valid for ``CREDENTIAL_LIFETIME_S``.
+
+        draft-uberti-behave-turn-rest-00, section 2.2; coturn's ``use-auth-secret``.
+        """
+        if not self.time_limited or self.password is None:
+            return self.username, self.password
+        username = f"{int(time.time()) + CREDENTIAL_LIFETIME_S}:{self.username}"
+        digest = hmac.digest(self.password.encode(), username.encode(), "sha1")
+        return username, base64.b64encode(digest).decode("ascii")
+
 
 @dataclass(frozen=True, slots=True)
 class IceSettings:
-    """The servers to ask (none by default) and how this machine is reached.
-
-    ``server_options`` are those of ``aioice.Connection``; ``links`` are the header fields with
-    which WHIP and WHEP signal the servers to a peer (RFC 9725, section 4.6).
-    """
+    """The servers to ask (none by default) and how this machine is reached."""
 
     addressing: LocalAddressing = field(default_factory=LocalAddressing)
-    server_options: dict[str, Any] = field(default_factory=dict, repr=False)
-    links: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    servers: tuple[IceServer, ...] = ()
+
+    @property
+    def server_options(self) -> dict[str, Any]:
+        """Those of ``aioice.Connection``, which asks one STUN and one TURN server, the first."""
+        servers = []
+        for server in self.servers:
+            username, password = server.credentials()
+            servers.append(RTCIceServer(server.url, username=username, credential=password))
+        return connection_kwargs(servers)
+
+    @property
+    def links(self) -> tuple[tuple[str, str], ...]:
+        """The header fields with which WHIP and WHEP give a peer the servers (RFC 9725, 4.6)."""
+        return tuple(("Link", _link(each.url, *each.credentials())) for each in self.servers)
 
 
 def ice_settings(config: WebRTCConfig) -> IceSettings:
@@ -34,27 +70,19 @@ def ice_settings(config: WebRTCConfig) -> IceSettings:
     Raises ``ConfigError`` for a password that is not there, or a server that cannot be used.
     """
     servers = []
-    links = []
     for index, server in enumerate(config.ice_servers):
         key = f"webrtc.ice_servers[{index}]"
         password = secret(key, password_env=server.password_env, password_file=server.password_file)
-        servers.append(RTCIceServer(urls=server.url, username=server.username, credential=password))
-        links.append(("Link", _link(server.url, server.username, password)))
-    return IceSettings(
-        addressing=LocalAddressing(
-            config.port_minimum, config.port_maximum, config.advertised_address
-        ),
-        server_options=_server_options(servers),
-        links=tuple(links),
+        servers.append(IceServer(server.url, server.username, password, server.shared_secret))
+    settings = IceSettings(
+        LocalAddressing(config.port_minimum, config.port_maximum, config.advertised_address),
+        tuple(servers),
     )
-
-
-def _server_options(servers: Sequence[RTCIceServer]) -> dict[str, Any]:
-    """aioice asks one STUN and one TURN server: the first of each."""
     try:
-        return connection_kwargs(list(servers))
+        _ = settings.server_options
     except ValueError as error:
         raise ConfigError(f"webrtc.ice_servers: {error}") from error
+    return settings
 
 
 def _link(url: str, username: str | None, password: str | None) -> str:

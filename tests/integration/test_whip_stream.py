@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from streamer.app import App
+from streamer.config.control_endpoint import control_path
 from streamer.config.network import WebRTCConfig
 from streamer.config.streams import StreamConfig
 from streamer.types import StreamState
@@ -81,6 +83,32 @@ async def test_publisher_begins_a_stream_that_can_be_removed(tmp_path: Path) -> 
         await app.streams.remove("phone")
         assert (await app.whip.delete(publisher.session_id)).status == 404
         assert not app.streams.statuses()
+
+
+async def test_stream_of_a_publisher_is_saved_once_control_changed_it(tmp_path: Path) -> None:
+    def again() -> App:
+        config = settings(tmp_path).changed(
+            webrtc=WebRTCConfig(end_created_after_s=1.0), state_directory=str(tmp_path / "state")
+        )
+        return App(config, tracker=FakeTracker())  # type: ignore[arg-type]
+
+    app = again()
+    async with running(app):
+        async with Publisher(app.whip, "changed") as first, Publisher(app.whip, "left") as second:
+            await first.publish()
+            await second.publish()
+            transport = httpx.AsyncHTTPTransport(uds=str(control_path(app.config.control.endpoint)))
+            async with httpx.AsyncClient(transport=transport, base_url="http://masklet") as owner:
+                answer = await owner.patch("/v1/streams/changed", json={"priority": 7})
+            assert answer.status_code == 200
+        await until(lambda: list(app.streams.configs()) == ["changed"])
+        async with Publisher(app.whip, "unsaved") as third:
+            await third.publish()
+            assert list(app.streams.configs()) == ["changed", "unsaved"]
+    app = again()
+    async with running(app):
+        assert list(app.streams.configs()) == ["changed"]
+        assert app.streams.config("changed").priority == 7
 
 
 async def test_stream_that_gets_another_source_ends_its_publisher(tmp_path: Path) -> None:

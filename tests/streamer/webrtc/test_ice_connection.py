@@ -15,7 +15,7 @@ from aiortc.sdp import candidate_from_sdp
 from streamer.api.server.principals import UNRESTRICTED
 from streamer.webrtc.http_answer import SDP_FRAGMENT
 from streamer.webrtc.ice_connection import IceConnection, LocalAddressing
-from streamer.webrtc.ice_settings import IceSettings
+from streamer.webrtc.ice_settings import IceServer, IceSettings
 from streamer.webrtc.peer import Peer
 from tests.streamer.api.webrtc.publisher import Publisher
 from tests.streamer.webrtc.conftest import Ingest, MakeIngest
@@ -168,7 +168,7 @@ async def test_peer_asks_no_server_unless_configured(nothing_left: None) -> None
 
 
 async def test_credentials_are_not_shown() -> None:
-    settings = IceSettings(server_options={"turn_password": "secret"})
+    settings = IceSettings(servers=(IceServer("turn:127.0.0.1", "masklet", "secret"),))
     assert "secret" not in repr(settings)
 
 

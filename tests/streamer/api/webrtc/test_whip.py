@@ -272,6 +272,24 @@ async def test_configured_servers_are_sent_with_their_credentials(
     assert "cret" not in repr(publishers.ice_settings)
 
 
+async def test_shared_secret_stays_here_and_its_credentials_end(
+    monkeypatch: pytest.MonkeyPatch, nothing_left: None
+) -> None:
+    """The values are coturn's for ``static-auth-secret=north``, computed with OpenSSL."""
+    monkeypatch.setenv("TURN_SECRET", "north")
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
+    server = IceServerConfig(
+        url="turn:127.0.0.1:9", username="masklet", password_env="TURN_SECRET", shared_secret=True
+    )
+    settings = Publishers(WebRTCConfig(ice_servers=[server]), Metrics()).ice_settings
+    ((_, link),) = settings.links
+    username, credential = "1700043200:masklet", "EAGwatCZuztmAvI/5gY4YpZWwfE="
+    assert f'username="{username}"; credential="{credential}"' in link
+    assert settings.server_options["turn_username"] == username
+    assert settings.server_options["turn_password"] == credential
+    assert "north" not in link
+
+
 class Streams:
     """The daemon's streams, as far as WHIP asks for them."""
 
