@@ -10,12 +10,14 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from streamer.config.control_endpoint import control_path, passed_over
 from streamer.config.schema import MaskletConfig
 from streamer.errors import ConfigError
 from streamer.runtime.logs import configure_logging
+from streamer.runtime.private_files import why_readable
 from streamer.runtime.sockets import check_socket_path, why_no_listener
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -35,10 +37,23 @@ def begin(config: MaskletConfig) -> bool:
     )
     for reason in passed_over(config.control.endpoint):
         _log.warning("control.endpoint: %s", reason)
+    for key, path in password_files(config):
+        if (problem := why_readable(path)) is not None:
+            _log.warning("%s: %s", key, problem)
     taken = list(taken_addresses(config))
-    for problem in taken:
-        _log.error("%s", problem)
+    for line in taken:
+        _log.error("%s", line)
     return not taken
+
+
+def password_files(config: MaskletConfig) -> Iterator[tuple[str, Path]]:
+    """The key and path of each file that holds a password."""
+    for stream_id, stream in config.streams.items():
+        if stream.password_file is not None:
+            yield f"streams.{stream_id}.password_file", Path(stream.password_file)
+    for index, server in enumerate(config.webrtc.ice_servers):
+        if server.password_file is not None:
+            yield f"webrtc.ice_servers[{index}].password_file", Path(server.password_file)
 
 
 def listeners(config: MaskletConfig) -> Iterator[tuple[str, str, int]]:

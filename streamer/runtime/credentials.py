@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from streamer.errors import ConfigError
+from streamer.runtime.private_files import why_changeable
 
 _PASSWORD_FILE_LIMIT_BYTES = 4096
 
@@ -103,6 +104,8 @@ def _from_environment(key: str, name: str, environment: Mapping[str, str]) -> st
 
 
 def _from_file(key: str, path: str) -> str:
+    if (reason := why_changeable(Path(path))) is not None:
+        raise ConfigError(f"{key}: {reason}")
     try:
         with Path(path).open("rb") as file:
             content = file.read(_PASSWORD_FILE_LIMIT_BYTES + 1)

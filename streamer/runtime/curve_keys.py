@@ -22,6 +22,7 @@ import zmq
 from zmq.utils import z85
 
 from streamer.errors import SecurityError
+from streamer.runtime.private_files import why_changeable
 
 SERVER_NAME = "server"
 ALLOW_LIST_FOLDER = "clients"
@@ -105,6 +106,9 @@ def load_server_keys(secret_key_file: Path | str) -> KeyPair:
             f"zeromq.server_key_file {secret_key_file}: no such file; `masklet keys DIRECTORY` "
             f"makes DIRECTORY/{SERVER_NAME}.key_secret"
         )
+    # Who can exchange the key can pass for the daemon.
+    if (reason := why_changeable(Path(secret_key_file).absolute().parent)) is not None:
+        raise SecurityError(f"zeromq.server_key_file: {reason}")
     return load_key_pair(secret_key_file)
 
 
@@ -135,7 +139,11 @@ class AllowList:
                 f"DIRECTORY --client NAME` makes DIRECTORY/{ALLOW_LIST_FOLDER}"
             )
         self._keys: dict[Path, _ListedKey] = {}
-        for path in sorted(self._directory.glob("*.key")):
+        files = sorted(self._directory.glob("*.key"))
+        # Who can write here can let himself in.
+        if (reason := why_changeable(self._directory, *files)) is not None:
+            raise SecurityError(f"zeromq.client_keys_directory: {reason}")
+        for path in files:
             load_public_key(path)
         self._refresh()
         if not len(self):
@@ -180,7 +188,7 @@ class AllowList:
         """A file as it is now, or as it was last read; None for one that is gone."""
         try:
             state = path.stat()
-            version = (state.st_mtime_ns, state.st_size, state.st_ino)
+            version = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_mode)
             if known is not None and known.version == version:
                 return known
             text = _read_text(path)
@@ -189,6 +197,9 @@ class AllowList:
         except OSError as error:
             _log.warning("%s: not read: %s; its last state counts", path, error.strerror)
             return known
+        if (reason := why_changeable(path)) is not None:
+            _log.warning("ignoring a client key: %s", reason)
+            return _ListedKey(version, None)
         try:
             return _ListedKey(version, _public_key(path, text))
         except SecurityError as error:
@@ -200,7 +211,7 @@ class AllowList:
 class _ListedKey:
     """A file of the allow-list; ``key`` is None where it holds none."""
 
-    version: tuple[int, int, int]
+    version: tuple[int, int, int, int]
     key: bytes | None
 
 

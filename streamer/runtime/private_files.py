@@ -1,4 +1,4 @@
-"""Folders for files that only this user may read."""
+"""Folders and files that other users of this machine must not read, or must not change."""
 
 from __future__ import annotations
 
@@ -27,6 +27,30 @@ def make_private_folder(key: str, folder: Path) -> None:
             f"{key}: others can enter {folder} (mode {stat.S_IMODE(found.st_mode):04o}, owner "
             f"{found.st_uid}); run `chmod 700 {folder}` or choose a folder of your own"
         )
+
+
+def why_readable(path: Path) -> str | None:
+    """That every user of this machine can read a secret; None: not everyone can."""
+    try:
+        if not path.stat().st_mode & stat.S_IROTH:
+            return None
+    except OSError:
+        return None  # reading it reports that
+    return f"every user of this machine can read {path}; run `chmod o= {path}`"
+
+
+def why_changeable(*paths: Path) -> str | None:
+    """That every user of this machine can change one of these files or folders; None: of none."""
+    for path in paths:
+        try:
+            is_open = bool(path.stat().st_mode & stat.S_IWOTH)
+            # A container's secrets are mounted 01777, and read-only.
+            is_open = is_open and not os.statvfs(path).f_flag & os.ST_RDONLY
+        except OSError:
+            continue  # reading it reports that
+        if is_open:
+            return f"every user of this machine can change {path}; run `chmod o-w {path}`"
+    return None
 
 
 def is_open_to_others(folder: Path) -> bool:

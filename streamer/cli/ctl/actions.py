@@ -32,6 +32,7 @@ from streamer.client.api_client import DEFAULT_URL, Access, ApiClient, ApiError,
 from streamer.config.control_endpoint import running_control_endpoint
 from streamer.config.state_folder import control_link
 from streamer.errors import ConfigError, ControlError
+from streamer.runtime.private_files import why_readable
 
 RECONNECT_S = 2.0
 OPEN_TIMEOUT_S = 10.0  # of a stream, by default
@@ -41,6 +42,8 @@ def client_of(arguments: Namespace) -> ApiClient:
     """A client of the daemon that the arguments or the environment name."""
     if arguments.url and arguments.control:
         raise ConfigError("--url excludes --control: give one of them")
+    if arguments.token_file and (reason := why_readable(Path(arguments.token_file))):
+        write_line(f"masklet: {reason}", sys.stderr)
     url, control = arguments.url, arguments.control
     if not url and not control:
         url = os.environ.get("MASKLET_URL")

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from streamer.cli.startup import taken_addresses
+from streamer.cli.startup import password_files, taken_addresses
 from streamer.config.loading import load_config
+from streamer.runtime.private_files import why_readable
 from streamer.runtime.sockets import why_no_listener
 
 
@@ -43,6 +44,28 @@ def test_taken_addresses_are_all_named_before_the_model_loads(
         f"control.endpoint ipc://{control}: another process listens there; stop it or choose "
         "another path for this one",
     ]
+
+
+def test_password_files_that_everybody_reads_are_named(tmp_path: Path) -> None:
+    for name in ("open", "own"):
+        (tmp_path / name).write_text("hunter2")
+    (tmp_path / "own").chmod(0o640)
+    config = load_config(
+        None,
+        [
+            f"streams.gate.password_file={tmp_path}/open",
+            f"streams.yard.password_file={tmp_path}/own",
+            f"webrtc.ice_servers=[{{url:'turn:t',username:u,password_file:{tmp_path}/open}}]",
+        ],
+        ["gate=rtsp://a@b/", "yard=rtsp://a@b/"],
+    )
+    found = {key: why_readable(path) for key, path in password_files(config)}
+    reason = f"every user of this machine can read {tmp_path}/open; run `chmod o= {tmp_path}/open`"
+    assert found == {
+        "streams.gate.password_file": reason,
+        "streams.yard.password_file": None,
+        "webrtc.ice_servers[0].password_file": reason,
+    }
 
 
 def test_a_host_that_is_none_has_no_listener() -> None:

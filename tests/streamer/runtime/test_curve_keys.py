@@ -91,6 +91,29 @@ def test_a_secret_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
         load_server_keys(secret)
 
 
+def test_keys_that_every_user_may_change_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_all_keys(tmp_path / "keys", ["laptop"])
+    clients, laptop = tmp_path / "keys" / "clients", tmp_path / "keys" / "clients" / "laptop.key"
+    for path, mode in ((clients, 0o777), (laptop, 0o666)):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        with pytest.raises(SecurityError, match=rf"can change {path}; run `chmod o-w {path}`"):
+            AllowList(clients)
+        path.chmod(before)
+    allowed = AllowList(clients)
+    assert len(allowed) == 1
+    laptop.chmod(0o666)
+    assert not allowed.allows(load_public_key(laptop))
+    assert f"ignoring a client key: every user of this machine can change {laptop}" in caplog.text
+    secret = tmp_path / "keys" / "server.key_secret"
+    load_server_keys(secret)
+    (tmp_path / "keys").chmod(0o707)
+    with pytest.raises(SecurityError, match="zeromq.server_key_file: every user of this machine"):
+        load_server_keys(secret)
+
+
 def test_missing_and_damaged_key_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(SecurityError, match="no such file; `masklet keys DIRECTORY` makes"):
         load_server_keys(tmp_path / "server.key_secret")

@@ -93,3 +93,6 @@ def test_wrong_settings_name_the_key_and_the_next_step(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         from_settings("rtsp://ann@cam/", password_file=str(binary))
+    binary.chmod(0o666)
+    with pytest.raises(ConfigError, match=r"password_file: every user .* can change .*`chmod o-w "):
+        from_settings("rtsp://ann@cam/", password_file=str(binary))

@@ -301,7 +301,9 @@ async def test_scopes_of_the_token_are_enforced(
 ) -> None:
     monkeypatch.setenv("READ", "r" * 40)
     monkeypatch.setenv("CONTROL", "c" * 40)
-    (tmp_path / "control.token").write_text("c" * 40 + "\n")
+    token_file = tmp_path / "control.token"
+    token_file.write_text("c" * 40 + "\n")
+    token_file.chmod(0o600)
 
     tokens = [
         TokenConfig(name="wall", scopes=["read"], token_env="READ"),
@@ -313,6 +315,11 @@ async def test_scopes_of_the_token_are_enforced(
         assert "gate" in await ctl.said("streams", "list", "--token-env", "READ")
         assert "control" in await ctl.refused("--token-env", "READ", "streams", "pause", "gate")
         await ctl.said("streams", "pause", "gate", "--token-file", "control.token")
+        token_file.chmod(0o644)
+        assert (await ctl("info", "--token-file", "control.token")).err == (
+            "masklet: every user of this machine can read control.token; run `chmod o= "
+            "control.token`\n"
+        )
         monkeypatch.setenv("MASKLET_TOKEN", "r" * 40)
         assert "you may: read" in await ctl.said("info")
         monkeypatch.setenv("MASKLET_TOKEN", "x" * 40)
