@@ -36,6 +36,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import Result
 from streamer.client import Subscriber
 from streamer.config.streams import StreamConfig
+from streamer.runtime.address import Address
 from streamer.sources import make_source
 from streamer.types import DecodedFrame, DropReason
 from streamer.wire.codec import FrameMessage
@@ -169,7 +170,7 @@ def decode_alone(urls: Sequence[str], duration_s: float) -> list[Passage]:
     recorders = [_Recorder(number) for number in range(len(urls))]
     threads = []
     for recorder, url in zip(recorders, urls, strict=True):
-        source = make_source(f"camera{recorder.stream}", StreamConfig(url=url))
+        source = make_source(f"camera{recorder.stream}", StreamConfig(url=Address.parse(url)))
         thread = threading.Thread(target=source.run, args=(recorder, stop), name="decode")
         thread.start()
         threads.append(thread)

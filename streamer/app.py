@@ -135,6 +135,7 @@ class App:
             config,
             streams=lambda: self._saved_streams(),
             object_ids=lambda stream_id: self.streams.object_ids(stream_id),
+            owner_set=lambda stream_id: self.streams.owner_set(stream_id),
             export=lambda stream_id: self.objects.snapshots(stream_id),
             metrics=metrics,
         )

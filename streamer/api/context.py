@@ -32,10 +32,14 @@ class StreamCommands(Protocol):
     def config(self, stream_id: str) -> StreamConfig:
         """The settings a stream runs with."""
 
-    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def add_from(
+        self, stream_id: str, settings: Mapping[str, Any], *, by_owner: bool = True
+    ) -> None:
         """Begin another stream."""
 
-    async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def change(
+        self, stream_id: str, settings: Mapping[str, Any], *, by_owner: bool = True
+    ) -> None:
         """Change some settings of a stream; its objects stay."""
 
     async def pause(self, stream_id: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from streamer.config.messages import WrongSettingError
 from streamer.config.paths import FilePath
 from streamer.config.section import Section
-from streamer.config.streams import URL_SCHEMES
+from streamer.runtime.address import SCHEMES
 from streamer.runtime.sockets import is_loopback
 
 _HOST_NAME = re.compile(
@@ -124,9 +124,9 @@ class ApiConfig(Section):
     @classmethod
     def _are_schemes(cls, schemes: list[str]) -> list[str]:
         for index, scheme in enumerate(schemes):
-            if scheme not in URL_SCHEMES:
+            if scheme not in SCHEMES:
                 raise WrongSettingError(
-                    f"must be one of {', '.join(URL_SCHEMES)}, got {scheme!r}", f"[{index}]"
+                    f"must be one of {', '.join(SCHEMES)}, got {scheme!r}", f"[{index}]"
                 )
         return schemes
 

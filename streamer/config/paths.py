@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
-from urllib.parse import unquote
 
 from pydantic import BaseModel
 
 from streamer.errors import ConfigError
+from streamer.runtime.address import Address, AddressError
 from tracker.config import PRESETS
 
 Where = tuple[str, ...]
@@ -51,23 +51,16 @@ def absolute_path(path: str, folder: Path) -> str:
         ) from None
 
 
-def local_path(url: str) -> str | None:
-    """The path that a stream's URL names: itself, or that of a ``file:`` URL; None: no path."""
-    url = url.strip()
-    scheme, colon, rest = url.partition(":")
-    if scheme.lower() == "file" and colon:
-        path = unquote(rest.removeprefix("//"))
-        return path.removeprefix("localhost") if path.startswith("localhost/") else path
-    return None if "://" in url else url
-
-
 def absolute_url(url: str, folder: Path) -> str:
     """A stream's URL whose path, if it names one, is absolute. Raises ``ConfigError``."""
-    path = local_path(url)
-    if not path:
+    try:
+        address = Address.parse(url)
+    except AddressError:
+        return url  # for the schema's own message
+    if address.scheme != "file":
         return url
-    absolute = absolute_path(path, folder)
-    return url if absolute == path else absolute
+    absolute = absolute_path(address.path, folder)
+    return url if absolute == address.path else absolute
 
 
 def _endpoint(endpoint: str, folder: Path) -> str:
@@ -96,7 +89,6 @@ def _options(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 FilePath = Annotated[str, StartsInFolder(absolute_path)]
-PathOrUrl = Annotated[str, StartsInFolder(absolute_url)]
 Endpoint = Annotated[str, StartsInFolder(_endpoint)]
 Checkpoint = Annotated[str, StartsInFolder(_checkpoint)]
 FolderOrWord = Annotated[str, StartsInFolder(_folder_or_word)]

@@ -9,26 +9,45 @@ from __future__ import annotations
 import itertools
 import math
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from streamer.config.messages import WrongSettingError
-from streamer.config.paths import FilePath, Options, PathOrUrl
+from streamer.config.paths import FilePath, Options, StartsInFolder, absolute_url
 from streamer.config.section import Label, ObjectId, Pixel, Point, Section
 from streamer.config.starters import StarterConfig, StarterSettings
+from streamer.runtime.address import Address, AddressError
 
 Transport = Literal["tcp", "udp"]
 Decoder = Literal["auto", "software", "cuda"]
 
-URL_SCHEMES = (
-    "rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp", "file",
-    "synthetic", "whip", "whep", "wheps",
-)  # fmt: skip
-URL_RULE = (
-    ", ".join(f"{scheme}://…" for scheme in URL_SCHEMES)
-    + ", a path of a video file or a device such as /dev/video0"
-)
+
+def as_address(value: object) -> Address:
+    """The address that a setting writes; for pydantic."""
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str):
+        raise PydanticKnownError("string_type")
+    try:
+        return Address.parse(value)
+    except AddressError as error:
+        raise WrongSettingError(str(error)) from None
+
+
+StreamAddress = Annotated[
+    Address,
+    PlainValidator(as_address),
+    PlainSerializer(lambda address: address.text),
+    StartsInFolder(absolute_url),
+]
 _Corner = tuple[float, float]
 
 
@@ -188,32 +207,12 @@ class StreamSettings(Section):
 class StreamConfig(StreamSettings):
     """One camera, file or scene, where its credential comes from, and the objects to track."""
 
-    url: PathOrUrl = Field(repr=False)
+    url: StreamAddress
     username_env: str | None = None
     password_env: str | None = None
     password_file: FilePath | None = None
     objects: list[ObjectConfig] = Field(default=[], max_length=64)
     starter: StarterConfig | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, url: str) -> str:
-        scheme, separator, _ = url.partition("://")
-        if not url.strip():
-            raise WrongSettingError(f"must be {URL_RULE}; it is empty")
-        if not url.isascii() and any("\ud800" <= each <= "\udfff" for each in url):
-            raise WrongSettingError("must be text in UTF-8; rename the file, or link to it")
-        if separator and scheme.lower() not in URL_SCHEMES:
-            raise WrongSettingError(f"must be {URL_RULE}, got one that begins with '{scheme}://'")
-        if scheme.lower() == "whip" and url[len("whip://") :]:
-            raise WrongSettingError(
-                "must be whip:// and nothing more: a publisher connects to this daemon, at "
-                "/v1/streams/ID/whip (to fetch a stream from a media server, write "
-                "whep://HOST/PATH)"
-            )
-        if scheme.lower() in ("whep", "wheps") and not urlsplit(url).netloc:
-            raise WrongSettingError(f"must be {scheme.lower()}://HOST/PATH of a media server")
-        return url
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:

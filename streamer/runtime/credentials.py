@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 from streamer.errors import ConfigError
+from streamer.runtime.address import Address
 from streamer.runtime.private_files import why_changeable
 
 _PASSWORD_FILE_LIMIT_BYTES = 4096
@@ -27,27 +27,26 @@ class Credentials:
 
 def credentials(
     key: str,
-    url: str,
+    address: Address,
     *,
     username_env: str | None,
     password_env: str | None,
     password_file: str | None,
     environment: Mapping[str, str] = os.environ,
 ) -> Credentials | None:
-    """The credentials for ``url``: from the environment or a file, else from the URL itself.
+    """The credentials for ``address``: from the environment or a file, else its own.
 
-    A user name in the URL goes with a password from elsewhere. None where there are none.
+    A user name in the address goes with a password from elsewhere. None where there are none.
     Raises ``ConfigError`` naming ``key`` (``streams.gate``) and the setting that is wrong.
     """
-    url_username, url_password = _userinfo(url)
-    username = url_username
+    username = address.username
     if username_env is not None:
         username = _from_environment(f"{key}.username_env", username_env, environment)
     password = secret(
         key, password_env=password_env, password_file=password_file, environment=environment
     )
     if password is None:
-        password = url_password
+        password = address.password
     if username is None and password is None:
         return None
     if username is None:
@@ -76,24 +75,11 @@ def secret(
     return None
 
 
-def url_with_credentials(url: str, given: Credentials | None) -> str:
-    """``url`` with ``given`` as its userinfo, percent-encoded; only for the call that opens it."""
+def url_with_credentials(address: Address, given: Credentials | None) -> str:
+    """``address`` with ``given`` as its user and password; only for the call that opens it."""
     if given is None:
-        return url
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    host = authority.rpartition("@")[2]
-    userinfo = f"{quote(given.username, safe='')}:{quote(given.password, safe='')}"
-    return f"{scheme}://{userinfo}@{host}{slash}{path}"
-
-
-def _userinfo(url: str) -> tuple[str | None, str | None]:
-    authority = url.partition("://")[2].partition("/")[0]
-    userinfo, at, _ = authority.rpartition("@")
-    if not at:
-        return None, None
-    username, colon, password = userinfo.partition(":")
-    return unquote(username), unquote(password) if colon else None
+        return address.url
+    return replace(address, username=given.username, password=given.password).url
 
 
 def _from_environment(key: str, name: str, environment: Mapping[str, str]) -> str:

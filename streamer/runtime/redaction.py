@@ -1,41 +1,60 @@
-"""Hides user names, passwords and secret parameters in text that is logged or shown."""
+"""Hides user names, passwords and other secrets in text that is logged or shown."""
 
 from __future__ import annotations
 
 import re
 
-HIDDEN = "***"
+from streamer.runtime.address import Address, AddressError
+from streamer.runtime.shown_target import HIDDEN
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)([^\s'\"<>]*)")
-_WHOLE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(.*)", re.DOTALL)
-_SECRET_PARAMETER = re.compile(
-    r"([?&;][\w.\-]*(?:pass|pwd|token|secret|key|sig|auth|credential|jwt)[\w.\-]*=)[^&;\s'\"<>#]*",
-    re.IGNORECASE,
+_URL = re.compile(r"(?<![A-Za-z0-9+.\-])([A-Za-z0-9+.\-]+)://\S*")
+_ENCODED_URL = re.compile(r"%3A%2F%2F\S*", re.IGNORECASE)
+# What text puts around an address.
+_CLOSING = "'\"<>.,:;!?)]}"
+_SECRET = re.compile(
+    r"""((?<![\w.\-])[\w.\-]{0,40}?(?:pass|pwd|psw|pswd|loginpas|token|secret|[_-]key|apikey|sig|auth|credential|
+    jwt|streamid)
+    [\w.\-]{0,40}(?:=|["']:\s*["']))[^&;\s'"<>]*""",
+    re.IGNORECASE | re.VERBOSE,
 )
-_AUTHORIZATION = re.compile(r"(authorization\s*:\s*)[^\r\n]+", re.IGNORECASE)
+_AUTHORIZATION = re.compile(r"(authorization['\"]?\s*:\s*)[^\r\n]+", re.IGNORECASE)
+_BEARER = re.compile(r"\b(bearer\s+)\S{8,}", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
-    """``text`` without user names and passwords in URLs, and without secret parameters.
+    """``text`` with its addresses as ``Address`` shows them, and without secret parameters.
 
-    Where it is unclear how far a password reaches (an ``@`` or ``/`` in it that should have been
+    Where it is unclear how far a password reaches (a blank in it, or a ``/`` that should have been
     percent-encoded), more is hidden rather than less.
     """
-    return _redact_parameters(_URL.sub(_hide_userinfo, text))
+    return "\n".join(_redacted_line(line) for line in text.split("\n"))
 
 
-def redact_url(url: str) -> str:
-    """``redact`` for a text that is one URL as a whole, blanks and quotes included."""
-    return _redact_parameters(_WHOLE_URL.sub(_hide_userinfo, url))
+def _redacted_line(line: str) -> str:
+    last_at = line.rfind("@")
+    parts: list[str] = []
+    position = 0
+    while found := _URL.search(line, position):
+        parts.append(_without_parameters(line[position : found.start()]))
+        written = found[0].rstrip(_CLOSING)
+        position = found.start() + len(written)
+        try:
+            address = Address.split(written)
+        except AddressError:
+            address = None
+        if address is None and last_at < found.end() and not re.search(r"[@?=#]", found[0]):
+            parts.append(written)  # tcp://*:5555, or an address that was cut short
+        elif address is None or (address.may_be_userinfo and last_at > position):
+            parts.append(f"{found[1]}://{HIDDEN}")
+            position = max(found.end(), last_at + 1)
+            while position < len(line) and not line[position].isspace():
+                position += 1
+        else:
+            parts.append(str(address))
+    return "".join([*parts, _without_parameters(line[position:])])
 
 
-def _redact_parameters(text: str) -> str:
-    return _AUTHORIZATION.sub(rf"\1{HIDDEN}", _SECRET_PARAMETER.sub(rf"\1{HIDDEN}", text))
-
-
-def _hide_userinfo(match: re.Match[str]) -> str:
-    scheme, rest = match.groups()
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in rest and ("@" in authority or ":" in authority):
-        rest = f"{HIDDEN}@{rest.rpartition('@')[2]}"
-    return f"{scheme}{rest}"
+def _without_parameters(text: str) -> str:
+    for pattern in (_AUTHORIZATION, _BEARER, _SECRET):
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    return _ENCODED_URL.sub(f"%3A%2F%2F{HIDDEN}", text)

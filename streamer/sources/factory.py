@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import parse_qsl, urlsplit
+from dataclasses import replace
 
-from streamer.config.paths import local_path
 from streamer.config.streams import StreamConfig
-from streamer.errors import ConfigError
 from streamer.runtime.credentials import Credentials, credentials, secret, url_with_credentials
-from streamer.runtime.redaction import redact_url
 from streamer.sources.base import Source
 from streamer.sources.file import FileSource
 from streamer.sources.live import LiveSource
@@ -24,11 +20,6 @@ from streamer.sources.whep import (
     tls_context,
 )
 
-_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:(?P<port>\d*))?")
-# These may listen for a sender on an address of this machine: udp://:1234.
-_LISTENING_SCHEMES = ("udp://", "rtp://", "srt://", "tcp://")
-_DEVICE = re.compile(r"/dev/video\d+")
-
 
 def make_source(stream_id: str, config: StreamConfig) -> Source:
     """A new source for one attempt at ``config.url``; nothing is opened yet.
@@ -37,33 +28,21 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
     ``ConfigError`` with the setting, the problem and what is allowed.
     """
     key = f"streams.{stream_id}"
-    url = config.url.strip()
-    scheme, separator, rest = url.partition("://")
-    scheme = scheme.lower() if separator else ""
-    if "\0" in url or any(character.isspace() and character != " " for character in url):
-        raise ConfigError(f"{key}.url holds a control character; remove it")
-    if scheme == "synthetic":
-        return _synthetic(f"{key}.url", config, url)
-    path = local_path(url)
-    if path is not None:
-        if _DEVICE.fullmatch(path):
-            return LiveSource(_device_settings(stream_id, config, path))
-        return _file(f"{key}.url", stream_id, config, path)
-    _check_network_url(f"{key}.url", url, rest)
-    if scheme in ("whep", "wheps"):
-        return WhepSource(_whep_settings(key, stream_id, config, url))
-    given = credentials(
-        key,
-        url,
-        username_env=config.username_env,
-        password_env=config.password_env,
-        password_file=config.password_file,
-    )
-    if scheme in ("rtsp", "rtsps"):
+    address = config.url
+    if address.scheme == "synthetic":
+        return _synthetic(f"{key}.url", config)
+    if address.scheme == "file":
+        if address.is_device:
+            return LiveSource(_device_settings(stream_id, config))
+        return _file(stream_id, config)
+    if address.scheme in ("whep", "wheps"):
+        return WhepSource(_whep_settings(key, stream_id, config))
+    given = _credentials(key, config)
+    if address.scheme in ("rtsp", "rtsps"):
         return LiveSource(
             rtsp_settings(
                 stream_id,
-                url,
+                address,
                 credentials=given,
                 transport=config.transport,
                 open_timeout_s=config.open_timeout_s,
@@ -73,19 +52,27 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
             ),
             config.clock_tolerance_s,
         )
-    return LiveSource(_network_settings(stream_id, config, url, given))
+    return LiveSource(_network_settings(stream_id, config, given))
 
 
-def _synthetic(key: str, config: StreamConfig, url: str) -> SyntheticSource:
-    parts = urlsplit(url)
-    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-    settings = scene_settings(key, parts.netloc + parts.path.rstrip("/"), parameters)
-    return SyntheticSource(settings, url, paced=config.paced, loop=config.loop)
+def _credentials(key: str, config: StreamConfig) -> Credentials | None:
+    return credentials(
+        key,
+        config.url,
+        username_env=config.username_env,
+        password_env=config.password_env,
+        password_file=config.password_file,
+    )
 
 
-def _file(key: str, stream_id: str, config: StreamConfig, path: str) -> FileSource:
-    if not path:
-        raise ConfigError(f"{key} names no file; write file:///PATH or the path itself")
+def _synthetic(key: str, config: StreamConfig) -> SyntheticSource:
+    address = config.url
+    settings = scene_settings(key, address.path.rstrip("/"), address.parameters)
+    return SyntheticSource(settings, str(address), paced=config.paced, loop=config.loop)
+
+
+def _file(stream_id: str, config: StreamConfig) -> FileSource:
+    path = config.url.path
     settings = ContainerSettings(
         stream_id=stream_id,
         # The prefix keeps a file name with a colon from being taken for a protocol.
@@ -99,12 +86,12 @@ def _file(key: str, stream_id: str, config: StreamConfig, path: str) -> FileSour
     return FileSource(settings, paced=config.paced, loop=config.loop)
 
 
-def _device_settings(stream_id: str, config: StreamConfig, path: str) -> ContainerSettings:
+def _device_settings(stream_id: str, config: StreamConfig) -> ContainerSettings:
     """Settings for a webcam. FFmpeg options: ``video_size: 1280x720``, ``framerate: 30``."""
     return ContainerSettings(
         stream_id=stream_id,
-        url=path,
-        redacted_url=path,
+        url=config.url.path,
+        redacted_url=config.url.path,
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         format="v4l2",
@@ -114,13 +101,13 @@ def _device_settings(stream_id: str, config: StreamConfig, path: str) -> Contain
 
 
 def _network_settings(
-    stream_id: str, config: StreamConfig, url: str, given: Credentials | None
+    stream_id: str, config: StreamConfig, given: Credentials | None
 ) -> ContainerSettings:
     """Settings for anything else that FFmpeg opens over a network."""
     return ContainerSettings(
         stream_id=stream_id,
-        url=url_with_credentials(url, given),
-        redacted_url=redact_url(url),
+        url=url_with_credentials(config.url, given),
+        redacted_url=str(config.url),
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         options=dict(config.options),
@@ -128,59 +115,26 @@ def _network_settings(
     )
 
 
-def _whep_settings(key: str, stream_id: str, config: StreamConfig, url: str) -> WhepSettings:
+def _whep_settings(key: str, stream_id: str, config: StreamConfig) -> WhepSettings:
     """Settings for a media server; a password without a user is a bearer token."""
-    scheme, _, rest = url.partition("://")
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    has_user = config.username_env is not None or "@" in authority
-    if has_user:
-        given = credentials(
-            key,
-            url,
-            username_env=config.username_env,
-            password_env=config.password_env,
-            password_file=config.password_file,
-        )
+    address = config.url
+    if config.username_env is not None or address.username is not None:
+        given = _credentials(key, config)
         authorisation = authorisation_field(given.username, given.password) if given else None
     else:
         token = secret(key, password_env=config.password_env, password_file=config.password_file)
         authorisation = authorisation_field(None, token)
-    is_secure = scheme.lower() == "wheps"
+    is_secure = address.scheme == "wheps"
     check_options(key, config.options, is_secure=is_secure)
-    host = authority.rpartition("@")[2]
     return WhepSettings(
         stream_id=stream_id,
-        url=f"{'https' if is_secure else 'http'}://{host}{rest[len(authority) :]}",
-        redacted_url=redact_url(url),
+        address=replace(
+            address, scheme="https" if is_secure else "http", username=None, password=None
+        ),
+        redacted_url=str(address),
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         clock_tolerance_s=config.clock_tolerance_s,
         authorisation=authorisation,
         tls=tls_context(key, config.options) if is_secure else None,
     )
-
-
-def _check_network_url(key: str, url: str, rest: str) -> None:
-    """Refuse URLs that FFmpeg would misread, above all a password not percent-encoded."""
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    path = rest[len(authority) :]
-    host_and_port = authority.rpartition("@")[2]
-    shown = redact_url(url)
-    if " " in url:
-        raise ConfigError(f"{key} holds a space; write it as %20: {shown}")
-    if re.search(r":.*@", path) or (
-        "@" in path and not re.fullmatch(r"[^:]*(:\d+)?", host_and_port)
-    ):
-        raise ConfigError(
-            f"{key}: '/' in a user name or password must be written as %2F (and '@' as %40): "
-            f"{shown}"
-        )
-    parts = _HOST_AND_PORT.fullmatch(host_and_port)
-    if parts is None:
-        raise ConfigError(f"{key} must have the form SCHEME://HOST:PORT/PATH, got {shown}")
-    if not parts["host"] and not url.startswith(_LISTENING_SCHEMES):
-        raise ConfigError(f"{key} names no host: {shown}")
-    if parts["port"] and not 0 < int(parts["port"]) <= 65_535:
-        raise ConfigError(
-            f"{key} must have a port between 1 and 65535, got {parts['port']}: {shown}"
-        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from streamer.runtime.address import Address
 from streamer.runtime.credentials import Credentials, url_with_credentials
-from streamer.runtime.redaction import redact_url
 from streamer.sources.opening import ContainerSettings, Decoder
 
 # The session description names the codec: probing a second of video is not needed, and would be
@@ -16,7 +16,7 @@ _QUICK_OPTIONS = {"probesize": "32", "analyzeduration": "0"}
 
 def rtsp_settings(
     stream_id: str,
-    url: str,
+    address: Address,
     *,
     credentials: Credentials | None,
     transport: Literal["tcp", "udp"],
@@ -33,8 +33,8 @@ def rtsp_settings(
     """
     return ContainerSettings(
         stream_id=stream_id,
-        url=url_with_credentials(url, credentials),
-        redacted_url=redact_url(url),
+        url=url_with_credentials(address, credentials),
+        redacted_url=str(address),
         open_timeout_s=open_timeout_s,
         read_timeout_s=read_timeout_s,
         options={"rtsp_transport": transport, **options},

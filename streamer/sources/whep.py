@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streamer.errors import ConfigError, SourceError, SourceFailure
+from streamer.runtime.address import Address
 from streamer.sources.base import SourceOutput
 from streamer.sources.encoded_pictures import EncodedPictureReader
 from streamer.webrtc.encoded_feed import EncodedFeed
@@ -26,10 +27,10 @@ NETWORK_THREAD_PREFIX = "whep-"
 
 @dataclass(frozen=True, slots=True)
 class WhepSettings:
-    """Settings of one attempt. ``url`` is http or https, without credentials."""
+    """Settings of one attempt. ``address`` is http or https, without credentials."""
 
     stream_id: str
-    url: str
+    address: Address
     redacted_url: str
     open_timeout_s: float
     read_timeout_s: float
@@ -55,7 +56,7 @@ class WhepSource:
         settings = self._settings
         name = f"{settings.stream_id}: {settings.redacted_url}"
         signalling = WhepSignalling(
-            settings.url,
+            settings.address,
             name=name,
             authorisation=settings.authorisation,
             tls=settings.tls,

@@ -16,7 +16,7 @@ WHIP_RECONNECT = ReconnectConfig(initial_s=0.05, maximum_s=0.05, factor=1, jitte
 
 def is_published(config: StreamConfig) -> bool:
     """Whether a publisher sends this stream to us, instead of us fetching it."""
-    return config.url.strip().lower() == WHIP_URL
+    return config.url.scheme == "whip"
 
 
 def reconnect_config(config: StreamConfig) -> ReconnectConfig:

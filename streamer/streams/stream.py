@@ -84,7 +84,7 @@ class Stream:
         self._gate = FrameGate(config)
         self._connection = ConnectionState(
             stream_id,
-            config.url,
+            str(config.url),
             counts,
             self._gate,
             publish=publish,
@@ -124,7 +124,7 @@ class Stream:
             for name in StreamConfig.model_fields
             if name not in _NOT_THE_SOURCE
         ):
-            self._connection.connecting_to(config.url)
+            self._connection.connecting_to(str(config.url))
             self._interrupted.set()
         elif config != before:
             self._connection.publish()

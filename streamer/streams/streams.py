@@ -32,6 +32,7 @@ from streamer.runtime.metrics import Metrics
 from streamer.streams.object_ids import ObjectIds
 from streamer.streams.state.keeper import Restored, StateKeeper
 from streamer.streams.state.records import StreamRecord, ids_of, objects_to_prompt
+from streamer.streams.state.saved_connection import RULED, owner_set_after
 from streamer.streams.stream import MakeSource, Stream
 from streamer.types import ObjectSnapshot, Published, StreamState, StreamStatus
 
@@ -48,6 +49,7 @@ class _Running:
     slot: FrameSlot
     counts: StreamCounts
     object_ids: ObjectIds
+    owner_set: frozenset[str]
     task: asyncio.Task[None]
 
 
@@ -112,6 +114,10 @@ class Streams:
         """The used object ids of a stream."""
         return self._known(stream_id).object_ids
 
+    def owner_set(self, stream_id: str) -> frozenset[str]:
+        """Which of ``RULED`` the daemon's user set, so that the API's rules do not hold for it."""
+        return self._known(stream_id).owner_set
+
     def live(self) -> int:
         """The number of streams that deliver frames. May be called from any thread."""
         return sum(
@@ -121,20 +127,28 @@ class Streams:
 
     # Commands.
 
-    async def add(self, stream_id: str, config: StreamConfig) -> None:
-        """Start another stream. Raises ``ConfigError``, ``StreamExistsError``, ``ControlError``."""
+    async def add(self, stream_id: str, config: StreamConfig, *, by_owner: bool = True) -> None:
+        """Start another stream. Raises ``ConfigError``, ``StreamExistsError``, ``ControlError``.
+
+        ``by_owner``: the daemon's user adds it, and the API's rules do not hold for it.
+        """
         async with self._changing:
             if stream_id in self._running:
                 raise StreamExistsError(f"there is a stream {stream_id} already; remove it first")
             self._check_with(stream_id, config)
-            await self._start(stream_id, config)
+            await self._start(stream_id, config, owner_set=frozenset(RULED if by_owner else ()))
         self._changed()
 
-    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def add_from(
+        self, stream_id: str, settings: Mapping[str, Any], *, by_owner: bool = True
+    ) -> None:
         """``add`` with settings as under ``streams.ID`` in a file."""
-        await self.add(stream_id, StreamConfig.read(settings, f"streams.{stream_id}"))
+        config = StreamConfig.read(settings, f"streams.{stream_id}")
+        await self.add(stream_id, config, by_owner=by_owner)
 
-    async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def change(
+        self, stream_id: str, settings: Mapping[str, Any], *, by_owner: bool = True
+    ) -> None:
         """Change some settings of a stream, given as under ``streams.ID``; its objects stay.
 
         The camera is reconnected only if the change affects it. Raises ``ConfigError``, and
@@ -161,7 +175,11 @@ class Streams:
                     )
                 )
             running.stream.change(changed)
-            self._running[stream_id] = dataclasses.replace(running, config=changed)
+            self._running[stream_id] = dataclasses.replace(
+                running,
+                config=changed,
+                owner_set=owner_set_after(running.owner_set, settings, by_owner=by_owner),
+            )
             if changed.url != before.url:
                 await self._end_publishing(stream_id)
         self._changed()
@@ -245,6 +263,7 @@ class Streams:
         config: StreamConfig,
         record: StreamRecord | None = None,
         saved: Sequence[ObjectSnapshot] = (),
+        owner_set: frozenset[str] = frozenset(),
     ) -> None:
         """Start a stream; ``record`` and ``saved`` are its state of an earlier run."""
         if self._tasks is None:
@@ -293,7 +312,11 @@ class Streams:
             counts.close()
             raise
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
-        self._running[stream_id] = _Running(config, stream, slot, counts, object_ids, task)
+        if record is not None:
+            owner_set = frozenset(record.owner_set)
+        self._running[stream_id] = _Running(
+            config, stream, slot, counts, object_ids, owner_set, task
+        )
 
     async def _restore(self, stream_id: str, saved: Sequence[ObjectSnapshot]) -> set[int]:
         """Resume saved objects; returns the ids of those that the tracker accepted."""

@@ -14,15 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
 
 from streamer.errors import SourceError, SourceFailure
+from streamer.runtime.address import Address, AddressError
 from streamer.webrtc.http_answer import SDP, media_type
 from streamer.webrtc.session_description import MAXIMUM_BYTES
 
 _MAXIMUM_REDIRECTS = 5
 _DELETE_TIMEOUT_S = 2.0
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _REFUSALS = {
     401: (
         SourceFailure.UNAUTHORISED,
@@ -50,45 +49,45 @@ class WhepSignalling:
 
     def __init__(
         self,
-        url: str,
+        address: Address,
         *,
         name: str,
         authorisation: str | None,
         tls: ssl.SSLContext | None,
         timeout_s: float,
     ) -> None:
-        """``url`` is http or https; ``name`` (stream and redacted URL) prefixes messages."""
-        self._url = url
+        """``address`` is http or https; ``name`` (stream and redacted URL) prefixes messages."""
+        self._address = address
         self._name = name
         self._authorisation = authorisation
         self._tls = tls
         self._timeout_s = timeout_s
-        self._session_url: str | None = None
+        self._session: Address | None = None
 
     def post(self, offer: str) -> bytes:
         """The answer to ``offer``. Raises ``SourceError``."""
         deadline_s = time.monotonic() + self._timeout_s
-        url = self._url
+        address = self._address
         for _ in range(_MAXIMUM_REDIRECTS + 1):
-            response = self._request("POST", url, offer.encode(), deadline_s)
+            response = self._request("POST", address, offer.encode(), deadline_s)
             if response.status not in (307, 308):
-                return self._answer(url, response)
-            url = self._redirected(url, response)
+                return self._answer(address, response)
+            address = self._redirected(address, response)
         raise self._failure(
             SourceFailure.REFUSED, f"redirects more than {_MAXIMUM_REDIRECTS} times"
         )
 
     def delete(self) -> None:
         """End the session. A failed request is ignored: the server will time the session out."""
-        if self._session_url is None:
+        if self._session is None:
             return
-        url, self._session_url = self._session_url, None
+        session, self._session = self._session, None
         try:
-            self._request("DELETE", url, None, time.monotonic() + _DELETE_TIMEOUT_S)
+            self._request("DELETE", session, None, time.monotonic() + _DELETE_TIMEOUT_S)
         except SourceError:
             return
 
-    def _answer(self, url: str, response: _Response) -> bytes:
+    def _answer(self, address: Address, response: _Response) -> bytes:
         if response.status != 201:
             reason, explanation = _REFUSALS.get(
                 response.status,
@@ -97,46 +96,60 @@ class WhepSignalling:
             raise self._failure(reason, explanation)
         location = response.headers.get("location")
         if location is not None:
-            self._session_url = self._resolved(url, location)
+            self._session = self._session_of(address, location)
         if media_type(response.headers.get("content-type")) != SDP:
             raise self._failure(SourceFailure.GARBAGE, f"answered with a type other than {SDP}")
         return response.body
 
-    def _redirected(self, url: str, response: _Response) -> str:
+    def _redirected(self, address: Address, response: _Response) -> Address:
         location = response.headers.get("location")
-        target = None if location is None else self._resolved(url, location)
-        if target is None:
-            raise self._failure(SourceFailure.REFUSED, "redirects to no address that can be used")
-        host = urlsplit(target).hostname
-        # An allowed server must not redirect us to one that is not allowed (api.url_hosts).
-        if host != urlsplit(self._url).hostname:
+        if location is None:
+            raise self._failure(SourceFailure.REFUSED, "redirects without an address")
+        return self._on_same_host(address, location, "redirects to")
+
+    def _session_of(self, address: Address, location: str) -> Address:
+        """The session to delete: where the answer came from, or the same host behind TLS.
+
+        Another port may be another program, which would take our request for that of a user of
+        this machine.
+        """
+        session = self._on_same_host(address, location, "names a session at")
+        if session.scheme == address.scheme and session.place != address.place:
             raise self._failure(
-                SourceFailure.REFUSED, f"redirects to {host}; give that server's address instead"
+                SourceFailure.REFUSED, f"names a session at another port ({session.place[2]})"
+            )
+        return session
+
+    def _on_same_host(self, address: Address, location: str, does: str) -> Address:
+        """``location`` as an address. Raises ``SourceError`` if it leads elsewhere.
+
+        An allowed server must not lead us to one that is not allowed (``api.url_hosts``), and TLS
+        must not end.
+        """
+        try:
+            target = address.joined(location)
+        except AddressError as error:
+            raise self._failure(SourceFailure.REFUSED, f"{does} an address that {error}") from None
+        if target.scheme not in (("https",) if address.scheme == "https" else ("http", "https")):
+            raise self._failure(
+                SourceFailure.REFUSED, f"{does} {target.scheme}, and not {address.scheme}"
+            )
+        if target.host != self._address.host:
+            raise self._failure(
+                SourceFailure.REFUSED, f"{does} {target.host}; give that server's address instead"
             )
         return target
 
-    def _resolved(self, url: str, location: str) -> str | None:
-        """``location`` as an absolute URL; None if unusable or a downgrade from https to http."""
-        try:
-            target = urljoin(url, location)
-            parts = urlsplit(target)
-            is_usable = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            return None
-        allowed = ("https",) if url.startswith("https:") else ("http", "https")
-        if parts.scheme not in allowed or not is_usable or not target.isascii():
-            return None
-        return target
-
-    def _request(self, method: str, url: str, body: bytes | None, deadline_s: float) -> _Response:
-        parts = urlsplit(url)
+    def _request(
+        self, method: str, address: Address, body: bytes | None, deadline_s: float
+    ) -> _Response:
         headers = {"Accept": SDP, "User-Agent": "masklet"}
         if body is not None:
             headers["Content-Type"] = SDP
-        if self._authorisation is not None and _origin(parts) == _origin(urlsplit(self._url)):
+        if self._authorisation is not None and address.place == self._address.place:
             headers["Authorization"] = self._authorisation
         try:
-            connection = self._connection(parts, self._remaining_s(deadline_s))
+            connection = self._connection(address, self._remaining_s(deadline_s))
 
             def response_in_time(opened: socket.socket, **options: Any) -> Any:
                 timed: Any = _TimedSocket(opened, lambda: self._remaining_s(deadline_s))
@@ -144,10 +157,8 @@ class WhepSignalling:
 
             connection.response_class = response_in_time  # type: ignore[assignment]
             try:
-                target = parts.path or "/"
-                connection.request(
-                    method, f"{target}?{parts.query}" if parts.query else target, body, headers
-                )
+                slash = "" if address.target.startswith("/") else "/"
+                connection.request(method, slash + address.target, body, headers)
                 with connection.getresponse() as response:
                     return _Response(
                         response.status,
@@ -182,10 +193,9 @@ class WhepSignalling:
                 SourceFailure.UNREACHABLE, f"cannot be reached ({error.strerror})"
             ) from error
 
-    def _connection(self, parts: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
-        host = parts.hostname or ""
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
-        if parts.scheme == "https":
+    def _connection(self, address: Address, timeout_s: float) -> http.client.HTTPConnection:
+        scheme, host, port = address.place
+        if scheme == "https":
             return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
@@ -240,7 +250,3 @@ class _TimedReader(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)

@@ -56,7 +56,8 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         """
         check_stream(controller, new.id)
         settings = settings_in(new)
-        if controller is not OWNER:
+        by_owner = controller is OWNER
+        if not by_owner:
             await url_rules.check_new(settings)
         if len(list(streams.statuses())) >= context.maximum_streams:
             raise ProblemError(
@@ -64,7 +65,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
                 f"{context.maximum_streams} streams run already; remove one first",
                 "limit_reached",
             )
-        await streams.add_from(new.id, settings)
+        await streams.add_from(new.id, settings, by_owner=by_owner)
         response.headers["Location"] = f"/v1/streams/{new.id}"
         return described(new.id)
 
@@ -85,9 +86,10 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
         """
         settings = settings_in(change)
         config = streams.config(stream_id)
-        if not _is_owner(request):
-            await url_rules.check_change(config, settings)
-        await streams.change(stream_id, settings)
+        by_owner = _is_owner(request)
+        if not by_owner:
+            settings = await url_rules.check_change(config, settings)
+        await streams.change(stream_id, settings, by_owner=by_owner)
         context.keep_stream(stream_id)
         return described(stream_id)
 

@@ -8,37 +8,39 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from streamer.api.schemas.common import Answer
 from streamer.api.schemas.starters import StarterAnswer, starter_answer
 from streamer.config.messages import WrongSettingError
-from streamer.config.paths import local_path
 from streamer.config.stream_id import StreamId
-from streamer.config.streams import ObjectSettings, StreamConfig, StreamSettings
+from streamer.config.streams import ObjectSettings, StreamAddress, StreamConfig, StreamSettings
+from streamer.runtime.address import MAXIMUM_CHARACTERS, Address
 from streamer.starters.stream_starter import StarterState
 from streamer.types import StreamState, StreamStatus
 from streamer.wire.fields import status_fields
 
 
-def _is_absolute(url: str) -> str:
-    path = local_path(url)
-    if path and not path.startswith("/"):
+def _is_absolute(address: Address) -> Address:
+    if address.scheme == "file" and not address.path.startswith("/"):
         raise WrongSettingError(
             "must be an absolute path: the daemon does not know the folder where it was typed"
         )
-    return url
+    return address
 
 
 Url = Annotated[
-    str,
+    StreamAddress,
     AfterValidator(_is_absolute),
-    Field(
-        min_length=1,
-        max_length=2048,
-        description="what may be named is configured in api.url_schemes and api.url_hosts; a "
-        "user and password may stand in it, and are never shown",
-        examples=["synthetic://match", "rtsp://camera.example.org/live", "whip://"],
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAXIMUM_CHARACTERS,
+            "description": "what may be named is configured in api.url_schemes and api.url_hosts; "
+            "a user and password may stand in it, and are never shown",
+            "examples": ["synthetic://match", "rtsp://camera.example.org/live", "whip://"],
+        }
     ),
 ]
 
@@ -62,7 +64,7 @@ class StreamChange(StreamSettings):
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
-    url: Url = ""
+    url: Url = Address("whip")
 
 
 class StreamAnswer(Answer):
@@ -109,7 +111,7 @@ def stream_answer(
         max_objects=config.max_objects,
         priority=config.priority,
         ground_plane=[(x, y, right, forward) for x, y, right, forward in config.ground_plane],
-        whip=config.url.lower().startswith("whip://"),
+        whip=config.url.scheme == "whip",
         starter=starter_answer(starter),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from streamer.config.streams import ObjectConfig, StreamConfig
+from streamer.runtime.address import Address
 from streamer.sources.base import SourceOutput
 from streamer.types import ClockSource, DecodedFrame, DropReason, ImageArray, RgbPixels
 from tracker.scenes.match import Match
@@ -41,7 +42,7 @@ def render_frames(width: int, height: int, rate_hz: float) -> list[BenchFrame]:
 def bench_stream(frame: BenchFrame, objects: int) -> StreamConfig:
     """A stream with prompts on its first frame; boxes repeat if there are too few players."""
     return StreamConfig(
-        url=BENCH_URL,
+        url=Address.parse(BENCH_URL),
         max_objects=objects,
         objects=[
             ObjectConfig(

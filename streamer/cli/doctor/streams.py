@@ -8,41 +8,28 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from streamer.cli.doctor.findings import Finding, Level
-from streamer.config.paths import local_path
 from streamer.config.schema import MaskletConfig
+from streamer.runtime.address import DEFAULT_PORTS, Address
 
 CONNECT_TIMEOUT_S = 3.0
-# Of the schemes that connect by TCP; the others listen, or need no network.
-DEFAULT_PORTS = {
-    "rtsp": 554,
-    "rtsps": 322,
-    "http": 80,
-    "https": 443,
-    "rtmp": 1935,
-    "rtmps": 443,
-    "whep": 80,
-    "wheps": 443,
-}
 
 
 def check_streams(config: MaskletConfig) -> Iterator[Finding]:
     """A finding for every configured stream."""
     for stream_id, stream in config.streams.items():
-        yield _check(stream_id, stream.url.strip())
+        yield _check(stream_id, stream.url)
 
 
-def _check(stream_id: str, url: str) -> Finding:
-    path = local_path(url)
-    if path is not None:
-        return _check_path(stream_id, path)
-    scheme = url.partition("://")[0].lower()
-    if scheme in DEFAULT_PORTS:
-        return _check_port(stream_id, url, DEFAULT_PORTS[scheme])
-    what = "rendered here" if scheme == "synthetic" else f"{scheme}: waits for a publisher"
-    return Finding(Level.OK, "stream", f"{stream_id}: {what}")
+def _check(stream_id: str, address: Address) -> Finding:
+    if address.scheme == "file":
+        return _check_path(stream_id, address.path)
+    if DEFAULT_PORTS.get(address.scheme) is not None:  # connects by TCP
+        return _check_port(stream_id, address)
+    if address.scheme == "synthetic":
+        return Finding(Level.OK, "stream", f"{stream_id}: rendered here")
+    return Finding(Level.OK, "stream", f"{stream_id}: {address.scheme}: waits for a publisher")
 
 
 def _check_path(stream_id: str, path: str) -> Finding:
@@ -55,9 +42,8 @@ def _check_path(stream_id: str, path: str) -> Finding:
     return Finding(Level.OK, "stream", f"{stream_id}: {path} exists")
 
 
-def _check_port(stream_id: str, url: str, default: int) -> Finding:
-    address = urlsplit(url)
-    host, port = address.hostname or "", address.port or default
+def _check_port(stream_id: str, address: Address) -> Finding:
+    _, host, port = address.place
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()

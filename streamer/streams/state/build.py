@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import state_folder
@@ -22,6 +22,7 @@ def configured_state(
     *,
     streams: Callable[[], Mapping[str, StreamConfig]],
     object_ids: Callable[[str], ObjectIds],
+    owner_set: Callable[[str], Collection[str]],
     export: Callable[[str], Awaitable[list[ObjectSnapshot]]],
     metrics: Metrics,
 ) -> StateKeeper | None:
@@ -34,5 +35,10 @@ def configured_state(
     if folder is None:
         return None
     return StateKeeper(
-        folder, streams=streams, object_ids=object_ids, export=export, metrics=metrics
+        folder,
+        streams=streams,
+        object_ids=object_ids,
+        owner_set=owner_set,
+        export=export,
+        metrics=metrics,
     )

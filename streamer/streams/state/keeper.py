@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,17 +63,19 @@ class StateKeeper:
         *,
         streams: Callable[[], Mapping[str, StreamConfig]],
         object_ids: Callable[[str], ObjectIds],
+        owner_set: Callable[[str], Collection[str]],
         export: Callable[[str], Awaitable[list[ObjectSnapshot]]],
         metrics: Metrics,
         settle_s: float = SETTLE_S,
         retry_s: float = RETRY_S,
     ) -> None:
-        """``streams`` returns the running streams, ``export`` the live objects of one, and
-        ``object_ids`` its used ids.
+        """``streams`` returns the running streams, ``export`` the live objects of one;
+        ``object_ids`` and ``owner_set`` are those of ``Streams``.
         """
         self.folder = folder
         self._streams = streams
         self._object_ids = object_ids
+        self._owner_set = owner_set
         self._export = export
         self._metrics = metrics
         self._settle_s = settle_s
@@ -281,6 +283,7 @@ class StateKeeper:
                 self._objects.get(stream_id, ()),
                 self._removed_objects.get(stream_id, ()),
                 self._object_ids(stream_id),
+                self._owner_set(stream_id),
             )
             if record.has_changes:
                 records[stream_id] = record

@@ -21,8 +21,17 @@ from streamer.config.schema import MaskletConfig
 from streamer.config.section import LABEL_PATTERN
 from streamer.config.stream_changes import merged, settings_of, settings_that_differ
 from streamer.config.streams import ObjectConfig, StreamConfig
+from streamer.config.url_rules import ConnectionRules
 from streamer.errors import ConfigError
 from streamer.streams.object_ids import OUT_OF_ORDER_IDS, ObjectIds
+from streamer.streams.state.saved_connection import (
+    RULED,
+    Ruled,
+    check_saved,
+    connection_fingerprint,
+    has_connection,
+    without_connection,
+)
 
 MAXIMUM_UNUSED = 64
 Label = Annotated[str, Meta(pattern=rf"\A{LABEL_PATTERN}\Z")]
@@ -50,12 +59,16 @@ class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """The run-time changes of one stream.
 
     ``settings`` are all those of an ``added`` stream, and the changed ones of a ``configured``
-    stream. ``removed_objects`` are removed configured objects, with the fingerprints of their
-    entries. Used ids: all below ``next_object_id``, and ``later_ids`` (see ``object_ids``).
+    stream, whose connection in the file has the fingerprint ``base``. ``owner_set`` names what the
+    daemon's user set, beyond the API's rules. ``removed_objects`` are removed configured objects,
+    with the fingerprints of their entries. Used ids: all below ``next_object_id``, and
+    ``later_ids`` (see ``object_ids``).
     """
 
     origin: Literal["added", "configured", "removed"]
     settings: dict[str, Any] = {}
+    base: str | None = None
+    owner_set: list[Ruled] = []
     objects: list[ObjectRecord] = []
     removed_objects: dict[ObjectId, str] = {}
     next_object_id: Annotated[int, Meta(ge=1, le=2**31)] = 1
@@ -92,9 +105,11 @@ class MergedState:
 def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedState:
     """The streams of ``config`` with the changes of ``records`` applied.
 
-    A record that is not valid any more (the file was edited) is skipped with a warning.
+    A record that is not valid any more (the file was edited) is skipped with a warning, and so is
+    a connection that belongs to another entry in the file or that the API's rules do not allow.
     """
     result = MergedState(streams=dict(config.streams))
+    rules = ConnectionRules(config.api.url_schemes, config.api.url_hosts)
     for stream_id, record in records.items():
         base = config.streams.get(stream_id)
         if record.origin == "removed":
@@ -107,12 +122,20 @@ def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedS
             result.unused[stream_id] = record
             continue
         key = f"streams.{stream_id}"
+        settings = record.settings
         try:
-            stream = (
-                StreamConfig.read(record.settings, key)
-                if base is None
-                else merged(key, base, record.settings)
-            )
+            stream = _merged(key, base, settings)
+            if has_connection(settings):
+                try:
+                    check_saved(rules, base, stream, record.base, record.owner_set)
+                except ConfigError as error:
+                    if base is None:
+                        raise
+                    settings = without_connection(settings)
+                    stream = _merged(key, base, settings)
+                    result.warnings.append(
+                        f"the saved connection of stream {stream_id} is not used: {error}"
+                    )
             config.changed(streams={**result.streams, stream_id: stream})
         except ConfigError as error:
             result.unused[stream_id] = record
@@ -122,11 +145,15 @@ def merge(config: MaskletConfig, records: Mapping[str, StreamRecord]) -> MergedS
         result.records[stream_id] = record
         if record.origin == "added":
             result.restored.append(f"{stream_id} (added)")
-        elif record.settings:
-            result.restored.append(f"{stream_id} (changed: {', '.join(sorted(record.settings))})")
+        elif settings:
+            result.restored.append(f"{stream_id} (changed: {', '.join(sorted(settings))})")
     while len(result.unused) > MAXIMUM_UNUSED:
         del result.unused[next(iter(result.unused))]
     return result
+
+
+def _merged(key: str, base: StreamConfig | None, settings: Mapping[str, Any]) -> StreamConfig:
+    return StreamConfig.read(settings, key) if base is None else merged(key, base, settings)
 
 
 def objects_to_restore(config: StreamConfig, record: StreamRecord) -> list[ObjectRecord]:
@@ -157,12 +184,15 @@ def record_of(
     objects: Sequence[ObjectRecord],
     removed_objects: Collection[int],
     ids: ObjectIds,
+    owner_set: Collection[str] = (),
 ) -> StreamRecord:
     """The changes of a stream that runs with ``config``; ``base``: as in the file."""
     entries = _entries(config)
     return StreamRecord(
         origin="added" if base is None else "configured",
         settings=settings_of(config) if base is None else settings_that_differ(config, base),
+        base=None if base is None else connection_fingerprint(base),
+        owner_set=[name for name in RULED if name in owner_set],
         objects=[
             ObjectRecord(each.object_id, each.label, each.colour, entries.get(each.object_id))
             for each in objects
