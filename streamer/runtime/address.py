@@ -25,7 +25,10 @@ DEFAULT_PORTS: dict[str, int | None] = {
     "rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "srt": None, "rtmp": 1935, "rtmps": 443,
     "rtp": None, "udp": None, "tcp": None, "whep": 80, "wheps": 443,
 }  # fmt: skip
-SCHEMES = (*DEFAULT_PORTS, "file", "synthetic", "whip")
+SCHEMES = (
+    "rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "rtp", "udp", "tcp", "file",
+    "synthetic", "whip", "whep", "wheps",
+)  # fmt: skip
 # They may listen for a sender on an address of this machine: udp://:1234.
 _LISTENING = ("udp", "rtp", "srt", "tcp")
 _RULE = (

@@ -6,6 +6,7 @@ They are put into the URL for that one call and kept out of every ``repr``.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def _from_environment(key: str, name: str, environment: Mapping[str, str]) -> st
     value = environment.get(name)
     if value is None:
         raise ConfigError(f"{key}: the environment variable {name} is not set; export it")
-    return value
+    return _printable(key, value)
 
 
 def _from_file(key: str, path: str) -> str:
@@ -103,6 +104,13 @@ def _from_file(key: str, path: str) -> str:
             "it must hold the password and nothing else"
         )
     try:
-        return content.decode().rstrip("\r\n")
+        return _printable(key, content.decode().rstrip("\r\n"))
     except UnicodeDecodeError:
         raise ConfigError(f"{key}: {path} is not UTF-8 text") from None
+
+
+def _printable(key: str, value: str) -> str:
+    """``value``: a control character could end the header that carries it."""
+    if any(unicodedata.category(character) == "Cc" for character in value):
+        raise ConfigError(f"{key}: holds a control character; it must hold one line of text")
+    return value

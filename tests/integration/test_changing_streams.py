@@ -33,7 +33,7 @@ async def test_changed_url_keeps_the_objects(tmp_path: Path) -> None:
         (after,) = app.streams.statuses()
         assert after.object_ids == (7,)
         assert after.url.endswith("seed=4&width=160&height=96&rate_hz=10")
-        assert app.streams.config("gate").url == SMALL.replace("seed=3", "seed=4")
+        assert app.streams.config("gate").url.text == SMALL.replace("seed=3", "seed=4")
         assert app.streams.config("gate").objects == gate.objects
 
 
@@ -82,7 +82,7 @@ async def test_fewer_objects_than_are_followed_are_refused(tmp_path: Path) -> No
         ):
             await app.streams.change("gate", {"max_objects": 2, "url": "rtsp://other/1"})
         assert app.streams.config("gate").max_objects == 3
-        assert app.streams.config("gate").url == SMALL
+        assert app.streams.config("gate").url.text == SMALL
 
 
 @pytest.mark.parametrize(

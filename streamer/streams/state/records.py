@@ -67,13 +67,13 @@ class StreamRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     origin: Literal["added", "configured", "removed"]
     settings: dict[str, Any] = {}
-    base: str | None = None
-    owner_set: list[Ruled] = []
     objects: list[ObjectRecord] = []
     removed_objects: dict[ObjectId, str] = {}
     next_object_id: Annotated[int, Meta(ge=1, le=2**31)] = 1
     later_ids: Annotated[list[ObjectId], Meta(max_length=OUT_OF_ORDER_IDS)] = []
     memory: MemoryFile | None = None
+    base: str | None = None
+    owner_set: list[Ruled] = []
 
     @property
     def has_changes(self) -> bool:

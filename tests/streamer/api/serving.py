@@ -71,12 +71,16 @@ class FakeStreams:
             raise UnknownStreamError(f"there is no stream {stream_id!r}; streams here: {known}")
         return self.configs[stream_id]
 
-    async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def add_from(
+        self, stream_id: str, settings: Mapping[str, Any], *, by_owner: bool = True
+    ) -> None:
         if stream_id in self.configs:
             raise StreamExistsError(f"there is a stream {stream_id} already")
         self.configs[stream_id] = StreamConfig.read(settings, f"streams.{stream_id}")
 
-    async def change(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+    async def change(
+        self, stream_id: str, settings: Mapping[str, Any], *, by_owner: bool = True
+    ) -> None:
         before = self.config(stream_id)
         self.configs[stream_id] = changed_stream(
             f"streams.{stream_id}", before, settings, StarterConfig()

@@ -119,11 +119,11 @@ async def test_owner_may_name_files_and_any_host(tmp_path: Path) -> None:
     """Whoever can open the socket can read this user's files anyway."""
     daemon = FakeDaemon()
     async with owner_of(make_api(daemon, folder=tmp_path), tmp_path) as owner:
-        added = await owner.post("/v1/streams", json={"id": "yard", "url": "clip.mp4"})
+        added = await owner.post("/v1/streams", json={"id": "yard", "url": "/clip.mp4"})
         assert added.status_code == 201
         changed = await owner.patch("/v1/streams/yard", json={"url": "rtsp://10.0.0.1/"})
         assert changed.status_code == 200
-        assert daemon.streams.configs["yard"].url == "rtsp://10.0.0.1/"
+        assert daemon.streams.configs["yard"].url.text == "rtsp://10.0.0.1/"
 
 
 async def test_prompt_arrives_whole(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from streamer.config.loading import load_config
-from streamer.config.paths import absolute_url, local_path
+from streamer.config.paths import absolute_url
 from streamer.errors import ConfigError
+from streamer.runtime.address import Address
 
 FILE = """\
 streams:
@@ -46,13 +47,13 @@ def test_paths_of_a_file_start_beside_it(beside: Path) -> None:
     config = load_config("../beside/masklet.yaml")
     at = f"{Path.cwd()}/../beside"
     gate, yard = config.streams["gate"], config.streams["yard"]
-    assert (gate.url, gate.password_file) == (f"{at}/clips/gate.mp4", f"{at}/pw")
+    assert (gate.url.text, gate.password_file) == (f"{at}/clips/gate.mp4", f"{at}/pw")
     assert gate.objects[0].mask_file == f"{at}/door.png"
-    assert yard.url == "rtsp://camera/yard"
+    assert yard.url.text == "rtsp://camera/yard"
     assert yard.options == {"ca_file": f"{at}/ca.pem", "user_agent": "ca.pem"}
-    assert config.streams["home"].url == str(beside.parent / "home" / "clip.mp4")
-    assert config.streams["named"].url == f"{at}/clips/a b.mp4"
-    assert config.streams["env"].url == f"{at}/from-environment.mp4"
+    assert config.streams["home"].url.text == str(beside.parent / "home" / "clip.mp4")
+    assert config.streams["named"].url.text == f"{at}/clips/a b.mp4"
+    assert config.streams["env"].url.text == f"{at}/from-environment.mp4"
     assert config.model.checkpoint == f"{at}/mine.pt"
     assert config.starter.weights == f"{at}/detector.pth"
     assert config.api.tokens[0].token_file == f"{at}/me.token"
@@ -81,13 +82,13 @@ def test_typed_paths_start_in_the_callers_folder(beside: Path) -> None:
         ["yard=b=c.mp4", "tilde=~/x.mp4"],
     )
     here = Path.cwd()
-    assert config.streams["gate"].url == f"{beside}/clips/gate.mp4"
+    assert config.streams["gate"].url.text == f"{beside}/clips/gate.mp4"
     assert config.streams["gate"].password_file == f"{here}/pw"
     assert config.streams["gate"].objects[0].mask_file == f"{here}/door.png"
-    assert config.streams["new"].url == f"{here}/a.mp4"
-    assert config.streams["yard"].url == f"{here}/b=c.mp4"
+    assert config.streams["new"].url.text == f"{here}/a.mp4"
+    assert config.streams["yard"].url.text == f"{here}/b=c.mp4"
     assert config.streams["yard"].options["ca_file"] == f"{beside}/ca.pem"
-    assert config.streams["tilde"].url == str(beside.parent / "home" / "x.mp4")
+    assert config.streams["tilde"].url.text == str(beside.parent / "home" / "x.mp4")
     assert config.model.checkpoint == f"{here}/../mine.pt"
     assert config.state_directory == f"{here}/state"
     assert config.api.tokens[0].token_file == f"{here}/me.token"
@@ -101,7 +102,7 @@ def test_names_that_are_no_paths_stay(beside: Path) -> None:
     )
     assert config.model.checkpoint == "sam2.1_hiera_small"
     assert config.zeromq.endpoint == "ipc://@results"
-    assert config.streams["m"].url == "whip://"
+    assert config.streams["m"].url.text == "whip://"
     assert config.state_directory == "auto"
 
 
@@ -122,7 +123,8 @@ def test_names_that_are_no_paths_stay(beside: Path) -> None:
     ],
 )
 def test_a_url_names_a_path_or_not(url: str, path: str | None) -> None:
-    assert local_path(url) == path
+    address = Address.parse(url)
+    assert (address.path if address.scheme == "file" else None) == path
 
 
 def test_an_absolute_url_stays_as_typed() -> None:

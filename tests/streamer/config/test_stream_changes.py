@@ -30,7 +30,7 @@ def test_starter_may_be_given_in_part() -> None:
 
 def test_settings_that_are_not_given_do_not_change() -> None:
     changed = changed_stream("streams.gate", GATE, {"url": "rtsp://camera/2"}, USUAL)
-    assert changed.url == "rtsp://camera/2"
+    assert changed.url.text == "rtsp://camera/2"
     assert changed.objects == GATE.objects
     assert changed.max_objects == 4
 

@@ -336,7 +336,7 @@ async def test_new_url_reconnects_and_reports_the_reason() -> None:
     make = sources(plays(0), plays(1))
 
     def make_source(stream_id: str, config: StreamConfig) -> Source:
-        urls.append(config.url)
+        urls.append(config.url.text)
         return make(stream_id, config)
 
     rig = Rig(make_source)

@@ -51,6 +51,7 @@ class Daemon:
             folder / "state",
             streams=lambda: self.streams,
             object_ids=lambda stream_id: self.ids.setdefault(stream_id, ObjectIds()),
+            owner_set=lambda _: ("url", "options"),
             export=self.export,
             metrics=self.metrics,
             settle_s=0.02,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.config.network import ApiConfig
 from streamer.config.schema import MaskletConfig
 from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.streams.object_ids import ObjectIds
@@ -21,6 +22,7 @@ from streamer.streams.state.records import (
     objects_to_restore,
     record_of,
 )
+from streamer.streams.state.saved_connection import RULED
 
 DOOR = ObjectConfig(id=1, label="door", box=[0, 0, 9, 9])
 BALL = ObjectConfig(id=2, label="ball", points=[[3, 4]])
@@ -39,7 +41,7 @@ def test_nothing_kept_changes_nothing() -> None:
 
 def test_added_stream_comes_back_as_it_was() -> None:
     yard = StreamConfig(url="rtsp://camera/2", max_rate_hz=5.0, paused=True, objects=[DOOR])
-    record = record_of(None, yard, [], [], ObjectIds())
+    record = record_of(None, yard, [], [], ObjectIds(), RULED)
     assert record.origin == "added"
     assert merged({"gate": GATE}, yard=record) == {"gate": GATE, "yard": yard}
 
@@ -61,13 +63,61 @@ def test_changed_settings_win_over_the_file_and_only_they() -> None:
     assert found.restored == ["gate (changed: max_rate_hz)"]
 
 
-def test_added_stream_that_the_file_now_has_is_merged_over_it() -> None:
+def test_added_stream_that_the_file_now_has_is_merged_over_it_less_its_connection() -> None:
     added = StreamConfig(url="rtsp://camera/2", max_rate_hz=5.0)
-    record = record_of(None, added, [], [], ObjectIds())
+    record = record_of(None, added, [], [], ObjectIds(), RULED)
     edited = StreamConfig(url="rtsp://camera/9", max_objects=3)
     assert merged({"yard": edited}, yard=record)["yard"] == StreamConfig(
-        url="rtsp://camera/2", max_rate_hz=5.0, max_objects=3
+        url="rtsp://camera/9", max_rate_hz=5.0, max_objects=3
     )
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {"url": "rtsp://camera/1", "username_env": "USER", "password_env": "PASSWORD"},
+        {"url": "rtsp://camera/1", "password_file": "/password"},
+        {"url": "rtsp://ann:secret@camera/1"},
+        {"url": "rtsp://other/1"},
+        {"url": "rtsps://camera/1"},
+        {"url": "rtsp://camera/1", "options": {"headers": "X-Key: secret"}},
+    ],
+)
+def test_saved_address_is_not_used_with_another_place_option_or_credential(
+    edited: dict[str, object],
+) -> None:
+    base = StreamConfig(url="rtsp://camera/1")
+    changed = base.changed(url="rtsp://elsewhere/1", options={"probesize": "32"}, max_rate_hz=5.0)
+    record = record_of(base, changed, [], [], ObjectIds(), RULED)
+    assert merged({"gate": base}, gate=record)["gate"] == changed
+    in_file = StreamConfig(**edited)  # type: ignore[arg-type]
+    found = merge(MaskletConfig(streams={"gate": in_file}), {"gate": record})
+    assert found.streams["gate"] == in_file.changed(max_rate_hz=5.0)
+    assert "the saved connection of stream gate is not used" in found.warnings[0]
+    assert "secret" not in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"url": "rtsp://camera/2"}, "the host 'camera' is not among api.url_hosts"),
+        ({"url": "/etc/passwd"}, "files and devices cannot be added over the API"),
+        ({"url": "synthetic://match", "options": {"listen": "1"}}, "'listen' cannot be set"),
+        ({"url": "synthetic://match", "options": {"probesize": "1"}}, "between 32 and"),
+    ],
+)
+def test_what_the_api_set_obeys_the_rules_of_today(
+    settings: dict[str, object], message: str
+) -> None:
+    stream = StreamConfig(**settings)  # type: ignore[arg-type]
+    record = record_of(None, stream, [], [], ObjectIds())
+    found = merge(MaskletConfig(), {"yard": record})
+    assert found.unused == {"yard": record}
+    assert message in found.warnings[0]
+    owned = record_of(None, stream, [], [], ObjectIds(), RULED)
+    assert merge(MaskletConfig(), {"yard": owned}).streams == {"yard": stream}
+    allowed = MaskletConfig(api=ApiConfig(url_hosts=["camera"]))
+    assert ("yard" in merge(allowed, {"yard": record}).streams) is ("camera" in message)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +193,7 @@ def test_every_record_makes_the_same_stream_again_after_json(
     config: StreamConfig, base: StreamConfig | None
 ) -> None:
     ids = ObjectIds(4, [9, 12])
-    record = record_of(base, config, [ObjectRecord(3, "é", "#00ff00")], [1], ids)
+    record = record_of(base, config, [ObjectRecord(3, "é", "#00ff00")], [1], ids, RULED)
     read = msgspec.json.decode(msgspec.json.encode(record), type=StreamRecord)
     assert read == record
     assert (ids_of(read).next_unused(), ids_of(read).beyond) == (4, (9, 12))
