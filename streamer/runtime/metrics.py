@@ -4,7 +4,8 @@
 |---|---|
 | ``stream_up`` | 1 while the stream delivers frames |
 | ``stream_last_frame_timestamp_seconds`` | Unix time at which the last frame arrived |
-| ``stream_connect_failures_total`` | attempts that ended in an error, by reason |
+| ``stream_connect_failures_total`` | attempts that ended without a picture, by reason |
+| ``stream_breaks_total`` | live connections that ended in an error, by reason |
 | ``stream_reconnects_total`` | attempts after the first one |
 | ``frames_received_total`` | pictures the source received, damaged ones included |
 | ``frames_decoded_total`` | pictures the source delivered |
@@ -41,7 +42,7 @@ sent_too_much, revoked |
 | ``picture_frames_dropped_total`` | pictures not encoded in time (encoder_busy), or not sent to \
 one viewer (viewer_behind) |
 | ``webrtc_peers`` | WebRTC connections by kind: publisher, viewer |
-| ``source_threads_detached`` | threads of stopped streams still blocked in a read |
+| ``source_threads_detached`` | abandoned threads still blocked in a read |
 | ``build_info`` | version, model, device |
 
 Labels are bounded: stream ids come from the configuration, all others are fixed sets. Never an
@@ -80,7 +81,13 @@ class Metrics:
             "stream_last_frame_timestamp_seconds", "Unix time of the last frame", "stream"
         )
         self.stream_connect_failures = self._counter(
-            "stream_connect_failures_total", "Attempts that ended in an error", "stream", "reason"
+            "stream_connect_failures_total",
+            "Attempts that ended without a picture",
+            "stream",
+            "reason",
+        )
+        self.stream_breaks = self._counter(
+            "stream_breaks_total", "Live connections that ended in an error", "stream", "reason"
         )
         self.stream_reconnects = self._counter(
             "stream_reconnects_total", "Attempts after the first one", "stream"
@@ -164,7 +171,7 @@ class Metrics:
             "picture_frames_dropped_total", "Pictures that were not shown", "stream", "reason"
         )
         self.source_threads_detached = self._gauge(
-            "source_threads_detached", "Threads of stopped streams still blocked in a read"
+            "source_threads_detached", "Abandoned threads still blocked in a read"
         )
         self.state_writes = self._counter(
             "state_writes_total", "Writes of the saved state, by result", "result"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+from streamer.sources.read_deadline import ReadDeadline
 from streamer.types import DecodedFrame, DropReason
 
 
@@ -27,11 +28,16 @@ class Source(Protocol):
     A new source object is made for every attempt. ``run`` is called once, in the stream's own
     thread: it opens, delivers until the media ends, and returns. It raises ``SourceError`` when
     it cannot open or continue. It checks ``stop`` at least at every read and returns soon after
-    it is set; blocking reads have a timeout.
+    it is set; blocking reads have a timeout. A source well beyond its ``deadline`` is blocked, and
+    is abandoned.
     """
 
     lossless: bool
     redacted_url: str
+
+    @property
+    def deadline(self) -> ReadDeadline | None:
+        """When the next picture must come, None where the source bounds its waits otherwise."""
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
         """Deliver frames until the end, an error or ``stop``."""

@@ -1,57 +1,62 @@
 """Reads and decodes whatever FFmpeg can open, and enforces the timeouts.
 
 Knows no URL scheme and no clock. A container is opened, read and closed by one thread: closing
-it from another crashes the process. Every wait inside FFmpeg is bounded by PyAV's interrupt
-callback, and ``stop`` is checked at each packet.
+it from another crashes the process. ``ReadDeadline`` bounds every wait inside FFmpeg.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
-from typing import Self, cast
+from typing import Self, TypeAlias, cast
 
 import av
 
-from streamer.errors import SourceFailure
+from streamer.errors import SourceError, SourceFailure
+from streamer.runtime.logs import stream_logger
+from streamer.sources.backlog import Backlog
 from streamer.sources.base import SourceOutput
 from streamer.sources.failures import source_error
-from streamer.sources.opening import ContainerSettings, open_video
+from streamer.sources.opening import (
+    TRACKS_APPEAR_LATER,
+    ContainerSettings,
+    has_decoder,
+    open_video,
+)
 from streamer.sources.packet_decoder import DeviceFailedError, PacketDecoder
 from streamer.sources.pixels import pixels_of
+from streamer.sources.progress import Progress
+from streamer.sources.read_deadline import ReadDeadline
 from streamer.types import ClockSource, DecodedFrame, DropReason, Pixels
 
 # 8192 × 4352, the largest picture of H.264 level 6.2: it bounds what a hostile stream can allocate
 # to 107 MB per picture.
 _MAX_PIXELS = 8192 * 4352
-# A shorter wait means that the packet had already arrived.
-_SHORTEST_WAIT_S = 0.002
-# Reading this long without one wait means that packets queue up, in the kernel and the camera.
+# Reading this long almost without waiting means that packets queue up, in the kernel and the
+# camera.
 _BACKLOG_AFTER_S = 2.0
 # Bound for media that are read faster than real time; a camera that sends a keyframe a minute
 # at 30 Hz stays below it.
 _MAX_PACKETS_WITHOUT_PICTURE = 3000
+# Their servers set the pace, whatever length they state.
+_NEVER_RECORDED = ("rtsp", "mpjpeg")
+_PLAYLISTS = ("hls", "dash")
+_Packet: TypeAlias = "av.Packet[av.VideoStream]"
+_logger = logging.getLogger(__name__)
 
 
 class VideoContainer:
     """An open container with a video stream: a context manager, used in one thread."""
 
-    def __init__(self, settings: ContainerSettings) -> None:
+    def __init__(self, settings: ContainerSettings, deadline: ReadDeadline) -> None:
         """Open; raises ``SourceError`` as ``open_video`` does."""
         self._settings = settings
-        self._container, self._stream = open_video(settings)
-        # Frame threading would delay pictures by two; slice threading delays none.
-        self._stream.thread_type = "SLICE"
-        self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
-        try:
-            self._decoder = PacketDecoder(self._stream, settings)
-        except BaseException:
-            self._container.close()
-            raise
+        self._deadline = deadline
+        self._open(0)
 
     def __enter__(self) -> Self:
         return self
@@ -62,21 +67,23 @@ class VideoContainer:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._decoder.close()
-        self._container.close()
+        self._close()
 
     @property
     def is_recorded(self) -> bool:
         """Whether the media has a known end, and may be read at any speed.
 
-        Never RTSP: its server sets the pace, and a camera may state a wrong duration.
+        A stated duration alone proves nothing: cameras and relays state one in live streams.
         """
-        return bool(self._container.duration) and self._container.format.name != "rtsp"
+        name = self._container.format.name
+        if not self._container.duration or name in _NEVER_RECORDED:
+            return False
+        return name in _PLAYLISTS or self._container.size > 0
 
     @property
     def is_segmented(self) -> bool:
         """Whether the media comes in files of several seconds each (HLS, DASH)."""
-        return self._container.format.name in ("hls", "dash")
+        return self._container.format.name in _PLAYLISTS
 
     @property
     def jumps_with_reports(self) -> bool:
@@ -94,33 +101,84 @@ class VideoContainer:
 
     def frames(
         self, output: SourceOutput, stop: threading.Event, *, is_live: bool = False
-    ) -> Iterator[tuple[DecodedFrame, av.Packet[av.VideoStream]]]:
+    ) -> Iterator[tuple[DecodedFrame, _Packet]]:
         """Decode until the media ends or ``stop`` is set: frames, each with its last packet.
 
         A frame's capture time is its packet's arrival.
 
         Lost frames are counted at ``output`` by reason. With ``is_live`` a backlog is discarded
-        when decoding does not keep up: latency over completeness. Raises ``SourceError`` when no
-        video came for ``read_timeout_s``, when nothing could be decoded for ``open_timeout_s``,
-        or when the connection failed.
+        when decoding does not keep up: latency over completeness. Of a file that was joined of
+        several, all are read. Raises ``SourceError`` when the first picture does not come within
+        ``open_timeout_s``, or a later one within ``read_timeout_s``, and when the connection
+        failed.
         """
-        progress = _Progress()
-        backlog = _Backlog() if is_live else None
-        # All streams: video that stops while audio continues must be noticed.
-        packets = cast("Iterator[av.Packet[av.VideoStream]]", self._container.demux())
+        position: int | None = 0
+        while position is not None:
+            progress = Progress(self._container)
+            backlog = Backlog(_BACKLOG_AFTER_S) if is_live else None
+            yield from self._track(output, stop, progress, backlog)
+            if stop.is_set():
+                return
+            if not progress.pictures:
+                raise self._settings.failure(
+                    SourceFailure.GARBAGE, "ended without one picture that could be decoded"
+                )
+            position = progress.next_piece
+            if position is not None and not self._goes_on(position):
+                return
+
+    def _open(self, position: int) -> None:
+        self._container, self._stream = open_video(self._settings, self._deadline, position)
+        try:
+            self._decoder = self._decoder_of(self._stream)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _goes_on(self, position: int) -> bool:
+        """Open what follows in the file; False if it is no video."""
+        self._close()
+        try:
+            self._open(position)
+        except SourceError as error:
+            log = stream_logger(_logger, self._settings.stream_id)
+            log.warning("what follows byte %d was not read: %s", position, error.reason)
+            return False
+        return True
+
+    def _close(self) -> None:
+        self._decoder.close()
+        self._container.close()
+
+    def _decoder_of(self, stream: av.VideoStream) -> PacketDecoder:
+        # Frame threading would delay pictures by two; slice threading delays none.
+        stream.thread_type = "SLICE"
+        stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+        return PacketDecoder(stream, self._settings)
+
+    def _track(
+        self,
+        output: SourceOutput,
+        stop: threading.Event,
+        progress: Progress,
+        backlog: Backlog | None,
+    ) -> Iterator[tuple[DecodedFrame, _Packet]]:
+        """The frames of one track of video."""
+        # All tracks: video that stops while audio continues must be noticed.
+        packets = cast("Iterator[_Packet]", self._container.demux())
+        self._deadline.allow(self._settings.open_timeout_s)
         while not stop.is_set():
-            packet = self._next_packet(packets, progress)
+            packet, waited_s = self._next_packet(packets, progress, stop)
             if packet is None:
                 break
-            # Not packet.stream_index: it is 0 in the packets that flush the decoders at the end.
-            if packet.stream.index != self._stream.index:
+            is_behind = backlog is not None and backlog.grows(waited_s)
+            if not self._is_ours(packet, progress):
                 continue
             arrival_time_ns, arrival_monotonic_ns = time.time_ns(), time.monotonic_ns()
-            if backlog is not None and backlog.grows(progress.last_wait_s):
+            if is_behind:
                 output.dropped(DropReason.BEHIND)
                 progress.keyframe_seen = False  # later packets refer to the discarded ones
                 continue
-            progress.packets_without_picture += 1
             for frame in self._decode(packet, output, progress):
                 pixels = self._pixels(frame, output, progress)
                 if pixels is None:
@@ -136,42 +194,64 @@ class VideoContainer:
                     arrival_monotonic_ns=arrival_monotonic_ns,
                     decoded_monotonic_ns=time.monotonic_ns(),
                 )
-                yield decoded, packet
-            self._check_progress(progress)
-        if not stop.is_set() and not progress.pictures:
-            raise self._settings.failure(
-                SourceFailure.GARBAGE, "ended without one picture that could be decoded"
-            )
+                self._deadline.allow(self._settings.read_timeout_s)
+                with self._deadline.paused():
+                    yield decoded, packet
+            if progress.packets_without_picture >= _MAX_PACKETS_WITHOUT_PICTURE:
+                raise self._no_picture(progress)
+        if progress.undecoded and not stop.is_set():
+            output.dropped(DropReason.DECODE_ERROR, progress.undecoded)
 
     def _next_packet(
-        self, packets: Iterator[av.Packet[av.VideoStream]], progress: _Progress
-    ) -> av.Packet[av.VideoStream] | None:
-        """The next packet of any stream, None at the end.
-
-        Counts only time spent waiting here, not the time the consumer of the frames takes.
-        """
-        started_s = time.monotonic()
-        packet = None
-        failure = None
+        self, packets: Iterator[_Packet], progress: Progress, stop: threading.Event
+    ) -> tuple[_Packet | None, float]:
+        """The next packet of any track, None at the end; and how long it was waited for."""
+        began_s, worked_s = time.monotonic(), time.thread_time()
+        packet: _Packet | None = None
+        failure: SourceError | None = None
         try:
             packet = next(packets, None)
-        except av.FFmpegError as error:
-            failure = error
-        progress.waited(time.monotonic() - started_s)
+        except IndexError:
+            pass  # how PyAV ends after media that gained tracks
+        except Exception as error:  # whatever a library raises is a fault of this source
+            failure = source_error(self._settings.stream_id, self._settings.redacted_url, error)
+        waited_s = time.monotonic() - began_s - (time.thread_time() - worked_s)
+        if stop.is_set():
+            return None, waited_s
         # At a timeout FFmpeg's parser first returns the picture it holds.
-        if progress.waited_for_video_s >= self._settings.read_timeout_s:
-            raise self._settings.failure(
-                SourceFailure.TIMEOUT,
-                f"sent no video for {self._settings.read_timeout_s:.1f} s (read_timeout_s)",
-            )
+        if self._deadline.has_passed:
+            if progress.next_piece is not None:
+                return None, waited_s
+            raise self._no_picture(progress)
         if failure is not None:
-            raise source_error(self._settings.stream_id, self._settings.redacted_url, failure)
-        if packet is not None and packet.stream.index == self._stream.index:
-            progress.waited_for_video_s = 0.0
-        return packet
+            if progress.pictures and failure.reason is SourceFailure.UNREACHABLE:
+                raise self._settings.failure(SourceFailure.ENDED, "ended the stream")
+            raise failure
+        return packet, waited_s
+
+    def _is_ours(self, packet: _Packet, progress: Progress) -> bool:
+        """Whether to decode this packet.
+
+        Where tables may name tracks of video that send nothing, the first that does is decoded.
+        """
+        # Not packet.stream_index: it is 0 in the packets that flush the decoders at the end.
+        stream = packet.stream
+        if (
+            not progress.packets
+            and packet.size
+            and self._container.format.name in TRACKS_APPEAR_LATER
+            and isinstance(stream, av.VideoStream)
+            and has_decoder(stream)
+            and stream.index != self._stream.index
+        ):
+            self._decoder.close()
+            self._stream, self._decoder = stream, self._decoder_of(stream)
+        is_ours = stream.index == self._stream.index
+        progress.packet_came(packet, is_ours=is_ours)
+        return is_ours
 
     def _decode(
-        self, packet: av.Packet[av.VideoStream], output: SourceOutput, progress: _Progress
+        self, packet: _Packet, output: SourceOutput, progress: Progress
     ) -> list[av.VideoFrame]:
         """The undamaged pictures that ``packet`` completed."""
         is_flush = not packet.size
@@ -188,82 +268,42 @@ class VideoContainer:
                 output.dropped(DropReason.DECODE_ERROR)
                 progress.decode_errors += 1
             return []
+        if not is_flush or frames:
+            progress.decoded(len(frames))
         whole = [frame for frame in frames if not frame.is_corrupt]
         if len(whole) < len(frames):
             output.dropped(DropReason.CORRUPT, len(frames) - len(whole))
         return whole
 
     def _pixels(
-        self, frame: av.VideoFrame, output: SourceOutput, progress: _Progress
+        self, frame: av.VideoFrame, output: SourceOutput, progress: Progress
     ) -> Pixels | None:
         try:
             return pixels_of(frame, self._decoder.orientation(frame))
-        except av.FFmpegError:
+        except (av.FFmpegError, ValueError):
             output.dropped(DropReason.DECODE_ERROR)
             progress.decode_errors += 1
             return None
 
-    def _check_progress(self, progress: _Progress) -> None:
-        """Raise for a sender of packets that yield no picture."""
-        limit_s = self._settings.open_timeout_s
+    def _no_picture(self, progress: Progress) -> SourceError:
+        """Why no picture came in time, or none of very many packets."""
         packets = progress.packets_without_picture
-        if progress.waited_for_picture_s < limit_s and packets < _MAX_PACKETS_WITHOUT_PICTURE:
-            return
+        limit_s, setting = self._settings.open_timeout_s, "open_timeout_s"
+        if progress.pictures:
+            limit_s, setting = self._settings.read_timeout_s, "read_timeout_s"
+        if not packets:
+            return self._settings.failure(
+                SourceFailure.TIMEOUT, f"sent no video for {limit_s:.1f} s ({setting})"
+            )
         # Without a width, not even the stream's parameters could be parsed.
         if progress.decode_errors or not self._stream.codec_context.width:
-            raise self._settings.failure(
+            return self._settings.failure(
                 SourceFailure.GARBAGE,
                 f"sent {packets} packets and none could be decoded; check the camera's codec "
                 "settings",
             )
-        raise self._settings.failure(
+        return self._settings.failure(
             SourceFailure.TIMEOUT,
-            f"sent no keyframe in {limit_s:.1f} s; let the camera send them more often, or "
-            "raise open_timeout_s",
+            f"sent {packets} packets and no keyframe; let the camera send them more often, or "
+            f"raise {setting} ({limit_s:.1f} s)",
         )
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Packets and pictures received so far, and the time spent waiting for them."""
-
-    keyframe_seen: bool = False
-    pictures: int = 0
-    packets_without_picture: int = 0
-    decode_errors: int = 0
-    last_wait_s: float = 0.0
-    waited_for_video_s: float = 0.0
-    waited_for_picture_s: float = 0.0
-
-    def waited(self, duration_s: float) -> None:
-        self.last_wait_s = duration_s
-        self.waited_for_video_s += duration_s
-        self.waited_for_picture_s += duration_s
-
-    def picture_came(self) -> None:
-        self.pictures += 1
-        self.packets_without_picture = 0
-        self.decode_errors = 0
-        self.waited_for_picture_s = 0.0
-
-
-class _Backlog:
-    """Detects that packets come faster than they are decoded.
-
-    The sign is that reading never waits; a comparison of presentation times with the clock would
-    mistake a drifting camera clock for a backlog.
-    """
-
-    def __init__(self) -> None:
-        self._last_wait_at_s = time.monotonic()
-        self._is_draining = False
-
-    def grows(self, waited_s: float) -> bool:
-        """Whether to discard this packet, for which the reader waited ``waited_s``."""
-        now_s = time.monotonic()
-        if waited_s >= _SHORTEST_WAIT_S:
-            self._last_wait_at_s = now_s
-            self._is_draining = False
-        elif now_s - self._last_wait_at_s > _BACKLOG_AFTER_S:
-            self._is_draining = True
-        return self._is_draining

@@ -9,7 +9,7 @@ from streamer.runtime.credentials import Credentials, credentials, secret, url_w
 from streamer.sources.base import Source
 from streamer.sources.file import FileSource
 from streamer.sources.live import LiveSource
-from streamer.sources.opening import ContainerSettings
+from streamer.sources.opening import QUICK_OPTIONS, ContainerSettings
 from streamer.sources.rtsp import rtsp_settings
 from streamer.sources.synthetic import SyntheticSource, scene_settings
 from streamer.sources.whep import (
@@ -19,6 +19,9 @@ from streamer.sources.whep import (
     check_options,
     tls_context,
 )
+
+# A transport stream whose programme gets new PIDs goes on in the tracks it had.
+_PROGRAMME_CHANGES = {"merge_pmt_versions": "1"}
 
 
 def make_source(stream_id: str, config: StreamConfig) -> Source:
@@ -110,7 +113,8 @@ def _network_settings(
         redacted_url=str(config.url),
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
-        options=dict(config.options),
+        options={**_PROGRAMME_CHANGES, **config.options},
+        quick_options=QUICK_OPTIONS,
         decoder=config.decoder,
     )
 

@@ -7,6 +7,8 @@ contain the redacted URL.
 from __future__ import annotations
 
 import errno
+import socket
+from urllib.parse import urlsplit
 
 import av.error
 
@@ -95,31 +97,43 @@ _UNREACHABLE_ERRNOS = {
     errno.ECONNRESET: "reset the connection",
     errno.ECONNABORTED: "aborted the connection",
     errno.EPIPE: "closed the connection",
-    # FFmpeg reports an unresolved name as an input/output error.
-    errno.EIO: "cannot be reached; does the host name resolve?",
 }
 
 
-def source_error(stream_id: str, redacted_url: str, error: av.FFmpegError) -> SourceError:
-    """The meaning of ``error`` for this stream, without the error's own text."""
+def source_error(stream_id: str, redacted_url: str, error: Exception) -> SourceError:
+    """The meaning of a library's error for this stream, without the error's own text."""
+    reason, explanation = _meaning(redacted_url, error)
+    return SourceError(reason, f"{stream_id}: {redacted_url} {explanation}")
+
+
+def _meaning(redacted_url: str, error: Exception) -> tuple[SourceFailure, str]:
     for kind, reason, explanation in _REASONS:
         if isinstance(error, kind):
-            return SourceError(reason, f"{stream_id}: {redacted_url} {explanation}")
-    number = error.errno or 0
+            return reason, explanation
+    number = error.errno if isinstance(error, av.FFmpegError) else None
     if number in _UNREACHABLE_ERRNOS:
-        return SourceError(
-            SourceFailure.UNREACHABLE, f"{stream_id}: {redacted_url} {_UNREACHABLE_ERRNOS[number]}"
-        )
+        return SourceFailure.UNREACHABLE, _UNREACHABLE_ERRNOS[number]
+    if number == errno.EIO:
+        return SourceFailure.UNREACHABLE, _input_output_error(redacted_url)
     if number == errno.EBUSY:
-        return SourceError(
-            SourceFailure.REFUSED,
-            f"{stream_id}: {redacted_url} is in use; close the other program that reads it",
-        )
+        return SourceFailure.REFUSED, "is in use; close the other program that reads it"
     if number in (errno.ENODEV, errno.ENXIO):
-        return SourceError(
-            SourceFailure.NOT_FOUND, f"{stream_id}: {redacted_url} is not there; is it plugged in?"
-        )
-    return SourceError(
-        SourceFailure.INTERNAL,
-        f"{stream_id}: {redacted_url} failed with {type(error).__name__} ({error.strerror})",
+        return SourceFailure.NOT_FOUND, "is not there; is it plugged in?"
+    text = f" ({error.strerror})" if isinstance(error, av.FFmpegError) else ""
+    return (
+        SourceFailure.GARBAGE,
+        f"cannot be read: {type(error).__name__}{text}; check the address, what is sent there, "
+        "and options",
     )
+
+
+def _input_output_error(redacted_url: str) -> str:
+    """FFmpeg reports an unresolved name as an input/output error, like many other failures."""
+    host = urlsplit(redacted_url).hostname if "://" in redacted_url else None
+    if host is None:
+        return "cannot be read: input/output error"
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):  # no such name, or none that a name may be
+        return f"cannot be reached: the host name {host} does not resolve"
+    return "broke off the connection; check port, path and protocol, and the server's log"

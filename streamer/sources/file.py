@@ -12,6 +12,7 @@ from streamer.sources.base import SourceOutput
 from streamer.sources.container import VideoContainer
 from streamer.sources.opening import ContainerSettings
 from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
+from streamer.sources.read_deadline import ReadDeadline
 from streamer.types import ClockSource, DecodedFrame
 
 
@@ -26,6 +27,7 @@ class FileSource:
 
     def __init__(self, settings: ContainerSettings, *, paced: bool, loop: bool) -> None:
         self._settings = settings
+        self.deadline = ReadDeadline()
         self._paced = paced
         self._loop = loop
         self.lossless = not paced
@@ -37,7 +39,10 @@ class FileSource:
         watch = DiscontinuityWatch()
         origin = (time.time_ns(), 0.0)
         is_first = True
-        with contextlib.closing(self._frames(output, stop)) as frames:
+        with (
+            self.deadline.ends_reads(stop),
+            contextlib.closing(self._frames(output, stop)) as frames,
+        ):
             for frame, pts in frames:
                 presentation_s = float(pts * frame.time_base)
                 # Files are read faster than they play: only presentation times show a jump.
@@ -70,7 +75,7 @@ class FileSource:
         next_pts = 0
         shift: int | None = 0  # None: this round's first frame gets the next presentation time
         while True:
-            with VideoContainer(self._settings) as container:
+            with VideoContainer(self._settings, self.deadline) as container:
                 interval_s = container.frame_interval_s
                 for frame, _ in container.frames(output, stop):
                     if frame.pts is None:

@@ -15,6 +15,7 @@ from streamer.sources.container import VideoContainer
 from streamer.sources.opening import ContainerSettings
 from streamer.sources.presentation_time import DiscontinuityWatch, Pacer
 from streamer.sources.producer_reference import ProducerReference
+from streamer.sources.read_deadline import ReadDeadline
 from streamer.types import DecodedFrame
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 
@@ -34,6 +35,7 @@ class LiveSource:
 
     def __init__(self, settings: ContainerSettings, clock_tolerance_s: float = 0.0) -> None:
         self._settings = settings
+        self.deadline = ReadDeadline()
         self._clock = RtpCaptureClock(clock_tolerance_s)
         self._watch = DiscontinuityWatch()
         self._warned_of_clock = False
@@ -41,7 +43,10 @@ class LiveSource:
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
         """Deliver until ``stop``. A recording may end; the end of anything else is an error."""
-        with VideoContainer(self._settings) as container:
+        with (
+            self.deadline.ends_reads(stop),
+            VideoContainer(self._settings, self.deadline) as container,
+        ):
             is_recorded = container.is_recorded
             pacer = Pacer() if is_recorded or container.is_segmented else None
             reference = ProducerReference(self._clock, jumps=container.jumps_with_reports)

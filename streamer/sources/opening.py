@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal
 
 import av
 import av.container
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.sources.failures import source_error
+from streamer.sources.read_deadline import ReadDeadline
 
 Decoder = Literal["auto", "software", "cuda"]
+# FFmpeg would look at seconds of a live stream before it opens it, and they would be the first
+# backlog. What the decoder needs, it finds in the stream.
+QUICK_OPTIONS = {"probesize": "32", "analyzeduration": "0"}
+# Bound on what FFmpeg keeps while it looks for a track of video: 10 s at 50 Mb/s.
+_LONGEST_LOOK_BYTES = 64_000_000
+# Their tracks are met while reading, and may change.
+TRACKS_APPEAR_LATER = ("mpegts", "mpeg", "flv")
+# What a thorough look leaves of the time, to end before the deadline.
+_RESERVE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerSettings:
-    """What to open, and the timeouts of opening and of each read.
+    """What to open, and the timeouts of opening and of each picture.
 
-    ``quick_options`` apply to the first attempt only; a second one follows if that found no
-    video. ``open_timeout_s`` also bounds the wait for the first decoded picture. ``decoder``: where
-    pictures are decoded, see ``packet_decoder``.
+    ``quick_options`` apply to the first attempt only. If that found no video, a second one looks
+    for it until ``open_timeout_s``, which also bounds the wait for the first decoded picture.
+    ``decoder``: where pictures are decoded, see ``packet_decoder``.
     """
 
     stream_id: str
@@ -41,64 +50,63 @@ class ContainerSettings:
 
 
 def open_video(
-    settings: ContainerSettings,
+    settings: ContainerSettings, deadline: ReadDeadline, position: int = 0
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
     """An open container and its video stream; the caller closes it, in this thread.
 
-    Raises ``SourceError`` after ``open_timeout_s`` at the latest, except that FFmpeg cannot
-    interrupt the resolution of a host name.
+    ``position`` skips the first bytes of a file. Raises ``SourceError`` after ``open_timeout_s``
+    at the latest, except that FFmpeg cannot interrupt the resolution of a host name.
     """
-    deadline = _Deadline(settings.open_timeout_s)
-    for options in _attempts(settings):
-        container, error = _open(settings, options, deadline)
+    deadline.allow(settings.open_timeout_s)
+    knows_tracks = False
+    for look in (_first_look, _thorough_look):
+        options = {**look(settings, deadline), "skip_initial_bytes": str(position)}
+        container, failure = _open(settings, options)
         if container is None:
-            raise _refusal(settings, error, deadline)
+            raise _refusal(settings, failure, deadline, knows_tracks=knows_tracks)
         # The default video stream; never cover art.
         stream = container.streams.best("video")
-        if isinstance(stream, av.VideoStream) and _has_decoder(stream):
+        if isinstance(stream, av.VideoStream) and has_decoder(stream):
             return container, stream
         container.close()
-        if stream is not None:
-            raise settings.failure(
-                SourceFailure.CODEC,
-                "uses a codec that this FFmpeg build cannot decode; set the camera to H.264",
-            )
-    raise settings.failure(SourceFailure.NO_VIDEO, "has no video stream; check the path in the URL")
+        if stream is not None and container.format.name not in TRACKS_APPEAR_LATER:
+            break
+        knows_tracks = True
+    if stream is not None:
+        raise settings.failure(
+            SourceFailure.CODEC,
+            "uses a codec that this FFmpeg build cannot decode; set the camera to H.264",
+        )
+    raise _no_video(settings)
 
 
-class _Deadline:
-    """The time left until a deadline, as a number that shrinks.
-
-    PyAV starts its timer twice, for opening and for finding the streams, and reads the number
-    each time: both together end by the deadline, unlike with two equal timeouts.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._end_s = time.monotonic() + timeout_s
-
-    def __float__(self) -> float:
-        return max(0.001, self._end_s - time.monotonic())
-
-    @property
-    def has_passed(self) -> bool:
-        """Whether the deadline caused an error, whatever FFmpeg calls it."""
-        return time.monotonic() >= self._end_s - 0.01
+def has_decoder(stream: av.VideoStream) -> bool:
+    """Whether FFmpeg can decode ``stream``."""
+    return stream.codec_context is not None
 
 
-def _attempts(settings: ContainerSettings) -> list[dict[str, str]]:
-    attempts = [dict(settings.options)]
-    if settings.quick_options:
-        attempts.insert(0, {**settings.quick_options, **settings.options})
-    return attempts
+def _first_look(settings: ContainerSettings, _: ReadDeadline) -> dict[str, str]:
+    return {**settings.quick_options, **settings.options}
+
+
+def _thorough_look(settings: ContainerSettings, deadline: ReadDeadline) -> dict[str, str]:
+    """Look for video as long as the time allows: it may begin late."""
+    look_s = max(_RESERVE_S, deadline.left_s - _RESERVE_S)
+    return {
+        "probesize": str(_LONGEST_LOOK_BYTES),
+        "analyzeduration": str(round(look_s * 1e6)),
+        "fpsprobesize": "0",
+        **settings.options,
+    }
 
 
 def _open(
-    settings: ContainerSettings, options: dict[str, str], deadline: _Deadline
-) -> tuple[av.container.InputContainer | None, av.FFmpegError | None]:
+    settings: ContainerSettings, options: dict[str, str]
+) -> tuple[av.container.InputContainer | None, SourceError | None]:
     """The container or the error.
 
-    Returned, not raised: an exception raised while this one is handled would refer to it, and
-    its text holds the password.
+    Returned, not raised: an exception raised while another one is handled would refer to it, and
+    the text of FFmpeg's holds the password.
     """
     try:
         container = av.open(
@@ -107,23 +115,33 @@ def _open(
             format=settings.format,
             options=options,
             metadata_errors="replace",
-            timeout=(cast(float, deadline), settings.read_timeout_s),
+            timeout=(settings.open_timeout_s, settings.read_timeout_s),
         )
-    except av.FFmpegError as error:
-        return None, error
+    except Exception as error:  # whatever a library raises is a fault of this source
+        return None, source_error(settings.stream_id, settings.redacted_url, error)
     return container, None
 
 
 def _refusal(
-    settings: ContainerSettings, error: av.FFmpegError | None, deadline: _Deadline
+    settings: ContainerSettings,
+    failure: SourceError | None,
+    deadline: ReadDeadline,
+    *,
+    knows_tracks: bool,
 ) -> SourceError:
-    if error is None or deadline.has_passed:
+    if failure is None or deadline.has_passed:
+        if knows_tracks:
+            return _no_video(settings)
         return settings.failure(
             SourceFailure.TIMEOUT,
             f"did not answer within {settings.open_timeout_s:.1f} s (open_timeout_s)",
         )
-    return source_error(settings.stream_id, settings.redacted_url, error)
+    return failure
 
 
-def _has_decoder(stream: av.VideoStream) -> bool:
-    return stream.codec_context is not None
+def _no_video(settings: ContainerSettings) -> SourceError:
+    return settings.failure(
+        SourceFailure.NO_VIDEO,
+        f"has no video stream, or none that began within {settings.open_timeout_s:.1f} s "
+        "(open_timeout_s); check the path in the URL",
+    )

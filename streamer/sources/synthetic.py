@@ -80,6 +80,8 @@ class SyntheticSource:
     continue.
     """
 
+    deadline = None
+
     def __init__(self, settings: SceneSettings, url: str, *, paced: bool, loop: bool) -> None:
         self._settings = settings
         self._paced = paced

@@ -46,6 +46,7 @@ class WhepSource:
     """
 
     lossless = False
+    deadline = None
 
     def __init__(self, settings: WhepSettings) -> None:
         self._settings = settings

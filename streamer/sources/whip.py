@@ -28,6 +28,7 @@ class WhipSource:
     """One publisher's session of a stream. Waiting for a publisher is no failure."""
 
     lossless = False
+    deadline = None
     redacted_url = WHIP_URL
 
     def __init__(self, stream_id: str, slot: PublisherSlot, picture_timeout_s: float) -> None:

@@ -120,12 +120,13 @@ class ConnectionState:
         self._log.info("timestamps restarted: %s", reason)
         self._event(EventKind.STREAM_RESET, reason=reason)
 
-    def failed(self, failure: Failure, delay_s: float) -> None:
-        """Record a failed attempt; the next one begins in ``delay_s``."""
-        self._metrics.stream_connect_failures.labels(self._stream_id, failure.reason).inc()
+    def failed(self, failure: Failure, delay_s: float, *, was_live: bool) -> None:
+        """Record an attempt that failed, or a live one that broke off; the next follows."""
+        metric = self._metrics.stream_breaks if was_live else self._metrics.stream_connect_failures
+        metric.labels(self._stream_id, failure.reason).inc()
         self._log.warning("%s; reconnecting in %.1f s", failure.detail, delay_s)
         with self._lock:
-            self._connect_failures += 1
+            self._connect_failures += not was_live
             is_new = self._state is not StreamState.RETRYING or self._reason != failure.reason
         if is_new:
             self.went_down(StreamState.RETRYING, failure.reason, failure.detail)

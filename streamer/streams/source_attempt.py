@@ -47,6 +47,11 @@ class SourceAttempt:
         self._last_monotonic_ns = 0
 
     @property
+    def delivered(self) -> bool:
+        """Whether a frame came."""
+        return self._size is not None
+
+    @property
     def delivered_for_s(self) -> float:
         """Seconds from the first frame to the last; 0 without one."""
         return ns_to_seconds(self._last_monotonic_ns - self._first_monotonic_ns)

@@ -30,6 +30,11 @@ from streamer.streams.source_attempt import SourceAttempt
 from streamer.types import Published, StreamState, StreamStatus
 
 DETACH_TIMEOUT_S = 0.8
+# A source ends a read itself at its deadline; one that is this late is blocked in its library.
+_BLOCKED_AFTER_S = 0.5
+_WATCH_INTERVAL_S = 0.25
+# Threads blocked in earlier attempts; while there are so many, no further one is started.
+_MAX_BLOCKED_THREADS = 2
 SOURCE_THREAD_PREFIX = "source-"
 SETTINGS_CHANGED = "settings_changed"  # the ``reason`` of a restart with new settings
 # A change of these settings keeps the connection.
@@ -46,10 +51,11 @@ class Stream:
 
     Each attempt (``SourceAttempt``) runs a new source in its own thread. A source that returns has
     reached the end of its media: the stream is ``ended`` until it is stopped. After one that
-    raises, the next attempt follows a back-off. ``request_stop`` ends ``run`` within a second, even
-    while the source is blocked in a read: its thread is then detached until its own timeout, its
-    frames are ignored, and the metric ``source_threads_detached`` counts it. ``change`` applies
-    other settings while running; the source restarts if they affect it.
+    raises, the next attempt follows a back-off. A source that is blocked in a read is abandoned
+    when a picture is overdue, and after ``request_stop``, which ends ``run`` within a second: its
+    thread is detached until the read returns, its frames are ignored, and the metric
+    ``source_threads_detached`` counts it; a stream has at most two. ``change`` applies other
+    settings while running; the source restarts if they affect it.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Stream:
         self._interrupted = asyncio.Event()  # the present attempt or wait must end: stop, or change
         self._stopping = False
         self._stop_reason = ""
+        self._blocked_threads = 0
         self._gate = FrameGate(config)
         self._connection = ConnectionState(
             stream_id,
@@ -159,10 +166,12 @@ class Stream:
             await self._interrupted.wait()
             return
         delay_s = self._backoff.next_delay_s(attempt.delivered_for_s)
-        self._connection.failed(failure, delay_s)
+        self._connection.failed(failure, delay_s, was_live=attempt.delivered)
         await self._interrupted_within(delay_s)
 
     async def _one_attempt(self, attempt: SourceAttempt) -> Failure | None:
+        if self._blocked_threads >= _MAX_BLOCKED_THREADS:
+            return Failure(SourceFailure.TIMEOUT, "earlier attempts are still blocked in a read")
         try:
             source = self._make_source(self.stream_id, self._config)
         except MaskletError as error:
@@ -172,7 +181,11 @@ class Stream:
         interrupted = asyncio.ensure_future(self._interrupted.wait())
         either: set[asyncio.Future[Any]] = {ended, interrupted}
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            done: set[asyncio.Future[Any]] = set()
+            while not done and not _is_blocked(source):
+                done, _ = await asyncio.wait(
+                    either, timeout=_WATCH_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED
+                )
         finally:
             interrupted.cancel()
             attempt.stop.set()
@@ -180,7 +193,7 @@ class Stream:
             await asyncio.wait({ended}, timeout=DETACH_TIMEOUT_S)
         if not ended.done():
             self._detach(attempt, ended)
-            return None
+            return Failure(SourceFailure.TIMEOUT, "sent no picture in time; its read is blocked")
         return self._failure_of(ended.exception())
 
     def _failure_of(self, error: BaseException | None) -> Failure | None:
@@ -190,17 +203,19 @@ class Stream:
             reason = error.reason if isinstance(error, SourceError) else SourceFailure.INTERNAL
             detail = redact(str(error)).removeprefix(f"{self.stream_id}: ")
             return Failure(reason, detail)
-        # An unexpected error in a source or its libraries affects this stream only: it is logged in
+        # An unexpected error in a source affects this stream only: it is logged in
         # full, and followed by another attempt like any other failure.
         self._log.error("the source failed with %s", type(error).__name__, exc_info=error)
         return Failure(SourceFailure.INTERNAL, redact(f"{type(error).__name__}: {error}"))
 
     def _detach(self, attempt: SourceAttempt, ended: asyncio.Future[None]) -> None:
         attempt.detached = True
+        self._blocked_threads += 1
         self._metrics.source_threads_detached.inc()
-        self._log.warning("the source is blocked in a read; detached until its timeout")
+        self._log.warning("the source is blocked in a read; detached until that returns")
 
         def thread_ended(future: asyncio.Future[None]) -> None:
+            self._blocked_threads -= 1
             self._metrics.source_threads_detached.dec()
             if not future.cancelled():
                 future.exception()  # retrieved, so that asyncio does not log it
@@ -213,3 +228,7 @@ class Stream:
                 await self._interrupted.wait()
         except TimeoutError:
             return
+
+
+def _is_blocked(source: Source) -> bool:
+    return source.deadline is not None and source.deadline.overdue_s > _BLOCKED_AFTER_S

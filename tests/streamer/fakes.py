@@ -14,6 +14,7 @@ import torch
 from streamer.config.streams import StreamConfig
 from streamer.runtime.clock import seconds_to_ns
 from streamer.sources.base import Source, SourceOutput
+from streamer.sources.read_deadline import ReadDeadline
 from streamer.types import ClockSource, DecodedFrame, FrameResult, Published, RgbPixels, StreamEvent
 from tracker import (
     CapacityError,
@@ -429,6 +430,8 @@ Script = Callable[[SourceOutput, threading.Event], None]
 
 class ScriptedSource:
     """A source that runs a function."""
+
+    deadline: ReadDeadline | None = None
 
     def __init__(self, script: Script, *, lossless: bool = False, url: str = "fake://") -> None:
         self._script = script

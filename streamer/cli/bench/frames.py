@@ -58,6 +58,7 @@ class BenchSource:
 
     lossless = False
     redacted_url = BENCH_URL
+    deadline = None
 
     def __init__(self, frames: list[BenchFrame], rate_hz: float, phase: float, first: int) -> None:
         """The first frame delivered is ``frames[first]``."""
