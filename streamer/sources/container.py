@@ -36,8 +36,7 @@ from streamer.types import ClockSource, DecodedFrame, DropReason, Pixels
 # 8192 × 4352, the largest picture of H.264 level 6.2: it bounds what a hostile stream can allocate
 # to 107 MB per picture.
 _MAX_PIXELS = 8192 * 4352
-# Reading this long almost without waiting means that packets queue up, in the kernel and the
-# camera.
+# Reading this long almost without waiting: packets queue up, in the kernel and the camera.
 _BACKLOG_AFTER_S = 2.0
 # Bound for media that are read faster than real time; a camera that sends a keyframe a minute
 # at 30 Hz stays below it.
@@ -56,6 +55,7 @@ class VideoContainer:
         """Open; raises ``SourceError`` as ``open_video`` does."""
         self._settings = settings
         self._deadline = deadline
+        self._log = stream_logger(_logger, settings.stream_id)
         self._open(0)
 
     def __enter__(self) -> Self:
@@ -120,9 +120,8 @@ class VideoContainer:
             if stop.is_set():
                 return
             if not progress.pictures:
-                raise self._settings.failure(
-                    SourceFailure.GARBAGE, "ended without one picture that could be decoded"
-                )
+                explanation = "ended without one picture that could be decoded"
+                raise self._settings.failure(SourceFailure.GARBAGE, explanation)
             position = progress.next_piece
             if position is not None and not self._goes_on(position):
                 return
@@ -141,8 +140,7 @@ class VideoContainer:
         try:
             self._open(position)
         except SourceError as error:
-            log = stream_logger(_logger, self._settings.stream_id)
-            log.warning("what follows byte %d was not read: %s", position, error.reason)
+            self._log.warning("what follows byte %d was not read: %s", position, error.reason)
             return False
         return True
 
@@ -183,7 +181,9 @@ class VideoContainer:
                 pixels = self._pixels(frame, output, progress)
                 if pixels is None:
                     continue
-                progress.picture_came()
+                if not progress.picture_came():
+                    output.dropped(DropReason.CORRUPT)
+                    continue
                 decoded = DecodedFrame(
                     pixels=pixels,
                     pts=frame.pts,
@@ -266,13 +266,14 @@ class VideoContainer:
             progress.keyframe_seen = not isinstance(error, DeviceFailedError)
             if not is_flush:
                 output.dropped(DropReason.DECODE_ERROR)
-                progress.decode_errors += 1
+                progress.failed()
             return []
         if not is_flush or frames:
             progress.decoded(len(frames))
         whole = [frame for frame in frames if not frame.is_corrupt]
-        if len(whole) < len(frames):
-            output.dropped(DropReason.CORRUPT, len(frames) - len(whole))
+        for _ in range(len(frames) - len(whole)):
+            output.dropped(DropReason.CORRUPT)
+            progress.failed()
         return whole
 
     def _pixels(
@@ -282,7 +283,7 @@ class VideoContainer:
             return pixels_of(frame, self._decoder.orientation(frame))
         except (av.FFmpegError, ValueError):
             output.dropped(DropReason.DECODE_ERROR)
-            progress.decode_errors += 1
+            progress.failed()
             return None
 
     def _no_picture(self, progress: Progress) -> SourceError:
@@ -296,11 +297,11 @@ class VideoContainer:
                 SourceFailure.TIMEOUT, f"sent no video for {limit_s:.1f} s ({setting})"
             )
         # Without a width, not even the stream's parameters could be parsed.
-        if progress.decode_errors or not self._stream.codec_context.width:
+        if progress.trouble or not self._stream.codec_context.width:
             return self._settings.failure(
                 SourceFailure.GARBAGE,
-                f"sent {packets} packets and none could be decoded; check the camera's codec "
-                "settings",
+                f"sent {packets} packets and no picture that could be decoded; check the camera's "
+                "codec settings",
             )
         return self._settings.failure(
             SourceFailure.TIMEOUT,

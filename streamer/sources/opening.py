@@ -30,7 +30,7 @@ class ContainerSettings:
     """What to open, and the timeouts of opening and of each picture.
 
     ``quick_options`` apply to the first attempt only. If that found no video, a second one looks
-    for it until ``open_timeout_s``, which also bounds the wait for the first decoded picture.
+    for it for ``open_timeout_s``, which also bounds the wait for the first decoded picture.
     ``decoder``: where pictures are decoded, see ``packet_decoder``.
     """
 
@@ -54,12 +54,13 @@ def open_video(
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
     """An open container and its video stream; the caller closes it, in this thread.
 
-    ``position`` skips the first bytes of a file. Raises ``SourceError`` after ``open_timeout_s``
-    at the latest, except that FFmpeg cannot interrupt the resolution of a host name.
+    ``position`` skips the first bytes of a file. Raises ``SourceError`` if there is no answer
+    within ``open_timeout_s``, or no video within as much again; but FFmpeg cannot interrupt the
+    resolution of a host name.
     """
-    deadline.allow(settings.open_timeout_s)
     knows_tracks = False
     for look in (_first_look, _thorough_look):
+        deadline.allow(settings.open_timeout_s)
         options = {**look(settings, deadline), "skip_initial_bytes": str(position)}
         container, failure = _open(settings, options)
         if container is None:
@@ -108,6 +109,7 @@ def _open(
     Returned, not raised: an exception raised while another one is handled would refer to it, and
     the text of FFmpeg's holds the password.
     """
+    longest_s = max(settings.open_timeout_s, settings.read_timeout_s)  # the deadline is earlier
     try:
         container = av.open(
             settings.url,
@@ -115,7 +117,7 @@ def _open(
             format=settings.format,
             options=options,
             metadata_errors="replace",
-            timeout=(settings.open_timeout_s, settings.read_timeout_s),
+            timeout=(longest_s, longest_s),
         )
     except Exception as error:  # whatever a library raises is a fault of this source
         return None, source_error(settings.stream_id, settings.redacted_url, error)

@@ -12,7 +12,7 @@ import numpy as np
 from tests.integration.rtsp.clips import HEIGHT, WIDTH, numbered_picture
 
 RATE_HZ = 25
-SCRIPT_TAG, AUDIO_TAG, VIDEO_TAG = 18, 8, 9
+SCRIPT_TAG, VIDEO_TAG = 18, 9
 
 
 def pieces(
@@ -65,6 +65,7 @@ def pieces(
                 container.mux(audio.encode(heard))
             found.append(buffer.getvalue()[done:])
             done = buffer.tell()
+        container.mux(video.encode(None))
     found[-1] += buffer.getvalue()[done:]
     return found
 
@@ -76,15 +77,33 @@ def with_duration(flv: list[bytes], duration_s: float) -> list[bytes]:
     return [first, *flv[1:]]
 
 
-def flv_tags(flv: list[bytes]) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """The header of an FLV stream, and its tags: the kind and all bytes of each."""
+def with_late_video(flv: list[bytes], late_s: float, *, with_metadata: bool = False) -> list[bytes]:
+    """``flv``, tag by tag, with no sign of video before the first keyframe after ``late_s``.
+
+    The first piece, the header, stands for the time before any tag; metadata name the codec.
+    """
     data = b"".join(flv)
-    tags, place = [], 13
+    found: list[tuple[int, bytes]] = []
+    setup, place = b"", 13
     while place < len(data):
         size = 11 + int.from_bytes(data[place + 1 : place + 4], "big") + 4
-        tags.append((data[place] & 31, data[place : place + size]))
+        tag = data[place : place + size]
         place += size
-    return data[:13], tags
+        time_ms = int.from_bytes(tag[4:7], "big")
+        is_video, is_setup, is_keyframe = tag[0] == VIDEO_TAG, tag[12] == 0, tag[11] >> 4 == 1
+        if tag[0] == SCRIPT_TAG and not with_metadata:
+            continue
+        if is_video and is_setup:
+            setup = setup or tag
+            continue
+        if is_video and setup:
+            if time_ms < late_s * 1000 or not is_keyframe:
+                continue
+            found.append((time_ms, setup[:4] + tag[4:8] + setup[8:]))
+            setup = b""
+        found.append((time_ms, tag))
+    found.sort(key=lambda each: each[0])
+    return [data[:13], *(tag for _, tag in found)]
 
 
 def without_pid(stream: bytes, pid: int) -> bytes:

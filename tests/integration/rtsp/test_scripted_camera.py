@@ -13,7 +13,7 @@ from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import make_source
 from streamer.types import ClockSource, DecodedFrame, DropReason
-from tests.integration.rtsp.clips import encode, read_number
+from tests.integration.rtsp.clips import CLIP_LENGTH, encode, read_number
 from tests.integration.rtsp.scripted_server import RtpSender, ScriptedRtspServer
 from tests.streamer.sources.recorder import RunningSource
 
@@ -253,6 +253,32 @@ def test_video_that_stops_while_audio_continues_is_a_timeout() -> None:
     assert error.reason is SourceFailure.TIMEOUT
     assert "read_timeout_s" in str(error)
     assert len(source.output.frames) >= 7
+
+
+@pytest.mark.parametrize("audio_first", [True, False])
+def test_sound_before_or_after_each_picture_makes_no_backlog(
+    audio_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the sound that was waited for, the picture is there at once."""
+    monkeypatch.setattr("streamer.sources.container._BACKLOG_AFTER_S", 0.3)
+    units = encode("h264", 40)
+
+    def script(sender: RtpSender) -> None:
+        for index, unit in enumerate(units):
+            if not audio_first:
+                sender.access_unit(unit, index * TICKS)
+            for part in range(2):
+                sender.audio((2 * index + part) * 160)
+            if audio_first:
+                sender.access_unit(unit, index * TICKS)
+            sender.wait(0.03)
+
+    with ScriptedRtspServer(script, with_audio=True) as server, running(server) as source:
+        frames = source.wait_for_frames(38)
+    assert [read_number(frame.pixels.rgb()) for frame in frames[:38]] == [
+        index % CLIP_LENGTH for index in range(38)
+    ]
+    assert not source.output.drops
 
 
 def test_silence_ends_after_the_read_timeout_not_twice_that() -> None:

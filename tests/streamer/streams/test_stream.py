@@ -18,6 +18,7 @@ from streamer.inference.stream_counts import StreamCounts
 from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics
 from streamer.sources.base import Source, SourceOutput
+from streamer.sources.read_deadline import ReadDeadline
 from streamer.streams.stream import Stream
 from streamer.types import DropReason, EventKind, StreamState, StreamStatus
 from tests.streamer.fakes import Journal, Script, ScriptedSource, picture, sources
@@ -169,6 +170,56 @@ async def test_lossless_source_loses_nothing_to_a_slow_reader() -> None:
                 taken.append(frame.picture.pts)
     assert taken == list(range(20))
     assert rig.stream.status().frames_dropped == {}
+
+
+async def test_what_delivered_pictures_is_no_failed_connection() -> None:
+    breaks = plays(0, then=fails(SourceFailure.TIMEOUT))
+    rig = Rig(sources(breaks, fails(SourceFailure.REFUSED), plays(1)))
+    async with rig.running():
+        await until(lambda: rig.stream.status().frames_decoded == 2)
+        assert rig.stream.status().connect_failures == 1
+    assert rig.value("stream_breaks_total", stream="gate", reason="timeout") == 1
+    assert rig.value("stream_connect_failures_total", stream="gate", reason="timeout") == 0
+    assert rig.value("stream_connect_failures_total", stream="gate", reason="refused") == 1
+
+
+async def test_source_blocked_in_its_library_is_abandoned_and_its_threads_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever a library does, nothing stays live without pictures, and nothing grows with time."""
+    monkeypatch.setattr("streamer.streams.stream.DETACH_TIMEOUT_S", 0.1)
+    released = threading.Event()
+    attempts: list[ScriptedSource] = []
+
+    def make(stream_id: str, config: StreamConfig) -> Source:
+        deadline = ReadDeadline()
+
+        def blocks(output: SourceOutput, stop: threading.Event) -> None:
+            with deadline.ends_reads(stop):
+                deadline.allow(5.0)
+                output.frame(picture(len(attempts)))
+                deadline.allow(0.1)
+                released.wait(30)
+
+        attempts.append(ScriptedSource(blocks))
+        attempts[-1].deadline = deadline
+        return attempts[-1]
+
+    rig = Rig(make)
+    async with rig.running():
+        await until(lambda: rig.stream.state is StreamState.LIVE)
+        await until(lambda: rig.stream.state is StreamState.RETRYING)
+        down = rig.published.events()[-1]
+        assert (down.reason, down.detail) == (
+            "timeout",
+            "sent no picture in time; its read is blocked",
+        )
+        await until(lambda: rig.value("stream_reconnects_total", stream="gate") >= 4)
+        assert len(attempts) == 2
+        assert rig.value("source_threads_detached") == 2
+        released.set()
+        await until(lambda: len(attempts) > 2)
+    await until(lambda: rig.value("source_threads_detached") == 0)
 
 
 async def test_mistake_in_a_source_is_that_streams_trouble() -> None:
