@@ -87,6 +87,7 @@ def make_routes(context: ApiContext) -> FastAPI:
         title="Masklet",
         version=version("masklet"),
         description=_DESCRIPTION,
+        servers=[{"url": "."}],  # beside the document, whatever prefix a proxy serves it under
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,

@@ -18,10 +18,10 @@ export class Api {
     this.onUnauthorised = onUnauthorised;
   }
 
-  info = () => this.#call("GET", "/v1/info");
-  streams = async () => listIn(await this.#call("GET", "/v1/streams"), "streams");
+  info = () => this.#call("GET", "v1/info");
+  streams = async () => listIn(await this.#call("GET", "v1/streams"), "streams");
   stream = (id) => this.#call("GET", path(id));
-  addStream = (settings) => this.#call("POST", "/v1/streams", settings);
+  addStream = (settings) => this.#call("POST", "v1/streams", settings);
   changeStream = (id, settings) => this.#call("PATCH", path(id), settings);
   removeStream = (id) => this.#call("DELETE", path(id));
   pause = (id) => this.#call("POST", path(id, "pause"));
@@ -39,8 +39,8 @@ export class Api {
 
   /** Exchange a token for the cookie that authorises pictures, sockets and events. */
   login = (token) =>
-    this.#call("POST", "/v1/login", undefined, { headers: { Authorization: `Bearer ${token}` } });
-  logout = () => this.#call("POST", "/v1/logout");
+    this.#call("POST", "v1/login", undefined, { headers: { Authorization: `Bearer ${token}` } });
+  logout = () => this.#call("POST", "v1/logout");
 
   async #call(method, url, body, { headers = {}, keepalive = false } = {}) {
     const response = await send(url, {
@@ -49,7 +49,7 @@ export class Api {
       headers: body === undefined ? headers : { ...headers, "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    if (response.status === 401 && url !== "/v1/login") this.onUnauthorised();
+    if (response.status === 401 && url !== "v1/login") this.onUnauthorised();
     if (!response.ok) throw await refusal(response);
     return response.status === 204 ? null : response.json();
   }
@@ -78,9 +78,9 @@ export async function refusal(response) {
   return new ApiError(response.status, problem);
 }
 
-/** The URL of something that belongs to a stream. */
+/** The URL of something that belongs to a stream. Relative: the page may be under a proxy's prefix. */
 export function path(streamId, ...parts) {
-  return ["/v1/streams", streamId, ...parts].map((part, index) =>
+  return ["v1/streams", streamId, ...parts].map((part, index) =>
     index === 0 ? part : encodeURIComponent(part)).join("/");
 }
 

@@ -32,7 +32,7 @@ export class EventFeed {
 
   start() {
     this.close();
-    const source = new EventSource(`/v1/events?last=${EVENTS_KEPT}`);
+    const source = new EventSource(`v1/events?last=${EVENTS_KEPT}`);
     this.#source = source;
     for (const kind of KINDS) source.addEventListener(kind, (message) => this.#take(message));
     source.addEventListener("missed", () => this.onMissed());

@@ -17,7 +17,7 @@ export async function exchangeOffer(peer, url) {
     body: peer.localDescription.sdp,
   });
   if (!response.ok) throw await refusal(response);
-  const session = new URL(response.headers.get("Location"), new URL(url, location.href)).href;
+  const session = new URL(response.headers.get("Location"), response.url).href;
   try {
     await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
   } catch (error) {

@@ -35,7 +35,10 @@ class PeerSession:
         return self._entity_tag
 
     def created(self, answer: str, location: str, links: tuple[tuple[str, str], ...]) -> HttpAnswer:
-        """201, with everything the peer needs."""
+        """201, with everything the peer needs.
+
+        ``location`` is relative to the URL of the offer: a proxy may serve it under a prefix.
+        """
         headers = (
             ("Content-Type", SDP),
             ("Location", location),

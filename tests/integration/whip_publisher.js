@@ -18,7 +18,7 @@ window.publish = async (path, codec) => {
     body: peer.localDescription.sdp,
   });
   window.answer = await response.text();
-  window.session = response.headers.get("Location");
+  window.session = new URL(response.headers.get("Location"), response.url).href;
   await peer.setRemoteDescription({ type: "answer", sdp: answer });
   return response.status;
 };

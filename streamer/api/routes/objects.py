@@ -63,7 +63,7 @@ def objects_router(context: ApiContext) -> APIRouter:
             request_id=body.request_id,
         )
         context.keep_stream(stream_id)
-        response.headers["Location"] = f"/v1/streams/{stream_id}/objects/{object_id}"
+        response.headers["Location"] = f"objects/{object_id}"
         return _applied(outcome)
 
     @router.post("/objects/{object_id}/prompts", dependencies=[controls], responses=changes)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
+
+from streamer.api.server.answers import CONTENT_SECURITY_POLICY
 
 WEB_FOLDER = Path(__file__).parents[2] / "web"
 _INDEX = "index.html"
@@ -24,9 +28,13 @@ def page_router() -> APIRouter:
     # Known names only: an invented path never reaches the file system.
     files = {path.name: path for path in WEB_FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
 
+    policy = _policy(files[_INDEX].read_text())
+
     @router.get("/")
     async def page(request: Request) -> Response:
-        return _file(files[_INDEX], request)
+        response = _file(files[_INDEX], request)
+        response.headers["Content-Security-Policy"] = policy
+        return response
 
     @router.get("/static/{name}")
     async def static(name: str, request: Request) -> Response:
@@ -35,6 +43,17 @@ def page_router() -> APIRouter:
         return _file(files[name], request)
 
     return router
+
+
+def _policy(page: str) -> str:
+    """What the page may load: its own files, and its one inline script.
+
+    Under a proxy's prefix the page may be opened without the slash at the end, and then nothing
+    that it names relatively is found: the script adds the slash.
+    """
+    (script,) = re.findall(r"<script>(.*?)</script>", page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{CONTENT_SECURITY_POLICY}; script-src 'self' 'sha256-{digest}'"
 
 
 def _file(path: Path, request: Request) -> Response:

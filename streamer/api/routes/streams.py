@@ -66,7 +66,7 @@ def streams_router(context: ApiContext, url_rules: UrlRules) -> APIRouter:
                 "limit_reached",
             )
         await streams.add_from(new.id, settings, by_owner=by_owner)
-        response.headers["Location"] = f"/v1/streams/{new.id}"
+        response.headers["Location"] = f"streams/{new.id}"
         return described(new.id)
 
     @router.get("/{stream_id}", dependencies=[reads], responses=problems(401, 403, 404))

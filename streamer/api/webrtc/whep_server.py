@@ -172,7 +172,7 @@ class WhepServer:
         self._sessions[session_id] = session
         self._viewers.set(len(self._sessions))
         session.task.add_done_callback(lambda _: self._ended(session_id))
-        created = signalling.created(answer, f"/v1/whep/{session_id}", self._settings.links)
+        created = signalling.created(answer, f"../../whep/{session_id}", self._settings.links)
         _log.info("%s: a viewer connects (%s, %s)", stream_id, view, codec)
         return dataclasses.replace(
             created, headers=(*created.headers, (RTP_OFFSET_HEADER, str(offset)))

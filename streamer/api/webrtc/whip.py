@@ -44,12 +44,10 @@ class Whip:
         *,
         stream_config: Callable[[str], StreamConfig | None],
         begin_stream: Callable[[str, str], Awaitable[None]] | None,
-        session_path: str = "/v1/whip/",
     ) -> None:
         self._publishers = publishers
         self._stream_config = stream_config
         self._begin_stream = begin_stream
-        self._session_path = session_path
 
     async def post(
         self, stream_id: str, body: bytes, content_type: str | None, publisher: Principal
@@ -170,9 +168,8 @@ class Whip:
             return later(f"no connection can be offered: {error}", _RETRY_AFTER_S)
         except SdpError as error:
             return refusal(error.status, str(error))
-        return session.created(
-            answer, self._session_path + session.session_id, self._publishers.ice_settings.links
-        )
+        location = f"../../whip/{session.session_id}"
+        return session.created(answer, location, self._publishers.ice_settings.links)
 
 
 def _removed(stream_id: str) -> HttpAnswer:

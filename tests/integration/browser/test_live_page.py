@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import fmean
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.conftest import eventually
 from tests.integration.browser.conftest import SCENE, Served, Visiting
@@ -194,6 +194,32 @@ def test_image_element_shows_the_last_picture_of_a_stream_that_rests(
         )
     assert served.http.call("POST", f"/v1/streams/{no_objects}/resume").status == 200
     assert len(set(shown)) == 1, shown
+
+
+def test_page_opened_without_the_slash_of_its_prefix_adds_it(
+    served: Served, visiting: Visiting
+) -> None:
+    prefix = f"{served.http.origin}/cameras/masklet"
+    asked: list[str] = []
+
+    def strip(route: Route) -> None:
+        """Like a proxy that serves the daemon under the prefix, with or without a slash."""
+        asked.append(route.request.url)
+        if asked[-1].startswith(prefix):
+            rest = asked[-1].removeprefix(prefix).lstrip("/")
+            route.continue_(url=f"{served.http.origin}/{rest}")
+        else:
+            route.fulfill(status=204)  # another application of that host
+
+    with visiting() as page:
+        page.page.route("**/*", strip)
+        page.page.goto(f"{prefix}#/")
+        expect(page.page.get_by_role("heading", name="Streams")).to_be_visible()
+        expect(page.page).to_have_url(f"{prefix}/#/")
+        page.page.unroute_all(behavior="wait")
+        calls = [each for each in asked if "/v1/" in each]
+        assert calls
+        assert [each for each in calls if not each.startswith(f"{prefix}/")] == []
 
 
 def test_the_wall_shows_every_stream_and_leads_to_each(

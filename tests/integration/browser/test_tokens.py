@@ -1,20 +1,23 @@
-"""The page where the daemon wants tokens and speaks TLS with a certificate of its own making."""
+"""The page where the daemon wants tokens and speaks TLS with a certificate of its own making, and
+behind nginx under a prefix."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.deploy.nginx import nginx
 from tests.integration.browser.chromium import visit
 from tests.integration.browser.conftest import SCENE, Served, serving
 from tests.integration.browser.live_page import LivePage
 
 OWNER, GUEST = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
 TOKENS = (
-    "api.tokens=[{name: owner, scopes: [control, publish], token_env: OWNER_TOKEN},"
+    "api.tokens=[{name: me, scopes: [control, publish], token_env: OWNER_TOKEN},"
     "{name: guest, scopes: [read], token_env: GUEST_TOKEN}]"
 )
 
@@ -26,6 +29,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         tmp_path_factory.mktemp("guarded"),
         TOKENS,
         "api.self_signed=true",
+        "api.trusted_proxies=[127.0.0.1]",
         scheme="https",
         token=OWNER,
         environment={"OWNER_TOKEN": OWNER, "GUEST_TOKEN": GUEST},
@@ -39,10 +43,13 @@ def sign_in(page: LivePage, token: str) -> None:
 
 
 def test_owner_signs_in_publishes_and_points_and_guest_only_watches(
-    guarded: Served, browser: Browser
+    guarded: Served, browser: Browser, tmp_path: Path
 ) -> None:
     origin = guarded.http.origin
-    with visit(browser, origin, ignore_https_errors=True) as visitor:
+    with (
+        nginx(tmp_path, origin.replace("localhost", "127.0.0.1")) as prefixed,
+        visit(browser, origin, ignore_https_errors=True) as visitor,
+    ):
         page = LivePage(visitor, SCENE)
         page.open()
         sign_in(page, "wrong-token-that-was-never-issued")
@@ -59,9 +66,9 @@ def test_owner_signs_in_publishes_and_points_and_guest_only_watches(
         )
         assert OWNER not in kept
 
-        with visit(browser, origin, ignore_https_errors=True) as other:
+        with visit(browser, prefixed, ignore_https_errors=True) as other:
             guest = LivePage(other, SCENE)
-            guest.open("camera")
+            guest.page.goto(f"{prefixed}#/streams/camera")
             sign_in(guest, GUEST)
             guest.wait_for_picture()
             expect(guest.rows).to_have_count(1)
@@ -73,6 +80,8 @@ def test_owner_signs_in_publishes_and_points_and_guest_only_watches(
             expect(guest.page.get_by_label("Token")).to_be_visible()
             guest.page.reload()
             expect(guest.page.get_by_label("Token")).to_be_visible()
+            addresses = [request.url for request in other.requested]
+            assert [each for each in addresses if not each.startswith(prefixed)] == []
         assert guarded.http.stream("camera")["object_ids"] == [1]
         # What was refused is all that the browser complained about.
         assert [each for each in visitor.complaints if "401" not in each] == []

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from urllib.parse import urljoin
 
 import av
 from aiortc import (
@@ -81,12 +82,13 @@ class Session:
 
     connection: RTCPeerConnection
     http: HttpClient
+    path: str
     answer: Answer
 
     @property
     def location(self) -> str:
         """The session URL returned by the server."""
-        return str(self.answer.headers["Location"])
+        return urljoin(self.path, self.answer.headers["Location"])
 
     async def delete(self) -> int:
         """End it as the protocol has it; the status of the answer."""
@@ -159,6 +161,6 @@ async def _negotiated(
         )
         assert answer.status == 201, (answer.status, answer.body)
         await connection.setRemoteDescription(RTCSessionDescription(answer.body.decode(), "answer"))
-        yield Session(connection, http, answer)
+        yield Session(connection, http, path, answer)
     finally:
         await connection.close()

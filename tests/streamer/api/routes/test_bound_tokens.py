@@ -175,10 +175,10 @@ async def test_sessions_of_other_streams_are_refused(
             "content": await viewer.offer(),
             "headers": bearer(CONTROL) | {"Content-Type": SDP},
         }
-        locations = [
-            (await client.post(f"/v1/streams/{each}/whep", **offer)).headers["location"]
-            for each in ("office", "gate")
+        answers = [
+            await client.post(f"/v1/streams/{each}/whep", **offer) for each in ("office", "gate")
         ]
+        locations = [answer.url.join(answer.headers["location"]) for answer in answers]
         await viewer.close()
         for method in ("PATCH", "DELETE"):
             refused = await client.request(method, locations[0], headers=bearer(BOUND))

@@ -369,7 +369,7 @@ async def test_viewer_watches_over_http(monkeypatch: pytest.MonkeyPatch) -> None
             )
             assert answer.status_code == 201
             assert answer.headers["content-type"] == "application/sdp"
-            location = answer.headers["location"]
+            location = answer.url.join(answer.headers["location"])
             assert answer.headers["etag"]
             await viewer.accept(answer.text, int(answer.headers["masklet-rtp-offset"]))
 

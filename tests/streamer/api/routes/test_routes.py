@@ -54,7 +54,7 @@ async def test_stream_from_first_to_last(client: httpx.AsyncClient) -> None:
     new = {"id": "yard", "url": "synthetic://match?seed=1", "max_objects": 3}
     added = await client.post("/v1/streams", json=new)
     assert added.status_code == 201
-    assert added.headers["location"] == "/v1/streams/yard"
+    assert added.headers["location"] == "streams/yard"
     assert added.json()["max_objects"] == 3
     problem(await client.post("/v1/streams", json=new), 409, "stream_exists")
     listed = (await client.get("/v1/streams")).json()["streams"]
@@ -120,7 +120,7 @@ async def test_object_from_first_to_last(client: httpx.AsyncClient, daemon: Fake
     body |= {"frame": {"frame_index": 7, "session_id": "s"}}
     started = await client.post("/v1/streams/gate/objects", json=body)
     assert started.status_code == 201
-    assert started.headers["location"] == "/v1/streams/gate/objects/1"
+    assert started.headers["location"] == "objects/1"
     answer = started.json()
     assert (answer["request_id"], answer["object_id"], answer["applied"]) == ("click-1", 1, True)
     assert (answer["frame_index"], answer["latest"]["frame_index"]) == (7, 9)
