@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from streamer.config.streams import StreamConfig
+from streamer.runtime.address import Address
 from streamer.runtime.credentials import Credentials, credentials, secret, url_with_credentials
 from streamer.sources.base import Source
 from streamer.sources.file import FileSource
 from streamer.sources.live import LiveSource
 from streamer.sources.opening import QUICK_OPTIONS, ContainerSettings
-from streamer.sources.rtsp import rtsp_settings
+from streamer.sources.rtsp.source import rtsp_source
 from streamer.sources.synthetic import SyntheticSource, scene_settings
 from streamer.sources.whep import (
     WhepSettings,
@@ -24,11 +26,14 @@ from streamer.sources.whep import (
 _PROGRAMME_CHANGES = {"merge_pmt_versions": "1"}
 
 
-def make_source(stream_id: str, config: StreamConfig) -> Source:
+def make_source(
+    stream_id: str, config: StreamConfig, may_follow: Callable[[Address], bool] = lambda _: True
+) -> Source:
     """A new source for one attempt at ``config.url``; nothing is opened yet.
 
-    Credentials are read here, so that a changed password works at the next attempt. Raises
-    ``ConfigError`` with the setting, the problem and what is allowed.
+    ``may_follow`` decides whether a redirect may lead to an address. Credentials are read here,
+    so that a changed password works at the next attempt. Raises ``ConfigError`` with the setting,
+    the problem and what is allowed.
     """
     key = f"streams.{stream_id}"
     address = config.url
@@ -42,19 +47,7 @@ def make_source(stream_id: str, config: StreamConfig) -> Source:
         return WhepSource(_whep_settings(key, stream_id, config))
     given = _credentials(key, config)
     if address.scheme in ("rtsp", "rtsps"):
-        return LiveSource(
-            rtsp_settings(
-                stream_id,
-                address,
-                credentials=given,
-                transport=config.transport,
-                open_timeout_s=config.open_timeout_s,
-                read_timeout_s=config.read_timeout_s,
-                options=config.options,
-                decoder=config.decoder,
-            ),
-            config.clock_tolerance_s,
-        )
+        return rtsp_source(key, stream_id, config, given, may_follow)
     return LiveSource(_network_settings(stream_id, config, given))
 
 

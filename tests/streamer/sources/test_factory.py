@@ -10,6 +10,7 @@ from streamer.sources import make_source
 from streamer.sources.base import Source
 from streamer.sources.file import FileSource
 from streamer.sources.live import LiveSource
+from streamer.sources.rtsp.source import RtspSource
 from streamer.sources.synthetic import SyntheticSource
 from streamer.sources.whep import WhepSource
 
@@ -21,14 +22,14 @@ def source(url: str, **settings: object) -> Source:
 @pytest.mark.parametrize(
     ("url", "kind", "lossless"),
     [
-        ("rtsp://cam/live", LiveSource, False),
-        ("RTSPS://cam:322/live", LiveSource, False),
+        ("rtsp://cam/live", RtspSource, False),
+        ("RTSPS://cam:322/live", RtspSource, False),
         ("http://cam:8080/stream.mjpg", LiveSource, False),
         ("srt://cam:9000?mode=caller", LiveSource, False),
         ("udp://:1234", LiveSource, False),
         ("whep://server:8889/live/whep", WhepSource, False),
         ("WHEPS://server/live?view=1", WhepSource, False),
-        ("rtsp://[2001:db8::1]:554/live", LiveSource, False),
+        ("rtsp://[2001:db8::1]:554/live", RtspSource, False),
         ("/dev/video0", LiveSource, False),
         ("clips/dog.mp4", FileSource, False),
         ("file:///clips/a%20dog.mp4", FileSource, False),
