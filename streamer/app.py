@@ -116,7 +116,7 @@ class App:
         clock = clock or SystemClock()
         metrics = self.metrics = Metrics()
         publishing_tokens = config.api.token_names("publish")
-        self._publishers = Publishers(config.webrtc, metrics, publishing_tokens)
+        self._publishers = Publishers(config.webrtc, metrics, clock, publishing_tokens)
 
         # Sinks first, because each part receives the next one downstream in its constructor.
         # Where a part needs one that is built later, it receives a callable.

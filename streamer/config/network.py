@@ -118,7 +118,8 @@ class ApiConfig(Section):
     def token_names(self, scope: TokenScope) -> list[str]:
         """The names of the tokens that may do this; ``control`` includes ``read``."""
         enough = {scope, "control"} if scope == "read" else {scope}
-        return [each.name for each in self.tokens if not enough.isdisjoint(each.scopes)]
+        tokens = self.tokens if self.enabled else []
+        return [each.name for each in tokens if not enough.isdisjoint(each.scopes)]
 
     @field_validator("url_schemes")
     @classmethod

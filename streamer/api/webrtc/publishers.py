@@ -19,8 +19,10 @@ from streamer.api.webrtc.publishing_session import PublishingSession
 from streamer.config.network import WebRTCConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
+from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
 from streamer.runtime.shares import Shares
+from streamer.runtime.token_buckets import TokenBuckets
 from streamer.sources.base import Source
 from streamer.sources.whip import WhipSource, is_published
 from streamer.streams.stream import MakeSource
@@ -33,19 +35,23 @@ from streamer.webrtc.publisher_slot import PublisherSlot
 # A publisher that sent nothing for this long has probably gone without DELETE, and the next one
 # is most likely the same: it takes the stream over without waiting for media_timeout_s.
 TAKEOVER_AFTER_S = 2.0
+# Of a session that sends, by its own token: so many at once, then one in ten seconds. Two devices
+# that share a token would take the stream from each other without end.
+TAKEOVERS_AT_ONCE = 10
+TAKEOVERS_PER_S = 0.1
+_STREAMS_REMEMBERED = 64
 
 
 class StreamTakenError(Exception):
-    """The stream has a publisher, which sent something ``silent_for_s`` ago."""
+    """The stream has a publisher, which sent something ``silent_for_s`` ago.
 
-    def __init__(self, silent_for_s: float) -> None:
+    ``wait_s`` is the time after which the stream is free if that publisher has crashed.
+    """
+
+    def __init__(self, silent_for_s: float, wait_s: float) -> None:
         super().__init__()
         self.silent_for_s = silent_for_s
-
-    @property
-    def retry_after_s(self) -> int:
-        """The time after which the stream is free if that publisher has crashed."""
-        return max(1, math.ceil(TAKEOVER_AFTER_S - self.silent_for_s))
+        self.retry_after_s = max(1, math.ceil(wait_s))
 
 
 class StreamGoneError(Exception):
@@ -67,7 +73,11 @@ class Publishers:
     """
 
     def __init__(
-        self, config: WebRTCConfig, metrics: Metrics, token_names: Collection[str] = ()
+        self,
+        config: WebRTCConfig,
+        metrics: Metrics,
+        clock: Clock,
+        token_names: Collection[str] = (),
     ) -> None:
         """``token_names`` are those that may publish.
 
@@ -77,6 +87,9 @@ class Publishers:
         self._config = config
         self._shares = Shares(
             config.publishers, token_names, "publishers' connections (webrtc.publishers)"
+        )
+        self._takeovers = TokenBuckets(
+            TAKEOVERS_PER_S, TAKEOVERS_AT_ONCE, clock, _STREAMS_REMEMBERED
         )
         self._peers = metrics.webrtc_peers.labels("publisher")
         self._sessions: dict[str, PublishingSession] = {}
@@ -170,12 +183,13 @@ class Publishers:
         while stream_id in self._by_stream:
             session = self._by_stream[stream_id]
             if isinstance(session, _Beginning):
-                raise StreamTakenError(0.0)
+                raise StreamTakenError(0.0, 0.0)
             reason = "a new publisher replaced one that fell silent"
-            if publisher.has_token and session.publisher == publisher:
+            if (wait_s := TAKEOVER_AFTER_S - session.silent_for_s) > 0:
+                is_same = publisher.has_token and session.publisher == publisher
+                if not is_same or self._takeovers.take(stream_id):
+                    raise StreamTakenError(session.silent_for_s, wait_s)
                 reason = "its publisher began a new session"
-            elif session.silent_for_s < TAKEOVER_AFTER_S:
-                raise StreamTakenError(session.silent_for_s)
             await session.end(FeedEnd(SourceFailure.ENDED, reason))
 
     async def _begin(

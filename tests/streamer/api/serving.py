@@ -254,7 +254,7 @@ def make_api(
     )
     metrics = Metrics()
     clock = clock or SystemClock()
-    publishers = Publishers(config.webrtc, metrics, config.api.token_names("publish"))
+    publishers = Publishers(config.webrtc, metrics, clock, config.api.token_names("publish"))
     picture = PictureHub(config.picture, metrics, clock)
     return Api(
         config,

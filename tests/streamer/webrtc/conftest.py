@@ -14,6 +14,7 @@ from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whip import Whip
 from streamer.config.network import WebRTCConfig
 from streamer.config.streams import StreamConfig
+from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics
 from tests.streamer.sources.recorder import RunningSource
 from tests.streamer.webrtc.waiting import until
@@ -87,7 +88,7 @@ async def make_ingest(nothing_left: None) -> AsyncIterator[MakeIngest]:
         config = WebRTCConfig(**settings)  # type: ignore[arg-type]
         stream_config = StreamConfig(url="whip://")
         metrics = Metrics()
-        publishers = Publishers(config, metrics)
+        publishers = Publishers(config, metrics, SystemClock())
         whip = Whip(publishers, stream_config=lambda _: stream_config, begin_stream=None)
         made.append(Ingest(config, stream_config, publishers, whip, metrics))
         return made[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
@@ -15,9 +15,11 @@ from streamer.api.webrtc.publishers import TAKEOVER_AFTER_S, Publishers
 from streamer.config.network import WebRTCConfig
 from streamer.errors import BusyError, SourceFailure
 from streamer.runtime.metrics import Metrics
+from streamer.runtime.token_buckets import TokenBuckets
 from streamer.types import ClockSource, DropReason
 from streamer.webrtc.encoded_feed import CAPACITY_PICTURES
 from tests.streamer.api.webrtc.publisher import Publisher
+from tests.streamer.fakes import FakeClock
 from tests.streamer.sources.recorder import Recorder, RunningSource
 from tests.streamer.webrtc.conftest import Ingest, MakeIngest
 from tests.streamer.webrtc.numbered_scene import NumberedTrack, read_number
@@ -215,6 +217,22 @@ async def test_publisher_takes_over_its_own_stream_at_once(ingest: Ingest) -> No
                 await frames(after, 3)
 
 
+async def test_two_devices_of_one_token_do_not_take_the_stream_from_each_other_for_ever(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishers_module, "TAKEOVER_AFTER_S", 600.0)  # none is silent for long
+    ingest.publishers._takeovers = TokenBuckets(0.01, 2, FakeClock(), 1)
+    async with AsyncExitStack() as stack:
+        answers = []
+        for _ in range(4):
+            publisher = Publisher(ingest.whip, principal=publisher_of("phone"))
+            await stack.enter_async_context(publisher)
+            answers.append(await publisher.post())
+        assert [answer.status for answer in answers] == [201, 201, 201, 409]
+        assert "Retry-After" in dict(answers[3].headers)
+        assert ingest.publisher_count == 1
+
+
 async def test_publisher_ends_with_the_login_it_came_with(ingest: Ingest) -> None:
     login = Login(60.0, on_ended=lambda: None)
     async with (
@@ -229,7 +247,8 @@ async def test_publisher_ends_with_the_login_it_came_with(ingest: Ingest) -> Non
 
 
 async def test_token_has_a_share_of_the_publishers() -> None:
-    shares = Publishers(WebRTCConfig(publishers=4), Metrics(), ("phone", "other"))._shares
+    config = WebRTCConfig(publishers=4)
+    shares = Publishers(config, Metrics(), FakeClock(), ("phone", "other"))._shares
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(shares.hold("phone"))

@@ -13,6 +13,7 @@ from streamer.api.webrtc.whip import Whip
 from streamer.config.network import IceServerConfig, WebRTCConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, StreamExistsError
+from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics
 from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer
 from streamer.webrtc.peer import Peer
@@ -259,7 +260,7 @@ async def test_configured_servers_are_sent_with_their_credentials(
             ),
         ]
     )
-    publishers = Publishers(config, Metrics())
+    publishers = Publishers(config, Metrics(), SystemClock())
     whip = Whip(publishers, stream_config=lambda _: None, begin_stream=None)
     links = [
         value for name, value in whip.endpoint_options(may_publish=True).headers if name == "Link"
@@ -281,7 +282,7 @@ async def test_shared_secret_stays_here_and_its_credentials_end(
     server = IceServerConfig(
         url="turn:127.0.0.1:9", username="masklet", password_env="TURN_SECRET", shared_secret=True
     )
-    settings = Publishers(WebRTCConfig(ice_servers=[server]), Metrics()).ice_settings
+    settings = Publishers(WebRTCConfig(ice_servers=[server]), Metrics(), SystemClock()).ice_settings
     ((_, link),) = settings.links
     username, credential = "1700043200:masklet", "EAGwatCZuztmAvI/5gY4YpZWwfE="
     assert f'username="{username}"; credential="{credential}"' in link
