@@ -29,7 +29,7 @@ from streamer.sources.opening import (
 )
 from streamer.sources.packet_decoder import DeviceFailedError, PacketDecoder
 from streamer.sources.pixels import pixels_of
-from streamer.sources.progress import Progress
+from streamer.sources.progress import Progress, no_picture, nothing_came
 from streamer.sources.read_deadline import ReadDeadline
 from streamer.types import ClockSource, DecodedFrame, DropReason, Pixels
 
@@ -119,10 +119,11 @@ class VideoContainer:
             yield from self._track(output, stop, progress, backlog)
             if stop.is_set():
                 return
-            if not progress.pictures:
-                explanation = "ended without one picture that could be decoded"
-                raise self._settings.failure(SourceFailure.GARBAGE, explanation)
+            if not progress.pictures and not position:
+                raise nothing_came(self._settings, progress)
             position = progress.next_piece
+            if position is None and progress.unread_bytes:
+                self._log.warning("%d bytes at the end were not read", progress.unread_bytes)
             if position is not None and not self._goes_on(position):
                 return
 
@@ -198,7 +199,7 @@ class VideoContainer:
                 with self._deadline.paused():
                     yield decoded, packet
             if progress.packets_without_picture >= _MAX_PACKETS_WITHOUT_PICTURE:
-                raise self._no_picture(progress)
+                raise no_picture(self._settings, progress, self._stream)
         if progress.undecoded and not stop.is_set():
             output.dropped(DropReason.DECODE_ERROR, progress.undecoded)
 
@@ -222,7 +223,7 @@ class VideoContainer:
         if self._deadline.has_passed:
             if progress.next_piece is not None:
                 return None, waited_s
-            raise self._no_picture(progress)
+            raise no_picture(self._settings, progress, self._stream)
         if failure is not None:
             if progress.pictures and failure.reason is SourceFailure.UNREACHABLE:
                 raise self._settings.failure(SourceFailure.ENDED, "ended the stream")
@@ -285,26 +286,3 @@ class VideoContainer:
             output.dropped(DropReason.DECODE_ERROR)
             progress.failed()
             return None
-
-    def _no_picture(self, progress: Progress) -> SourceError:
-        """Why no picture came in time, or none of very many packets."""
-        packets = progress.packets_without_picture
-        limit_s, setting = self._settings.open_timeout_s, "open_timeout_s"
-        if progress.pictures:
-            limit_s, setting = self._settings.read_timeout_s, "read_timeout_s"
-        if not packets:
-            return self._settings.failure(
-                SourceFailure.TIMEOUT, f"sent no video for {limit_s:.1f} s ({setting})"
-            )
-        # Without a width, not even the stream's parameters could be parsed.
-        if progress.trouble or not self._stream.codec_context.width:
-            return self._settings.failure(
-                SourceFailure.GARBAGE,
-                f"sent {packets} packets and no picture that could be decoded; check the camera's "
-                "codec settings",
-            )
-        return self._settings.failure(
-            SourceFailure.TIMEOUT,
-            f"sent {packets} packets and no keyframe; let the camera send them more often, or "
-            f"raise {setting} ({limit_s:.1f} s)",
-        )

@@ -84,11 +84,6 @@ _REASONS: tuple[tuple[type[BaseException], SourceFailure, str], ...] = (
         SourceFailure.GARBAGE,
         "is not video that FFmpeg recognises; check URL, port and path",
     ),
-    (
-        av.error.EOFError,
-        SourceFailure.UNREACHABLE,
-        "closed the connection without an answer; check URL, port and path",
-    ),
 )
 
 _UNREACHABLE_ERRNOS = {
@@ -110,6 +105,16 @@ def _meaning(redacted_url: str, error: Exception) -> tuple[SourceFailure, str]:
     for kind, reason, explanation in _REASONS:
         if isinstance(error, kind):
             return reason, explanation
+    if isinstance(error, av.error.EOFError):
+        if "://" in redacted_url:
+            return (
+                SourceFailure.UNREACHABLE,
+                "closed the connection without an answer; check URL, port and path",
+            )
+        return (
+            SourceFailure.GARBAGE,
+            "ends before its first picture: is it cut off, or still written?",
+        )
     number = error.errno if isinstance(error, av.FFmpegError) else None
     if number in _UNREACHABLE_ERRNOS:
         return SourceFailure.UNREACHABLE, _UNREACHABLE_ERRNOS[number]

@@ -8,6 +8,9 @@ from typing import Any
 import av
 import av.container
 
+from streamer.errors import SourceError, SourceFailure
+from streamer.sources.opening import ContainerSettings
+
 # Files in which another one may follow, with tracks of its own: they join with ``cat``.
 _JOINABLE = ("mpegts", "mpeg")
 # Less than this after the last packet is padding: 16 packets of a transport stream.
@@ -71,9 +74,53 @@ class Progress:
     @property
     def next_piece(self) -> int | None:
         """Where a file goes on after our track ended, in bytes; None if it does not."""
-        if not self.pictures or self.container.format.name not in _JOINABLE:
+        name, size = self.container.format.name, self.container.size
+        if not self.pictures or name not in _JOINABLE or size <= 0:
             return None
         # Tracks that ran beside ours do not count. Packets come in the order of their ends.
         if any(begin > self._our_last for begin in self._other_video.values()):
             return self._our_end
-        return self._end if self.container.size - self._end > _UNREAD_BYTES else None
+        return self._end if self.unread_bytes else None
+
+    @property
+    def unread_bytes(self) -> int:
+        """The bytes after the last packet, in formats that end with one."""
+        if self.container.format.name not in (*_JOINABLE, "flv"):
+            return 0
+        unread = self.container.size - self._end
+        return unread if unread > _UNREAD_BYTES else 0
+
+
+def nothing_came(settings: ContainerSettings, progress: Progress) -> SourceError:
+    """Why media that ended had no picture."""
+    if not progress.packets:
+        return settings.failure(SourceFailure.NO_VIDEO, "ended without any video")
+    return settings.failure(
+        SourceFailure.GARBAGE, "ended without one picture that could be decoded"
+    )
+
+
+def no_picture(
+    settings: ContainerSettings, progress: Progress, stream: av.VideoStream
+) -> SourceError:
+    """Why no picture came in time, or none of very many packets."""
+    packets = progress.packets_without_picture
+    limit_s, setting = settings.open_timeout_s, "open_timeout_s"
+    if progress.pictures:
+        limit_s, setting = settings.read_timeout_s, "read_timeout_s"
+    if not packets:
+        return settings.failure(
+            SourceFailure.TIMEOUT, f"sent no video for {limit_s:.1f} s ({setting})"
+        )
+    # Without a width, not even the stream's parameters could be parsed.
+    if progress.trouble or not stream.codec_context.width:
+        return settings.failure(
+            SourceFailure.GARBAGE,
+            f"sent {packets} packets and no picture that could be decoded; check the camera's "
+            "codec settings",
+        )
+    return settings.failure(
+        SourceFailure.TIMEOUT,
+        f"sent {packets} packets and no keyframe; let the camera send them more often, or raise "
+        f"{setting} ({limit_s:.1f} s)",
+    )

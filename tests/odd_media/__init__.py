@@ -1,0 +1,1 @@
+"""Odd and hostile media, made when the tests run, and what a source makes of each."""
