@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamer.config.streams import StreamConfig
-from streamer.errors import BusyError, UnknownStreamError
+from streamer.errors import BusyError, ControlError, UnknownStreamError
 from streamer.runtime.clock import Clock, ns_to_seconds
 from streamer.runtime.shares import Shares
 from streamer.sources.whip import WHIP_URL
@@ -105,8 +105,13 @@ class BegunStreams:
                     stream_id,
                     self._end_after_s,
                 )
-                with suppress(UnknownStreamError):
+                try:
                     await self._streams.remove(stream_id)
+                except UnknownStreamError:
+                    pass  # `control` removed it
+                except ControlError as error:  # too much waits for the tracker: the next time
+                    _log.warning("%s: cannot end yet: %s", stream_id, error)
+                    continue
                 self._begun.pop(stream_id, begun).place.close()
 
     def _left_s(self, begun: _Begun) -> float:

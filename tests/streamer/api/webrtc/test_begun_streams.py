@@ -23,6 +23,7 @@ class Rig:
         self.running: dict[str, StreamConfig] = {}
         self.publishing: set[str] = set()
         self.kept: list[str] = []
+        self.is_busy = False
         self.clock = FakeClock()
         self.begun = BegunStreams(
             self,
@@ -45,6 +46,8 @@ class Rig:
     async def remove(self, stream_id: str) -> None:
         if stream_id not in self.running:
             raise UnknownStreamError(stream_id)
+        if self.is_busy:
+            raise BusyError("too many commands wait")
         del self.running[stream_id]
 
     async def wait(self, seconds: float) -> None:
@@ -71,6 +74,18 @@ async def test_stream_whose_publisher_never_came_ends_too() -> None:
     await rig.begun.begin("street", "phone")
     await rig.wait(END_AFTER_S)
     assert not rig.running
+
+
+async def test_stream_that_cannot_end_now_ends_later() -> None:
+    rig = Rig(limit=1)
+    await rig.begun.begin("street", "elsewhere")
+    rig.is_busy = True
+    await rig.wait(END_AFTER_S)
+    assert "street" in rig.begun
+    rig.is_busy = False
+    await rig.wait(1)
+    assert not rig.running
+    await rig.begun.begin("street", "elsewhere")
 
 
 async def test_publisher_that_returns_begins_the_time_anew() -> None:
