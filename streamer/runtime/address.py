@@ -160,11 +160,10 @@ class Address:
     def __str__(self) -> str:
         if self.scheme == "file":
             return self.target
-        if self.scheme not in ("synthetic", "whip"):
-            hidden = "" if self.username is None else f"{HIDDEN}@"
-            target = shown_target(self.scheme, self.target)
-            return f"{self.scheme}://{hidden}{self._host_and_port('%25')}{target}"
-        return f"{self.scheme}://{self.target}"
+        is_scene = self.scheme == "synthetic"
+        target = self.target if is_scene else shown_target(self.scheme, self.target)
+        hidden = "" if self.username is None else f"{HIDDEN}@"
+        return f"{self.scheme}://{hidden}{self._host_and_port('%25')}{target}"
 
     @property
     def text(self) -> str:

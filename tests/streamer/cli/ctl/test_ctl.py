@@ -106,7 +106,7 @@ async def test_streams_are_listed_added_changed_paused_and_removed(tmp_path: Pat
         )
         assert added == f"yard: live, {SMALL}\n"
         config = ctl.app.streams.config("yard")
-        assert (config.url, config.max_rate_hz) == (SMALL, 5.0)
+        assert (config.url.text, config.max_rate_hz) == (SMALL, 5.0)
         assert (config.reconnect.initial_s, config.reconnect.maximum_s) == (1.0, 9.0)
         await ctl.said("streams", "change", "yard", "max_objects=3", "max_rate_hz=null")
         await ctl.said("streams", "change", "yard", "priority=9")
