@@ -36,8 +36,6 @@ _RULE = (
     + ", a path of a video file or a device such as /dev/video0"
 )
 MAXIMUM_CHARACTERS = 4096
-# FFmpeg sends no more of an RTSP path with its query, and cuts the rest off without a word.
-_MAXIMUM_RTSP_TARGET = 2000
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
@@ -97,11 +95,6 @@ class Address:
         address = cls.split(text)
         if not address.host and scheme not in _LISTENING:
             raise AddressError(f"names no host; write {scheme}://HOST/PATH")
-        if scheme in ("rtsp", "rtsps") and len(address.target) > _MAXIMUM_RTSP_TARGET:
-            raise AddressError(
-                f"must have a path of at most {_MAXIMUM_RTSP_TARGET} characters, got "
-                f"{len(address.target)}"
-            )
         if address.port is None and DEFAULT_PORTS[scheme] is None:
             raise AddressError(f"names no port, and {scheme} has no usual one; write HOST:PORT")
         return address
@@ -173,16 +166,6 @@ class Address:
         return f"{self.scheme}://{hidden}{self._host_and_port('%25')}{target}"
 
     @property
-    def userinfo(self) -> str:
-        """User and password, percent-encoded; empty without."""
-        if self.username is None:
-            return ""
-        user = quote(self.username, safe="", errors="surrogateescape")
-        if self.password is None:
-            return user
-        return f"{user}:{quote(self.password, safe='', errors='surrogateescape')}"
-
-    @property
     def text(self) -> str:
         """The whole address, with its password: for the file that keeps it."""
         return self._written("%25")
@@ -234,9 +217,13 @@ class Address:
     def _written(self, zone_mark: str) -> str:
         if self.scheme == "file":
             return self.target
-        userinfo = self.userinfo
-        at = "@" if userinfo else ""
-        return f"{self.scheme}://{userinfo}{at}{self._host_and_port(zone_mark)}{self.target}"
+        userinfo = ""
+        if self.username is not None:
+            userinfo = quote(self.username, safe="", errors="surrogateescape")
+            if self.password is not None:
+                userinfo += ":" + quote(self.password, safe="", errors="surrogateescape")
+            userinfo += "@"
+        return f"{self.scheme}://{userinfo}{self._host_and_port(zone_mark)}{self.target}"
 
 
 def _check_characters(text: str) -> None:

@@ -16,7 +16,6 @@ from streamer.runtime.address import Address
 from streamer.runtime.private_files import why_changeable
 
 _PASSWORD_FILE_LIMIT_BYTES = 4096
-_MAXIMUM_USERINFO = {"rtsp": 127, "rtmp": 127}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,7 @@ def credentials(
             f"{key} has a password but no user name: set {key}.username_env, or put the name "
             "into the URL (rtsp://NAME@HOST/…)"
         )
-    given = Credentials(username=username, password=password or "")
-    limit = _MAXIMUM_USERINFO.get(address.scheme.rstrip("s"), 1000)
-    if len(_with(address, given).userinfo) > limit:
-        raise ConfigError(
-            f"{key}: FFmpeg cuts user name and password off after {limit} characters, of which "
-            "every one that is no letter or digit takes three; set a shorter password"
-        )
-    return given
+    return Credentials(username=username, password=password or "")
 
 
 def secret(
@@ -88,11 +80,7 @@ def url_with_credentials(address: Address, given: Credentials | None) -> str:
     """``address`` with ``given`` as its user and password; only for the call that opens it."""
     if given is None:
         return address.url
-    return _with(address, given).url
-
-
-def _with(address: Address, given: Credentials) -> Address:
-    return replace(address, username=given.username, password=given.password)
+    return replace(address, username=given.username, password=given.password).url
 
 
 def _from_environment(key: str, name: str, environment: Mapping[str, str]) -> str:

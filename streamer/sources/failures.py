@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from urllib.parse import urlsplit
 
 import av.error
 
 from streamer.errors import SourceError, SourceFailure
+from streamer.runtime.address import Address
 
 # First match wins: subclasses precede their bases.
 _REASONS: tuple[tuple[type[BaseException], SourceFailure, str], ...] = (
@@ -134,8 +134,8 @@ def _meaning(redacted_url: str, error: Exception) -> tuple[SourceFailure, str]:
 
 def _input_output_error(redacted_url: str) -> str:
     """FFmpeg reports an unresolved name as an input/output error, like many other failures."""
-    host = urlsplit(redacted_url).hostname if "://" in redacted_url else None
-    if host is None:
+    host = Address.parse(redacted_url).host
+    if not host:
         return "cannot be read: input/output error"
     try:
         socket.getaddrinfo(host, None)

@@ -97,7 +97,6 @@ def test_spellings_that_are_understood(text: str, url: str) -> None:
         ("file://", "names no file"),
         ("/clips/a\nb.mp4", "holds U\\+000A"),
         ("whip://cam/live", "whip:// and nothing more"),
-        (f"rtsp://cam/{'x' * 2001}", "at most 2000 characters, got 2002"),
         (f"http://cam/{'x' * 5000}", "at most 4096 characters"),
     ],
 )
@@ -142,9 +141,10 @@ def test_an_address_is_shown_without_what_may_be_a_secret(text: str, shown: str 
 
 
 _PIECES = [
-    *(f"{scheme}://" for scheme in (*SCHEMES, "gopher")), ":", "/", "//", "@", "?", "#", "%", "%41",
-    "%2F", "%00", "[", "]", "::1", "[::1]", "%25eth0", "127.0.0.1", "0x7f", "1", "65536", ".", "..",
-    "cam", "ann", "=", "&", ";", "_", "\\", " ", "\n", "\0", "ä", "。", "\u200b", "\udc80", "*", "~",
+    *(f"{scheme}://" for scheme in (*SCHEMES, "gopher")), ":", "/", "//", "@", "?", "#", "%",
+    "%41", "%2F", "%00", "[", "]", "::1", "[::1]", "%25eth0", "127.0.0.1", "0x7f", "1", "65536",
+    ".", "..", "cam", "ann", "=", "&", ";", "_", "\\", " ", "\n", "\0", "ä", "。", "\u200b",
+    "\udc80", "*", "~",
 ]  # fmt: skip
 
 
@@ -173,8 +173,7 @@ def test_no_part_of_an_unencoded_password_is_shown_or_taken_for_a_host(
     text = f"rtsp://{userinfo[0]}:{userinfo[1]}@{host}/live"
     try:
         address = Address.parse(text)
-    except AddressError as error:
-        assert len(str(error)) < 300
+    except AddressError:
         return
     assert address.host in ("cam", "10.0.0.9", "::1")
     assert address.path == "/live"
