@@ -18,12 +18,13 @@ from uvicorn.protocols.http.httptools_impl import (
 
 # Bounds on a request; policy beyond them: 400, and the connection is closed.
 HEADERS = 100
-# All that is not body: head, sizes and extensions of chunks, trailers. A body in small chunks may
-# have a quarter of its size on top, so that no event is made of each few bytes of it. Counted in
-# slices, of which two more may pass.
-FRAMING_BYTES = 32 * 1024
-_BODY_BYTES_FOR_FRAMING = 4
-_SLICE_BYTES = 16 * 1024
+HEAD_BYTES = 32 * 1024
+# Sizes and extensions of chunks, trailers. A body may have a quarter of its size on top: each
+# chunk is an event, however small it is.
+CHUNK_BYTES = 4 * 1024
+_BODY_BYTES_FOR_CHUNK_BYTE = 4
+# What is counted at once, so that two more may pass.
+_SLICE_BYTES = 4 * 1024
 # Requests that wait for the answer to the one before.
 PIPELINED = 8
 # After an answer, the rest of a body that nobody reads is received, not parsed, for this long:
@@ -37,7 +38,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        # Of the present request.
+        # Of the present request: what is not body of it, and what is.
         self._framing_bytes = 0
         self._body_bytes = 0
         self._has_head = False
@@ -55,8 +56,13 @@ class HttpProtocol(HttpToolsProtocol):
             super().data_received(part)
             if self.transport.get_protocol() is not self:  # it is a WebSocket now
                 return
-            if self._framing_bytes > FRAMING_BYTES + self._body_bytes // _BODY_BYTES_FOR_FRAMING:
+            if self._framing_bytes > self._maximum_framing_bytes():
                 self.send_400_response(_INVALID)
+
+    def _maximum_framing_bytes(self) -> int:
+        if not self._has_head:
+            return HEAD_BYTES
+        return CHUNK_BYTES + self._body_bytes // _BODY_BYTES_FOR_CHUNK_BYTE
 
     # What the parser found. An error that is raised here becomes a 400.
 
@@ -77,6 +83,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the application answer, if the head can be read in one way only."""
         self._has_head = True
+        self._framing_bytes = 0
         version = self.parser.get_http_version()
         hosts = [value for name, value in self.headers if name == b"host"]
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidState
 from streamer.api.server.connections import Connections
 from streamer.api.server.http_protocol import HttpProtocol
 from streamer.api.server.idle_connections import IdleConnections
+from streamer.api.server.websocket_protocol import WebSocketProtocol
 from streamer.errors import ConfigError
 
 KEEP_ALIVE_TIMEOUT_S = 15
@@ -54,7 +55,7 @@ class HttpServer:
             Config(
                 application,
                 http=HttpProtocol,
-                ws="websockets-sansio",
+                ws=WebSocketProtocol,
                 ws_max_size=WEBSOCKET_MESSAGE_BYTES,
                 ws_per_message_deflate=False,  # 300 kB a socket, and time of the event loop
                 lifespan="off",

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from streamer.api.server.http_protocol import FRAMING_BYTES, HEADERS, PIPELINED
+from streamer.api.server.http_protocol import HEAD_BYTES, HEADERS, PIPELINED
 from tests.streamer.api.server.raw import REQUEST, Raw, limited, raw
 from tests.streamer.api.serving import WAIT_S, FakeDaemon, make_api, serving, with_tokens
 
@@ -65,10 +65,10 @@ REFUSED = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,  # TLS to a plain port
     b"\r\n\r\n\r\nfoo\r\n\r\n",
     # Bounds.
-    DELETE.replace(b"gate", b"g" * 3 * FRAMING_BYTES) + b"\r\n",
+    DELETE.replace(b"gate", b"g" * 3 * HEAD_BYTES) + b"\r\n",
     DELETE + b"X: a\r\n" * HEADERS + b"\r\n",
-    DELETE + b"X: " + b"a" * 3 * FRAMING_BYTES + b"\r\n\r\n",
-    b"\r\n" * 2 * FRAMING_BYTES,
+    DELETE + b"X: " + b"a" * 3 * HEAD_BYTES + b"\r\n\r\n",
+    b"\r\n" * 2 * HEAD_BYTES,
 ]
 
 
@@ -91,9 +91,9 @@ REFUSED_CHUNKS = [
     b"-1\r\nx\r\n0\r\n\r\n",
     b"ffffffffffffffffff\r\nx",
     b"1\r\nx\r\n" * 45_000 + b"0\r\n\r\n",
-    b"1;" + b"a" * 3 * FRAMING_BYTES + b"\r\nx\r\n0\r\n\r\n",
-    b"0\r\nX: " + b"a" * 3 * FRAMING_BYTES + b"\r\n\r\n",
-    b"0\r\n" + b"X: a\r\n" * FRAMING_BYTES + b"\r\n",
+    b"1;" + b"a" * 3 * HEAD_BYTES + b"\r\nx\r\n0\r\n\r\n",
+    b"0\r\nX: " + b"a" * 3 * HEAD_BYTES + b"\r\n\r\n",
+    b"0\r\n" + b"X: a\r\n" * HEAD_BYTES + b"\r\n",
 ]
 
 
