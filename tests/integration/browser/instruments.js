@@ -1,7 +1,7 @@
 // What the tests need to know of a page and cannot see from outside; nothing of the page is changed.
 //
 // - instruments.captured: [number, media time, Unix time in ms when it was read] of every picture of
-//   the camera. A busy page reads late: media time, also in ms, is what the camera itself counted
+//   the camera, in Chromium. A busy page reads late: media time, also in ms, is what the camera itself counted
 // - instruments.iceServers(): servers that the page's peer connections were told to ask
 // - instruments.oddTexts: texts that showed a value instead of words or a number, such as "NaN %"
 // - instruments.watch(video): from now on [number, RTP time, Unix time in ms] of every picture shown
@@ -26,7 +26,7 @@ window.instruments = (() => {
     }
   }
 
-  if (navigator.mediaDevices) {
+  if (navigator.mediaDevices && window.MediaStreamTrackProcessor) { // Firefox has none
     const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
     navigator.mediaDevices.getUserMedia = async (constraints) => {
       const stream = await getUserMedia(constraints);
