@@ -41,7 +41,7 @@ _BACKLOG_AFTER_S = 2.0
 # Bound for media that are read faster than real time; a camera that sends a keyframe a minute
 # at 30 Hz stays below it.
 _MAX_PACKETS_WITHOUT_PICTURE = 3000
-# Their servers set the pace, whatever length they state.
+# Cameras set the pace, whatever length they state.
 _NEVER_RECORDED = ("rtsp", "mpjpeg")
 _PLAYLISTS = ("hls", "dash")
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"
@@ -73,12 +73,12 @@ class VideoContainer:
     def is_recorded(self) -> bool:
         """Whether the media has a known end, and may be read at any speed.
 
-        A stated duration alone proves nothing: cameras and relays state one in live streams.
+        A stated duration proves nothing: cameras and relays state one in live streams.
         """
         name = self._container.format.name
-        if not self._container.duration or name in _NEVER_RECORDED:
-            return False
-        return name in _PLAYLISTS or self._container.size > 0
+        if name in _PLAYLISTS:
+            return bool(self._container.duration)
+        return name not in _NEVER_RECORDED and self._container.size > 0
 
     @property
     def is_segmented(self) -> bool:

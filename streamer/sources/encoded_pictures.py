@@ -35,11 +35,14 @@ _logger = logging.getLogger(__name__)
 class EncodedPictureReader:
     """Reads one feed to its end. One thread."""
 
-    def __init__(self, stream_id: str, feed: EncodedFeed, picture_timeout_s: float) -> None:
-        """The peer is disconnected if no picture decodes for ``picture_timeout_s``."""
+    def __init__(
+        self, stream_id: str, feed: EncodedFeed, open_timeout_s: float, read_timeout_s: float
+    ) -> None:
+        """The peer is disconnected if no picture decodes for so long: the first, and later ones."""
         self._stream_id = stream_id
         self._feed = feed
-        self._picture_timeout_s = picture_timeout_s
+        self._timeout_s, self._timeout_setting = open_timeout_s, "open_timeout_s"
+        self._read_timeout_s = read_timeout_s
         self._watch = DiscontinuityWatch()
         self._orientation = OrientationState()
         self._decoder: av.VideoCodecContext | None = None
@@ -108,6 +111,7 @@ class EncodedPictureReader:
             return
         self._warn_of_clock()
         self._undecoded_since_s = None
+        self._timeout_s, self._timeout_setting = self._read_timeout_s, "read_timeout_s"
         decoded = DecodedFrame(
             pixels=pixels,
             pts=pts,
@@ -152,12 +156,12 @@ class EncodedPictureReader:
     def _check_progress(self) -> None:
         """Disconnect a peer that sends data but no pictures; ``MediaWatch`` handles silence."""
         since_s = self._undecoded_since_s
-        if since_s is None or time.monotonic() - since_s < self._picture_timeout_s:
+        if since_s is None or time.monotonic() - since_s < self._timeout_s:
             return
         end = FeedEnd(
             SourceFailure.GARBAGE,
-            f"the peer sent no decodable picture for {self._picture_timeout_s:.1f} s "
-            "(open_timeout_s)",
+            f"the peer sent no decodable picture for {self._timeout_s:.1f} s "
+            f"({self._timeout_setting})",
         )
         self._feed.stop(end)
         raise self._ended(end)

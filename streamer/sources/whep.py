@@ -69,7 +69,10 @@ class WhepSource:
                 answer = signalling.post(loop.run(session.peer.offer()))
                 loop.run(session.begin(answer))
                 reader = EncodedPictureReader(
-                    settings.stream_id, session.feed, settings.open_timeout_s
+                    settings.stream_id,
+                    session.feed,
+                    settings.open_timeout_s,
+                    settings.read_timeout_s,
                 )
                 reader.run(output, stop)
             except SdpError as error:

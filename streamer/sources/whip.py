@@ -31,15 +31,17 @@ class WhipSource:
     deadline = None
     redacted_url = WHIP_URL
 
-    def __init__(self, stream_id: str, slot: PublisherSlot, picture_timeout_s: float) -> None:
+    def __init__(
+        self, stream_id: str, slot: PublisherSlot, open_timeout_s: float, read_timeout_s: float
+    ) -> None:
         self._stream_id = stream_id
         self._slot = slot
-        self._picture_timeout_s = picture_timeout_s
+        self._timeouts_s = (open_timeout_s, read_timeout_s)
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
         """Deliver one publisher's frames; raises ``SourceError`` when it is gone."""
         while not stop.is_set():
             feed = self._slot.wait(POLL_S)
             if feed is not None:
-                reader = EncodedPictureReader(self._stream_id, feed, self._picture_timeout_s)
+                reader = EncodedPictureReader(self._stream_id, feed, *self._timeouts_s)
                 reader.run(output, stop)

@@ -33,6 +33,10 @@ DETACH_TIMEOUT_S = 0.8
 # A source ends a read itself at its deadline; one that is this late is blocked in its library.
 _BLOCKED_AFTER_S = 0.5
 _WATCH_INTERVAL_S = 0.25
+_BLOCKED = (
+    "sent no picture in time, and its read is blocked; does its host name resolve, and its file "
+    "system answer?"
+)
 # Threads blocked in earlier attempts; while there are so many, no further one is started.
 _MAX_BLOCKED_THREADS = 2
 SOURCE_THREAD_PREFIX = "source-"
@@ -193,7 +197,7 @@ class Stream:
             await asyncio.wait({ended}, timeout=DETACH_TIMEOUT_S)
         if not ended.done():
             self._detach(attempt, ended)
-            return Failure(SourceFailure.TIMEOUT, "sent no picture in time; its read is blocked")
+            return Failure(SourceFailure.TIMEOUT, _BLOCKED)
         return self._failure_of(ended.exception())
 
     def _failure_of(self, error: BaseException | None) -> Failure | None:

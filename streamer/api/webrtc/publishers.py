@@ -100,7 +100,8 @@ class Publishers:
 
     def source(self, stream_id: str, config: StreamConfig) -> WhipSource:
         """The source for one attempt of a ``whip://`` stream."""
-        return WhipSource(stream_id, self._slot(stream_id), config.open_timeout_s)
+        slot = self._slot(stream_id)
+        return WhipSource(stream_id, slot, config.open_timeout_s, config.read_timeout_s)
 
     def among(self, make_source: MakeSource) -> MakeSource:
         """``make_source``, with the sources of ``whip://`` added."""

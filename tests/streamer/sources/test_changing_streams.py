@@ -223,6 +223,17 @@ def test_the_end_of_an_http_stream_is_its_end(container: str, codec: str) -> Non
     assert len(source.output.frames) == 12
 
 
+def test_a_recording_behind_http_is_paced_and_rests_at_its_end() -> None:
+    media = b"".join(pieces("mpegts", 12))
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(media)}\r\n\r\n".encode()
+    with ScriptedServer(lambda camera: camera.send(media), "http", head=head) as server:
+        output, error = run_to_end(make_source("gate", StreamConfig(url=server.url)))
+    assert error is None
+    assert numbers(output) == counted(0, 12)
+    first, *_, last = (frame.arrival_monotonic_ns / 1e9 for frame in output.frames)
+    assert last - first > 0.4
+
+
 def test_only_a_name_that_does_not_resolve_is_called_one() -> None:
     with ScriptedServer(lambda camera: None) as server:
         _, error = run_to_end(

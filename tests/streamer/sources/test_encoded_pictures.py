@@ -83,7 +83,7 @@ def read(feed: Feed, *pictures: EncodedPicture) -> Recorder:
     feed.close(ENDED)
     output = Recorder()
     with pytest.raises(SourceError) as raised:
-        EncodedPictureReader("cam1", feed, 10).run(output, threading.Event())
+        EncodedPictureReader("cam1", feed, 10, 10).run(output, threading.Event())
     assert raised.value.reason is SourceFailure.ENDED
     assert str(raised.value) == "cam1: the publisher ended its session"
     feed.let_peer_hear()
@@ -180,10 +180,19 @@ def test_closed_feed_takes_nothing_and_keeps_its_first_reason(feed: Feed) -> Non
 def test_peer_that_sends_nothing_decodable_is_given_up(feed: Feed) -> None:
     feed.put(EncodedPicture("VP8", b"\x01", 0, False, 0, 0))
     with pytest.raises(SourceError) as raised:
-        EncodedPictureReader("cam1", feed, 0.2).run(Recorder(), threading.Event())
+        EncodedPictureReader("cam1", feed, 0.2, 9).run(Recorder(), threading.Event())
     assert raised.value.reason is SourceFailure.GARBAGE
     feed.let_peer_hear()
     assert [end.reason for end in feed.stops] == [SourceFailure.GARBAGE]
+
+
+def test_live_peer_that_sends_nothing_decodable_any_more_is_given_up(feed: Feed) -> None:
+    feed.put(encode(1)[0])
+    feed.put(EncodedPicture("VP8", b"\x01", 3000, False, 0, 0))
+    output = Recorder()
+    with pytest.raises(SourceError, match=r"for 0\.2 s \(read_timeout_s\)"):
+        EncodedPictureReader("cam1", feed, 60, 0.2).run(output, threading.Event())
+    assert len(output.frames) == 1
 
 
 def test_requests_to_a_peer_with_a_closed_loop_are_no_error(feed: Feed) -> None:

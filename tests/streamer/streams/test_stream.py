@@ -210,10 +210,8 @@ async def test_source_blocked_in_its_library_is_abandoned_and_its_threads_are_bo
         await until(lambda: rig.stream.state is StreamState.LIVE)
         await until(lambda: rig.stream.state is StreamState.RETRYING)
         down = rig.published.events()[-1]
-        assert (down.reason, down.detail) == (
-            "timeout",
-            "sent no picture in time; its read is blocked",
-        )
+        assert down.reason == "timeout"
+        assert "its read is blocked" in str(down.detail)
         await until(lambda: rig.value("stream_reconnects_total", stream="gate") >= 4)
         assert len(attempts) == 2
         assert rig.value("source_threads_detached") == 2
