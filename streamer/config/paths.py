@@ -7,7 +7,6 @@ all find the same file. Nothing is opened here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +38,10 @@ def absolute_path(path: str, folder: Path) -> str:
     """
     if "\0" in path:
         raise ConfigError("must be a path without a zero character; remove it")
-    if not path:
-        return path
+    if not path.startswith("~"):
+        return str(folder / path) if path else path
     try:
-        return os.path.join(folder, Path(path).expanduser())
+        return str(folder / Path(path).expanduser())
     except RuntimeError:
         name = path.partition("/")[0]
         raise ConfigError(

@@ -131,6 +131,7 @@ def test_an_absolute_url_stays_as_typed() -> None:
     for url in ("/a/b.mp4", "file:///a%20b.mp4", "rtsp://u:p@h/x/../y"):
         assert absolute_url(url, Path("/here")) == url
     assert absolute_url("./ü=x.mp4", Path("/here")) == "/here/ü=x.mp4"
+    assert absolute_url("./~ann.mp4", Path("/here")) == "/here/~ann.mp4"
 
 
 def test_a_path_that_cannot_be_made_absolute_is_refused_with_its_key(beside: Path) -> None:
