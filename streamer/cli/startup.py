@@ -9,11 +9,12 @@ import importlib.metadata
 import logging
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from streamer.config.control_endpoint import control_path, passed_over
+from streamer.config.control_endpoint import control_path, default_places, passed_over, why_not
 from streamer.config.schema import MaskletConfig
 from streamer.errors import ConfigError
 from streamer.runtime.logs import configure_logging
@@ -40,10 +41,25 @@ def begin(config: MaskletConfig) -> bool:
     for key, path in password_files(config):
         if (problem := why_readable(path)) is not None:
             _log.warning("%s: %s", key, problem)
-    taken = list(taken_addresses(config))
-    for line in taken:
+    problems = list(taken_addresses(config))
+    try:
+        require_temporary_folder()
+    except ConfigError as error:
+        problems.append(str(error))
+    for line in problems:
         _log.error("%s", line)
-    return not taken
+    return not problems
+
+
+def require_temporary_folder() -> None:
+    """Raise ``ConfigError`` without a folder for temporary files, which torch needs too."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise ConfigError(
+            "no folder for temporary files can be written (/tmp, /var/tmp, the working folder): "
+            "set TMPDIR to one that can"
+        ) from None
 
 
 def password_files(config: MaskletConfig) -> Iterator[tuple[str, Path]]:
@@ -75,8 +91,15 @@ def taken_addresses(config: MaskletConfig) -> Iterator[str]:
                 f"{key}: cannot listen on {host}:{port} ({reason}); is masklet running already? "
                 f"Otherwise choose another {key}"
             )
+    endpoint = config.control.endpoint
+    path = control_path(endpoint)
+    if path in default_places() and (reason := why_not(path.parent)) is not None:
+        yield (
+            f"control.endpoint: no default folder can be used: {path.parent}: {reason}; set "
+            "control.endpoint=ipc:///FOLDER/control.sock in a folder of this user"
+        )
+        return
     try:
-        endpoint = config.control.endpoint
-        check_socket_path(f"control.endpoint {endpoint}", control_path(endpoint))
+        check_socket_path(f"control.endpoint {endpoint}", path)
     except ConfigError as error:
         yield str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import urlsplit
 
 import msgspec
 from rich.console import RenderableType
@@ -24,6 +26,7 @@ from streamer.wire.codec import FrameMessage, HeartbeatMessage, Message
 TOPICS = ("boxes", "event", "status", "heartbeat")
 HIGH_WATER_MARK = 1000
 REFRESH_S = 0.1
+PROBE_TIMEOUT_S = 1.0
 # Without a terminal to redraw, the table is printed again this often.
 PLAIN_REFRESH_S = 1.0
 PLAIN_WAITING_S = 60.0
@@ -61,6 +64,8 @@ def watch(
     view = WatchView(endpoint, stream)
     try:
         with subscriber:
+            if (reason := why_unanswered(endpoint)) is not None:
+                write_line(f"masklet: nothing listens at {endpoint} yet ({reason})", sys.stderr)
             if as_json:
                 _write_lines(subscriber, view, stream_out, count)
             else:
@@ -74,6 +79,23 @@ def watch(
         # The buffered rest must not be written at exit: its reader is gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream_out.fileno())
     return 0
+
+
+def why_unanswered(endpoint: str) -> str | None:
+    """Why nothing accepts a connection at a publisher's endpoint; None: something does."""
+    address = urlsplit(endpoint)
+    try:
+        if address.scheme == "ipc":
+            path = endpoint.removeprefix("ipc://")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(PROBE_TIMEOUT_S)
+                client.connect("\0" + path[1:] if path.startswith("@") else path)
+        else:
+            place = (address.hostname or "", address.port or 0)
+            socket.create_connection(place, PROBE_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def json_line(message: Message) -> bytes:

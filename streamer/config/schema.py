@@ -197,7 +197,7 @@ class MaskletConfig(Section):
     overload: OverloadConfig = OverloadConfig()
     zeromq: ZeroMQConfig = ZeroMQConfig()
     metrics: MetricsConfig = MetricsConfig()
-    control: ControlConfig = ControlConfig()
+    control: ControlConfig = Field(default_factory=ControlConfig)
     api: ApiConfig = ApiConfig()
     webrtc: WebRTCConfig = WebRTCConfig()
     picture: PictureConfig = PictureConfig()

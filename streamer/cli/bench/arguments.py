@@ -76,11 +76,13 @@ def bench(arguments: Namespace) -> int:
     from streamer.cli.bench.report import BenchReport, check_plots, describe_machine
     from streamer.cli.bench.search import FrontierSearch
     from streamer.cli.bench.search_run import BenchFiles, bench_console, finish, search
+    from streamer.cli.startup import require_temporary_folder
     from streamer.config.loading import load_config
     from streamer.inference.build import configured_tracker, with_model_threads
     from streamer.runtime.logs import configure_logging
 
     config = load_config(arguments.config, arguments.overrides, [])
+    require_temporary_folder()
     configure_logging("error")
     if not arguments.no_plot:
         check_plots()

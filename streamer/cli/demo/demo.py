@@ -28,6 +28,7 @@ from rich.live import Live
 from streamer.cli.demo.browser import can_open_page, is_watched, open_page
 from streamer.cli.demo.film import Film, make_film
 from streamer.cli.demo.settings import RATE_HZ, STREAM, demo_scene, demo_settings, starting_boxes
+from streamer.cli.startup import require_temporary_folder
 from streamer.cli.terminal import Terminal
 from streamer.cli.watch import PLAIN_WIDTH
 from streamer.cli.watch_view import WatchView
@@ -96,6 +97,7 @@ def run_demo(
     # SIGTERM ends the demo like Ctrl-C: the daemon must not be left running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _make_directory(output_directory)
+    require_temporary_folder()
     scene = demo_scene()
     with tempfile.TemporaryDirectory(prefix="masklet-demo-") as folder:
         settings = demo_settings(scene, model, device, Path(folder), console)

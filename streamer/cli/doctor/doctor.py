@@ -18,7 +18,7 @@ from rich.text import Text
 
 from streamer.cli.doctor.findings import Finding, Level
 from streamer.cli.doctor.streams import check_streams
-from streamer.cli.startup import listeners
+from streamer.cli.startup import listeners, require_temporary_folder
 from streamer.config.control_endpoint import control_path, passed_over, why_foreign
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import AUTO, state_folder
@@ -81,6 +81,14 @@ def check_machine(_: MaskletConfig) -> Iterator[Finding]:
         "processor",
         f"{processor_name()}, cores: {core_count()}, {memory:.0f} GiB of memory",
     )
+
+
+def check_temporary_folder(_: MaskletConfig) -> Iterator[Finding]:
+    """A folder for temporary files, without which torch does not load."""
+    try:
+        require_temporary_folder()
+    except ConfigError as error:
+        yield Finding(Level.MISSING, "temporary", str(error))
 
 
 def check_device(config: MaskletConfig) -> Iterator[Finding]:
@@ -267,6 +275,7 @@ def check_test_tools(_: MaskletConfig) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     check_machine,
+    check_temporary_folder,
     check_device,
     check_video,
     check_messaging,

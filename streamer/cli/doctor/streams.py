@@ -47,12 +47,12 @@ def _check_port(stream_id: str, address: Address) -> Finding:
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         # Not a fault of this machine, and the daemon retries.
         return Finding(
             Level.NOTE,
             "stream",
-            f"{stream_id}: {where} does not answer: {error.strerror or error}",
+            f"{stream_id}: {where} does not answer: {getattr(error, 'strerror', None) or error}",
             "check the camera, the address and firewalls; masklet run keeps trying",
         )
     return Finding(Level.OK, "stream", f"{stream_id}: {where} answers")

@@ -8,8 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from streamer.cli import startup
 from streamer.cli.startup import password_files, taken_addresses
+from streamer.config import control_endpoint
 from streamer.config.loading import load_config
+from streamer.errors import ConfigError
 from streamer.runtime.private_files import why_readable
 from streamer.runtime.sockets import why_no_listener
 
@@ -44,6 +49,30 @@ def test_taken_addresses_are_all_named_before_the_model_loads(
         f"control.endpoint ipc://{control}: another process listens there; stop it or choose "
         "another path for this one",
     ]
+
+
+def test_without_a_writable_folder_the_start_names_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "masklet" / "control.sock"
+    monkeypatch.setattr(control_endpoint, "default_places", lambda: [place])
+    monkeypatch.setattr(startup, "default_places", lambda: [place])
+    config = load_config(
+        None, ["zeromq.endpoint=tcp://127.0.0.1:*", "metrics.port=0", "api.port=0"]
+    )
+    assert list(taken_addresses(config)) == [
+        f"control.endpoint: no default folder can be used: {tmp_path}/file/masklet: "
+        f"{tmp_path}/file cannot be written; set control.endpoint=ipc:///FOLDER/control.sock in a "
+        "folder of this user"
+    ]
+
+    def no_folder() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tempfile.gettempdir", no_folder)
+    with pytest.raises(ConfigError, match="set TMPDIR to one that can"):
+        startup.require_temporary_folder()
 
 
 def test_password_files_that_everybody_reads_are_named(tmp_path: Path) -> None:

@@ -275,6 +275,9 @@ def test_closed_pipe_ends_it_silently(as_json: bool) -> None:
 def test_json_reports_waiting_on_stderr_and_ends_with_ctrl_c() -> None:
     process = start_watch("tcp://127.0.0.1:1", as_json=True)
     assert process.stderr is not None
+    assert process.stderr.readline() == (
+        b"masklet: nothing listens at tcp://127.0.0.1:1 yet (Connection refused)\n"
+    )
     assert b"nothing has arrived for 3 s. Is `masklet run` up" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
