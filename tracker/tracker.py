@@ -155,11 +155,14 @@ class Tracker:
         max_objects: int | None = None,
         history_frames: int = 1,
         history_bytes: int | None = None,
+        *,
+        needs_positive: bool | None = None,
     ) -> Session:
         """Begin a stream of at most ``max_objects`` (default: the whole bank).
 
         Its newest ``history_frames`` can be corrected, or fewer if they exceed ``history_bytes``
-        on host and device together, but always the newest.
+        on host and device together, but always the newest. ``needs_positive``: an object is not
+        started by points beside it alone; by default with the robust policy, not with the paper's.
         """
         limit = self._bank.capacity if max_objects is None else max_objects
         if limit < 1:
@@ -172,6 +175,7 @@ class Tracker:
             self._identity,
             self._sessions.discard,
             counts_gaps=self._policy is not None,
+            needs_positive=self._policy is not None if needs_positive is None else needs_positive,
         )
         self._sessions.add(session)
         return session

@@ -84,6 +84,7 @@ class InferenceCommands:
                     max_objects=max_objects,
                     history_frames=self._history_frames,
                     history_bytes=self._history_bytes,
+                    needs_positive=True,
                 ),
                 slot,
                 counts,

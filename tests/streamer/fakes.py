@@ -276,6 +276,8 @@ class FakeTracker:
         max_objects: int | None = None,
         history_frames: int = 1,
         history_bytes: int | None = None,
+        *,
+        needs_positive: bool | None = None,
     ) -> FakeSession:
         self.sessions.append(FakeSession(max_objects or 64, history_frames))
         return self.sessions[-1]

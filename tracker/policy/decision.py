@@ -46,6 +46,10 @@ class MaskDecision(NamedTuple):
     prompted_N: Tensor
     alone_iou_N: Tensor
 
+    def rows(self) -> list[MaskDecision]:
+        """The decisions of each object alone."""
+        return [MaskDecision(*row) for row in zip(*(c.split(1) for c in self), strict=True)]
+
     def memory_mask(self, image_size: int) -> Tensor:
         """The memory encoder's input mask, (N, 1, S, S) in -10..10."""
         logits = resize_logits(self.logits_N1hw, image_size, image_size)

@@ -36,6 +36,11 @@ class PreparedPrompt:
     replace_points: bool = False
 
     @property
+    def is_positive(self) -> bool:
+        """Whether it points at the object: not only beside it."""
+        return self.mask_1SS is not None or bool((self.labels_K > 0).any())
+
+    @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
         mask = 0 if self.mask_1SS is None else self.mask_1SS.nbytes

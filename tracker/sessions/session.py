@@ -31,8 +31,10 @@ class Session:
         on_close: Callable[[Session], None],
         *,
         counts_gaps: bool,
+        needs_positive: bool,
     ) -> None:
         self.max_objects = max_objects
+        self.needs_positive = needs_positive
         self.frames_seen = 0
         self.smoother = MaskSmoother(past_share=0.0)
         self._bank = bank

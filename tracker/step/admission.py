@@ -38,7 +38,8 @@ def admit(
     for session, image, prompts in batch:
         ensure_own(session, sessions)
         height, width = size_of(image, image_sizes)
-        prepared.append(admit_prompts(session, prompts, height, width, image_size))
+        known = session.object_ids
+        prepared.append(admit_prompts(session, prompts, height, width, image_size, known))
     ensure_free(
         sum(
             len(own.keys() - set(session.object_ids))
@@ -82,17 +83,29 @@ def ensure_own(session: Session, sessions: Collection[Session]) -> None:
 
 
 def admit_prompts(
-    session: Session, prompts: Sequence[Prompt], height: int, width: int, image_size: int
+    session: Session,
+    prompts: Sequence[Prompt],
+    height: int,
+    width: int,
+    image_size: int,
+    found: Collection[int],
 ) -> dict[int, PreparedPrompt]:
     """Check prompts against a frame and a session -> prompts by object.
 
-    Raises PromptError, or CapacityError for more objects than the session may hold.
+    ``found``: objects that their prompts do not start. Raises PromptError, or CapacityError for
+    more objects than the session may hold.
     """
     own: dict[int, PreparedPrompt] = {}
     for prompt in prompts:
         if prompt.object_id in own:
             raise PromptError(f"object {prompt.object_id} is prompted twice in one step")
         own[prompt.object_id] = prepare(prompt, height, width, image_size)
+        starts = session.needs_positive and prompt.object_id not in found
+        if starts and not own[prompt.object_id].is_positive:
+            raise PromptError(
+                f"object {prompt.object_id}: give a point on it, a box or a mask first; points "
+                "beside it alone only correct an object that is tracked"
+            )
     new = len(own.keys() - set(session.object_ids))
     if len(session.object_ids) + new > session.max_objects:
         raise CapacityError(

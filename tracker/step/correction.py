@@ -88,7 +88,8 @@ class Corrector:
         ensure_own(session, self._sessions)
         frame = session.frame(frame_index)
         size = self._frame_step.image_size
-        prepared = admit_prompts(session, prompts, frame.height, frame.width, size)
+        found = () if anew else frame.logits
+        prepared = admit_prompts(session, prompts, frame.height, frame.width, size, found)
         ensure_free(len(prepared.keys() - set(session.object_ids)), self._bank)
         return [
             Row(session, object_id, 0, frame, prompt)

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from tracker.engine.engine import Engine
 from tracker.host_arrays import on_device, sent
 from tracker.memory.bank import MemoryBank
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.policy.decision import MaskDecision, decide, decide_mask_prompt, in_order
+from tracker.policy.positive_points import with_positive_points
 from tracker.policy.prediction import Prediction
 from tracker.policy.robust import RobustPolicy
 from tracker.sessions.row import Row, images_of, places_of
@@ -124,7 +127,50 @@ class RowDecider:
             previous,
         )
         ambiguous = labels.shape[1] <= 1
-        return decide(model, self._engine.decode(conditioned, own, prompt), ambiguous, True)
+        decision = decide(model, self._engine.decode(conditioned, own, prompt), ambiguous, True)
+        both_N = (labels == 1).any(axis=1) & (labels == 0).any(axis=1)
+        if self._policy is None or not both_N.any():
+            return decision
+        parts = [
+            self._with_positive_points(
+                alone,
+                conditioned[row : row + 1],
+                ImageFeatures(*(level[row : row + 1] for level in own)),
+                points[row],
+                labels[row],
+                None if previous is None else previous[row : row + 1],
+            )
+            if both_N[row]
+            else alone
+            for row, alone in enumerate(decision.rows())
+        ]
+        return MaskDecision(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def _with_positive_points(
+        self,
+        decision: MaskDecision,
+        conditioned_1CHW: Tensor,
+        own: ImageFeatures,
+        points_K2: npt.NDArray[np.float32],
+        labels_K: npt.NDArray[np.int64],
+        previous_11hw: Tensor | None,
+    ) -> MaskDecision:
+        """A row's decision, or that of its positive points alone where it lost one of them."""
+        positive = labels_K > 0
+        prompt = self._model.encode_prompts(
+            on_device(points_K2[None, positive], self._device),
+            on_device(labels_K[None, positive], self._device),
+            previous_11hw,
+        )
+        output = self._engine.decode(conditioned_1CHW, own, prompt)
+        positive_only = decide(self._model, output, bool(positive.sum() <= 1), True)
+        shares_K2 = points_K2 / np.float32(self._model.config.image_size)
+        return with_positive_points(
+            decision,
+            positive_only,
+            on_device(shares_K2, self._device),
+            on_device(labels_K, self._device),
+        )
 
     def _decide_tracked(self, output: DecoderOutput, prediction: Prediction | None) -> MaskDecision:
         if self._policy is None:

@@ -23,6 +23,7 @@ from streamer.api.schemas.objects import (
 from streamer.api.server.authorisation import controls, reads
 from streamer.api.server.problems import InvalidField, ProblemError, problems
 from streamer.errors import UnknownObjectError, WireError
+from streamer.inference.prompts.mask_file import LARGEST_SHARE
 from streamer.inference.prompts.request import PromptOutcome
 from streamer.wire.mask_codecs import MaskEncoding, decode_crop
 from tracker.types import MaskArray
@@ -152,9 +153,16 @@ async def _mask(
     counts = given.counts.encode("ascii")
     try:
         # Off the event loop, which a ragged mask would block for long.
-        return await asyncio.to_thread(decode_crop, counts, MaskEncoding.RLE, height, width)
+        mask = await asyncio.to_thread(decode_crop, counts, MaskEncoding.RLE, height, width)
     except WireError as error:
         raise _invalid("/mask/counts", str(error).removeprefix("rle mask: ")) from error
+    share = float(mask.mean())
+    if share > LARGEST_SHARE and not given.whole:
+        raise _invalid(
+            "/mask/counts",
+            f"covers {share:.0%} of the picture: is it inverted? Set mask.whole to insist",
+        )
+    return mask
 
 
 def _changed(change: ObjectChange, name: str, value: str | None) -> str | None:

@@ -30,11 +30,20 @@ RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$", examples=[
 
 
 class Point(Request):
-    """A point on the object, or beside it."""
+    """A point on the object, or beside it; also as `[x, y]`, with its label in `labels`."""
 
     x: Pixel
     y: Pixel
     positive: bool = Field(default=True, description="on the object; false: beside it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_pair(cls, given: object) -> object:
+        if not isinstance(given, list):
+            return given
+        if len(given) != 2:
+            raise ValueError(f"a point is [x, y], got {len(given)} values")
+        return dict(zip("xy", given, strict=True))
 
 
 class MaskInput(Request):
@@ -44,6 +53,7 @@ class MaskInput(Request):
         Field(description="height, width: those of the stream's picture", examples=[[720, 1280]])
     )
     counts: str = Field(min_length=1, max_length=LONGEST_COUNTS, pattern=r"^[0-o]+$")
+    whole: bool = Field(default=False, description="accept a mask of nearly the whole picture")
 
 
 class PromptedFrame(Request):
@@ -66,6 +76,11 @@ class PromptBody(Request):
     label: Label | None = None
     colour: Colour | None = None
     points: list[Point] = Field(default_factory=list, max_length=256)
+    labels: list[Annotated[int, Field(ge=0, le=1)]] | None = Field(
+        default=None,
+        max_length=256,
+        description="of each point, as in SAM: 1 on the object, 0 beside it; instead of `positive`",
+    )
     box: Box | None = None
     mask: MaskInput | None = None
     frame: PromptedFrame | None = Field(
@@ -89,6 +104,11 @@ class PromptBody(Request):
             raise ValueError("mask excludes points and box")
         if self.mask is None and not self.points and self.box is None:
             raise ValueError("give points, a box or a mask")
+        if self.labels is not None:
+            if len(self.labels) != len(self.points):
+                raise ValueError(f"{len(self.points)} points but {len(self.labels)} labels")
+            if any("positive" in point.model_fields_set for point in self.points):
+                raise ValueError("labels excludes positive: label a point by one of them")
         return self
 
     def prompt(self, object_id: int, mask: MaskArray | None) -> Prompt:
@@ -96,7 +116,7 @@ class PromptBody(Request):
         return Prompt(
             object_id=object_id,
             points_xy=tuple((point.x, point.y) for point in self.points),
-            point_labels=tuple(int(point.positive) for point in self.points),
+            point_labels=tuple(self.labels or (int(point.positive) for point in self.points)),
             box_xyxy=self.box,
             mask=mask,
             replace_points=self.replace_points,

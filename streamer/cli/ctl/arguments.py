@@ -145,14 +145,15 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=point,
         metavar="X,Y",
-        help="outside the object",
+        help="beside the object; alone only for one that is tracked",
     )
     parser.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="half-open")
     parser.add_argument(
         "--mask",
         type=path,
-        metavar="FILE",
-        help="an image; the pixels that are not black are the object",
+        metavar="FILE[:ID]",
+        help="an image: what is not transparent, or not black, is the object; of several, the one "
+        "with this grey level, palette entry or #rrggbb",
     )
     parser.add_argument(
         "--at-frame",

@@ -73,11 +73,10 @@ def prompt_body(arguments: Namespace) -> dict[str, Any]:
 
 
 def _mask(path: str) -> dict[str, Any]:
-    from streamer.inference.prompts.request import read_mask
+    from streamer.inference.prompts.mask_file import LARGEST_SHARE, read_mask
     from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 
     mask = read_mask("--mask", path)
-    if not mask.any():
-        raise ConfigError(f"--mask: everything in {path} is black: no object")
     counts = encode_crop(mask, MaskEncoding.RLE).decode("ascii")
-    return {"size": list(mask.shape), "counts": counts}
+    given = {"size": list(mask.shape), "counts": counts}
+    return {**given, "whole": True} if mask.mean() > LARGEST_SHARE else given

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import numpy as np
-from PIL import Image
-
 from streamer.config.streams import ObjectConfig
-from streamer.errors import ConfigError
+from streamer.inference.prompts.mask_file import read_mask
 from streamer.types import FrameReference
-from tracker.types import MaskArray, Prompt, Track
+from tracker.types import Prompt, Track
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +135,3 @@ def _prompt(key: str, target: ObjectConfig) -> Prompt:
         point_labels=tuple(target.point_labels) or (1,) * len(target.points),
         box_xyxy=None if box is None else (box[0], box[1], box[2], box[3]),
     )
-
-
-def read_mask(key: str, path: str) -> MaskArray:
-    """The mask in an image file, (height, width): all pixels that are not black.
-
-    Raises ``ConfigError``, which names ``key``.
-    """
-    try:
-        with Image.open(path) as picture:
-            channels = np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{key}: {path} is not a readable image: {error}") from error
-    return np.asarray(channels.any(axis=2), dtype=np.bool_)

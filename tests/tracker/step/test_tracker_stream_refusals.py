@@ -12,6 +12,7 @@ from tests.tracker.little import click, little_picture, little_tracker, step
 from tracker import CapacityError, Prompt, PromptError, Session, SessionError, Tracker
 from tracker.memory.bank import MemoryBank
 from tracker.model import Sam2
+from tracker.options import RobustOptions
 from tracker.step.results import Delivery
 
 HEIGHT = WIDTH = 64
@@ -72,6 +73,30 @@ def test_bad_prompt_is_refused_with_the_object_and_nothing_changes(name: str) ->
             tracker.correct(session, batch)
 
     same_as_undisturbed(disturb)
+
+
+BESIDE = Prompt(1, ((5, 5), (40, 40)), (0, 0))
+
+
+@pytest.mark.parametrize("robust", [None, RobustOptions()])
+def test_points_beside_an_object_alone_start_nothing(robust: RobustOptions | None) -> None:
+    """By the paper's rule only where the session asks for it: Meta's predictor starts them."""
+    tracker = little_tracker(robust=robust)
+    session = tracker.open_session(needs_positive=True if robust is None else None)
+    said = "object 1: give a point on it, a box or a mask first"
+    with pytest.raises(PromptError, match=said):
+        step(tracker, session, little_picture(0), BESIDE)
+    step(tracker, session, little_picture(0), click(2))
+    for call in (tracker.correct, lambda *given: tracker.preview(given[0], given[1][0])):
+        with pytest.raises(PromptError, match=said):
+            call(session, [BESIDE])
+    assert session.object_ids == (2,)
+
+    step(tracker, session, little_picture(1), click(1))
+    with pytest.raises(PromptError, match=said):
+        tracker.correct(session, [BESIDE], anew=True)
+    tracker.correct(session, [BESIDE])
+    step(tracker, session, little_picture(2), BESIDE)
 
 
 AFTER_ENCODING = [

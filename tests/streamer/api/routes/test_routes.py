@@ -186,6 +186,13 @@ IMPOSSIBLE_PROMPTS: list[tuple[dict[str, Any], str]] = [
     (BOX | {"frame": {"index": 1}}, "/frame/index"),
     (BOX | {"timeout": 3}, "/timeout"),
     (BOX | {"mask": {"size": [HEIGHT, WIDTH], "counts": "0"}}, ""),
+    ({"mask": rle(np.ones((HEIGHT, WIDTH)))}, "/mask/counts"),
+    ({"points": [[1, 2, 3]]}, "/points/0"),
+    ({"points": [[1, "right"]]}, "/points/0/y"),
+    ({"points": [[1, 2]], "labels": [2]}, "/labels/0"),
+    ({"points": [[1, 2]], "labels": [1, 0]}, ""),
+    ({"points": [{"x": 1, "y": 2, "positive": False}], "labels": [1]}, ""),
+    (BOX | {"labels": [1]}, ""),
     ({"mask": {"size": [HEIGHT, WIDTH + 1], "counts": "0"}}, "/mask/size"),
     ({"mask": {"size": [16384, 16384], "counts": "0"}}, "/mask/size"),
     ({"mask": {"size": [10**9, 10**9], "counts": "0"}}, "/mask/size/0"),
@@ -271,6 +278,33 @@ async def test_body_of_another_type_is_refused(client: httpx.AsyncClient) -> Non
         content = json.dumps(BOX).encode()
         refused = await client.post("/v1/streams/gate/objects", content=content, headers=headers)
         problem(refused, 415)
+
+
+async def test_points_are_taken_as_users_of_sam_write_them(
+    client: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    for body, labels in (
+        ({"points": [[5, 6.5], [7, 8]], "labels": [1, 0]}, (1, 0)),
+        ({"points": [[5, 6.5], [7, 8]]}, (1, 1)),
+        ({"points": [[5, 6.5], {"x": 7, "y": 8, "positive": False}]}, (1, 0)),
+    ):
+        answer = await client.post("/v1/streams/gate/objects", json=body)
+        assert answer.status_code == 201
+        prompt = daemon.objects.prompts[-1][0]
+        assert prompt.points_xy == ((5, 6.5), (7, 8))
+        assert prompt.point_labels == labels
+
+
+async def test_mask_of_nearly_the_whole_picture_must_be_insisted_on(
+    client: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    whole = rle(np.ones((HEIGHT, WIDTH)))
+    refused = await client.post("/v1/streams/gate/objects", json={"mask": whole})
+    document = problem(refused, 422, "invalid_request")
+    assert "covers 100% of the picture: is it inverted?" in document["detail"]
+    answer = await client.post("/v1/streams/gate/objects", json={"mask": {**whole, "whole": True}})
+    assert answer.status_code == 201
+    assert daemon.objects.prompts[-1][0].mask.all()
 
 
 async def test_mask_of_the_whole_picture_is_a_prompt(

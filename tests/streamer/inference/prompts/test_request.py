@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from streamer.config.streams import ObjectConfig
 from streamer.errors import ConfigError
-from streamer.inference.prompts.request import PromptRequest, configured_prompts, read_mask
+from streamer.inference.prompts.request import PromptRequest, configured_prompts
 from tracker import Prompt
 
 
@@ -30,17 +28,6 @@ def test_configured_objects_keep_their_points_boxes_labels_and_frames() -> None:
     assert len({request.request_id for request in requests}) == 2
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "1", "P"])
-def test_mask_file_marks_what_is_not_black(tmp_path: Path, mode: str) -> None:
-    grey = np.zeros((5, 7), dtype=np.uint8)
-    grey[1:3, 2:6] = 255
-    Image.fromarray(grey).convert(mode).save(tmp_path / "mask.png")
-    target = ObjectConfig(id=1, mask_file=str(tmp_path / "mask.png"))
-    (request,) = configured_prompts("gate", [target])
-    assert request.prompt.mask is not None
-    assert np.array_equal(request.prompt.mask, grey > 0)
-
-
 @pytest.mark.parametrize("content", [None, b"", b"no picture"])
 def test_mask_file_that_cannot_be_read_is_named_with_its_key(
     tmp_path: Path, content: bytes | None
@@ -50,15 +37,6 @@ def test_mask_file_that_cannot_be_read_is_named_with_its_key(
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"streams\.gate\.objects\[0\]\.mask_file: .*mask\.png"):
         configured_prompts("gate", [ObjectConfig(id=1, mask_file=str(path))])
-
-
-def test_mask_file_that_would_unpack_to_gigabytes_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    Image.new("1", (100, 100)).save(tmp_path / "mask.png")
-    with pytest.raises(ConfigError, match="decompression bomb"):
-        read_mask("--mask", str(tmp_path / "mask.png"))
 
 
 def test_withdrawn_request_does_not_begin() -> None:
