@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamer.api.server.principals import ANONYMOUS, CREDENTIAL_PROBLEM, PRINCIPAL
+from streamer.api.server.principals import (
+    ANONYMOUS,
+    CREDENTIAL_PROBLEM,
+    PRINCIPAL,
+    Principal,
+)
 from streamer.api.server.problems import ProblemError, busy, unauthenticated
 
 JSON = "application/json"
 BODY_TIMEOUT_S = 30.0
-# Bodies that are being received, of all clients together; above it, a request is refused.
+# Bodies that are being received, of all clients together, half of it of one token; above it, a
+# request is refused.
 BODIES_BYTES = 64 * 1024 * 1024
 # Far more than a request has. A million invalid values would stop the event loop for seconds.
 JSON_VALUES = 8192
@@ -33,6 +40,7 @@ class BodyLimit:
         self._application = application
         self._body_bytes = body_bytes
         self._held_bytes = 0
+        self._held_of_token: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or WebSocket. Raises ``ProblemError``: 401, 408, 413, 415, 503."""
@@ -41,10 +49,11 @@ class BodyLimit:
             return
         self._check_head(scope)
         body = bytearray()
+        principal: Principal = scope["state"][PRINCIPAL]
         try:
             try:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
-                    complete = await self._receive(body, receive)
+                    complete = await self._receive(body, receive, principal)
             except TimeoutError:
                 raise ProblemError(
                     408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
@@ -56,6 +65,7 @@ class BodyLimit:
             await self._application(_normalised(scope), _Replayed(bytes(body), receive), send)
         finally:
             self._held_bytes -= len(body)
+            self._held_of_token[principal.name] -= len(body)
 
     def _check_head(self, scope: Scope) -> None:
         """Refuse, before any of it is read, a body that no route could take."""
@@ -69,7 +79,7 @@ class BodyLimit:
         if int(headers.get("content-length", "0")) > self._body_bytes:
             raise self._too_large()
 
-    async def _receive(self, body: bytearray, receive: Receive) -> bool:
+    async def _receive(self, body: bytearray, receive: Receive, principal: Principal) -> bool:
         """Fill ``body``; whether all of it arrived."""
         more = True
         while more:
@@ -79,10 +89,14 @@ class BodyLimit:
             part: bytes = message.get("body", b"")
             body += part
             self._held_bytes += len(part)
+            self._held_of_token[principal.name] += len(part)
             if len(body) > self._body_bytes:
                 raise self._too_large()
             if self._held_bytes > BODIES_BYTES:
                 raise busy("too many bodies are being received")
+            share = max(BODIES_BYTES // 2, self._body_bytes)
+            if principal.has_token and self._held_of_token[principal.name] > share:
+                raise busy(f"too many bodies of the token {principal.name} are being received")
             more = message.get("more_body", False)
         return True
 

@@ -490,6 +490,22 @@ async def test_token_cannot_take_all_live_connections(monkeypatch: pytest.Monkey
             pass
 
 
+async def test_token_cannot_take_all_places_of_viewers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
+    two = WebRTCConfig(viewers=2)
+    api = make_api(FakeDaemon("gate"), with_tokens(monkeypatch), webrtc=two)
+    viewer = WebViewer()
+    async with serving(api) as client:
+        offer = await viewer.offer()
+        await viewer.close()
+        statuses = []
+        for token in (READ, READ, CONTROL, CONTROL):
+            headers = {"Content-Type": "application/sdp"} | bearer(token)
+            watching = await client.post("/v1/streams/gate/whep", content=offer, headers=headers)
+            statuses.append(watching.status_code)
+        assert statuses == [201, 503, 201, 503]
+
+
 async def test_options_list_what_a_publisher_may_post() -> None:
     async with serving(make_api(FakeDaemon("gate"))) as client:
         answer = await client.options("/v1/streams/gate/whip")

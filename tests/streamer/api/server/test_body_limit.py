@@ -8,8 +8,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamer.api.server import body_limit, idle_connections
+from streamer.config.network import ApiLimitsConfig
 from tests.streamer.api.server.raw import limited, raw
-from tests.streamer.api.serving import FakeDaemon, make_api, problem, serving, with_tokens
+from tests.streamer.api.serving import (
+    CONTROL,
+    READ,
+    FakeDaemon,
+    bearer,
+    make_api,
+    problem,
+    serving,
+    with_tokens,
+)
 
 
 async def test_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +128,27 @@ async def test_body_of_a_client_that_left_does_nothing() -> None:
             leaving.writer.write_eof()
             assert await leaving.is_closed()
         assert (await client.get("/v1/streams/gate")).json()["paused"] is False
+
+
+async def test_bodies_of_one_token_leave_room_for_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(body_limit, "BODIES_BYTES", 8000)
+    head = (
+        f"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {READ}\r\n"
+        "Content-Length: 3000\r\n\r\n"
+    ).encode()
+    api = make_api(FakeDaemon(), with_tokens(monkeypatch, limits=ApiLimitsConfig(body_bytes=3000)))
+    async with serving(api) as client, raw(client) as first:
+        await first.send(head + b"x" * 2000)
+        while True:  # until the server has the first part
+            async with raw(client) as second:
+                await second.send(head + b"x" * 3000)
+                status, _, _ = await second.answer()
+            if status == 503:
+                break
+        answer = await client.post("/v1/streams", content=b"x" * 3000, headers=bearer(CONTROL))
+        assert answer.status_code == 415
 
 
 async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
