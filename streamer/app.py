@@ -238,7 +238,7 @@ class App:
             clock=clock,
         )
         self._metrics_server = (
-            MetricsServer(metrics, config.metrics.host, config.metrics.port)
+            MetricsServer(metrics, config.metrics.host, config.metrics.port, clock)
             if config.metrics.enabled
             else None
         )
@@ -263,7 +263,8 @@ class App:
             self._background.append(tasks.create_task(work))
 
         if self._metrics_server is not None:
-            self._metrics_server.start()
+            await self._metrics_server.start()
+            in_background(self._metrics_server.run())
         for sink in self._sinks:
             await sink.start()
         self._fanout.start(tasks)
@@ -317,7 +318,10 @@ class App:
         share_s = self.config.shutdown_timeout_s / 5
         for task in self._background:
             task.cancel()
-        await self._api.close(share_s)
+        ends = [self._api.close(share_s)]
+        if self._metrics_server is not None:
+            ends.append(self._metrics_server.close(share_s))
+        await asyncio.gather(*ends)
         await self.streams.stop(SHUTDOWN)
         await asyncio.wait({asyncio.ensure_future(self._publishers.close())}, timeout=share_s)
         if self._state is not None and self.started.is_set():
@@ -328,8 +332,6 @@ class App:
         await self._fanout.drain(share_s)
         for sink in self._sinks:
             await close_sink(sink, share_s)
-        if self._metrics_server is not None:
-            await self._metrics_server.close()
         if self.started.is_set():
             _log.info("stopped")
 

@@ -1,52 +1,72 @@
-"""The Prometheus page on a port of its own, by ``prometheus_client``'s server in its threads."""
+"""The Prometheus page on a port of its own, below the same HTTP server as the API."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import start_http_server
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from streamer.errors import ConfigError
-from streamer.runtime.metrics import Metrics
+from streamer.api.server.answers import Answers
+from streamer.api.server.limits import ClientRates
+from streamer.api.server.origins import SAFE_METHODS, for_network
+from streamer.api.server.problems import ProblemError
+from streamer.api.server.server import HttpServer, tcp_sockets
+from streamer.runtime.clock import Clock
+from streamer.runtime.metrics import CONTENT_TYPE, Metrics
+from streamer.runtime.sockets import client_of, is_loopback
 
-# A connection without traffic for this long is closed; each one has a thread.
-IDLE_TIMEOUT_S = 5.0
+PATH = "/metrics"
+# A few Prometheus servers ask a few times a minute.
+CONNECTIONS = 32
+_REQUESTS_PER_S = 50.0
+_BURST = 200
 
 
 class MetricsServer:
-    """Serves ``metrics`` at ``http://host:port/metrics``; port 0 takes any free one."""
+    """Serves ``metrics`` at ``http://host:port/metrics``; port 0 takes any free one.
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+    It needs no token. At a loopback address it answers only to this machine's names.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int, clock: Clock) -> None:
         self._metrics = metrics
         self._host = host
         self._port = port
-        self._server: WSGIServer | None = None
+        self._rates = ClientRates(_REQUESTS_PER_S, _BURST, clock)
+        self._server: HttpServer | None = None
 
-    def start(self) -> None:
-        """Listen and serve. Raises ``ConfigError`` when the address cannot be had."""
-        try:
-            server, _ = start_http_server(self._port, self._host, self._metrics.registry)
-        except OSError as error:
-            raise ConfigError(
-                f"metrics.host, metrics.port: cannot listen on {self._host}:{self._port} "
-                f"({error.strerror or error}); choose another port, or 0 for any free one"
-            ) from error
-        handler = cast(type, server.RequestHandlerClass)
-        server.RequestHandlerClass = type("Handler", (handler,), {"timeout": IDLE_TIMEOUT_S})
-        self._server = server
+    async def start(self) -> None:
+        """Take the port. Raises ``ConfigError`` when it cannot be had."""
+        sockets = tcp_sockets(self._host, self._port, "metrics")
+        self._port = sockets[0].getsockname()[1]
+        only_host = self._host if is_loopback(self._host) else None
+        page = for_network(Answers(self._page), cors_origins=(), only_host=only_host)
+        self._server = HttpServer(page, sockets, connections=CONNECTIONS)
+        await self._server.start()
+
+    async def run(self) -> None:
+        """Serve, until cancelled; once started."""
+        assert self._server is not None, "the metrics server was not started"
+        await self._server.run()
 
     @property
     def endpoint(self) -> str:
         """The page's address, with the port that is really used; once started."""
-        assert self._server is not None, "the metrics server was not started"
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._server.server_port}/metrics"
+        return f"http://{host}:{self._port}{PATH}"
 
-    async def close(self) -> None:
-        """Stop listening; a connection that is open ends within ``IDLE_TIMEOUT_S``."""
+    async def close(self, timeout_s: float) -> None:
+        """End all connections, within ``timeout_s``."""
         if self._server is not None:
-            await asyncio.to_thread(self._server.shutdown)
-            self._server.server_close()
+            await self._server.close(timeout_s)
             self._server = None
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != PATH:
+            raise ProblemError(404, f"the metrics are at {PATH}")
+        if scope["method"] not in SAFE_METHODS:
+            raise ProblemError(405, "the metrics can only be read", headers={"Allow": "GET, HEAD"})
+        self._rates.take(client_of(scope["client"][0]))
+        text = await asyncio.to_thread(self._metrics.exposition)
+        await Response(text, headers={"Content-Type": CONTENT_TYPE})(scope, receive, send)

@@ -58,6 +58,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS_S = (
     0.005, 0.01, 0.02, 0.033, 0.05, 0.067, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5,
 )  # fmt: skip
@@ -195,7 +196,7 @@ class Metrics:
             metric.remove_by_labels({"stream": stream_id})
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format 0.0.4."""
+        """All metrics in Prometheus' text format 0.0.4, ``CONTENT_TYPE``."""
         return prometheus_client.generate_latest(self.registry)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:

@@ -11,8 +11,7 @@ from streamer.api.schemas.common import Health, Info, Limits
 from streamer.api.server.authorisation import Reader, reads
 from streamer.api.server.login_cookie import is_secure
 from streamer.api.server.problems import ProblemError, documented, problems
-
-_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+from streamer.runtime.metrics import CONTENT_TYPE
 
 
 def health_router(context: ApiContext) -> APIRouter:
@@ -42,7 +41,7 @@ def health_router(context: ApiContext) -> APIRouter:
     )
     async def metrics() -> Response:
         """Every metric of the daemon, for Prometheus; not for a token bound to streams."""
-        return Response(context.metrics.exposition(), headers={"Content-Type": _PROMETHEUS})
+        return Response(context.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
     @router.get("/v1/info", responses=problems(401, 403))
     async def info(request: Request, reader: Reader) -> Info:

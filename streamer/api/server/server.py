@@ -122,14 +122,14 @@ class HttpServer:
             connection.transport.abort()
 
 
-def tcp_sockets(host: str, port: int) -> list[socket.socket]:
+def tcp_sockets(host: str, port: int, section: str = "api") -> list[socket.socket]:
     """Sockets that listen at every address of ``host``, all on one port; port 0: any free one.
 
-    Raises ``ConfigError`` when the port cannot be had.
+    Raises ``ConfigError``, with the keys of ``section``, when the port cannot be had.
     """
     listening: list[socket.socket] = []
     unusable: OSError | None = None
-    for family, address in _addresses(host, port):
+    for family, address in _addresses(host, port, section):
         try:
             listening.append(_listening(family, address, port))
             port = int(listening[0].getsockname()[1])
@@ -141,9 +141,9 @@ def tcp_sockets(host: str, port: int) -> list[socket.socket]:
         for each in listening:
             each.close()
         raise ConfigError(
-            f"api.host, api.port: cannot listen on {host}:{port} "
-            f"({unusable.strerror or unusable}); choose another api.port, 0 for any free one, "
-            "or api.enabled=false"
+            f"{section}.host, {section}.port: cannot listen on {host}:{port} "
+            f"({unusable.strerror or unusable}); choose another {section}.port, 0 for any free "
+            f"one, or {section}.enabled=false"
         ) from unusable
     return listening
 
@@ -170,7 +170,7 @@ def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.
     return listening
 
 
-def _addresses(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str]]:
+def _addresses(host: str, port: int, section: str) -> Sequence[tuple[socket.AddressFamily, str]]:
     """Where to listen. Raises ``ConfigError`` for a name without an address here."""
     try:
         found = socket.getaddrinfo(
@@ -178,6 +178,6 @@ def _addresses(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, str
         )
     except OSError as error:
         raise ConfigError(
-            f"api.host: {host!r} is no address of this machine ({error.strerror or error})"
+            f"{section}.host: {host!r} is no address of this machine ({error.strerror or error})"
         ) from error
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))

@@ -8,50 +8,75 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from streamer.api import metrics_server
-from streamer.api.metrics_server import MetricsServer
+from streamer.api.metrics_server import CONNECTIONS, MetricsServer
+from streamer.api.server import idle_connections
 from streamer.errors import ConfigError
+from streamer.runtime.clock import SystemClock
 from streamer.runtime.metrics import Metrics
+
+WAIT_S = 20.0
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[MetricsServer]:
     metrics = Metrics()
     metrics.stream_up.labels("gate").set(1)
-    made = MetricsServer(metrics, "127.0.0.1", 0)
-    made.start()
+    made = MetricsServer(metrics, "127.0.0.1", 0, SystemClock())
+    await made.start()
+    run = asyncio.create_task(made.run())
     yield made
-    await made.close()
+    run.cancel()
+    await made.close(1.0)
+    await asyncio.wait({run})
 
 
 async def test_page_holds_the_metrics(server: MetricsServer) -> None:
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with httpx.AsyncClient(timeout=WAIT_S) as client:
         answer = await client.get(server.endpoint)
         assert answer.status_code == 200
-        assert answer.headers["content-type"].startswith("text/plain; version=")
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert 'masklet_stream_up{stream="gate"} 1.0' in answer.text
+        assert (await client.head(server.endpoint)).headers["content-type"].startswith("text/plain")
         assert (await client.post(server.endpoint)).status_code == 405
+        missing = await client.get(server.endpoint.replace("/metrics", "/"))
+        assert (missing.status_code, missing.json()["detail"]) == (
+            404,
+            "the metrics are at /metrics",
+        )
+
+
+async def test_page_of_another_name_reads_nothing(server: MetricsServer) -> None:
+    """A name that was made to point here: DNS rebinding."""
+    async with httpx.AsyncClient(timeout=WAIT_S) as client:
+        for host in ("evil.example", "localhost.evil.example:80", "192.0.2.1"):
+            refused = await client.get(server.endpoint, headers={"Host": host})
+            assert (refused.status_code, refused.text) == (400, "Invalid host header")
+        for host in ("localhost:9464", "127.0.0.1"):
+            answer = await client.get(server.endpoint, headers={"Host": host})
+            assert answer.status_code == 200
+        foreign = await client.get(server.endpoint, headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in foreign.headers
 
 
 async def test_port_in_use_is_an_error_that_names_the_key(server: MetricsServer) -> None:
     port = httpx.URL(server.endpoint).port
     assert port is not None
     with pytest.raises(ConfigError, match=r"metrics\.port: cannot listen on 127\.0\.0\.1"):
-        MetricsServer(Metrics(), "127.0.0.1", port).start()
+        await MetricsServer(Metrics(), "127.0.0.1", port, SystemClock()).start()
 
 
-async def test_silent_connection_is_cut_and_delays_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_silent_connections_are_few_and_delay_nothing(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_server, "IDLE_TIMEOUT_S", 0.1)
-    server = MetricsServer(Metrics(), "127.0.0.1", 0)
-    server.start()
+    monkeypatch.setattr(idle_connections, "CHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(idle_connections, "HEAD_TIMEOUT_S", 0.2)
     port = httpx.URL(server.endpoint).port
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET ")
-    async with httpx.AsyncClient(timeout=20) as client:
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5 * CONNECTIONS)]
+    for _, writer in silent:
+        writer.write(b"GET ")
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(*(reader.read() for reader, _ in silent), return_exceptions=True)
+    async with httpx.AsyncClient(timeout=WAIT_S) as client:
         assert (await client.get(server.endpoint)).status_code == 200
-    async with asyncio.timeout(20):
-        assert await reader.read() == b""
-    writer.close()
-    await server.close()
+    for _, writer in silent:
+        writer.transport.abort()
