@@ -15,9 +15,9 @@ from streamer.sources.opening import ContainerSettings
 _JOINABLE = ("mpegts", "mpeg")
 # Less than this after the last packet is padding: 16 packets of a transport stream.
 _UNREAD_BYTES = 16 * 188
-# Five failures in a row make pictures doubtful, and four good pictures make them credible again.
-# Where every third fails, they never are.
-_FAILURE, _DOUBTFUL, _MOST_TROUBLE = 2, 10, 13
+# Failures less pictures: from the first number on a picture is doubtful, the second is the most. A
+# decoder that is given another codec also finds a few pictures between very many failures.
+_DOUBTFUL, _MOST_TROUBLE = 8, 20
 
 
 @dataclass(slots=True)
@@ -56,14 +56,10 @@ class Progress:
 
     def failed(self) -> None:
         """Count a packet or picture that could not be decoded."""
-        self.trouble = min(self.trouble + _FAILURE, _MOST_TROUBLE)
+        self.trouble = min(self.trouble + 1, _MOST_TROUBLE)
 
     def picture_came(self) -> bool:
-        """Count an undamaged picture; whether to believe it.
-
-        Between many failures it is an accident: a decoder that is given another codec finds
-        pictures in it, too.
-        """
+        """Count an undamaged picture; whether to believe it, between failures."""
         self.trouble = max(0, self.trouble - 1)
         if self.trouble >= _DOUBTFUL:
             return False

@@ -11,6 +11,7 @@ import pytest
 from streamer.config.streams import StreamConfig
 from streamer.errors import SourceFailure
 from streamer.sources import make_source
+from tests.conftest import eventually
 from tests.integration.rtsp.clips import CLIP_LENGTH, read_number
 from tests.scripted.media import pieces, with_duration, with_late_video, without_pid
 from tests.scripted.rtmp import ScriptedRtmpServer
@@ -101,6 +102,13 @@ def test_stop_ends_a_read_that_finds_only_unknown_tracks() -> None:
         source.wait_for_frames(15)
         source.stop.set()
         assert source.wait_for_end() is None
+
+
+def test_stop_ends_the_opening() -> None:
+    with ScriptedServer(Sending.stay) as server, running(server, open_timeout_s=60.0) as source:
+        eventually(lambda: server.connections, what="a connection")
+        source.stop.set()
+        source.wait_for_end()
 
 
 def test_a_sender_that_hangs_up_after_a_change_has_ended() -> None:
