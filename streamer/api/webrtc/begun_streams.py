@@ -101,7 +101,7 @@ class BegunStreams:
                 begun.published_monotonic_ns = self._clock.monotonic_ns()
             elif self._left_s(begun) >= self._end_after_s and stream_id in self._begun:
                 _log.info(
-                    "%s: ends, %.0f s after its publisher (webrtc.end_created_after_s)",
+                    "%s ends: its publisher left %.0f s ago (webrtc.end_created_after_s)",
                     stream_id,
                     self._end_after_s,
                 )

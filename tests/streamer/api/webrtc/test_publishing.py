@@ -184,6 +184,7 @@ async def test_second_publisher_is_refused_while_the_first_one_sends(ingest: Ing
             answer = await second.post()
             assert answer.status == 409
             assert answer.kind == "stream_taken"
+            assert int(dict(answer.headers)["Retry-After"]) >= 1
             count = len(source.output.frames)
             await frames(source, count + 5)
 
