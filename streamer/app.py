@@ -55,11 +55,11 @@ from streamer.sinks.fanout import Fanout
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
 from streamer.sinks.zeromq.sink import ZeroMQSink
-from streamer.sources import make_source
 from streamer.starters.make_detector import DetectorMaker, MakeDetector
 from streamer.starters.starters import Starters
 from streamer.streams.drop_report import report_drops
 from streamer.streams.objects import Objects
+from streamer.streams.reach import within_rules
 from streamer.streams.state.build import configured_state
 from streamer.streams.state.keeper import Restored
 from streamer.streams.stream import MakeSource
@@ -94,7 +94,7 @@ class App:
         *,
         tracker: Tracker | None = None,
         further_sinks: Sequence[Sink] = (),
-        make_source: MakeSource = make_source,
+        make_source: MakeSource | None = None,
         make_detector: MakeDetector | None = None,
         clock: Clock | None = None,
         fresh: bool = False,
@@ -175,7 +175,9 @@ class App:
         self.streams = Streams(
             config,
             maximum=MAXIMUM_STREAMS,
-            make_source=self._publishers.among(make_source),
+            make_source=self._publishers.among(
+                make_source or within_rules(config, lambda each: self.streams.owner_set(each))
+            ),
             end_publishing=self._publishers.end_stream,
             commands=self._inference.commands,
             publish=self._fanout.publish,

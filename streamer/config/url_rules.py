@@ -49,7 +49,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "max_delay": _number(0, 10_000_000, "µs"),
     "probesize": _number(32, 20_000_000, "bytes"),
     "reorder_queue_size": _number(0, 4096, "packets"),
-    "rtsp_transport": _one_of("tcp", "udp", "udp_multicast", "http"),
+    "rtsp_transport": _one_of("tcp", "udp", "udp_multicast"),
     "tls_verify": _one_of("1"),
 }
 # Parameters of a URL that FFmpeg itself reads; others open ports or name addresses.

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
+from streamer.runtime.address import Address
 from streamer.sources.read_deadline import ReadDeadline
 from streamer.types import DecodedFrame, DropReason
+
+# Whether a server may lead a source to an address.
+MayReach = Callable[[Address], bool]
 
 
 class SourceOutput(Protocol):

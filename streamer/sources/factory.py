@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from streamer.config.streams import StreamConfig
-from streamer.runtime.address import Address
 from streamer.runtime.credentials import Credentials, credentials, secret, url_with_credentials
-from streamer.sources.base import Source
+from streamer.sources.base import MayReach, Source
 from streamer.sources.file import FileSource
+from streamer.sources.limited_http import OPTIONS as HTTP_OPTIONS
+from streamer.sources.limited_http import LimitedHttp
 from streamer.sources.live import LiveSource
 from streamer.sources.opening import QUICK_OPTIONS, ContainerSettings
 from streamer.sources.rtsp.source import rtsp_source
 from streamer.sources.synthetic import SyntheticSource, scene_settings
+from streamer.sources.tls import tls_context
 from streamer.sources.whep import (
     WhepSettings,
     WhepSource,
     authorisation_field,
     check_options,
-    tls_context,
 )
 
 # A transport stream whose programme gets new PIDs goes on in the tracks it had.
 _PROGRAMME_CHANGES = {"merge_pmt_versions": "1"}
 
 
-def make_source(
-    stream_id: str, config: StreamConfig, may_follow: Callable[[Address], bool] = lambda _: True
-) -> Source:
+def make_source(stream_id: str, config: StreamConfig, may_reach: MayReach | None = None) -> Source:
     """A new source for one attempt at ``config.url``; nothing is opened yet.
 
-    ``may_follow`` decides whether a redirect may lead to an address. Credentials are read here,
+    ``may_reach`` limits where its server may lead it, None for anywhere. Credentials are read here,
     so that a changed password works at the next attempt. Raises ``ConfigError`` with the setting,
     the problem and what is allowed.
     """
@@ -47,8 +45,11 @@ def make_source(
         return WhepSource(_whep_settings(key, stream_id, config))
     given = _credentials(key, config)
     if address.scheme in ("rtsp", "rtsps"):
-        return rtsp_source(key, stream_id, config, given, may_follow)
-    return LiveSource(_network_settings(stream_id, config, given))
+        return rtsp_source(key, stream_id, config, given, may_reach)
+    settings = _network_settings(stream_id, config, given)
+    if may_reach is not None and address.scheme in ("http", "https"):
+        settings = _limited(key, settings, config, given, may_reach)
+    return LiveSource(settings)
 
 
 def _credentials(key: str, config: StreamConfig) -> Credentials | None:
@@ -112,6 +113,30 @@ def _network_settings(
     )
 
 
+def _limited(
+    key: str,
+    settings: ContainerSettings,
+    config: StreamConfig,
+    given: Credentials | None,
+    may_reach: MayReach,
+) -> ContainerSettings:
+    """``settings`` of a stream whose server may not lead it anywhere."""
+    limited = LimitedHttp(
+        config.url,
+        given,
+        may_reach=may_reach,
+        tls=tls_context(key, config.options),
+        timeout_s=config.read_timeout_s,
+        failure=settings.failure,
+    )
+    return replace(
+        settings,
+        url=replace(config.url, username=None, password=None).url,
+        options={**settings.options, **HTTP_OPTIONS},
+        io_open=limited.open,
+    )
+
+
 def _whep_settings(key: str, stream_id: str, config: StreamConfig) -> WhepSettings:
     """Settings for a media server; a password without a user is a bearer token."""
     address = config.url
@@ -133,5 +158,5 @@ def _whep_settings(key: str, stream_id: str, config: StreamConfig) -> WhepSettin
         read_timeout_s=config.read_timeout_s,
         clock_tolerance_s=config.clock_tolerance_s,
         authorisation=authorisation,
-        tls=tls_context(key, config.options) if is_secure else None,
+        tls=tls_context(key, {**config.options, "tls_verify": "1"}) if is_secure else None,
     )

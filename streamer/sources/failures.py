@@ -96,7 +96,12 @@ _UNREACHABLE_ERRNOS = {
 
 
 def source_error(stream_id: str, redacted_url: str, error: Exception) -> SourceError:
-    """The meaning of a library's error for this stream, without the error's own text."""
+    """The meaning of a library's error for this stream, without the error's own text.
+
+    A ``SourceError``, raised in a call back from the library, is returned unchanged.
+    """
+    if isinstance(error, SourceError):
+        return error
     reason, explanation = _meaning(redacted_url, error)
     return SourceError(reason, f"{stream_id}: {redacted_url} {explanation}")
 

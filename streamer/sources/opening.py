@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import av.container
@@ -31,7 +31,8 @@ class ContainerSettings:
 
     ``quick_options`` apply to the first attempt only. If that found no video, a second one looks
     for it for ``open_timeout_s``, which also bounds the wait for the first decoded picture.
-    ``decoder``: where pictures are decoded, see ``packet_decoder``.
+    ``decoder``: where pictures are decoded, see ``packet_decoder``. ``io_open`` opens what FFmpeg
+    would open itself, see ``limited_http``.
     """
 
     stream_id: str
@@ -43,6 +44,7 @@ class ContainerSettings:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     quick_options: Mapping[str, str] = field(default_factory=dict)
     decoder: Decoder = "software"
+    io_open: Callable[[str, int, Mapping[str, str]], Any] | None = field(default=None, repr=False)
 
     def failure(self, reason: SourceFailure, explanation: str) -> SourceError:
         """An error of this source, with its stream and redacted URL."""
@@ -118,6 +120,7 @@ def _open(
             options=options,
             metadata_errors="replace",
             timeout=(longest_s, longest_s),
+            io_open=settings.io_open,
         )
     except Exception as error:  # whatever a library raises is a fault of this source
         return None, source_error(settings.stream_id, settings.redacted_url, error)

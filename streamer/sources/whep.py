@@ -107,17 +107,6 @@ def check_options(key: str, options: Mapping[str, str], *, is_secure: bool) -> N
             )
 
 
-def tls_context(key: str, options: Mapping[str, str]) -> ssl.SSLContext:
-    """Trusts this machine's authorities, or ``options.ca_file``. Raises ``ConfigError``."""
-    try:
-        return ssl.create_default_context(cafile=options.get("ca_file"))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"{key}.options.ca_file {options.get('ca_file')} holds no certificates: "
-            f"{error.strerror or error}"
-        ) from error
-
-
 class _Session:
     """The peer of one attempt with its feed and watch, on the networking event loop."""
 

@@ -6,14 +6,15 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.runtime.address import Address, AddressError
 from streamer.runtime.credentials import Credentials
 from streamer.runtime.logs import stream_logger
-from streamer.sources.rtsp.authentication import Challenge, Login, challenges
+from streamer.sources.authentication import Challenge, Login, challenges
+from streamer.sources.base import MayReach
 from streamer.sources.rtsp.description import (
     MAX_TRACKS,
     SessionDescription,
@@ -48,8 +49,8 @@ _log = logging.getLogger(__name__)
 class CameraSettings:
     """Where a camera is and how to log in.
 
-    ``address`` holds no credentials, ``shown`` is for messages. ``may_follow`` decides whether a
-    redirect may lead to another host. ``tls`` is for ``rtsps``.
+    ``address`` holds no credentials, ``shown`` is for messages. ``may_reach`` limits where a
+    redirect may lead. ``tls`` is for ``rtsps``.
     """
 
     stream_id: str
@@ -59,7 +60,7 @@ class CameraSettings:
     user_agent: str
     tls: ssl.SSLContext
     credentials: Credentials | None = field(default=None, repr=False)
-    may_follow: Callable[[Address], bool] = lambda _: True
+    may_reach: MayReach | None = None
     only_video: bool = False
 
     def failure(self, reason: SourceFailure, explanation: str) -> SourceError:
@@ -433,7 +434,8 @@ class RtspCamera:
         if not location or target is None or target.scheme not in ("rtsp", "rtsps"):
             raise self._refused_redirect(f"to {printable(location) or 'nowhere'}, which is no RTSP")
         is_host = self._is_host(target)
-        if not is_host and not self._settings.may_follow(target):
+        may_reach = self._settings.may_reach
+        if not is_host and may_reach is not None and not may_reach(target):
             raise self._refused_redirect(
                 f"to {_shown(target)}, which is not among api.url_hosts; list it there"
             )

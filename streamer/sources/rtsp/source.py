@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from streamer.config.streams import StreamConfig
-from streamer.errors import ConfigError, SourceError
-from streamer.runtime.address import Address
+from streamer.errors import SourceError
 from streamer.runtime.credentials import Credentials, url_with_credentials
-from streamer.sources.base import SourceOutput
+from streamer.sources.base import MayReach, SourceOutput
 from streamer.sources.live import LiveSource
 from streamer.sources.opening import QUICK_OPTIONS, ContainerSettings
 from streamer.sources.read_deadline import ReadDeadline
 from streamer.sources.rtsp.camera import CameraSettings, RtspCamera
 from streamer.sources.rtsp.relay import RtspRelay
-
-# FFmpeg's, of the connection to the camera, which is ours.
-_TLS_OPTIONS = ("tls_verify", "ca_file", "cert_file", "key_file", "verifyhost")
+from streamer.sources.tls import OPTIONS as TLS_OPTIONS
+from streamer.sources.tls import tls_context
 
 
 class RtspSource:
@@ -66,7 +62,7 @@ def rtsp_source(
     stream_id: str,
     config: StreamConfig,
     given: Credentials | None,
-    may_follow: Callable[[Address], bool],
+    may_reach: MayReach | None,
 ) -> RtspSource | LiveSource:
     """The source of a stream; ``key`` is its key in the configuration.
 
@@ -77,7 +73,7 @@ def rtsp_source(
     options = {"rtsp_transport": config.transport, **config.options}
     if config.url.scheme == "rtsps":
         options["rtsp_transport"] = "tcp"  # media over UDP would not be encrypted
-    tls = {name: options.pop(name) for name in _TLS_OPTIONS if name in options}
+    tls = {name: options.pop(name) for name in TLS_OPTIONS if name in options}
     settings = ContainerSettings(
         stream_id=stream_id,
         url="",
@@ -99,37 +95,12 @@ def rtsp_source(
         shown=str(config.url),
         timeout_s=config.open_timeout_s,
         user_agent=options.pop("user_agent", "masklet"),
-        tls=_tls_context(key, tls),
+        tls=tls_context(key, tls),
         credentials=given,
-        may_follow=may_follow,
+        may_reach=may_reach,
         only_video=options.get("allowed_media_types") == "video",
     )
     return RtspSource(settings, camera, config.clock_tolerance_s)
-
-
-def _tls_context(key: str, options: Mapping[str, str]) -> ssl.SSLContext:
-    """What FFmpeg's TLS options mean. Raises ``ConfigError`` for files that cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    name = "ca_file"
-    try:
-        if options.get("tls_verify", "0") == "0":
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            # Old cameras: to a peer that is not authenticated, a weak cipher protects as little.
-            context.set_ciphers("DEFAULT:@SECLEVEL=0")
-            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-        elif name in options:
-            context.load_verify_locations(options[name])
-        else:
-            context.load_default_certs()
-        name = "cert_file"
-        if name in options:
-            context.load_cert_chain(options[name], options.get("key_file"))
-    except OSError as error:
-        raise ConfigError(
-            f"{key}.options.{name} {options[name]} cannot be used: {error.strerror or error}"
-        ) from None
-    return context
 
 
 def _is_ipv6(host: str) -> bool:

@@ -41,13 +41,13 @@ USER = "admin:pw@"
 def running(
     server: DialogueServer,
     userinfo: str = "",
-    may_follow: Callable[[Address], bool] = lambda _: True,
+    may_reach: Callable[[Address], bool] | None = None,
     **settings: object,
 ) -> RunningSource:
     values = {"open_timeout_s": 5.0, "read_timeout_s": 2.0, **settings}
     url = server.url.replace("://", f"://{userinfo}")
     config = StreamConfig(url=url, **values)  # type: ignore[arg-type]
-    return RunningSource(make_source("gate", config, may_follow))
+    return RunningSource(make_source("gate", config, may_reach))
 
 
 def plays(server: DialogueServer, userinfo: str = "", **settings: object) -> None:
@@ -322,13 +322,13 @@ def test_redirects_that_lead_nowhere_are_named(location: str, said: str) -> None
 def test_redirects_go_only_where_they_may() -> None:
     asked: list[str] = []
 
-    def may_follow(address: Address) -> bool:
+    def may_reach(address: Address) -> bool:
         asked.append(address.host)
         return False
 
     with DialogueServer(ordinary, address="127.0.0.2") as other:
         server = DialogueServer(redirects("DESCRIBE", other.url))
-        reason, text = failure(server, may_follow=may_follow)
+        reason, text = failure(server, may_reach=may_reach)
     assert reason is SourceFailure.REFUSED
     assert f"redirects to rtsp://127.0.0.2:{other.port}, which is not among api.url_hosts" in text
     assert asked == ["127.0.0.2"]
@@ -365,5 +365,7 @@ def test_tls_files_that_cannot_be_used_are_named() -> None:
     config = StreamConfig(
         url="rtsps://cam/live", options={"tls_verify": "1", "ca_file": "/nowhere.pem"}
     )
-    with pytest.raises(ConfigError, match=r"streams\.gate\.options\.ca_file /nowhere\.pem cannot"):
+    with pytest.raises(
+        ConfigError, match=r"streams\.gate\.options\.ca_file /nowhere\.pem holds no"
+    ):
         make_source("gate", config)

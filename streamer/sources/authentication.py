@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamer.runtime.credentials import Credentials
-from streamer.sources.rtsp.messages import CODING
 
+# Keeps the bytes of any coding.
+_CODING = ("utf-8", "surrogateescape")
 # Strongest first. Cameras also write SHA256 for SHA-256.
 _NAMES = {"sha512256": "sha512_256", "sha256": "sha256", "md5": "md5"}
 _HASHES = [each for each, name in _NAMES.items() if name in hashlib.algorithms_available]
@@ -117,7 +118,7 @@ class Login:
         if self._challenge is None:
             return None
         if self._challenge.scheme == "basic":
-            pair = f"{self._given.username}:{self._given.password}".encode(*CODING)
+            pair = f"{self._given.username}:{self._given.password}".encode(*_CODING)
             return f"Basic {base64.b64encode(pair).decode()}"
         return self._digest(self._challenge, method, uri, body)
 
@@ -130,7 +131,7 @@ class Login:
         qop = _qop(parameters)
 
         def hashed(*parts: str) -> str:
-            return _hashed(challenge.digest, ":".join(parts).encode(*CODING))
+            return _hashed(challenge.digest, ":".join(parts).encode(*_CODING))
 
         user = hashed(self._given.username, realm, self._given.password)
         is_session = (algorithm or "").lower().endswith("sess")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamer.runtime.credentials import Credentials
-from streamer.sources.rtsp.authentication import Login, challenges
+from streamer.sources.authentication import Login, challenges
 
 # RFC 7616, section 3.9.1.
 _RFC = (
