@@ -173,6 +173,14 @@ def _of_http_exception(error: HTTPException, connection: HTTPConnection) -> Prob
     """A refusal by Starlette or FastAPI itself."""
     headers = dict(error.headers or {})
     detail = str(error.detail)
+    if error.status_code == 404 and _is_web_socket(connection):
+        # What a proxy makes of a handshake that it does not pass on.
+        return ProblemError(
+            426,
+            "this path is a WebSocket: connect with ws:// or wss://, and let a proxy between pass "
+            "the headers Upgrade and Connection",
+            headers={"Upgrade": "websocket"},
+        )
     if error.status_code == 404:
         detail = "nothing is served at this path; /openapi.json lists all paths"
     elif error.status_code == 405:
@@ -221,6 +229,12 @@ def _allowed_methods(connection: HTTPConnection) -> list[str]:
     if "GET" in methods:
         methods.append("HEAD")
     return sorted(methods)
+
+
+def _is_web_socket(connection: HTTPConnection) -> bool:
+    """Whether a WebSocket would be answered at this path."""
+    scope = {**connection.scope, "type": "websocket"}
+    return any(route.matches(scope)[0] is Match.FULL for route in connection.app.routes)
 
 
 def _location(parts: tuple[int | str, ...]) -> str:

@@ -26,7 +26,9 @@ export class AddStreamDialog {
             onAdded(name.value);
             name.value = url.value = "";
           } catch (error) {
-            fill(message, error.message);
+            // Of the fields here; their places in the request would mean nothing to a visitor.
+            const details = error.problem?.errors?.map(({ detail }) => detail);
+            fill(message, details?.join("; ") || error.message);
           }
         },
       },

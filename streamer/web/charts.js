@@ -47,8 +47,8 @@ export class Chart {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     const known = this.#samples.filter((sample) => sample !== null);
-    if (!known.length || !width) return;
-    const ceiling = niceCeiling(Math.max(...known));
+    if (!width) return;
+    const ceiling = niceCeiling(Math.max(0, ...known));
     setText(this.range, `0 – ${ceiling} ${this.unit}, last minute`);
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);

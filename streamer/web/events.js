@@ -92,7 +92,8 @@ export function describeEvent(event) {
     case "prompt_applied": return `${object}: prompt applied`;
     case "prompt_rejected": return `${object}: prompt not applied${because}`;
     case "stream_up": return "Stream is up";
-    case "stream_down": return `Stream is down${because}`;
+    case "stream_down":
+      return event.reason === "stream_removed" ? "Stream was removed" : `Stream is down${because}`;
     case "stream_reset": return `Stream was reset${because}`;
     case "scene_cut": return "The scene changed";
     case "degraded": return `Degraded${because}`;
@@ -102,6 +103,7 @@ export function describeEvent(event) {
 
 /** The severity of an event: "good", "warning", "bad" or "plain". */
 export function eventTone(event) {
+  if (event.reason === "stream_removed") return "plain";
   if (["lost", "prompt_rejected", "stream_down"].includes(event.kind)) return "bad";
   if (["occluded", "degraded", "stream_reset", "scene_cut"].includes(event.kind)) return "warning";
   if (["added", "reacquired", "stream_up"].includes(event.kind)) return "good";

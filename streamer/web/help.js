@@ -33,7 +33,7 @@ const SECTIONS = [
 export class Help {
   constructor() {
     this.dialog = element("dialog", { class: "dialog help", "aria-labelledby": "help-title" },
-      element("h2", { id: "help-title" }, "How to use the page"),
+      element("h2", { id: "help-title", tabindex: "-1", autofocus: true }, "How to use the page"),
       ...SECTIONS.map(([title, rows]) => element("section", {},
         element("h3", {}, title),
         element("dl", {}, ...rows.flatMap(([keys, what]) => [

@@ -36,7 +36,9 @@ export class Stage {
 
   constructor(streamId, { onGesture, isHidden, onMode }) {
     this.isHidden = isHidden;
-    this.video = element("video", { playsinline: true, autoplay: true, tabindex: "-1" });
+    this.video = element("video", {
+      playsinline: true, autoplay: true, tabindex: "-1", disablepictureinpicture: true,
+    });
     this.video.muted = true;
     this.jpeg = element("canvas", { class: "stage-picture", hidden: true });
     this.still = element("canvas", { class: "stage-picture stage-still", hidden: true });

@@ -142,7 +142,9 @@ class Tile {
       this.#isLoading = false;
       this.snapshot.hidden = true;
     });
-    this.video = element("video", { playsinline: true, autoplay: true, tabindex: "-1" });
+    this.video = element("video", {
+      playsinline: true, autoplay: true, tabindex: "-1", disablepictureinpicture: true,
+    });
     this.video.muted = true;
     this.canvas = element("canvas", { hidden: true });
     this.state = element("span", { class: "state" });

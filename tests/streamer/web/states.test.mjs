@@ -62,6 +62,9 @@ test("a page over plain HTTP is told how to get its camera", () => {
 test("events are told in words, also those of later daemons", () => {
   assert.equal(describeEvent({ kind: "lost", label: "keeper", object_id: 1 }), "keeper is lost");
   assert.equal(describeEvent({ kind: "stream_down", reason: "no_media" }), "Stream is down: no media");
+  const removed = { kind: "stream_down", reason: "stream_removed" };
+  assert.equal(describeEvent(removed), "Stream was removed");
+  assert.equal(eventTone(removed), "plain");
   const back = { kind: "reacquired", object_id: 3, absent_s: 4.25 };
   assert.equal(describeEvent(back), "Object 3 is visible again after 4.3 s");
   assert.equal(describeEvent({ ...back, absent_s: 600 }), "Object 3 is visible again after 10 min");

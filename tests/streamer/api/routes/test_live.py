@@ -237,6 +237,13 @@ async def test_results_are_refused_before_the_handshake() -> None:
         assert document["type"] == "urn:masklet:problem:unknown_stream"
 
 
+async def test_plain_request_for_a_web_socket_is_told_what_it_is() -> None:
+    async with serving(make_api(FakeDaemon("gate"))) as client:
+        answer = await client.get("/v1/streams/gate/results")
+        assert "Upgrade" in problem(answer, 426)["detail"]
+        assert answer.headers["upgrade"] == "websocket"
+
+
 async def test_removed_stream_closes_its_sockets_with_its_own_code() -> None:
     api = make_api(FakeDaemon("gate"))
     async with serving(api) as client, results(client) as websocket:
