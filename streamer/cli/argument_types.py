@@ -16,6 +16,12 @@ def path(text: str) -> str:
     return os.path.expanduser(text)
 
 
+def endpoint(text: str) -> str:
+    """An endpoint of ZeroMQ; the path of ``ipc://PATH`` likewise."""
+    scheme, separator, rest = text.partition("://")
+    return f"{scheme}{separator}{path(rest)}" if scheme == "ipc" else text
+
+
 def folder(text: str) -> Path:
     """A folder, likewise."""
     return Path(path(text))

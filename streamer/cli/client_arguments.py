@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from streamer.cli import commands as handlers
-from streamer.cli.argument_types import object_id, path, positive_whole
+from streamer.cli.argument_types import endpoint, object_id, path, positive_whole
 from streamer.cli.command_parser import command_parser
 from streamer.cli.ctl.arguments import (
     add_access,
@@ -31,6 +31,23 @@ examples (pixels of the camera's picture):
   masklet prompt gate --object 3 --mask door.png
 
 """
+ADD_EXAMPLES = """\
+examples:
+  masklet add gate=rtsp://camera.local/stream
+  masklet add clip=videos/clip.mp4 loop=true        a path starts in this folder
+  masklet add web=/dev/video0 max_rate_hz=10 --no-wait
+  masklet add 'yard=rtsp://admin:p%23ss@camera.local/1?a=b&c=d'    quotes: & is the shell's
+
+It returns when the stream's first picture came: exit code 1, with the reason, if none does
+within open_timeout_s (10 s). A stream that fails stays, and is tried again.
+
+"""
+REMOVE_EXAMPLES = """\
+examples:
+  masklet remove gate --object 2
+  masklet remove gate
+
+"""
 SHORT_FORM = """\
 A short form of masklet ctl for the daemon of this user on this machine: it is reached over its
 control socket, unless --url or MASKLET_URL names another.
@@ -49,7 +66,9 @@ def add_watch(commands: Subparsers) -> None:
     parser = command_parser(
         commands, "watch", "show a daemon's results, live", handlers.watch, WATCH_EXAMPLES
     )
-    parser.add_argument("endpoint", nargs="?", default=DEFAULT_ENDPOINT, help=DEFAULT_ENDPOINT)
+    parser.add_argument(
+        "endpoint", nargs="?", type=endpoint, default=DEFAULT_ENDPOINT, help=DEFAULT_ENDPOINT
+    )
     parser.add_argument("--stream", metavar="ID", help="only this stream")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--count", type=positive_whole, metavar="N", help="end after N results")
@@ -67,10 +86,16 @@ def add_short_forms(commands: Subparsers) -> None:
         PROMPT_EXAMPLES,
     )
     add_prompt_arguments(parser)
-    parser = _short_form(commands, "add", "add a stream to a running daemon", "streams_add")
+    parser = _short_form(
+        commands, "add", "add a stream to a running daemon", "streams_add", ADD_EXAMPLES
+    )
     add_new_stream_arguments(parser)
     parser = _short_form(
-        commands, "remove", "stop tracking an object, or remove a whole stream", "remove"
+        commands,
+        "remove",
+        "stop tracking an object, or remove a whole stream",
+        "remove",
+        REMOVE_EXAMPLES,
     )
     parser.add_argument("stream", metavar="STREAM")
     parser.add_argument("--object", type=object_id, metavar="N", help="only this object")

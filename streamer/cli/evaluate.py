@@ -25,6 +25,9 @@ def add_evaluate(commands: Subparsers) -> None:
 
     def evaluate(options: Namespace) -> int:
         check(parser, options)
+        from streamer.cli.startup import require_temporary_folder
+
+        require_temporary_folder()
         # Imported when it runs: with torch and all readers it takes seconds.
         from tracker.evaluation.command import run
 

@@ -21,7 +21,7 @@ from streamer.cli.client_arguments import add_short_forms, add_watch
 from streamer.cli.command_parser import Parser, command_parser
 from streamer.cli.ctl.arguments import add_ctl
 from streamer.cli.evaluate import add_evaluate
-from streamer.cli.lines import show_every_character, write_line
+from streamer.cli.lines import discard_output, prepare_output, write_line
 from streamer.config.shipped import config_groups
 from streamer.errors import ConfigError, MaskletError, SecurityError
 from streamer.runtime.malloc import keep_freed_memory
@@ -39,6 +39,8 @@ track an object on a camera, in three terminals:
   masklet run --stream gate=rtsp://camera.local/stream
   masklet prompt gate --object 1 --label dog --box 120,80,260,300
   masklet watch --stream gate
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 130 interrupted.
 """
 RUN_EXAMPLES = """\
 examples:
@@ -89,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     keep_freed_memory()
-    show_every_character()
+    prepare_output()
     parsed = _parse(make_parser(), arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
@@ -103,9 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # The reader closed our output (`| head`).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        discard_output()  # its reader closed it (`| head`)
+        return exit_codes.DONE
+    except OSError as error:  # a full disk, a folder that was taken away
+        discard_output()
+        return _failed(error, exit_codes.FAILED)
 
 
 def make_parser() -> argparse.ArgumentParser:

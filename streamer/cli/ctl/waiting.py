@@ -29,16 +29,15 @@ def until_up(client: ApiClient, path: str, stream: dict[str, Any], open_timeout_
     while not (stream["frames_decoded"] or stream["state"] == "live" or stream["whip"]):
         if stream["state"] != "connecting":
             why = stream["detail"] or stream["reason"] or stream["state"]
+            again = f", and is tried again until `masklet remove {stream['id']}`"
             raise ControlError(
-                f"{stream['id']} is added but not up: {why}; the daemon goes on trying, and "
-                f"`masklet remove {stream['id']}` ends that"
-                if stream["state"] == "retrying"
-                else f"{stream['id']} is added but delivers nothing: {why}"
+                f"{stream['id']} is added{again if stream['state'] == 'retrying' else ''}, but "
+                f"delivers nothing: {why}"
             )
         if time.monotonic() > deadline_s:
             raise ControlError(
-                f"{stream['id']} is added but has no picture after {open_timeout_s:g} s; the "
-                "daemon goes on trying, and `masklet streams` shows its state"
+                f"{stream['id']} is added, but has no picture after {open_timeout_s:g} s; "
+                "`masklet streams` shows what becomes of it"
             )
         time.sleep(POLL_S)
         stream = client.get(path)

@@ -263,6 +263,15 @@ def test_what_a_terminal_cannot_show_is_escaped() -> None:
     assert done.stderr == b""
 
 
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    command = [sys.executable, "-m", "streamer.cli.main", "version"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"masklet: [Errno 28] No space left on device\n")
+    closed = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *command], check=True)
+    assert closed.returncode == 0
+
+
 def test_closed_output_pipe_is_no_error() -> None:
     command = [sys.executable, "-m", "streamer.cli.main", "checkpoints", "list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -135,8 +135,8 @@ async def test_add_says_why_a_stream_is_not_up(
         missing = await add("x=no such ü.mp4")
         assert (missing.code, missing.out) == (1, "")
         assert missing.err == (
-            f"masklet: x is added but not up: {tmp_path}/no such ü.mp4 does not exist; check the "
-            "path; the daemon goes on trying, and `masklet remove x` ends that\n"
+            "masklet: x is added, and is tried again until `masklet remove x`, but delivers "
+            f"nothing: {tmp_path}/no such ü.mp4 does not exist; check the path\n"
         )
         at_once = await add("y=no-such.mp4", "--no-wait", "--json")
         assert at_once.code == 0
@@ -146,7 +146,7 @@ async def test_add_says_why_a_stream_is_not_up(
             url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/s"
             late = await add(f"z={url}", "open_timeout_s=0.2")
         assert late.code == 1
-        assert "z is added but " in late.err
+        assert "z is added, " in late.err
 
 
 async def test_ground_plane_is_given_as_yaml(tmp_path: Path) -> None:
