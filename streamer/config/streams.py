@@ -181,6 +181,7 @@ class StreamSettings(Section):
     reconnect: ReconnectConfig = ReconnectConfig()
     options: Options = Field(
         default={},
+        repr=False,  # headers, cookies and keys may stand in it
         max_length=16,
         description="of FFmpeg; only some may be set over the API",
         examples=[{"buffer_size": "1048576"}],

@@ -6,6 +6,7 @@ They are put into the URL for that one call and kept out of every ``repr``.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -42,7 +43,7 @@ def credentials(
     """
     username = address.username
     if username_env is not None:
-        username = _from_environment(f"{key}.username_env", username_env, environment)
+        username = from_environment(f"{key}.username_env", username_env, environment)
     password = secret(
         key, password_env=password_env, password_file=password_file, environment=environment
     )
@@ -70,7 +71,7 @@ def secret(
     Raises ``ConfigError`` naming ``key`` and the setting that is wrong.
     """
     if password_env is not None:
-        return _from_environment(f"{key}.password_env", password_env, environment)
+        return from_environment(f"{key}.password_env", password_env, environment)
     if password_file is not None:
         return _from_file(f"{key}.password_file", password_file)
     return None
@@ -83,11 +84,20 @@ def url_with_credentials(address: Address, given: Credentials | None) -> str:
     return replace(address, username=given.username, password=given.password).url
 
 
-def _from_environment(key: str, name: str, environment: Mapping[str, str]) -> str:
+def from_environment(key: str, name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The value of the variable ``name``, which the setting ``key`` names.
+
+    Raises ``ConfigError``. It quotes the name only if it looks like one: it may be the secret.
+    """
     value = environment.get(name)
-    if value is None:
+    if value is not None:
+        return _printable(key, value.rstrip("\r\n"))
+    if re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
         raise ConfigError(f"{key}: the environment variable {name} is not set; export it")
-    return _printable(key, value)
+    raise ConfigError(
+        f"{key} must be the name of an environment variable that is set, such as CAMERA_PASSWORD, "
+        "and not the secret itself"
+    )
 
 
 def _from_file(key: str, path: str) -> str:

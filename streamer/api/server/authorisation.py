@@ -41,6 +41,7 @@ from streamer.api.server.principals import (
 from streamer.api.server.problems import ProblemError, forbidden, unauthenticated
 from streamer.config.network import TokenConfig
 from streamer.errors import ConfigError
+from streamer.runtime.credentials import from_environment
 
 SHORTEST_TOKEN = 20
 LONGEST_TOKEN = 4096
@@ -141,11 +142,7 @@ class Authorisation:
     def _add(self, key: str, config: TokenConfig, environment: Mapping[str, str]) -> None:
         if config.token_env is not None:
             key = f"{key}.token_env"
-            value = environment.get(config.token_env)
-            if value is None:
-                raise ConfigError(
-                    f"{key}: the environment variable {config.token_env} is not set; export it"
-                )
+            value = from_environment(key, config.token_env, environment)
             where = config.token_env
         else:
             key, where = f"{key}.token_file", str(config.token_file)
