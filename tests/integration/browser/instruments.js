@@ -40,6 +40,7 @@ window.instruments = (() => {
   new MutationObserver((changes) => {
     for (const { target, addedNodes } of changes) {
       for (const node of [target, ...addedNodes]) {
+        if (node.nodeName === "SCRIPT" || node.parentNode?.nodeName === "SCRIPT") continue;
         // Of an element only what was added to it, and nothing of a document or a doctype.
         const text = node.nodeType === Node.TEXT_NODE || node !== target ? node.textContent : "";
         if (ODD.test(text ?? "")) keep(oddTexts, text);
