@@ -107,19 +107,19 @@ def source_error(stream_id: str, redacted_url: str, error: Exception) -> SourceE
 
 
 def _meaning(redacted_url: str, error: Exception) -> tuple[SourceFailure, str]:
+    is_remote = "://" in redacted_url
+    if isinstance(error, av.error.PermissionError) and is_remote:
+        return SourceFailure.REFUSED, "refused to send this; check the path and the credentials"
     for kind, reason, explanation in _REASONS:
         if isinstance(error, kind):
             return reason, explanation
-    if isinstance(error, av.error.EOFError):
-        if "://" in redacted_url:
-            return (
-                SourceFailure.UNREACHABLE,
-                "closed the connection without an answer; check URL, port and path",
-            )
+    if isinstance(error, av.error.EOFError) and is_remote:
         return (
-            SourceFailure.GARBAGE,
-            "ends before its first picture: is it cut off, or still written?",
+            SourceFailure.UNREACHABLE,
+            "closed the connection without an answer; check URL, port and path",
         )
+    if isinstance(error, av.error.EOFError):
+        return SourceFailure.GARBAGE, "ends before any picture; is it still being written?"
     number = error.errno if isinstance(error, av.FFmpegError) else None
     if number in _UNREACHABLE_ERRNOS:
         return SourceFailure.UNREACHABLE, _UNREACHABLE_ERRNOS[number]
@@ -146,4 +146,4 @@ def _input_output_error(redacted_url: str) -> str:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):  # no such name, or none that a name may be
         return f"cannot be reached: the host name {host} does not resolve"
-    return "broke off the connection; check port, path and protocol, and the server's log"
+    return "broke off without video; check port, path and protocol, and the server's log"

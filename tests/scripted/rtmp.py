@@ -16,6 +16,8 @@ _FLV_HEADER, _TAG_HEADER, _TAG_END = 13, 11, 4
 class ScriptedRtmpServer(ScriptedServer):
     """Answers the dialogue of a player; ``script`` begins when it plays, and sends FLV."""
 
+    refusal: str | None = None  # a status that refuses to play
+
     @property
     def url(self) -> str:
         """The address of the media."""
@@ -39,7 +41,9 @@ class ScriptedRtmpServer(ScriptedServer):
                 if name in ("connect", "createStream"):
                     answer = _text("_result") + transaction + b"\x05" + _number(1.0)
                     connection.sendall(_message(3, _COMMAND, 0, answer))
-            status = _object(level="status", code="NetStream.Play.Start", description="-")
+            level = "error" if self.refusal else "status"
+            code = self.refusal or "NetStream.Play.Start"
+            status = _object(level=level, code=code, description="-")
             answer = _text("onStatus") + _number(0.0) + b"\x05" + status
             connection.sendall(_message(3, _COMMAND, 0, answer))
             pending = _Tags()

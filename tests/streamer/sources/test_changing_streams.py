@@ -242,6 +242,16 @@ def test_a_recording_behind_http_is_paced_and_rests_at_its_end() -> None:
     assert last - first > 0.4
 
 
+def test_a_stream_that_a_server_does_not_have_is_refused() -> None:
+    server = ScriptedRtmpServer(Sending.stay)
+    server.refusal = "NetStream.Play.StreamNotFound"
+    with server:
+        _, error = run_to_end(make_source("gate", StreamConfig(url=server.url)))
+    assert error is not None
+    assert error.reason is SourceFailure.REFUSED
+    assert "check the path" in str(error)
+
+
 def test_only_a_name_that_does_not_resolve_is_called_one() -> None:
     with ScriptedServer(lambda camera: None) as server:
         _, error = run_to_end(
