@@ -5,8 +5,10 @@ Loading torch and the model takes seconds. What an operator must know comes befo
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -87,10 +89,11 @@ def taken_addresses(config: MaskletConfig) -> Iterator[str]:
     """Why the daemon cannot listen at its addresses, one line each."""
     for key, host, port in listeners(config):
         if (reason := why_no_listener(host, port)) is not None:
-            yield (
-                f"{key}: cannot listen on {host}:{port} ({reason}); is masklet running already? "
-                f"Otherwise choose another {key}"
-            )
+            is_taken = reason == os.strerror(errno.EADDRINUSE)
+            advice = f"choose another {key if is_taken else 'address'}"
+            if is_taken:
+                advice = f"is masklet running already? Otherwise {advice}"
+            yield f"{key}: cannot listen on {host}:{port} ({reason}); {advice}"
     endpoint = config.control.endpoint
     path = control_path(endpoint)
     if path in default_places() and (reason := why_not(path.parent)) is not None:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from streamer.config.messages import config_error
+from streamer.config.messages import WrongSettingError, config_error
 
 # Characters that every program can show. (Half of a surrogate pair is no text to begin with.)
 LABEL_PATTERN = r"[^\x00-\x1f\x7f-\x9f]{1,128}"
+_LABEL_RULE = "1 to 128 characters, none of them a control character"
+
+
+def _is_label(text: str) -> str:
+    wrong = re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text)
+    if wrong is None and 0 < len(text) <= 128:
+        return text
+    fault = f"it has {len(text)}" if wrong is None else f"it holds U+{ord(wrong[0]):04X}"
+    raise WrongSettingError(f"must be {_LABEL_RULE}; {fault}")
+
+
 Label = Annotated[
     str,
+    AfterValidator(_is_label),
     Field(
-        pattern=f"^{LABEL_PATTERN}$",
-        description="1 to 128 characters, none of them a control character",
+        description=_LABEL_RULE,
         examples=["keeper"],
+        json_schema_extra={"pattern": f"^{LABEL_PATTERN}$"},
     ),
 ]
 ObjectId = Annotated[int, Field(ge=0, le=2**31 - 1, examples=[1])]

@@ -266,11 +266,11 @@ BAD_VALUES = {
     ),
     "streams.gate.objects=[{id:1,label:'',box:[0,0,9,9]}]": (
         "streams.gate.objects[0].label must be 1 to 128 characters, none of them a control "
-        "character, got ''"
+        "character; it has 0"
     ),
     "streams.gate.objects=[{id:1,label:'\ud800',box:[0,0,9,9]}]": (
         "streams.gate.objects[0].label must be 1 to 128 characters, none of them a control "
-        "character, got '\\ud800'"
+        "character; it holds U+D800"
     ),
     "streams.gate.options.passphrase=12345": (
         "streams.gate.options.passphrase must be text, got a value that is not shown "
