@@ -245,6 +245,48 @@ def test_redirects_to_another_host_are_refused_by_its_name() -> None:
         assert "redirects to localhost; give that server's address instead" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("http://127.0.0.2:{}/v1/streams/yard", "names a session at 127.0.0.2"),
+        ("//127.0.0.2:{}/v1/streams/yard", "names a session at 127.0.0.2"),
+        ("http://127.0.0.1@127.0.0.2:{}/x", "names a session at 127.0.0.2"),
+        ("http://127.0.0.1:1\\@127.0.0.2:{}/x", "an address that holds"),
+        ("http://127.0.0.1#@127.0.0.2:{}/x", "an address that holds '#'"),
+        ("http://2130706434:{}/x", "an address that must write an IPv4 address"),
+        ("ftp://127.0.0.1/x", "an address that must be"),
+        ("rtsp://127.0.0.1:{}/x", "names a session at rtsp"),
+        ("http://127.0.0.1:{}/x", "names a session at another port"),
+    ],
+)
+def test_session_elsewhere_is_refused_and_never_asked_to_end(location: str, message: str) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as victim:
+        port = victim.getsockname()[1]
+        with socket.create_server(("127.0.0.1", port)) as other:
+            headers = {**SDP_TYPE, "Location": location.format(port)}
+            with answering(201, headers, b"v=0\r\n") as server:
+                error = failure(server.port)
+            assert error.reason is SourceFailure.REFUSED
+            assert message in str(error)
+            for listener in (victim, other):
+                listener.settimeout(0.01)
+                with pytest.raises(TimeoutError):
+                    listener.accept()
+
+
+@pytest.mark.parametrize("location", [PATH, "?session=1", "http://127.0.0.1.:{}/s", "/a@b:1/c"])
+def test_session_at_the_same_host_is_ended(location: str) -> None:
+    with WhepServer(
+        script=lambda request: (
+            Reply(201, {"Location": location.format(server.port)}, b"no description")
+            if request.method == "POST"
+            else Reply(200, {}, b"")
+        )
+    ) as server:
+        failure(server.port)
+        assert [request.method for request in server.requests] == ["POST", "DELETE"]
+
+
 def test_token_goes_to_the_server_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s3cret\n")
