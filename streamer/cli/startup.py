@@ -14,14 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from streamer.config.control_endpoint import control_path, default_places, passed_over, why_not
 from streamer.config.schema import MaskletConfig
 from streamer.errors import ConfigError
 from streamer.runtime.logs import configure_logging
 from streamer.runtime.private_files import why_readable
-from streamer.runtime.sockets import check_socket_path, why_no_listener
+from streamer.runtime.sockets import check_socket_path, tcp_endpoint, why_no_listener
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
@@ -76,9 +75,9 @@ def password_files(config: MaskletConfig) -> Iterator[tuple[str, Path]]:
 
 def listeners(config: MaskletConfig) -> Iterator[tuple[str, str, int]]:
     """The key, host and port of each address that the daemon listens at; 0 is any free port."""
-    endpoint = urlsplit(config.zeromq.endpoint)
-    if endpoint.scheme == "tcp" and not endpoint.netloc.endswith(":*"):
-        yield "zeromq.endpoint", endpoint.hostname or "", endpoint.port or 0
+    address = tcp_endpoint(config.zeromq.endpoint)
+    if address is not None:
+        yield "zeromq.endpoint", *address
     if config.metrics.enabled:
         yield "metrics.port", config.metrics.host, config.metrics.port
     if config.api.enabled:

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from streamer.config.control_endpoint import trusted_control_path
 from streamer.errors import ConfigError, MaskletError
+from streamer.runtime.address import Address, AddressError
 from streamer.runtime.sockets import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -265,23 +265,21 @@ class ApiClient:
 
 def is_https(access: Access) -> bool:
     """Whether the URL asks for TLS. Raises ``ConfigError`` for one that cannot be used."""
-    parts = urlsplit(access.url)
+    wanted = "--url must be http://HOST:PORT or https://HOST:PORT"
     try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    wrong = parts.scheme not in ("http", "https") or not parts.hostname or port == -1
-    if wrong or parts.query or parts.fragment or parts.username is not None:
+        address = Address.split(access.url)
+    except AddressError as error:
+        raise ConfigError(f"{wanted}; it {error}") from None
+    is_plain = bool(address.host) and address.username is None and "?" not in address.target
+    if address.scheme not in ("http", "https") or not is_plain:
+        raise ConfigError(f"{wanted}, got {address}")
+    is_open = address.scheme == "http" and not is_loopback(address.host)
+    if access.token and is_open and not access.insecure:
         raise ConfigError(
-            f"--url must be http://HOST:PORT or https://HOST:PORT, got {_shown(access.url)}"
+            f"the token would go to {address.host} unencrypted: use https://, or --insecure if "
+            "that is meant"
         )
-    host = parts.hostname or ""
-    if access.token and parts.scheme == "http" and not access.insecure and not is_loopback(host):
-        raise ConfigError(
-            f"the token would go to {host} unencrypted: use https://, or --insecure if that is "
-            "meant"
-        )
-    return parts.scheme == "https"
+    return address.scheme == "https"
 
 
 def trusted_certificates(access: Access) -> ssl.SSLContext:
@@ -337,8 +335,3 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield from whole
         if len(rest) > MAXIMUM_EVENT_BYTES:
             raise ApiError(f"an event is larger than {MAXIMUM_EVENT_BYTES >> 20} MiB")
-
-
-def _shown(url: str) -> str:
-    """A URL for a message, hidden if it holds a user name and perhaps a password."""
-    return "one with a user in it" if "@" in url else repr(url)

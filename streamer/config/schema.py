@@ -10,7 +10,6 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +21,7 @@ from streamer.config.section import Section
 from streamer.config.starters import StarterConfig
 from streamer.config.stream_id import StreamId
 from streamer.config.streams import StreamConfig
+from streamer.runtime.sockets import tcp_endpoint
 from tracker.config import PRESETS
 
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
@@ -244,7 +244,11 @@ class MaskletConfig(Section):
         if results == self.control.endpoint:
             raise WrongSettingError(f"and control.endpoint are both {results}", "zeromq.endpoint")
         listeners = []
-        if (address := _address_of("zeromq.endpoint", results)) is not None:
+        if (address := tcp_endpoint(results)) is not None:
+            if address[1] > 65_535:
+                raise WrongSettingError(
+                    f"must have a port between 0 and 65535, got {results}", "zeromq.endpoint"
+                )
             listeners.append(("zeromq.endpoint", *address))
         if self.metrics.enabled:
             listeners.append(("metrics.port", self.metrics.host, self.metrics.port))
@@ -257,20 +261,6 @@ class MaskletConfig(Section):
                     key,
                 )
         return self
-
-
-def _address_of(key: str, endpoint: str) -> tuple[str, int] | None:
-    """Host and port of an endpoint, None where it has no port of its own choice."""
-    address = urlsplit(endpoint)
-    if address.scheme != "tcp" or address.netloc.endswith(":*"):
-        return None
-    try:
-        port = address.port
-    except ValueError:
-        port = -1
-    if port is None or not 0 <= port <= 65_535:
-        raise WrongSettingError(f"must have a port between 0 and 65535, got {endpoint}", key)
-    return address.hostname or "", port
 
 
 def _same_address(first: str, second: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 import stat
 from pathlib import Path
@@ -17,6 +18,7 @@ _PROBE_TIMEOUT_S = 1.0
 IDLE_S = 10
 INTERVAL_S = 5
 PROBES = 3
+_TCP = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:;/\s]+):([0-9]{1,5}|\*)")
 
 
 def notice_dead_peers(zmq_socket: zmq.Socket[Any]) -> None:
@@ -30,6 +32,17 @@ def notice_dead_peers(zmq_socket: zmq.Socket[Any]) -> None:
     zmq_socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, IDLE_S)
     zmq_socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, INTERVAL_S)
     zmq_socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, PROBES)
+
+
+def tcp_endpoint(endpoint: str) -> tuple[str, int] | None:
+    """Host, without brackets, and port of a ZeroMQ endpoint ``tcp://HOST:PORT``; else None.
+
+    Port 0 stands for ``*`` too: any free port.
+    """
+    found = _TCP.fullmatch(endpoint)
+    if found is None:
+        return None
+    return found[1].strip("[]"), 0 if found[2] == "*" else int(found[2])
 
 
 def is_loopback(host: str) -> bool:

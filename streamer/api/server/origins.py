@@ -8,7 +8,6 @@ no page can forge show where a request comes from: ``Host`` (the name that was l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -16,9 +15,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 from streamer.api.server.problems import ProblemError
+from streamer.runtime.address import Address, AddressError
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK_NAMES = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 
 
@@ -68,10 +67,8 @@ def _same_origin(origin: str, host: str) -> bool:
     The scheme is not compared: a proxy that ends TLS hides it.
     """
     try:
-        parts = urlsplit(origin)
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-        asked = urlsplit(f"//{host}")
-        asked_port = asked.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
+        page = Address.split(origin)
+        asked = Address.split(f"{page.scheme}://{host}")
+    except AddressError:
         return False
-    return parts.hostname is not None and (parts.hostname, port) == (asked.hostname, asked_port)
+    return bool(page.host) and page.place == asked.place

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import zmq
 import zmq.asyncio
 
 from streamer.errors import ConfigError, SecurityError
-from streamer.runtime.sockets import check_socket_path, is_loopback
+from streamer.runtime.sockets import check_socket_path, is_loopback, tcp_endpoint
 
 LONGEST_SOCKET_PATH_BYTES = 107
 IPC_MODE = 0o660
-_TCP = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:;/\s]+):(\d{1,5}|\*)")
 
 
 def check_bind(endpoint: str, encrypted: bool) -> None:
@@ -29,17 +27,18 @@ def check_bind(endpoint: str, encrypted: bool) -> None:
         return
     if scheme == "inproc" and rest:
         return
-    match = _TCP.fullmatch(endpoint)
-    if match is None:
+    address = tcp_endpoint(endpoint)
+    if address is None:
         raise ConfigError(
             f"zeromq.endpoint must be tcp://HOST:PORT or ipc:///PATH, got {endpoint!r}"
         )
-    if not encrypted and not is_loopback(match[1].strip("[]")):
+    if not encrypted and not is_loopback(address[0]):
         raise SecurityError(
             f"zeromq.endpoint {endpoint} can be reached from other machines without "
             "authentication. Make keys with `masklet keys KEYS --client NAME` and "
             f"set zeromq.server_key_file=KEYS/server.key_secret and "
-            f"zeromq.client_keys_directory=KEYS/clients, or bind tcp://127.0.0.1:{match[2]}"
+            "zeromq.client_keys_directory=KEYS/clients, or bind "
+            f"tcp://127.0.0.1:{address[1] or '*'}"
         )
 
 
