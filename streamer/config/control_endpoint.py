@@ -51,7 +51,8 @@ def passed_over(endpoint: str) -> list[str]:
 
 
 def running_control_endpoint(link: Path | None = None) -> str:
-    """The control socket of this user's running daemon; the default one if none runs.
+    """The control socket of this user's running daemon; if none runs, one that cannot be trusted,
+    which ``trusted_control_path`` explains, or else the default one.
 
     ``link`` is the daemon's own, see ``control_link`` of ``state_folder``.
     """
@@ -60,6 +61,9 @@ def running_control_endpoint(link: Path | None = None) -> str:
         elsewhere.append(Path(os.path.realpath(link)))
     for path in (*default_places(), *elsewhere):
         if why_foreign(path.parent) is None and is_served(path):
+            return f"ipc://{path}"
+    for path in default_places():
+        if os.path.lexists(path) and why_foreign(path.parent) is not None:
             return f"ipc://{path}"
     return default_control_endpoint()
 

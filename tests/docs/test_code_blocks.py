@@ -117,7 +117,8 @@ def run_in_page(block: Block, served: Served) -> None:
         visit(browser, origin, permissions=["camera"]) as visitor,
     ):
         visitor.page.goto(f"{origin}/healthz")
-        assert visitor.page.evaluate(program, "a-token").startswith("/v1/whip/")
+        session = visitor.page.evaluate(program, "a-token")  # a URL
+        assert session.path.startswith("/v1/whip/")
 
 
 # Commands.

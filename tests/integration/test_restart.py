@@ -159,6 +159,39 @@ async def test_added_stream_that_no_longer_works_is_a_warning(
     assert "yard" in saved(app.config)
 
 
+async def test_without_a_place_for_state_the_daemon_runs_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    config = settings(tmp_path, gate=StreamConfig(url=SMALL))
+    config = config.changed(api=config.api.changed(self_signed=True))
+    for home in (str(tmp_path / "file"), None):
+        if home is not None:
+            monkeypatch.setenv("XDG_STATE_HOME", home)
+        else:  # as for a user id without a home folder
+            monkeypatch.delenv("XDG_STATE_HOME")
+            monkeypatch.setattr("os.path.expanduser", lambda path: path)
+        caplog.clear()
+        async with running(App(config, tracker=FakeTracker())) as app:  # type: ignore[arg-type]
+            await until(lambda: app.streams.statuses()[0].frames_tracked)
+        assert caplog.text.count("no state is saved for the next start") == 1
+
+
+async def test_another_state_beside_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir(mode=0o700)
+    async with running(app_with(tmp_path / "first", gate=StreamConfig(url=SMALL))) as app:
+        await app.streams.add_from("yard", {"url": SMALL})
+    other = state_folder("auto", app.config.control.endpoint)
+    assert "other saved states" not in caplog.text
+    async with running(app_with(tmp_path / "second", gate=StreamConfig(url=SMALL))):
+        assert f"other saved states lie beside {tmp_path}" not in caplog.text
+        assert f": {other}; state_directory=FOLDER uses one of them" in caplog.text
+
+
 async def test_start_that_fails_leaves_the_state_as_it_was(tmp_path: Path) -> None:
     async with running(app_with(tmp_path, gate=StreamConfig(url=SMALL))) as app:
         await app.streams.add_from("yard", {"url": SMALL})

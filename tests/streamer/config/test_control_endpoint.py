@@ -122,7 +122,11 @@ def test_a_daemon_of_cron_is_found_from_a_terminal(
     with listening(by_cron):
         assert running_control_endpoint() == f"ipc://{by_cron}"
         by_cron.parent.chmod(0o755)  # anybody may have made this socket
-        assert running_control_endpoint() == default_control_endpoint()
+        with pytest.raises(SecurityError, match=r"others can enter it \(mode 0755\)"):
+            trusted_control_path(running_control_endpoint(), "--control")
+        by_terminal = folders / "runtime" / "masklet" / "control.sock"
+        with listening(by_terminal):
+            assert running_control_endpoint() == f"ipc://{by_terminal}"
 
 
 def test_state_of_the_default_daemon_does_not_depend_on_the_environment(

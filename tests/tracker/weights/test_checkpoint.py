@@ -14,6 +14,7 @@ from torch import Tensor
 from tracker import PRESETS, CheckpointError, ModelConfig, Tracker, TrunkConfig
 from tracker.model import Sam2
 from tracker.weights.checkpoint import load_checkpoint, save_checkpoint
+from tracker.weights.official import checkpoint_directory
 
 KEY_LISTS = Path(__file__).parent / "data" / "checkpoint_keys"
 OFFICIAL = [name for name in PRESETS if name.startswith("sam2")]
@@ -233,6 +234,18 @@ def test_a_missing_official_file_is_reported_with_its_command(
     monkeypatch.setenv("MASKLET_CHECKPOINTS", str(tmp_path))
     with pytest.raises(CheckpointError, match="masklet checkpoints pull sam2_hiera_large"):
         load_checkpoint("sam2_hiera_large")
+
+
+def test_downloads_have_a_folder_for_every_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASKLET_CHECKPOINTS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert str(checkpoint_directory()) == "/home/ada/.cache/masklet/checkpoints"
+    monkeypatch.setenv("MASKLET_CHECKPOINTS", "~/models")
+    assert str(checkpoint_directory()) == "/home/ada/models"
+    monkeypatch.delenv("MASKLET_CHECKPOINTS")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # a user id without a home
+    assert str(checkpoint_directory()) == "/var/cache/masklet/checkpoints"
 
 
 @pytest.mark.parametrize(
