@@ -121,9 +121,9 @@ class TrackerOptions:
     ``fill_hole_area``: holes of up to this many cells of the low-resolution mask are filled (0:
     none; Meta's demo uses 8). ``non_overlap``: each pixel goes to the strongest object of its
     stream. ``corrections_condition``: a corrected frame is kept for ever, like a prompted one.
-    ``return_logits``: tracks carry their logits. ``compute_dtype``: "auto" is bfloat16 on CUDA
-    and float32 elsewhere; on a processor it applies to some products of the trunk, see
-    ``tracker.model.precision``. ``engine``: how the network is run.
+    ``return_logits``: tracks carry their logits. ``compute_dtype``: "auto" is bfloat16 on a
+    CUDA device that computes in it, and float32 elsewhere; on a processor it applies to some
+    products of the trunk, see ``tracker.model.precision``. ``engine``: how the network is run.
     """
 
     max_objects: int = 64
@@ -145,9 +145,3 @@ class TrackerOptions:
             raise ValueError(
                 f"memory_policy must be 'robust' or 'sam2', got {self.memory_policy!r}"
             )
-
-    def resolved_dtype(self, device_type: str) -> str:
-        """The dtype of matrix products on a device."""
-        if self.compute_dtype != "auto":
-            return self.compute_dtype
-        return "bfloat16" if device_type == "cuda" else "float32"

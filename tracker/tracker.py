@@ -26,7 +26,7 @@ from tracker.images.yuv import YuvPicture, prepare_yuv
 from tracker.memory.bank import MemoryBank
 from tracker.memory.object_memory import ModelIdentity
 from tracker.model import Sam2
-from tracker.model.precision import compute_in
+from tracker.model.precision import compute_in, resolved_dtype
 from tracker.options import TrackerOptions
 from tracker.policy.robust import RobustPolicy
 from tracker.policy.robust_bank import RobustBank
@@ -58,7 +58,7 @@ class Tracker:
         # Whether ``submit`` returns before the work is done, so that the caller gains from other
         # work before ``collect``. Read by callers only; tests set it.
         self.overlaps = device.type == "cuda"
-        dtype: torch.dtype = getattr(torch, self.options.resolved_dtype(device.type))
+        dtype = resolved_dtype(self.options.compute_dtype, device)
         if (image_size := self.options.engine.image_size) is not None:
             model.resize(image_size)
         self._identity = ModelIdentity(model.config.name, fingerprint(model))

@@ -40,7 +40,8 @@ class ModelSection(Section):
     """The network and its device. ``checkpoint`` is a file; without it the name decides.
 
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
-    ``compute_dtype`` "auto" is bfloat16 on CUDA and float32 elsewhere. On processors that multiply
+    ``compute_dtype`` "auto" is bfloat16 on CUDA, and float32 elsewhere and on devices of a compute
+    capability below 8.0, where float16 is faster and less exact. On processors that multiply
     bfloat16 (avx512_bf16, AMX) it applies to a part of the image trunk only, which it makes faster.
     ``prepare_ahead`` resizes a frame in its source's thread while another is tracked: "auto" does
     so on CUDA, where a step leaves the processor free.
@@ -54,7 +55,7 @@ class ModelSection(Section):
         description="auto, cpu, cuda or cuda:N",
     )
     threads: int = Field(default=0, ge=0, le=256)
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     prepare_ahead: Literal["auto", "always", "never"] = "auto"
     engine: EngineSection = EngineSection()
 

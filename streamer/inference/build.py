@@ -50,7 +50,8 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
             model.checkpoint or model.name, device=model.device, options=options
         )
     except ValueError as error:
-        raise ConfigError(f"model.device, model.engine or overload.image_sizes: {error}") from error
+        keys = "model.device, model.compute_dtype, model.engine or overload.image_sizes"
+        raise ConfigError(f"{keys}: {error}") from error
     if shrinks and len(tracker.image_sizes) < 2:
         raise ConfigError(
             f"overload.policy smaller_image: half of this model's {tracker.config.image_size} "

@@ -36,6 +36,12 @@ class ClipFrame:
     prompt_boxes: dict[int, BoxXyxy] | None = None
     missed: int = 0
 
+    def shows(self, object_id: int) -> bool:
+        """Whether an object is annotated as visible."""
+        if object_id in self.truth:
+            return bool(self.truth[object_id].any())
+        return self.boxes.get(object_id) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationClip:

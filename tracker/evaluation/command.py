@@ -7,6 +7,7 @@ import json
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +71,15 @@ def _make_folders(options: Namespace) -> None:
 def _follow_loop(options: Namespace, console: Console) -> None:
     chosen = {} if options.policy is None else {"memory_policy": options.policy}
     frame_count, first_frame = options.frames or LOOP_FRAMES, options.first_frame or 0
+    most = options.max_objects
     with _progress(console, frame_count) as advance:
         found = long_stream.follow_loop(
             _tracker(options, chosen),
             frame_count,
             options.prompt,
             first_frame,
+            # All of them are always visible.
+            replace(long_stream.LOOPED, object_ids=long_stream.LOOPED.object_ids[:most]),
             scored=long_stream.SCORED_FRAMES,
             on_frame=lambda _: advance.step("loop"),
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections import Counter
+from dataclasses import replace
 
 from tracker.evaluation.clips import EvaluationClip
 from tracker.evaluation.davis import davis_clips
 from tracker.evaluation.readers.box_folders import box_folder_sequences
-from tracker.evaluation.readers.listing import Listed, listed
+from tracker.evaluation.readers.listing import Listed, listed, longest
 from tracker.evaluation.readers.mask_folders import mask_folder_sequences
 from tracker.evaluation.readers.mot import mot_sequences
 from tracker.evaluation.readers.sa_v import sa_v_sequences
@@ -41,7 +43,17 @@ def clips_of(options: Namespace) -> list[EvaluationClip]:
             continue
         if options.limit is None or fellows < options.limit:
             chosen.append(each)
-    return [each.read() for each in chosen]
+    return [_limited(each.read(), options.max_objects) for each in chosen]
+
+
+def _limited(clip: EvaluationClip, most: int) -> EvaluationClip:
+    """The clip with those objects to track that are visible on the most frames."""
+    if len(clip.object_ids) <= most:
+        return clip
+    visible: Counter[int] = Counter(dict.fromkeys(clip.object_ids, 0))
+    for frame in clip.open():
+        visible.update(key for key in clip.object_ids if frame.shows(key))
+    return replace(clip, object_ids=longest(visible, most))
 
 
 def _wanted(options: Namespace) -> list[str]:

@@ -9,10 +9,49 @@ their rounding shows in full; attention in bfloat16 without AMX is no faster.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import nn
 
 from tracker.model import Sam2
+from tracker.options import ComputeDtype
+
+# Ampere; NVIDIA devices before it emulate bfloat16, slowly.
+_BFLOAT16_CAPABILITY = (8, 0)
+_logger = logging.getLogger(__name__)
+
+
+def lacks_bfloat16(device: torch.device | int) -> str | None:
+    """Why a CUDA device does not compute in bfloat16, for the user; None if it does."""
+    if torch.version.hip is not None:
+        return None
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= _BFLOAT16_CAPABILITY:
+        return None
+    return "compute capability {}.{}, bfloat16 needs {}.{}".format(
+        *capability, *_BFLOAT16_CAPABILITY
+    )
+
+
+def resolved_dtype(wanted: ComputeDtype, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products on a device. Raises ValueError for one that it lacks."""
+    if device.type != "cuda" or wanted not in ("auto", "bfloat16"):
+        dtype: torch.dtype = getattr(torch, "float32" if wanted == "auto" else wanted)
+        return dtype
+    reason = lacks_bfloat16(device)
+    if reason is None:
+        return torch.bfloat16
+    if wanted == "bfloat16":
+        raise ValueError(
+            f"compute_dtype bfloat16: {device} has {reason}; set auto, float16 or float32"
+        )
+    _logger.info(
+        "%s has %s: computing in float32; compute_dtype float16 is faster and less exact",
+        device,
+        reason,
+    )
+    return torch.float32
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:

@@ -95,13 +95,21 @@ def check_device(config: MaskletConfig) -> Iterator[Finding]:
     """torch, and the device for the model."""
     import torch
 
+    from tracker.model.precision import lacks_bfloat16
+
     yield Finding(Level.OK, "torch", torch.__version__)
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
+        found = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        if (reason := lacks_bfloat16(index)) is None:
+            yield Finding(Level.OK, f"cuda:{index}", found)
+            continue
+        is_wanted = config.model.compute_dtype == "bfloat16"
         yield Finding(
-            Level.OK,
+            Level.MISSING if is_wanted else Level.NOTE,
             f"cuda:{index}",
-            f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB",
+            f"{found}; {reason}",
+            "set model.compute_dtype to auto (float32 here), or to float16, which is faster",
         )
     wanted = config.model.device
     if wanted.startswith("cuda") and not torch.cuda.is_available():

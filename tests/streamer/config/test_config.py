@@ -141,7 +141,7 @@ BAD_VALUES = {
     "streams.other={}": "streams.other.url is missing: it has no default",
     "model.device=tpu": "model.device must be auto, cpu, cuda or cuda:N, got 'tpu'",
     "model.compute_dtype=int8": (
-        "model.compute_dtype must be one of auto, float32, bfloat16, got 'int8'"
+        "model.compute_dtype must be one of auto, float32, bfloat16, float16, got 'int8'"
     ),
     "model.name=sam3": (
         "model.name must be one of nano, nano_320, sam2.1_hiera_tiny, sam2.1_hiera_small, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from PIL import Image
 from rich.console import Console
 
 from tests.tracker.evaluation.trackers import FirstMaskTracker
-from tracker.evaluation import report
-from tracker.evaluation.clips import Split
+from tracker.evaluation import report, suites
+from tracker.evaluation.arguments import make_parser
+from tracker.evaluation.clips import ClipFrame, EvaluationClip, Split
 from tracker.evaluation.davis import davis_clips
 from tracker.evaluation.runner import evaluate_clip
 from tracker.evaluation.synthetic import (
@@ -138,3 +140,26 @@ def test_the_report_has_clips_categories_and_the_total(archive: Path) -> None:
     assert content["all"]["mean"] == 1.0
     assert content["categories"]["davis2016"]["objects"] == 1
     assert content["clips"][0]["objects"][0]["returned"] is None
+
+
+def test_a_clip_is_limited_to_the_objects_visible_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Object 1 is visible on two frames, 2 on three, 3 (boxes) on three, 4 never."""
+    shown, hidden = np.ones((4, 4), np.bool_), np.zeros((4, 4), np.bool_)
+    frames = [
+        ClipFrame(
+            np.zeros((4, 4, 3), np.uint8),
+            {1: shown if index < 2 else hidden, 2: shown if index > 0 else hidden, 4: hidden},
+            {3: (0, 0, 2, 2) if index != 2 else None},
+        )
+        for index in range(4)
+    ]
+    clip = EvaluationClip("four", "any", (1, 2, 3, 4), 4, lambda: iter(frames))
+    monkeypatch.setattr(suites, "synthetic_clips", lambda split: [clip])
+    for most, expected in ((1, (2,)), (2, (2, 3)), (3, (1, 2, 3)), (9, (1, 2, 3, 4))):
+        (limited,) = suites.clips_of(
+            make_parser("evaluate").parse_args(["--max-objects", str(most)])
+        )
+        assert limited.object_ids == expected
+    tracker = FirstMaskTracker()
+    evaluate_clip(tracker, replace(clip, object_ids=(2,)))
+    assert {prompt.object_id for prompt in tracker.prompts} == {2}

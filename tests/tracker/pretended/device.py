@@ -139,7 +139,9 @@ class _Generator(_Real, metaclass=_OfRealOnes):
 
 
 @contextmanager
-def pretended_cuda(index: int = 0) -> Iterator[PretendedDevice]:
+def pretended_cuda(
+    index: int = 0, capability: tuple[int, int] = (9, 0)
+) -> Iterator[PretendedDevice]:
     """Let ``cuda:index`` be there for this thread, while another device is the current one.
 
     Networks are computed in what their tracker says, by the processor's kernels.
@@ -148,6 +150,7 @@ def pretended_cuda(index: int = 0) -> Iterator[PretendedDevice]:
     cuda = Cuda(device)
     stand_ins: dict[str, Any] = {
         "is_available": lambda: True,
+        "get_device_capability": lambda device=None: capability,
         "device_count": lambda: index + 1,
         "Stream": cuda.new_stream,
         "Event": cuda.new_event,
