@@ -22,9 +22,6 @@ from streamer.sources.whep import (
     check_options,
 )
 
-# A transport stream whose programme gets new PIDs goes on in the tracks it had.
-_PROGRAMME_CHANGES = {"merge_pmt_versions": "1"}
-
 
 def make_source(stream_id: str, config: StreamConfig, may_reach: MayReach | None = None) -> Source:
     """A new source for one attempt at ``config.url``; nothing is opened yet.
@@ -107,7 +104,8 @@ def _network_settings(
         redacted_url=str(config.url),
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
-        options={**_PROGRAMME_CHANGES, **config.options},
+        format="flv" if config.url.scheme.startswith("rtmp") else None,
+        options=dict(config.options),
         quick_options=QUICK_OPTIONS,
         decoder=config.decoder,
     )

@@ -15,14 +15,16 @@ from streamer.sources.read_deadline import ReadDeadline
 
 Decoder = Literal["auto", "software", "cuda"]
 # FFmpeg would look at seconds of a live stream before it opens it, and they would be the first
-# backlog. What the decoder needs, it finds in the stream.
-QUICK_OPTIONS = {"probesize": "32", "analyzeduration": "0"}
+# backlog. What the decoder needs, it finds in the stream. A transport stream whose programme gets
+# new PIDs continues in the tracks that it had.
+QUICK_OPTIONS = {"probesize": "32", "analyzeduration": "0", "merge_pmt_versions": "1"}
 # Bound on what FFmpeg keeps while it looks for a track of video: 10 s at 50 Mb/s.
 _LONGEST_LOOK_BYTES = 64_000_000
 # Their tracks are met while reading, and may change.
 TRACKS_APPEAR_LATER = ("mpegts", "mpeg", "flv")
 # What a thorough look leaves of the time, to end before the deadline.
 _RESERVE_S = 0.25
+_ALL_OF_A_FILE_S = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,14 @@ def _first_look(settings: ContainerSettings, _: ReadDeadline) -> dict[str, str]:
 
 
 def _thorough_look(settings: ContainerSettings, deadline: ReadDeadline) -> dict[str, str]:
-    """Look for video as long as the time allows: it may begin late."""
-    look_s = max(_RESERVE_S, deadline.left_s - _RESERVE_S)
+    """Look for video that begins late: in what comes before the deadline, or in all of a file."""
+    is_live = bool(settings.quick_options)
+    look_s = max(_RESERVE_S, deadline.left_s - _RESERVE_S) if is_live else _ALL_OF_A_FILE_S
     return {
         "probesize": str(_LONGEST_LOOK_BYTES),
         "analyzeduration": str(round(look_s * 1e6)),
         "fpsprobesize": "0",
+        "scan_all_pmts": "1",  # else FFmpeg stops at the first tables of a transport stream
         **settings.options,
     }
 

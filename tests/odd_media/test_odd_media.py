@@ -31,6 +31,7 @@ from tests.odd_media.make import (
     truncated,
     with_data,
 )
+from tests.scripted import media as parts
 from tests.scripted.media import pieces
 from tests.streamer.sources.recorder import run_to_end
 
@@ -94,6 +95,9 @@ MEDIA = {
     "sound and data before each picture": Odd(with_data("a.ts")),
     "video four seconds after sound": Odd(
         late_video("a.flv"), numbers=range(100, 120), times=[index / 25 for index in range(20)]
+    ),
+    "tables that name video after a minute": Odd(
+        joined("a.ts", parts.sound_alone(60.0), pieces("mpegts", 12))
     ),
     "size that changes": Odd(
         raw("a.h264", (320, 192), (160, 128)),

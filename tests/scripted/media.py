@@ -110,3 +110,20 @@ def without_pid(stream: bytes, pid: int) -> bytes:
     """A transport stream less the packets of one track; its tables still name it."""
     packets = (stream[at : at + 188] for at in range(0, len(stream), 188))
     return b"".join(each for each in packets if int.from_bytes(each[1:3], "big") & 8191 != pid)
+
+
+def sound_alone(seconds: float) -> list[bytes]:
+    """A transport stream whose tables name no video yet, in pieces of a 25th of a second."""
+    buffer = io.BytesIO()
+    found, done = [], 0
+    with av.open(buffer, "w", format="mpegts", options={"mpegts_start_pid": "300"}) as container:
+        audio = container.add_stream("mp2", rate=44_100, layout="mono")
+        for index in range(round(seconds * RATE_HZ)):
+            samples = 44_100 // RATE_HZ
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, samples), np.int16), "s16", "mono")
+            heard.sample_rate, heard.pts = 44_100, index * samples
+            container.mux(audio.encode(heard))
+            found.append(buffer.getvalue()[done:])
+            done = buffer.tell()
+    found[-1] += buffer.getvalue()[done:]
+    return found

@@ -13,7 +13,7 @@ from streamer.errors import SourceFailure
 from streamer.sources import make_source
 from tests.conftest import eventually
 from tests.integration.rtsp.clips import CLIP_LENGTH, read_number
-from tests.scripted.media import pieces, with_duration, with_late_video, without_pid
+from tests.scripted.media import pieces, sound_alone, with_duration, with_late_video, without_pid
 from tests.scripted.rtmp import ScriptedRtmpServer
 from tests.scripted.server import ScriptedServer, Sending
 from tests.streamer.sources.recorder import Recorder, RunningSource, run_to_end
@@ -189,6 +189,18 @@ def test_video_that_begins_late_is_waited_for(with_metadata: bool) -> None:
     assert numbers(source.output)[:20] == counted(30, 50)
     assert not source.output.drops
     assert [frame.pixels.width for frame in frames[:20]] == [160] * 20
+
+
+def test_video_that_the_tables_name_late_is_waited_for() -> None:
+    def script(camera: Sending) -> None:
+        camera.play(sound_alone(0.4))
+        camera.play(pieces("mpegts", 60, sound="mp2"), FAST_HZ)
+        camera.stay()
+
+    server = ScriptedServer(script)
+    with server, running(server, open_timeout_s=1.5, read_timeout_s=3.0) as source:
+        source.wait_for_frames(50)
+    assert numbers(source.output)[:50] == counted(0, 50)
 
 
 def test_a_track_that_its_tables_name_is_waited_for() -> None:
