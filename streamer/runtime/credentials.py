@@ -54,7 +54,7 @@ def credentials(
     if username is None:
         raise ConfigError(
             f"{key} has a password but no user name: set {key}.username_env, or put the name "
-            "into the URL (rtsp://NAME@HOST/…)"
+            "into the URL, before its host (NAME@HOST)"
         )
     return Credentials(username=username, password=password or "")
 

@@ -31,26 +31,30 @@ def redact(text: str) -> str:
 
 
 def _redacted_line(line: str) -> str:
-    last_at = line.rfind("@")
     parts: list[str] = []
     position = 0
-    while found := _URL.search(line, position):
+    found = _URL.search(line)
+    while found:
         parts.append(_without_parameters(line[position : found.start()]))
+        following = _URL.search(line, found.end())
+        limit = following.start() if following else len(line)
         written = found[0].rstrip(_CLOSING)
         position = found.start() + len(written)
+        last_at = line.rfind("@", position, limit)
         try:
             address = Address.split(written)
         except AddressError:
             address = None
-        if address is None and last_at < found.end() and not re.search(r"[@?=#]", found[0]):
+        if address is None and last_at < 0 and not re.search(r"[@?=#]", found[0]):
             parts.append(written)  # tcp://*:5555, or an address that was cut short
-        elif address is None or (address.may_be_userinfo and last_at > position):
+        elif address is None or (address.may_be_userinfo and last_at >= 0):
             parts.append(f"{found[1]}://{HIDDEN}")
             position = max(found.end(), last_at + 1)
-            while position < len(line) and not line[position].isspace():
+            while position < limit and not line[position].isspace():
                 position += 1
         else:
             parts.append(str(address))
+        found = following
     return "".join([*parts, _without_parameters(line[position:])])
 
 
