@@ -65,10 +65,10 @@ def doctor(arguments: Namespace) -> int:
     """``masklet doctor``."""
     from streamer.cli.doctor.doctor import doctor as examine
     from streamer.cli.terminal import Terminal
-    from streamer.config.loading import load_config
+    from streamer.config.loading import load_config_in_part
 
-    config = load_config(arguments.config, arguments.overrides, arguments.stream)
-    return examine(config, Terminal())
+    config, faults = load_config_in_part(arguments.config, arguments.overrides, arguments.stream)
+    return examine(config, Terminal(), faults)
 
 
 def version(_: Namespace) -> int:

@@ -39,6 +39,27 @@ def load_config(
     are ``ID=URL``, where the URL may hold anything. A relative path in the file starts beside the
     file, any other in the caller's folder. Raises ``ConfigError``.
     """
+    return MaskletConfig.read(_composed(config_file, overrides, streams))
+
+
+def load_config_in_part(
+    config_file: str | None = None, overrides: Iterable[str] = (), streams: Iterable[str] = ()
+) -> tuple[MaskletConfig, list[str]]:
+    """``load_config`` without the streams that are wrong, and what is wrong with each of them."""
+    values = _composed(config_file, overrides, streams)
+    faults = []
+    there = values.get("streams")
+    for stream_id, settings in list(there.items()) if isinstance(there, dict) else []:
+        try:
+            MaskletConfig.read({"streams": {stream_id: settings}})
+        except ConfigError as error:
+            faults.append(str(error))
+            del there[stream_id]
+    return MaskletConfig.read(values), faults
+
+
+def _composed(config_file: str | None, overrides: Iterable[str], streams: Iterable[str]) -> Any:
+    """All values, not checked yet."""
     caller = caller_folder()
     beside_file = (caller / config_file).parent if _is_file(config_file) else caller
     groups = config_groups()
@@ -66,7 +87,7 @@ def load_config(
         was_typed = any(where[: len(each)] == each for each in typed)
         return caller if was_typed or not _holds(in_file, where) else beside_file
 
-    return MaskletConfig.read(with_absolute_paths(values, MaskletConfig, folder_of))
+    return with_absolute_paths(values, MaskletConfig, folder_of)
 
 
 def _is_value(override: Override) -> bool:

@@ -9,8 +9,9 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -44,13 +45,17 @@ _LISTENERS = {"zeromq.endpoint": "results", "metrics.port": "metrics", "api.port
 Check = Callable[[MaskletConfig], Iterator[Finding]]
 
 
-def doctor(config: MaskletConfig, console: Console) -> int:
-    """Print every finding. Exit code 0, or 1 if something that Masklet needs is missing."""
+def doctor(config: MaskletConfig, console: Console, faults: Sequence[str] = ()) -> int:
+    """Print every finding. Exit code 0, or 1 if something that Masklet needs is missing.
+
+    ``faults`` are what is wrong with streams that ``config`` therefore lacks.
+    """
     missing = 0
-    for check in CHECKS:
-        for finding in check(config):
-            missing += finding.level is Level.MISSING
-            console.print(_line(finding), soft_wrap=True)
+    found = chain.from_iterable(check(config) for check in CHECKS)
+    wrong = (Finding(Level.MISSING, "stream", fault, "masklet run refuses it") for fault in faults)
+    for finding in chain(found, wrong):
+        missing += finding.level is Level.MISSING
+        console.print(_line(finding), soft_wrap=True)
     if missing:
         console.print(f"{missing} {'things are' if missing > 1 else 'thing is'} missing")
     else:

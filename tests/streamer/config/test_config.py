@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from streamer.config.control_endpoint import default_control_endpoint
-from streamer.config.loading import load_config
+from streamer.config.loading import load_config, load_config_in_part
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.config.schema import MaskletConfig, TrackingConfig
 from streamer.config.shipped import config_groups, configs_directory
@@ -525,6 +525,21 @@ def test_objects_are_read_in_full() -> None:
     first, second = config.streams["gate"].objects
     assert (first.label, first.points, first.point_labels) == ("ball", [[3, 4], [5, 6.5]], [1, 0])
     assert (second.id, second.box, second.at_frame) == (2, [1.0, 2.0, 3.0, 4.0], 25)
+
+
+def test_wrong_streams_do_not_hide_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "masklet.yaml"
+    file.write_text("streams: {a: {url: 'rtsp://[::1'}, b: {url: b.mp4}, c: {}, 'd e': {url: x}}")
+    config, faults = load_config_in_part(
+        str(file), ["heartbeat_s=2"], ["f=rtsp://cam/", "g=rtsp:/"]
+    )
+    assert list(config.streams) == ["b", "f"]
+    assert config.heartbeat_s == 2
+    assert [fault.partition(" ")[0] for fault in faults] == [
+        "streams.a.url", "streams.c.url", "streams.d", "streams.g.url",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"max_objects must be between"):
+        load_config_in_part(str(file), ["tracking.max_objects=0"])
 
 
 def test_shipped_configuration_is_the_defaults_of_the_code() -> None:
