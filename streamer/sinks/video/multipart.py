@@ -13,23 +13,25 @@ from streamer.sinks.video.jpeg import JpegReader
 
 BOUNDARY = "masklet"
 MEDIA_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-_START = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n".encode()
+_DELIMITER = f"--{BOUNDARY}\r\n".encode()
 _END = f"--{BOUNDARY}--\r\n".encode()
+_TYPE = b"Content-Type: image/jpeg\r\n"
 
 
 async def for_programs(pictures: JpegReader) -> AsyncIterator[bytes]:
     """Parts with Content-Length and with the index of the frame that each shows."""
-    yield _START
+    yield _DELIMITER
     async for jpeg in pictures:
         head = (
             f"Content-Length: {len(jpeg.data)}\r\nMasklet-Frame-Index: {jpeg.frame_index}\r\n\r\n"
         )
-        yield head.encode() + jpeg.data + b"\r\n" + _START
+        yield _TYPE + head.encode() + jpeg.data + b"\r\n" + _DELIMITER
 
 
 async def for_browsers(pictures: JpegReader) -> AsyncIterator[bytes]:
     """Parts for a browser that draws them itself, as in an ``img`` element."""
-    yield _START + b"\r\n"
+    head = _DELIMITER + _TYPE + b"\r\n"
+    yield head
     async for jpeg in pictures:
-        yield jpeg.data + b"\r\n" + _START + b"\r\n"
-    yield _END
+        yield jpeg.data + b"\r\n" + head
+    yield b"\r\n" + _END
