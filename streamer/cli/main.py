@@ -274,7 +274,8 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
 
 
 def _failed(error: Exception, code: int) -> int:
-    write_line(f"masklet: {redact(str(error))}", sys.stderr)
+    for number, line in enumerate(redact(str(error)).split("\n")):
+        write_line(f"    {line}" if number else f"masklet: {line}", sys.stderr)
     return code
 
 

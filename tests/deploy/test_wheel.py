@@ -114,7 +114,7 @@ def test_everything_that_is_imported_is_a_declared_dependency() -> None:
         ]
     }
     # What others are made of, and fix the versions of: Hydra of OmegaConf, FastAPI of the rest.
-    declared |= {"omegaconf", "pydantic", "starlette"}
+    declared |= {"omegaconf", "pydantic", "pydantic-core", "starlette"}
     # Comes with torch where there is a GPU to run it on, and is asked for nowhere else.
     declared |= {"triton"}
     # Installed without its dependencies (Makefile), and with an error that says so where missing.
