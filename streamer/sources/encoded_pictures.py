@@ -51,7 +51,7 @@ class EncodedPictureReader:
         self._last_timestamp: int | None = None
         self._presentation_time = 0
         self._undecoded_since_s: float | None = None
-        self._warned_of_clock = False
+        self._warned_of_clock = self._warned_of_parameter_sets = False
 
     def run(self, output: SourceOutput, stop: threading.Event) -> None:
         """Deliver until ``stop``. Raises ``SourceError`` with the reason when the feed ends."""
@@ -81,6 +81,8 @@ class EncodedPictureReader:
         if self._decoder is None or picture.codec_name != self._codec_name:
             self._codec_name = picture.codec_name
             self._decoder = _make_decoder(picture.codec_name)
+            if picture.codec_name == "H264":
+                self._begin_with_parameter_sets(self._decoder)
         packet = cast("av.Packet[av.VideoStream]", av.Packet(picture.data))
         packet.pts = packet.dts = pts
         packet.time_base = VIDEO_TIME_BASE
@@ -95,6 +97,19 @@ class EncodedPictureReader:
             output.dropped(DropReason.CORRUPT, len(frames) - len(whole))
             self._start_again()
         return whole
+
+    def _begin_with_parameter_sets(self, decoder: av.VideoCodecContext) -> None:
+        """Those of the description, until others come in the stream."""
+        sets = self._feed.parameter_sets
+        if sets.data:
+            decoder.extradata = sets.data
+        if sets.problem is not None and not self._warned_of_parameter_sets:
+            self._warned_of_parameter_sets = True
+            _logger.warning(
+                "%s: sprop-parameter-sets in the peer's description is ignored: %s",
+                self._stream_id,
+                sets.problem,
+            )
 
     def _deliver(self, frame: av.VideoFrame, picture: EncodedPicture, output: SourceOutput) -> None:
         pts = self._presentation_time if frame.pts is None else frame.pts

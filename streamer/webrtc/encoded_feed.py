@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from streamer.errors import SourceFailure
 from streamer.webrtc.frame_assembler import EncodedPicture
+from streamer.webrtc.parameter_sets import ParameterSets
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 
 # Bound: one second at 30 Hz; a busy 1080p keyframe has 0.4 MB. Policy: when the decoder is further
@@ -43,6 +44,7 @@ class EncodedFeed:
         stop: Callable[[FeedEnd], None],
     ) -> None:
         self.clock = clock
+        self.parameter_sets = ParameterSets()  # of H.264; set before the first picture
         self._loop = loop
         self._request_keyframe = request_keyframe
         self._stop = stop

@@ -120,6 +120,9 @@ class Peer:
     def receive_into(self, feed: EncodedFeed, remote: RemoteVideo) -> None:
         """Put the received pictures into ``feed``; before the description is applied."""
         names = {codec.payload_type: codec.name for codec in remote.codecs}
+        for codec in remote.codecs:
+            if codec.name == "H264":
+                feed.parameter_sets = codec.parameter_sets
         self._assembler = FrameAssembler(names, feed.put, feed.count_missed)
         take_over_receiver(self.transceiver.receiver, self._assembler, feed.clock)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiortc import RTCIceCandidate
 
 from streamer.webrtc.ice_candidate import read_candidate
+from streamer.webrtc.parameter_sets import ParameterSets, read_parameter_sets
 from streamer.webrtc.session_description import Attributes, Description, MediaSection, SdpError
 
 MAXIMUM_CANDIDATES = 64
@@ -23,7 +24,7 @@ _FINGERPRINT = re.compile(r"(sha-256|sha-384|sha-512) ([0-9A-F]{2}(?::[0-9A-F]{2
 _UFRAG = re.compile(r"[A-Za-z0-9+/_=-]{4,256}")
 _PASSWORD = re.compile(r"[A-Za-z0-9+/_=-]{22,256}")
 _RTPMAP = re.compile(r"(\d{1,3}) ([\w.-]{1,32})/(\d{1,8})(?:/\d{1,3})?", re.ASCII)
-_FMTP = re.compile(r"(\d{1,3}) ([\w;=, /.+:-]{1,512})", re.ASCII)
+_FMTP = re.compile(r"(\d{1,3}) ([ -~]{1,16384})", re.ASCII)
 _EXTENSION = re.compile(r"(\d{1,2})(?:/[a-z]+)? (\S{1,128})")
 _EXTENSIONS = (
     "urn:ietf:params:rtp-hdrext:sdes:mid",
@@ -45,13 +46,17 @@ class IceCredentials:
 
 @dataclass(frozen=True, slots=True)
 class VideoCodec:
-    """A codec by its payload type; ``parameters`` are the peer's own (``fmtp``)."""
+    """A codec by its payload type; ``parameters`` are the peer's own (``fmtp``).
+
+    ``parameter_sets`` of H.264 are decoded from them.
+    """
 
     name: str
     payload_type: int
     parameters: dict[str, str]
     feedback: tuple[str, ...]
     retransmission: int | None
+    parameter_sets: ParameterSets
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +248,9 @@ def _named_formats(section: MediaSection) -> list[VideoCodec]:
                 if f"{number} {each}" in feedback or f"* {each}" in feedback
             ),
             retransmission=retransmissions.get(str(number)),
+            parameter_sets=read_parameter_sets(
+                parameters.get(number, {}).get("sprop-parameter-sets")
+            ),
         )
         for number in usable
     ]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -16,6 +19,7 @@ from streamer.sources.encoded_pictures import EncodedPictureReader
 from streamer.types import DropReason
 from streamer.webrtc.encoded_feed import CAPACITY_BYTES, CAPACITY_PICTURES, EncodedFeed, FeedEnd
 from streamer.webrtc.frame_assembler import EncodedPicture, is_keyframe_data
+from streamer.webrtc.parameter_sets import read_parameter_sets
 from streamer.webrtc.rtp_clock import RtpCaptureClock
 from tests.streamer.sources.recorder import Recorder
 from tests.streamer.webrtc.numbered_scene import draw, read_number
@@ -199,3 +203,56 @@ def test_requests_to_a_peer_with_a_closed_loop_are_no_error(feed: Feed) -> None:
     feed.peer_loop.close()
     feed.request_keyframe()
     feed.stop(ENDED)
+
+
+def without_parameter_sets(pictures: list[EncodedPicture]) -> tuple[bytes, list[EncodedPicture]]:
+    """The SPS and PPS of H.264 pictures, as a description has them, and pictures without any."""
+    start = b"\x00\x00\x00\x01"
+    units = {
+        picture: [
+            unit
+            for unit in re.split(rb"\x00\x00\x00?\x01", picture.data)
+            if unit and unit[0] & 0x1F in (1, 5, 7, 8)
+        ]
+        for picture in pictures
+    }
+    sets = [unit for unit in units[pictures[0]] if unit[0] & 0x1F in (7, 8)]
+    bare = [
+        replace(picture, data=b"".join(start + u for u in own if u[0] & 0x1F not in (7, 8)))
+        for picture, own in units.items()
+    ]
+    return ",".join(base64.b64encode(unit).decode() for unit in sets), bare
+
+
+def test_parameter_sets_of_the_description_are_enough(
+    feed: Feed, loop: asyncio.AbstractEventLoop
+) -> None:
+    text, pictures = without_parameter_sets(encode(4, codec="libx264"))
+    assert not read(feed, *pictures[:2]).frames
+    informed = Feed(loop)
+    informed.parameter_sets = read_parameter_sets(text)
+    recorder = read(informed, *pictures)
+    assert [read_number(frame.pixels.rgb()) for frame in recorder.frames] == [0, 1, 2, 3]
+    assert not recorder.drops
+
+
+def test_parameter_sets_in_the_stream_win(feed: Feed) -> None:
+    """The description is of a picture of another size."""
+    other = av.CodecContext.create("libx264", "w")
+    other.width, other.height, other.pix_fmt, other.time_base = 64, 48, "yuv420p", Fraction(1, 30)
+    other.options = {"tune": "zerolatency"}
+    data = b"".join(map(bytes, other.encode(av.VideoFrame(64, 48, "yuv420p"))))
+    text, _ = without_parameter_sets([EncodedPicture("H264", data, 0, True, 0, 0)])
+    feed.parameter_sets = read_parameter_sets(text)
+    recorder = read(feed, *encode(4, codec="libx264"))
+    assert [frame.pixels.width for frame in recorder.frames] == [192] * 4
+
+
+def test_malformed_parameter_sets_are_named_once_and_ignored(
+    feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed.parameter_sets = read_parameter_sets("Z0LA*")
+    pictures = encode(4, codec="libx264")
+    assert len(read(feed, *pictures).frames) == 4
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("cam1: sprop-parameter-sets in the peer's description is ignored: 'Z0LA")
