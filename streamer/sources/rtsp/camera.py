@@ -260,6 +260,8 @@ class RtspCamera:
                     "(open_timeout_s)",
                 ) from None
             except OSError as error:
+                if self.connection.is_garbage:
+                    raise self._is_garbage("sent something else") from None
                 if is_repeated or self._aborted:
                     what = (
                         "closed the connection"
@@ -284,7 +286,9 @@ class RtspCamera:
             fields["Authorization"] = login
         fields |= headers or {}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self.connection.send(f"{method} {uri} RTSP/1.0\r\n{lines}\r\n".encode(*CODING))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            # What the peer said before it hung up is still to be read.
+            self.connection.send(f"{method} {uri} RTSP/1.0\r\n{lines}\r\n".encode(*CODING))
 
     def _log_in(self, reply: Message) -> bool:
         """Whether a request that was answered with 401 is worth repeating."""
@@ -410,9 +414,9 @@ class RtspCamera:
             )
         return self._settings.failure(SourceFailure.UNAUTHORISED, advice)
 
-    def _is_garbage(self, error: MalformedMessageError) -> SourceError:
+    def _is_garbage(self, what: object) -> SourceError:
         return self._settings.failure(
-            SourceFailure.GARBAGE, f"does not speak RTSP: it {error}; check URL and port"
+            SourceFailure.GARBAGE, f"does not speak RTSP: it {what}; check URL and port"
         )
 
     # Addresses.

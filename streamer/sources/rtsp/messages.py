@@ -68,6 +68,12 @@ class Connection:
         self._pending = b""
         self._frame_left = 0
         self._parts: list[bytes | Message] = []
+        self._has_received = self._has_spoken = False
+
+    @property
+    def is_garbage(self) -> bool:
+        """Whether the peer sent something, and no message."""
+        return self._has_received and not self._has_spoken
 
     @property
     def has_unread(self) -> bool:
@@ -89,6 +95,7 @@ class Connection:
             data = self.socket.recv(_READ_BYTES)
             if not data:
                 raise ConnectionEndedError("the connection was closed")
+            self._has_received = True
             return self._split(data)
         parts, self._parts = self._parts, []
         return parts
@@ -140,6 +147,7 @@ class Connection:
             if message is None:
                 break
             parts.append(message)
+            self._has_spoken = True
             run = position = end
         if position > run:
             parts.append(data[run:position])

@@ -335,6 +335,17 @@ def test_redirects_go_only_where_they_may() -> None:
     assert not other.requests
 
 
+@pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(range(256)) * 64])
+def test_a_server_of_another_kind_is_garbage(nonsense: bytes) -> None:
+    class Other(DialogueServer):
+        def _talk(self, connection: socket.socket) -> None:
+            connection.sendall(nonsense)
+
+    reason, text = failure(Other(ordinary))
+    assert reason is SourceFailure.GARBAGE
+    assert "does not speak RTSP" in text
+
+
 # The relay.
 
 

@@ -101,3 +101,4 @@ def test_a_peer_that_speaks_something_else_is_read_to_its_end(
     camera.close()
     with pytest.raises(ConnectionEndedError):
         connection.message()
+    assert connection.is_garbage
