@@ -1,17 +1,22 @@
-"""The OpenAPI document against a running daemon: it is accurate, and no request breaks it."""
+"""The OpenAPI document against a running daemon: it is accurate, no request breaks it, and no
+token does more than its scopes allow.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
+import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -34,10 +39,10 @@ from streamer.config.network import ApiLimitsConfig
 from streamer.config.schema import ControlConfig, MaskletConfig, MetricsConfig, ZeroMQConfig
 from streamer.config.starters import StarterConfig
 from streamer.config.streams import StreamConfig
-from tests.streamer.api.serving import CONTROL, WAIT_S, bearer, with_tokens
+from tests.streamer.api.serving import CONTROL, PUBLISH, READ, WAIT_S, bearer, with_tokens
 from tracker import Tracker
 
-EXAMPLES = 6
+EXAMPLES = 3
 # Endless answers, and WebRTC: its SDP offers are fuzzed elsewhere.
 ENDLESS = r"/v1/events|.*\.mjpeg|.*/wh[ie]p.*"
 SCENE = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
@@ -55,11 +60,39 @@ CHECKS = [
 ]
 
 
+CALLERS = {"none": {}, "read": bearer(READ), "publish": bearer(PUBLISH), "control": bearer(CONTROL)}
+
+
+def insufficient(method: str, path: str) -> list[tuple[str, dict[str, str]]]:
+    """The credentials that must not be enough for a request; by rules written down once more."""
+    if path in ("/healthz", "/readyz", "/v1/login", "/v1/logout"):
+        return []
+    if "/whip" in path:
+        enough = {"publish"}
+    elif method == "GET" or "/whep" in path:
+        enough = {"read", "control"}
+    else:
+        enough = {"control"}
+    return [(scope, headers) for scope, headers in CALLERS.items() if scope not in enough]
+
+
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("daemon")
+
+
+@pytest.fixture(scope="module")
+def owner(folder: Path) -> Iterator[httpx.Client]:
+    """A client of the control socket."""
+    transport = httpx.HTTPTransport(uds=str(folder / "control.sock"))
+    with httpx.Client(transport=transport, base_url="http://localhost", timeout=WAIT_S) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def endpoint(folder: Path) -> Iterator[str]:
     """A daemon with a scene, in a thread of its own."""
     patch = pytest.MonkeyPatch()
-    folder = tmp_path_factory.mktemp("daemon")
     patch.setattr(app_module, "MAXIMUM_STREAMS", 3)  # two processors are soon busy
     limits = ApiLimitsConfig(requests_per_s=10_000, burst=10_000)
     config = MaskletConfig(
@@ -131,11 +164,12 @@ def with_known_names(endpoint: str) -> dict[str, Any]:
     return document
 
 
-def test_document_is_true(endpoint: str) -> None:
+def test_document_is_true_and_scopes_hold(endpoint: str, owner: httpx.Client) -> None:
     """One test, because schemathesis' own plugin does not know the newest pytest."""
     document = schemathesis.openapi.from_dict(with_known_names(endpoint))
     document = document.exclude(path_regex=ENDLESS).exclude(path="/v1/stop")
     operations = [found.ok() for found in document.get_all_operations()]
+    session = requests.Session()
     answered: defaultdict[str, set[int]] = defaultdict(set)
     # Detections first, for their frame has not passed yet; the stream is removed last.
     operations.sort(
@@ -144,29 +178,76 @@ def test_document_is_true(endpoint: str) -> None:
             not each.label.endswith("/detections"),
         )
     )
-    for operation, mode in itertools.product(operations, GenerationMode):
 
-        @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(
-            max_examples=EXAMPLES,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
+    def call(case: schemathesis.Case, mode: GenerationMode) -> None:
+        for scope, headers in insufficient(case.method, case.operation.path):
+            refused = case.call(base_url=endpoint, session=session, headers=headers, timeout=WAIT_S)
+            allowed = range(400, 500) if mode is GenerationMode.NEGATIVE else (401, 403)
+            assert refused.status_code in allowed, (case.operation.label, scope, refused.text)
+        response = case.call_and_validate(
+            base_url=endpoint,
+            session=session,
+            headers=bearer(CONTROL),
+            checks=CHECKS,
+            timeout=WAIT_S,
         )
-        def is_answered_as_described(case: schemathesis.Case) -> None:
-            response = case.call_and_validate(
-                base_url=endpoint, headers=bearer(CONTROL), checks=CHECKS, timeout=WAIT_S
-            )
-            answered[case.operation.label].add(response.status_code)
+        answered[case.operation.label].add(response.status_code)
+        assert as_owner(case, owner).status_code < 500
 
+    for operation, mode in itertools.product(operations, GenerationMode):
         # What takes no value has nothing that could be wrong.
         with contextlib.suppress(*[Unsatisfiable] if mode is GenerationMode.NEGATIVE else []):
-            is_answered_as_described()
+            try_cases(operation, mode, call)
     for operation in operations:
         succeeded = any(status < 300 for status in answered[operation.label])
         assert succeeded, (operation.label, answered[operation.label])
+
+
+def try_cases(
+    operation: Any, mode: GenerationMode, call: Callable[[schemathesis.Case, GenerationMode], None]
+) -> None:
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def is_answered_as_described(case: schemathesis.Case) -> None:
+        call(case, mode)
+
+    is_answered_as_described()
+
+
+def as_owner(case: schemathesis.Case, owner: httpx.Client) -> httpx.Response:
+    """The answer of the control socket, where everything is allowed."""
+    request = requests.Request(**case.as_transport_kwargs(base_url="http://localhost")).prepare()
+    media_type = request.headers.get("Content-Type")
+    return owner.request(
+        request.method or "",
+        request.url or "",
+        headers={} if media_type is None else {"Content-Type": media_type},
+        content=request.body,
+    )
+
+
+def test_scopes_hold_where_answers_have_no_end(endpoint: str) -> None:
+    """And at ``/v1/stop``; with a body that fits, and without one."""
+    checked = set()
+    sdp = {"Content-Type": "application/sdp"}
+    with httpx.Client(base_url=endpoint, timeout=WAIT_S) as client:
+        for path, operations in client.get("/openapi.json").json()["paths"].items():
+            if path != "/v1/stop" and re.fullmatch(ENDLESS, path) is None:
+                continue
+            url = path.format(stream_id="gate", session_id="none")
+            for method, content in itertools.product(map(str.upper, operations), ("", "v=0")):
+                for scope, headers in insufficient(method, path):
+                    refused = client.request(method, url, headers=headers | sdp, content=content)
+                    assert refused.status_code in (401, 403), (method, path, scope)
+                    checked.add(path)
+    assert len(checked) == 7
 
 
 def test_daemon_lives_on(endpoint: str) -> None:
