@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 from streamer.cli.doctor.findings import Finding, Level
 from streamer.config.schema import MaskletConfig
-from streamer.runtime.address import DEFAULT_PORTS, Address
+from streamer.config.streams import StreamConfig
+from streamer.errors import ConfigError
+from streamer.runtime.address import Address
+from streamer.sources import make_source
 
 CONNECT_TIMEOUT_S = 3.0
 
@@ -19,17 +22,24 @@ CONNECT_TIMEOUT_S = 3.0
 def check_streams(config: MaskletConfig) -> Iterator[Finding]:
     """A finding for every configured stream."""
     for stream_id, stream in config.streams.items():
-        yield _check(stream_id, stream.url)
+        yield _check(stream_id, stream)
 
 
-def _check(stream_id: str, address: Address) -> Finding:
+def _check(stream_id: str, stream: StreamConfig) -> Finding:
+    address = stream.url
+    if address.scheme == "whip":
+        return Finding(Level.OK, "stream", f"{stream_id}: waits for a publisher")
+    try:
+        make_source(stream_id, stream)  # opens nothing
+    except ConfigError as error:
+        return Finding(Level.MISSING, "stream", str(error), "masklet run refuses it")
     if address.scheme == "file":
         return _check_path(stream_id, address.path)
-    if DEFAULT_PORTS.get(address.scheme) is not None:  # connects by TCP
-        return _check_port(stream_id, address)
     if address.scheme == "synthetic":
         return Finding(Level.OK, "stream", f"{stream_id}: rendered here")
-    return Finding(Level.OK, "stream", f"{stream_id}: {address.scheme}: waits for a publisher")
+    if address.scheme in ("udp", "rtp", "srt") or not address.host:
+        return Finding(Level.OK, "stream", f"{stream_id}: is tried by a running daemon only")
+    return _check_port(stream_id, address)
 
 
 def _check_path(stream_id: str, path: str) -> Finding:

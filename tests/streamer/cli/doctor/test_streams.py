@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,3 +56,21 @@ def test_missing_file_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["synthetic://match", "whip://", "udp://0.0.0.0:5000"])
 def test_sources_without_a_connection_are_fine(url: str) -> None:
     assert look_at(url).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ((), r"streams\.gate\.url: the synthetic scene must be match, got 'circus'"),
+        (
+            ("streams.gate.url=rtsp://ann@cam/", "streams.gate.password_env=NOT_SET"),
+            "NOT_SET is not",
+        ),
+    ],
+)
+def test_what_the_daemon_refuses_is_missing(settings: tuple[str, ...], message: str) -> None:
+    config = load_config(None, ["streams.gate.url=synthetic://circus", *settings])
+    (finding,) = check_streams(config)
+    assert finding.level is Level.MISSING
+    assert re.search(message, finding.text)
+    assert "refuses" in finding.advice
