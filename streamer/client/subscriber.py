@@ -262,15 +262,15 @@ def to_supervision(message: FrameMessage) -> supervision.Detections:
 
     Every message of a topic has the same fields, with no rows where nothing is visible.
     ``tracker_id`` is the object's id, ``data["class_name"]`` its label or ``""``; there are no
-    classes, so ``class_id`` is 0. ``mask`` is None in ``boxes`` messages, and for objects that
-    were published without one (``zeromq.mask_encoding: none``).
+    classes, so ``class_id`` is 0. ``mask`` is None in ``boxes`` messages, and where the daemon
+    publishes none (``zeromq.mask_encoding: none``).
     Needs the package ``supervision`` (``pip install 'masklet[supervision]'``).
     """
     import supervision
 
     seen = [entry for entry in message.objects if entry.area > 0]
     count = len(seen)
-    has_masks = message.topic.kind is TopicKind.FRAME and all(entry.mask for entry in seen)
+    has_masks = message.topic.kind is TopicKind.FRAME and message.header.has_masks
     shape = (count, message.header.height, message.header.width)
     masks = [message.mask(entry) for entry in seen] if has_masks else []
     return supervision.Detections(

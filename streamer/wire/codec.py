@@ -94,6 +94,7 @@ def encode_frame(
         replayed=replayed,
         arrival_time_ns=result.frame.picture.arrival_time_ns,
         objects=objects,
+        has_masks=with_masks or kind is TopicKind.BOXES,
         **frame_fields(result, published_clock_ns()),
     )
     return [Topic(kind, header.stream_id).encode(), msgspec.msgpack.encode(header), *parts]

@@ -129,7 +129,10 @@ class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrameHeader(Header, frozen=True, kw_only=True, omit_defaults=True):
-    """The header of ``frame`` and ``boxes`` messages."""
+    """The header of ``frame`` and ``boxes`` messages.
+
+    ``has_masks`` is False in a ``frame`` whose objects have none, whatever their area.
+    """
 
     stream_id: str
     session_id: str
@@ -144,6 +147,7 @@ class FrameHeader(Header, frozen=True, kw_only=True, omit_defaults=True):
     stage_times_ns: StageTimes
     dropped_since_last: dict[str, int]
     objects: list[ObjectHeader]
+    has_masks: bool = True
 
 
 class EventMessage(Header, frozen=True, kw_only=True, omit_defaults=True):

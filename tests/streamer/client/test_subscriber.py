@@ -17,6 +17,7 @@ from streamer.errors import ConfigError, WireError, WireVersionError
 from streamer.wire.codec import (
     EventMessage,
     FrameMessage,
+    MaskEncoding,
     Origin,
     TopicKind,
     decode,
@@ -26,6 +27,7 @@ from streamer.wire.codec import (
 )
 from tests.conftest import eventually
 from tests.streamer.wire import wire_samples as samples
+from tracker.types import Track
 
 
 class Publisher:
@@ -63,18 +65,29 @@ def publisher():  # type: ignore[no-untyped-def]
     made.close()
 
 
-def frame(seq: int, stream_id: str = "gate", kind: TopicKind = TopicKind.FRAME) -> list[bytes]:
+def frame(
+    seq: int,
+    stream_id: str = "gate",
+    kind: TopicKind = TopicKind.FRAME,
+    encoding: MaskEncoding = MaskEncoding.RLE,
+    tracks: list[Track] | None = None,
+) -> list[bytes]:
     return encode_frame(
-        samples.result(seq, stream_id),
+        samples.result(seq, stream_id, tracks=tracks),
         origin=samples.ORIGIN,
         seq=seq,
         published_clock_ns=samples.published_clock_ns,
+        encoding=encoding,
         kind=kind,
     )
 
 
-def decoded_frame(kind: TopicKind = TopicKind.FRAME) -> FrameMessage:
-    message = decode(frame(0, kind=kind))
+def decoded_frame(
+    kind: TopicKind = TopicKind.FRAME,
+    encoding: MaskEncoding = MaskEncoding.RLE,
+    tracks: list[Track] | None = None,
+) -> FrameMessage:
+    message = decode(frame(0, kind=kind, encoding=encoding, tracks=tracks))
     assert isinstance(message, FrameMessage)
     return message
 
@@ -254,11 +267,18 @@ def test_supervision_detections_of_boxes_have_no_masks() -> None:
     assert detections.mask is None
 
 
-@pytest.mark.parametrize("kind", [TopicKind.FRAME, TopicKind.BOXES])
+@pytest.mark.parametrize(
+    ("kind", "encoding"),
+    [(TopicKind.BOXES, MaskEncoding.RLE), *((TopicKind.FRAME, each) for each in MaskEncoding)],
+)
 def test_supervision_detections_have_the_same_fields_with_and_without_objects(
-    kind: TopicKind,
+    kind: TopicKind, encoding: MaskEncoding
 ) -> None:
-    full, empty = to_supervision(decoded_frame(kind)), to_supervision(empty_frame(kind))
+    full = to_supervision(decoded_frame(kind, encoding))
+    empty = to_supervision(decoded_frame(kind, encoding, [samples.hidden(3)]))
+    assert len(full) == 1
+    is_without_masks = kind is TopicKind.BOXES or encoding is MaskEncoding.NONE
+    assert (full.mask is None) == is_without_masks
     assert len(empty) == 0
     for name in ("xyxy", "mask", "confidence", "class_id", "tracker_id"):
         of_full, of_empty = getattr(full, name), getattr(empty, name)
@@ -271,7 +291,10 @@ def test_supervision_detections_have_the_same_fields_with_and_without_objects(
 
 
 def test_supervision_tools_take_a_frame_without_objects_between_two_with() -> None:
-    frames = [to_supervision(decoded_frame()), to_supervision(empty_frame(TopicKind.FRAME))] * 2
+    frames = [
+        to_supervision(decoded_frame()),
+        to_supervision(decoded_frame(tracks=[samples.hidden(3)])),
+    ] * 2
     height, width = frames[0].mask.shape[1:]  # type: ignore[union-attr]
     line = sv.LineZone(sv.Point(0, height // 2), sv.Point(width, height // 2))
     zone = sv.PolygonZone(np.array([[0, 0], [width, 0], [width, height], [0, height]]))
@@ -296,17 +319,3 @@ def test_supervision_tools_take_a_frame_without_objects_between_two_with() -> No
     merged = sv.Detections.merge(frames)
     assert merged.tracker_id is not None
     assert merged.tracker_id.tolist() == [1, 1]
-
-
-def empty_frame(kind: TopicKind) -> FrameMessage:
-    """A frame whose only object is hidden."""
-    parts = encode_frame(
-        samples.result(tracks=[samples.hidden(3)]),
-        origin=samples.ORIGIN,
-        seq=0,
-        published_clock_ns=samples.published_clock_ns,
-        kind=kind,
-    )
-    message = decode(parts)
-    assert isinstance(message, FrameMessage)
-    return message

@@ -77,7 +77,7 @@ def changed(name: str, **keys: object) -> list[bytes]:
 
 def test_frames_are_written_as_the_golden_bytes() -> None:
     assert frame("rle") == golden("frame_rle")
-    assert frame("none") == golden("frame_none")
+    assert frame("none") == golden("frame_without_masks")
     assert frame(replayed=True) == golden("frame_replayed")
     assert frame(kind=TopicKind.BOXES) == golden("boxes")
 
@@ -196,7 +196,7 @@ def test_colour_travels_and_is_left_out_where_there_is_none() -> None:
 
 
 def test_boxes_and_encoding_none_carry_no_masks() -> None:
-    for name in ("boxes", "frame_none"):
+    for name in ("boxes", "frame_none", "frame_without_masks"):
         message = frame_message(name)
         assert message.parts == ()
         assert [entry.mask for entry in message.objects] == [None, None]
