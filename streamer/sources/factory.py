@@ -105,7 +105,8 @@ def _network_settings(
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         format="flv" if config.url.scheme.startswith("rtmp") else None,
-        options=dict(config.options),
+        # A receiver of datagrams that falls behind loses some; FFmpeg would end the stream.
+        options={"overrun_nonfatal": "1", **config.options},
         quick_options=QUICK_OPTIONS,
         decoder=config.decoder,
     )

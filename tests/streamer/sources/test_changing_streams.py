@@ -243,6 +243,24 @@ def test_the_end_of_an_http_stream_is_its_end(container: str, codec: str) -> Non
     assert len(source.output.frames) == 12
 
 
+def test_a_receiver_of_datagrams_that_fell_behind_goes_on() -> None:
+    media = pieces("mpegts", 150, keyframe_every=5)
+
+    def script(camera: Sending) -> None:
+        camera.wait(0.3)
+        camera.play(media, FAST_HZ)
+
+    with ScriptedServer(script, "udp") as server:
+        config = StreamConfig(url=f"{server.url}?fifo_size=40", read_timeout_s=0.7)
+        pauses = iter([0.0, 0.0, 0.5])
+        with RunningSource(make_source("gate", config)) as source:
+            source.output.on_frame = lambda _: time.sleep(next(pauses, 0.0))
+            error = source.wait_for_end()
+    assert error is not None
+    assert error.reason is SourceFailure.TIMEOUT, "it ended with the sender's silence"
+    assert 10 < len(source.output.frames) < 140
+
+
 def test_a_recording_behind_http_is_paced_and_rests_at_its_end() -> None:
     media = b"".join(pieces("mpegts", 12))
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(media)}\r\n\r\n".encode()
