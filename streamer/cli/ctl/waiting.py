@@ -45,10 +45,10 @@ def until_up(client: ApiClient, path: str, stream: dict[str, Any], open_timeout_
 
 
 def until_stopped(client: ApiClient, process: int | None) -> bool:
-    """Wait until the daemon answers no more, and its ``process`` is gone; False: it still is."""
+    """Wait until the daemon's ``process`` is gone, or it answers no more; False: it still runs."""
     deadline_s = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline_s:
-        if not _answers(client) and not (process and _runs(process)):
+        if not (_answers(client) if process is None else _runs(process)):
             return True
         time.sleep(POLL_S)
     return False
