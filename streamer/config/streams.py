@@ -106,7 +106,10 @@ class ObjectSettings(Section):
 
 
 class ObjectConfig(ObjectSettings):
-    """Also ``mask_file``: a picture in which everything that is not black is the object."""
+    """Also ``mask_file``: a picture of the object alone, not transparent or not black.
+
+    ``FILE:ID`` selects one of several objects by its grey level, palette entry or ``#rrggbb``.
+    """
 
     mask_file: FilePath | None = None
 

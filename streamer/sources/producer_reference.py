@@ -25,6 +25,9 @@ _PRODUCER_REFERENCE_TIME = struct.Struct("<qii")
 # times that): one alone does not set the clock.
 _REPEATS_AFTER_S = 4
 _ROUNDING_US = 2
+# After this many usual steps without a picture the network has stalled: pictures are late then, for
+# a while, in which the lateness fades by this factor with each.
+_STALL, _LATE_FADES = 4, 0.98
 
 
 class ProducerReference:
@@ -75,13 +78,15 @@ class SteadyTime:
     """Takes jumps out of presentation times.
 
     A step between two pictures is a jump if neither the steps before it nor the time that passed
-    explain it. All in ticks of one clock. Bound: 15 steps. ``jumped``: all jumps together.
+    explain it; pictures may come late, and others catch up with them. All in ticks of one clock.
+    Bound: 15 steps. ``jumped``: all jumps together.
     """
 
     def __init__(self) -> None:
         self.jumped = 0
         self._steps: deque[int] = deque(maxlen=15)
         self._last: tuple[int, int] | None = None
+        self._late = 0.0
 
     def steadied(self, pts: int, now: int, *, jumps: bool) -> int:
         """``pts`` of a picture that arrived at ``now``, without the jumps; unless it ``jumps``."""
@@ -89,11 +94,18 @@ class SteadyTime:
         if last is not None:
             step, passed = pts - last[0], now - last[1]
             if jumps and self._steps:
-                usual = max(1, median_low(self._steps))
-                is_explained = min(abs(step - usual), abs(step - passed)) <= usual // 2
-                if step <= 0 or not is_explained:
-                    pictures = max(1, round(passed / usual))
-                    self.jumped += step - pictures * usual
+                media = self._media_step(step, passed)
+                self.jumped += step - media
+                self._late = max(0.0, _LATE_FADES * (self._late + passed - media))
             if step > 0:
                 self._steps.append(step)
         return pts - self.jumped
+
+    def _media_step(self, step: int, passed: int) -> int:
+        usual = max(1, median_low(self._steps))
+        is_usual = min(abs(step - usual), abs(step - passed)) <= usual // 2
+        has_stalled = step < passed and passed > _STALL * usual
+        catches_up = passed < step <= passed + self._late
+        if step > 0 and (is_usual or has_stalled or catches_up):
+            return step
+        return max(1, round(passed / usual)) * usual
