@@ -23,7 +23,7 @@ _LONGEST_LOOK_BYTES = 64_000_000
 # Their tracks are met while reading, and may change.
 TRACKS_APPEAR_LATER = ("mpegts", "mpeg", "flv")
 # What a thorough look leaves of the time, to end before the deadline.
-_RESERVE_S = 0.25
+_RESERVE_S = 0.5
 _ALL_OF_A_FILE_S = 1e6
 
 

@@ -194,11 +194,11 @@ def test_video_that_begins_late_is_waited_for(with_metadata: bool) -> None:
 def test_video_that_the_tables_name_late_is_waited_for() -> None:
     def script(camera: Sending) -> None:
         camera.play(sound_alone(0.4))
-        camera.play(pieces("mpegts", 60, sound="mp2"), FAST_HZ)
+        camera.play(pieces("mpegts", 120, sound="mp2"), FAST_HZ)
         camera.stay()
 
     server = ScriptedServer(script)
-    with server, running(server, open_timeout_s=1.5, read_timeout_s=3.0) as source:
+    with server, running(server, open_timeout_s=3.0, read_timeout_s=3.0) as source:
         source.wait_for_frames(50)
     assert numbers(source.output)[:50] == counted(0, 50)
 
@@ -244,7 +244,7 @@ def test_the_end_of_an_http_stream_is_its_end(container: str, codec: str) -> Non
 
 
 def test_a_receiver_of_datagrams_that_fell_behind_goes_on() -> None:
-    media = pieces("mpegts", 150, keyframe_every=5)
+    media = pieces("mpegts", 90, keyframe_every=5)
 
     def script(camera: Sending) -> None:
         camera.wait(0.3)
@@ -258,7 +258,7 @@ def test_a_receiver_of_datagrams_that_fell_behind_goes_on() -> None:
             error = source.wait_for_end()
     assert error is not None
     assert error.reason is SourceFailure.TIMEOUT, "it ended with the sender's silence"
-    assert 10 < len(source.output.frames) < 140
+    assert 10 < len(source.output.frames) < 85
 
 
 def test_a_recording_behind_http_is_paced_and_rests_at_its_end() -> None:
