@@ -13,7 +13,8 @@ from streamer.sources.base import MayReach, SourceOutput
 from streamer.sources.live import LiveSource
 from streamer.sources.opening import QUICK_OPTIONS, ContainerSettings
 from streamer.sources.read_deadline import ReadDeadline
-from streamer.sources.rtsp.camera import CameraSettings, RtspCamera
+from streamer.sources.rtsp.camera import RtspCamera
+from streamer.sources.rtsp.client import CameraSettings
 from streamer.sources.rtsp.relay import RtspRelay
 from streamer.sources.tls import OPTIONS as TLS_OPTIONS
 from streamer.sources.tls import tls_context
