@@ -41,7 +41,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
 _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_WITHOUT_SCHEME = re.compile(r"\d+(\.\d+){3}([:/]|$)|[^/]*:(\d+(/|$)|.*@)")
+_IPV4 = re.compile(r"\d+(\.\d+){3}", re.ASCII)
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/[^/]+)")
 
 
@@ -71,6 +71,7 @@ class Address:
         text = text.strip(" \t\r\n")
         if not text:
             raise AddressError(f"must be {_RULE}; it is empty")
+        _check_length(text)
         found = _SCHEME.match(text)
         scheme = found[1].lower() if found else ""
         if not found or not text.startswith("//", found.end()):
@@ -122,7 +123,7 @@ class Address:
         if port is not None and not (port and re.search(rf":0*{port}$", authority, re.ASCII)):
             raise AddressError(_form_of(rest))
         has_user = user is not None or password is not None
-        return cls(
+        address = cls(
             scheme.lower(),
             _checked_target(tail),
             _checked_host(host or "", is_bracketed="[" in authority.rpartition("@")[2]),
@@ -130,13 +131,15 @@ class Address:
             _decoded_userinfo(user or "") if has_user else None,
             None if password is None else _decoded_userinfo(password),
         )
+        _check_length(address.text)  # percent-encoded, it may be three times as long
+        return address
 
     @classmethod
     def _path(cls, text: str, scheme: str) -> Self:
         """What is written without ``://``: a path."""
         if scheme == "file":
             return cls._file(text[len("file:") :])
-        if scheme in SCHEMES or text.startswith("://") or _WITHOUT_SCHEME.match(text):
+        if scheme in SCHEMES or text.startswith("://") or _lacks_scheme(text):
             raise AddressError(
                 "must begin with a scheme and '://', as in rtsp://HOST/PATH; write ./ before the "
                 "name of a file"
@@ -154,7 +157,7 @@ class Address:
         path = unquote(rest, errors="surrogateescape")
         if not path:
             raise AddressError("names no file; write file:///PATH or the path itself")
-        begin = "./" if _SCHEME.match(path) or _WITHOUT_SCHEME.match(path) else ""
+        begin = "./" if _SCHEME.match(path) or _lacks_scheme(path) else ""
         return cls("file", _checked_path(begin + path))
 
     def __str__(self) -> str:
@@ -226,10 +229,22 @@ class Address:
         return f"{self.scheme}://{userinfo}{self._host_and_port(zone_mark)}{self.target}"
 
 
-def _check_characters(text: str) -> None:
-    """Refuse what programs strip, split at or read differently."""
+def _lacks_scheme(text: str) -> bool:
+    """Whether a path is rather ``10.0.0.9/live``, ``cam:554/live`` or ``ann:password@cam/live``."""
+    first = text.partition("/")[0]
+    name, _, port = first.rpartition(":")
+    is_host = _IPV4.fullmatch(first) or (name and port.isdigit())
+    return bool(is_host) or (":" in first and "@" in text)
+
+
+def _check_length(text: str) -> None:
     if len(text) > MAXIMUM_CHARACTERS:
         raise AddressError(f"must have at most {MAXIMUM_CHARACTERS} characters, got {len(text)}")
+
+
+def _check_characters(text: str) -> None:
+    """Refuse what programs strip, split at or read differently."""
+    _check_length(text)
     for character in text:
         if not character.isprintable():
             name = unicodedata.name(character, "a control character")
@@ -262,10 +277,11 @@ def _check_password(rest: str) -> None:
     if not colon or host.endswith("]"):
         name, port = host, ""
     if end == "/" and re.fullmatch(r"\d*", port, re.ASCII):
-        is_number = name.startswith("[") or re.fullmatch(r"\d+(\.\d+){3}", name)
+        is_number = name.startswith("[") or _IPV4.fullmatch(name)
         if "@" not in path or is_number or name == "localhost":
             return
-        if not port and not re.search(r":.*@", path) and ("@" not in authority or "." in name):
+        is_in_path = not port and ":" not in path[: path.rfind("@")]
+        if is_in_path and ("@" not in authority or "." in name):
             return
     raise AddressError(
         f"holds {end!r} before an '@': in a user name or password {end!r} must be written as "

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from streamer.app import App
@@ -200,3 +201,26 @@ async def test_start_that_fails_leaves_the_state_as_it_was(tmp_path: Path) -> No
     with pytest.raises(ExceptionGroup):
         await app_with(tmp_path, gate=StreamConfig(url=SMALL), second=broken).run()
     assert saved(app.config) == before
+
+
+async def test_what_was_added_over_the_network_obeys_the_rules_of_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(app_with(tmp_path)) as app:
+        async with httpx.AsyncClient(base_url=str(app.endpoints.api)) as api:
+            added = await api.post("/v1/streams", json={"id": "yard", "url": SMALL})
+            assert added.status_code == 201
+            bound = {"id": "gate", "url": SMALL, "options": {"probesize": "32"}}
+            assert (await api.post("/v1/streams", json=bound)).status_code == 201
+        # The daemon's user may set what the API may not, and then it stays his.
+        await app.streams.change("gate", {"url": SMALL, "options": {"user_agent": "x"}})
+        await app.streams.add_from("mine", {"url": SMALL})
+        assert app.streams.owner_set("yard") == frozenset()
+    config = settings(tmp_path)
+    closed = config.changed(api=config.api.changed(url_schemes=["rtsp"]))
+    async with running(App(closed, tracker=FakeTracker())) as app:  # type: ignore[arg-type]
+        assert sorted(app.streams.configs()) == ["gate", "mine"]
+        assert app.streams.config("gate").options == {"user_agent": "x"}
+    assert "the saved state of stream yard is not used: url: 'synthetic' URLs" in caplog.text
+    async with running(app_with(tmp_path)) as app:
+        assert sorted(app.streams.configs()) == ["gate", "mine", "yard"]

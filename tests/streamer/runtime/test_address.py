@@ -98,6 +98,8 @@ def test_spellings_that_are_understood(text: str, url: str) -> None:
         ("/clips/a\nb.mp4", "holds U\\+000A"),
         ("whip://cam/live", "whip:// and nothing more"),
         (f"http://cam/{'x' * 5000}", "at most 4096 characters"),
+        (f"http://cam/{'é' * 3000}", "at most 4096 characters"),
+        ("/" + "x" * 5000, "at most 4096 characters"),
     ],
 )
 def test_what_is_wrong_is_named_and_how_to_write_it(text: str, message: str) -> None:
