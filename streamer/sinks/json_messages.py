@@ -133,8 +133,8 @@ def json_frame(result: FrameResult, masks: JsonMasks, clock: Clock) -> JsonFrame
         JsonObject(
             **object_fields(entry)
             | {
-                "score": _finite(entry.track.predicted_iou),
-                "object_score": _finite(entry.track.object_score),
+                "score": finite(entry.track.predicted_iou),
+                "object_score": finite(entry.track.object_score),
             },
             mask=json_mask(entry.track, masks),
         )
@@ -178,6 +178,6 @@ def _box(track: Track) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def _finite(score: float) -> float:
+def finite(score: float) -> float:
     """The score, or 0 for NaN, which JSON does not have: a NaN is no confidence."""
     return float(score) if math.isfinite(score) else 0.0

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from streamer.api.schemas.common import Answer, Box, Request
 from streamer.config.section import Label, ObjectId, Pixel
 from streamer.inference.prompts.request import PromptOutcome
+from streamer.sinks.json_messages import finite
 from streamer.types import FrameReference, ObjectSummary
 from streamer.wire.mask_codecs import MaskEncoding, encode_crop
 from tracker.types import MaskArray, Prompt, Track, TrackState
@@ -215,9 +216,9 @@ def object_answer(summary: ObjectSummary) -> ObjectAnswer:
         bbox=summary.box_xyxy,
         bbox_expected=summary.expected_box_xyxy,
         area=summary.area,
-        score=summary.predicted_iou,
+        score=finite(summary.predicted_iou),
         score_calibrated=summary.calibrated_iou,
-        object_score=summary.object_score,
+        object_score=finite(summary.object_score),
         frame_index=summary.frame_index,
     )
 
@@ -257,8 +258,8 @@ def _track_answer(track: Track) -> TrackAnswer:
         bbox=(x0, y0, x1, y1),
         bbox_expected=None if track.area else track.predicted_box_xyxy,
         area=int(track.area),
-        score=float(track.predicted_iou),
+        score=finite(track.predicted_iou),
         score_calibrated=track.calibrated_iou,
-        object_score=float(track.object_score),
+        object_score=finite(track.object_score),
         mask=mask,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -112,6 +113,15 @@ async def test_object_that_is_not_seen_has_the_box_where_it_may_be(
             assert answer["latest"]["track"]["bbox_expected"] == expected
         listed = (await client.get("/v1/streams/gate/objects")).json()["objects"]
         assert listed[-1]["bbox_expected"] == expected
+
+
+async def test_score_that_is_no_number_is_none_at_all(
+    client: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    daemon.objects.found = {"predicted_iou": math.nan, "object_score": math.inf}
+    answer = await client.post("/v1/streams/gate/objects", json=BOX)
+    track = answer.json()["track"]
+    assert (track["score"], track["object_score"]) == (0.0, 0.0)
 
 
 async def test_object_from_first_to_last(client: httpx.AsyncClient, daemon: FakeDaemon) -> None:
