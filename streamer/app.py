@@ -34,6 +34,7 @@ from importlib.metadata import version
 from typing import Any
 
 from streamer.api.api import Api
+from streamer.api.context import ApiContext
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.metrics_server import MetricsServer
 from streamer.api.webrtc.begun_streams import BegunStreams
@@ -209,8 +210,8 @@ class App:
             stream_config=lambda stream_id: self.streams.configs().get(stream_id),
             begin_stream=self._begun_streams.begin if config.webrtc.create_streams else None,
         )
-        self._api = Api(
-            config,
+        context = ApiContext(
+            config=config,
             streams=self.streams,
             objects=self.objects,
             starter=self.starters.state,
@@ -237,8 +238,8 @@ class App:
             keep_stream=self._begun_streams.keep,
             maximum_streams=MAXIMUM_STREAMS,
             metrics=metrics,
-            clock=clock,
         )
+        self._api = Api(context, clock)
         self._metrics_server = (
             MetricsServer(metrics, config.metrics.host, config.metrics.port, clock)
             if config.metrics.enabled

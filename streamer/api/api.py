@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from streamer.api.application import make_application
-from streamer.api.context import ApiContext, StreamCommands
-from streamer.api.detection_intake import DetectionIntake
-from streamer.api.server.authorisation import Authorisation, for_owner
+from streamer.api.context import ApiContext
+from streamer.api.server.authorisation import for_owner
 from streamer.api.server.control_socket import REQUESTS_AT_ONCE, control_socket
 from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.server.origins import for_network
-from streamer.api.server.principals import OWNER
 from streamer.api.server.proxies import BehindProxies, TrustedProxies
 from streamer.api.server.server import HttpServer, tcp_sockets
 from streamer.api.server.tls import Certificate, make_certificate
-from streamer.api.webrtc.whep_server import WhepServer
-from streamer.api.webrtc.whip import Whip
 from streamer.config.control_endpoint import control_path
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import AUTO, state_folder
 from streamer.errors import ConfigError
-from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.clock import Clock
-from streamer.runtime.metrics import Metrics
 from streamer.runtime.private_files import make_private_folder
-from streamer.runtime.shares import Shares
 from streamer.runtime.sockets import is_loopback
-from streamer.sinks.events import EventHub
-from streamer.sinks.video.hub import PictureHub
-from streamer.sinks.websocket import ResultsHub
-from streamer.starters.stream_starter import StarterState
 
 CERTIFICATE_CHECK_S = 600.0
 _log = logging.getLogger(__name__)
@@ -48,57 +35,10 @@ class Api:
     the addresses, ``start`` serves, ``close`` ends within a time.
     """
 
-    def __init__(
-        self,
-        config: MaskletConfig,
-        *,
-        streams: StreamCommands,
-        objects: ObjectCommands,
-        starter: Callable[[str], StarterState | None],
-        detections: DetectionIntake,
-        events: EventHub,
-        results: ResultsHub,
-        picture: PictureHub,
-        whep: WhepServer,
-        whip: Whip,
-        model_name: str,
-        device_name: str,
-        not_ready: Callable[[], list[str]],
-        request_stop: Callable[[], None],
-        keep_stream: Callable[[str], None],
-        maximum_streams: int,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        """Read the tokens. Raises ``ConfigError`` for one that cannot be used."""
-        self._config = config
+    def __init__(self, context: ApiContext, clock: Clock) -> None:
+        self._config = context.config
         self._clock = clock
-        self._context = ApiContext(
-            config=config,
-            streams=streams,
-            objects=objects,
-            starter=starter,
-            detections=detections,
-            events=events,
-            results=results,
-            picture=picture,
-            whep=whep,
-            whip=whip,
-            model_name=model_name,
-            device_name=device_name,
-            not_ready=not_ready,
-            request_stop=request_stop,
-            keep_stream=keep_stream,
-            maximum_streams=maximum_streams,
-            metrics=metrics,
-            authorisation=Authorisation(config.api.tokens if config.api.enabled else ()),
-            open_streams=Shares(
-                config.api.limits.open_streams,
-                (OWNER.name, *config.api.token_names("read")) if config.api.tokens else (),
-                "event, picture and result connections (api.limits.open_streams)",
-            ),
-            cookie=LoginCookie(config.api.port),
-        )
+        self._context = context
         self._certificate: Certificate | None = None
         self._port: int | None = None
         self._sockets: list[socket.socket] = []
@@ -146,8 +86,8 @@ class Api:
     async def start(self) -> None:
         """Put the routes together and serve them."""
         assert self._control is not None, "the API was not bound"
-        context = dataclasses.replace(self._context, cookie=LoginCookie(self._port or 0))
-        api = self._config.api
+        context, api = self._context, self._config.api
+        context.cookie = LoginCookie(self._port or 0)
         application = make_application(context, self._clock)
         self._servers = [
             HttpServer(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.server.authorisation import Authorisation
 from streamer.api.server.login_cookie import LoginCookie
+from streamer.api.server.principals import OWNER
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.schema import MaskletConfig
@@ -52,7 +53,7 @@ class StreamCommands(Protocol):
         """End a stream."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ApiContext:
     """Collaborators of the routes.
 
@@ -60,6 +61,8 @@ class ApiContext:
     ``not_ready`` lists the parts that are needed for results and do not run;
     ``request_stop`` shuts the daemon down;
     ``keep_stream``: ``control`` changed this stream or its objects: it does not end by itself.
+    Made from ``config``: the tokens, the streams that may be open, and the login's cookie, which
+    is renewed once the port is known.
     """
 
     streams: StreamCommands
@@ -68,17 +71,28 @@ class ApiContext:
     detections: DetectionIntake
     config: MaskletConfig
     metrics: Metrics
-    authorisation: Authorisation
     events: EventHub
     results: ResultsHub
     picture: PictureHub
     whep: WhepServer
     whip: Whip
-    open_streams: Shares
     keep_stream: Callable[[str], None]
     model_name: str
     device_name: str
     not_ready: Callable[[], list[str]]
     request_stop: Callable[[], None]
     maximum_streams: int
-    cookie: LoginCookie
+    authorisation: Authorisation = field(init=False)
+    open_streams: Shares = field(init=False)
+    cookie: LoginCookie = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the tokens. Raises ``ConfigError`` for one that cannot be used."""
+        api = self.config.api
+        self.authorisation = Authorisation(api.tokens if api.enabled else ())
+        self.open_streams = Shares(
+            api.limits.open_streams,
+            (OWNER.name, *api.token_names("read")) if api.tokens else (),
+            "event, picture and result connections (api.limits.open_streams)",
+        )
+        self.cookie = LoginCookie(api.port)

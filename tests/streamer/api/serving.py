@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 
 from streamer.api.api import Api
+from streamer.api.context import ApiContext
 from streamer.api.detection_intake import DetectionIntake
 from streamer.api.webrtc.publishers import Publishers
 from streamer.api.webrtc.whep_server import WhepServer
@@ -256,8 +257,8 @@ def make_api(
     clock = clock or SystemClock()
     publishers = Publishers(config.webrtc, metrics, clock, config.api.token_names("publish"))
     picture = PictureHub(config.picture, metrics, clock)
-    return Api(
-        config,
+    context = ApiContext(
+        config=config,
         streams=daemon.streams,
         objects=daemon.objects,
         events=EventHub(),
@@ -284,8 +285,8 @@ def make_api(
         ),
         maximum_streams=4,
         metrics=metrics,
-        clock=clock,
     )
+    return Api(context, clock)
 
 
 def sinks_of(api: Api) -> tuple[Sink, ...]:
