@@ -107,6 +107,8 @@ def _parse(text: str, groups: dict[str, list[str]]) -> Override:
     allowed = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
     if override.type not in allowed or override.is_sweep_override() or override.package:
         raise ConfigError(redact(f"cannot read {text!r}: only key=value or group=option"))
+    if "://" in text and key not in {*MaskletConfig.model_fields, *groups} and "." not in key:
+        raise ConfigError(f"{key} is not a setting: a stream is given as --stream {key}=URL")
     if key in groups and not _is_value(override) and override.value() not in groups[key]:
         raise ConfigError(
             f"{key} must be one of {', '.join(groups[key])}, got {override.value()!r}"

@@ -248,6 +248,7 @@ BAD_VALUES = {
     "webrtc.ice_servers=[{url:'turn:x',username:u,password_env:A,password_file:/b}]": (
         "webrtc.ice_servers[0] must not have both password_env and password_file"
     ),
+    "gate=rtsp://camera/live": ("gate is not a setting: a stream is given as --stream gate=URL"),
     "state_directory=Auto": "state_directory must be an absolute path, auto or none, got 'Auto'",
     "state_directory=''": "state_directory must be an absolute path, auto or none, got ''",
     # objects
