@@ -7,6 +7,7 @@ pinned version of uvicorn has the attributes that are used.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -87,7 +88,7 @@ class HttpProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         hosts = [value for name, value in self.headers if name == b"host"]
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if version not in ("1.0", "1.1") or not self.url.startswith(b"/"):
+        if version not in ("1.0", "1.1") or not re.fullmatch(rb"/[^#]*", self.url):
             raise ValueError("a version or a target that is not served")
         if len(hosts) > 1 or (version == "1.1" and not hosts):  # RFC 9112, section 3.2
             raise ValueError("one Host is needed")
@@ -95,6 +96,10 @@ class HttpProtocol(HttpToolsProtocol):
             raise ValueError("an unknown Transfer-Encoding")
         if len(self.pipeline) >= PIPELINED:
             raise ValueError("too many requests wait")
+        if self.parser.should_upgrade() and self._should_upgrade():
+            lengths = [value for name, value in self.headers if name == b"content-length"]
+            if version == "1.0" or codings or lengths not in ([], [b"0"]):
+                raise ValueError("a WebSocket begins with a GET of HTTP/1.1 without a body")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -19,10 +19,14 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Written by proxies, load balancers and content networks; no browser or program sends one itself.
 _OF_PROXIES = re.compile(
-    r".*forwarded.*|via|cdn-loop|front-end-https|(x-)?url-scheme|x-scheme|"
-    r"(cf|x-amzn|x-amz-cf|x-envoy|x-original|x-proxy\w*|x-varnish|x-arr|x-azure)(-.*)?|"
-    r"(.*-)?(client|socket)?(ip|ipv6|addr|address)"
+    r".*forwarded.*|(.*-)?via|cdn-loop|(x-)?(front-end-)?https|(x-)?url-scheme|x-scheme|"
+    r"(cf|x-amzn|x-amz-cf|x-envoy|x-original|x-rewrite|x-varnish|x-arr|x-azure|x-real|tailscale|"
+    r"(x-)?remote|x-auth-request|x-appengine|x-cloud-trace|x-goog|fly|x-vercel|(x-)?akamai)(-.*)?|"
+    r"(.*-)?proxy(\w*)(-.*)?|(.*-)?(client|socket)?(ip|ipv6|addr|address)"
 )
+# Of Forwarded: a client chooses what is in a quoted string, such as the host.
+_QUOTE_OR_ESCAPE = re.compile(r'\\.|"')
+_PAIR = re.compile(r'(?:^|;)\s*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 # Bound on the hops that are looked at, nearest first; a chain of proxies is shorter.
 _HOPS = 32
 
@@ -46,7 +50,8 @@ class TrustedProxies:
         of_custom, _ = self._farthest(peer, _hops_of_x_forwarded(headers))
         if scheme is None:
             first = ",".join(headers.getlist("x-forwarded-proto")).partition(",")[0]
-            scheme = first.strip().lower()
+            # Traefik names the scheme of a WebSocket.
+            scheme = first.strip().lower().replace("ws", "http")
         named = {each for each in (of_standard, of_custom) if each is not None}
         client = named.pop() if len(named) == 1 else peer
         return client, scheme if scheme in ("http", "https") else None
@@ -117,10 +122,15 @@ def _hops_of_x_forwarded(headers: Headers) -> Iterator[tuple[str, str | None]]:
 
 def _hops_of_forwarded(headers: Headers) -> Iterator[tuple[str, str | None]]:
     """The ``for`` and ``proto`` of each element (RFC 7239, section 4)."""
-    for element in _elements(headers, "forwarded"):
-        pairs = (pair.partition("=") for pair in element.split(";"))
-        values = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+    element = ""
+    for part in _elements(headers, "forwarded"):
+        element = f"{part},{element}" if element else part
+        if _QUOTE_OR_ESCAPE.findall(element).count('"') % 2:
+            continue  # the comma was inside of a quoted string
+        pairs = reversed(_PAIR.findall(element))  # of two of a name, the first
+        values = {name.lower(): value.strip().strip('"') for name, value in pairs}
         yield values.get("for", ""), values.get("proto", "").lower() or None
+        element = ""
 
 
 def _elements(headers: Headers, name: str) -> Iterator[str]:

@@ -64,6 +64,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         del self._unparsed[:_SLICE_BYTES]
         if part:
             super().data_received(part)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                # A head that llhttp takes and websockets does not, with its answer if it has one.
+                self.transport.write(b"".join(self.conn.data_to_send()))
+                self.transport.close()
             self._wait_for_turn()
         else:
             self.transport.resume_reading()

@@ -24,6 +24,11 @@ async def closing_answer(connection: Raw) -> tuple[int, bytes]:
     return status, body
 
 
+WEBSOCKET = (
+    b"GET /v1/streams/gate/results HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n"
+)
 REFUSED = [
     # Two lengths, or none that counts: another parser in front might see another body.
     DELETE + b"Content-Length: 5\r\n" + CHUNKED + b"\r\n0\r\n\r\n",
@@ -58,12 +63,17 @@ REFUSED = [
     b"DELETE /v1/streams/gate\r\n\r\n",
     DELETE.replace(b"/v1", b"http://evil.example/v1") + b"\r\n",
     DELETE.replace(b"/v1/streams/gate", b"*") + b"\r\n",
+    DELETE.replace(b"/gate", b"/gate#x") + b"\r\n",
     b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"BREW /coffee HTTP/1.1\r\nHost: localhost\r\n\r\n",
     DELETE.replace(b"1.1", b"x") + b"\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,  # TLS to a plain port
     b"\r\n\r\n\r\nfoo\r\n\r\n",
+    # A WebSocket that does not begin as it should.
+    WEBSOCKET + b"Content-Length: 5\r\n\r\nhello",
+    WEBSOCKET + CHUNKED + b"\r\n0\r\n\r\n",
+    WEBSOCKET.replace(b"1.1", b"1.0") + b"\r\n",
     # Bounds.
     DELETE.replace(b"gate", b"g" * 3 * HEAD_BYTES) + b"\r\n",
     DELETE + b"X: a\r\n" * HEADERS + b"\r\n",
@@ -215,3 +225,15 @@ async def test_websocket_does_not_begin_inside_an_answer() -> None:
         assert (await mixed.head())[0] == 200
         await mixed.send(REQUEST.removesuffix(b"\r\n") + upgrade)
         await mixed.ended()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [(b"X: " + b"a" * 20_000, 431), (b"X(: a", 400), (b"Content-Length: 0", 101)],
+)
+async def test_websocket_with_a_strange_head_is_answered(line: bytes, status: int) -> None:
+    async with serving(limited()) as client, raw(client) as strange:
+        await strange.send(WEBSOCKET + line + b"\r\n\r\n")
+        assert (await strange.head())[0] == status
+        if status != 101:
+            await strange.ended()

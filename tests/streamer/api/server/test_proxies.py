@@ -47,6 +47,17 @@ OF_PROXIES = [
     "X-Amzn-Trace-Id",
     "Front-End-Https",
     "CDN-Loop",
+    "X-NginX-Proxy",
+    "X-Real-Port",
+    "X-BlueCoat-Via",
+    "X-Rewrite-URL",
+    "Tailscale-User-Login",
+    "X-Auth-Request-User",
+    "Remote-User",
+    "X-Goog-Authenticated-User-Email",
+    "X-Cloud-Trace-Context",
+    "Fly-Request-Id",
+    "Akamai-Origin-Hop",
 ]
 ROUTES = [
     ("GET", "/"),
@@ -147,6 +158,12 @@ PEER, PROXIES = "127.0.0.1", TrustedProxies(["127.0.0.1", "10.0.0.0/8", "::1", "
         ([("Forwarded", f'for="1.2.3.4, for={STRANGER}')], STRANGER),
         ([("Forwarded", "for=unknown")], PEER),
         ([("Forwarded", f"for={STRANGER}"), ("X-Forwarded-For", STRANGER)], STRANGER),
+        # A proxy quotes the host, which is the client's choice.
+        ([("Forwarded", f'for={STRANGER};host="a,for=192.0.2.1"')], STRANGER),
+        ([("Forwarded", f'for={STRANGER};host="a;for=192.0.2.1"')], STRANGER),
+        ([("Forwarded", f'for=192.0.2.1;x=", for={STRANGER};host="a\\\\"')], STRANGER),
+        ([("Forwarded", f"for={STRANGER};for=192.0.2.1")], STRANGER),
+        ([("Forwarded", 'for="192.0.2.1')], PEER),
         # One of the two is the stranger's own; which one, the proxy would have to tell.
         ([("Forwarded", "for=192.0.2.1"), ("X-Forwarded-For", STRANGER)], PEER),
         ([("X-Real-IP", STRANGER)], PEER),
@@ -165,6 +182,8 @@ def test_client_is_the_nearest_hop_that_no_listed_proxy_is(
         ({"X-Forwarded-For": STRANGER, "X-Forwarded-Proto": "https"}, "https"),
         ({"X-Forwarded-Proto": "HTTPS, http"}, "https"),
         ({"X-Forwarded-Proto": "http"}, "http"),
+        ({"X-Forwarded-Proto": "wss"}, "https"),  # Traefik, of a WebSocket
+        ({"X-Forwarded-Proto": "ws"}, "http"),
         ({"X-Forwarded-Proto": "javascript"}, None),
         ({"Forwarded": f"for={STRANGER};proto=https"}, "https"),
         ({"Forwarded": f"for={STRANGER};proto=https, for=10.0.0.1;proto=http"}, "https"),
@@ -244,8 +263,10 @@ async def test_cookie_is_bound_to_the_host_where_the_outside_is_tls(
         info = await client.get("/v1/info", headers=outside | header)
         assert info.json()["secure"] is True
         url = f"ws://127.0.0.1:{client.base_url.port}/v1/streams/gate/results"
-        async with connect(url, additional_headers=outside | header):
-            pass
+        for scheme in ("https", "wss"):
+            sent = outside | header | {"X-Forwarded-Proto": scheme}
+            async with connect(url, additional_headers=sent):
+                pass
         # Over plain HTTP it is no login: a page there might have written it.
         problem(await client.get("/v1/streams", headers=header), 401, "unauthenticated")
         assert (await client.post("/v1/logout", headers=outside | header)).status_code == 204
