@@ -92,10 +92,10 @@ export class Stage {
   }
 
   /** Draw a prompt's answer at once, until the results hold it. */
-  showAnswer(answer, colour) {
+  showAnswer(answer) {
     const { track, frame_index: frameIndex } =
       answer.latest?.track ? answer.latest : { track: answer.track, ...answer };
-    const object = { ...track, id: track.object_id, colour };
+    const object = { ...track, id: track.object_id };
     this.#answers.set(object.id, {
       object, frameIndex, until: performance.now() + ANSWER_SHOWN_MS,
     });

@@ -232,7 +232,7 @@ export class StreamView {
   }
 
   #showTrack(answer, isNew) {
-    this.stage.showAnswer(answer, null);
+    this.stage.showAnswer(answer);
     const label = this.stage.objects().find(({ id }) => id === answer.object_id)?.label;
     const { text, tone } = describeAnswer(answer, isNew, label);
     this.announcer.say(text, tone);
