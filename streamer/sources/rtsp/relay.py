@@ -19,6 +19,7 @@ from typing import Self
 from streamer.errors import SourceError
 from streamer.sources.rtsp.camera import OpenAgainError, RtspCamera
 from streamer.sources.rtsp.messages import (
+    CODING,
     Connection,
     ConnectionEndedError,
     MalformedMessageError,
@@ -191,4 +192,4 @@ def _answer(
 ) -> None:
     fields = {"CSeq": request.value("cseq") or "0", "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**fields, **(headers or {})}.items())
-    client.send(f"RTSP/1.0 {status}\r\n{lines}\r\n".encode() + body)
+    client.send(f"RTSP/1.0 {status}\r\n{lines}\r\n".encode(*CODING) + body)

@@ -101,9 +101,9 @@ class DialogueServer(ScriptedRtspServer):
             if not received:
                 return None
             text += received
-        method, uri = text.decode().split()[:2]
+        method, uri = text.decode("latin-1").split()[:2]
         track = re.search(r"track(\d)$", uri) if method == "SETUP" else None
-        request = Request(method, uri, text.decode(), int(track[1]) if track else None)
+        request = Request(method, uri, text.decode("latin-1"), int(track[1]) if track else None)
         self.requests.append(request)
         return request
 
@@ -119,7 +119,8 @@ class DialogueServer(ScriptedRtspServer):
         elif answer != SILENCE:
             status, _, lines = answer.partition("\r\n")
             lines = f"{lines}\r\n" if lines else ""
-            connection.sendall(f"RTSP/1.0 {status}\r\nCSeq: {sequence}\r\n{lines}\r\n".encode())
+            text = f"RTSP/1.0 {status}\r\nCSeq: {sequence}\r\n{lines}\r\n"
+            connection.sendall(text.encode("latin-1"))
         return True
 
 

@@ -135,6 +135,28 @@ def test_another_video_track_is_played_where_the_first_is_refused(
     assert "refused SETUP of the track video H264 (track0) with 461 Not So; set transport" in text
 
 
+@pytest.mark.parametrize(
+    "transport",
+    [
+        "",
+        "Transport: RTP/AVP/TCP;unicast",
+        "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;source=192.0.2.1;mode=\xe9",
+        "transport:RTP/AVP/TCP;interleaved=0-1, RTP/AVP/TCP;interleaved=2-3",
+    ],
+)
+def test_odd_answers_to_setup(transport: str) -> None:
+    answer = "\r\n".join(["200 OK", "Session: 1;timeout=0", *filter(None, [transport])])
+    plays(DialogueServer(refuses("SETUP", answer, 0)))
+
+
+def test_a_camera_that_sends_by_udp_alone_is_named() -> None:
+    answer = "200 OK\r\nTransport: RTP/AVP;unicast;client_port=5000-5001"
+    reason, text = failure(DialogueServer(refuses("SETUP", answer, 0)))
+    assert reason is SourceFailure.REFUSED
+    assert "wants to send by RTP/AVP;unicast" in text
+    assert "set transport" in text
+
+
 def test_play_without_a_range_and_of_a_track_alone() -> None:
     def no_range(request: Request) -> str | None:
         return "457 Invalid Range" if request.header("Range") else None
