@@ -15,7 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from streamer.config.control_endpoint import control_path, default_places, passed_over, why_not
+from streamer.config.control_endpoint import (
+    control_path,
+    default_places,
+    passed_over,
+    why_foreign,
+    why_not,
+)
 from streamer.config.schema import MaskletConfig
 from streamer.errors import ConfigError
 from streamer.runtime.logs import configure_logging
@@ -99,6 +105,12 @@ def taken_addresses(config: MaskletConfig) -> Iterator[str]:
         yield (
             f"control.endpoint: no default folder can be used: {path.parent}: {reason}; set "
             "control.endpoint=ipc:///FOLDER/control.sock in a folder of this user"
+        )
+        return
+    if (reason := why_foreign(path.parent)) is not None:
+        yield (
+            f"control.endpoint: {path.parent} must be a folder of this user alone, and {reason}; "
+            "choose another one"
         )
         return
     try:

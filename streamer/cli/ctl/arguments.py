@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from streamer.cli.argument_types import (
     box,
     colour,
+    endpoint,
     object_id,
     path,
     point,
@@ -240,7 +241,11 @@ def add_access(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
         "--url", default=default, metavar="URL", help="such as http://127.0.0.1:8080"
     )
     group.add_argument(
-        "--control", default=default, metavar="ENDPOINT", help="its control.endpoint: ipc:///PATH"
+        "--control",
+        default=default,
+        type=endpoint,
+        metavar="ENDPOINT",
+        help="its control.endpoint: ipc:///PATH",
     )
     group.add_argument(
         "--token-env", default=default, metavar="NAME", help="the variable that holds the token"

@@ -97,6 +97,16 @@ def test_password_files_that_everybody_reads_are_named(tmp_path: Path) -> None:
     }
 
 
+def test_a_control_folder_that_others_enter_is_named(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir(mode=0o755)
+    wanted = (f"control.endpoint=ipc://{tmp_path}/open/c.sock", "metrics.port=0", "api.port=0")
+    config = load_config(None, ["zeromq.endpoint=tcp://127.0.0.1:*", *wanted])
+    assert list(taken_addresses(config)) == [
+        f"control.endpoint: {tmp_path}/open must be a folder of this user alone, and others can "
+        "enter it (mode 0755); choose another one"
+    ]
+
+
 def test_a_host_that_is_none_has_no_listener() -> None:
     assert why_no_listener("127.0.0.1", 0) is None
     assert why_no_listener("*", 0) is None
