@@ -65,6 +65,9 @@ def _open(key: str, path: str) -> Image.Image:
             if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                 raise ConfigError(f"{key}: {path} holds several pictures; save one of them alone")
             turned = ImageOps.exif_transpose(picture)
+            # A palette of many greys is a grey picture, saved with few colours.
+            if turned.mode == "P" and not turned.has_transparency_data and _has_greys(turned):
+                turned = turned.convert("L")
             turned.format = picture.format
             return turned
     except (
@@ -116,6 +119,8 @@ def _the_object(name: str, picture: Image.Image) -> MaskArray:
 def _chosen(name: str, picture: Image.Image, chosen: str) -> MaskArray:
     """The pixels of one id."""
     values = _values(picture)
+    if picture.mode == "P" and chosen.startswith("#"):
+        values = _values(picture.convert("RGB"))
     number = int(chosen[1:], 16) if chosen.startswith("#") else int(chosen)
     if _is_grey(picture) and chosen.startswith("#"):
         number &= 0xFF
@@ -134,6 +139,11 @@ def _values(picture: Image.Image) -> _Values:
     return colours
 
 
+def _has_greys(picture: Image.Image) -> bool:
+    colours = picture.convert("RGB")
+    return _is_grey(colours) and len(np.unique(np.asarray(colours)[..., 0])) > 2
+
+
 def _is_grey(picture: Image.Image) -> bool:
     """Whether pixels are grey levels, not palette entries or colours."""
     if picture.mode in ("RGB", "RGBA"):
@@ -145,7 +155,8 @@ def _is_grey(picture: Image.Image) -> bool:
 def _ids(values: _Values, where: MaskArray | None) -> _Values:
     """The values that stand for objects or the background, ascending.
 
-    Of more than two, those that fill a block of 3×3 pixels: others blend two of them.
+    Of more than two, those that fill a block of 3×3 pixels: others blend two of them. Of a soft
+    edge as wide as that, whose shades are many and close, the extremes count.
     """
     used = np.unique(values if where is None else values[where])
     if len(used) <= 2 or used[-1] < _SMALL_IDS:
@@ -156,7 +167,11 @@ def _ids(values: _Values, where: MaskArray | None) -> _Values:
     flat &= (centre[:-2] == centre[1:-1]) & (centre[1:-1] == centre[2:])
     if where is not None:
         flat &= where[1:-1, 1:-1]
-    return np.unique(centre[1:-1][flat])
+    ids = np.unique(centre[1:-1][flat])
+    largest = int(used[-1])
+    if len(used) > _MOST_IDS and 2 * len(ids) < len(used) and largest < 1 << 16:
+        return ids[np.diff(ids.astype(np.int64), prepend=-largest - 1) > largest // 16]
+    return ids
 
 
 def _ensure_one(name: str, picture: Image.Image, ids: _Values) -> None:

@@ -78,6 +78,12 @@ LOSSY: dict[str, Callable[[Path], None]] = {
     "smoothed": lambda path: (
         Image.fromarray(MASK).filter(ImageFilter.GaussianBlur(2)).save(path, "png")
     ),
+    "feathered": lambda path: (
+        Image.fromarray(MASK).filter(ImageFilter.GaussianBlur(3)).save(path, "png")
+    ),
+    "smoothed gif": lambda path: (
+        Image.fromarray(MASK).filter(ImageFilter.GaussianBlur(2)).save(path, "gif")
+    ),
     "smoothed colour": lambda path: (
         over((0, 0, 0), (0, 160, 40)).filter(ImageFilter.GaussianBlur(1)).save(path, "png")
     ),
