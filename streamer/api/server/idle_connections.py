@@ -28,9 +28,9 @@ class IdleConnections:
     """Checks the connections of one uvicorn server.
 
     It closes connections that have waited for a request for ``HEAD_TIMEOUT_S``; waiting ones above
-    ``limit``, or above a client's share of it (``proxies`` have none, they connect for many), idle
-    for longest first; and any with more than
-    ``UNREAD_BYTES`` that the client has not read.
+    ``limit``, or above a client's share of it, idle for longest first; and any with more than
+    ``UNREAD_BYTES`` that the client has not read. ``proxies`` connect for many clients: the share
+    is not theirs.
     """
 
     def __init__(self, state: ServerState, *, limit: int, proxies: Container[str]) -> None:
