@@ -30,8 +30,8 @@ def configure_logging(
     handler.addFilter(RateLimitFilter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     if level == "info":
-        # Every address that a WebRTC peer tries is "info" to it, and a detail to an operator; so are
-        # the statistics of torch's caches at the end.
+        # Details to an operator: every address that a WebRTC peer tries, and the statistics of
+        # torch's caches at the end.
         for library in ("aioice", "torch"):
             logging.getLogger(library).setLevel(logging.WARNING)
     return handler
