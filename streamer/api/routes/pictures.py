@@ -13,10 +13,10 @@ from streamer.api.server.authorisation import reads
 from streamer.api.server.limits import LiveResponse
 from streamer.api.server.principals import PRINCIPAL, Principal
 from streamer.api.server.problems import busy, documented, problems
-from streamer.sinks.video.hub import NoPictureError, PictureBusyError
 from streamer.sinks.video.jpeg import JpegReader
 from streamer.sinks.video.multipart import MEDIA_TYPE, for_browsers, for_programs
 from streamer.sinks.video.view import View
+from streamer.sinks.video.watched_stream import NoPictureError, PictureBusyError
 
 SMALLEST_WIDTH, LARGEST_WIDTH = 16, 3840
 _RETRY_AFTER_S = 1

@@ -19,14 +19,14 @@ import streamer.sinks.video.video_channel as channel_module
 from streamer.config.network import PictureConfig
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.video.encoder import PictureCodec, VideoEncoder
-from streamer.sinks.video.hub import (
+from streamer.sinks.video.hub import PictureHub
+from streamer.sinks.video.video_channel import PACKETS_PER_VIEWER, SILENCE_S, Viewer
+from streamer.sinks.video.view import Scene, View
+from streamer.sinks.video.watched_stream import (
     JPEG_CHANNELS_PER_STREAM,
     NoPictureError,
     PictureBusyError,
-    PictureHub,
 )
-from streamer.sinks.video.video_channel import PACKETS_PER_VIEWER, SILENCE_S, Viewer
-from streamer.sinks.video.view import Scene, View
 from streamer.types import FrameResult, StreamState
 from streamer.webrtc.rtp_clock import video_ticks
 from tests.integration.browser.frame_counter import read
@@ -60,7 +60,7 @@ def encodes(monkeypatch: pytest.MonkeyPatch) -> Encodes:
 
     monkeypatch.setattr(VideoEncoder, "encode", video)
     monkeypatch.setattr(jpeg_module, "encode_jpeg", jpeg)
-    monkeypatch.setattr("streamer.sinks.video.hub.encode_jpeg", jpeg)
+    monkeypatch.setattr("streamer.sinks.video.watched_stream.encode_jpeg", jpeg)
     return counted
 
 
