@@ -1,5 +1,4 @@
-"""RTSP (RFC 2326): the dialogue with a camera is ours, reading the media is FFmpeg's.
+"""RTSP (RFC 2326): a relay conducts the dialogue with a camera, FFmpeg reads the media from it.
 
-FFmpeg connects to a relay on loopback: it never sees a password, a redirect, or a track that is not
-needed.
+FFmpeg never sees a password, a redirect, or a track that is not needed.
 """

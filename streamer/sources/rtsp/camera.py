@@ -43,7 +43,7 @@ class RtspCamera:
     """One camera, asked step by step in one thread; only ``abort`` may come from another.
 
     Every step raises ``SourceError``. Only DESCRIBE, SETUP of one video track and PLAY have to
-    succeed: OPTIONS, other tracks and signs of life may be refused.
+    succeed: OPTIONS, other tracks and keep-alive requests may be refused.
     """
 
     def __init__(self, settings: CameraSettings) -> None:
@@ -88,7 +88,7 @@ class RtspCamera:
         """Set the track up; the ``Transport`` header's value of the answer.
 
         None if the camera refuses this transport and another is to be tried. Raises
-        ``OpenAgainError`` to go on with another track or elsewhere.
+        ``OpenAgainError`` to continue with another track or at another address.
         """
         track = self._chosen()
         reply = self._client.ask("SETUP", track.uri, {"Transport": transport})
@@ -131,7 +131,7 @@ class RtspCamera:
         raise self._refusal("PLAY", first)
 
     def keep_alive(self) -> None:
-        """Ask something that needs no answer, so that the session does not expire."""
+        """Send a request so that the session does not expire; no answer is awaited."""
         self._client.send(self._keep_alive_method, self._session_uri)
 
     def received(self, message: Message) -> None:
@@ -144,7 +144,7 @@ class RtspCamera:
             self._keep_alive_method = "OPTIONS"
 
     def tear_down(self) -> None:
-        """Say goodbye, and wait for no answer."""
+        """End the session; no answer is awaited."""
         if self._client.session:
             self._client.send("TEARDOWN", self._session_uri)
 
@@ -235,7 +235,7 @@ class RtspCamera:
                 )
 
     def _unread_ports(self) -> int:
-        """The first of two UDP ports that nobody reads: the kernel drops what does not fit."""
+        """The first of two UDP ports that are never read: the kernel drops what does not fit."""
         for _ in range(_MAX_PORT_ATTEMPTS):
             pair: list[socket.socket] = []
             try:
@@ -281,10 +281,10 @@ class RtspCamera:
         return self._settings.failure(reason, f"refused {request} with {reply.reason}; {advice}")
 
     def _follow(self, reply: Message) -> None:
-        """Go on at the address that a redirect names, if that is allowed.
+        """Move to the address that a redirect names, if that is allowed.
 
-        Credentials stay behind, for good, unless it is the configured host and the connection no
-        less protected.
+        Credentials are kept only for the configured host, over a connection that is no less
+        protected; once dropped, they are not used again.
         """
         self._redirects += 1
         if self._redirects > _MAX_REDIRECTS:

@@ -83,7 +83,7 @@ class RtspClient:
     def move(self, address: Address, *, with_credentials: bool) -> None:
         """Ask the server at ``address`` from the next ``connect`` on.
 
-        Credentials that are left behind stay so. No answer to an earlier challenge goes there.
+        Credentials once dropped stay dropped. No answer to an earlier challenge is sent there.
         """
         given = self._settings.credentials if self._login and with_credentials else None
         self._login = Login(given) if given else None
@@ -177,7 +177,7 @@ class RtspClient:
         fields |= headers or {}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            # What the peer said before it hung up is still to be read.
+            # What the peer sent before it closed the connection is still to be read.
             self.connection.send(f"{method} {uri} RTSP/1.0\r\n{lines}\r\n".encode(*CODING))
 
     def answer(self, request: Message) -> None:

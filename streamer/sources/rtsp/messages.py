@@ -19,13 +19,13 @@ _FRAME = 0x24  # "$", which begins an interleaved frame: channel, length, data
 _FRAME_HEADER_BYTES = 4
 _START = re.compile(rb"RTSP/\d|[A-Z_]{3,20} ")
 _LONGEST_START = 21
-# Where to go on after junk: a frame, or a message, of which the end may be missing yet.
+# Where reading resumes after junk: a frame, or a message whose end may not have arrived yet.
 _NEXT_START = re.compile(rb"\$|RTSP/|R(?:T(?:SP?)?)?\Z|[A-Z_]{3,20} ")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 class MalformedMessageError(Exception):
-    """What came is no RTSP message, or too large a one; the message says which."""
+    """The peer sent no RTSP message, or one that is too large; the text states which."""
 
 
 class ConnectionEndedError(ConnectionError):

@@ -1,8 +1,8 @@
 """Stands between FFmpeg and a camera: an RTSP server on loopback, for one client.
 
-FFmpeg asks for one video track at an address with a secret; each of its requests is put to the
-camera in our own words (``camera.py``). Media over TCP passes through unchanged, media over UDP
-goes from the camera to FFmpeg directly.
+FFmpeg asks for one video track at an address with a secret; for each of its requests the relay
+makes one of its own to the camera (``camera.py``). Media over TCP passes through unchanged, media
+over UDP goes from the camera to FFmpeg directly.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _CONTROL = "video"
 # A client that does not name the secret by then is not ours.
 _SECRET_WAIT_S = 1.0
 # The time to send TEARDOWN.
-_GOODBYE_S = 0.5
+_TEARDOWN_S = 0.5
 # Of the socket towards FFmpeg: as much as a camera's own connection would hold, and no more.
 _SEND_BUFFER_BYTES = 256 * 1024
-# FFmpeg asks for a sign of life at half of this; sessions of cameras last 60 s and some 30 s.
+# FFmpeg sends a keep-alive request at half of this; sessions of cameras last 60 s, some 30 s.
 _SESSION_S = 30
 
 
@@ -56,7 +56,7 @@ class RtspRelay:
         self.url = f"rtsp://{'[::1]' if ipv6 else '127.0.0.1'}:{port}{self._secret}"
         self._client: socket.socket | None = None
         self._plays = False
-        # What became of FFmpeg's last connection, to be read once FFmpeg gave up: why the camera
+        # The outcome of FFmpeg's last connection, valid once FFmpeg failed to open: why the camera
         # could not be opened (None: it could), and whether FFmpeg is to connect again.
         self.failure: SourceError | None = None
         self.opens_again = False
@@ -80,9 +80,9 @@ class RtspRelay:
                 with contextlib.suppress(OSError):  # closed already
                     each.shutdown(socket.SHUT_RDWR)
         if self._plays:
-            self._thread.join(_GOODBYE_S)
+            self._thread.join(_TEARDOWN_S)
         self._camera.abort()
-        self._thread.join(_GOODBYE_S)  # the resolution of a name cannot be interrupted
+        self._thread.join(_TEARDOWN_S)  # the resolution of a name cannot be interrupted
         self._listener.close()
 
     def _run(self) -> None:
@@ -99,7 +99,7 @@ class RtspRelay:
                 except SourceError as error:
                     self.failure = error
                 except (OSError, MalformedMessageError):
-                    continue  # one of the two hung up
+                    continue  # FFmpeg or the camera closed the connection
                 finally:
                     self._plays = False
                     self._camera.close()
@@ -145,7 +145,7 @@ class RtspRelay:
             if not any(each.lower().startswith("interleaved=") for each in fields):
                 fields.append("interleaved=0-1")
         else:
-            # FFmpeg takes the relay for the camera; its own packets go to this address.
+            # FFmpeg would send its own packets to the relay, which is the server it knows.
             fields.append(f"source={self._camera.peer}")
         session = f"1;timeout={_SESSION_S}"
         _answer(client, request, {"Session": session, "Transport": ";".join(fields)})
@@ -178,7 +178,7 @@ class RtspRelay:
                 camera.send(part)
             elif part.start.startswith("TEARDOWN "):
                 raise ConnectionEndedError("FFmpeg ends the session")
-            else:  # a sign of life, whose answer FFmpeg does not wait for
+            else:  # a keep-alive request, whose answer FFmpeg does not await
                 self._camera.keep_alive()
 
 

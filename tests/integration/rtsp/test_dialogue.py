@@ -172,7 +172,7 @@ def test_play_without_a_range_and_of_a_track_alone() -> None:
     assert "refused PLAY with 453 Not Enough Bandwidth" in text
 
 
-def test_signs_of_life_may_be_refused_and_the_session_is_torn_down(
+def test_keep_alive_requests_may_be_refused_and_the_session_is_torn_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relay, "_SESSION_S", 2)
@@ -197,7 +197,7 @@ def test_signs_of_life_may_be_refused_and_the_session_is_torn_down(
     rule = refuses("OPTIONS", "200 OK\r\nPublic: OPTIONS, GET_PARAMETER")
     with DialogueServer(rule, script=script) as server:
         with running(server) as source:
-            eventually(lambda: len(asked) >= 2, what="two signs of life")
+            eventually(lambda: len(asked) >= 2, what="two keep-alive requests")
             assert source.error is None
         eventually(lambda: "TEARDOWN" in asked, what="the end of the session")
     assert asked[:2] == ["GET_PARAMETER", "OPTIONS"], "the other one after a refusal"
