@@ -15,7 +15,8 @@ _HARMLESS = frozenset({
     "compression", "duration_s", "encoding", "fifo_size", "format", "fps", "framerate",
     "height", "latency", "mode", "multicast", "objects", "pkt_size", "profile", "proto",
     "quality", "rate", "rate_hz", "resolution", "seed", "size", "stream", "streamtype",
-    "subtype", "transport", "type", "unicast", "video", "videocodec", "view", "width",
+    "subtype", "transport", "transportmode", "type", "unicast", "video", "videocodec", "view",
+    "width",
 })  # fmt: skip
 _HARMLESS_FLAGS = frozenset({"", "tcp", "udp", "multicast", "http", "enablesrtp", HIDDEN})
 _HARMLESS_VALUE = re.compile(r"[A-Za-z0-9_.,-]{0,24}|\*\*\*")
