@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from pathlib import Path
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.api.server.principals import UNRESTRICTED
+from streamer.webrtc.encoded_feed import EncodedFeed
 from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT
 from streamer.webrtc.ice_candidate import read_candidate
 from streamer.webrtc.ice_settings import IceSettings
 from streamer.webrtc.offer import BitrateLimits, Offer, read_published_offer, read_viewing_offer
 from streamer.webrtc.peer import Peer
+from streamer.webrtc.rtp_clock import RtpCaptureClock
 from streamer.webrtc.sdp_fragment import read_fragment, write_fragment
 from streamer.webrtc.session_description import Attributes, SdpError
 from tests.streamer.webrtc.conftest import MakeIngest
@@ -81,6 +84,33 @@ async def test_codec_of_the_offer_keeps_its_own_parameters(nothing_left: None) -
     answer = await answered(read_published_offer(alone.encode()))
     assert f"profile-level-id={profile}" in answer
     assert answer.partition("m=video ")[2].splitlines()[0].endswith(f" UDP/TLS/RTP/SAVPF {number}")
+
+
+@pytest.mark.parametrize(
+    ("value", "data", "problem"),
+    [
+        ("Z0LAH9o=,aM48gA==", b"\0\0\0\1\x67\x42\xc0\x1f\xda\0\0\0\1\x68\xce\x3c\x80", None),
+        ('"<Z0LA>"', b"", "is not base64"),
+        ("A" * 9000, b"", "4096 bytes"),
+    ],
+)
+async def test_parameter_sets_of_the_offer_reach_the_feed(
+    value: str, data: bytes, problem: str | None, nothing_left: None
+) -> None:
+    sdp = OFFERS["chromium_video"].decode()
+    with_sets = re.sub(r"(a=fmtp:\d+ [^\r]*packetization-mode[^\r]*)",
+                       rf"\1;sprop-parameter-sets={value}", sdp)  # fmt: skip
+    offer = read_published_offer(with_sets.encode())
+    peer = Peer(IceSettings(), "video", "recvonly")
+    feed = EncodedFeed(RtpCaptureClock(10), asyncio.get_running_loop(),
+                       request_keyframe=peer.request_keyframe, stop=lambda end: None)  # fmt: skip
+    try:
+        peer.receive_into(feed, offer.video)
+        assert feed.parameter_sets.data == data
+        assert (feed.parameter_sets.problem or "").endswith(problem or "")
+        assert "sprop" not in await peer.answer(offer)
+    finally:
+        await peer.close()
 
 
 def test_bundled_section_may_leave_its_transport_to_the_first() -> None:
