@@ -29,7 +29,7 @@ from streamer.sources.rtsp.messages import (
 RELAY_THREAD_PREFIX = "rtsp-"
 _CONTROL = "video"
 # A client that does not name the secret by then is not ours.
-_SECRET_WAIT_S = 1.0
+_SECRET_WAIT_S = 3.0
 # The time to send TEARDOWN.
 _TEARDOWN_S = 0.5
 # Of the socket towards FFmpeg: as much as a camera's own connection would hold, and no more.
@@ -74,7 +74,7 @@ class RtspRelay:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End within a second: cameras keep a session that was not torn down, and have few."""
+        """End, with TEARDOWN: cameras keep a session that was not torn down, and have few."""
         for each in (self._listener, self._client):
             if each is not None:
                 with contextlib.suppress(OSError):  # closed already

@@ -286,3 +286,13 @@ def test_four_streams_of_one_server_run_side_by_side(server: RtspServer) -> None
     for source in sources:
         steps = {(b - a) % CLIP_LENGTH for a, b in itertools.pairwise(numbers(source))}
         assert steps == {1}
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_second_client_joins_beside_audio(transport: str, server: RtspServer) -> None:
+    """GStreamer's server fails if the first client leaves the audio track out."""
+    first, second = (running(server.url(), transport=transport) for _ in range(2))
+    with first:
+        first.wait_for_frames(3)
+        with second:
+            second.wait_for_frames(3)
