@@ -18,7 +18,7 @@ STEP_AFTER_S = 8.0
 # A report counts as on the line within this many times the usual change between reports.
 _GATE = 4.0
 _LEAST_GATE_S, _LARGEST_GATE_S = 0.05, 2.0
-# Crystals are good to 100 ppm; what the reports say of it must exceed their own noise.
+# Crystals are good to 100 ppm; a drift must exceed the reports' own noise.
 _USUAL_DRIFT, _LARGEST_DRIFT = 200e-6, 1e-3
 _LEAST_NOISE_S = 1e-4
 
@@ -66,11 +66,6 @@ class ReportLine:
                 self._off_line.clear()
         self._fit()
         return True
-
-    @property
-    def reports(self) -> int:
-        """How many reports the line is fitted over."""
-        return len(self._on_line)
 
     @property
     def drift(self) -> float:

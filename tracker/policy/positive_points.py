@@ -1,8 +1,8 @@
 """Keeps the user's positive points inside the mask, whatever the negative ones do to it.
 
-A network of few parameters answers some negative clicks beside an object with a mask that no longer
-has the point that was clicked on it. Then the mask of the positive points alone counts, without
-what lies nearer to a negative point inside it.
+Negative points beside an object can make a small network return a mask without the positive point.
+Then the mask of the positive points alone is used, without the part that is nearer to a negative
+point inside it.
 
 Dimensions: K points, h w mask grid.
 """
@@ -47,9 +47,11 @@ def with_positive_points(
 
 def _logits_at(logits_11hw: Tensor, points_K2: Tensor) -> Tensor:
     """Logits at the points and half a cell beside them, (5, K)."""
-    cells = points_K2.new_tensor(logits_11hw.shape[:1:-1])  # w, h
-    offset_52 = points_K2.new_tensor(_REACH_CELLS) / cells
-    grid_15K2 = 2 * (points_K2 + offset_52[:, None])[None] - 1
+    height, width = logits_11hw.shape[2:]
+    x_K, y_K = points_K2.unbind(1)
+    x_5K = torch.stack([x_K + x / width for x, _ in _REACH_CELLS])
+    y_5K = torch.stack([y_K + y / height for _, y in _REACH_CELLS])
+    grid_15K2 = 2 * torch.stack((x_5K, y_5K), dim=2)[None] - 1
     return grid_sample(logits_11hw, grid_15K2, padding_mode="border", align_corners=False)[0, 0]
 
 

@@ -37,7 +37,7 @@ class PreparedPrompt:
 
     @property
     def is_positive(self) -> bool:
-        """Whether it points at the object: not only beside it."""
+        """Whether any of it is on the object."""
         return self.mask_1SS is not None or bool((self.labels_K > 0).any())
 
     @property
