@@ -212,7 +212,7 @@ async def test_what_was_added_over_the_network_obeys_the_rules_of_the_next_start
             assert added.status_code == 201
             bound = {"id": "gate", "url": SMALL, "options": {"probesize": "32"}}
             assert (await api.post("/v1/streams", json=bound)).status_code == 201
-        # The daemon's user may set what the API may not, and then it stays his.
+        # What the daemon's user sets over the control socket is not limited by these rules.
         await app.streams.change("gate", {"url": SMALL, "options": {"user_agent": "x"}})
         await app.streams.add_from("mine", {"url": SMALL})
         assert app.streams.owner_set("yard") == frozenset()

@@ -27,7 +27,7 @@ def owner_set_after(
 ) -> frozenset[str]:
     """Which of ``RULED`` the daemon's user set, after a change to ``settings``.
 
-    Options stay his: over the API some can be set beside them, and none of them changed.
+    Options stay marked: the API can set others beside them, and changes none of them.
     """
     changed = {name for name in RULED if name in settings}
     return frozenset({*before, *changed} if by_owner else {*before} - (changed & {"url"}))

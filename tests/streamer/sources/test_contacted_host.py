@@ -62,8 +62,8 @@ class Listeners:
                 head, _, received = received.partition(b"\r\n\r\n")
                 text = head.decode("latin-1")
                 login = re.search(r"^Authorization: Basic (\S+)", text, re.MULTILINE)
-                told = base64.b64decode(login[1]).decode() if login else None
-                self.heard.add((host, told))
+                login_sent = base64.b64decode(login[1]).decode() if login else None
+                self.heard.add((host, login_sent))
                 number = re.search(r"^CSeq: *(\d+)", text, re.MULTILINE)
                 first = f"RTSP/1.0 {404 if login else 401} x\r\nCSeq: {number[1]}" if number else (
                     f"HTTP/1.1 {404 if login else 401} x\r\nConnection: close"
