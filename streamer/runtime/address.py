@@ -28,6 +28,7 @@ from streamer.runtime.address_checks import (
     decoded_userinfo,
     form_of,
     lacks_scheme,
+    named,
 )
 from streamer.runtime.shown_target import HIDDEN, shown_target
 
@@ -48,7 +49,12 @@ _RULE = (
     ", ".join(f"{scheme}://…" for scheme in SCHEMES)
     + ", a path of a video file or a device such as /dev/video0"
 )
+_NO_SCHEME = (
+    "must begin with a scheme and '://', as in rtsp://HOST/PATH; write ./ before the name of a file"
+)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+# Without its colon, or in the wide forms that keyboards of East Asia type.
+_TYPED_SCHEME = re.compile(rf"({'|'.join(SCHEMES)})[:\uff1a]?[/\uff0f]{{2}}", re.IGNORECASE)
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/[^/]+)")
 
 
@@ -99,6 +105,8 @@ class Address:
         address = cls.split(text)
         if not address.host and scheme not in _LISTENING:
             raise AddressError(f"names no host; write {scheme}://HOST/PATH")
+        if address.host in SCHEMES and address.target.startswith("//"):
+            raise AddressError(f"begins with two schemes; remove {scheme}://")
         if address.port is None and DEFAULT_PORTS[scheme] is None:
             raise AddressError(f"names no port, and {scheme} has no usual one; write HOST:PORT")
         return address
@@ -142,11 +150,11 @@ class Address:
         """What is written without ``://``: a path."""
         if scheme == "file":
             return cls._file(text[len("file:") :])
-        if scheme in SCHEMES or text.startswith("://") or lacks_scheme(text):
-            raise AddressError(
-                "must begin with a scheme and '://', as in rtsp://HOST/PATH; write ./ before the "
-                "name of a file"
-            )
+        if scheme in SCHEMES or lacks_scheme(text) or _TYPED_SCHEME.match(text):
+            raise AddressError(_NO_SCHEME)
+        if "://" in text and text[0] not in "./~":  # pasted with quotes, or with what is not seen
+            begin = "" if text[0].isalnum() else f"; it begins with {named(text[0])}"
+            raise AddressError(f"{_NO_SCHEME}{begin}")
         if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
             raise AddressError("is a path of Windows; write the path that it has on this machine")
         return cls("file", checked_path(text))

@@ -43,12 +43,16 @@ def check_characters(text: str) -> None:
     check_length(text)
     for character in text:
         if not character.isprintable():
-            name = unicodedata.name(character, "a control character")
-            raise AddressError(f"holds U+{ord(character):04X} ({name}); remove it")
+            raise AddressError(f"holds {named(character)}; remove it")
     if " " in text:
         raise AddressError("holds a space; write it as %20")
     if "\\" in text:
         raise AddressError("holds '\\'; write '/' between the parts of a path, and %5C elsewhere")
+
+
+def named(character: str) -> str:
+    """A character that may not be seen: ``U+00A0 (NO-BREAK SPACE)``."""
+    return f"U+{ord(character):04X} ({unicodedata.name(character, 'a control character')})"
 
 
 def check_percent(text: str) -> None:
@@ -154,5 +158,8 @@ def checked_host(raw: str, *, is_bracketed: bool) -> str:
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
-            raise AddressError("must write an IPv4 address as four numbers: 192.0.2.7") from None
+            raise AddressError(
+                "must write an IPv4 address as four numbers between 0 and 255, without zeros "
+                "before them: 192.0.2.7"
+            ) from None
     return name
