@@ -68,13 +68,14 @@ Every refusal is `application/problem+json` (RFC 9457). Where tokens are configu
 def make_application(context: ApiContext, clock: Clock) -> ASGIApp:
     """Everything that answers requests; served by ``for_network`` and ``for_owner``."""
     api = context.config.api
+    token_names = [each.name for each in api.tokens]
     return Answers(
         Admission(
-            BodyLimit(make_routes(context), api.limits.body_bytes),
+            BodyLimit(make_routes(context), api.limits.body_bytes, token_names),
             authorisation=context.authorisation,
             cors_origins=[origin.lower() for origin in api.cors_origins],
             rates=ClientRates(api.limits.requests_per_s, api.limits.burst, clock),
-            running=RunningRequests(api.limits.connections),
+            running=RunningRequests(api.limits.connections, token_names),
             open_streams=context.open_streams,
             cookie=context.cookie,
         )

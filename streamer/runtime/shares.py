@@ -30,12 +30,12 @@ class Shares:
     def __len__(self) -> int:
         return self._held.total()
 
-    def check(self, holder: str) -> None:
-        """Raise ``BusyError`` if there is no place for another of this holder."""
-        if len(self) >= self._limit:
+    def check(self, holder: str, count: int = 1) -> None:
+        """Raise ``BusyError`` if there is no place for ``count`` more of this holder."""
+        if len(self) + count > self._limit:
             raise BusyError(f"there are {self._limit} {self._things} already; end one first")
         unused = sum(max(0, self._kept - self._held[each]) for each in self._holders - {holder})
-        if len(self) + unused >= self._limit:
+        if len(self) + count + unused > self._limit:
             raise BusyError(
                 f"{holder} has {self._held[holder]} of {self._limit} {self._things}, and the free "
                 "ones are kept for others; end one first"
@@ -44,11 +44,19 @@ class Shares:
     @contextmanager
     def hold(self, holder: str) -> Iterator[None]:
         """Hold one more until the end of the block. Raises ``BusyError``."""
-        self.check(holder)
-        self._held[holder] += 1
+        self.take(holder)
         try:
             yield
         finally:
-            self._held[holder] -= 1
-            if not self._held[holder]:
-                del self._held[holder]
+            self.give_back(holder)
+
+    def take(self, holder: str, count: int = 1) -> None:
+        """Hold ``count`` more until ``give_back``. Raises ``BusyError``."""
+        self.check(holder, count)
+        self._held[holder] += count
+
+    def give_back(self, holder: str, count: int = 1) -> None:
+        """Hold ``count`` less."""
+        self._held[holder] -= count
+        if not self._held[holder]:
+            del self._held[holder]

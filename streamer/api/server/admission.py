@@ -57,7 +57,7 @@ class Admission:
         connection = HTTPConnection(scope)
         self._identify(connection)
         client = _client(scope)
-        with self._running.hold(client):
+        with self._running.hold(client, scope["state"][PRINCIPAL]):
             self._rates.take(client)
             self._check_page(connection)
             if scope["type"] == "websocket":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
+from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,11 +16,13 @@ from streamer.api.server.principals import (
     Principal,
 )
 from streamer.api.server.problems import ProblemError, busy, unauthenticated
+from streamer.errors import BusyError
+from streamer.runtime.shares import Shares
 
 JSON = "application/json"
 BODY_TIMEOUT_S = 30.0
-# Bodies that are being received, of all clients together, half of it of one token; above it, a
-# request is refused.
+# Bodies that are being received, of all clients together, with shares of the tokens; above it, a
+# request is refused. It is more where one body may be larger than half of it.
 BODIES_BYTES = 64 * 1024 * 1024
 # Far more than a request has. A million invalid values would stop the event loop for seconds.
 JSON_VALUES = 8192
@@ -36,11 +38,12 @@ class BodyLimit:
     ``application/json`` for every type that is JSON.
     """
 
-    def __init__(self, application: ASGIApp, body_bytes: int) -> None:
+    def __init__(self, application: ASGIApp, body_bytes: int, token_names: Collection[str]) -> None:
         self._application = application
         self._body_bytes = body_bytes
-        self._held_bytes = 0
-        self._held_of_token: Counter[str] = Counter()
+        self._held_bytes = Shares(
+            max(BODIES_BYTES, 2 * body_bytes), token_names, "bytes of bodies that are received"
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or WebSocket. Raises ``ProblemError``: 401, 408, 413, 415, 503."""
@@ -64,8 +67,7 @@ class BodyLimit:
                 raise ProblemError(413, f"the body holds more than {JSON_VALUES} values")
             await self._application(_normalised(scope), _Replayed(bytes(body), receive), send)
         finally:
-            self._held_bytes -= len(body)
-            self._held_of_token[principal.name] -= len(body)
+            self._held_bytes.give_back(principal.name, len(body))
 
     def _check_head(self, scope: Scope) -> None:
         """Refuse, before any of it is read, a body that no route could take."""
@@ -87,16 +89,13 @@ class BodyLimit:
             if message["type"] != "http.request":
                 return False
             part: bytes = message.get("body", b"")
+            try:
+                self._held_bytes.take(principal.name, len(part))
+            except BusyError:
+                raise busy(f"too many bodies are being received for {principal.name}") from None
             body += part
-            self._held_bytes += len(part)
-            self._held_of_token[principal.name] += len(part)
             if len(body) > self._body_bytes:
                 raise self._too_large()
-            if self._held_bytes > BODIES_BYTES:
-                raise busy("too many bodies are being received")
-            share = max(BODIES_BYTES // 2, self._body_bytes)
-            if principal.has_token and self._held_of_token[principal.name] > share:
-                raise busy(f"too many bodies of the token {principal.name} are being received")
             more = message.get("more_body", False)
         return True
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from streamer.api.server.principals import PRINCIPAL, LoginEndedError, Principal
+from streamer.api.server.principals import ANONYMOUS, PRINCIPAL, LoginEndedError, Principal
 from streamer.api.server.problems import busy
 from streamer.errors import BusyError
 from streamer.runtime.clock import Clock
@@ -47,27 +47,35 @@ def client_share(limit: int) -> int:
 
 
 class RunningRequests:
-    """Counts running requests: at most ``limit`` at once, and a share of it for each client."""
+    """Counts running requests: at most ``limit`` at once, half of it of one client, and shares of
+    the tokens and of those without one.
+    """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, token_names: Collection[str]) -> None:
         self._limit = limit
         self._of_client: Counter[str] = Counter()
+        self._shares = Shares(
+            limit,
+            (ANONYMOUS.name, *token_names) if token_names else (),
+            "requests that are being answered (api.limits.connections)",
+        )
 
     @contextmanager
-    def hold(self, client: str) -> Iterator[None]:
+    def hold(self, client: str, principal: Principal) -> Iterator[None]:
         """Count one more until the end of the block. Raises ``ProblemError`` (503)."""
-        if self._of_client.total() >= self._limit:
-            raise busy(
-                f"{self._limit} requests are being answered already (api.limits.connections)", 5
-            )
         if self._of_client[client] >= client_share(self._limit):
             raise busy(
                 f"{client_share(self._limit)} requests of {client} are being answered already", 5
             )
+        try:
+            self._shares.take(principal.name)
+        except BusyError as error:
+            raise busy(str(error), 5) from None
         self._of_client[client] += 1
         try:
             yield
         finally:
+            self._shares.give_back(principal.name)
             self._of_client[client] -= 1
             if not self._of_client[client]:
                 del self._of_client[client]

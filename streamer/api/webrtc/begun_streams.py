@@ -72,7 +72,8 @@ class BegunStreams:
 
     async def begin(self, stream_id: str, publisher: str) -> None:
         """Begin a stream for the token ``publisher``. Raises ``MaskletError``."""
-        if len(self._streams.configs()) >= self._most:
+        beginning = len(self._shares) - len(self._begun)
+        if len(self._streams.configs()) + beginning >= self._most:
             raise BusyError(
                 f"{self._most} streams run already, and the rest is kept for `control`; publish "
                 "to a stream that exists, or remove one"

@@ -47,6 +47,17 @@ def test_refusal_of_a_share_names_the_holder_and_the_rest() -> None:
     assert len(shares) == 0
 
 
+def test_more_than_one_may_be_taken_at_once() -> None:
+    shares = Shares(100, ("wall", "me"), "bytes")
+    shares.take("wall", 75)
+    with pytest.raises(BusyError, match="wall has 75 of 100 bytes"):
+        shares.take("wall", 1)
+    shares.take("me", 25)
+    shares.give_back("wall", 75)
+    shares.give_back("me", 25)
+    assert len(shares) == 0
+
+
 @given(limit=st.integers(1, 80), holders=st.integers(1, 80), greedy=st.integers(0, 79))
 def test_no_coalition_pushes_another_out(limit: int, holders: int, greedy: int) -> None:
     names = [f"token-{number}" for number in range(holders)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -12,6 +13,7 @@ from streamer.config.network import ApiLimitsConfig
 from tests.streamer.api.server.raw import limited, raw
 from tests.streamer.api.serving import (
     CONTROL,
+    PUBLISH,
     READ,
     FakeDaemon,
     bearer,
@@ -130,40 +132,44 @@ async def test_body_of_a_client_that_left_does_nothing() -> None:
         assert (await client.get("/v1/streams/gate")).json()["paused"] is False
 
 
-async def test_bodies_of_one_token_leave_room_for_those_of_others(
+async def test_bodies_of_some_tokens_leave_room_for_those_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(body_limit, "BODIES_BYTES", 8000)
-    head = (
-        f"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {READ}\r\n"
-        "Content-Length: 3000\r\n\r\n"
-    ).encode()
+    monkeypatch.setattr(body_limit, "BODIES_BYTES", 18_000)
     api = make_api(FakeDaemon(), with_tokens(monkeypatch, limits=ApiLimitsConfig(body_bytes=3000)))
-    async with serving(api) as client, raw(client) as first:
-        await first.send(head + b"x" * 2000)
-        while True:  # until the server has the first part
-            async with raw(client) as second:
-                await second.send(head + b"x" * 3000)
-                status, _, _ = await second.answer()
-            if status == 503:
-                break
+    async with serving(api) as client, AsyncExitStack() as held:
+        for token in (READ, PUBLISH):
+            head = (
+                f"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+                "Expect: 100-continue\r\nContent-Length: 3000\r\n\r\n"
+            ).encode()
+            while True:  # until all but the shares of the others is taken
+                slow = await held.enter_async_context(raw(client))
+                await slow.send(head)
+                assert (await slow.head())[0] == 100
+                await slow.send(b"x" * 2999)
+                probe = {"content": b"x" * 3000, "headers": bearer(token)}
+                if (await client.post("/v1/streams", **probe)).status_code == 503:
+                    break
         answer = await client.post("/v1/streams", content=b"x" * 3000, headers=bearer(CONTROL))
         assert answer.status_code == 415
 
 
 async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_limit, "BODIES_BYTES", 5000)
-    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
-    async with serving(limited()) as client:
-        async with raw(client) as first:
-            await first.send(head + b"x" * 3000)
-            while True:  # until the server has the first part
-                async with raw(client) as second:
-                    await second.send(head + b"x" * 4000)
-                    status, _, _ = await second.answer()
+    head = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n"
+    async with serving(limited(body_bytes=2000)) as client:
+        async with raw(client) as first, raw(client) as second:
+            await first.send(head + b"x" * 1900)
+            await second.send(head + b"x" * 1900)
+            while True:  # until the server has both parts
+                async with raw(client) as third:
+                    await third.send(head + b"x" * 2000)
+                    status, _, _ = await third.answer()
                 if status == 503:
                     break
                 assert status == 415
-            await first.send(b"x" * 1000)
-            await first.refusal(415)
-        assert (await client.post("/v1/streams", content=b"x" * 4000)).status_code == 415
+            for each in (first, second):
+                await each.send(b"x" * 100)
+                await each.refusal(415)
+        assert (await client.post("/v1/streams", content=b"x" * 2000)).status_code == 415

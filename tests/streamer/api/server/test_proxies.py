@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from streamer.config.network import ApiConfig, ApiLimitsConfig
 from streamer.errors import ConfigError
 from tests.streamer.api.serving import (
     CONTROL,
+    PUBLISH,
     READ,
     FakeDaemon,
     bearer,
@@ -237,14 +239,23 @@ async def test_tokens_have_rates_of_their_own(monkeypatch: pytest.MonkeyPatch) -
             assert (await client.get("/v1/streams")).status_code == expected
 
 
-async def test_requests_of_one_token_may_hold_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = ApiLimitsConfig(connections=4)
-    async with serving(make_api(FakeDaemon(), with_tokens(monkeypatch, limits=limits))) as client:
-        client.headers.update(bearer(READ))
-        async with client.stream("GET", "/v1/events"), client.stream("GET", "/v1/events"):
-            refused = problem(await client.get("/healthz"), 503, "busy")
-            assert "2 requests of token viewer are being answered" in refused["detail"]
-            assert (await client.get("/v1/info", headers=bearer(CONTROL))).status_code == 200
+async def test_requests_of_some_tokens_leave_room_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = ApiLimitsConfig(connections=8)
+    api = make_api(FakeDaemon(), with_tokens(monkeypatch, limits=limits))
+    async with serving(api) as client, AsyncExitStack() as held:
+        details = []
+        for token in (READ, CONTROL):
+            sent = {"headers": bearer(token)}
+            while (probe := await client.get("/v1/info", **sent)).status_code == 200:
+                await held.enter_async_context(client.stream("GET", "/v1/events", **sent))
+            details.append(problem(probe, 503, "busy")["detail"])
+        assert "4 requests of token viewer are being answered" in details[0]
+        assert "operator has 2 of 8 requests" in details[1]
+        admitted = await client.get("/v1/info", headers=bearer(PUBLISH))
+        problem(admitted, 403, "insufficient_scope")  # for want of a scope
+        assert (await client.get("/healthz")).status_code == 200
 
 
 async def test_cookie_is_bound_to_the_host_where_the_outside_is_tls(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ class Rig:
         return self.running
 
     async def add_from(self, stream_id: str, settings: Mapping[str, Any]) -> None:
+        await asyncio.sleep(0)  # other publishers come meanwhile
         if stream_id in self.running:
             raise StreamExistsError(stream_id)
         self.running[stream_id] = StreamConfig.read(settings, stream_id)
@@ -143,3 +145,11 @@ async def test_some_slots_are_left_to_control() -> None:
         await rig.add_from(name, {"url": "synthetic://match"})
     with pytest.raises(BusyError, match="the rest is kept for `control`"):
         await rig.begun.begin("junk", "phone")
+
+
+async def test_publishers_that_come_at_once_leave_slots_to_control() -> None:
+    rig = Rig(limit=16, maximum=KEPT_FOR_CONTROL + 2)
+    begun = (rig.begun.begin(f"street-{number}", "phone") for number in range(8))
+    refused = await asyncio.gather(*begun, return_exceptions=True)
+    assert len(rig.running) == 2
+    assert sum(isinstance(each, BusyError) for each in refused) == 6
