@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,8 @@ class AllowList:
                 f"DIRECTORY --client NAME` makes DIRECTORY/{ALLOW_LIST_FOLDER}"
             )
         self._keys: dict[Path, _ListedKey] = {}
+        # What could not be read at the last try, with the error: it is logged once.
+        self._unread: dict[Path, int | None] = {}
         files = sorted(self._directory.glob("*.key"))
         # Who can write here can let himself in.
         if (reason := why_changeable(self._directory, *files)) is not None:
@@ -176,13 +179,20 @@ class AllowList:
         except FileNotFoundError:
             names = []
         except OSError as error:
-            _log.warning("%s: not read: %s; its last state counts", self._directory, error.strerror)
+            self._not_read(self._directory, error)
             return
+        paths = [self._directory / name for name in names]
+        self._unread = {path: self._unread[path] for path in paths if path in self._unread}
         self._keys = {
             path: listed
-            for path in (self._directory / name for name in names)
+            for path in paths
             if (listed := self._listed(path, self._keys.get(path))) is not None
         }
+
+    def _not_read(self, path: Path, error: OSError) -> None:
+        if self._unread.get(path) != error.errno:
+            _log.warning("%s: not read: %s; its last state counts", path, error.strerror)
+        self._unread[path] = error.errno
 
     def _listed(self, path: Path, known: _ListedKey | None) -> _ListedKey | None:
         """A file as it is now, or as it was last read; None for one that is gone."""
@@ -191,12 +201,16 @@ class AllowList:
             version = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_mode)
             if known is not None and known.version == version:
                 return known
+            if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for
+                _log.warning("ignoring a client key: %s: not a file", path)
+                return _ListedKey(version, None)
             text = _read_text(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            _log.warning("%s: not read: %s; its last state counts", path, error.strerror)
+            self._not_read(path, error)
             return known
+        self._unread.pop(path, None)
         if (reason := why_changeable(path)) is not None:
             _log.warning("ignoring a client key: %s", reason)
             return _ListedKey(version, None)

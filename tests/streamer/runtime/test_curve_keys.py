@@ -191,6 +191,20 @@ def test_a_missing_allow_list_is_named_and_an_empty_one_warned_of(
     assert "every subscriber is refused" in caplog.text
 
 
+def test_what_is_no_file_is_ignored_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_all_keys(tmp_path / "keys", ["laptop"])
+    clients = tmp_path / "keys" / "clients"
+    allowed = AllowList(clients)
+    os.mkfifo(clients / "pipe.key")
+    (clients / "folder.key").mkdir()
+    for _ in range(3):
+        assert allowed.allows(load_public_key(tmp_path / "keys" / "laptop.key"))
+    assert caplog.text.count("pipe.key: not a file") == 1
+    assert caplog.text.count("folder.key: not a file") == 1
+
+
 @pytest.mark.parametrize("unreadable", ["folder", "file"])
 def test_what_cannot_be_read_for_a_while_counts_as_last_read(
     unreadable: str,
@@ -215,7 +229,7 @@ def test_what_cannot_be_read_for_a_while_counts_as_last_read(
             patch.setattr(Path, "open", fails)
         assert allowed.allows(laptop)
         assert not allowed.missing([laptop])
-        assert "Too many open files; its last state counts" in caplog.text
+        assert caplog.text.count("Too many open files; its last state counts") == 1
     allow_client(clients, "laptop", wall.public)
     assert allowed.allows(load_public_key(wall.public))
     assert allowed.missing([laptop]) == {laptop}
