@@ -10,14 +10,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection
 from websockets.asyncio.client import connect
 
 from streamer.app import App
-from streamer.config.network import ApiConfig, TokenConfig
+from streamer.config.network import ApiConfig, TokenConfig, TokenScope, WebRTCConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
 from tests.integration.test_live_path import running, settings
-from tests.streamer.api.serving import WAIT_S, problem
+from tests.streamer.api.serving import WAIT_S, bearer, problem
 from tests.streamer.fakes import FakeTracker
 
 SMALL = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
@@ -107,3 +108,50 @@ async def test_ended_thread_is_reported_before_the_daemon_ends(tmp_path: Path) -
         alive, app._inference_ended = app._inference_ended, ended
         assert "inference" in problem(await client.get("/readyz"), 503, "not_ready")["detail"]
         app._inference_ended = alive
+
+
+async def test_daemon_shares_publishers_and_viewers_among_its_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scopes: dict[str, TokenScope] = {
+        "phone": "publish",
+        "car": "publish",
+        "wall": "read",
+        "me": "control",
+    }
+    for name in scopes:
+        monkeypatch.setenv(name, name * 10)
+    tokens = [
+        TokenConfig(name=name, scopes=[scope], token_env=name) for name, scope in scopes.items()
+    ]
+    config = settings(tmp_path, gate=StreamConfig(url=SMALL)).changed(
+        api=ApiConfig(port=0, tokens=tokens), webrtc=WebRTCConfig(publishers=2, viewers=2)
+    )
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTransceiver("video", direction="sendrecv")
+    await peer.setLocalDescription()
+    offer = peer.localDescription.sdp
+    async with (
+        running(App(config, tracker=FakeTracker())) as app,  # type: ignore[arg-type]
+        httpx.AsyncClient(base_url=str(app.endpoints.api), timeout=WAIT_S) as client,
+    ):
+
+        async def post(path: str, name: str) -> httpx.Response:
+            sent = offer.replace("a=sendrecv", "a=sendonly" if "whip" in path else "a=recvonly")
+            headers = bearer(name * 10) | {"Content-Type": "application/sdp"}
+            return await client.post(f"/v1/streams/{path}", content=sent, headers=headers)
+
+        begun = await post("street/whip", "phone")
+        assert begun.status_code == 201
+        refused = problem(await post("park/whip", "phone"), 503, "busy")
+        assert "phone has 1 of 2 publishers' connections" in refused["detail"]
+        session = f"/v1/whip/{begun.headers['Location'].rpartition('/')[2]}"
+        await client.delete(session, headers=bearer("phone" * 10))
+        refused = problem(await post("park/whip", "phone"), 503, "busy")
+        assert "phone has 1 of 2 streams that publishers began" in refused["detail"]
+        assert (await post("park/whip", "car")).status_code == 201
+        assert (await post("gate/whep", "wall")).status_code == 201
+        refused = problem(await post("gate/whep", "wall"), 503, "busy")
+        assert "wall has 1 of 2 viewers" in refused["detail"]
+        assert (await post("gate/whep", "me")).status_code == 201
+    await peer.close()
