@@ -7,6 +7,7 @@ import ipaddress
 import re
 import socket
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=4096)  # asked for every open connection as each new one comes
 def client_of(address: str) -> str:
     """The unit that limits apply to: an IPv4 address, or an IPv6 host's whole /64 network."""
     try:
