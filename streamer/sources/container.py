@@ -78,7 +78,8 @@ class VideoContainer:
         name = self._container.format.name
         if name in _PLAYLISTS:
             return bool(self._container.duration)
-        return name not in _NEVER_RECORDED and self._container.size > 0
+        has_length = self._container.size > 0 or self._settings.has_length()
+        return name not in _NEVER_RECORDED and has_length
 
     @property
     def is_segmented(self) -> bool:

@@ -133,6 +133,7 @@ def _limited(
         url=replace(config.url, username=None, password=None).url,
         options={**settings.options, **HTTP_OPTIONS},
         io_open=limited.open,
+        has_length=lambda: limited.has_length,
     )
 
 

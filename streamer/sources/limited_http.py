@@ -15,14 +15,16 @@ from dataclasses import replace
 from streamer.errors import SourceError, SourceFailure
 from streamer.runtime.address import Address, AddressError
 from streamer.runtime.credentials import Credentials
+from streamer.runtime.timed_http import read_in_time
 from streamer.sources.authentication import Login, challenges
 from streamer.sources.base import MayReach
+from streamer.sources.read_deadline import read_time_left_s
 
 # FFmpeg would reuse a connection of its own for the next segment, and there is none.
 OPTIONS = {"http_persistent": "0", "http_multiple": "0"}
 _MAX_REQUESTS = 8  # of one address: redirects and logins
 _REFUSALS = {
-    401: (SourceFailure.UNAUTHORISED, "refused the credentials (401)"),
+    401: (SourceFailure.UNAUTHORISED, "refused the credentials (401); check them"),
     403: (SourceFailure.UNAUTHORISED, "forbids access (403); check what this user may watch"),
     404: (SourceFailure.NOT_FOUND, "has no such path (404); check the path in the URL"),
 }
@@ -50,6 +52,8 @@ class LimitedHttp:
         self._tls = tls
         self._timeout_s = timeout_s
         self._failure = failure
+        # Of the last whole body. FFmpeg asks for a length only where it can seek.
+        self.has_length = False
 
     def open(self, url: str, _flags: int, options: Mapping[str, str]) -> _Body:
         """The body at ``url``, as FFmpeg asks for it. Raises ``SourceError``."""
@@ -61,11 +65,14 @@ class LimitedHttp:
                 SourceFailure.REFUSED, f"leads to an address that {error}"
             ) from None
         size = response.getheader("Content-Length")
-        can_seek = response.getheader("Accept-Ranges") == "bytes" and size is not None
-        if not can_seek or first or end:
+        can_seek = response.getheader("Accept-Ranges", "").lower() == "bytes"
+        if first or end:
+            return _Body(response, self._lost)
+        self.has_length = size is not None and size.isdecimal()
+        if size is None or not self.has_length or not can_seek:
             return _Body(response, self._lost)
         return _SeekableBody(
-            response, self._lost, int(size or 0), lambda at: self._response(address, at, 0)[1]
+            response, self._lost, int(size), lambda at: self._response(address, at, 0)[1]
         )
 
     def _response(
@@ -96,10 +103,11 @@ class LimitedHttp:
                 f"leads to {shown}, which is not among api.url_schemes and api.url_hosts; list it "
                 "there, or set this stream in the configuration file",
             )
+        timeout_s = self._remaining_s()
         connection = (
-            http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
+            http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
             if scheme == "https"
-            else http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+            else http.client.HTTPConnection(host, port, timeout=timeout_s)
         )
         target = address.target if address.target.startswith("/") else f"/{address.target}"
         headers = {"User-Agent": "masklet", "Accept": "*/*", "Connection": "close"}
@@ -108,8 +116,20 @@ class LimitedHttp:
         if self._login is not None and address.place == self._address.place:
             field = self._login.field("GET", target)
             headers |= {} if field is None else {"Authorization": field}
-        connection.request("GET", target, headers=headers)
-        return connection.getresponse()
+        read_in_time(connection, self._remaining_s)
+        try:
+            connection.request("GET", target, headers=headers)
+            return connection.getresponse()
+        finally:
+            if connection.sock is not None:
+                connection.sock.close()  # once the response is closed, too
+
+    def _remaining_s(self) -> float:
+        """Seconds that a read may take. FFmpeg does not interrupt reads that are not its own."""
+        left_s = min(self._timeout_s, read_time_left_s())
+        if left_s <= 0:
+            raise TimeoutError
+        return left_s
 
     def _may_log_in(self, address: Address, response: http.client.HTTPResponse) -> bool:
         if self._login is None or address.place != self._address.place:
@@ -117,14 +137,20 @@ class LimitedHttp:
         return self._login.accept(challenges(response.headers.get_all("WWW-Authenticate", [])))
 
     def _refusal(self, status: int) -> SourceError:
-        reason, text = _REFUSALS.get(status, (SourceFailure.REFUSED, f"answered {status}"))
-        return self._failure(reason, text)
+        advice = "look at the server's log" if status >= 500 else "check the URL"
+        answered = SourceFailure.REFUSED, f"answered {status}; {advice}"
+        return self._failure(*_REFUSALS.get(status, answered))
 
     def _lost(self, error: Exception) -> SourceError:
         if isinstance(error, TimeoutError):
             return self._failure(SourceFailure.TIMEOUT, f"sent nothing for {self._timeout_s:.1f} s")
         if isinstance(error, ConnectionRefusedError):
             return self._failure(SourceFailure.REFUSED, "refused the connection")
+        if isinstance(error, http.client.HTTPException):
+            return self._failure(
+                SourceFailure.GARBAGE,
+                f"does not speak HTTP ({type(error).__name__}); check URL and port",
+            )
         return self._failure(
             SourceFailure.UNREACHABLE, f"cannot be reached: {type(error).__name__}"
         )
@@ -144,6 +170,7 @@ class _Body:
         try:
             return self._response.read1(size)
         except (OSError, http.client.HTTPException) as error:
+            self.close()
             raise self._lost(error) from None
 
     def close(self) -> None:

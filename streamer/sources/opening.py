@@ -34,7 +34,7 @@ class ContainerSettings:
     ``quick_options`` apply to the first attempt only. If that found no video, a second one looks
     for it for ``open_timeout_s``, which also bounds the wait for the first decoded picture.
     ``decoder``: where pictures are decoded, see ``packet_decoder``. ``io_open`` opens what FFmpeg
-    would open itself, see ``limited_http``.
+    would open itself, see ``limited_http``; ``has_length``: whether that has a length in bytes.
     """
 
     stream_id: str
@@ -47,6 +47,7 @@ class ContainerSettings:
     quick_options: Mapping[str, str] = field(default_factory=dict)
     decoder: Decoder = "software"
     io_open: Callable[[str, int, Mapping[str, str]], Any] | None = field(default=None, repr=False)
+    has_length: Callable[[], bool] = lambda: False
 
     def failure(self, reason: SourceFailure, explanation: str) -> SourceError:
         """An error of this source, with its stream and redacted URL."""

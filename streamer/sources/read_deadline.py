@@ -66,6 +66,11 @@ class ReadDeadline:
         yield
         self._end_s = time.monotonic() + left_s
 
+    @property
+    def read_time_left_s(self) -> float:
+        """How long a read may take: 0 after the deadline and after ``stop``."""
+        return 0.0 if self._stop.is_set() else self.left_s
+
     def clock_s(self) -> float:
         """PyAV's clock in a thread that reads under this deadline."""
         now_s = time.monotonic()
@@ -73,6 +78,15 @@ class ReadDeadline:
             return now_s
         self._answers += 1
         return now_s + self._answers * _MORE_THAN_ANY_TIMEOUT_S
+
+
+def read_time_left_s() -> float:
+    """How long a read of this thread may take that FFmpeg does not do itself.
+
+    0 past the deadline and after ``stop``, infinite without a deadline.
+    """
+    deadline: ReadDeadline | None = getattr(_reading, "deadline", None)
+    return math.inf if deadline is None else deadline.read_time_left_s
 
 
 class _Clock:

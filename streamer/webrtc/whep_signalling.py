@@ -7,16 +7,15 @@ Uses the standard library's blocking client in the source's thread. Failures are
 from __future__ import annotations
 
 import http.client
-import io
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from streamer.errors import SourceError, SourceFailure
 from streamer.runtime.address import Address, AddressError
+from streamer.runtime.timed_http import read_in_time
 from streamer.webrtc.http_answer import SDP, media_type
 from streamer.webrtc.session_description import MAXIMUM_BYTES
 
@@ -151,11 +150,7 @@ class WhepSignalling:
         try:
             connection = self._connection(address, self._remaining_s(deadline_s))
 
-            def response_in_time(opened: socket.socket, **options: Any) -> Any:
-                timed: Any = _TimedSocket(opened, lambda: self._remaining_s(deadline_s))
-                return http.client.HTTPResponse(timed, **options)
-
-            connection.response_class = response_in_time  # type: ignore[assignment]
+            read_in_time(connection, lambda: self._remaining_s(deadline_s))
             try:
                 slash = "" if address.target.startswith("/") else "/"
                 connection.request(method, slash + address.target, body, headers)
@@ -218,35 +213,3 @@ class WhepSignalling:
 
     def _failure(self, reason: SourceFailure, explanation: str) -> SourceError:
         return SourceError(reason, f"{self._name} {explanation}")
-
-
-class _TimedSocket:
-    """A socket with a deadline for the whole response, even one that arrives byte by byte."""
-
-    def __init__(self, opened: socket.socket, remaining_s: Callable[[], float]) -> None:
-        self._opened = opened
-        self._remaining_s = remaining_s
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        assert mode == "rb", "responses are only read"
-        return io.BufferedReader(_TimedReader(self._opened, self._remaining_s))
-
-
-class _TimedReader(io.RawIOBase):
-    """Reads from a socket; raises ``TimeoutError`` once ``remaining_s`` is used up."""
-
-    def __init__(self, opened: socket.socket, remaining_s: Callable[[], float]) -> None:
-        self._opened = opened
-        self._file = opened.makefile("rb", buffering=0)
-        self._remaining_s = remaining_s
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        self._opened.settimeout(self._remaining_s())
-        return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
