@@ -182,7 +182,12 @@ def _of_http_exception(error: HTTPException, connection: HTTPConnection) -> Prob
             "the headers Upgrade and Connection",
             headers={"Upgrade": "websocket"},
         )
-    if error.status_code == 404:
+    if error.status_code == 400:  # FastAPI's, of a body that Python's parser cannot take
+        detail = (
+            "the body cannot be read as JSON: send UTF-8, with numbers of some digits and not "
+            "many levels"
+        )
+    elif error.status_code == 404:
         detail = "nothing is served at this path; /openapi.json lists all paths"
     elif error.status_code == 405:
         allowed = ", ".join(_allowed_methods(connection))

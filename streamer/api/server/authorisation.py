@@ -101,7 +101,9 @@ class Authorisation:
         scheme, _, token = value.partition(" ")
         if scheme.lower() != "bearer":
             raise unauthenticated(
-                "only 'Authorization: Bearer TOKEN' is understood", "invalid_request"
+                "only 'Authorization: Bearer TOKEN' is understood; a proxy that asks for a "
+                "password must not pass it on",
+                "invalid_request",
             )
         digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
         found: Principal | None = None

@@ -173,3 +173,11 @@ async def test_bodies_of_all_together_are_limited(monkeypatch: pytest.MonkeyPatc
                 await each.send(b"x" * 100)
                 await each.refusal(415)
         assert (await client.post("/v1/streams", content=b"x" * 2000)).status_code == 415
+
+
+@pytest.mark.parametrize("body", [b'{"id": "\xff"}', b"[" * 100_000, b"9" * 6000])
+async def test_body_that_no_parser_takes_is_explained(body: bytes) -> None:
+    async with serving(limited()) as client:
+        sent = {"content": body, "headers": {"Content-Type": "application/json"}}
+        detail = problem(await client.post("/v1/streams", **sent), 400)["detail"]
+        assert "cannot be read as JSON: send UTF-8" in detail
