@@ -45,6 +45,16 @@ def stream(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def stream_id(text: str) -> str:
+    """The id of a stream."""
+    from streamer.config.stream_id import checked_id
+
+    try:
+        return checked_id(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def positive_whole(text: str) -> int:
     """A whole number of at least one."""
     if not text.isdecimal() or int(text) < 1:

@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from streamer.cli import commands as handlers
-from streamer.cli.argument_types import endpoint, object_id, path, positive_whole
+from streamer.cli.argument_types import endpoint, object_id, path, positive_whole, stream_id
 from streamer.cli.command_parser import command_parser
 from streamer.cli.ctl.arguments import (
     add_access,
@@ -97,7 +97,7 @@ def add_short_forms(commands: Subparsers) -> None:
         "remove",
         REMOVE_EXAMPLES,
     )
-    parser.add_argument("stream", metavar="STREAM")
+    parser.add_argument("stream", type=stream_id, metavar="STREAM")
     parser.add_argument("--object", type=object_id, metavar="N", help="only this object")
     _short_form(commands, "streams", "show the streams of a running daemon", "streams_list")
     _short_form(commands, "stop", "shut down a running daemon", "stop")

@@ -19,6 +19,7 @@ from streamer.config.schema import MaskletConfig
 from streamer.errors import MaskletError
 from streamer.inference.build import with_model_threads
 from streamer.runtime.descriptors import raise_descriptor_limit
+from streamer.sources import make_source
 from streamer.starters.stream_starter import STARTER_THREAD_PREFIX
 from streamer.streams.stream import SOURCE_THREAD_PREFIX
 from tracker import TrackerError
@@ -35,6 +36,8 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
     raise_descriptor_limit()
     report = WarmUpReport(Terminal(file=sys.stderr))
     try:
+        for stream_id, stream in config.streams.items():
+            make_source(stream_id, stream)  # checks the settings; opens nothing
         app = App(
             with_model_threads(config), fresh=fresh, warm_up_progress=_warm_up_progress(report)
         )

@@ -264,12 +264,14 @@ def _add_bench(commands: Subparsers) -> None:
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse; unlike plain argparse, allow KEY=VALUE before, between and after options."""
     parsed, rest = parser.parse_known_args(arguments)
-    takes_values = hasattr(parsed, "overrides")
-    wrong = [each for each in rest if each.startswith("-") or not takes_values]
+    values = getattr(parsed, "overrides", None)
+    if values is None:
+        values = getattr(parsed, "settings", None)
+    wrong = [each for each in rest if each.startswith("-") or values is None]
     if wrong:
         parsed.own_parser.error(f"unrecognized arguments: {' '.join(wrong)}")
-    if rest:
-        parsed.overrides += rest
+    if values is not None:
+        values += rest
     return parsed
 
 

@@ -99,21 +99,29 @@ def taken_addresses(config: MaskletConfig) -> Iterator[str]:
             if is_taken:
                 advice = f"is masklet running already? Otherwise {advice}"
             yield f"{key}: cannot listen on {host}:{port} ({reason}); {advice}"
+    if (problem := control_problem(config)) is not None:
+        yield problem
+
+
+def control_problem(config: MaskletConfig) -> str | None:
+    """Why the daemon cannot listen at its control socket; None: it can."""
     endpoint = config.control.endpoint
     path = control_path(endpoint)
     if path in default_places() and (reason := why_not(path.parent)) is not None:
-        yield (
+        return (
             f"control.endpoint: no default folder can be used: {path.parent}: {reason}; set "
             "control.endpoint=ipc:///FOLDER/control.sock in a folder of this user"
         )
-        return
     if (reason := why_foreign(path.parent)) is not None:
-        yield (
+        return (
             f"control.endpoint: {path.parent} must be a folder of this user alone, and {reason}; "
             "choose another one"
         )
-        return
+    there = next(each for each in path.parents if os.path.lexists(each))
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"control.endpoint: {there} cannot be written; choose another path"
     try:
         check_socket_path(f"control.endpoint {endpoint}", path)
     except ConfigError as error:
-        yield str(error)
+        return str(error)
+    return None

@@ -123,6 +123,11 @@ class ApiClient:
         )
 
     @property
+    def where(self) -> str:
+        """The address of the daemon: its URL or its control socket."""
+        return self._where
+
+    @property
     def control(self) -> str | None:
         """The control socket that it uses, if it does."""
         return self._access.control

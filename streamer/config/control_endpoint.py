@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from streamer.errors import ConfigError, SecurityError
@@ -56,16 +57,25 @@ def running_control_endpoint(link: Path | None = None) -> str:
 
     ``link`` is the daemon's own, see ``control_link`` of ``state_folder``.
     """
-    elsewhere = [Path(f"/run/user/{os.getuid()}/masklet") / SOCKET]
-    if link is not None:
-        elsewhere.append(Path(os.path.realpath(link)))
-    for path in (*default_places(), *elsewhere):
-        if why_foreign(path.parent) is None and is_served(path):
-            return f"ipc://{path}"
+    for endpoint in running_control_endpoints(link):
+        return endpoint
     for path in default_places():
         if os.path.lexists(path) and why_foreign(path.parent) is not None:
             return f"ipc://{path}"
     return default_control_endpoint()
+
+
+def running_control_endpoints(link: Path | None = None) -> Iterator[str]:
+    """The control sockets of this user's running daemons, the one of this environment first."""
+    elsewhere = [Path(f"/run/user/{os.getuid()}/masklet") / SOCKET]
+    if link is not None:
+        elsewhere.append(Path(os.path.realpath(link)))
+    found = set()
+    for path in (*default_places(), *elsewhere):
+        real = os.path.realpath(path)
+        if real not in found and why_foreign(path.parent) is None and is_served(path):
+            found.add(real)
+            yield f"ipc://{path}"
 
 
 def is_served(path: Path) -> bool:

@@ -139,7 +139,10 @@ def _read_file(path: Path) -> DictConfig:
         where = f", line {mark.line + 1}" if mark is not None else ""
         problem = redact(str(getattr(error, "problem", None) or "not YAML"))
         raise ConfigError(f"{path}{where}: {problem}") from None
-    if not isinstance(loaded, DictConfig):
+    if isinstance(loaded, DictConfig):
+        for section in [str(key) for key in loaded if loaded[key] is None]:
+            del loaded[section]  # all below it is commented out
+    else:
         raise ConfigError(f"{path} must hold settings as `key: value`, not a list")
     return loaded
 

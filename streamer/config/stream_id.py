@@ -15,7 +15,8 @@ STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 STREAM_ID_RULE = "1 to 64 letters (a-z, A-Z), digits, '-' or '_', beginning with a letter or digit"
 
 
-def _checked(text: str) -> str:
+def checked_id(text: str) -> str:
+    """``text``, if it is a stream id. Raises ``WrongSettingError``."""
     if not STREAM_ID.fullmatch(text):
         raise WrongSettingError(f"must be a stream id, {STREAM_ID_RULE}; {_fault(text)}")
     return text
@@ -33,7 +34,7 @@ def _fault(text: str) -> str:
 
 StreamId = Annotated[
     str,
-    AfterValidator(_checked),
+    AfterValidator(checked_id),
     Field(
         description=f"a stream id, {STREAM_ID_RULE}",
         examples=["gate"],

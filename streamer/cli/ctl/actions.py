@@ -29,7 +29,10 @@ from streamer.cli.ctl.requests import prompt_body, settings_of
 from streamer.cli.ctl.waiting import process_at, until_stopped, until_up
 from streamer.cli.lines import write_line
 from streamer.client.api_client import DEFAULT_URL, Access, ApiClient, ApiError, read_token
-from streamer.config.control_endpoint import running_control_endpoint
+from streamer.config.control_endpoint import (
+    running_control_endpoint,
+    running_control_endpoints,
+)
 from streamer.config.state_folder import control_link
 from streamer.errors import ConfigError, ControlError
 from streamer.runtime.private_files import why_readable
@@ -76,12 +79,20 @@ def info(arguments: Namespace) -> int:
 def stop(arguments: Namespace) -> int:
     """``stop`` and ``ctl stop``."""
     client = client_of(arguments)
+    if arguments.of_owner and client.control and not arguments.control:
+        running = list(running_control_endpoints(control_link()))
+        if len(running) > 1:
+            raise ConfigError(
+                f"{len(running)} daemons of this user run: name the one to stop with --control: "
+                f"{', '.join(running)}"
+            )
     process = process_at(client.control)
     answer = client.post("/v1/stop")
     if arguments.json:
         return print_json(answer)
     has_stopped = until_stopped(client, process)
-    write_line("masklet has stopped" if has_stopped else "masklet is stopping, and still runs")
+    state = "has stopped" if has_stopped else "is stopping, and still runs"
+    write_line(f"masklet at {client.where} {state}")
     return exit_codes.DONE if has_stopped else exit_codes.FAILED
 
 

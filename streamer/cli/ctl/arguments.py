@@ -19,6 +19,7 @@ from streamer.cli.argument_types import (
     point,
     positive_whole,
     stream,
+    stream_id,
     whole,
 )
 
@@ -80,7 +81,7 @@ def _add_streams(actions: Subparsers) -> None:
     change = _action(
         actions, "change", "change settings of a stream; its objects stay", "streams_change"
     )
-    change.add_argument("stream", metavar="ID")
+    change.add_argument("stream", type=stream_id, metavar="ID")
     change.add_argument("settings", nargs="+", metavar="KEY=VALUE", help=SETTINGS)
     for name, summary in (
         ("remove", "end a stream and remove its objects"),
@@ -88,7 +89,7 @@ def _add_streams(actions: Subparsers) -> None:
         ("resume", "track again"),
     ):
         action = _action(actions, name, summary, f"streams_{name}")
-        action.add_argument("stream", metavar="ID")
+        action.add_argument("stream", type=stream_id, metavar="ID")
 
 
 def add_new_stream_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,12 +110,12 @@ def add_new_stream_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_objects(actions: Subparsers) -> None:
     listing = _action(actions, "list", "show the objects of a stream", "objects_list")
-    listing.add_argument("stream", metavar="STREAM")
+    listing.add_argument("stream", type=stream_id, metavar="STREAM")
     _add_prompt(actions)
     rename = _action(actions, "rename", "change an object's label or colour", "objects_rename")
     remove = _action(actions, "remove", "stop tracking an object", "objects_remove")
     for parser in (rename, remove):
-        parser.add_argument("stream", metavar="STREAM")
+        parser.add_argument("stream", type=stream_id, metavar="STREAM")
         parser.add_argument("object", type=object_id, metavar="N", help="its id")
     rename.add_argument("--label", help="the name in its results")
     rename.add_argument("--colour", type=colour, metavar="#RRGGBB")
@@ -133,7 +134,7 @@ def _add_prompt(actions: Subparsers) -> None:
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     """The prompt: for ``ctl objects prompt`` and ``prompt``."""
-    parser.add_argument("stream", metavar="STREAM")
+    parser.add_argument("stream", type=stream_id, metavar="STREAM")
     parser.add_argument("--object", type=object_id, metavar="N", help="its id; default: a new one")
     parser.add_argument("--label", help="the name in its results")
     parser.add_argument("--colour", type=colour, metavar="#RRGGBB")
@@ -187,7 +188,7 @@ def _add_others(actions: Subparsers) -> None:
         "--last", type=whole, default=0, metavar="N", help="start with the last N events"
     )
     shot = _action(actions, "snapshot", "write the newest picture as a JPEG file", "snapshot")
-    shot.add_argument("stream", metavar="STREAM")
+    shot.add_argument("stream", type=stream_id, metavar="STREAM")
     shot.add_argument(
         "--output", type=path, metavar="FILE", help="default: STREAM.jpg; -: standard output"
     )

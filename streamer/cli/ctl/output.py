@@ -13,6 +13,9 @@ from streamer.cli.lines import write_line
 from streamer.client.api_client import ServerEvent
 from streamer.runtime.escaping import escaped
 
+# Nothing is cut off: a row is one line, which a narrow terminal breaks.
+WIDTH = 10_000
+
 
 def state_text(stream: dict[str, Any]) -> str:
     """A stream's state."""
@@ -90,7 +93,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(heading)
     for row in rows:
         table.add_row(*map(escaped, row))
-    Terminal().print(table, soft_wrap=not sys.stdout.isatty())
+    Terminal(width=WIDTH).print(table)
 
 
 def print_json(*answers: object) -> int:

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from streamer.cli.doctor.findings import Finding, Level
 from streamer.cli.doctor.streams import check_streams
-from streamer.cli.startup import listeners, require_temporary_folder
-from streamer.config.control_endpoint import control_path, passed_over, why_foreign
+from streamer.cli.startup import control_problem, listeners, require_temporary_folder
+from streamer.config.control_endpoint import passed_over
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import AUTO, state_folder
 from streamer.errors import ConfigError
@@ -224,17 +224,9 @@ def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
         )
     for reason in passed_over(config.control.endpoint):
         yield Finding(Level.NOTE, "control", reason)
-    control = control_path(config.control.endpoint)
-    folder = next(path for path in control.parents if os.path.lexists(path))
-    problem = why_foreign(control.parent)
-    if problem is None and not os.access(folder, os.W_OK):
-        problem = f"{folder} cannot be written"
-    yield Finding(
-        Level.MISSING if problem else Level.OK,
-        "control",
-        str(control),
-        f"{problem}; set control.endpoint" if problem else "",
-    )
+    problem = control_problem(config)
+    control = config.control.endpoint.removeprefix("ipc://")
+    yield Finding(Level.MISSING if problem else Level.OK, "control", problem or control)
 
 
 def check_state(config: MaskletConfig) -> Iterator[Finding]:

@@ -86,7 +86,7 @@ def _the_object(name: str, picture: Image.Image) -> MaskArray:
     opaque = None
     if picture.has_transparency_data:
         alpha = np.asarray(picture.convert("RGBA"))[..., 3]
-        if alpha.min() < alpha.max():
+        if alpha.min() <= alpha.max() // 2 and alpha.any():
             opaque = np.asarray(alpha > alpha.max() / 2)
         elif not alpha.any():
             return np.zeros(alpha.shape, np.bool_)

@@ -143,6 +143,7 @@ def test_failures_are_reported_in_one_line(
         (("run", "--colour"), "usage: masklet run "),
         (("ctl", "streams", "list", "--\x1b[2J"), "usage: masklet ctl streams list "),
         (("ctl", "streams", "list", "--\x1b[2J"), "unrecognized arguments: --\\u001b[2J"),
+        (("remove", "../a"), "argument STREAM: must be a stream id, "),
         (("streams", "extra"), "unrecognized arguments: extra"),
         (("sing",), "invalid choice: 'sing'"),
         ((), "the following arguments are required: COMMAND"),
@@ -158,6 +159,26 @@ def test_wrong_arguments_are_refused_with_what_is_allowed(
 def test_values_may_stand_between_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("run", "heartbeat_s=1", "--stream", "a=x", "status_s=2", "nothing=3") == 2
     assert "nothing is not a setting" in capsys.readouterr().err
+
+
+def test_settings_of_a_new_stream_may_follow_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("add", "gate=x", "--no-wait", "max_rate_hz") == 2
+    assert "a setting must be given as KEY=VALUE, got 'max_rate_hz'" in capsys.readouterr().err
+
+
+def test_ctrl_c_during_the_imports_is_no_traceback() -> None:
+    program = (
+        "import signal, sys\n"
+        "from streamer.cli.entry import main\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'argparse': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.modules.pop('argparse', None)\n"
+        "sys.exit(main())"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "")
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def test_a_session_from_start_to_stop(random_nano: Path, tmp_path: Path) -> None
         assert "match" in table
         assert "160×96" in table
 
-        assert masklet("stop", *control).stdout == "masklet has stopped\n"
+        assert masklet("stop", *control).stdout == f"masklet at {daemon.control} has stopped\n"
         code, log = daemon.ended()
         assert code == 0, log
 

@@ -8,6 +8,7 @@ import pytest
 
 from streamer.cli import daemon
 from streamer.config.schema import MaskletConfig
+from streamer.config.streams import StreamConfig
 
 
 class Ended(BaseException):
@@ -38,3 +39,12 @@ def test_process_ends_at_once_beside_a_thread_that_hangs(
     finally:
         over.set()
         hanging.join()
+
+
+def test_a_stream_that_cannot_work_is_named_before_the_model_loads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(daemon, "App")
+    config = MaskletConfig(streams={"gate": StreamConfig(url="synthetic://nope")})
+    assert daemon.run_daemon(config) == 2
+    assert "streams.gate.url: the synthetic scene must be match" in caplog.text

@@ -442,6 +442,12 @@ BAD_FILES = {
 }
 
 
+def test_a_section_that_is_commented_out_has_its_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "masklet.yaml"
+    file.write_text("streams:\n#  gate:\n#    url: /dev/video0\nmodel:\nheartbeat_s: 2\n")
+    assert load_config(str(file)) == load_config(None, ["heartbeat_s=2"])
+
+
 @pytest.mark.parametrize("text", BAD_FILES)
 def test_bad_file_is_refused_with_this_message(text: str, tmp_path: Path) -> None:
     expected = BAD_FILES[text].replace("{file}", str(tmp_path / "masklet.yaml"))

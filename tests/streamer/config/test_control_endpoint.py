@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from streamer.cli.ctl.actions import stop
+from streamer.cli.main import make_parser
 from streamer.config.control_endpoint import (
     default_control_endpoint,
     default_places,
     passed_over,
     running_control_endpoint,
+    running_control_endpoints,
     trusted_control_path,
 )
 from streamer.config.state_folder import control_link, state_folder
-from streamer.errors import SecurityError
+from streamer.errors import ConfigError, SecurityError
 
 
 @pytest.fixture
@@ -125,8 +128,13 @@ def test_a_daemon_of_cron_is_found_from_a_terminal(
         with pytest.raises(SecurityError, match=r"others can enter it \(mode 0755\)"):
             trusted_control_path(running_control_endpoint(), "--control")
         by_terminal = folders / "runtime" / "masklet" / "control.sock"
+        by_cron.parent.chmod(0o700)
         with listening(by_terminal):
             assert running_control_endpoint() == f"ipc://{by_terminal}"
+            both = [f"ipc://{by_terminal}", f"ipc://{by_cron}"]
+            assert list(running_control_endpoints())[:2] == both
+            with pytest.raises(ConfigError, match="daemons of this user run: name the one to stop"):
+                stop(make_parser().parse_args(["stop"]))
 
 
 def test_state_of_the_default_daemon_does_not_depend_on_the_environment(

@@ -87,7 +87,7 @@ async def daemon(folder: Path, tokens: Sequence[TokenConfig] = ()) -> AsyncItera
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")  # tables are not cut to it
     monkeypatch.delenv("MASKLET_URL", raising=False)
     monkeypatch.delenv("MASKLET_TOKEN", raising=False)
     monkeypatch.chdir(tmp_path)

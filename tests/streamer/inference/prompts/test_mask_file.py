@@ -56,6 +56,7 @@ ONE_OBJECT: dict[str, Callable[[Path], None]] = {
     "floats": lambda path: Image.fromarray(MASK / np.float32(255)).save(path, "tiff"),
     "colour": lambda path: over((0, 0, 0), (200, 10, 30)).save(path, "png"),
     "opaque RGBA": lambda path: over((0, 0, 0, 255), (250, 250, 0, 255)).save(path, "png"),
+    "nearly opaque RGBA": lambda path: over((0, 0, 0, 200), (250, 250, 0, 255)).save(path, "png"),
     "white transparent RGBA": lambda path: over((255,) * 3 + (0,), (255,) * 4).save(path, "png"),
     "black object RGBA": lambda path: over((0,) * 4, (0, 0, 0, 255)).save(path, "png"),
     "half transparent": lambda path: over((0,) * 4, (0, 255, 0, 100)).save(path, "png"),
