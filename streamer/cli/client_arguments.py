@@ -69,7 +69,7 @@ def add_watch(commands: Subparsers) -> None:
     parser.add_argument(
         "endpoint", nargs="?", type=endpoint, default=DEFAULT_ENDPOINT, help=DEFAULT_ENDPOINT
     )
-    parser.add_argument("--stream", metavar="ID", help="only this stream")
+    parser.add_argument("--stream", type=stream_id, metavar="ID", help="only this stream")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--count", type=positive_whole, metavar="N", help="end after N results")
     parser.add_argument("--server-key", type=path, metavar="FILE", help="the daemon's public key")

@@ -182,7 +182,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_others(actions: Subparsers) -> None:
     events = _action(actions, "events", "show events as they happen", "events")
-    events.add_argument("--stream", metavar="ID", help="only this stream")
+    events.add_argument("--stream", type=stream_id, metavar="ID", help="only this stream")
     events.add_argument("--count", type=positive_whole, metavar="N", help="end after N events")
     events.add_argument(
         "--last", type=whole, default=0, metavar="N", help="start with the last N events"

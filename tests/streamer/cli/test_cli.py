@@ -144,6 +144,7 @@ def test_failures_are_reported_in_one_line(
         (("ctl", "streams", "list", "--\x1b[2J"), "usage: masklet ctl streams list "),
         (("ctl", "streams", "list", "--\x1b[2J"), "unrecognized arguments: --\\u001b[2J"),
         (("remove", "../a"), "argument STREAM: must be a stream id, "),
+        (("watch", "--stream", "gäte"), "argument --stream: must be a stream id, "),
         (("streams", "extra"), "unrecognized arguments: extra"),
         (("sing",), "invalid choice: 'sing'"),
         ((), "the following arguments are required: COMMAND"),
