@@ -39,7 +39,7 @@ _REASONS: tuple[tuple[type[BaseException], SourceFailure, str], ...] = (
     (
         av.error.HTTPClientError,
         SourceFailure.REFUSED,
-        "refused the request; check the URL, and try transport: udp or tcp",
+        "refused the request (4xx); check the URL",
     ),
     (
         av.error.HTTPServerError,

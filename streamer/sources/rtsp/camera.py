@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 
 from streamer.errors import SourceError, SourceFailure
@@ -21,9 +22,9 @@ from streamer.sources.rtsp.messages import (
     Message,
     printable,
 )
+from streamer.sources.rtsp.unread_ports import unread_ports
 
 _MAX_REDIRECTS = 5
-_MAX_PORT_ATTEMPTS = 20
 # OPTIONS is sent because some servers expect it; one that never answers it must not cost the time
 # to open.
 _OPTIONS_WAIT_S = 2.0
@@ -56,6 +57,7 @@ class RtspCamera:
         self._only_video = settings.only_video
         self._unread: list[socket.socket] = []  # two for each of at most 8 tracks
         self._keep_alive_method = "OPTIONS"
+        self.session_s: int | None = None  # after so long without a request the session may end
         self._description: SessionDescription | None = None
         self._track: Track | None = None
 
@@ -97,9 +99,12 @@ class RtspCamera:
             raise OpenAgainError
         if reply.status == 461 and not is_last_transport:
             return None
-        if reply.status != 200:
+        if not reply.is_success:
             self._give_up(track, reply)
-        self._client.session = (reply.value("session") or "").split(";")[0].strip()
+        session, _, lifetime = (reply.value("session") or "").partition(";")
+        self._client.session = session.strip()
+        found = re.search(r"timeout\s*=\s*(\d{1,9})", lifetime, re.IGNORECASE)
+        self.session_s = int(found[1]) if found else None
         agreed = (reply.value("transport") or transport).split(",")[0].strip()
         if ("TCP" in transport) != ("TCP" in agreed.upper()):
             raise self._settings.failure(
@@ -124,7 +129,7 @@ class RtspCamera:
             (track.uri, {}),
         ):
             reply = self._client.ask("PLAY", uri, headers)
-            if reply.status == 200:
+            if reply.is_success:
                 return
             first = first or reply
         assert first is not None
@@ -140,7 +145,7 @@ class RtspCamera:
             self._client.answer(message)
         elif message.status == 401:
             self._client.log_in(message)  # for the next one
-        elif message.status != 200:
+        elif not message.is_success:
             self._keep_alive_method = "OPTIONS"
 
     def tear_down(self) -> None:
@@ -173,7 +178,7 @@ class RtspCamera:
         try:
             self.connection.socket.settimeout(wait_s)
             self._client.send("OPTIONS", self._client.uri)
-            reply = self.connection.message()
+            reply = self._client.reply()
         except OSError as error:
             self._log.debug("the camera does not answer OPTIONS: %s", error)
             self._sends_options = False
@@ -187,7 +192,7 @@ class RtspCamera:
         return reply
 
     def _described(self, reply: Message) -> SessionDescription:
-        if reply.status != 200:
+        if not reply.is_success:
             raise self._refusal("DESCRIBE", reply)
         base = reply.value("content-base") or reply.value("content-location") or ""
         if "://" not in base:
@@ -219,7 +224,13 @@ class RtspCamera:
                 # FFmpeg skips channels that it does not know.
                 wanted = f"RTP/AVP/TCP;unicast;interleaved={2 * number}-{2 * number + 1}"
             else:
-                port = self._unread_ports()
+                pair = unread_ports(self.connection.socket)
+                if pair is None:
+                    raise self._settings.failure(
+                        SourceFailure.INTERNAL, "finds no two free UDP ports in a row"
+                    )
+                self._unread += pair
+                port = pair[0].getsockname()[1]
                 wanted = f"RTP/AVP/UDP;unicast;client_port={port}-{port + 1}"
             try:
                 reply = self._client.ask("SETUP", track.uri, {"Transport": wanted})
@@ -227,31 +238,12 @@ class RtspCamera:
                 self._only_video = True
                 self._log.info("opening again without the track %s: %s", track, error)
                 raise OpenAgainError from None
-            if reply.status != 200:
+            if not reply.is_success:
                 self._log.info(
                     "the camera refused SETUP of the track %s with %s: it is left out",
                     track,
                     reply.reason,
                 )
-
-    def _unread_ports(self) -> int:
-        """The first of two UDP ports that are never read: the kernel drops what does not fit."""
-        for _ in range(_MAX_PORT_ATTEMPTS):
-            pair: list[socket.socket] = []
-            try:
-                for _ in range(2):
-                    own = self.connection.socket.getsockname()
-                    pair.append(socket.socket(self.connection.socket.family, socket.SOCK_DGRAM))
-                    pair[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least
-                    port = pair[0].getsockname()[1] + 1 if len(pair) == 2 else 0
-                    pair[-1].bind((own[0], port, *own[2:]))
-            except (OSError, OverflowError):
-                for each in pair:
-                    each.close()
-            else:
-                self._unread += pair
-                return int(pair[0].getsockname()[1])
-        raise self._settings.failure(SourceFailure.INTERNAL, "finds no two free UDP ports in a row")
 
     def _chosen(self) -> Track:
         assert self._track is not None

@@ -129,7 +129,7 @@ class RtspClient:
                 break
         if reply.status == 401:
             raise self._unauthorised(reply)
-        if reply.status == 200 and self._login is not None:
+        if reply.is_success and self._login is not None:
             self._login.worked()
         return reply
 
@@ -139,9 +139,7 @@ class RtspClient:
         while True:
             try:
                 self.send(method, uri, headers)
-                while (reply := self.connection.message()).status is None:
-                    self.answer(reply)
-                return reply
+                return self.reply()
             except TimeoutError:
                 raise self._settings.failure(
                     SourceFailure.TIMEOUT,
@@ -165,6 +163,15 @@ class RtspClient:
                 raise self.garbage(error) from None
             is_repeated = True
             self.connect()
+
+    def reply(self) -> Message:
+        """The next final reply; 100 Continue may precede it, and requests of the server's own."""
+        while True:
+            message = self.connection.message()
+            if message.status is None:
+                self.answer(message)
+            elif message.status >= 200:
+                return message
 
     def send(self, method: str, uri: str, headers: Mapping[str, str] | None = None) -> None:
         """Send a request, and wait for no answer."""

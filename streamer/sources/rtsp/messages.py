@@ -47,6 +47,11 @@ class Message:
         return int(found[1]) if found else None
 
     @property
+    def is_success(self) -> bool:
+        """Whether a request was carried out; 250 is one from a camera whose disk is nearly full."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
     def reason(self) -> str:
         """Status code and phrase, for a message to the operator."""
         return printable(self.start.partition(" ")[2])

@@ -35,7 +35,8 @@ _TEARDOWN_S = 0.5
 # Of the socket towards FFmpeg: as much as a camera's own connection would hold, and no more.
 _SEND_BUFFER_BYTES = 256 * 1024
 # FFmpeg sends a keep-alive request at half of this; sessions of cameras last 60 s, some 30 s.
-_SESSION_S = 30
+# At less than 2 s FFmpeg would send one with each packet. Some cameras state 0.
+_SESSION_S, _LEAST_SESSION_S = 30, 2
 
 
 class RtspRelay:
@@ -147,7 +148,8 @@ class RtspRelay:
         else:
             # FFmpeg would send its own packets to the relay, which is the server it knows.
             fields.append(f"source={self._camera.peer}")
-        session = f"1;timeout={_SESSION_S}"
+        session_s = min(_SESSION_S, self._camera.session_s or _SESSION_S)
+        session = f"1;timeout={max(_LEAST_SESSION_S, session_s)}"
         _answer(client, request, {"Session": session, "Transport": ";".join(fields)})
 
     def _pump(self, client: Connection, camera: Connection) -> None:

@@ -172,10 +172,23 @@ def test_play_without_a_range_and_of_a_track_alone() -> None:
     assert "refused PLAY with 453 Not Enough Bandwidth" in text
 
 
-def test_keep_alive_requests_may_be_refused_and_the_session_is_torn_down(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(relay, "_SESSION_S", 2)
+def test_interim_answers_and_other_successes_are_understood() -> None:
+    class Odd(DialogueServer):
+        def _answer(self, method: str, sequence: str) -> str:
+            answer = super()._answer(method, sequence).replace("200 OK", "250 Low on Storage Space")
+            return f"RTSP/1.0 100 Continue\r\nCSeq: {sequence}\r\n\r\n{answer}"
+
+    plays(Odd(ordinary))
+
+
+class ShortSession(DialogueServer):
+    """Ends a session after 2 s without a request."""
+
+    def _answer(self, method: str, sequence: str) -> str:
+        return super()._answer(method, sequence).replace("Session: 1", "Session: 1 ; Timeout=2")
+
+
+def test_keep_alive_requests_may_be_refused_and_the_session_is_torn_down() -> None:
     asked: list[str] = []
 
     def script(sender: RtpSender) -> None:
@@ -195,7 +208,7 @@ def test_keep_alive_requests_may_be_refused_and_the_session_is_torn_down(
                 connection.sendall(answer.encode())
 
     rule = refuses("OPTIONS", "200 OK\r\nPublic: OPTIONS, GET_PARAMETER")
-    with DialogueServer(rule, script=script) as server:
+    with ShortSession(rule, script=script) as server:
         with running(server) as source:
             eventually(lambda: len(asked) >= 2, what="two keep-alive requests")
             assert source.error is None
