@@ -146,4 +146,5 @@ def _input_output_error(redacted_url: str) -> str:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):  # no such name, or none that a name may be
         return f"cannot be reached: the host name {host} does not resolve"
-    return "broke off without video; check port, path and protocol, and the server's log"
+    page = " (a web page?)" if redacted_url.startswith("http") else ""
+    return f"broke off without video{page}; check port, path and protocol, and the server's log"

@@ -106,7 +106,8 @@ class RtspCamera:
         found = re.search(r"timeout\s*=\s*(\d{1,9})", lifetime, re.IGNORECASE)
         self.session_s = int(found[1]) if found else None
         agreed = (reply.value("transport") or transport).split(",")[0].strip()
-        if ("TCP" in transport) != ("TCP" in agreed.upper()):
+        is_tcp = "TCP" in agreed.upper() or "interleaved=" in agreed.lower()
+        if ("TCP" in transport) != is_tcp:
             raise self._settings.failure(
                 SourceFailure.REFUSED,
                 f"wants to send by {printable(agreed)}; set transport: udp or tcp accordingly",

@@ -141,9 +141,11 @@ class RtspRelay:
         if transport is None:
             _answer(client, request, status="461 Unsupported Transport")
             return
-        fields = [each for each in transport.split(";") if not each.lower().startswith("source=")]
+        _, *agreed = transport.split(";")
+        fields = [wanted.split(";")[0]]  # some cameras leave TCP out
+        fields += [each for each in agreed if not each.strip().lower().startswith("source=")]
         if "TCP" in wanted:
-            if not any(each.lower().startswith("interleaved=") for each in fields):
+            if not any(each.strip().lower().startswith("interleaved=") for each in fields):
                 fields.append("interleaved=0-1")
         else:
             # FFmpeg would send its own packets to the relay, which is the server it knows.
