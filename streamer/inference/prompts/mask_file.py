@@ -77,7 +77,8 @@ def _open(key: str, path: str) -> Image.Image:
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
-        raise ConfigError(f"{key}: {path} is not a readable image: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{key}: {path} is not a readable image: {reason}") from error
 
 
 def _the_object(name: str, picture: Image.Image) -> MaskArray:
