@@ -7,9 +7,8 @@ import re
 import socket
 
 from streamer.errors import SourceError, SourceFailure
-from streamer.runtime.address import Address, AddressError
 from streamer.runtime.logs import stream_logger
-from streamer.sources.rtsp.client import CameraSettings, RtspClient, shown
+from streamer.sources.rtsp.client import CameraSettings, RtspClient
 from streamer.sources.rtsp.description import (
     MAX_TRACKS,
     SessionDescription,
@@ -22,9 +21,9 @@ from streamer.sources.rtsp.messages import (
     Message,
     printable,
 )
+from streamer.sources.rtsp.redirects import Redirects, is_redirect
 from streamer.sources.rtsp.unread_ports import unread_ports
 
-_MAX_REDIRECTS = 5
 # OPTIONS is sent because some servers expect it; one that never answers it must not cost the time
 # to open.
 _OPTIONS_WAIT_S = 2.0
@@ -51,7 +50,7 @@ class RtspCamera:
         self._settings = settings
         self._log = stream_logger(_log, settings.stream_id)
         self._client = RtspClient(settings)
-        self._redirects = 0
+        self._redirects = Redirects(settings, self._client, self._log)
         self._refused: dict[str, SourceError] = {}  # tracks by name; at most 8
         self._sends_options = True
         self._only_video = settings.only_video
@@ -79,12 +78,12 @@ class RtspCamera:
         while True:
             self._client.connect()
             reply = self._options()
-            if reply is None or not _is_redirect(reply):
+            if reply is None or not is_redirect(reply):
                 accept = {"Accept": "application/sdp"}
                 reply = self._client.ask("DESCRIBE", self._client.uri, accept)
-            if not _is_redirect(reply):
+            if not is_redirect(reply):
                 return self._described(reply).only(self._chosen(), control)
-            self._follow(reply)
+            self._redirects.follow(reply)
 
     def set_up(self, transport: str, *, is_last_transport: bool) -> str | None:
         """Set the track up; the ``Transport`` header's value of the answer.
@@ -94,8 +93,8 @@ class RtspCamera:
         """
         track = self._chosen()
         reply = self._client.ask("SETUP", track.uri, {"Transport": transport})
-        if _is_redirect(reply):
-            self._follow(reply)
+        if is_redirect(reply):
+            self._redirects.follow(reply)
             raise OpenAgainError
         if reply.status == 461 and not is_last_transport:
             return None
@@ -272,42 +271,3 @@ class RtspCamera:
         if status >= 500:
             advice = "look at the camera's own log"
         return self._settings.failure(reason, f"refused {request} with {reply.reason}; {advice}")
-
-    def _follow(self, reply: Message) -> None:
-        """Move to the address that a redirect names, if that is allowed.
-
-        Credentials are kept only for the configured host, over a connection that is no less
-        protected; once dropped, they are not used again.
-        """
-        self._redirects += 1
-        if self._redirects > _MAX_REDIRECTS:
-            raise self._refused_redirect(f"more than {_MAX_REDIRECTS} times; check its settings")
-        location = reply.value("location") or ""
-        try:
-            target = self._client.address.joined(location)
-        except AddressError:
-            target = None
-        if not location or target is None or target.scheme not in ("rtsp", "rtsps"):
-            raise self._refused_redirect(f"to {printable(location) or 'nowhere'}, which is no RTSP")
-        is_host = self._is_host(target)
-        may_reach = self._settings.may_reach
-        if not is_host and may_reach is not None and not may_reach(target):
-            raise self._refused_redirect(
-                f"to {shown(target)}, which is not among api.url_hosts; list it there"
-            )
-        is_weaker = self._client.address.scheme == "rtsps" and target.scheme == "rtsp"
-        self._log.info("redirected to %s", shown(target))
-        self._client.move(target, with_credentials=is_host and not is_weaker)
-
-    def _is_host(self, target: Address) -> bool:
-        """Whether ``target`` is the configured host, by name or by the address it has now."""
-        configured = self._settings.address.host
-        is_here = self._client.address.host == configured
-        return target.host == configured or (is_here and target.host == self.peer)
-
-    def _refused_redirect(self, text: str) -> SourceError:
-        return self._settings.failure(SourceFailure.REFUSED, f"redirects {text}")
-
-
-def _is_redirect(reply: Message) -> bool:
-    return reply.status is not None and 300 <= reply.status < 400

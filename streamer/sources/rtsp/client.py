@@ -57,6 +57,7 @@ class RtspClient:
     def __init__(self, settings: CameraSettings) -> None:
         self.address = settings.address
         self.session = ""
+        self.peer = ""  # the server's IP address, once connected, also after it hung up
         self._settings = settings
         self._login = Login(settings.credentials) if settings.credentials else None
         self._connection: Connection | None = None
@@ -69,11 +70,6 @@ class RtspClient:
         """The connection, once ``connect`` made one."""
         assert self._connection is not None
         return self._connection
-
-    @property
-    def peer(self) -> str:
-        """The server's IP address."""
-        return str(self.connection.socket.getpeername()[0])
 
     @property
     def uri(self) -> str:
@@ -118,6 +114,7 @@ class RtspClient:
                 failure = self._unreachable(error)
                 continue
             self._connection = Connection(self._raw)
+            self.peer = str(address[0])
             return
         raise failure
 
