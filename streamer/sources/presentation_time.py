@@ -17,12 +17,13 @@ class DiscontinuityWatch:
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
+        self._last_step_s = 0.0
 
     def observe(self, presentation_s: float, monotonic_s: float) -> str | None:
         """The jump before this picture in words; None if there was none.
 
         ``monotonic_s`` is when the picture arrived; a constant for media that are read faster
-        than they play.
+        than they play. A step as long as the one before is none: a time lapse has only such.
         """
         last, self._last = self._last, (presentation_s, monotonic_s)
         if last is None:
@@ -30,7 +31,8 @@ class DiscontinuityWatch:
         step_s = presentation_s - last[0]
         if step_s < 0:
             return f"presentation time went back by {-step_s:.3f} s"
-        if step_s - (monotonic_s - last[1]) > _JUMP_S:
+        last_step_s, self._last_step_s = self._last_step_s, step_s
+        if step_s - (monotonic_s - last[1]) > max(_JUMP_S, 1.5 * last_step_s):
             return f"presentation time jumped ahead by {step_s:.3f} s"
         return None
 

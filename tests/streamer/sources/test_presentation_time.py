@@ -31,6 +31,12 @@ def test_going_back_and_jumping_ahead_are_reported_once() -> None:
     assert watch.observe(905.08, 0.20) is None
 
 
+def test_a_time_lapse_jumps_once_at_most() -> None:
+    watch = DiscontinuityWatch()
+    jumps = [watch.observe(time_s, 0.0) for time_s in (0.0, 30.0, 60.0, 92.0, 120.0, 121.0, 151.0)]
+    assert [index for index, jump in enumerate(jumps) if jump] == [1, 6]
+
+
 def test_pacer_keeps_real_time() -> None:
     pacer, stop = Pacer(), threading.Event()
     started_s = time.monotonic()
