@@ -172,4 +172,4 @@ def test_address_that_is_taken_exits_with_2_and_one_line_that_names_it(
             assert process.process.wait(60) == 2
     errors = [entry for entry in process.entries() if entry["level"] == "error"]
     assert len(errors) == 1
-    assert f"zeromq.endpoint tcp://127.0.0.1:{port} cannot be bound" in errors[0]["message"]
+    assert f"zeromq.endpoint: cannot listen on 127.0.0.1:{port}" in errors[0]["message"]

@@ -29,7 +29,7 @@ def an_attempt(slot: FrameSlot, counts: StreamCounts, prepare: Any) -> SourceAtt
     gate = FrameGate(config)
     connection = ConnectionState(
         "gate",
-        config.url,
+        str(config.url),
         counts,
         gate,
         publish=Journal(),

@@ -91,9 +91,9 @@ def stopped(stream_id: str) -> StreamStatus:
 async def test_each_stream_has_its_own_or_the_usual_starter() -> None:
     fast = StarterConfig(kind="torchvision", rate_hz=30)
     async with rig_of(
-        gate=StreamConfig(url="rtsp://"),
-        yard=StreamConfig(url="rtsp://", starter=fast),
-        hand=StreamConfig(url="rtsp://", starter=StarterConfig()),
+        gate=StreamConfig(url="rtsp://camera/1"),
+        yard=StreamConfig(url="rtsp://camera/1", starter=fast),
+        hand=StreamConfig(url="rtsp://camera/1", starter=StarterConfig()),
     ) as rig:
         assert rig.starters.state("gate") is None
         for stream_id in ("gate", "yard", "hand", "gone"):
@@ -107,7 +107,7 @@ async def test_each_stream_has_its_own_or_the_usual_starter() -> None:
 
 
 async def test_other_settings_begin_it_anew_and_the_end_of_the_stream_ends_it() -> None:
-    async with rig_of(gate=StreamConfig(url="rtsp://")) as rig:
+    async with rig_of(gate=StreamConfig(url="rtsp://camera/1")) as rig:
         await rig.frame("gate")
         await eventually(lambda: len(rig.made) == 1)
         await rig.frame("gate")
@@ -125,7 +125,7 @@ async def test_other_settings_begin_it_anew_and_the_end_of_the_stream_ends_it() 
 async def test_what_was_removed_stays_so_when_settings_change() -> None:
     """A starter that begins anew knows what was removed, and which objects are its own."""
     settings = StarterConfig(kind="motion", rate_hz=50, minimum_hits=1, keep_off_border=False)
-    async with rig_of(gate=StreamConfig(url="rtsp://", starter=settings)) as rig:
+    async with rig_of(gate=StreamConfig(url="rtsp://camera/1", starter=settings)) as rig:
 
         async def until_passes(count: int) -> None:
             async with asyncio.timeout(20):
@@ -155,7 +155,7 @@ async def test_what_was_removed_stays_so_when_settings_change() -> None:
 
 
 async def test_frame_that_was_in_a_step_when_its_stream_ended_begins_no_starter() -> None:
-    async with rig_of(gate=StreamConfig(url="rtsp://")) as rig:
+    async with rig_of(gate=StreamConfig(url="rtsp://camera/1")) as rig:
         await rig.frame("gate")
         await rig.starters.publish(stopped("gate"))
         await rig.frame("gate")  # the stream is removed once the tracker has released it
@@ -167,7 +167,8 @@ async def test_frame_that_was_in_a_step_when_its_stream_ended_begins_no_starter(
 async def test_boxes_go_to_a_stream_that_takes_them_and_no_other() -> None:
     boxes = StarterConfig(kind="boxes")
     async with rig_of(
-        gate=StreamConfig(url="rtsp://", starter=boxes), yard=StreamConfig(url="rtsp://")
+        gate=StreamConfig(url="rtsp://camera/1", starter=boxes),
+        yard=StreamConfig(url="rtsp://camera/2"),
     ) as rig:
         offer, first = rig.starters.offer, FrameReference(frame_index=0)
         with pytest.raises(UnknownStreamError, match="streams here: gate, yard"):
@@ -203,7 +204,7 @@ def starter_threads() -> list[str]:
 async def test_starter_that_hangs_has_one_thread_however_often_its_settings_change() -> None:
     first = StarterConfig(kind="python", factory="a:b", timeout_s=0.1)
     hangs = [first.changed(rate_hz=20 + n) for n in range(5)]
-    async with rig_of(gate=StreamConfig(url="rtsp://", starter=hangs[0])) as rig:
+    async with rig_of(gate=StreamConfig(url="rtsp://camera/1", starter=hangs[0])) as rig:
         hanging = Hanging(rig)
         await rig.frame("gate")
         await eventually(lambda: len(hanging.begun) == 1)
@@ -222,7 +223,7 @@ async def test_starter_that_hangs_has_one_thread_however_often_its_settings_chan
 
 async def test_threads_that_were_left_hanging_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector_lock, "PASSES_AT_ONCE", 2)
-    async with rig_of(**{name: StreamConfig(url="rtsp://") for name in "abcd"}) as rig:
+    async with rig_of(**{name: StreamConfig(url="rtsp://camera/1") for name in "abcd"}) as rig:
         hanging = Hanging(rig)
         for name in "abcd":
             await rig.frame(name)
@@ -240,9 +241,9 @@ async def test_streams_sharing_a_detector_take_turns_on_their_newest_frames() ->
     shared = StarterConfig(kind="torchvision", rate_hz=60)
     other = StarterConfig(kind="torchvision", rate_hz=60, device="cuda")
     async with rig_of(
-        gate=StreamConfig(url="rtsp://", starter=shared),
-        yard=StreamConfig(url="rtsp://", starter=shared),
-        road=StreamConfig(url="rtsp://", starter=other),
+        gate=StreamConfig(url="rtsp://camera/1", starter=shared),
+        yard=StreamConfig(url="rtsp://camera/1", starter=shared),
+        road=StreamConfig(url="rtsp://camera/1", starter=other),
     ) as rig:
         hanging = Hanging(rig)
         await rig.frame("gate")
@@ -264,7 +265,7 @@ async def test_detector_that_many_share_is_busy_and_not_stuck() -> None:
     """Every pass is quick, but each waits for its turn longer than a pass may take."""
     shared = StarterConfig(kind="torchvision", rate_hz=60, timeout_s=1.0)
     names = [f"cam{number}" for number in range(8)]
-    stream = StreamConfig(url="rtsp://", starter=shared)
+    stream = StreamConfig(url="rtsp://camera/1", starter=shared)
     async with rig_of(**dict.fromkeys(names, stream)) as rig:
         begun: list[str] = []
 
