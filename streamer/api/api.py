@@ -10,7 +10,11 @@ from pathlib import Path
 from streamer.api.application import make_application
 from streamer.api.context import ApiContext
 from streamer.api.server.authorisation import for_owner
-from streamer.api.server.control_socket import REQUESTS_AT_ONCE, control_socket
+from streamer.api.server.control_socket import (
+    REQUESTS_AT_ONCE,
+    control_places,
+    control_socket,
+)
 from streamer.api.server.login_cookie import LoginCookie
 from streamer.api.server.origins import for_network
 from streamer.api.server.proxies import BehindProxies, TrustedProxies
@@ -25,6 +29,7 @@ from streamer.runtime.private_files import make_private_folder
 from streamer.runtime.sockets import is_loopback
 
 CERTIFICATE_CHECK_S = 600.0
+CONTROL_CHECK_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +48,7 @@ class Api:
         self._port: int | None = None
         self._sockets: list[socket.socket] = []
         self._control: socket.socket | None = None
+        self._control_path = control_path(self._config.control.endpoint)
         self._servers: list[HttpServer] = []
 
     def bind(self) -> None:
@@ -135,6 +141,7 @@ class Api:
         async with asyncio.TaskGroup() as tasks:
             for server in self._servers:
                 tasks.create_task(server.run())
+            tasks.create_task(self._keep_control(self._servers[0]))
             if self._certificate is not None:
                 tasks.create_task(self._refresh(self._certificate))
 
@@ -149,9 +156,25 @@ class Api:
             each.close()
         if self._control is not None:  # never the socket file of another daemon
             self._control.close()
-            control_path(self._config.control.endpoint).unlink(missing_ok=True)
+            self._control_path.unlink(missing_ok=True)
             self._control = None
         await asyncio.wait({viewers}, timeout=timeout_s)
+
+    async def _keep_control(self, server: HttpServer) -> None:
+        """Listen anew when the socket's file is gone: /run/user/UID goes when its user logs out."""
+        while True:
+            await asyncio.sleep(CONTROL_CHECK_S)
+            if self._control_path.exists():
+                continue
+            for path in control_places(self._config.control.endpoint):
+                try:
+                    listening = control_socket(f"ipc://{path}")
+                except ConfigError:
+                    continue  # of a folder that cannot be made again
+                server.listen_on_too(listening)
+                self._control_path = path
+                _log.warning("the control socket was removed; commands reach it at ipc://%s", path)
+                break
 
     async def _refresh(self, certificate: Certificate) -> None:
         while True:

@@ -52,6 +52,15 @@ def control_socket(endpoint: str) -> socket.socket:
     return listening
 
 
+def control_places(endpoint: str) -> list[Path]:
+    """Where a socket that was removed may be again: its own place, and of a default one the others,
+    in which commands look too.
+    """
+    own = control_path(endpoint)
+    others = default_places()
+    return [own, *(path for path in others if path != own)] if own in others else [own]
+
+
 def _leave_link(path: Path) -> None:
     """Let commands in other environments find the socket; without a writable home they look in
     the usual places only.

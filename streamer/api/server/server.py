@@ -17,6 +17,7 @@ from streamer.api.server.http_protocol import HttpProtocol
 from streamer.api.server.idle_connections import IdleConnections
 from streamer.api.server.websocket_protocol import WebSocketProtocol
 from streamer.errors import ConfigError
+from streamer.runtime.threads import report_failure
 
 KEEP_ALIVE_TIMEOUT_S = 15
 # A message of 256 detections with their masks. Bound: while one is being handled uvicorn reads no
@@ -92,6 +93,13 @@ class HttpServer:
             ]
             tasks.create_task(self._server.main_loop())
             tasks.create_task(self._idle.run())
+
+    def listen_on_too(self, listening: socket.socket) -> None:
+        """Accept connections from a further socket, while it runs."""
+        self._sockets.append(listening)
+        task = asyncio.create_task(self._connections.accept(listening))
+        task.add_done_callback(report_failure)
+        self._accepting.append(task)
 
     async def close(self, timeout_s: float) -> None:
         """Accept no more; let answers end, then cut what is left, within ``timeout_s``."""

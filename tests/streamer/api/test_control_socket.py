@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
+from streamer.api import api as api_module
 from streamer.api.api import Api
 from streamer.client import Access, ApiClient, ApiError
 from streamer.config.network import ApiConfig, ApiLimitsConfig
@@ -45,6 +47,26 @@ async def owner_of(api: Api, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(transport=transport, base_url="http://masklet", timeout=WAIT_S) as client,
     ):
         yield client
+
+
+async def test_socket_that_was_removed_with_its_folder_is_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As systemd removes /run/user/UID when its user logs out."""
+    monkeypatch.setattr(api_module, "CONTROL_CHECK_S", 0.01)
+    folder = tmp_path / "runtime"
+    async with owner_of(make_api(FakeDaemon(), folder=folder), folder) as owner:
+        assert (await owner.get("/healthz")).status_code == 200
+        shutil.rmtree(folder)
+        async with asyncio.timeout(WAIT_S):
+            while not (folder / "control.sock").exists():
+                await asyncio.sleep(0.01)
+        assert stat.S_IMODE((folder / "control.sock").stat().st_mode) == 0o600
+        again = httpx.AsyncHTTPTransport(uds=str(folder / "control.sock"))
+        async with httpx.AsyncClient(transport=again, base_url="http://masklet") as client:
+            assert (await client.get("/healthz")).status_code == 200
+    assert "the control socket was removed" in caplog.text
+    assert not (folder / "control.sock").exists()
 
 
 async def test_socket_belongs_to_its_owner_alone(tmp_path: Path) -> None:
