@@ -70,7 +70,7 @@ MEDIA = {
         times=[float(time / 25) for time in IRREGULAR],
     ),
     "a picture a minute": Odd(  # a gap of more than 10 s is reported, and not waited for
-        clip("a.mkv", times=(0, 1500, 3000)), numbers=range(3), times=(0, 60, 120), resets=2
+        clip("a.mkv", times=(0, 1500, 3000)), numbers=range(3), times=(0, 60, 120), resets=1
     ),
     "250 pictures a second": Odd(
         clip("a.mkv", times=[Fraction(index, 10) for index in range(12)]),
