@@ -93,7 +93,7 @@ REFUSED = {
     ),
     ("prompt", "gate", "--object", "1", "--mask", "none.png"): (
         "masklet: --mask: none.png is not a readable image: "
-        "[Errno 2] No such file or directory: 'none.png'\n"
+        "No such file or directory\n"
     ),
 }
 
