@@ -92,8 +92,7 @@ REFUSED = {
         "masklet: --url excludes --control: give one of them\n"
     ),
     ("prompt", "gate", "--object", "1", "--mask", "none.png"): (
-        "masklet: --mask: none.png is not a readable image: "
-        "No such file or directory\n"
+        "masklet: --mask: none.png is not a readable image: No such file or directory\n"
     ),
 }
 
