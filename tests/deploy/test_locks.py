@@ -72,4 +72,4 @@ def test_both_lists_agree() -> None:
 
 def test_libraries_whose_private_names_are_patched_are_pinned_exactly() -> None:
     exact = {each.name for each in wanted(None) if str(each.specifier).startswith("==")}
-    assert {"aiortc", "aioice"} <= exact
+    assert {"aiortc", "aioice", "av", "uvicorn"} <= exact

@@ -37,6 +37,21 @@ def objects_router(context: ApiContext) -> APIRouter:
     objects = context.objects
     changes = problems(401, 403, 404, 409, 415, 422)
 
+    async def prompted(
+        stream_id: str, object_id: int, body: PromptBody, mask: MaskArray | None
+    ) -> PromptAnswer:
+        outcome = await objects.prompt(
+            stream_id,
+            body.prompt(object_id, mask),
+            body.label,
+            colour=body.colour,
+            reference=body.reference(),
+            correct=body.correct,
+            request_id=body.request_id,
+        )
+        context.keep_stream(stream_id)
+        return _applied(outcome)
+
     @router.get("/objects", dependencies=[reads], responses=problems(401, 403, 404))
     async def list_objects(stream_id: str) -> ObjectsAnswer:
         """Every object of a stream, with its state on the newest frame."""
@@ -54,18 +69,9 @@ def objects_router(context: ApiContext) -> APIRouter:
         object_id = body.object_id
         if object_id is None:
             object_id = objects.next_id(stream_id)
-        outcome = await objects.prompt(
-            stream_id,
-            body.prompt(object_id, mask),
-            body.label,
-            colour=body.colour,
-            reference=body.reference(),
-            correct=body.correct,
-            request_id=body.request_id,
-        )
-        context.keep_stream(stream_id)
+        answer = await prompted(stream_id, object_id, body, mask)
         response.headers["Location"] = f"objects/{object_id}"
-        return _applied(outcome)
+        return answer
 
     @router.post("/objects/{object_id}/prompts", dependencies=[controls], responses=changes)
     async def prompt_object(
@@ -73,17 +79,7 @@ def objects_router(context: ApiContext) -> APIRouter:
     ) -> PromptAnswer:
         """Prompt an object again: `correct` refines it, otherwise it starts over."""
         mask = await _mask(context.streams, stream_id, body.mask)
-        outcome = await objects.prompt(
-            stream_id,
-            body.prompt(object_id, mask),
-            body.label,
-            colour=body.colour,
-            reference=body.reference(),
-            correct=body.correct,
-            request_id=body.request_id,
-        )
-        context.keep_stream(stream_id)
-        return _applied(outcome)
+        return await prompted(stream_id, object_id, body, mask)
 
     @router.post("/preview", dependencies=[controls], responses=changes)
     async def preview(stream_id: str, body: NewObject) -> PromptAnswer:

@@ -38,7 +38,8 @@ class ConnectionLimit:
             if too_many:
                 self._report("max_connections_per_address", f" from {address}", len(too_many))
                 surplus += too_many
-        rest = [each for each in self._connections if each not in surplus]
+        ended = set(surplus)
+        rest = [each for each in self._connections if each not in ended]
         too_many = _first_to_go(rest, len(rest) - self._maximum)
         if too_many:
             self._report("max_connections", "", len(too_many))
