@@ -171,8 +171,8 @@ class Api:
                     listening = control_socket(f"ipc://{path}")
                 except ConfigError:
                     continue  # of a folder that cannot be made again
-                server.listen_on_too(listening)
-                self._control_path = path
+                await server.listen_instead(listening)
+                self._control, self._control_path = listening, path
                 _log.warning("the control socket was removed; commands reach it at ipc://%s", path)
                 break
 

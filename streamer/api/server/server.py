@@ -94,12 +94,16 @@ class HttpServer:
             tasks.create_task(self._server.main_loop())
             tasks.create_task(self._idle.run())
 
-    def listen_on_too(self, listening: socket.socket) -> None:
-        """Accept connections from a further socket, while it runs."""
-        self._sockets.append(listening)
+    async def listen_instead(self, listening: socket.socket) -> None:
+        """Accept connections from this socket only, while it runs; those that are open stay."""
+        for accepting in self._accepting:
+            accepting.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for each in self._sockets:
+            each.close()
         task = asyncio.create_task(self._connections.accept(listening))
         task.add_done_callback(report_failure)
-        self._accepting.append(task)
+        self._sockets, self._accepting = [listening], [task]
 
     async def close(self, timeout_s: float) -> None:
         """Accept no more; let answers end, then cut what is left, within ``timeout_s``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import stat
@@ -57,6 +58,7 @@ async def test_socket_that_was_removed_with_its_folder_is_there_again(
     folder = tmp_path / "runtime"
     async with owner_of(make_api(FakeDaemon(), folder=folder), folder) as owner:
         assert (await owner.get("/healthz")).status_code == 200
+        descriptors = len(os.listdir("/proc/self/fd"))
         shutil.rmtree(folder)
         async with asyncio.timeout(WAIT_S):
             while not (folder / "control.sock").exists():
@@ -65,6 +67,8 @@ async def test_socket_that_was_removed_with_its_folder_is_there_again(
         again = httpx.AsyncHTTPTransport(uds=str(folder / "control.sock"))
         async with httpx.AsyncClient(transport=again, base_url="http://masklet") as client:
             assert (await client.get("/healthz")).status_code == 200
+            assert (await owner.get("/healthz")).status_code == 200  # over its open connection
+        assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # the closing connection
     assert "the control socket was removed" in caplog.text
     assert not (folder / "control.sock").exists()
 
