@@ -1,4 +1,4 @@
-"""SAM 2 as a streaming tracker: see ``tracker.Tracker``.
+"""SAM 2 as a streaming tracker, ``tracker.Tracker``, and on pictures, ``tracker.ImagePredictor``.
 
 Knows no stream, socket, clock or configuration file. Names that need torch are imported on first
 use, so that a program that only reads results starts quickly.
@@ -20,11 +20,15 @@ from tracker.errors import (
 )
 from tracker.memory.object_memory import ModelIdentity, ObjectMemory
 from tracker.options import EngineOptions, RobustOptions, TrackerOptions
+from tracker.pictures.options import PictureOptions
 from tracker.types import Prompt, StepFacts, Track, TrackState
 
 if TYPE_CHECKING:
     from tracker.images.prepared_image import PreparedImage
     from tracker.images.yuv import YuvPicture
+    from tracker.pictures.embeddings import Embeddings
+    from tracker.pictures.predictor import ImagePredictor, PictureMasks
+    from tracker.pictures.prompts import PicturePrompt
     from tracker.sessions.session import Session
     from tracker.step.pending_step import PendingStep
     from tracker.tracker import Tracker
@@ -33,12 +37,17 @@ __all__ = [
     "PRESETS",
     "CapacityError",
     "CheckpointError",
+    "Embeddings",
     "EngineOptions",
+    "ImagePredictor",
     "ModelConfig",
     "ModelIdentity",
     "ObjectMemory",
     "ObjectMemoryError",
     "PendingStep",
+    "PictureMasks",
+    "PictureOptions",
+    "PicturePrompt",
     "PreparedImage",
     "Prompt",
     "PromptError",
@@ -56,6 +65,10 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
+    "Embeddings": "tracker.pictures.embeddings",
+    "ImagePredictor": "tracker.pictures.predictor",
+    "PictureMasks": "tracker.pictures.predictor",
+    "PicturePrompt": "tracker.pictures.prompts",
     "PendingStep": "tracker.step.pending_step",
     "PreparedImage": "tracker.images.prepared_image",
     "Session": "tracker.sessions.session",

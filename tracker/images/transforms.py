@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +61,18 @@ def normalised(pixels_B3SS: Tensor) -> Tensor:
     return pixels_B3SS * scale + offset
 
 
-def prepare_image(image: npt.NDArray[np.uint8], size: int, device: torch.device) -> PreparedImage:
+def prepare_image(
+    image: npt.NDArray[np.uint8],
+    size: int,
+    device: torch.device,
+    mode: Literal["bicubic", "bilinear"] = "bicubic",
+) -> PreparedImage:
     """RGB uint8 (H, W, 3) of any size, resized and sent to the device.
 
-    Antialiased bicubic on uint8, as in Meta's video path. Resized on the host: PyTorch has this
-    kernel for the CPU only, and small images transfer faster. An image that already has the size is
-    copied, so that the result does not share memory with its source.
+    Antialiased, on uint8: bicubic as in Meta's video path, bilinear as in its picture path. Resized
+    on the host: PyTorch has this kernel for the CPU only, and small images transfer faster. An
+    image that already has the size is copied, so that the result does not share memory with its
+    source.
     """
     # A (1, 3, H, W) view in channels_last layout, for which PyTorch's uint8 kernel is fastest.
     pixels_13HW = view_of(image).permute(2, 0, 1).unsqueeze(0)
@@ -73,7 +80,7 @@ def prepare_image(image: npt.NDArray[np.uint8], size: int, device: torch.device)
     if (height, width) == (size, size):
         pixels_13HW = pixels_13HW.clone()
     else:
-        pixels_13HW = F.interpolate(pixels_13HW, (size, size), mode="bicubic", antialias=True)
+        pixels_13HW = F.interpolate(pixels_13HW, (size, size), mode=mode, antialias=True)
     return PreparedImage(sent(pixels_13HW, device), height, width)
 
 

@@ -80,7 +80,7 @@ def decide(
         chosen = best
         token = output.mask_tokens_N4C[rows, best]
     else:
-        chosen = torch.where(_is_stable(output.mask_logits_N4hw[:, 0]), 0, best)
+        chosen = unambiguous(output, best)
         token = output.mask_tokens_N4C[:, 0]
     score_logit = output.object_score_logit_N1[:, 0]
     visible = score_logit > 0
@@ -96,6 +96,11 @@ def decide(
         torch.full_like(visible, prompted),
         torch.ones_like(score_logit, dtype=torch.float32) if alone_iou_N is None else alone_iou_N,
     )
+
+
+def unambiguous(output: DecoderOutput, best_N: Tensor) -> Tensor:
+    """Index 0..3 of each object's mask for an unambiguous prompt: ``best_N`` if 0 is unstable."""
+    return torch.where(_is_stable(output.mask_logits_N4hw[:, 0]), 0, best_N)
 
 
 def in_order(parts: Sequence[MaskDecision], order_N: Tensor) -> MaskDecision:
