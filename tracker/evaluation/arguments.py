@@ -10,15 +10,16 @@ from tracker.argument_types import above_zero, whole_number
 RENDERED = ("synthetic", "stress")
 MASK_LAYOUTS = ("davis", "mose", "lvos", "youtube-vos", "sa-v")
 BOX_LAYOUTS = ("vot", "lasot", "otb", "mot")
+PHOTOGRAPHS = "photographs"
 LOOP = "loop"
-SUITES = (*RENDERED, *MASK_LAYOUTS, *BOX_LAYOUTS, LOOP)
+SUITES = (*RENDERED, *MASK_LAYOUTS, *BOX_LAYOUTS, PHOTOGRAPHS, LOOP)
 
 SUMMARY = "score a model on rendered suites or on a dataset: masks, boxes, identities, returns"
 DESCRIPTION = """\
 Tracks the objects of every clip from a prompt on the first frame that shows them, and scores the
 result: J and F (DAVIS), success and precision of boxes (OTB, LaSOT), HOTA, MOTA and IDF1, time to
-find an object again, false masks of absent objects, masks that switch to another object, flicker,
-and calibration of the predicted IoU.
+find an object again, false masks of absent objects, masks that switch to another object or cover
+it, flicker, and calibration of the predicted IoU. Photographs: the masks of the prompts themselves.
 """
 EXAMPLES = """\
 examples:
@@ -27,6 +28,8 @@ examples:
   masklet evaluate --suite davis --data DAVIS-2016.tar --prompt point
   masklet evaluate --suite davis --data DAVIS --clips DAVIS/ImageSets/2017/val.txt
   masklet evaluate --suite sa-v --data sav_val --checkpoint sam2.1_hiera_small --device cuda
+  masklet evaluate --suite photographs --data photos --prompt box
+                                                          one box on each thing of each photograph
   masklet evaluate --suite stress --out report            results.json, plots, worst clips as video
   masklet evaluate --suite davis --data PATH --real-time  drops frames as a live camera would
   masklet evaluate --suite stress,synthetic --ablate --out ablation
@@ -43,6 +46,8 @@ layouts (--data is the folder that contains these):
                NAME/*.jpg; masks are scored by their boxes
   lasot        NAME/groundtruth.txt + NAME/img, also as CATEGORY/NAME
   otb          NAME/groundtruth_rect.txt (also groundtruth_rect.1.txt ...: NAME-1) + NAME/img
+  photographs  images/NAME.jpg + instances/NAME.png (value = thing) in folders or tar files, or
+               folders of such; a click or box on every thing of >= 0.4 % of its picture
   mot          NAME/gt/gt.txt + NAME/img1 + NAME/seqinfo.ini; pedestrians, each from the first
                frame that shows half of it
 
@@ -62,7 +67,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"one or several of {', '.join(SUITES)} (default: %(default)s)",
     )
-    what.add_argument("--data", type=Path, metavar="PATH", help="folder or archive of the dataset")
+    what.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="folder or archive of the dataset; of photographs one or several",
+    )
+    what.add_argument(
+        "--held-out",
+        action="store_true",
+        help="photographs: only those that training with this data leaves out, every 16th",
+    )
     what.add_argument("--category", help="only the clips of this category")
     what.add_argument(
         "--clip",
@@ -91,7 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         choices=("mask", "box", "point"),
         default="mask",
-        help="kind of the prompt on the first frame (default: mask; box for datasets of boxes)",
+        help="kind of the prompt on the first frame (default: mask; box for datasets of boxes; "
+        "point for photographs)",
     )
     what.add_argument(
         "--from-detections",
@@ -180,6 +197,10 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
         parser.error(f"--data goes with a dataset: {options.suite} is rendered")
     if options.from_detections and "mot" not in suites:
         parser.error("--from-detections goes with --suite mot")
+    if options.held_out and PHOTOGRAPHS not in suites:
+        parser.error("--held-out goes with --suite photographs")
+    if options.data is not None and len(options.data) > 1 and PHOTOGRAPHS not in suites:
+        parser.error(f"--data of --suite {options.suite} is one folder, not {len(options.data)}")
     if len(datasets) > 1:
         parser.error(f"--suite {options.suite}: --data is one dataset, not {len(datasets)}")
     if LOOP in suites:

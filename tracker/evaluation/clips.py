@@ -49,7 +49,8 @@ class EvaluationClip:
 
     ``open`` starts reading at the first frame. ``rate_hz``: the rate of the recording, needed for
     real-time evaluation. ``annotation``: masks, or boxes only. ``clicked_every``: every visible
-    object is clicked again every N frames (0: never).
+    object is clicked again every N frames (0: never). ``still``: a photograph: its only
+    frame, that of the prompts, is scored.
     """
 
     name: str
@@ -60,3 +61,4 @@ class EvaluationClip:
     rate_hz: float = 25.0
     annotation: Literal["masks", "boxes"] = "masks"
     clicked_every: int = 0
+    still: bool = False

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tracker.errors import TrackerError
 from tracker.evaluation import ablation, ablation_report, fitting, long_stream, plots, report
-from tracker.evaluation.arguments import LOOP
+from tracker.evaluation.arguments import LOOP, PHOTOGRAPHS
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.comparison_video import WorstClips
 from tracker.evaluation.identity import require_trackeval
@@ -42,6 +42,7 @@ def run(options: Namespace) -> int:
             _make_folders(options)
             _follow_loop(options, console)
             return 0
+        options.no_identity |= options.suite == PHOTOGRAPHS
         if not options.no_identity:
             require_trackeval()
         if options.out is not None:
@@ -188,11 +189,14 @@ def _ablate(options: Namespace, clips: Sequence[EvaluationClip], console: Consol
 
 
 def _prompt_given(options: Namespace, clips: Sequence[EvaluationClip]) -> str:
-    """The kind of the prompts used: for clips without masks "mask" means their box."""
-    kinds = {clip.annotation for clip in clips}
-    if options.prompt != "mask" or kinds == {"masks"}:
+    """The kinds of the prompts used: "mask" means a box where only that is known, and of a
+    photograph a click."""
+    if options.prompt != "mask":
         return str(options.prompt)
-    return "box" if kinds == {"boxes"} else "mask (or box)"
+    kinds = {
+        "point" if clip.still else "box" if clip.annotation == "boxes" else "mask" for clip in clips
+    }
+    return " or ".join(sorted(kinds, key=("mask", "box", "point").index))
 
 
 def _tracker(options: Namespace, chosen: dict[str, Any]) -> Tracker:

@@ -11,7 +11,14 @@ from rich.table import Table
 
 from tracker.evaluation.runner import ClipScore
 from tracker.evaluation.series import ObjectScore
-from tracker.evaluation.summary import Summary, by_category, calibration_of, summarise
+from tracker.evaluation.summary import (
+    SizeClass,
+    Summary,
+    by_category,
+    by_size,
+    calibration_of,
+    summarise,
+)
 
 Column = tuple[str, str, int]
 """Heading, the summary's value, digits after the point."""
@@ -33,6 +40,7 @@ BEHAVIOUR_COLUMNS: tuple[Column, ...] = (
     ("claimed", "claimed", 2),
     ("false area", "false_area", 2),
     ("switched", "switched", 2),
+    ("covers", "covering", 3),
     ("flicker", "flicker", 3),
 )
 BENCHMARK_COLUMNS: tuple[Column, ...] = (
@@ -48,7 +56,8 @@ EXPLANATION = (
     "returned: J&F after an absence. returns: objects visible again; found ≤10: share of them "
     "(absent for at most 100 frames) found within 10 frames; after: median frames. claimed: share "
     "of frames without the object that have a mask; false area: its size relative to the object. "
-    "switched: objects whose mask switched to another object. flicker: change of the mask beyond "
+    "switched: objects whose mask switched to another object. covers: share of another object that "
+    "the mask covers (of the one it covers most). flicker: change of the mask beyond "
     "the object's own. precision: centres of boxes at most 20 pixels apart; normalised: by the "
     "object's size, AUC. IDSW: identity switches. ECE: expected error of the predicted IoU."
 )
@@ -57,13 +66,17 @@ EXPLANATION = (
 def tables(scores: Sequence[ClipScore], title: str, *, identity: bool = True) -> list[Table]:
     """Tables by clip; by category, of the tracker's behaviour; and of the benchmarks' measures.
 
+    Photographs are shown by category only, and by the size of their things.
+
     None is wider than 80 columns if names are short. ``EXPLANATION`` describes the columns.
     """
     categories = by_category(scores, identity=identity)
     whole = summarise(scores, identity=identity)
     groups = [*categories.items(), ("all", whole)] if len(categories) > 1 else [("all", whole)]
+    sizes = by_size(scores)
     return [
         _clips(scores, groups, title),
+        *([_sizes(sizes)] if sizes else []),
         *(
             _by_group(groups, columns, name)
             for columns, name in (
@@ -75,7 +88,8 @@ def tables(scores: Sequence[ClipScore], title: str, *, identity: bool = True) ->
 
 
 def _clips(scores: Sequence[ClipScore], groups: Sequence[tuple[str, Summary]], title: str) -> Table:
-    clips = [summarise([score], identity=False) for score in scores]
+    own_rows = [score for score in scores if not score.still]
+    clips = [summarise([score], identity=False) for score in own_rows]
     shown = _columns([*clips, groups[-1][1]], CLIP_COLUMNS)
     result = Table(title=title)
     result.add_column("category", no_wrap=True)
@@ -83,7 +97,7 @@ def _clips(scores: Sequence[ClipScore], groups: Sequence[tuple[str, Summary]], t
     for heading, _, _ in shown:
         result.add_column(heading, justify="right", no_wrap=True)
     result.add_column("ms", justify="right")
-    for score, summary in zip(scores, clips, strict=True):
+    for score, summary in zip(own_rows, clips, strict=True):
         took = f"{1000 * score.seconds_per_frame:.0f}"
         result.add_row(score.category, score.name, *cells(summary, shown), took)
     result.add_section()
@@ -92,6 +106,16 @@ def _clips(scores: Sequence[ClipScore], groups: Sequence[tuple[str, Summary]], t
     result.add_section()
     took = f"{1000 * median_seconds(scores):.0f}"
     result.add_row("all", "", *cells(groups[-1][1], shown), took, style="bold")
+    return result
+
+
+def _sizes(sizes: dict[str, SizeClass]) -> Table:
+    result = Table(title="things of photographs by their size")
+    result.add_column("of the picture", no_wrap=True)
+    result.add_column("things", justify="right")
+    result.add_column("J (mIoU)", justify="right")
+    for name, each in sizes.items():
+        result.add_row(name, str(each["objects"]), f"{each['jaccard']:.3f}")
     return result
 
 
@@ -132,6 +156,7 @@ def as_json(
         "prompt": prompt,
         "all": summarise(scores, identity=identity),
         "categories": by_category(scores, identity=identity),
+        "sizes": by_size(scores),
         "seconds_per_frame": median_seconds(scores),
         "calibration": None if reliability is None else asdict(reliability),
         "clips": [

@@ -50,7 +50,8 @@ class EvaluatedTracker(Protocol):
 class ClipScore:
     """The scores of one clip and the median time of a step, without the first.
 
-    ``tracked_frames`` is below ``frames`` if frames were dropped as on a live camera.
+    ``tracked_frames`` is below ``frames`` if frames were dropped as on a live camera. ``still``: of
+    a photograph.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ClipScore:
     frames: int = 0
     tracked_frames: int = 0
     identity: IdentityRecord = field(default_factory=IdentityRecord)
+    still: bool = False
 
 
 FrameObserver = Callable[[EvaluationClip, int, ClipFrame, dict[int, MaskArray]], None]
@@ -131,19 +133,21 @@ def evaluate_clip(
         frames=index + 1,
         tracked_frames=len(durations_s),
         identity=identity,
+        still=clip.still,
     )
 
 
 def _scores(clip: EvaluationClip, series: Iterable[ObjectSeries]) -> tuple[ObjectScore, ...]:
     by_length = sorted(each.annotated for each in series)
-    if not by_length or by_length[-1] < FEWEST_FRAMES:
+    fewest = 1 if clip.still else FEWEST_FRAMES
+    if not by_length or by_length[-1] < fewest:
         raise NothingToScoreError(
             f"{clip.name}: the truth of an object is known on {by_length[-1] if by_length else 0} "
-            f"frames; at least {FEWEST_FRAMES} are needed, because the prompt's and the last one "
+            f"frames; at least {fewest} are needed, because the prompt's and the last one "
             "are not scored (of sets for a challenge only the first mask is public: take another "
             "split)"
         )
-    return tuple(each.score() for each in series if each.annotated >= FEWEST_FRAMES)
+    return tuple(each.score() for each in series if each.annotated >= fewest)
 
 
 def _prompts(
@@ -160,7 +164,9 @@ def _prompts(
                 begins = frame.prompt_boxes[object_id]
                 result.append(box_prompt(object_id, begins, as_point=kind == "point"))
         elif object_id in frame.truth and frame.truth[object_id].any():
-            result.append(first_frame_prompt(object_id, frame.truth[object_id], kind))
+            # With its mask given, nothing of a photograph would be left to find.
+            asked = "point" if clip.still and kind == "mask" else kind
+            result.append(first_frame_prompt(object_id, frame.truth[object_id], asked))
         elif box is not None:
             result.append(box_prompt(object_id, box, as_point=kind == "point"))
     return result

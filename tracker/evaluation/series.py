@@ -1,7 +1,7 @@
 """The scores of one object of one clip, frame by frame, and their means.
 
 As in the DAVIS toolkit's semi-supervised protocol, J and F do not score the prompt's frame and the
-clip's last one.
+clip's last one; of a photograph the prompt's frame is all there is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tracker.evaluation import absence
 from tracker.evaluation.absence import Absence, Return
 from tracker.evaluation.box_measures import BoxDistance, BoxScore, box_distance, box_score
 from tracker.evaluation.clips import BoxXyxy, ClipFrame, EvaluationClip
+from tracker.evaluation.covering import covered
 from tracker.evaluation.flicker import FlickerMeter
 from tracker.evaluation.measures import boundary_f, jaccard
 from tracker.evaluation.switches import lies_elsewhere, switched
@@ -42,7 +43,8 @@ class ObjectScore:
     """Mean scores of one object in one clip, 0..1; None if it cannot be measured.
 
     ``returned``: J&F over the frames after an absence. ``switched``: its mask switched to another
-    object. ``predicted_iou`` and ``actual_iou``: a pair per mask.
+    object. ``covering``: how much of another object its mask covers. ``area_share``: its true area
+    on the prompt's frame, of the picture. ``predicted_iou`` and ``actual_iou``: a pair per mask.
     """
 
     clip: str
@@ -56,6 +58,8 @@ class ObjectScore:
     absence: Absence | None = None
     flicker: float | None = None
     switched: bool | None = None
+    covering: float | None = None
+    area_share: float | None = None
     predicted_iou: tuple[float, ...] = ()
     actual_iou: tuple[float, ...] = ()
 
@@ -78,6 +82,8 @@ class ObjectSeries:
         self._mask_areas: list[int] = []
         self._elsewhere: list[bool] = []
         self._compared = False
+        self._covered: list[float | None] = []
+        self._picture_area = 0
         self._flicker = FlickerMeter()
         self._distances: list[BoxDistance] = []
         self._predicted: list[float] = []
@@ -109,7 +115,8 @@ class ObjectSeries:
     def score(self) -> ObjectScore:
         """The means. At least ``FEWEST_FRAMES`` frames must be annotated."""
         masks = bool(self._areas)
-        scored = slice(1, -1)
+        scored = slice(None) if self._clip.still else slice(1, -1)
+        covering = [each for each in self._covered[scored] if each is not None]
         seen = absence.in_sight(self._areas) if masks else np.zeros(0, dtype=np.bool_)
         both = (np.array(self._jaccard) + np.array(self._boundary_f)) / 2
         back = absence.seen_again(seen)[scored]
@@ -124,7 +131,11 @@ class ObjectSeries:
             returns=tuple(absence.returns(seen, self._jaccard)),
             absence=absence.absence(self._areas, self._mask_areas) if masks else None,
             flicker=self._flicker.mean,
-            switched=switched(self._elsewhere) if self._compared else None,
+            switched=(
+                switched(self._elsewhere) if self._compared and not self._clip.still else None
+            ),
+            covering=float(np.mean(covering)) if covering else None,
+            area_share=self._areas[0] / self._picture_area if masks else None,
             predicted_iou=tuple(self._predicted),
             actual_iou=tuple(self._actual),
         )
@@ -140,6 +151,8 @@ class ObjectSeries:
         others += frame.others.values()
         self._compared |= bool(others)
         self._elsewhere.append(lies_elsewhere(found.mask, truth, others))
+        self._covered.append(covered(found.mask, others))
+        self._picture_area = truth.size
         if self._areas[-1]:
             box = mask_box(truth)
             true_box = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
@@ -147,7 +160,8 @@ class ObjectSeries:
         self._pair(found, overlap)
 
     def _pair(self, found: TrackedMask, overlap: float) -> None:
-        """Record a mask's predicted and actual IoU, except on the prompt's frame."""
-        if self._annotated > 1 and found.predicted_iou is not None and found.mask.any():
+        """Record a mask's predicted and actual IoU, except on the prompt's frame of a clip."""
+        scored = self._clip.still or self._annotated > 1
+        if scored and found.predicted_iou is not None and found.mask.any():
             self._predicted.append(found.predicted_iou)
             self._actual.append(overlap)

@@ -12,6 +12,7 @@ from tracker.evaluation.readers.box_folders import box_folder_sequences
 from tracker.evaluation.readers.listing import Listed, listed, longest
 from tracker.evaluation.readers.mask_folders import mask_folder_sequences
 from tracker.evaluation.readers.mot import mot_sequences
+from tracker.evaluation.readers.photographs import photograph_clips
 from tracker.evaluation.readers.sa_v import sa_v_sequences
 from tracker.evaluation.stress import stress_clips
 from tracker.evaluation.synthetic import synthetic_clips
@@ -77,18 +78,21 @@ def _some(names: list[str]) -> str:
 
 def _sequences(suite: str, options: Namespace) -> list[Listed]:
     most = options.max_objects
+    data = (options.data or [None])[0]
     match suite:
         case "synthetic":
             return listed(synthetic_clips(split=options.split))
         case "stress":
             return listed(stress_clips(options.split, options.size))
-        case "davis" if not (options.data / "JPEGImages").is_dir():
-            return listed(davis_clips(options.data))
+        case "photographs":
+            return photograph_clips(options.data, most, held_out=options.held_out)
+        case "davis" if not (data / "JPEGImages").is_dir():
+            return listed(davis_clips(data))
         case "davis" | "mose" | "lvos" | "youtube-vos":
-            return mask_folder_sequences(options.data, suite, most)
+            return mask_folder_sequences(data, suite, most)
         case "sa-v":
-            return sa_v_sequences(options.data, most)
+            return sa_v_sequences(data, most)
         case "mot":
-            return mot_sequences(options.data, most, from_detections=options.from_detections)
+            return mot_sequences(data, most, from_detections=options.from_detections)
         case _:
-            return box_folder_sequences(options.data, suite)
+            return box_folder_sequences(data, suite)

@@ -13,6 +13,8 @@ from tracker.evaluation.identity import identity_score
 from tracker.evaluation.runner import ClipScore
 from tracker.evaluation.series import ObjectScore
 
+# Things of photographs by their share of the picture: a class's name, and where it ends.
+SIZES = (("under 1 %", 0.01), ("1 to 3 %", 0.03), ("3 to 10 %", 0.1), ("over 10 %", 1.01))
 LONGEST_OCCLUSION_FRAMES = 100  # of the returns that ``reacquired`` counts
 
 
@@ -23,7 +25,8 @@ class Summary(TypedDict):
     frames on which the object was found within 10; ``reacquire_frames``: median frames of all
     returns that were found. ``claimed``: share of the frames without the object that have a mask;
     ``false_area``: its mean area relative to the object. ``switched``: share of objects whose mask
-    switched to another object. HOTA, MOTA, IDF1 and ``id_switches`` are over all objects together.
+    switched to another object; ``covering``: share of another object that the mask covers. HOTA,
+    MOTA, IDF1 and ``id_switches`` are over all objects together.
     ``tracked``: share of frames not dropped.
     """
 
@@ -38,6 +41,7 @@ class Summary(TypedDict):
     claimed: float | None
     false_area: float | None
     switched: float | None
+    covering: float | None
     flicker: float | None
     success_auc: float | None
     precision: float | None
@@ -78,6 +82,7 @@ def summarise(scores: Sequence[ClipScore], *, identity: bool = True) -> Summary:
         claimed=_mean(each.claimed for each in absences),
         false_area=_mean(each.false_area for each in absences),
         switched=_mean(entry.switched for entry in objects),
+        covering=_mean(entry.covering for entry in objects),
         flicker=_mean(entry.flicker for entry in objects),
         success_auc=_mean(each.success_auc for each in boxes),
         precision=_mean(each.precision for each in boxes),
@@ -97,6 +102,28 @@ def by_category(scores: Iterable[ClipScore], *, identity: bool = True) -> dict[s
     for score in scores:
         groups.setdefault(score.category, []).append(score)
     return {name: summarise(group, identity=identity) for name, group in groups.items()}
+
+
+class SizeClass(TypedDict):
+    """Things of photographs of one size, and the mean IoU of their masks."""
+
+    objects: int
+    jaccard: float
+
+
+def by_size(scores: Iterable[ClipScore]) -> dict[str, SizeClass]:
+    """The things of photographs by their share of the picture; sizes without a thing left out."""
+    groups: dict[str, list[float]] = {name: [] for name, _ in SIZES}
+    for score in scores:
+        for entry in score.objects if score.still else ():
+            if entry.area_share is not None and entry.jaccard is not None:
+                name = next(name for name, end in SIZES if entry.area_share < end)
+                groups[name].append(entry.jaccard)
+    return {
+        name: SizeClass(objects=len(each), jaccard=float(np.mean(each)))
+        for name, each in groups.items()
+        if each
+    }
 
 
 def calibration_of(objects: Iterable[ObjectScore]) -> Calibration | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,24 @@ def mask_folders(root: Path, sizes: str = "", late: bool = True) -> Path:
     return root
 
 
+def photographs(root: Path, count: int = 1, things: int = 1) -> Path:
+    """``count`` photographs with ``things`` squares each, as images/ and instances/."""
+    pictures(root / "images", [f"{index:03d}.jpg" for index in range(count)])
+    squares = {value: (2, 2 + 8 * (value - 1)) for value in range(1, things + 1)}
+    for index in range(count):
+        index_map(root / "instances" / f"{index:03d}.png", squares, palette=False)
+    return root
+
+
+def packed(root: Path) -> Path:
+    """The same folder as a tar file beside it."""
+    archive = root.with_suffix(".tar")
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted(root.rglob("*.*")):
+            tar.add(path, path.relative_to(root).as_posix())
+    return archive
+
+
 def meta(root: Path, ids: list[str]) -> None:
     objects = {key: {"category": "person", "frames": ["00000"]} for key in ids}
     (root / "meta.json").write_text(json.dumps({"videos": {"walk": {"objects": objects}}}))
@@ -66,3 +85,11 @@ def mot(root: Path) -> Path:
     )
     (root / "seqinfo.ini").write_text("[Sequence]\nimDir=img1\nframeRate=14\nseqLength=4\n")
     return root
+
+
+def read_map(path: Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
+def write_map(path: Path, values: np.ndarray) -> None:
+    Image.fromarray(values).save(path)

@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tracker.tracker
 from streamer.cli.main import main as masklet
 from tests.tracker.evaluation import layouts
 from tests.tracker.little import LITTLE
-from tracker.evaluation import long_stream
+from tracker.evaluation import long_stream, suites
 from tracker.evaluation.__main__ import main
+from tracker.evaluation.clips import ClipFrame, EvaluationClip
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +106,43 @@ def test_a_simulated_speed_drops_frames(data: Path, tmp_path: Path) -> None:
     assert (clip["frames"], clip["tracked_frames"]) == (4, 3)
 
 
+def test_photographs_are_scored_by_number_and_size_of_their_things(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = layouts.packed(layouts.photographs(tmp_path / "one", 2))
+    three = layouts.photographs(tmp_path / "three", 1, things=3)
+    suite = ["--suite", "photographs", "--data", str(one), str(three), "--device", "cpu"]
+    assert main([*suite, "--json", str(tmp_path / "a.json")]) == 0
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["prompt"] == "point"
+    assert {name: each["objects"] for name, each in content["categories"].items()} == {
+        "1 thing": 2,
+        "3 things or more": 3,
+    }
+    # 36 of 768 pixels each.
+    assert content["sizes"].keys() == {"3 to 10 %"}
+    assert content["sizes"]["3 to 10 %"]["objects"] == 5
+    shown = capsys.readouterr().out
+    assert "things of photographs by their size" in shown
+    assert "one/000" not in shown
+
+
+def test_photographs_are_scored_beside_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a calibration for both is fitted."""
+    frame = ClipFrame(np.zeros((24, 32, 3), np.uint8), {1: np.ones((24, 32), np.bool_)})
+    short = EvaluationClip("short", "any", (1,), 3, lambda: iter([frame] * 3))
+    monkeypatch.setattr(suites, "synthetic_clips", lambda split: [short])
+    photographs = layouts.photographs(tmp_path / "photographs", 2, things=3)
+    suite = ["--suite", "synthetic,photographs", "--data", str(photographs)]
+    results = ["--no-identity", "--device", "cpu", "--json", str(tmp_path / "a.json")]
+    assert main([*suite, *results]) == 0
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["prompt"] == "mask or point"
+    assert list(content["categories"]) == ["any", "3 things or more"]
+
+
 def test_an_ablation_is_run_and_resumed(
     data: Path, tmp_path: Path, random_weights: list[dict[str, Any]]
 ) -> None:
@@ -153,6 +192,8 @@ def test_a_loop_is_tracked_and_written(tmp_path: Path, monkeypatch: pytest.Monke
         (["--from-detections"], "--from-detections goes with --suite mot"),
         (["--suite", "stress,snow"], "no suite 'snow'; there are: synthetic, stress"),
         (["--suite", "mose,vot", "--data", "a"], "--data is one dataset, not 2"),
+        (["--suite", "mose", "--data", "a", "b"], "--data of --suite mose is one folder, not 2"),
+        (["--held-out"], "--held-out goes with --suite photographs"),
         (["--suite", "loop,stress"], "--suite loop cannot be combined with other suites"),
         (["--suite", "loop", "--out", "a"], "--out does not go with --suite loop"),
         (["--frames", "2000"], "--frames and --first-frame go with --suite loop"),
@@ -171,6 +212,10 @@ def test_contradicting_arguments_are_refused(
     [
         (["--suite", "mose", "--data", "nowhere"], "JPEGImages: expected a folder"),
         (["--suite", "davis", "--data", "nowhere"], "nowhere: expected a tar file"),
+        (
+            ["--suite", "photographs", "--data", "no"],
+            "no: expected a folder or tar file with images",
+        ),
         (["--suite", "loop", "--frames", "9"], "a long stream has at least 1000 frames, got 9"),
         (["--json", "/proc/new/scores.json"], "/proc/new"),
         (["--category", "snow"], "no category 'snow'; there are: ball, crossing"),

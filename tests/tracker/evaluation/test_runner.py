@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.tracker.evaluation.trackers import BlindTracker, FirstMaskTracker, PerfectTracker
+from tests.tracker.evaluation.trackers import (
+    BlindTracker,
+    FakeSession,
+    FakeTracker,
+    FirstMaskTracker,
+    PerfectTracker,
+)
 from tracker.evaluation.absence import seen_again
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.runner import evaluate_clip, evaluate_suite
@@ -78,6 +84,43 @@ def test_a_clip_too_short_to_score_is_refused(clips: list[EvaluationClip]) -> No
     short = clip_of("crossing", 10_005, (1,), count=2)
     with pytest.raises(ValueError, match="on 2 frames; at least 3"):
         evaluate_clip(BlindTracker(), short)
+
+
+def test_a_mask_over_another_object_is_measured() -> None:
+    left, right = np.zeros((2, 20, 20), dtype=np.bool_)
+    left[5:10, 5:10] = True
+    right[5:10, 10:14] = True
+    moved = np.roll(right, -2, axis=1)  # half of it where the other's mask stays
+
+    def frames() -> Iterator[ClipFrame]:
+        for truth in (right, moved, right, right):
+            yield ClipFrame(np.zeros((20, 20, 3), dtype=np.uint8), {1: left & ~truth, 2: truth})
+
+    score = evaluate_clip(FirstMaskTracker(), EvaluationClip("a", "b", (1, 2), 4, frames))
+    assert [each.covering for each in score.objects] == [pytest.approx(0.25), 0.0]
+
+
+def test_the_masks_of_a_photograph_are_those_of_its_clicks() -> None:
+    left, right = np.zeros((2, 20, 20), dtype=np.bool_)
+    left[5:10, 0:10] = right[5:10, 10:20] = True
+    frame = ClipFrame(
+        np.zeros((20, 20, 3), dtype=np.uint8), {1: left, 2: right}, others={3: left & ~left}
+    )
+    clip = EvaluationClip("a", "b", (1, 2), 1, lambda: iter([frame]), still=True)
+
+    class LeftOnly(FakeTracker):
+        def answer(self, session: FakeSession, image: np.ndarray) -> dict[int, np.ndarray]:
+            return {1: left, 2: left}
+
+    tracker = LeftOnly()
+    score = evaluate_clip(tracker, clip, "mask")
+    assert [prompt.points_xy is not None for prompt in tracker.prompts] == [True, True]
+    assert [each.jaccard for each in score.objects] == [1.0, 0.0]
+    assert [each.covering for each in score.objects] == [0.0, 1.0]
+    assert [each.area_share for each in score.objects] == [0.125, 0.125]
+    assert [each.actual_iou for each in score.objects] == [(1.0,), (0.0,)]
+    assert [each.switched for each in score.objects] == [None, None]
+    assert score.still
 
 
 def test_visible_objects_are_clicked_again_as_the_clip_says() -> None:

@@ -10,7 +10,7 @@ from tracker.evaluation.absence import Absence, Return
 from tracker.evaluation.box_measures import BoxScore
 from tracker.evaluation.runner import ClipScore
 from tracker.evaluation.series import ObjectScore
-from tracker.evaluation.summary import by_category, reacquired, summarise
+from tracker.evaluation.summary import by_category, by_size, reacquired, summarise
 
 
 def entry(**values: Any) -> ObjectScore:
@@ -49,6 +49,23 @@ def test_means_skip_missing_measurements() -> None:
     assert summary["tracked"] == 0.75
     assert summary["hota"] is None
     assert summary["reacquired"] is None
+
+
+def test_things_of_photographs_are_grouped_by_size() -> None:
+    photograph = ClipScore(
+        "photograph",
+        "any",
+        tuple(
+            entry(jaccard=j, area_share=share) for j, share in ((0.2, 0.005), (0.6, 0.2), (1, 1))
+        ),
+        0.01,
+        still=True,
+    )
+    video = clip(entry(jaccard=0.1, area_share=0.05))
+    assert by_size([photograph, video]) == {
+        "under 1 %": {"objects": 1, "jaccard": pytest.approx(0.2)},
+        "over 10 %": {"objects": 2, "jaccard": pytest.approx(0.8)},
+    }
 
 
 def test_the_median_time_to_find_an_object_covers_all_found() -> None:

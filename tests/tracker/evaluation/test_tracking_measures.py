@@ -17,6 +17,7 @@ from tracker.evaluation.box_measures import (
     success_curve,
 )
 from tracker.evaluation.calibration import calibration
+from tracker.evaluation.covering import covered
 from tracker.evaluation.flicker import FlickerMeter, change_of_shape
 from tracker.evaluation.identity import IdentityRecord, identity_score
 from tracker.evaluation.missing import MissingLibraryError
@@ -157,6 +158,21 @@ class TestSwitches:
     def test_a_switch_lasts_ten_frames(self) -> None:
         assert switched([False, *[True] * 10])
         assert not switched([*[True] * 9, False, *[True] * 9])
+
+
+class TestCovering:
+    def test_the_share_of_the_object_that_is_covered_most(self) -> None:
+        beside, below = square(0, 10), square(10, 0, 20)
+        # 3 of 10 columns of the first, nothing of the second.
+        assert covered(square(0, 3), [beside, below]) == pytest.approx(0.3)
+        assert covered(square(0, 0), [beside, below]) == 0.0
+        assert covered(square(0, 0, 40), [beside]) == 1.0
+        assert covered(NOTHING, [beside]) == 0.0
+
+    def test_hidden_objects_and_specks_do_not_count(self) -> None:
+        speck = square(0, 0, 1)  # 1 pixel of 4800
+        assert covered(square(0, 0), [NOTHING, speck]) is None
+        assert covered(square(0, 0), []) is None
 
 
 class TestIdentity:
