@@ -2,6 +2,7 @@
 
     MaskletError
     ├── ConfigError        a configuration value; the message names the key and what is allowed
+    ├── PictureError       a picture file that cannot be read, or a result that cannot be written
     ├── SourceError        a stream's source; carries a typed ``SourceFailure`` reason
     ├── WireError          bytes that are not a message of this interface
     │   └── WireVersionError   a message of an unknown major version
@@ -29,6 +30,10 @@ class MaskletError(Exception):
 
 class ConfigError(MaskletError, ValueError):
     """A configuration value is unknown, of the wrong type or impossible."""
+
+
+class PictureError(MaskletError):
+    """A picture file cannot be read, or what is made of it cannot be written."""
 
 
 class SourceFailure(StrEnum):

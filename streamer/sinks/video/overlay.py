@@ -6,7 +6,7 @@ the only sign: every object has its number, and a hidden one a dashed box, no fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -14,7 +14,7 @@ import numpy as np
 
 from streamer.sinks.video.labels import label_picture, label_text
 from streamer.sinks.video.palette import Colour, colour_of, dimmed
-from streamer.sinks.video.trails import Box, Point
+from streamer.sinks.video.trails import Box, Point, Trail
 from streamer.sinks.video.view import Scene
 from streamer.types import ImageArray, ObjectResult
 from tracker.types import MaskArray, TrackState
@@ -29,18 +29,28 @@ _SHIFT = 4
 
 def draw_overlay(canvas: ImageArray, scene: Scene) -> None:
     """Draw all objects of ``scene`` into ``canvas``, the frame's picture at any size (RGB)."""
-    pen = _Pen.for_canvas(canvas, canvas.shape[1] / scene.result.frame.picture.pixels.width)
-    for entry in scene.result.objects:
-        if (trail := scene.trails.get(entry.track.object_id)) is not None:
+    draw_objects(canvas, scene.result.objects, scene.trails)
+
+
+def draw_objects(
+    canvas: ImageArray, objects: Sequence[ObjectResult], trails: Mapping[int, Trail] | None = None
+) -> None:
+    """Draw objects of one picture into ``canvas``, that picture at any size (RGB)."""
+    if not objects:
+        return
+    trails = trails or {}
+    pen = _Pen.for_canvas(canvas, canvas.shape[1] / objects[0].track.frame_width)
+    for entry in objects:
+        if (trail := trails.get(entry.track.object_id)) is not None:
             pen.trail(trail.points, _colour(entry))
-    for entry in scene.result.objects:
+    for entry in objects:
         if entry.track.area > 0:
             pen.mask(entry.track.crop, entry.track.box_xyxy, _colour(entry))
     # Labels last, so that no mask or box covers one.
     names: list[tuple[str, Box, Colour]] = []
-    for entry in scene.result.objects:
+    for entry in objects:
         track, colour = entry.track, _colour(entry)
-        trail = scene.trails.get(track.object_id)
+        trail = trails.get(track.object_id)
         if track.area > 0:
             pen.corners(track.box_xyxy, colour)
             names.append((label_text(track.object_id, entry.label), track.box_xyxy, colour))
