@@ -9,7 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tracker.config import PRESETS, ModelConfig, TrunkConfig
+from tracker.config import (
+    PRESETS,
+    ConvolutionStage,
+    EfficientNetLiteConfig,
+    HieraConfig,
+    ModelConfig,
+)
 from tracker.errors import (
     CapacityError,
     CheckpointError,
@@ -37,8 +43,11 @@ __all__ = [
     "PRESETS",
     "CapacityError",
     "CheckpointError",
+    "ConvolutionStage",
+    "EfficientNetLiteConfig",
     "Embeddings",
     "EngineOptions",
+    "HieraConfig",
     "ImagePredictor",
     "ModelConfig",
     "ModelIdentity",
@@ -60,7 +69,6 @@ __all__ = [
     "Tracker",
     "TrackerError",
     "TrackerOptions",
-    "TrunkConfig",
     "YuvPicture",
 ]
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+# ImageNet's mean and standard deviation of RGB from 0 to 1: the scale that every trunk gets.
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
 MemoryDtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, slots=True)
-class TrunkConfig:
+class HieraConfig:
     """Hiera, a four-stage transformer (arXiv 2306.00989) with windows.
 
     Width and heads double at each stage. ``window_sizes`` holds one window per stage; blocks in
@@ -47,6 +50,52 @@ class TrunkConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ConvolutionStage:
+    """``repeats`` blocks of one width; the first has the stride, each widens ``expansion`` fold."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class EfficientNetLiteConfig:
+    """EfficientNet-Lite (arXiv 1905.11946) without its last stage, as a trunk."""
+
+    stages: tuple[ConvolutionStage, ...] = (
+        ConvolutionStage(1, 3, 1, 1, 16),
+        ConvolutionStage(2, 3, 2, 6, 24),
+        ConvolutionStage(2, 5, 2, 6, 40),
+        ConvolutionStage(3, 3, 2, 6, 80),
+        ConvolutionStage(3, 5, 1, 6, 112),
+        ConvolutionStage(4, 5, 2, 6, 192),
+    )
+
+    def __post_init__(self) -> None:
+        strides = [stage.stride for stage in self.stages]
+        if strides[:1] != [1] or sorted(set(strides)) != [1, 2] or strides.count(2) != 4:
+            raise ValueError(
+                f"four stages after the first must have stride 2 and the others 1, got {strides}"
+            )
+
+    @property
+    def map_ends(self) -> tuple[int, ...]:
+        """The stages, counted from 0, whose last blocks give the maps at strides 4, 8, 16, 32."""
+        opens = [index for index, stage in enumerate(self.stages) if stage.stride == 2]
+        return (*(index - 1 for index in opens[1:]), len(self.stages) - 1)
+
+    @property
+    def stage_widths(self) -> tuple[int, ...]:
+        """Channels of the maps at strides 4, 8, 16 and 32."""
+        return tuple(self.stages[end].width for end in self.map_ends)
+
+
+TrunkConfig = HieraConfig | EfficientNetLiteConfig
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Everything that determines a network's parameters and the arithmetic around them.
 
@@ -58,7 +107,7 @@ class ModelConfig:
     name: str = "custom"
     generation: Literal["2.0", "2.1"] = "2.1"
     image_size: int = 1024
-    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    trunk: TrunkConfig = field(default_factory=HieraConfig)
     hidden_dim: int = 256
     memory_dim: int = 64
     memory_attention_layers: int = 4
@@ -129,10 +178,10 @@ class ModelConfig:
 
 
 _TRUNKS = {
-    "tiny": TrunkConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)),
-    "small": TrunkConfig(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)),
-    "base_plus": TrunkConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), (14, 14)),
-    "large": TrunkConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
+    "tiny": HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)),
+    "small": HieraConfig(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)),
+    "base_plus": HieraConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), (14, 14)),
+    "large": HieraConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
 }
 
 _GENERATIONS: dict[str, Literal["2.0", "2.1"]] = {"sam2.1": "2.1", "sam2": "2.0"}
@@ -140,7 +189,7 @@ _GENERATIONS: dict[str, Literal["2.0", "2.1"]] = {"sam2.1": "2.1", "sam2": "2.0"
 NANO = ModelConfig(
     name="nano",
     image_size=256,
-    trunk=TrunkConfig(32, 1, (1, 2, 3, 1), (5,), (8, 4, 8, 4), (8, 8)),
+    trunk=HieraConfig(32, 1, (1, 2, 3, 1), (5,), (8, 4, 8, 4), (8, 8)),
     hidden_dim=128,
     memory_dim=64,
     memory_attention_layers=2,
@@ -152,7 +201,10 @@ NANO = ModelConfig(
 # nano for a larger image: the same architecture on a finer grid, with its own weights.
 NANO_320 = NANO.replaced(name="nano_320", image_size=320)
 
-PRESETS: dict[str, ModelConfig] = {"nano": NANO, "nano_320": NANO_320} | {
+# The same with a trunk that was trained on ImageNet.
+LITE_320 = NANO_320.replaced(name="lite_320", trunk=EfficientNetLiteConfig())
+
+PRESETS: dict[str, ModelConfig] = {"nano": NANO, "nano_320": NANO_320, "lite_320": LITE_320} | {
     f"{prefix}_hiera_{size}": ModelConfig(
         name=f"{prefix}_hiera_{size}", generation=generation, trunk=trunk
     )

@@ -9,14 +9,14 @@ import torch
 
 from tests.tracker.agreement.scripts import model_with, picture, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
-from tracker import ModelConfig, Prompt, Session, Track, Tracker, TrackerOptions, TrunkConfig
+from tracker import HieraConfig, ModelConfig, Prompt, Session, Track, Tracker, TrackerOptions
 from tracker.options import RobustOptions
 
 IMAGE_SIZE = 64
 LITTLE = ModelConfig(
     name="little",
     image_size=IMAGE_SIZE,
-    trunk=TrunkConfig(8, 1, (1, 1, 1, 1), (2,), (4, 2, 2, 2), (2, 2)),
+    trunk=HieraConfig(8, 1, (1, 1, 1, 1), (2,), (4, 2, 2, 2), (2, 2)),
     hidden_dim=32,
     memory_dim=16,
     memory_attention_layers=1,

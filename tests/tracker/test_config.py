@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tracker import PRESETS, ModelConfig, TrunkConfig
+from tracker import PRESETS, HieraConfig, ModelConfig
 from tracker.model import Sam2
 
 
@@ -37,7 +37,7 @@ def test_impossible_network_is_refused(changes: dict[str, int], reason: str) -> 
 )
 def test_impossible_trunk_is_refused(changes: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        TrunkConfig(**changes)  # type: ignore[arg-type]
+        HieraConfig(**changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", PRESETS)

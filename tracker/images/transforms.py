@@ -16,15 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tracker.config import IMAGE_MEAN, IMAGE_STD
 from tracker.host_arrays import sent, view_of
 from tracker.images.prepared_image import PreparedImage
 from tracker.images.yuv import YuvPicture, prepare_yuv
 
 # What a step accepts and a history keeps.
 AnyImage = npt.NDArray[np.uint8] | PreparedImage | YuvPicture
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def images_to_tensor(images: Sequence[AnyImage], size: int, device: torch.device) -> Tensor:

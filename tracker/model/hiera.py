@@ -5,14 +5,17 @@ Dimensions: B batch, H W grid, C channels, V windows, L tokens of a window.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker.config import TrunkConfig
+from tracker.config import HieraConfig
 from tracker.model.chunking import in_chunks, rows_per_chunk
 from tracker.model.layers import Mlp, attend, join_heads, split_heads
 from tracker.model.onednn_linear import Linear
+from tracker.model.trunk import Trunk
 
 
 def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
@@ -139,10 +142,10 @@ class PatchEmbedding(nn.Module):
         return tokens.permute(0, 2, 3, 1)
 
 
-class Hiera(nn.Module):
+class Hiera(Trunk):
     """Image to four feature maps at strides 4, 8, 16 and 32."""
 
-    def __init__(self, config: TrunkConfig) -> None:
+    def __init__(self, config: HieraConfig) -> None:
         super().__init__()
         width, heads = config.embed_dim, config.num_heads
         self.patch_embed = PatchEmbedding(width)
@@ -168,18 +171,23 @@ class Hiera(nn.Module):
                 width = width_out
             self.stage_ends.append(len(self.blocks) - 1)
 
-    @property
-    def coarse_blocks(self) -> list[HieraBlock]:
-        """The blocks of the last two stages, which contribute only to the map of stride 16."""
-        blocks = self.blocks[self.stage_ends[1] + 1 :]
-        return [block for block in blocks if isinstance(block, HieraBlock)]
+    def coarse_products(self) -> Iterator[nn.Module]:
+        """In the last two stages, which contribute only to the map of stride 16."""
+        for block in self.blocks[self.stage_ends[1] + 1 :]:
+            assert isinstance(block, HieraBlock)
+            yield block.attn.qkv
+            yield block.mlp
 
-    def fix_position(self, height: int, width: int) -> None:
+    def position_tables(self) -> list[nn.Parameter]:
+        """Of the whole image and of one window."""
+        return [self.pos_embed, self.pos_embed_window]
+
+    def fix_constants(self, height: int, width: int) -> None:
         """Cache the position table of one grid; the parameters must not change afterwards."""
         with torch.no_grad():
             self._fixed_position = self.position(height, width)
 
-    def forget_position(self) -> None:
+    def forget_constants(self) -> None:
         """Drop the cached position table: compute it for every image again."""
         self._fixed_position = None
 

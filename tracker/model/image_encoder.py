@@ -8,9 +8,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker.config import ModelConfig
+from tracker.config import EfficientNetLiteConfig, HieraConfig, ModelConfig, TrunkConfig
+from tracker.model.efficientnet_lite import EfficientNetLite
 from tracker.model.hiera import Hiera
 from tracker.model.onednn_linear import Pointwise, pointwise
+from tracker.model.trunk import Trunk
 
 
 class PyramidLevel(nn.Module):
@@ -64,12 +66,21 @@ def fused_pointwise(x_BCHW: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tens
     return pointwise(x_BCHW, weight[:, :, None, None], bias)
 
 
+def make_trunk(config: TrunkConfig) -> Trunk:
+    """The trunk of this shape, with weights that mean nothing yet."""
+    match config:
+        case HieraConfig():
+            return Hiera(config)
+        case EfficientNetLiteConfig():
+            return EfficientNetLite(config)
+
+
 class ImageEncoder(nn.Module):
     """Image to pyramid."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = Hiera(config.trunk)
+        self.trunk = make_trunk(config.trunk)
         self.neck = FeaturePyramid(config)
 
     def forward(

@@ -1,8 +1,8 @@
 """The precision of the network's matrix products.
 
 On a CUDA device all products run in the requested dtype. On a CPU only some do, chosen layer by
-layer for much time and little change of the masks: MLPs and the query, key and value projections
-in the last two stages of the trunk (``docs/benchmarks.md``). Earlier stages produce the fine maps,
+layer for much time and little change of the masks: in Hiera MLPs and the query, key and value
+projections of its last two stages (``docs/benchmarks.md``). Earlier stages produce the fine maps,
 which determine mask contours; projections that add to the residual sum directly are small, and
 their rounding shows in full; attention in bfloat16 without AMX is no faster.
 """
@@ -72,9 +72,8 @@ def compute_in(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
     if device.type != "cpu":
         store_as_computed(model, dtype)
         return
-    for block in model.image_encoder.trunk.coarse_blocks:
-        store_as_computed(block.attn.qkv, dtype)
-        store_as_computed(block.mlp, dtype)
+    for part in model.image_encoder.trunk.coarse_products():
+        store_as_computed(part, dtype)
 
 
 def store_as_computed(network: nn.Module, dtype: torch.dtype) -> None:

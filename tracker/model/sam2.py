@@ -83,14 +83,14 @@ class Sam2(nn.Module):
         self.config = self.config.replaced(image_size=image_size)
         self._spacing = self._trained_grid / self.config.grid_size
         self.sam_prompt_encoder.resize(image_size, self.config.grid_size)
-        self.image_encoder.trunk.forget_position()
+        self.image_encoder.trunk.forget_constants()
         self._tables.clear()
         self._no_prompt = None
 
     def fix_constants(self) -> None:
         """Cache what depends on parameters only; they must not change afterwards."""
         side = self.config.image_size // 4
-        self.image_encoder.trunk.fix_position(side, side)
+        self.image_encoder.trunk.fix_constants(side, side)
         self.sam_prompt_encoder.fix_position()
         with torch.no_grad():
             self._no_prompt = self.no_prompt(1, self.no_mem_embed.device)

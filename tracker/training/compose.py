@@ -38,6 +38,10 @@ _RETEXTURED_SHARE = 0.2
 _LOOK_ALIKE_SHARE = 0.35
 _CROSSING_SHARE = 0.45
 _LEAVING_SHARE = 0.3
+# Of things that touch: how many are of one source (two persons, two balls), and how far their
+# centres lie apart, in sums of their half sides.
+_SAME_SOURCE_SHARE = 0.5
+_CONTACT_DISTANCES = (0.45, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Kinds:
     hidden: float = 0.0
     small: float = 0.0
     photo: float = 0.0
+    contact: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ def compose(
     kinds = kinds or Kinds()
     layers = objects + _EXTRA_LAYERS
     paths = _move(generator, clips, frames, layers, size, motion, kinds.small)
-    rgba_BTL = _choose_sprites(assets, generator, clips, frames, layers, motion)
+    touching_B = uniform(generator, clips) < (kinds.contact if objects > 1 else 0.0)
+    paths = _bring_together(generator, paths, touching_B, motion)
+    rgba_BTL = _choose_sprites(assets, generator, clips, frames, layers, motion, touching_B)
     camera = move_camera(generator, clips, frames, motion)
     behind = backdrop(assets, generator, clips, frames, size, camera, kinds.photo)
     images = behind.images_BT3SS
@@ -171,8 +178,41 @@ def _move(
     return _Paths(path, half_size, angle)
 
 
+def _bring_together(
+    generator: torch.Generator, paths: _Paths, touching_B: Tensor, motion: float
+) -> _Paths:
+    """Paths on which layer 1 stays beside layer 0, sliding around it, for the whole clip."""
+    clips, frames, layers = paths.angle_BTL.shape
+    device = generator.device
+    if layers < 2 or not bool(touching_B.any()):
+        return paths
+    time = torch.arange(frames, device=device).view(1, frames)
+    # As large as each other within limits: a speck beside a giant is no contact.
+    ratio = uniform(generator, clips, 1, 1, low=-0.7, high=0.7).exp()
+    size = paths.size_BTL2.clone()
+    size[:, :, 1] = torch.where(
+        touching_B[:, None, None], (size[:, :, 0] * ratio).clamp(0.08, 0.7), size[:, :, 1]
+    )
+    around = uniform(generator, clips, 1, high=2 * math.pi)
+    slide = 0.25 * motion * torch.randn(clips, 1, generator=generator, device=device)
+    angle = around + slide * time
+    low, high = _CONTACT_DISTANCES
+    distance = uniform(generator, clips, 1, 1, low=low, high=high)
+    reach = distance * (size[:, :, 0] + size[:, :, 1])
+    beside = paths.centre_BTL2[:, :, 0] + reach * torch.stack((angle.cos(), angle.sin()), dim=-1)
+    centre = paths.centre_BTL2.clone()
+    centre[:, :, 1] = torch.where(touching_B[:, None, None], beside, centre[:, :, 1])
+    return replace(paths, centre_BTL2=centre, size_BTL2=size)
+
+
 def _choose_sprites(
-    assets: Assets, generator: torch.Generator, clips: int, frames: int, layers: int, motion: float
+    assets: Assets,
+    generator: torch.Generator,
+    clips: int,
+    frames: int,
+    layers: int,
+    motion: float,
+    touching_B: Tensor,
 ) -> Tensor:
     """(B, T, L, 4, side, side) float: the picture of each layer on each frame."""
     device = generator.device
@@ -182,10 +222,20 @@ def _choose_sprites(
     made = few[torch.randint(0, len(few), (count,), generator=generator, device=device)]
     chosen = made.unsqueeze(1).expand(-1, frames, -1, -1, -1)
     if assets.views:
-        index = torch.tensor(
-            [_pick_views(assets, generator, frames, motion) for _ in range(count)],
-            device=device,
-        )
+        alike = touching_B & (uniform(generator, clips) < _SAME_SOURCE_SHARE)
+        rows_chosen: list[list[int]] = []
+        for clip in range(clips):
+            source = None
+            for layer in range(layers):
+                row, source = _pick_views(
+                    assets,
+                    generator,
+                    frames,
+                    motion,
+                    source if layer == 1 and alike[clip] else None,
+                )
+                rows_chosen.append(row)
+        index = torch.tensor(rows_chosen, device=device)
         pictures = assets.sprites[index].float() / 255
         pictures[:, :, :3] = _recolour(pictures[:, :, :3], made[:, :3], generator)
         procedural = uniform(generator, count, 1, 1, 1, 1) < _PROCEDURAL_SHARE
@@ -203,17 +253,25 @@ def _choose_sprites(
 
 
 def _pick_views(
-    assets: Assets, generator: torch.Generator, frames: int, motion: float
-) -> list[int]:
-    """Cut-out indexes over time: one picture, or the views of a turning object."""
+    assets: Assets, generator: torch.Generator, frames: int, motion: float, source: int | None
+) -> tuple[list[int], int]:
+    """Cut-out indexes over time, one picture or the views of a turning object; and the source.
+
+    ``source``: the index of the group to choose from, None for any. Groups are drawn by the root
+    of their size: a few pieces of fruit weigh less than a thousand persons, but are not lost.
+    """
 
     def integer(high: int) -> int:
         return int(torch.randint(0, high, (), generator=generator, device=generator.device))
 
-    first, last = assets.groups[integer(len(assets.groups))]
+    if source is None:
+        sizes = torch.tensor([last - first for first, last in assets.groups]).float().sqrt()
+        point = float(uniform(generator)) * float(sizes.sum())
+        source = min(int((sizes.cumsum(0) < point).sum()), len(assets.groups) - 1)
+    first, last = assets.groups[source]
     base, count = assets.views[first + integer(last - first)]
     start, speed = integer(count), integer(5) - 2 if motion > 0.3 else 0
-    return [base + (start + speed * frame) % count for frame in range(frames)]
+    return [base + (start + speed * frame) % count for frame in range(frames)], source
 
 
 def _recolour(colour: Tensor, texture: Tensor, generator: torch.Generator) -> Tensor:

@@ -62,7 +62,12 @@ class ComposedClips:
                     phase.objects,
                     phase.image_size,
                     motion,
-                    Kinds(phase.hidden_share, phase.small_share, phase.photo_share),
+                    Kinds(
+                        phase.hidden_share,
+                        phase.small_share,
+                        phase.photo_share,
+                        phase.contact_share,
+                    ),
                 )
             )
         return join(parts)

@@ -53,8 +53,7 @@ def place_prompts(model: Sam2) -> None:
         model.maskmem_tpos_enc,
         model.no_mem_embed,
         model.no_obj_ptr,
-        model.image_encoder.trunk.pos_embed,
-        model.image_encoder.trunk.pos_embed_window,
+        *model.image_encoder.trunk.position_tables(),
     ):
         nn.init.trunc_normal_(table, std=_EMBEDDING_DEVIATION)
     for module in model.modules():

@@ -32,6 +32,7 @@ class Phase:
     clips, ``absence_share`` show an object that is fully hidden and returns, ``covered_share`` get
     an added occluder, and in ``camera_share`` the camera turns away and back. Of the composed
     layers, ``hidden_share`` vanish for some frames and ``small_share`` are a few pixels large; in
+    ``contact_share`` of the composed clips two of them touch from beginning to end; in
     ``photo_share`` of the composed clips the objects of a photograph are tracked.
 
     ``box_share`` and ``point_share`` of the objects are prompted that way, the others with a mask;
@@ -60,6 +61,7 @@ class Phase:
     hidden_share: float = 0.0
     small_share: float = 0.0
     photo_share: float = 0.0
+    contact_share: float = 0.0
     visible_memory_share: float = 0.0
     box_share: float = 0.25
     point_share: float = 0.25
@@ -116,7 +118,11 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole run; several processes share their gradients in every step."""
+    """A whole run; several processes share their gradients in every step.
+
+    ``trunk_rate``: the share of the learning rate with which the image trunk learns, small for one
+    that was trained before.
+    """
 
     phases: tuple[Phase, ...]
     preset: str = "nano"
@@ -126,6 +132,7 @@ class Recipe:
     gradient_clip: float = 1.0
     warmup_steps: int = 50
     ema_decay: float = 0.998
+    trunk_rate: float = 1.0
     structured_initialisation: bool = True
     bfloat16: bool = False
     threads: int = 2

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tracker.config import IMAGE_MEAN, IMAGE_STD
 from tracker.model.mask_decoder import DecoderOutput
 from tracker.model.prompt_encoder import PADDING
 from tracker.model.sam2 import ImageFeatures, Sam2
@@ -25,8 +26,6 @@ from tracker.training.losses import FrameLoss, frame_loss, shrink
 from tracker.training.prompts import boxes, clicks, corrections
 from tracker.training.recipe import LossWeights
 
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
 _LOGIT_LIMIT = 32.0
 
 
@@ -67,8 +66,8 @@ class ClipResult:
 
 def normalise(images_b3SS: Tensor) -> Tensor:
     """Images in 0..1 to the network's scale (ImageNet mean and deviation)."""
-    mean = images_b3SS.new_tensor(_MEAN).view(1, 3, 1, 1)
-    return (images_b3SS - mean) / images_b3SS.new_tensor(_DEVIATION).view(1, 3, 1, 1)
+    mean = images_b3SS.new_tensor(IMAGE_MEAN).view(1, 3, 1, 1)
+    return (images_b3SS - mean) / images_b3SS.new_tensor(IMAGE_STD).view(1, 3, 1, 1)
 
 
 class Unroll:

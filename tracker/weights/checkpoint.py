@@ -16,7 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tracker.config import PRESETS, ModelConfig, TrunkConfig
+from tracker.config import (
+    PRESETS,
+    ConvolutionStage,
+    EfficientNetLiteConfig,
+    HieraConfig,
+    ModelConfig,
+    TrunkConfig,
+)
 from tracker.errors import CheckpointError
 from tracker.model import Sam2
 from tracker.weights.official import OFFICIAL_CHECKPOINTS, checkpoint_directory
@@ -118,6 +125,8 @@ def recognise(state: StateDict, path: Path) -> ModelConfig:
     blocks = {name.split(".")[3] for name in state if name.startswith("image_encoder.trunk.blocks")}
     generation = "2.1" if "no_obj_embed_spatial" in state else "2.0"
     for config in PRESETS.values():
+        if not isinstance(config.trunk, HieraConfig):
+            continue  # in our own files only, which name their model
         shape = (config.trunk.embed_dim, sum(config.trunk.stages), config.generation)
         if shape == (patch.shape[0], len(blocks), generation):
             return config
@@ -192,17 +201,23 @@ def _read_safetensors(path: Path) -> tuple[StateDict, ModelConfig | None]:
 
 
 def _config_from(text: str, path: Path) -> ModelConfig:
-    def frozen(value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
     try:
         fields = json.loads(text)
-        trunk = TrunkConfig(**{name: frozen(value) for name, value in fields.pop("trunk").items()})
-        return ModelConfig(trunk=trunk, **fields)
+        return ModelConfig(trunk=_trunk_from(fields.pop("trunk")), **fields)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path} describes a model that this version does not know: {error}"
         ) from error
+
+
+def _trunk_from(values: dict[str, Any]) -> TrunkConfig:
+    """The trunk whose fields these are: no two kinds have the same."""
+    if values.keys() == {"stages"}:
+        return EfficientNetLiteConfig(tuple(ConvolutionStage(**each) for each in values["stages"]))
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return HieraConfig(**fields)
 
 
 def _some(names: list[str], count: int = 3) -> str:

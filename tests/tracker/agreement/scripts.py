@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.tracker.agreement.weights import amplified_weights
-from tracker import ModelConfig, Prompt, TrunkConfig
+from tracker import HieraConfig, ModelConfig, Prompt
 from tracker.model import Sam2
 
 IMAGE_SIZE = 256
@@ -22,7 +22,7 @@ IMAGE_SIZE = 256
 SMALL = ModelConfig(
     name="small",
     image_size=IMAGE_SIZE,
-    trunk=TrunkConfig(
+    trunk=HieraConfig(
         embed_dim=16,
         num_heads=1,
         stages=(1, 2, 2, 1),

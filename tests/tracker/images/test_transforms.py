@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.tracker.agreement.scripts import picture
+from tracker.config import IMAGE_MEAN, IMAGE_STD
 from tracker.images import transforms
 
 SIDE = 256
@@ -17,8 +18,8 @@ CPU = torch.device("cpu")
 
 def levels(image_3SS: torch.Tensor) -> npt.NDArray[np.float32]:
     """Normalised pixels back to 0..255, (S, S, 3)."""
-    mean = torch.tensor(transforms.IMAGE_MEAN).view(3, 1, 1)
-    deviation = torch.tensor(transforms.IMAGE_STD).view(3, 1, 1)
+    mean = torch.tensor(IMAGE_MEAN).view(3, 1, 1)
+    deviation = torch.tensor(IMAGE_STD).view(3, 1, 1)
     return (255 * (image_3SS * deviation + mean)).permute(1, 2, 0).numpy()
 
 

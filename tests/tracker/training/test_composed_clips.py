@@ -144,6 +144,28 @@ def test_hidden_layers_are_absent_for_a_while() -> None:
     assert absent_share(1.0) > 0.2
 
 
+def test_things_in_contact_touch_from_beginning_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracker.training.compose._EXTRA_LAYERS", 0)
+    monkeypatch.setattr("tracker.training.compose._PROCEDURAL_SHARE", 0.0)
+    sprite = torch.zeros(1, 4, SPRITE_SIZE, SPRITE_SIZE, dtype=torch.uint8)
+    sprite[:, :, 2:-2, 2:-2] = 255
+    assets = Assets(
+        sprite, ((0, 1),), ((0, 1),), torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)
+    )
+
+    def touching(contact: float) -> float:
+        """How many of the frames with both things show them within two pixels."""
+        found = []
+        for seed in range(12):
+            batch = compose(assets, seeded(seed), 2, 4, 2, 64, 0.7, Kinds(contact=contact))
+            one, other = batch.masks_BTKSS.float().unbind(2)
+            near = (torch.nn.functional.max_pool2d(one, 5, 1, 2) * other).sum((2, 3)) > 0
+            found.append(near[batch.masks_BTKSS.flatten(3).any(3).all(2)].float())
+        return float(torch.cat(found).mean())
+
+    assert touching(contact=1.0) > 0.99 > touching(contact=0.0)
+
+
 def test_a_missing_folder_is_named() -> None:
     with pytest.raises(AssetError, match="no-such-folder"):
         load_assets(Path("no-such-folder"))

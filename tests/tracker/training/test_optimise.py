@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Literal
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.tracker.training.tiny_model import TINY
+from tracker.model import Sam2
 from tracker.model.layers import attend
 from tracker.training.clip_memory import frame_times
-from tracker.training.optimise import BatchedMuon
+from tracker.training.optimise import BatchedMuon, Optimiser
+from tracker.training.recipe import Recipe
 
 
 def test_batched_muon_equals_pytorchs() -> None:
@@ -31,8 +37,28 @@ def test_batched_muon_equals_pytorchs() -> None:
         batched.step()
         plain.step()
     for one, other in zip(ours, theirs, strict=True):
-        # Both orthogonalise in bfloat16; the products may be summed in another order.
+        # PyTorch's orthogonalises in bfloat16.
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_trained_trunk_learns_at_its_share_of_the_rate(
+    kind: Literal["adamw", "muon"], tiny_recipe: Recipe
+) -> None:
+    model = Sam2(TINY)
+    recipe = replace(tiny_recipe, optimizer=kind, trunk_rate=0.1)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    optimiser = Optimiser(model, recipe)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step(1e-2)
+    moved = {
+        name: float((value.detach() - before[name]).abs().max())
+        for name, value in model.named_parameters()
+    }
+    # AdamW's first step is the learning rate itself.
+    assert moved["image_encoder.trunk.patch_embed.proj.bias"] == pytest.approx(1e-3, rel=0.01)
+    assert moved["no_obj_ptr"] == pytest.approx(1e-2, rel=0.01)
 
 
 def test_attention_is_the_same_with_and_without_gradients() -> None:

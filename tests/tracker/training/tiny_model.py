@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tracker.config import ModelConfig, TrunkConfig
+from tracker.config import HieraConfig, ModelConfig
 
 # 64-pixel images, 4 x 4 tokens, 32 channels.
 TINY = ModelConfig(
     name="tiny",
     image_size=64,
-    trunk=TrunkConfig(16, 1, (1, 1, 1, 1), (), (4, 4, 4, 2), (4, 4)),
+    trunk=HieraConfig(16, 1, (1, 1, 1, 1), (), (4, 4, 4, 2), (4, 4)),
     hidden_dim=32,
     memory_dim=16,
     memory_attention_layers=1,

@@ -11,7 +11,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tracker import PRESETS, CheckpointError, ModelConfig, Tracker, TrunkConfig
+from tracker import (
+    PRESETS,
+    CheckpointError,
+    EfficientNetLiteConfig,
+    HieraConfig,
+    ModelConfig,
+    Tracker,
+)
+from tracker.config import TrunkConfig
 from tracker.model import Sam2
 from tracker.weights.checkpoint import load_checkpoint, save_checkpoint
 from tracker.weights.official import checkpoint_directory
@@ -21,7 +29,7 @@ OFFICIAL = [name for name in PRESETS if name.startswith("sam2")]
 LITTLE = ModelConfig(
     name="little",
     image_size=64,
-    trunk=TrunkConfig(8, 1, (1, 1, 1, 1), (2,), (4, 2, 2, 2), (2, 2)),
+    trunk=HieraConfig(8, 1, (1, 1, 1, 1), (2,), (4, 2, 2, 2), (2, 2)),
     hidden_dim=32,
     memory_dim=16,
     memory_attention_layers=1,
@@ -81,12 +89,14 @@ def test_half_precision_file_is_loaded_as_float32(tmp_path: Path) -> None:
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
 
 
-def test_own_file_carries_its_config(tmp_path: Path) -> None:
-    model = load_checkpoint(write(tmp_path / "little.pt", {"model": little_state()}), LITTLE)
+@pytest.mark.parametrize("trunk", [LITTLE.trunk, EfficientNetLiteConfig()])
+def test_own_file_carries_its_config(trunk: TrunkConfig, tmp_path: Path) -> None:
+    config = LITTLE.replaced(trunk=trunk)
+    model = load_checkpoint(write(tmp_path / "little.pt", {"model": little_state(config)}), config)
     path = tmp_path / "little.safetensors"
     save_checkpoint(model, path, torch.float32)
     again = load_checkpoint(path)
-    assert again.config == LITTLE
+    assert again.config == config
     for key, value in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
     assert [file.name for file in tmp_path.iterdir() if "partial" in file.name] == []

@@ -1,0 +1,104 @@
+"""EfficientNet-Lite0 as an image trunk: plain convolutions with ReLU6, no attention.
+
+The network is that of EfficientNet (arXiv 1905.11946) in its Lite variant, which has no
+squeeze-and-excitation. Batch norms are folded into the convolutions, so that weights trained on
+ImageNet come with the model and nothing is normalised when it runs. The last stage (320 channels)
+is left out: nothing reads it.
+
+Dimensions: B batch, C channels, H W grid.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tracker.config import IMAGE_MEAN, IMAGE_STD, EfficientNetLiteConfig
+from tracker.model.trunk import Trunk
+
+_STEM_WIDTH = 32
+
+
+class SameConvolution(nn.Conv2d):
+    """A convolution padded as TensorFlow's SAME: an odd pixel lies right and below."""
+
+    def __init__(
+        self, width_in: int, width_out: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__(width_in, width_out, kernel, stride, groups=groups)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width_out, H / stride, W / stride), rounded up."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        padding = [
+            max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x_BCHW.shape[2:]
+        ]
+        high, wide = padding
+        if high % 2 or wide % 2:
+            x_BCHW = F.pad(x_BCHW, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+            high = wide = 0
+        return F.conv2d(
+            x_BCHW, self.weight, self.bias, stride, (high // 2, wide // 2), 1, self.groups
+        )
+
+
+class InvertedResidual(nn.Module):
+    """Widen, convolve each channel by itself, narrow (arXiv 1801.04381)."""
+
+    def __init__(
+        self, width_in: int, width_out: int, kernel: int, stride: int, expansion: int
+    ) -> None:
+        super().__init__()
+        wide = width_in * expansion
+        self.skip = width_in == width_out and stride == 1
+        self.expand = SameConvolution(width_in, wide, 1) if expansion > 1 else None
+        self.depth = SameConvolution(wide, wide, kernel, stride, wide)
+        self.project = SameConvolution(wide, width_out, 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, width_in, H, W) -> (B, width_out, H / stride, W / stride)."""
+        wide = x_BCHW if self.expand is None else F.relu6(self.expand(x_BCHW))
+        out: Tensor = self.project(F.relu6(self.depth(wide)))
+        return x_BCHW + out if self.skip else out
+
+
+class EfficientNetLite(Trunk):
+    """Image to four feature maps at strides 4, 8, 16 and 32, channels last."""
+
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
+        super().__init__()
+        self.stem = SameConvolution(3, _STEM_WIDTH, 3, 2)
+        self.blocks = nn.ModuleList()
+        self.map_ends: list[int] = []
+        width = _STEM_WIDTH
+        for index, stage in enumerate(config.stages):
+            for place in range(stage.repeats):
+                stride = stage.stride if place == 0 else 1
+                self.blocks.append(
+                    InvertedResidual(width, stage.width, stage.kernel, stride, stage.expansion)
+                )
+                width = stage.width
+            if index in config.map_ends:
+                self.map_ends.append(len(self.blocks) - 1)
+        self._scales: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def own_scale(self, image_B3HW: Tensor) -> Tensor:
+        """Pictures from -1 to 1, as it was trained on, from those in ImageNet's scale."""
+        key = image_B3HW.device, image_B3HW.dtype
+        if key not in self._scales:
+            mean, deviation = image_B3HW.new_tensor((IMAGE_MEAN, IMAGE_STD)).view(2, 3, 1, 1)
+            self._scales[key] = 2 * mean - 1, 2 * deviation
+        shift, scale = self._scales[key]
+        return torch.addcmul(shift, image_B3HW, scale)
+
+    def forward(self, image_B3HW: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> four (B, C, H / stride, W / stride) maps, finest first."""
+        x = self.own_scale(image_B3HW).contiguous(memory_format=torch.channels_last)
+        x = F.relu6(self.stem(x))
+        maps = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.map_ends:
+                maps.append(x)
+        return maps
