@@ -23,13 +23,13 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 from benchmarks import official_predictor
 from tests.tracker.agreement.reference import materialise_buffers, transformers_config
 from tests.tracker.agreement.scripts import model_with
-from tests.tracker.agreement.transformers_names import to_transformers
 from tracker import ModelConfig, Prompt, Tracker, TrackerOptions
 from tracker.images import transforms
 from tracker.model import ImageFeatures
 from tracker.model.layers import grid_from_tokens, tokens_from_grid
 from tracker.model.memory_attention import FrameState
 from tracker.options import EngineOptions
+from tracker.weights.transformers_names import to_transformers
 
 Weights = dict[str, Tensor]
 ImageArray = npt.NDArray[np.uint8]

@@ -40,7 +40,13 @@ from tracker.step.resizing import Resizer
 from tracker.step.step_queue import StepQueue
 from tracker.types import Prompt, Track
 from tracker.weights.calibration import ScoreCalibration, calibration_path, load_calibration
-from tracker.weights.checkpoint import find_checkpoint, fingerprint, load_checkpoint, resolve_device
+from tracker.weights.checkpoint import (
+    fetch_checkpoint,
+    find_checkpoint,
+    fingerprint,
+    load_checkpoint,
+    resolve_device,
+)
 
 
 class Tracker:
@@ -91,8 +97,9 @@ class Tracker:
         device: str | torch.device = "auto",
         options: TrackerOptions | None = None,
     ) -> Tracker:
-        """Load a model by name (``nano``, ``sam2.1_hiera_small``, …) or from a file.
+        """Load a model by name (``nano``, ``sam2.1_hiera_small``, …), from a file or a folder.
 
+        A folder is one in the layout of `transformers` (``model.safetensors``, ``config.json``).
         Raises CheckpointError if the file is missing, damaged or of another model than ``config``
         (default: given by the name or the file itself).
         """
@@ -101,6 +108,23 @@ class Tracker:
         beside = calibration_path(find_checkpoint(name_or_path))
         tracker.calibration = load_calibration(beside, tracker.identity.fingerprint)
         return tracker
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | PathLike[str],
+        device: str | torch.device = "auto",
+        options: TrackerOptions | None = None,
+    ) -> Tracker:
+        """Like ``from_checkpoint``, and fetch it once from the Hugging Face hub if it is not here.
+
+        ``name`` is ``facebook/sam2.1-hiera-tiny``, any ``OWNER/MODEL`` or ``OWNER/MODEL@REVISION``
+        of SAM 2 in the layout of `transformers`, or what ``from_checkpoint`` takes. Needs
+        ``huggingface_hub``, whose cache, ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` hold.
+        Raises CheckpointError.
+        """
+        fetched = fetch_checkpoint(name)
+        return cls.from_checkpoint(fetched, device=device, options=options)
 
     @classmethod
     def random(

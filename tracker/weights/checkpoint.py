@@ -26,10 +26,15 @@ from tracker.config import (
 )
 from tracker.errors import CheckpointError
 from tracker.model import Sam2
+from tracker.weights import hub
 from tracker.weights.official import OFFICIAL_CHECKPOINTS, checkpoint_directory
+from tracker.weights.transformers_config import read_transformers_config
+from tracker.weights.transformers_names import are_transformers_names, from_transformers
 
 StateDict = dict[str, Tensor]
 _FINGERPRINT_VALUES = 64  # of each tensor
+# The parts of the network that segment pictures; the others are for video.
+_PICTURE_PARTS = ("image_encoder", "sam_prompt_encoder", "sam_mask_decoder", "no_mem_embed")
 
 
 def bundled_directories() -> tuple[Path, ...]:
@@ -39,14 +44,22 @@ def bundled_directories() -> tuple[Path, ...]:
 
 
 def find_checkpoint(name_or_path: str | PathLike[str]) -> Path:
-    """The file of a preset, or the path itself. Raises CheckpointError."""
+    """The file of a preset, file, folder or hub name, on this machine. Raises CheckpointError.
+
+    A folder is one in the layout of `transformers`. Nothing is downloaded.
+    """
     text = os.fspath(name_or_path)
     path = Path(text)
     if text not in PRESETS:
+        if path.is_dir():
+            path /= hub.WEIGHTS_FILE
         if path.is_file():
             return path
+        if hub.is_hub_name(text):
+            return _find_by_hub_name(text)
         raise CheckpointError(
-            f"no checkpoint {text!r}: it is neither a file nor one of {', '.join(PRESETS)}"
+            f"no checkpoint {text!r}: it is neither a file nor a folder with {hub.WEIGHTS_FILE}, "
+            f"a name of the hub (OWNER/MODEL) nor one of {', '.join(PRESETS)}"
         )
     folders = (*bundled_directories(), checkpoint_directory())
     for folder in folders:
@@ -54,24 +67,86 @@ def find_checkpoint(name_or_path: str | PathLike[str]) -> Path:
             candidate = folder / f"{text}{suffix}"
             if candidate.is_file():
                 return candidate
-    advice = f"; run: masklet checkpoints pull {text}" if text in OFFICIAL_CHECKPOINTS else ""
     looked = ", ".join(str(folder) for folder in folders)
-    raise CheckpointError(f"no file of checkpoint {text!r} in {looked}{advice}")
+    if (official := OFFICIAL_CHECKPOINTS.get(text)) is None:
+        raise CheckpointError(f"no file of checkpoint {text!r} in {looked}")
+    if found := hub.cached_official(official):
+        return found
+    raise CheckpointError(
+        f"no file of checkpoint {text!r} in {looked} or the cache of the hub; run: masklet "
+        f"checkpoints pull {text}"
+    )
 
 
-def load_checkpoint(name_or_path: str | PathLike[str], config: ModelConfig | None = None) -> Sam2:
+def _find_by_hub_name(name: str) -> Path:
+    if preset := hub.official_name(name):
+        return find_checkpoint(preset)
+    if found := hub.cached_file(name, hub.WEIGHTS_FILE):
+        return found
+    raise CheckpointError(
+        f"no checkpoint {name!r}: it is neither a file nor in the cache of the hub; run: masklet "
+        f"checkpoints pull {name}"
+    )
+
+
+def fetch_checkpoint(name_or_path: str | PathLike[str], report: hub.Report | None = None) -> Path:
+    """Like ``find_checkpoint``; a hub name or an official model is downloaded if it is not here.
+
+    ``report`` is called with bytes so far and in all; without it ``huggingface_hub`` draws its
+    own bar. Raises CheckpointError.
+    """
+    try:
+        return find_checkpoint(name_or_path)
+    except CheckpointError:
+        name = os.fspath(name_or_path)
+        official = OFFICIAL_CHECKPOINTS.get(hub.official_name(name) or name)
+        if official is not None:
+            return hub.download_official(official, report)
+        if Path(name).exists() or not hub.is_hub_name(name):
+            raise
+    return find_checkpoint(hub.download_model(name, report))
+
+
+def load_checkpoint(
+    name_or_path: str | PathLike[str],
+    config: ModelConfig | None = None,
+    *,
+    for_pictures: bool = False,
+) -> Sam2:
     """Build the checkpoint's model and load it; parameters must match exactly.
 
-    Without ``config`` the model follows from the preset's name, the metadata of our own files, or
-    the shapes of an official file. Raises CheckpointError with the reason.
+    Without ``config`` the model follows from the preset's name, the metadata of our own files, the
+    ``config.json`` beside the weights, or the shapes of an official file. ``for_pictures`` accepts
+    a file without the parts for video (``Sam2Model`` of `transformers`); they are zero then.
+    Raises CheckpointError with the reason.
     """
     path = find_checkpoint(name_or_path)
     state, own_config = read_state(path)
+    from_elsewhere, has_memory = are_transformers_names(state), True
+    if from_elsewhere:
+        own_config, has_memory = read_transformers_config(path.with_name(hub.CONFIG_FILE))
     if config is None:
         config = own_config or PRESETS.get(os.fspath(name_or_path)) or recognise(state, path)
     with torch.device("meta"):
         model = Sam2(config)
-    reasons = differences(state, model.state_dict())
+    wanted = model.state_dict()
+    if from_elsewhere:
+        try:
+            state = from_transformers(state, wanted)
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not has_memory:
+        if not for_pictures:
+            raise CheckpointError(
+                f"{path} segments pictures only (Sam2Model): it has no memory to track with; "
+                "give it to ImagePredictor or MaskGenerator"
+            )
+        state |= {
+            name: torch.zeros(tensor.shape)
+            for name, tensor in wanted.items()
+            if not name.startswith(_PICTURE_PARTS)
+        }
+    reasons = differences(state, wanted)
     if reasons:
         raise CheckpointError(f"{path} is not a checkpoint of {config.name}: {reasons}")
     model.load_state_dict(

@@ -23,6 +23,11 @@ class OfficialCheckpoint:
     sha256: str
 
     @property
+    def hub_name(self) -> str:
+        """Meta's repository on the Hugging Face hub, which holds the same file."""
+        return f"facebook/{self.name.replace('_', '-')}"
+
+    @property
     def file_name(self) -> str:
         """Meta's file name."""
         return f"{self.name}.pt"

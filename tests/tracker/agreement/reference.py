@@ -31,9 +31,9 @@ import torch.nn.functional as F
 from transformers import Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from tests.tracker.agreement.transformers_names import to_transformers
 from tracker import Prompt
 from tracker.config import ModelConfig
+from tracker.weights.transformers_names import to_transformers
 
 OBJECT = 0  # the index of the only object in each inference session
 PREVIOUS_LOGITS_LIMIT = 32.0

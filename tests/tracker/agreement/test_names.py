@@ -8,8 +8,8 @@ from transformers import Sam2VideoModel
 
 from tests.tracker.agreement.reference import transformers_config
 from tests.tracker.agreement.scripts import shapes_of
-from tests.tracker.agreement.transformers_names import to_transformers
 from tracker import PRESETS
+from tracker.weights.transformers_names import to_transformers
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("sam2")])

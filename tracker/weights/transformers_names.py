@@ -1,14 +1,20 @@
-"""Meta's parameter names turned into those of `transformers`' ``Sam2VideoModel``."""
+"""Meta's parameter names and those of `transformers`' ``Sam2VideoModel`` and ``Sam2Model``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
 _POINT_EMBEDDINGS = re.compile(r"sam_prompt_encoder\.point_embeddings\.(\d)\.weight")
 _GAUSSIAN = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+_POINTS = range(4)  # negative, positive, and two corners
+_POINT_TABLE = "prompt_encoder.point_embed.weight"
+_GAUSSIAN_COPIES = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
 
 # Applied in order to every name. The first group puts the parts of the network in their place,
 # the second names the pieces inside.
@@ -95,14 +101,43 @@ def to_transformers(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
         if match := _POINT_EMBEDDINGS.fullmatch(name):
             point_rows[int(match[1])] = value
         elif name == _GAUSSIAN:
-            converted["prompt_encoder.shared_embedding.positional_embedding"] = value
-            converted["shared_image_embedding.positional_embedding"] = value
+            converted |= dict.fromkeys(_GAUSSIAN_COPIES, value)
         else:
             new_name = transformers_name(name)
             if new_name in converted:
                 raise ValueError(f"two parameters would become {new_name}")
             converted[new_name] = value
-    converted["prompt_encoder.point_embed.weight"] = torch.cat(
-        [point_rows[index] for index in range(4)]
-    )
+    converted[_POINT_TABLE] = torch.cat([point_rows[index] for index in _POINTS])
     return converted
+
+
+def are_transformers_names(names: Iterable[str]) -> bool:
+    """Whether a file's tensors are named as `transformers` names them."""
+    return any(name.startswith("vision_encoder.") for name in names)
+
+
+def from_transformers(
+    weights: Mapping[str, torch.Tensor], wanted: Iterable[str]
+) -> dict[str, torch.Tensor]:
+    """The same tensors under Meta's names, ``wanted`` as far as they are there.
+
+    A tensor that is not wanted keeps its name, so that a strict load reports it. Raises ValueError
+    if two copies of one parameter differ.
+    """
+    left = dict(weights)
+    copies = [left.pop(name) for name in _GAUSSIAN_COPIES if name in left]
+    if any(not torch.equal(copies[0], other) for other in copies[1:]):
+        raise ValueError(f"{' and '.join(_GAUSSIAN_COPIES)} differ")
+    table = left.get(_POINT_TABLE)
+    rows = () if table is None or len(table) != len(_POINTS) else left.pop(_POINT_TABLE).split(1)
+    converted: dict[str, torch.Tensor] = {}
+    for name in wanted:
+        if match := _POINT_EMBEDDINGS.fullmatch(name):
+            if rows:
+                converted[name] = rows[int(match[1])].clone()  # no file holds views of one tensor
+        elif name == _GAUSSIAN:
+            if copies:
+                converted[name] = copies[0]
+        elif (other_name := transformers_name(name)) in left:
+            converted[name] = left.pop(other_name)
+    return converted | left
