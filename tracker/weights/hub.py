@@ -170,17 +170,18 @@ def _bar_class(report: Report | None) -> Any:
     """A progress bar of ``huggingface_hub`` that reports bytes; its own without ``report``."""
     if report is None:
         return None
-    from huggingface_hub.utils import tqdm
+    tell = report
+    from huggingface_hub.utils.tqdm import tqdm
 
-    class Reporting(tqdm):  # type: ignore[type-arg]
+    class Reporting(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options | {"disable": True})
+            super().__init__(*arguments, **options | {"disable": True})  # type: ignore[no-untyped-call]
             self._whole = options.get("total") or 0
             self._done = options.get("initial") or 0
 
         def update(self, n: float | None = 1) -> None:
             self._done += n or 0
             if self._whole:
-                report(int(self._done), int(self._whole))
+                tell(int(self._done), int(self._whole))
 
     return Reporting
