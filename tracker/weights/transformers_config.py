@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tracker.config import PRESETS, ModelConfig, TrunkConfig
+from tracker.config import PRESETS, HieraConfig, ModelConfig
 from tracker.errors import CheckpointError
 
 # Of ``Sam2Model``, which segments pictures and has no memory, and of ``Sam2VideoModel``.
@@ -139,9 +139,9 @@ def _model_config(content: _Section) -> ModelConfig:
     )
 
 
-def _trunk(backbone: _Section) -> TrunkConfig:
-    ours = TrunkConfig()
-    trunk = TrunkConfig(
+def _trunk(backbone: _Section) -> HieraConfig:
+    ours = HieraConfig()
+    trunk = HieraConfig(
         embed_dim=backbone.get("hidden_size", ours.embed_dim),
         num_heads=(backbone.get("num_attention_heads_per_stage") or [ours.num_heads])[0],
         stages=tuple(backbone.get("blocks_per_stage") or ours.stages),
