@@ -89,6 +89,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="that share each step",
     )
     machine.add_argument(
+        "--workers",
+        type=whole_number(0),
+        metavar="N",
+        help="processes that make clips ahead of the step, the same as without; 0: none (default: "
+        "half the cores, at most 8)",
+    )
+    machine.add_argument(
         "--minutes",
         type=above_zero,
         metavar="N",

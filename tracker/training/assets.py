@@ -4,7 +4,8 @@ Read from folders or tar files: RGBA images are cut-outs; a tar or folder with `
 ``instances/`` (PNG value = instance) gives cut-outs, and backgrounds with known objects; video
 files give moving backgrounds. Everything is scaled to one small size and kept as uint8 tensors, so
 that a batch is gathered with one index. The views of one object stay together (``views``), as do
-the frames of one video (``videos``).
+the frames of one video (``videos``). Of large sources of photographs every 16th is left out, to
+judge by (``kept_apart``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from tracker.errors import TrackerError
+from tracker.evaluation.readers.photographs import kept_apart
 
 SPRITE_SIZE = 128
 BACKGROUND_SIZE = 320
@@ -45,10 +47,10 @@ class Assets:
     """Cut-outs S x 4 x 128 x 128 and backgrounds P x 3 x 320 x 320, uint8 RGB(A).
 
     ``views[i]``: (first index, count) of the i-th object among the cut-outs. ``groups``: the range
-    of objects of each source, so that a small source can be drawn as often as a large one.
-    ``videos``: (first index, count) of each video among the backgrounds. ``instances`` (Q x 320 x
-    320, uint8, 0 is background): the objects in the photographs ``photographs[q]``, which are
-    indexes of backgrounds.
+    of objects of each source. ``videos``: (first index, count) of each video among the backgrounds.
+    ``instances`` (Q x 320 x 320, uint8, 0 is background): the objects in the photographs
+    ``photographs[q]``, which are indexes of backgrounds; ``photograph_groups``: the range of these
+    of each source.
     """
 
     sprites: Tensor
@@ -57,6 +59,7 @@ class Assets:
     backgrounds: Tensor
     videos: tuple[tuple[int, int], ...] = ()
     photographs: tuple[int, ...] = ()
+    photograph_groups: tuple[tuple[int, int], ...] = ()
     instances: Tensor = field(
         default_factory=lambda: _stack([], (BACKGROUND_SIZE, BACKGROUND_SIZE))
     )
@@ -93,12 +96,14 @@ def load_assets(data: Path | None) -> Assets:
     backgrounds: list[Image8] = []
     videos: list[tuple[int, int]] = []
     photographs: list[int] = []
+    photograph_groups: list[tuple[int, int]] = []
     instances: list[Image8] = []
     if data is not None:
         if not data.is_dir():
             raise AssetError(f"{data} is not a folder; give the folder of the pictures")
         for source in _sources(data):
             first, first_background = len(views), len(backgrounds)
+            first_photograph = len(photographs)
             for thing in _read(source):
                 if thing.cut_outs:
                     views.append((len(sprites), len(thing.cut_outs)))
@@ -110,6 +115,8 @@ def load_assets(data: Path | None) -> Assets:
                     backgrounds.append(thing.background)
             if len(views) > first:
                 groups.append((first, len(views)))
+            if len(photographs) > first_photograph:
+                photograph_groups.append((first_photograph, len(photographs)))
             if _is_video(source) and len(backgrounds) > first_background:
                 videos.append((first_background, len(backgrounds) - first_background))
     return Assets(
@@ -119,6 +126,7 @@ def load_assets(data: Path | None) -> Assets:
         _stack(backgrounds, (3, BACKGROUND_SIZE, BACKGROUND_SIZE)),
         tuple(videos),
         tuple(photographs),
+        tuple(photograph_groups),
         _stack(instances, (BACKGROUND_SIZE, BACKGROUND_SIZE)),
     )
 
@@ -157,8 +165,9 @@ def _read(source: Path) -> Iterator[_Thing]:
         return
     files = dict(_files(source))
     turning: dict[str, list[Image8]] = {}
+    judged = kept_apart([name for name in files if "images/" in name])
     for name in sorted(files):
-        if "instances/" in name:
+        if "instances/" in name or name in judged:
             continue
         image = Image.open(io.BytesIO(files[name]))
         if "images/" in name:

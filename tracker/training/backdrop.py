@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from tracker.training.assets import Assets
 from tracker.training.procedural import textures, uniform
+from tracker.training.sources import draw_group, draw_item
 
 _VIDEO_SHARE = 0.5
 _SMALLEST_THING_PIXELS = 60
@@ -86,10 +87,10 @@ def backdrop(
         photos = assets.backgrounds[torch.tensor(rows, device=device)].float() / 255
         made = uniform(generator, clips, 1, 1, 1, 1) < _PROCEDURAL_BACKGROUND_SHARE
         repeated = torch.where(made, repeated, photos)
-    if len(assets.photographs):
-        chosen = torch.randint(
-            0, len(assets.photographs), (clips,), generator=generator, device=device
-        )
+    if assets.photograph_groups:
+        groups = assets.photograph_groups
+        drawn_of = [groups[draw_group(groups, generator)] for _ in range(clips)]
+        chosen = torch.tensor([draw_item(each, generator) for each in drawn_of], device=device)
         photo = uniform(generator, clips) < photo_share
         index = torch.tensor(assets.photographs, device=device)[chosen]
         shown = assets.backgrounds[index].float().unsqueeze(1) / 255
@@ -139,8 +140,8 @@ def things_tracked(
     device = generator.device
     masks = []
     for things_TSS, free_TSS in zip(things_BTSS, free_BTSS, strict=True):
-        area = torch.bincount(things_TSS[0].flatten().long(), minlength=256)
-        seen = [i for i in range(1, 255) if area[i] > _SMALLEST_THING_PIXELS]
+        area = torch.bincount(things_TSS[0].flatten().long(), minlength=256).tolist()
+        seen = [number for number in range(1, 255) if area[number] > _SMALLEST_THING_PIXELS]
         order = torch.randperm(len(seen), generator=generator, device=device).tolist()
         ids = [*(seen[i] for i in order), *[255] * objects][:objects]
         identity = torch.tensor(ids, device=device).view(1, -1, 1, 1)

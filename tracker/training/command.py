@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from tracker.training.recipe import FINE_TUNE, NANO, Recipe, load_recipe
 from tracker.training.teacher import Teacher
 from tracker.weights.checkpoint import load_checkpoint, resolve_device
 
+_MOST_WORKERS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -46,6 +49,7 @@ class _Job:
     match_pool: Path
     minutes: float | None
     slice_minutes: float | None
+    workers: int
 
 
 def main(arguments: list[str]) -> int:
@@ -83,6 +87,7 @@ def main(arguments: list[str]) -> int:
             options.match_pool or out / "match-pool",
             options.minutes,
             options.slice_minutes,
+            _workers(options.workers, options.processes),
         )
         if options.data is not None and options.match_scenes:
             _fill_pool(job, console)
@@ -98,6 +103,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _workers(asked: int | None, processes: int) -> int:
+    """Processes that make clips, of each training process: by default one for every two cores."""
+    if asked is not None:
+        return asked
+    return min(_MOST_WORKERS, _cores() // 2 // processes)
+
+
+def _cores() -> int:
+    """The processor's cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _fill_pool(job: _Job, console: Console) -> None:
     columns = (TextColumn("rendering scenes"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
@@ -107,6 +126,7 @@ def _fill_pool(job: _Job, console: Console) -> None:
             job.match_scenes,
             job.seed,
             lambda done: progress.update(task, completed=done),
+            _cores(),
         )
 
 
@@ -116,7 +136,16 @@ def _train(rank: int, job: _Job, meeting: Path) -> None:
     device = torch.device(job.device)
     if device.type == "cuda" and job.processes > 1:
         device = torch.device("cuda", rank)
-    run = Run(job.out, job.seed, device, rank, job.processes, job.minutes, job.slice_minutes)
+    run = Run(
+        job.out,
+        job.seed,
+        device,
+        rank,
+        job.processes,
+        job.minutes,
+        job.slice_minutes,
+        job.workers,
+    )
     join_processes(run, meeting)
     config, weights = _start(job)
     columns = (
@@ -141,7 +170,7 @@ def _train(rank: int, job: _Job, meeting: Path) -> None:
         trainer = Trainer(
             config,
             job.recipe,
-            _source(job, config, device),
+            _source(job, config, run.clips_device),
             run,
             weights,
             _teacher(job, device),

@@ -73,7 +73,10 @@ class ComposedClips:
         return join(parts)
 
 
-def step_generator(seed: int, step: int, rank: int, device: torch.device) -> torch.Generator:
-    """The only source of randomness of a step, so resuming needs no other state."""
-    mixed = (seed * 1_000_003 + step) * 64 + rank
+def step_generator(seed: int, step: int, stream: int, device: torch.device) -> torch.Generator:
+    """The only source of randomness of a step, so resuming needs no other state.
+
+    ``stream``, 0..255, separates what is drawn for the same step; a process uses its rank.
+    """
+    mixed = (seed * 1_000_003 + step) * 256 + stream
     return torch.Generator(device).manual_seed(mixed % (1 << 62))

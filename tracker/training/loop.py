@@ -1,7 +1,7 @@
 """The training loop: phases, steps, averages, checkpoints. One instance per process.
 
 A step is a pure function of the weights, the optimiser, (seed, step, process) and its place in the
-schedule: a resumed run equals one that was never stopped. The place is
+schedule: a resumed run equals one that was never stopped, whatever makes its clips. The place is
 counted in steps or, where a run is given minutes, in its own elapsed time: then the learning rate
 has come to its end when time is up, however slow the machine was.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from torch import distributed as dist
 from tracker.config import ModelConfig
 from tracker.model.sam2 import Sam2
 from tracker.training import history
+from tracker.training.clip import ClipBatch
 from tracker.training.data import ClipSource, step_generator
 from tracker.training.initialise import place_memory, place_prompts
 from tracker.training.optimise import Average, Optimiser, share_gradients
 from tracker.training.recipe import Phase, Recipe
+from tracker.training.supply import ClipSupply, Order, PackedClips, SupplyError
 from tracker.training.tally import Tally
 from tracker.training.teacher import Teacher
 from tracker.training.unroll import Sampling, Unroll, normalise
@@ -39,7 +41,7 @@ class Run:
     """The folder of results, the seed, and the rank of this process.
 
     ``minutes``: duration of the whole run, without pauses between slices; None: the recipe's number
-    of steps. ``slice_minutes``: duration of this slice.
+    of steps. ``slice_minutes``: duration of this slice. ``workers``: processes that make the clips.
     """
 
     out: Path
@@ -49,11 +51,17 @@ class Run:
     processes: int = 1
     minutes: float | None = None
     slice_minutes: float | None = None
+    workers: int = 0
 
     @property
     def leads(self) -> bool:
         """Whether this process writes files and reports."""
         return self.rank == 0
+
+    @property
+    def clips_device(self) -> torch.device:
+        """Where clips are made; workers have no other device than the CPU."""
+        return torch.device("cpu") if self.workers else self.device
 
 
 class Trainer:
@@ -82,6 +90,7 @@ class Trainer:
         self.records: list[history.Record] = []
         self._stop = False
         self._phase = ""
+        self._supply: ClipSupply | None = None
         torch.manual_seed(run.seed)
         self.model = Sam2(config).to(run.device)
         if weights is not None:
@@ -103,11 +112,34 @@ class Trainer:
             return self.step >= self.recipe.steps
         return self.elapsed_s >= 60 * self.run.minutes
 
-    def place(self) -> tuple[Phase, float]:
-        """The phase of the next step, and the fraction of it that is over, 0..1."""
+    def _place(self, step: int) -> tuple[Phase, float]:
+        """The phase of a step, and the fraction of it that is over, 0..1."""
         if self.run.minutes is None:
-            return self.recipe.phase_at(self.step)
+            return self.recipe.phase_at(step)
         return self.recipe.phase_after(self.elapsed_s / (60 * self.run.minutes))
+
+    def _orders(self) -> Iterator[Order]:
+        """The steps that follow; in a run of minutes as its clock stands when each is asked for."""
+        step = self.step
+        while self.run.minutes is not None or step < self.recipe.steps:
+            phase, over = self._place(step)
+            size = phase.image_size or self.config.image_size
+            # Equal in all processes, whose gradients must have equal shapes.
+            lot = step_generator(self.run.seed, step, 62, torch.device("cpu"))
+            if float(torch.rand((), generator=lot)) < phase.half_size_share:
+                size //= 2
+            phase = replace(phase, image_size=size, half_size_share=0.0)
+            yield Order(step, phase, over, -(-phase.clips // self.run.processes))
+            step += 1
+
+    def _take(self) -> tuple[Order, ClipBatch]:
+        """The next step's order and clips."""
+        run = self.run
+        if self._supply is None:
+            self._supply = ClipSupply(
+                self.source, self._orders(), run.seed, run.rank, run.clips_device, run.workers
+            )
+        return self._supply.take(run.device)
 
     def request_stop(self) -> None:
         """End after the running step, with a checkpoint."""
@@ -117,6 +149,7 @@ class Trainer:
         """Load the checkpoint in the run's folder, if there is one."""
         if not self.checkpoint_path.exists():
             return False
+        self._supply = None
         saved = torch.load(self.checkpoint_path, map_location=self.run.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.average.weights = saved["average"]
@@ -135,36 +168,42 @@ class Trainer:
         tally = Tally()
         stopping = False
         slice_ends_s = self.elapsed_s + 60 * (self.run.slice_minutes or float("inf"))
-        while not self.finished and not stopping and self.elapsed_s < slice_ends_s:
-            started = time.monotonic()
-            stopping = self.one_step(tally)
-            self.elapsed_s += time.monotonic() - started
-            self.advance(self.step)
-            if self.run.leads:
-                self._housekeeping(tally)
+        try:
+            while not self.finished and not stopping and self.elapsed_s < slice_ends_s:
+                started = time.monotonic()
+                stopping = self.one_step(tally)
+                self.elapsed_s += time.monotonic() - started
+                self.advance(self.step)
+                if self.run.leads:
+                    self._housekeeping(tally)
+        except RuntimeError as error:
+            # PyTorch raises it wherever this process is when a worker dies.
+            if "DataLoader worker" not in str(error):
+                raise
+            raise SupplyError(
+                f"a process that makes clips ended ({error}); often for lack of memory: the same "
+                f"command with fewer --workers continues from {self.checkpoint_path}"
+            ) from error
+        finally:
+            if self._supply is not None:
+                self._supply.close()
+                self._supply = None
         if self.run.leads:
             self.save()
 
     def one_step(self, tally: Tally) -> bool:
         """One optimiser step; True if a process wants to stop."""
-        phase, over = self.place()
+        started = time.monotonic()
+        order, batch = self._take()
+        data_s = time.monotonic() - started
+        phase, over = order.phase, order.over
         begins, self._phase = phase.name != self._phase, phase.name
-        if not phase.image_size:
-            phase = replace(phase, image_size=self.config.image_size)
         generator = step_generator(self.run.seed, self.step, self.run.rank, self.run.device)
-        # Equal in all processes, whose gradients must have equal shapes.
-        lot = step_generator(self.run.seed, self.step, 62, torch.device("cpu"))
-        if float(torch.rand((), generator=lot)) < phase.half_size_share:
-            phase = replace(phase, image_size=phase.image_size // 2, half_size_share=0.0)
         self._fit_image_size(phase.image_size)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not name.startswith(phase.frozen or ("-",)))
         if phase.place_memory and begins:
             self._place_memory(phase)
-        started = time.monotonic()
-        share = -(-phase.clips // self.run.processes)
-        batch = self.source.clips(phase, phase.at(phase.motion, over), share, generator)
-        data_s = time.monotonic() - started
         correction, visible_only = torch.rand(2, generator=generator, device=generator.device)
         sampling = Sampling(
             phase.box_share,
@@ -183,7 +222,7 @@ class Trainer:
         loss.backward()
         stopping = share_gradients(self.model, self._stop)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        rate = self._learning_rate(phase, over)
+        rate = self._learning_rate(*self._place(self.step))
         if bool(torch.isfinite(norm)):
             self.optimiser.step(rate)
         self.model.zero_grad(set_to_none=True)
@@ -235,8 +274,10 @@ class Trainer:
 
     def _place_memory(self, phase: Phase) -> None:
         """Prepare the memory from a batch that is the same in every process."""
-        generator = step_generator(self.run.seed, self.step, 63, self.run.device)
-        batch = self.source.clips(replace(phase, frames=1), 1.0, _PLACING_CLIPS, generator)
+        generator = step_generator(self.run.seed, self.step, 63, self.run.clips_device)
+        made = self.source.clips(replace(phase, frames=1), 1.0, _PLACING_CLIPS, generator)
+        batch = PackedClips.of(made).unpacked(self.run.device)
+        generator = step_generator(self.run.seed, self.step, 61, self.run.device)
         images = normalise(batch.images_BT3SS[:, 0])[batch.image_of_object()]
         place_memory(self.model, images, batch.masks_of_frame(0), generator)
         self.average = Average(self.model, self.recipe.ema_decay)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -66,10 +68,17 @@ class MatchPool:
         return len(self.images)
 
     @staticmethod
-    def open(folder: Path, scenes: int, seed: int, report: Callable[[int], None]) -> MatchPool:
+    def open(
+        folder: Path,
+        scenes: int,
+        seed: int,
+        report: Callable[[int], None],
+        processes: int = 1,
+    ) -> MatchPool:
         """The pool in a folder; rendered now if missing or made with other arguments.
 
-        ``report`` is called with the number of finished scenes after each.
+        ``report`` is called with the number of finished scenes after each. ``processes`` render;
+        the pool is the same with any number of them.
         """
         description = {"scenes": scenes, "seed": seed, "frames": _SCENE_FRAMES, "version": 3}
         marker = folder / "pool.json"
@@ -77,17 +86,21 @@ class MatchPool:
             folder.mkdir(parents=True, exist_ok=True)
             marker.unlink(missing_ok=True)
             shape = (scenes, _SCENE_FRAMES, POOL_HEIGHT, POOL_WIDTH)
-            images = np.lib.format.open_memmap(
-                folder / "images.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3)
-            )
-            owners = np.lib.format.open_memmap(
-                folder / "owners.npy", mode="w+", dtype=np.uint8, shape=shape
-            )
-            for scene in range(scenes):
-                _record(images[scene], owners[scene], seed * scenes + scene)
-                report(scene + 1)
-            images.flush()
-            owners.flush()
+            for name, extent in (("images", (*shape, 3)), ("owners", shape)):
+                path = folder / f"{name}.npy"
+                np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=extent).flush()
+            jobs = [(folder, scene, seed * scenes + scene) for scene in range(scenes)]
+            if processes == 1:
+                for done, job in enumerate(jobs, 1):
+                    _record_row(*job)
+                    report(done)
+            else:
+                # Spawned, not forked: the command's progress bar is a thread.
+                with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+                    running = [pool.submit(_record_row, *job) for job in jobs]
+                    for done, each in enumerate(as_completed(running), 1):
+                        each.result()
+                        report(done)
             marker.write_text(json.dumps(description))
         return MatchPool(
             np.load(folder / "images.npy", mmap_mode="r"),
@@ -188,6 +201,17 @@ class MatchPool:
         return scene, rows
 
 
+def _record_row(folder: Path, scene: int, seed: int) -> None:
+    """Render one scene into the files of a pool, from any process."""
+    images, owners = (
+        np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+")[scene]
+        for name in ("images", "owners")
+    )
+    _record(images, owners, seed)
+    images.base.flush()
+    owners.base.flush()
+
+
 def _record(images: Array8, owners: Array8, seed: int) -> None:
     """Render one scene of a random kind into its rows of the pool."""
     if not 0 <= seed < EVALUATION_SEED_START:
@@ -256,19 +280,21 @@ def _window(generator: torch.Generator, size: int, full_size: int, variety: floa
 
 def _choose_objects(generator: torch.Generator, seen_TSS: Tensor, objects: int) -> list[int]:
     """Ids to track, visible on the first frame; preferably hidden later or meeting others."""
-    first = torch.bincount(seen_TSS[0].flatten().long(), minlength=256)
-    candidates = [i for i in range(1, 255) if first[i] > SMALLEST_FIRST_AREA_PIXELS]
-    if not candidates:
-        return []
     areas = torch.stack(
         [torch.bincount(frame.flatten().long(), minlength=256) for frame in seen_TSS]
     ).float()
+    first = areas[0]
+    # One transfer: each read of a device's number would wait for its queue.
+    large = (first > SMALLEST_FIRST_AREA_PIXELS).tolist()
+    candidates = [number for number in range(1, 255) if large[number]]
+    if not candidates:
+        return []
     hidden = 1 - areas.amin(dim=0) / areas.amax(dim=0).clamp(min=1)
     hidden += torch.from_numpy(_returns(areas.numpy(force=True).astype(np.int32))).to(hidden)
     # The ball is one of many objects and lost most often: small objects are chosen more often.
-    hidden += _SMALL_BONUS * (first < _SMALL_AREA_SHARE * first[candidates].float().median())
+    hidden += _SMALL_BONUS * (first < _SMALL_AREA_SHARE * first[candidates].median())
     # Slivers at the picture's border are frequent and of little use.
-    whole = (first[candidates].float() / _WHOLE_AREA_PIXELS).clamp(max=1)
+    whole = (first[candidates] / _WHOLE_AREA_PIXELS).clamp(max=1)
     weight = (0.4 + hidden[candidates]) * whole
     count = min(objects, len(candidates))
     order = torch.multinomial(weight, count, generator=generator)

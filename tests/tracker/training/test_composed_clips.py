@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.tracker.evaluation import layouts
+from tracker.evaluation.readers.photographs import photograph_clips
 from tracker.training.assets import SPRITE_SIZE, AssetError, Assets, load_assets
 from tracker.training.clip import ClipBatch
 from tracker.training.compose import Kinds, compose
@@ -97,7 +99,17 @@ def test_cut_outs_photographs_and_views_are_read_from_folders_and_tars(tmp_path:
     assert len(assets.groups) == 3
     assert assets.sprites.shape == (7, 4, SPRITE_SIZE, SPRITE_SIZE)
     assert assets.photographs == (0,)
+    assert assets.photograph_groups == ((0, 1),)
     assert assets.instances.unique().tolist() == [0, 1]
+
+
+def test_photographs_that_a_model_is_judged_by_are_left_out(tmp_path: Path) -> None:
+    layouts.photographs(tmp_path / "many", 64)
+    layouts.photographs(tmp_path / "few", 3)
+    assets = load_assets(tmp_path)
+    assert assets.photograph_groups == ((0, 3), (3, 63))
+    (judged,) = (photograph_clips([tmp_path / "many"], 16, held_out=True),)
+    assert len(judged) == 4
 
 
 def test_a_video_gives_backgrounds_that_stay_in_order(tmp_path: Path) -> None:
@@ -127,7 +139,13 @@ def test_objects_of_a_photograph_are_tracked_where_uncovered() -> None:
     photo = torch.full((1, 3, 64, 64), 40, dtype=torch.uint8)
     things = torch.zeros(1, 64, 64, dtype=torch.uint8)
     photo[:, 1, 16:48, 16:48], things[:, 16:48, 16:48] = 250, 7
-    assets = replace(load_assets(None), backgrounds=photo, photographs=(0,), instances=things)
+    assets = replace(
+        load_assets(None),
+        backgrounds=photo,
+        photographs=(0,),
+        photograph_groups=((0, 1),),
+        instances=things,
+    )
     batch = compose(assets, seeded(1), 6, 2, 1, 64, 0.0, Kinds(photo=1.0))
     masks, greens = batch.masks_BTKSS[:, :, 0], batch.images_BT3SS[:, :, 1]
     assert bool(masks.flatten(1).any(dim=1).all())

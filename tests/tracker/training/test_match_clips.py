@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +35,16 @@ def test_a_pool_is_rendered_once_and_gives_clips_with_players(tmp_path: Path) ->
     assert int(batch.masks_BTKSS.sum(dim=2).max()) <= 1
     same = pool.compose(torch.Generator().manual_seed(5), 4, 3, 2, 64, 128, 0.3)
     assert torch.equal(batch.images_BT3SS, same.images_BT3SS)
+
+
+@pytest.mark.usefixtures("short_scenes")
+def test_a_pool_is_the_same_however_many_processes_render_it(tmp_path: Path) -> None:
+    alone = MatchPool.open(tmp_path / "alone", 2, 0, lambda _: None)
+    done: list[int] = []
+    shared = MatchPool.open(tmp_path / "shared", 2, 0, done.append, processes=2)
+    assert done == [1, 2]
+    assert np.array_equal(alone.images, shared.images)
+    assert np.array_equal(alone.owners, shared.owners)
 
 
 def test_seeds_of_the_evaluation_are_refused(tmp_path: Path) -> None:
