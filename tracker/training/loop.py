@@ -121,7 +121,7 @@ class Trainer:
     def _orders(self) -> Iterator[Order]:
         """The steps that follow; in a run of minutes as its clock stands when each is asked for."""
         step = self.step
-        while self.run.minutes is not None or step < self.recipe.steps:
+        while True:
             phase, over = self._place(step)
             size = phase.image_size or self.config.image_size
             # Equal in all processes, whose gradients must have equal shapes.
