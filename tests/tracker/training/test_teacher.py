@@ -40,13 +40,13 @@ def test_a_student_approaches_its_teacher(
     phase = replace(
         tiny_recipe.phases[1],
         frames=2,
-        learning_rate=(5e-3, 5e-3),
+        learning_rate=(1e-3, 1e-3),
         place_memory=False,
         correction_share=0.0,
     )
     recipe = replace(tiny_recipe, phases=(phase,), losses=weights)
     batch = compose(load_assets(None), torch.Generator().manual_seed(1), 2, 2, 2, 64, 0.3)
-    source, run = OneBatch(batch), Run(tmp_path, 3, torch.device("cpu"))
+    source, run = OneBatch(batch), Run(tmp_path, 4, torch.device("cpu"))
     teacher = Teacher(official, weights)
     made = Trainer(tiny_config, recipe, source, run, teacher=teacher)
     lesson = teacher.lesson(batch, torch.Generator().manual_seed(2))
@@ -59,8 +59,9 @@ def test_a_student_approaches_its_teacher(
             return float(teacher.loss(result, lesson))
 
     before = distance()
-    for _ in range(8):
+    for _ in range(10):
         made.one_step(Tally())
+    # 0.70 of it is the entropy of the teacher's own answers: nothing comes nearer.
     assert distance() < 0.8 * before
     assert all(parameter.grad is None for parameter in official.parameters())
 
