@@ -9,7 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
+
+# No deadline for an example: it would time the machine.
+hypothesis.settings.register_profile("masklet", deadline=None)
+hypothesis.settings.load_profile("masklet")
 
 # As the masklet command does, before anything loads torch: OpenMP threads that spin while they
 # wait starve the servers and decoders of the tests on a machine with few cores.

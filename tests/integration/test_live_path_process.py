@@ -23,7 +23,7 @@ from tracker import Tracker
 from tracker.weights.checkpoint import save_checkpoint
 
 SCENE = "synthetic://match?seed=3&width=160&height=96&rate_hz=10"
-STOP_WITHIN_S = 5.0
+STOP_WITHIN_S = 20.0  # on a machine at its limit; a silent camera may take 60 s to open
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ USER, PASSWORD = "gate keeper", "p@ss/w:rd%20?"
 
 
 def running(url: str, **settings: object) -> RunningSource:
-    values = {"open_timeout_s": 10.0, "read_timeout_s": 1.0, **settings}
+    values = {"open_timeout_s": 10.0, "read_timeout_s": 20.0, **settings}
     return RunningSource(make_source("gate", StreamConfig(url=url, **values)))  # type: ignore[arg-type]
 
 
@@ -194,7 +194,7 @@ def test_killed_server_ends_the_source_and_a_new_one_reads_from_the_restarted(
     transport: str, clip: Path
 ) -> None:
     with RtspServer("--file", str(clip)) as first:
-        with running(first.url(), transport=transport) as source:
+        with running(first.url(), transport=transport, read_timeout_s=1.0) as source:
             source.wait_for_frames(3)
             first.kill()
             error = source.wait_for_end()
@@ -215,7 +215,7 @@ def test_killed_server_ends_the_source_and_a_new_one_reads_from_the_restarted(
 def test_server_that_falls_silent_is_a_timeout(transport: str, clip: Path) -> None:
     with (
         RtspServer("--file", str(clip)) as server,
-        running(server.url(), transport=transport) as source,
+        running(server.url(), transport=transport, read_timeout_s=1.0) as source,
     ):
         source.wait_for_frames(3)
         server.freeze()

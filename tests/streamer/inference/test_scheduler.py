@@ -105,7 +105,7 @@ def test_higher_priority_goes_first() -> None:
     assert scheduler.decide(5, waiting, 3) == Batch(("gate", "yard"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     priorities=st.lists(st.integers(0, 9), min_size=2, max_size=12),
     max_batch_size=st.integers(1, 4),
@@ -132,7 +132,7 @@ def test_lowest_priority_is_served_about_once_a_starving_time(
         assert now_ns - min(served_ns.values()) <= SECOND_NS + round_ns + step_ns
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rate_hz=st.floats(0.5, 50),
     frame_rate_hz=st.floats(1, 120),

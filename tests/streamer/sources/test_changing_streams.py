@@ -22,7 +22,7 @@ FAST_HZ = 100  # faster than the pictures' own 25 Hz, to save time
 
 
 def running(server: ScriptedServer, **timeouts: float) -> RunningSource:
-    settings = {"open_timeout_s": 4.0, "read_timeout_s": 0.7, **timeouts}
+    settings = {"open_timeout_s": 20.0, "read_timeout_s": 20.0, **timeouts}
     return RunningSource(make_source("gate", StreamConfig(url=server.url, **settings)))
 
 
@@ -81,7 +81,7 @@ def test_a_programme_that_cannot_be_followed_is_a_failure_in_time(second: list[b
         while True:
             camera.play(second, FAST_HZ)
 
-    with ScriptedServer(script) as server, running(server) as source:
+    with ScriptedServer(script) as server, running(server, read_timeout_s=0.7) as source:
         error = source.wait_for_end()
         lasted_s = time.monotonic() - changed_s[0]
     assert error is not None

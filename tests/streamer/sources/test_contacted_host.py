@@ -102,7 +102,6 @@ _HOST = st.sampled_from(HOSTS)
 @settings(
     max_examples=500,
     derandomize=True,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_only_the_host_of_the_address_is_contacted(

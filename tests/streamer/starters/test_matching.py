@@ -66,7 +66,7 @@ def test_thing_found_twice_is_one_whatever_it_is_called() -> None:
 BOX = st.tuples(st.integers(0, 150), st.integers(0, 60), st.integers(1, 50), st.integers(1, 40))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(BOX, max_size=6), st.lists(BOX, max_size=6))
 def test_what_is_exactly_an_object_is_never_new(
     first: list[tuple[int, ...]], second: list[tuple[int, ...]]

@@ -61,7 +61,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(st.sampled_from(sorted(CORPUS)), st.data())
 def test_field_that_holds_something_else_is_a_wire_error(name: str, data: st.DataObject) -> None:
     parts = list(CORPUS[name])
@@ -78,7 +78,7 @@ def test_field_that_holds_something_else_is_a_wire_error(name: str, data: st.Dat
     read_all([parts[0], msgspec.msgpack.encode(header), *parts[2:]])
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(st.sampled_from(sorted(CORPUS)), st.data())
 def test_changed_bytes_are_a_wire_error(name: str, data: st.DataObject) -> None:
     parts = list(CORPUS[name])
@@ -93,13 +93,13 @@ def test_changed_bytes_are_a_wire_error(name: str, data: st.DataObject) -> None:
     read_all(parts)
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_parts_of_anything_are_a_wire_error(parts: list[bytes]) -> None:
     read_all(parts)
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 @given(st.binary(max_size=100) | st.text(max_size=100).map(lambda text: f"v1/{text}".encode()))
 def test_topic_of_anything_is_read_back_or_refused(topic: bytes) -> None:
     with contextlib.suppress(WireError):

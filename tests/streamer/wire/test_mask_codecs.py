@@ -26,7 +26,7 @@ crops = array_strategies.arrays(
     np.bool_, array_strategies.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 )
 # The suite runs beside others on a busy machine: the time of one example means nothing.
-examples = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+examples = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 
 def ellipse(height: int, width: int) -> MaskArray:

@@ -96,7 +96,7 @@ def test_precision_and_recall_differ() -> None:
     assert jaccard(mask, truth) == pytest.approx(0.5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(12, 17), (30, 9), (1, 5)]), st.integers(1, 4))
 def test_working_on_a_crop_changes_nothing(seed: int, shape: tuple[int, int], radius: int) -> None:
     generator = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.cli.bench.cell import CellResult, CellRunner, percentile
@@ -70,7 +70,6 @@ def console() -> Terminal:
     return Terminal(file=io.StringIO(), width=120)
 
 
-@settings(deadline=None)
 @given(
     limits=st.lists(st.integers(0, 40), min_size=1, max_size=5),
     most_streams=st.integers(1, 40),
@@ -92,7 +91,6 @@ def test_search_finds_the_limit_of_any_machine(limits: list[int], most_streams: 
     assert len(known) <= len(objects) * 2 * math.ceil(math.log2(most_streams + 1) + 1)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.builds(Cell, st.integers(1, 8), st.integers(1, 8)), st.booleans()))
 def test_search_ends_despite_contradicting_measurements(known: dict[Cell, bool]) -> None:
     finder = FrontierSearch([1, 2, 4, 8], 8, 64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.inference.load.meter import WINDOW_NS, Load, LoadMeter, StreamLoad
@@ -77,7 +77,6 @@ def test_short_peak_is_no_overload() -> None:
         assert machine.second(gate=80, yard=80) == []
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 1 << 32))
 def test_load_about_the_limit_does_not_flicker(seed: int) -> None:
     machine, dice = Machine(capacity_hz=200), Random(seed)

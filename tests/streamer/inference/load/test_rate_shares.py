@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.inference.load.rate_shares import (
@@ -23,7 +23,6 @@ demands = st.dictionaries(
 policies = st.sampled_from(OverloadPolicy)
 
 
-@settings(deadline=None)
 @given(demands=demands, capacity_hz=st.floats(0.1, 500), policy=policies, floor_hz=st.floats(0, 5))
 def test_shares_are_sound_in_every_situation(
     demands: dict[str, Demand], capacity_hz: float, policy: OverloadPolicy, floor_hz: float

@@ -122,7 +122,7 @@ def test_up_takes_longer_than_down() -> None:
     assert 6 <= len(machine.sizes) - 2 <= 10
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 1 << 32),
     power=st.floats(0.5, 4),
