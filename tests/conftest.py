@@ -20,6 +20,9 @@ hypothesis.settings.load_profile("masklet")
 # wait starve the servers and decoders of the tests on a machine with few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# No test asks the hub of the internet; those of downloads have one on loopback (tests/fake_hub.py).
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 T = TypeVar("T")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +21,16 @@ TOKEN = "hf_notToBeSeenAnywhere"
 
 @dataclass
 class FakeHub:
-    """Serves ``models``. ``token``: asked for; ``cut_after``: bytes of the next file's answer."""
+    """Serves ``models``. ``token``: asked for; ``cut_after``: bytes of the next file's answer.
+
+    ``silent``: no request is answered while it is set.
+    """
 
     models: dict[str, Path] = field(default_factory=dict)
     token: str | None = None
     status: int | None = None
     cut_after: int | None = None
+    silent: threading.Event = field(default_factory=threading.Event)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -47,6 +52,8 @@ def fake_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
             path = self.path.partition("?")[0]
             asked = self.headers.get("Range")
             hub.requests.append(f"{self.command} {path}" + (f" {asked}" if asked else ""))
+            while hub.silent.is_set():
+                time.sleep(0.02)
             if hub.status is not None:
                 return self.answer(hub.status, b"")
             if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
@@ -102,6 +109,7 @@ def fake_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
     try:

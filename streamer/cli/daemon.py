@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from streamer.app import INFERENCE_THREAD, App
 from streamer.cli import exit_codes
+from streamer.cli.automatic_model import with_automatic_model
 from streamer.cli.startup import STOP_SIGNALS
 from streamer.cli.terminal import Terminal
 from streamer.cli.warm_up_report import WarmUpReport
@@ -38,9 +39,8 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
     try:
         for stream_id, stream in config.streams.items():
             make_source(stream_id, stream)  # checks the settings; opens nothing
-        app = App(
-            with_model_threads(config), fresh=fresh, warm_up_progress=_warm_up_progress(report)
-        )
+        config = with_model_threads(with_automatic_model(config, fresh=fresh))
+        app = App(config, fresh=fresh, warm_up_progress=_warm_up_progress(report))
     except (MaskletError, TrackerError) as error:
         _log.error("%s", error)
         return exit_codes.REFUSED

@@ -61,10 +61,13 @@ CHECKPOINTS_EXAMPLES = """\
 examples:
   masklet checkpoints list
   masklet checkpoints pull sam2.1_hiera_small
+  masklet checkpoints pull facebook/sam2.1-hiera-small      the same, by its name on the hub
   masklet checkpoints pull fasterrcnn_mobilenet_v3_large_320_fpn      for starter=torchvision
   masklet checkpoints verify ~/Downloads/sam2.1_hiera_small.pt
 
-Files are stored in $MASKLET_CHECKPOINTS, or ~/.cache/masklet/checkpoints if it is unset.
+The Hugging Face hub is asked first, and its cache keeps the files: HF_HOME, HF_ENDPOINT (a
+mirror), HF_TOKEN and HF_HUB_OFFLINE hold. Where it fails, official files come from Meta's own
+address, into $MASKLET_CHECKPOINTS, or ~/.cache/masklet/checkpoints if it is unset.
 """
 DOCTOR_EXAMPLES = """\
 examples:
@@ -227,7 +230,7 @@ def _add_checkpoints(commands: Subparsers) -> None:
     parser = command_parser(
         commands,
         "checkpoints",
-        "list, download and verify Meta's official models, and detectors",
+        "list, download and verify official models, detectors and models of the hub",
         handlers.checkpoints_list,
         CHECKPOINTS_EXAMPLES,
     )
@@ -238,8 +241,15 @@ def _add_checkpoints(commands: Subparsers) -> None:
         "list the official files and mark those on this machine",
         handlers.checkpoints_list,
     )
-    pull = command_parser(actions, "pull", "download an official file", handlers.checkpoints_pull)
-    pull.add_argument("name", metavar="NAME", help="a name printed by masklet checkpoints list")
+    pull = command_parser(
+        actions,
+        "pull",
+        "download an official file or a model of the hub",
+        handlers.checkpoints_pull,
+    )
+    pull.add_argument(
+        "name", metavar="NAME", help="a name printed by masklet checkpoints list, or OWNER/MODEL"
+    )
     verify = command_parser(
         actions, "verify", "identify an official file by its SHA-256", handlers.checkpoints_verify
     )

@@ -23,7 +23,9 @@ from streamer.config.stream_id import StreamId
 from streamer.config.streams import StreamConfig
 from streamer.runtime.sockets import tcp_endpoint
 from tracker.config import PRESETS
+from tracker.weights.hub import is_hub_name
 
+AUTO_MODEL = "auto"
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
 
 
@@ -39,6 +41,8 @@ class EngineSection(Section):
 class ModelSection(Section):
     """The network and its device. ``checkpoint`` is a file; without it the name decides.
 
+    ``name`` "auto" is sam2.1_hiera_small on CUDA, fetched once, and the embedded model elsewhere
+    and where it cannot be fetched.
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
     ``compute_dtype`` "auto" is bfloat16 on CUDA, and float32 elsewhere and on devices of a compute
     capability below 8.0, where float16 is faster and less exact. On processors that multiply
@@ -47,7 +51,7 @@ class ModelSection(Section):
     so on CUDA, where a step leaves the processor free.
     """
 
-    name: str = "nano"
+    name: str = AUTO_MODEL
     checkpoint: Checkpoint | None = None
     device: str = Field(
         default="auto",
@@ -61,10 +65,11 @@ class ModelSection(Section):
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        if self.checkpoint is None and self.name not in PRESETS:
+        known = self.name in (AUTO_MODEL, *PRESETS) or is_hub_name(self.name)
+        if self.checkpoint is None and not known:
             raise WrongSettingError(
-                f"must be one of {', '.join(PRESETS)}, or model.checkpoint a file, got "
-                f"{self.name!r}",
+                f"must be one of {AUTO_MODEL}, {', '.join(PRESETS)}, a name of the Hugging Face "
+                f"hub (OWNER/MODEL), or model.checkpoint a file, got {self.name!r}",
                 "name",
             )
         return self
@@ -229,7 +234,10 @@ class MaskletConfig(Section):
             )
         full = self.model.engine.image_size
         if full is None and self.model.checkpoint is None:
-            full = PRESETS[self.model.name].image_size
+            if self.model.name in PRESETS:
+                full = PRESETS[self.model.name].image_size
+            elif self.model.name == AUTO_MODEL:
+                full = max(config.image_size for config in PRESETS.values())
         sizes = self.overload.image_sizes
         if sizes and full is not None and sizes[0] >= full:
             raise WrongSettingError(

@@ -14,6 +14,7 @@ from streamer.inference.lifecycle import LifecycleRules
 from streamer.inference.load.overload import Overload
 from streamer.inference.load.rate_shares import OverloadPolicy
 from streamer.inference.load.smaller_image import SmallerImage
+from streamer.inference.model_choice import chosen_model
 from streamer.inference.scheduler import Scheduler
 from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
@@ -46,9 +47,7 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
     except ValueError as error:
         raise ConfigError(f"tracking or model.engine: {error}") from error
     try:
-        tracker = Tracker.from_checkpoint(
-            model.checkpoint or model.name, device=model.device, options=options
-        )
+        tracker = Tracker.from_checkpoint(chosen_model(model), device=model.device, options=options)
     except ValueError as error:
         keys = "model.device, model.compute_dtype, model.engine or overload.image_sizes"
         raise ConfigError(f"{keys}: {error}") from error

@@ -25,7 +25,7 @@ WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 # same weights in other formats.
 _PATTERNS = ("*.json", "*.txt", "*.model", WEIGHTS_FILE, "model-*-of-*.safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-_ANSWER_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 10.0
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all
 
@@ -33,6 +33,15 @@ Report = Callable[[int, int], None]  # bytes so far, bytes in all
 def is_hub_name(name: str) -> bool:
     """Whether this can be a model on the hub: ``OWNER/MODEL`` or ``OWNER/MODEL@REVISION``."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids to ask the hub."""
+    try:
+        from huggingface_hub.constants import is_offline_mode
+    except ImportError:
+        return False
+    return is_offline_mode()
 
 
 def official_name(name: str) -> str | None:
@@ -65,7 +74,7 @@ def cached_official(checkpoint: OfficialCheckpoint) -> Path | None:
 def download_official(
     checkpoint: OfficialCheckpoint,
     report: Report | None = None,
-    answer_timeout_s: float = _ANSWER_TIMEOUT_S,
+    answer_timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Path:
     """Meta's file from Meta's repository on the hub, with the published sha256.
 
@@ -96,7 +105,7 @@ def download_official(
 
 
 def download_model(
-    name: str, report: Report | None = None, answer_timeout_s: float = _ANSWER_TIMEOUT_S
+    name: str, report: Report | None = None, answer_timeout_s: float = ANSWER_TIMEOUT_S
 ) -> Path:
     """The folder of a model in the layout of `transformers`, complete, in the hub's cache.
 

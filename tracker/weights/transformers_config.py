@@ -96,6 +96,15 @@ def read_transformers_config(path: Path) -> tuple[ModelConfig, bool]:
     return config, kind == VIDEO_MODEL
 
 
+def is_sam2(path: Path) -> bool:
+    """Whether a ``config.json`` describes a SAM 2, of whatever size."""
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+    return kind in (PICTURE_MODEL, VIDEO_MODEL)
+
+
 def _ensure_implemented(section: _Section, implemented: _Section, where: str) -> None:
     for key, value in implemented.items():
         given = section.get(key)

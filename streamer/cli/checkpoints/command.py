@@ -1,27 +1,28 @@
-"""``masklet checkpoints list | pull NAME | verify FILE``: Meta's official files, and detectors'."""
+"""``masklet checkpoints list | pull NAME | verify FILE``: official files, detectors, the hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 
-from streamer.cli.checkpoints.download import ProgressReport, download, file_sha256
+from streamer.cli.checkpoints.download import download, file_sha256
+from streamer.cli.checkpoints.fetch import fetch_official
+from streamer.cli.checkpoints.progress import download_progress
 from streamer.config.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
 from streamer.errors import MaskletError
 from tracker.config import PRESETS
+from tracker.weights.hub import (
+    CONFIG_FILE,
+    cached_official,
+    download_model,
+    is_hub_name,
+    official_name,
+)
 from tracker.weights.official import OFFICIAL_CHECKPOINTS, OfficialCheckpoint, checkpoint_directory
+from tracker.weights.transformers_config import is_sam2
 
 Registry = Mapping[str, OfficialCheckpoint]
 _EMBEDDED = tuple(name for name in PRESETS if name not in OFFICIAL_CHECKPOINTS)
@@ -31,7 +32,6 @@ _SIZE_ROUNDED_MIB = 0.01
 
 def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS) -> int:
     """Print every published file, its size and its path if it is here. Exit code 0."""
-    directory = checkpoint_directory()
     table = Table(box=None, pad_edge=False)
     table.add_column("name")
     table.add_column("MB", justify="right")
@@ -39,12 +39,8 @@ def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS
     for name in _EMBEDDED:
         table.add_row(name, "", "embedded")
     for checkpoint in registry.values():
-        path = directory / checkpoint.file_name
-        table.add_row(
-            checkpoint.name,
-            f"{checkpoint.size_bytes / 1e6:.0f}",
-            str(path) if _is_complete(path, checkpoint) else "-",
-        )
+        here = str(_file_here(checkpoint) or "-")
+        table.add_row(checkpoint.name, f"{checkpoint.size_bytes / 1e6:.0f}", here)
     for detector in PUBLISHED_DETECTORS.values():
         here = str(detector.path) if detector.path.is_file() else "-"
         table.add_row(detector.name, f"{detector.size_mib * _MIB / 1e6:.0f}", here)
@@ -53,23 +49,47 @@ def list_checkpoints(console: Console, registry: Registry = OFFICIAL_CHECKPOINTS
 
 
 def pull(name: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINTS) -> int:
-    """Download one official file into ``checkpoint_directory()``. Exit code 0.
+    """Download one official file, or a model of the Hugging Face hub. Exit code 0.
 
-    Raises ``MaskletError`` for an unknown name and ``DownloadError`` if the download fails.
+    Raises ``MaskletError`` for an unknown name, ``DownloadError`` or ``CheckpointError`` if the
+    download fails.
     """
-    checkpoint = registry.get(name.removesuffix(".pt"))
-    if checkpoint is None and name in PUBLISHED_DETECTORS:
+    checkpoint = registry.get(official_name(name) or name.removesuffix(".pt"))
+    if checkpoint is not None:
+        return _pull_official(checkpoint, console)
+    if name in PUBLISHED_DETECTORS:
         return pull_detector(PUBLISHED_DETECTORS[name], console)
-    if checkpoint is None:
-        known = ", ".join((*registry, *PUBLISHED_DETECTORS))
-        raise MaskletError(f"no official checkpoint {name!r}; there are {known}")
-    target = checkpoint_directory() / checkpoint.file_name
-    with _progress(checkpoint.name) as report:
-        if _is_complete(target, checkpoint) and file_sha256(target, report) == checkpoint.sha256:
-            console.print(f"already here and intact: {target}", soft_wrap=True)
+    if is_hub_name(name):
+        return _pull_from_hub(name, console)
+    if name in _EMBEDDED:
+        console.print(f"{name} is embedded: there is nothing to download")
+        return 0
+    known = ", ".join((*registry, *PUBLISHED_DETECTORS))
+    raise MaskletError(
+        f"no official checkpoint {name!r}; there are {known}, and the models of the Hugging Face "
+        "hub, as OWNER/MODEL"
+    )
+
+
+def _pull_official(checkpoint: OfficialCheckpoint, console: Console) -> int:
+    with download_progress(checkpoint.name) as report:
+        here = _file_here(checkpoint)
+        if here is not None and file_sha256(here, report) == checkpoint.sha256:
+            console.print(f"already here and intact: {here}", soft_wrap=True)
             return 0
-        download(checkpoint.url, target, checkpoint.size_bytes, checkpoint.sha256, report)
-    console.print(f"{target}\nuse it: masklet run model={checkpoint.name} …", soft_wrap=True)
+        path = fetch_official(
+            checkpoint, report, note=lambda text: console.print(text, soft_wrap=True)
+        )
+    console.print(f"{path}\nuse it: masklet run model={checkpoint.name} …", soft_wrap=True)
+    return 0
+
+
+def _pull_from_hub(name: str, console: Console) -> int:
+    """Without ``report``: the hub's own bars, of its many files."""
+    folder = download_model(name)
+    is_model = is_sam2(folder / CONFIG_FILE)
+    setting = "model.name=" if is_model else "starter=text starter.model="
+    console.print(f"{folder}\nuse it: masklet run {setting}{name} …", soft_wrap=True)
     return 0
 
 
@@ -79,7 +99,7 @@ def pull_detector(detector: PublishedDetector, console: Console) -> int:
     Only the first digits of its sha256 are published and checked.
     """
     target = detector.path
-    with _progress(detector.name) as report:
+    with download_progress(detector.name) as report:
         if target.is_file() and file_sha256(target, report).startswith(detector.sha256_prefix):
             console.print(f"already here: {target}", soft_wrap=True)
             return 0
@@ -98,7 +118,7 @@ def verify(file: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINT
     """Print which official file this is. Exit code 0, or 1 if it is none."""
     path = Path(file)
     try:
-        with _progress(path.name) as report:
+        with download_progress(path.name) as report:
             digest = file_sha256(path, report)
     except OSError as error:
         raise MaskletError(f"cannot read {path}: {error.strerror}") from None
@@ -125,41 +145,9 @@ def verify(file: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINT
     return 1
 
 
-def _is_complete(path: Path, checkpoint: OfficialCheckpoint) -> bool:
-    return path.is_file() and path.stat().st_size == checkpoint.size_bytes
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[ProgressReport]:
-    """A bar on stderr if that is a terminal, otherwise a line for each tenth."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _PlainProgress(label, console)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-class _PlainProgress:
-    """A line for each tenth of the size, for logs."""
-
-    def __init__(self, label: str, console: Console) -> None:
-        self._label = label
-        self._console = console
-        self._tenths = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        tenths = 10 * done // max(total, 1)
-        if tenths < self._tenths:
-            self._tenths = tenths
-        elif tenths > self._tenths:
-            self._tenths = tenths
-            self._console.print(f"{self._label}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+def _file_here(checkpoint: OfficialCheckpoint) -> Path | None:
+    """The file, complete, in our own folder or the hub's cache."""
+    own = checkpoint_directory() / checkpoint.file_name
+    if own.is_file() and own.stat().st_size == checkpoint.size_bytes:
+        return own
+    return cached_official(checkpoint)

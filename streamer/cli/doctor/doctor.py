@@ -189,14 +189,18 @@ def check_messaging(_: MaskletConfig) -> Iterator[Finding]:
 
 def check_checkpoints(config: MaskletConfig) -> Iterator[Finding]:
     """The configured model's weights, and the official files that are here."""
+    from streamer.inference.model_choice import BETTER_MODEL, chosen_model, wants_better_model
     from tracker.weights.checkpoint import find_checkpoint
 
-    name = config.model.checkpoint or config.model.name
     try:
-        path = find_checkpoint(name)
+        path = find_checkpoint(chosen_model(config.model))
+        fetches = wants_better_model(config.model) and BETTER_MODEL not in path.name
     except CheckpointError as error:
         yield Finding(Level.MISSING, "model", str(error))
     else:
+        if fetches:
+            advice = f"masklet run fetches {BETTER_MODEL}"
+            yield Finding(Level.NOTE, "model", "auto, on CUDA", advice)
         yield Finding(Level.OK, "model", f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     directory = checkpoint_directory()
     pulled = [

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tracker.memory.object_memory import ModelIdentity, ObjectMemory
@@ -55,6 +55,20 @@ def read_memories(path: Path) -> dict[int, ObjectMemory]:
             )
             for object_id, model in models.items()
         }
+
+
+def remembering_models(folder: Path) -> set[str]:
+    """The names of the models whose object memories are in a state folder; unreadable: none."""
+    names: set[str] = set()
+    for path in folder.glob("memory-*.safetensors"):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+            models = msgspec.json.decode(metadata["models"], type=dict[int, _Model])
+        except (OSError, LookupError, SafetensorError, msgspec.MsgspecError):
+            continue
+        names.update(model.name for model in models.values())
+    return names
 
 
 def _packed(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | npt.NDArray[np.uint16]:

@@ -135,7 +135,7 @@ def test_the_first_messages_need_no_torch(tmp_path: Path) -> None:
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     first, second = done.stderr.splitlines()
-    assert "starts, with the model nano on auto" in first
+    assert "starts, with the model auto on auto" in first
     assert second.endswith(
         f"control.endpoint: {tmp_path}/no-such/masklet is passed over: it cannot be used (No such "
         "file or directory)"

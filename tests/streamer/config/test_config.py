@@ -18,6 +18,7 @@ from streamer.config.shipped import config_groups, configs_directory
 from streamer.config.state_folder import state_folder
 from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError
+from tracker.config import PRESETS
 
 CAMERA = "gate=rtsp://camera/1"
 
@@ -86,8 +87,8 @@ BAD_VALUES = {
         "overload.image_sizes must be multiples of 32 from 64 on, got [200]"
     ),
     "overload.image_sizes=[128,192]": "overload.image_sizes must descend, got [128, 192]",
-    "overload.image_sizes=[256,128]": (
-        "overload.image_sizes must be below the 256 pixels that the model takes, got 256"
+    "overload.image_sizes=[1024,128]": (
+        "overload.image_sizes must be below the 1024 pixels that the model takes, got 1024"
     ),
     "streams.gate.max_objects=0": "streams.gate.max_objects must be between 1 and 64, got 0",
     "streams.gate.transport=pigeon": (
@@ -144,15 +145,10 @@ BAD_VALUES = {
         "model.compute_dtype must be one of auto, float32, bfloat16, float16, got 'int8'"
     ),
     "model.name=sam3": (
-        "model.name must be one of nano, nano_320, sam2.1_hiera_tiny, sam2.1_hiera_small, "
-        "sam2.1_hiera_base_plus, sam2.1_hiera_large, sam2_hiera_tiny, sam2_hiera_small, "
-        "sam2_hiera_base_plus, sam2_hiera_large, or model.checkpoint a file, got 'sam3'"
+        f"model.name must be one of auto, {', '.join(PRESETS)}, a name of the Hugging Face hub "
+        "(OWNER/MODEL), or model.checkpoint a file, got 'sam3'"
     ),
-    "model=sam3": (
-        "model must be one of nano, nano_320, sam2.1_hiera_base_plus, sam2.1_hiera_large, "
-        "sam2.1_hiera_small, sam2.1_hiera_tiny, sam2_hiera_base_plus, sam2_hiera_large, "
-        "sam2_hiera_small, sam2_hiera_tiny, got 'sam3'"
-    ),
+    "model=sam3": f"model must be one of {', '.join(config_groups()['model'])}, got 'sam3'",
     "sink=kafka": "sink must be one of boxes, local, network, got 'kafka'",
     "log.level=loud": "log.level must be one of debug, info, warning, error, got 'loud'",
     "metrics.port=70000": "metrics.port must be between 0 and 65535, got 70000",

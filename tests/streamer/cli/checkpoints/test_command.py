@@ -21,6 +21,8 @@ from streamer.cli.checkpoints.download import DownloadError, download
 from streamer.config.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
 from streamer.errors import MaskletError
 from tests.conftest import find_free_port
+from tests.fake_hub import TOKEN, FakeHub, fake_hub
+from tracker import CheckpointError
 from tracker.weights.official import OFFICIAL_CHECKPOINTS, OfficialCheckpoint
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks
@@ -85,8 +87,12 @@ def server() -> Iterator[FileServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Our own folder; the hub cannot be reached, so that Meta's address is asked."""
     directory = tmp_path / "checkpoints"
     monkeypatch.setenv("MASKLET_CHECKPOINTS", str(directory))
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{find_free_port()}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return directory
 
 
@@ -242,7 +248,11 @@ def test_two_pulls_at_once_do_not_mix(server: FileServer, tmp_path: Path) -> Non
 
 
 def test_folder_that_cannot_be_made_is_named(
-    server: FileServer, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    server: FileServer,
+    folder: Path,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MASKLET_CHECKPOINTS", str(tmp_path / "file" / "below"))
@@ -253,6 +263,61 @@ def test_folder_that_cannot_be_made_is_named(
 def test_unknown_name_lists_the_known_ones(console: Console) -> None:
     with pytest.raises(MaskletError, match=r"no official checkpoint 'sam3'; there are sam2\.1_"):
         pull("sam3", console)
+    assert pull("nano", console) == 0
+    assert "embedded: there is nothing to download" in printed(console)
+
+
+@pytest.fixture
+def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub with Meta's repository of the tiny model, and with somebody's detector."""
+    for name, files in (("meta", {f"{NAME}.pt": CONTENT}), ("ada", {"config.json": b"{}"})):
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).write_bytes(content)
+    with fake_hub(tmp_path / "hub", monkeypatch) as served:
+        served.models["facebook/sam2.1-hiera-tiny"] = tmp_path / "meta"
+        served.models["ada/sees-words"] = tmp_path / "ada"
+        yield served
+
+
+def test_pull_asks_the_hub_first_and_finds_the_file_there_again(
+    hub: FakeHub, server: FileServer, folder: Path, console: Console
+) -> None:
+    for name in ("facebook/sam2.1-hiera-tiny", NAME):
+        assert pull(name, console, server.registry()) == 0
+    assert server.requests == []
+    assert not folder.exists()
+    assert "use it: masklet run model=sam2.1_hiera_tiny" in printed(console)
+    assert "already here and intact" in printed(console)
+    list_checkpoints(console, server.registry())
+    assert "models--facebook--sam2.1-hiera-tiny" in printed(console)
+
+
+def test_hub_that_fails_is_named_and_meta_is_asked(
+    hub: FakeHub, server: FileServer, folder: Path, console: Console
+) -> None:
+    hub.token = TOKEN
+    assert pull(NAME, console, server.registry()) == 0
+    assert (folder / f"{NAME}.pt").read_bytes() == CONTENT
+    assert "not from the hub: 127.0.0.1 refuses facebook/sam2.1-hiera-tiny" in printed(console)
+    (folder / f"{NAME}.pt").unlink()
+    server.status = 404
+    with pytest.raises(DownloadError, match=r"refuses facebook.*; and .*server answered 404"):
+        pull(NAME, console, server.registry())
+
+
+def test_any_model_of_the_hub_is_pulled_by_its_name(hub: FakeHub, console: Console) -> None:
+    assert pull("ada/sees-words", console) == 0
+    assert "use it: masklet run starter=text starter.model=ada/sees-words" in printed(console)
+
+
+def test_nothing_is_asked_while_the_hub_is_to_be_left_alone(
+    hub: FakeHub, server: FileServer, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE forbids"):
+        pull(NAME, console, server.registry())
+    assert hub.requests == server.requests == []
 
 
 @pytest.fixture
