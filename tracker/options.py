@@ -18,10 +18,11 @@ class EngineOptions:
     at the start ("auto": on a CUDA device; on a processor it only costs work). ``graphs``: with
     fixed shapes, a CUDA device replays captured graphs. ``row_sizes`` and ``image_sizes`` are the
     counts; larger batches are split. ``most_graphs`` bounds the graphs that are kept, for each
-    image size; the least recently used one goes. ``attention``: the kernel of memory attention;
-    "auto" measures them when the tracker is warmed up on a CUDA device. ``kernel_cache``: the
+    image size; the least recently used one goes. ``attention``: the kernel of memory attention on
+    a CUDA device; "auto" measures them when the tracker is warmed up. ``kernel_cache``: the
     folder in which compiled kernels are kept between starts, up to ``kernel_cache_bytes``; None
-    leaves them where PyTorch and Triton put them.
+    leaves them where PyTorch and Triton put them. ``path_cache``: the folder in which the paths
+    that were measured on a processor are kept between starts; None: they are measured each time.
 
     ``image_size``: a multiple of 32, other than the network was trained with; None as trained.
     ``smaller_image_sizes``: further sizes for ``Tracker.set_image_size``, descending; "auto":
@@ -36,6 +37,7 @@ class EngineOptions:
     attention: Attention = "auto"
     kernel_cache: str | None = None
     kernel_cache_bytes: int = 1 << 30
+    path_cache: str | None = None
     image_size: int | None = None
     smaller_image_sizes: tuple[int, ...] | Literal["auto"] = ()
 

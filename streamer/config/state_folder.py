@@ -1,4 +1,4 @@
-"""The folder in which a daemon keeps its state."""
+"""The folders in which a daemon keeps its state, and caches."""
 
 from __future__ import annotations
 
@@ -45,6 +45,18 @@ def state_home() -> Path | None:
         return Path(systemd.partition(":")[0])
     try:
         return platformdirs.user_state_path("masklet")
+    except RuntimeError:
+        return None
+
+
+def cache_folder() -> Path | None:
+    """Where this user's daemons keep what only saves time: ``$CACHE_DIRECTORY`` (set by systemd),
+    ``$XDG_CACHE_HOME/masklet`` or ``~/.cache/masklet``; None without a home.
+    """
+    if systemd := os.environ.get("CACHE_DIRECTORY"):
+        return Path(systemd.partition(":")[0])
+    try:
+        return platformdirs.user_cache_path("masklet")
     except RuntimeError:
         return None
 

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from streamer.config.schema import MaskletConfig, TrackingConfig
+from streamer.config.state_folder import cache_folder
 from streamer.errors import ConfigError
 from streamer.inference.inference import Inference
 from streamer.inference.lifecycle import LifecycleRules
@@ -35,6 +36,7 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
     smaller: tuple[int, ...] | Literal["auto"] = ()
     if shrinks:
         smaller = tuple(config.overload.image_sizes) or "auto"
+    cache = cache_folder()
     try:
         options = TrackerOptions(
             max_objects=tracking.max_objects,
@@ -42,7 +44,11 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
             fill_hole_area=tracking.fill_hole_area,
             non_overlap=tracking.non_overlap,
             compute_dtype=model.compute_dtype,
-            engine=EngineOptions(**model.engine.model_dump(), smaller_image_sizes=smaller),
+            engine=EngineOptions(
+                **model.engine.model_dump(),
+                smaller_image_sizes=smaller,
+                path_cache=None if cache is None else str(cache),
+            ),
         )
     except ValueError as error:
         raise ConfigError(f"tracking or model.engine: {error}") from error

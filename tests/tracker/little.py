@@ -10,7 +10,7 @@ import torch
 from tests.tracker.agreement.scripts import model_with, picture, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import HieraConfig, ModelConfig, Prompt, Session, Track, Tracker, TrackerOptions
-from tracker.options import RobustOptions
+from tracker.options import EngineOptions, RobustOptions
 
 IMAGE_SIZE = 64
 LITTLE = ModelConfig(
@@ -35,6 +35,7 @@ def little_tracker(
     object_score_bias: float = 0.0,
     config: ModelConfig = LITTLE,
     robust: RobustOptions | None = None,
+    engine: EngineOptions | None = None,
 ) -> Tracker:
     """A tracker with amplified weights, always the same; by the paper's rule unless ``robust``."""
     weights = amplified_weights(shapes_of(config), seed=1, object_score_bias=object_score_bias)
@@ -43,6 +44,7 @@ def little_tracker(
         return_logits=True,
         memory_policy="sam2" if robust is None else "robust",
         robust=robust or RobustOptions(),
+        engine=engine or EngineOptions(),
     )
     return Tracker(model_with(config, weights), torch.device("cpu"), options)
 

@@ -9,6 +9,7 @@ Dimensions: B images, N objects, C channels, c memory channels, H W token grid, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,8 +19,10 @@ from torch import Tensor
 from tracker.engine.attention_choice import candidates, choose
 from tracker.engine.calls import CallCounts, Calls, GraphCalls
 from tracker.engine.image_sizes import at_size, sizes_of
+from tracker.engine.kept_choices import KeptChoices
 from tracker.engine.kernel_cache import keep_kernels
 from tracker.engine.padding import chunk_sizes, padded_chunks
+from tracker.engine.path_choice import PathChoice, measure
 from tracker.host_arrays import on_device
 from tracker.images.transforms import normalised
 from tracker.memory.bank import MemoryBank
@@ -30,6 +33,8 @@ from tracker.model.chunking import join, rows_per_chunk
 from tracker.model.memory_attention import FrameState
 from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.options import EngineOptions
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -59,6 +64,9 @@ class Engine:
         }
         most_graphs = options.most_graphs * len(self.image_sizes)
         self._calls = GraphCalls(device, most_graphs) if graphs else Calls()
+        self._kept = None if options.path_cache is None else KeptChoices(options.path_cache)
+        # How a processor computes; None before the warm-up, and on other devices.
+        self.paths: PathChoice | None = None
 
     @property
     def image_size(self) -> int:
@@ -131,10 +139,14 @@ class Engine:
         """The calls to make once at every image size, so that no shape is new in service.
 
         Largest first: at most as many images as objects, since a stream that is encoded has an
-        object. On a CUDA device the first call measures the attention kernels.
+        object. The first call measures the paths of a processor or the attention kernels of a CUDA
+        device.
         """
-        measured = self._device.type == "cuda" and self._options.attention != "sdpa"
-        before = (self._choose_attention,) if measured else ()
+        before: tuple[Callable[[], None], ...] = ()
+        if self._device.type == "cpu":
+            before = (self._choose_paths,)
+        elif self._device.type == "cuda" and self._options.attention != "sdpa":
+            before = (self._choose_attention,)
         if not self._fixed:
             return before
         images = _sizes_within(self._options.image_sizes, bank.capacity)
@@ -239,8 +251,23 @@ class Engine:
 
     # Calls of the warm-up.
 
+    def _choose_paths(self) -> None:
+        """Find or measure the paths of this processor, once for all image sizes."""
+        if self.paths is not None:
+            return
+        config = self.model.config
+        self.paths = None if self._kept is None else self._kept.find(config)
+        found = self.paths is not None
+        if self.paths is None:
+            self.paths = measure(config)
+            if self._kept is not None:
+                self._kept.keep(config, self.paths)
+        when = " at an earlier start" if found else ""
+        for path, reason in self.paths.reasons().items():
+            _log.info("%s; measured%s: %s", path, when, reason)
+
     def _choose_attention(self) -> None:
-        """Measure the kernels of memory attention; on a processor the network chooses itself."""
+        """Measure the kernels of memory attention."""
         config = self.model.config
         tokens = config.grid_size**2
         largest = self._shapes.steady[0]

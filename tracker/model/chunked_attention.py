@@ -1,12 +1,10 @@
-"""float32 attention on a CPU, in chunks that fit its cache, with oneDNN's products.
+"""float32 attention on a CPU, in chunks that fit its cache, by products of oneDNN or MKL.
 
-PyTorch's fused kernel calls MKL for its products (see ``onednn_linear``); this is 2 to 2.6 times as
-fast on an AMD EPYC, and takes values of any width. PyTorch's one-pass softmax normalises the scores
-of a chunk; its divisor is recovered from its largest result, exp(0) / sum, and the chunks are then
-weighted as in online softmax (arXiv 1805.02867). The scores of all keys never exist at once.
+Unlike PyTorch's fused kernel it takes values of any width, and either library. Chunks are combined
+by online softmax (arXiv 1805.02867): the scores of all keys never exist at once.
 
 Dimensions: N rows, L queries, S keys, C channels, c channels of the values, l and s the queries and
-keys of a chunk, P chunks.
+keys of a chunk, P chunks, T pieces of queries, one for each thread.
 """
 
 from __future__ import annotations
@@ -14,39 +12,59 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tracker.model.onednn_linear import onednn_is_faster, onednn_linear
+from tracker.model.cpu_paths import AttentionPath
+from tracker.model.onednn_linear import LEAST_MULTIPLICATIONS, onednn_linear
 
-# 4 MiB of scores: measured best of 64 to 1,024 queries and 1,024 to 28,736 keys.
-_QUERIES, _KEYS = 512, 2048
 # Smaller attention (the trunk's windows, the decoder's tokens) stays with the fused kernel, which
 # takes all rows in one call.
 _LEAST_SCORES = 128 * 128
+# Fewer queries for a thread make its products too small.
+_LEAST_QUERIES = 64
 
 
-def chunked_is_faster(query_NLC: Tensor, key_NSC: Tensor) -> bool:
-    """Whether attention of these, possibly with heads before L and S, is faster in chunks."""
+def takes_chunks(query_NLC: Tensor, key_NSC: Tensor, path: AttentionPath) -> bool:
+    """Whether ``path`` is in chunks, and fits these, which may have heads before L and S."""
     scores = query_NLC.shape[-2] * key_NSC.shape[-2]
-    multiplications = scores * query_NLC.shape[-1]
-    exact = query_NLC.dtype == torch.float32  # scores in bfloat16 are too inexact
-    return exact and scores >= _LEAST_SCORES and onednn_is_faster(query_NLC, multiplications)
+    return (
+        path.library != "fused"
+        and query_NLC.device.type == "cpu"
+        and query_NLC.dtype == torch.float32  # scores in bfloat16 are too inexact
+        and scores >= _LEAST_SCORES
+        and scores * query_NLC.shape[-1] >= LEAST_MULTIPLICATIONS
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()  # the compiler chooses the library itself
+    )
 
 
-def attend_in_chunks(query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor) -> Tensor:
+def attend_in_chunks(
+    query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor, path: AttentionPath
+) -> Tensor:
     """Softmax attention -> (N, L, c)."""
     count, length, channels = query_NLC.shape
     # Heads are strided views, for which oneDNN falls back to a loop 500 times as slow.
-    scaled = (query_NLC * channels**-0.5).contiguous()
-    attended = value_NSc.new_empty(count, length, value_NSc.shape[2])
+    scaled_NLC = (query_NLC * channels**-0.5).contiguous()
+    attended_NLc = value_NSc.new_empty(count, length, value_NSc.shape[2])
+    attend = _by_onednn if path.library == "onednn" else _by_mkl
     for row in range(count):
-        keys = key_NSC[row].contiguous().split(_KEYS)
-        values = [value_sc.T.contiguous() for value_sc in value_NSc[row].split(_KEYS)]
-        for begin in range(0, length, _QUERIES):
-            query_lC = scaled[row, begin : begin + _QUERIES]
-            attended[row, begin : begin + _QUERIES] = _attend(query_lC, keys, values)
-    return attended
+        attend(scaled_NLC[row], key_NSC[row], value_NSc[row], path, attended_NLc[row])
+    return attended_NLc
 
 
-def _attend(query_lC: Tensor, keys: tuple[Tensor, ...], values: list[Tensor]) -> Tensor:
+def _by_onednn(
+    query_LC: Tensor, key_SC: Tensor, value_Sc: Tensor, path: AttentionPath, attended_Lc: Tensor
+) -> None:
+    keys = key_SC.contiguous().split(path.keys)
+    values = [value_sc.T.contiguous() for value_sc in value_Sc.split(path.keys)]
+    for begin in range(0, len(query_LC), path.queries):
+        some = slice(begin, begin + path.queries)
+        attended_Lc[some] = _attend_by_onednn(query_LC[some], keys, values)
+
+
+def _attend_by_onednn(query_lC: Tensor, keys: tuple[Tensor, ...], values: list[Tensor]) -> Tensor:
+    """PyTorch's one-pass softmax normalises the scores of a chunk; its divisor is recovered from
+    its largest result, exp(0) / sum.
+    """
     if len(keys) == 1:
         return onednn_linear(onednn_linear(query_lC, keys[0]).softmax(dim=1), values[0])
     parts, sums, largest = [], [], []
@@ -59,3 +77,36 @@ def _attend(query_lC: Tensor, keys: tuple[Tensor, ...], values: list[Tensor]) ->
     weight_Pl = torch.stack(largest).softmax(dim=0) * torch.stack(sums)
     weight_Pl /= weight_Pl.sum(dim=0)
     return torch.einsum("pl,plc->lc", weight_Pl, torch.stack(parts))
+
+
+def _by_mkl(
+    query_LC: Tensor, key_SC: Tensor, value_Sc: Tensor, path: AttentionPath, attended_Lc: Tensor
+) -> None:
+    """A batched product gives every thread a piece of its own, whose scores stay in that core's
+    cache for the softmax; a single large product would be split along the keys.
+    """
+    threads = torch.get_num_threads()
+    pairs = list(zip(key_SC.split(path.keys), value_Sc.split(path.keys), strict=True))
+    for begin in range(0, len(query_LC), path.queries * threads):
+        some_LC = query_LC[begin : begin + path.queries * threads]
+        most = max(1, min(threads, len(some_LC) // _LEAST_QUERIES))
+        pieces = next(count for count in range(most, 0, -1) if len(some_LC) % count == 0)
+        some_TlC = some_LC.unflatten(0, (pieces, -1))
+        made_Tlc = _attend_by_mkl(some_TlC, pairs)
+        attended_Lc[begin : begin + len(some_LC)] = made_Tlc.flatten(0, 1)
+
+
+def _attend_by_mkl(query_TlC: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    pieces, length, _ = query_TlC.shape
+    largest_Tl1 = query_TlC.new_full((pieces, length, 1), -torch.inf)
+    sum_Tl1 = query_TlC.new_zeros(pieces, length, 1)
+    made_Tlc = query_TlC.new_zeros(pieces, length, pairs[0][1].shape[1])
+    for key_sC, value_sc in pairs:
+        score_Tls = torch.bmm(query_TlC, key_sC.T.expand(pieces, -1, -1))
+        higher_Tl1 = torch.maximum(largest_Tl1, score_Tls.amax(dim=2, keepdim=True))
+        weight_Tls = score_Tls.sub_(higher_Tl1).exp_()
+        shrunk_Tl1 = largest_Tl1.sub_(higher_Tl1).exp_()
+        sum_Tl1.mul_(shrunk_Tl1).add_(weight_Tls.sum(dim=2, keepdim=True))
+        made_Tlc.mul_(shrunk_Tl1).baddbmm_(weight_Tls, value_sc.expand(pieces, -1, -1))
+        largest_Tl1 = higher_Tl1
+    return made_Tlc.div_(sum_Tl1)

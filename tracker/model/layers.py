@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker.model.chunked_attention import attend_in_chunks, chunked_is_faster
+from tracker.model import cpu_paths
+from tracker.model.chunked_attention import attend_in_chunks, takes_chunks
 from tracker.model.onednn_linear import Linear, activated
 
 # PyTorch's fused kernel takes 40 ns per row however short: 8 times the arithmetic of 4 channels.
@@ -72,8 +73,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         attended: Tensor = scores.softmax(dim=-1) @ value
         return attended
-    if mask is None and chunked_is_faster(query, key):
-        rows = attend_in_chunks(*(heads.flatten(0, -3) for heads in (query, key, value)))
+    path = cpu_paths.current().wide
+    if mask is None and takes_chunks(query, key, path):
+        rows = attend_in_chunks(*(heads.flatten(0, -3) for heads in (query, key, value)), path)
         return rows.view(*query.shape[:-1], value.shape[-1])
     return F.scaled_dot_product_attention(query, key, value, mask)
 

@@ -83,7 +83,7 @@ class RotaryAttention(nn.Module):
         key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
         if self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
             attended = self.v_proj(self.narrow(query, key, value_NSc, plain_keys, valid_NS))
-        elif narrow_is_faster(key, value_NSc, valid_NS):
+        elif narrow_is_faster(query, key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
         else:
             mask = None if valid_NS is None else valid_NS[:, None, None, :]

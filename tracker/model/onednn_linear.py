@@ -1,9 +1,10 @@
 """Linear layers and 1×1 convolutions by oneDNN on CPUs, where PyTorch would call MKL.
 
 MKL does not use the 512-bit units of CPUs that are not Intel's: one core of an AMD EPYC (Zen 5)
-multiplies 2048² matrices at 100 GFLOP/s with MKL and at 240 with oneDNN, which PyTorch contains.
-Results agree up to float32 rounding. PyTorch's compiler calls the same operators; a build without
-them falls back to ``torch.nn.functional.linear``.
+multiplies 2048² matrices at 100 GFLOP/s with MKL and at 240 with oneDNN, which PyTorch contains;
+without such units the two are about equal, see ``cpu_paths``. Results agree up to float32 rounding.
+PyTorch's compiler calls the same operators; a build without them falls back to
+``torch.nn.functional.linear``.
 
 A layer whose weights are stored in bfloat16 (``precision.py``) rounds its input to it; bfloat16
 reaches 415 GFLOP/s.
@@ -17,31 +18,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tracker.model import cpu_paths
+from tracker.model.cpu_paths import ONEDNN_IS_HERE
+
 Activation = Literal["none", "relu", "gelu"]
 
 # Below this the call itself costs more than MKL's slower arithmetic.
-_LEAST_MULTIPLICATIONS = 1 << 20
+LEAST_MULTIPLICATIONS = 1 << 20
 
-_AVAILABLE = (
-    torch.backends.mkldnn.is_available()
-    and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-)
-
-_HAS_BFLOAT16 = _AVAILABLE and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+_HAS_BFLOAT16 = ONEDNN_IS_HERE and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def onednn_is_faster(x: Tensor, multiplications: int) -> bool:
     """Whether oneDNN is faster for a product of ``x`` with this number of multiplications."""
     return (
-        _AVAILABLE
-        and multiplications >= _LEAST_MULTIPLICATIONS
+        multiplications >= LEAST_MULTIPLICATIONS
         and x.device.type == "cpu"
-        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _HAS_BFLOAT16))
+        and _is_by_onednn(x.dtype)
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()  # the compiler chooses the library itself
     )
+
+
+def _is_by_onednn(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return _HAS_BFLOAT16
+    return dtype == torch.float32 and cpu_paths.current().linear == "onednn"
 
 
 def onednn_linear(

@@ -9,7 +9,8 @@ L grid tokens, C hidden width, c memory width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 
 import numpy as np
@@ -21,7 +22,7 @@ from tracker.host_arrays import HostBuffers
 from tracker.images import transforms
 from tracker.masks.masks import fill_holes
 from tracker.memory.bank import MemoryBank
-from tracker.model import ImageFeatures
+from tracker.model import ImageFeatures, cpu_paths
 from tracker.model.layers import tokens_from_grid
 from tracker.model.precision import autocast
 from tracker.options import TrackerOptions
@@ -75,9 +76,12 @@ class FrameStep:
         """All sides that images may be prepared for."""
         return self._engine.image_sizes
 
-    def autocast(self) -> torch.autocast:
-        """The autocast context for calls of the network."""
-        return autocast(self._dtype, self._device)
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """The context for calls of the network: its precision, and a processor's paths."""
+        paths = None if self._engine.paths is None else self._engine.paths.paths
+        with autocast(self._dtype, self._device), cpu_paths.using(paths):
+            yield
 
     def row(
         self,
@@ -100,7 +104,7 @@ class FrameStep:
 
     def encode(self, pixels_B3SS: Tensor) -> ImageFeatures:
         """Encode images as one batch."""
-        with self.autocast():
+        with self.computing():
             return self._engine.encode_image(pixels_B3SS)
 
     def encode_late(self, frame: TrackedFrame, before: TrackedFrame | None) -> ImageFeatures:
@@ -143,14 +147,14 @@ class FrameStep:
         Changes no state, and never waits for the device.
         """
         prediction = None if self._policy is None else self._policy.predict(rows)
-        with self.autocast():
+        with self.computing():
             decision = self._decider.decide(rows, features, prediction)
         logits = self._filled(decision)
         # As in Meta's predictor, a prompted frame is remembered as published, with holes filled;
         # a tracked one as decided.
         prompted = decision.prompted_N.view(-1, 1, 1, 1)
         remembered = torch.where(prompted, logits, decision.logits_N1hw)
-        with self.autocast():
+        with self.computing():
             spatial_NLc = self._encode_memories(
                 rows, decision._replace(logits_N1hw=remembered), features
             )
@@ -219,7 +223,7 @@ class FrameStep:
 
     def preview(self, rows: list[Row], features: ImageFeatures) -> list[Track]:
         """The tracks that ``track`` would return for rows of one frame; changes no state."""
-        with self.autocast():
+        with self.computing():
             decision = self._decider.decide(rows, features)
         masks = self._frame_masks(rows, self._filled(decision))
         similarity_N = predicted_box_N4 = None

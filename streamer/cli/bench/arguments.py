@@ -94,11 +94,15 @@ def bench(arguments: Namespace) -> int:
     config = with_model_threads(config)
     tracker = configured_tracker(config)
     tracker.warm_up()
+    reasons = {} if tracker.paths is None else tracker.paths.reasons()
+    for path, reason in reasons.items():
+        console.print(f"{path} ({reason})")
     width, height = arguments.size
     settings = {
         "model": tracker.config.name,
         "device": str(tracker.device),
         "machine": describe_machine(config.model.threads),
+        "paths": list(reasons),
         "overrides": sorted(arguments.overrides),
         "width": width,
         "height": height,

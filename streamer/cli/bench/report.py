@@ -87,6 +87,9 @@ class BenchReport:
             f"masks at most {self.objective_p99_ms:g} ms, at most {self.lost_share:.1%} of the "
             f"frames not tracked. {settings['machine']}."
         )
+        if settings["paths"]:
+            paths = "; ".join(settings["paths"])
+            said += f" {paths[0].upper()}{paths[1:]}."
         if settings["overrides"]:
             said += f" Settings: {' '.join(settings['overrides'])}."
         return said if self.is_complete else f"{said} Not complete: run it again to go on."

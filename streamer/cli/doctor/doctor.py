@@ -22,7 +22,7 @@ from streamer.cli.doctor.streams import check_streams
 from streamer.cli.startup import control_problem, listeners, require_temporary_folder
 from streamer.config.control_endpoint import passed_over
 from streamer.config.schema import MaskletConfig
-from streamer.config.state_folder import AUTO, state_folder
+from streamer.config.state_folder import AUTO, cache_folder, state_folder
 from streamer.errors import ConfigError
 from streamer.runtime.machine import core_count, processor_name
 from streamer.runtime.private_files import is_open_to_others
@@ -216,6 +216,33 @@ def check_checkpoints(config: MaskletConfig) -> Iterator[Finding]:
     )
 
 
+def check_paths(config: MaskletConfig) -> Iterator[Finding]:
+    """How a processor computes, and why: as kept by an earlier start, or measured now."""
+    from tracker.config import PRESETS
+    from tracker.engine.kept_choices import KeptChoices
+    from tracker.engine.path_choice import measure
+    from tracker.weights.checkpoint import load_checkpoint, resolve_device
+
+    model = config.model
+    try:
+        if resolve_device(model.device).type != "cpu":
+            return
+        shape = (
+            PRESETS[model.name]
+            if model.checkpoint is None
+            else load_checkpoint(model.checkpoint).config
+        )
+    except (ValueError, CheckpointError):
+        return  # shown by other checks
+    if (image_size := model.engine.image_size) is not None:
+        shape = shape.replaced(image_size=image_size)
+    cache = cache_folder()
+    choice = None if cache is None else KeptChoices(cache).find(shape)
+    when = "measured now" if choice is None else "measured at an earlier start"
+    for path, reason in (choice or measure(shape)).reasons().items():
+        yield Finding(Level.OK, "path", f"{path}; {when}: {reason}")
+
+
 def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
     """Whether the addresses that ``masklet run`` would listen on are free."""
     for key, host, port in listeners(config):
@@ -289,6 +316,7 @@ CHECKS: tuple[Check, ...] = (
     check_video,
     check_messaging,
     check_checkpoints,
+    check_paths,
     check_listeners,
     check_state,
     check_streams,

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tracker.model.cpu_paths import FUSED, CpuPaths, using
 from tracker.model.narrow_values import attend_narrow, narrow_is_faster
 from tracker.model.position_encoding import axial_rotations, rotate, rotate_first
 
 
-@pytest.mark.parametrize("queries", [1, 100, 128, 300])
-def test_projection_after_attention_is_projection_before(queries: int) -> None:
-    generator = torch.Generator().manual_seed(queries)
+def test_projection_after_attention_is_projection_before() -> None:
+    generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    query, key, value = random(3, queries, 32), random(3, 70, 32), random(3, 70, 8)
+    query, key, value = random(3, 300, 32), random(3, 200, 32), random(3, 200, 8)
     projection = nn.Linear(8, 32)
     with torch.inference_mode():
         before = F.scaled_dot_product_attention(query, key, projection(value))
@@ -26,24 +26,16 @@ def test_projection_after_attention_is_projection_before(queries: int) -> None:
     torch.testing.assert_close(after, before)
 
 
-def test_a_row_does_not_depend_on_the_other_rows() -> None:
-    generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(4, 130, 16, generator=generator) for _ in range(2))
-    value = torch.randn(4, 130, 8, generator=generator)
-    with torch.inference_mode():
-        together = attend_narrow(query, key, value)
-        alone = attend_narrow(query[2:3], key[2:3], value[2:3])
-    assert torch.equal(together[2:3], alone)
-
-
 def test_training_masks_and_half_precision_keep_the_fused_kernel() -> None:
-    key, value = torch.zeros(1, 4, 16), torch.zeros(1, 4, 8)
-    assert not narrow_is_faster(key, value, None)  # gradients are on
+    key, value = torch.zeros(1, 300, 16), torch.zeros(1, 300, 8)
+    assert not narrow_is_faster(key, key, value, None)  # gradients are on
     with torch.inference_mode():
-        assert narrow_is_faster(key, value, None)
-        assert not narrow_is_faster(key, value, torch.ones(1, 4, dtype=torch.bool))
-        assert not narrow_is_faster(key.bfloat16(), value, None)
-        assert not narrow_is_faster(key, key, None)
+        assert narrow_is_faster(key, key, value, None)
+        assert not narrow_is_faster(key, key, value, torch.ones(1, 300, dtype=torch.bool))
+        assert not narrow_is_faster(key.bfloat16(), key.bfloat16(), value, None)
+        assert not narrow_is_faster(key, key, key, None)
+        with using(CpuPaths("mkl", FUSED, FUSED)):  # as measured
+            assert not narrow_is_faster(key, key, value, None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,22 +1,27 @@
-"""Linear layers and attention by oneDNN equal PyTorch's, up to rounding."""
+"""Linear layers by oneDNN and attention in chunks equal PyTorch's, up to rounding."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tracker.model import chunked_attention, chunking, hiera, onednn_linear
+from tracker.model import chunking, hiera, onednn_linear
 from tracker.model.chunked_attention import attend_in_chunks
+from tracker.model.cpu_paths import BY_ONEDNN, AttentionPath, CpuPaths, using
 from tracker.model.layers import Mlp
 from tracker.model.onednn_linear import Activation, Linear, Pointwise
 
 
 @pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
+def always() -> Iterator[None]:
     """Use oneDNN even if this CPU has a faster library."""
-    monkeypatch.setattr(onednn_linear, "_AVAILABLE", True)
+    with using(CpuPaths("onednn", BY_ONEDNN, BY_ONEDNN)):
+        yield
 
 
 @pytest.mark.usefixtures("always")
@@ -45,12 +50,12 @@ def test_gradients_autocast_and_half_precision_use_pytorchs_product(
         assert layer.half()(x.half()).dtype == torch.float16
 
 
-@pytest.mark.parametrize("sizes", [(40, 30), (1, 200), (70, 130), (64, 128)])
+@pytest.mark.parametrize("library", ["mkl", "onednn"])
+@pytest.mark.parametrize("sizes", [(40, 30), (1, 200), (150, 130), (64, 128)])
 def test_chunks_combine_to_one_softmax(
-    sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    sizes: tuple[int, int], library: Literal["mkl", "onednn"]
 ) -> None:
-    monkeypatch.setattr(chunked_attention, "_QUERIES", 32)
-    monkeypatch.setattr(chunked_attention, "_KEYS", 64)
+    path = AttentionPath(library, 32, 64)
     queries, keys = sizes
     generator = torch.Generator().manual_seed(queries)
     # Scores of some hundreds: rows that attend to a single key, and chunks without any weight.
@@ -60,7 +65,10 @@ def test_chunks_combine_to_one_softmax(
     with torch.inference_mode():
         whole = (query * 16**-0.5 @ key.transpose(1, 2)).softmax(dim=2) @ value
         # The rounding of such scores alone is 3e-5.
-        torch.testing.assert_close(attend_in_chunks(query, key, value), whole, rtol=2e-4, atol=2e-4)
+        made = attend_in_chunks(query, key, value, path)
+        alone = attend_in_chunks(query[2:], key[2:], value[2:], path)
+        torch.testing.assert_close(made, whole, rtol=2e-4, atol=2e-4)
+        assert torch.equal(made[2:], alone)  # whatever the other rows are
 
 
 @pytest.mark.usefixtures("always")

@@ -31,6 +31,7 @@ SETTINGS = {
     "model": "nano",
     "device": "cpu",
     "machine": "a machine of tests",
+    "paths": ["linear layers by mkl"],
     "overrides": [],
     "width": 640,
     "height": 360,
