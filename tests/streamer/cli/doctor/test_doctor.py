@@ -1,15 +1,20 @@
-"""What ``masklet doctor`` finds of the devices of this machine."""
+"""What ``masklet doctor`` finds of the devices and the processor of this machine."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from streamer.cli.doctor.doctor import check_device
+from streamer.cli.doctor.doctor import check_device, check_paths
 from streamer.cli.doctor.findings import Level
 from streamer.config.schema import MaskletConfig
+from tracker.config import PRESETS
+from tracker.engine.kept_choices import KeptChoices
+from tracker.engine.path_choice import PathChoice
+from tracker.model.cpu_paths import FUSED, CpuPaths
 
 
 @pytest.mark.parametrize(
@@ -34,3 +39,19 @@ def test_a_device_without_bfloat16_is_shown_with_what_to_set(
     if level is not Level.OK:
         assert "compute capability 7.5" in found.text
         assert "model.compute_dtype" in found.advice
+
+
+def test_the_paths_of_the_processor_are_shown_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
+    config = MaskletConfig.model_validate({"model": {"device": "cpu"}})
+    before = [each.text for each in check_paths(config)]
+    assert len(before) == 3
+    assert all("; measured now: " in text and " ms" in text for text in before)
+    times = {name: {"mkl": 1.0, "fused": 2.0} for name in ("linear", "narrow", "wide")}
+    choice = PathChoice(CpuPaths("mkl", FUSED, FUSED), times)
+    KeptChoices(tmp_path).keep(PRESETS["nano"], choice)
+    assert next(check_paths(config)).text == (
+        "linear layers by mkl; measured at an earlier start: mkl 1.00 ms, fused 2.00 ms"
+    )
