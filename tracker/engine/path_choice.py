@@ -125,8 +125,9 @@ def _attend(
     """Attention and the projection of values: before the fused kernel, or after the chunks."""
     if path == FUSED:
         value_SC = value_Sc if project_Cc is None else F.linear(value_Sc, project_Cc)
-        heads = (x[None, None] for x in (query_LC, key_SC, value_SC))
-        return F.scaled_dot_product_attention(*heads)
+        return F.scaled_dot_product_attention(
+            query_LC[None, None], key_SC[None, None], value_SC[None, None]
+        )
     attended = attend_in_chunks(query_LC[None], key_SC[None], value_Sc[None], path)
     return attended if project_Cc is None else F.linear(attended, project_Cc)
 

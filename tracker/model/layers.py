@@ -75,7 +75,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
         return attended
     path = cpu_paths.current().wide
     if mask is None and takes_chunks(query, key, path):
-        rows = attend_in_chunks(*(heads.flatten(0, -3) for heads in (query, key, value)), path)
+        rows = attend_in_chunks(
+            query.flatten(0, -3), key.flatten(0, -3), value.flatten(0, -3), path
+        )
         return rows.view(*query.shape[:-1], value.shape[-1])
     return F.scaled_dot_product_attention(query, key, value, mask)
 
