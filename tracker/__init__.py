@@ -26,6 +26,7 @@ from tracker.errors import (
 )
 from tracker.memory.object_memory import ModelIdentity, ObjectMemory
 from tracker.options import EngineOptions, RobustOptions, TrackerOptions
+from tracker.pictures.generator_options import GeneratorOptions
 from tracker.pictures.options import PictureOptions
 from tracker.types import Prompt, StepFacts, Track, TrackState
 
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from tracker.images.prepared_image import PreparedImage
     from tracker.images.yuv import YuvPicture
     from tracker.pictures.embeddings import Embeddings
+    from tracker.pictures.mask_generator import MaskGenerator
     from tracker.pictures.predictor import ImagePredictor, PictureMasks
     from tracker.pictures.prompts import PicturePrompt
+    from tracker.pictures.segment import Segment
     from tracker.sessions.session import Session
     from tracker.step.pending_step import PendingStep
     from tracker.tracker import Tracker
@@ -47,8 +50,10 @@ __all__ = [
     "EfficientNetLiteConfig",
     "Embeddings",
     "EngineOptions",
+    "GeneratorOptions",
     "HieraConfig",
     "ImagePredictor",
+    "MaskGenerator",
     "ModelConfig",
     "ModelIdentity",
     "ObjectMemory",
@@ -61,6 +66,7 @@ __all__ = [
     "Prompt",
     "PromptError",
     "RobustOptions",
+    "Segment",
     "Session",
     "SessionError",
     "StepFacts",
@@ -75,8 +81,10 @@ __all__ = [
 _NEED_TORCH = {
     "Embeddings": "tracker.pictures.embeddings",
     "ImagePredictor": "tracker.pictures.predictor",
+    "MaskGenerator": "tracker.pictures.mask_generator",
     "PictureMasks": "tracker.pictures.predictor",
     "PicturePrompt": "tracker.pictures.prompts",
+    "Segment": "tracker.pictures.segment",
     "PendingStep": "tracker.step.pending_step",
     "PreparedImage": "tracker.images.prepared_image",
     "Session": "tracker.sessions.session",

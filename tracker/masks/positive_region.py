@@ -67,14 +67,24 @@ class _Axis(NamedTuple):
 
 def positive_region(logits_hw: Tensor, height: int, width: int) -> MaskRegion:
     """The pixels at which logits (host, float32), upsampled to (height, width), are positive."""
+    x, y, values_rr = upsampled_region(logits_hw, height, width)
+    return MaskRegion(x, y, values_rr > 0)
+
+
+def upsampled_region(logits_hw: Tensor, height: int, width: int) -> tuple[int, int, Tensor]:
+    """Upsampled logits in a region outside which none is positive: its first x and y, and (r, r).
+
+    ``logits_hw`` on the host, float32, are upsampled to (height, width).
+    """
+    empty = 0, 0, torch.zeros(0, 0)
     ((x0, y0, x1, y1),) = boxes_of((logits_hw > 0)[None]).tolist()
     if x0 == x1:
-        return MaskRegion(0, 0, torch.zeros(0, 0, dtype=torch.bool))
+        return empty
     all_rows, all_columns = _axis(logits_hw.shape[0], height), _axis(logits_hw.shape[1], width)
     row_slice, column_slice = all_rows.reach(y0, y1), all_columns.reach(x0, x1)
     rows, columns = all_rows.within(row_slice), all_columns.within(column_slice)
     if not rows.low.numel() or not columns.low.numel():  # a source coarser than the grid
-        return MaskRegion(0, 0, torch.zeros(0, 0, dtype=torch.bool))
+        return empty
     first = int(rows.low[0])
     cells = logits_hw[first : int(rows.high[-1]) + 1]
     # Along the row first, as in PyTorch's kernel.
@@ -83,7 +93,7 @@ def positive_region(logits_hw: Tensor, height: int, width: int) -> MaskRegion:
         wide[rows.low - first] * rows.low_weight[:, None]
         + wide[rows.high - first] * rows.high_weight[:, None]
     )
-    return MaskRegion(column_slice.start, row_slice.start, values > 0)
+    return column_slice.start, row_slice.start, values
 
 
 @lru_cache(_AXES_KEPT)

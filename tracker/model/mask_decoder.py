@@ -5,6 +5,7 @@ Dimensions: N objects, C channels, H W token grid, h w mask grid (4 × H), M = 4
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tracker.config import ModelConfig
-from tracker.model.chunking import objects_in_chunks
+from tracker.model.chunking import join, objects_in_chunks, rows_per_chunk
 from tracker.model.layers import LayerNorm2d, Mlp, tokens_from_grid
 from tracker.model.prompt_encoder import PromptEmbedding
-from tracker.model.two_way_transformer import TwoWayTransformer
+from tracker.model.two_way_transformer import ImageProjections, TwoWayTransformer
 
 MASKS = 4
 
@@ -81,6 +82,43 @@ class MaskDecoder(nn.Module):
             )
         )
 
+    def search(
+        self,
+        conditioned_1CHW: Tensor,
+        stride8_1cHW: Tensor,
+        stride4_1cHW: Tensor,
+        prompt: PromptEmbedding,
+        position_CHW: Tensor,
+        wanted: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, DecoderOutput]:
+        """Decode N prompts on one image, and draw masks only of those that are ``wanted``.
+
+        ``wanted`` gets the predicted IoU (n, 4) of some of them and marks the rows to draw, (n)
+        boolean. Returns the indices of these rows and their output. What depends on the image only
+        is computed once. The prompts share one dense embedding: they contain no masks.
+        """
+        position_1LC = tokens_from_grid(position_CHW.unsqueeze(0))
+        image_1LC = tokens_from_grid(conditioned_1CHW + prompt.dense_NCHW[:1])
+        projected = self.transformer.project(image_1LC, position_1LC)
+        size = conditioned_1CHW.shape[2:]
+        rows, drawn = [], []
+        step = min(len(prompt.sparse_NKC), rows_per_chunk(stride4_1cHW, stride4_1cHW.numel()))
+        for begin in range(0, len(prompt.sparse_NKC), step):
+            sparse_nKC = prompt.sparse_NKC[begin : begin + step]
+            shared = (part.expand(len(sparse_nKC), -1, -1, -1) for part in projected)
+            tokens_nTC, image_nLC = self._attend(
+                image_1LC.expand(len(sparse_nKC), -1, -1),
+                position_1LC,
+                sparse_nKC,
+                ImageProjections(*shared),
+            )
+            (row_r,) = wanted(self.iou_prediction_head(tokens_nTC[:, 1])).nonzero(as_tuple=True)
+            rows.append(row_r + begin)
+            drawn.append(
+                self._draw(tokens_nTC[row_r], image_nLC[row_r], size, stride8_1cHW, stride4_1cHW)
+            )
+        return torch.cat(rows), DecoderOutput(*(join(part) for part in zip(*drawn, strict=True)))
+
     def _decode(
         self,
         position_1LC: Tensor,
@@ -90,19 +128,40 @@ class MaskDecoder(nn.Module):
         sparse_NKC: Tensor,
         dense_NCHW: Tensor,
     ) -> DecoderOutput:
-        count, _, height, columns = conditioned_NCHW.shape
+        tokens_NTC, image_NLC = self._attend(
+            tokens_from_grid(conditioned_NCHW + dense_NCHW), position_1LC, sparse_NKC
+        )
+        size = conditioned_NCHW.shape[2:]
+        return self._draw(tokens_NTC, image_NLC, size, stride8_NcHW, stride4_NcHW)
+
+    def _attend(
+        self,
+        image_NLC: Tensor,
+        position_1LC: Tensor,
+        sparse_NKC: Tensor,
+        projected: ImageProjections | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The tokens, own ones first, and the image after they attended to each other."""
         own_tokens = torch.cat(
             (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         )
-        token_NTC = torch.cat((own_tokens.expand(count, -1, -1), sparse_NKC), dim=1)
-        tokens, image_NLC = self.transformer(
-            tokens_from_grid(conditioned_NCHW + dense_NCHW),
-            position_1LC,
-            token_NTC,
+        token_NTC = torch.cat((own_tokens.expand(len(sparse_NKC), -1, -1), sparse_NKC), dim=1)
+        attended: tuple[Tensor, Tensor] = self.transformer(
+            image_NLC, position_1LC, token_NTC, projected
         )
-        score_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + MASKS]
+        return attended
 
-        image = image_NLC.transpose(1, 2).unflatten(2, (height, columns))
+    def _draw(
+        self,
+        tokens_NTC: Tensor,
+        image_NLC: Tensor,
+        size: tuple[int, ...],
+        stride8_NcHW: Tensor,
+        stride4_NcHW: Tensor,
+    ) -> DecoderOutput:
+        score_token, iou_token = tokens_NTC[:, 0], tokens_NTC[:, 1]
+        mask_tokens = tokens_NTC[:, 2 : 2 + MASKS]
+        image = image_NLC.transpose(1, 2).unflatten(2, size)
         upscale8, norm8, activation, upscale4, _ = self.output_upscaling
         image = activation(norm8(upscale8(image) + stride8_NcHW))
         # In the layout of the product below: GELU's gradient is slow if the layouts differ.

@@ -12,6 +12,7 @@ an official ``state_dict`` loads unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -201,6 +202,20 @@ class Sam2(nn.Module):
             self.sam_prompt_encoder.dense_position(),
         )
         return output
+
+    def search(
+        self,
+        features: ImageFeatures,
+        prompt: PromptEmbedding,
+        wanted: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, DecoderOutput]:
+        """``decode`` for many prompts on one conditioned image, drawing only ``wanted`` masks.
+
+        See ``MaskDecoder.search``.
+        """
+        return self.sam_mask_decoder.search(
+            *features, prompt, self.sam_prompt_encoder.dense_position(), wanted
+        )
 
     def object_pointer(self, token_NC: Tensor, visible_N: Tensor) -> Tensor:
         """One vector per object; a learned constant if it is not visible."""

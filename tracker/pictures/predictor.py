@@ -9,7 +9,7 @@ mask grid, S image size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from os import PathLike
 from typing import Any, NamedTuple
@@ -249,6 +249,23 @@ class ImagePredictor:
         with autocast(self._dtype, self.device):
             prompt = self._model.encode_prompts(points_NK2, labels_NK, mask_logits_N1hw)
             return self._model.decode(own.stride16_BCHW, own, prompt)
+
+    @torch.inference_mode()
+    def search(
+        self,
+        points_NK2: Tensor,
+        labels_NK: Tensor,
+        embeddings: Embeddings,
+        wanted: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, DecoderOutput]:
+        """``decode`` for many points on one picture, drawing only ``wanted`` masks.
+
+        ``wanted`` gets the predicted IoU (n, 4) of some objects and marks those to draw. Returns
+        their indices and their output. Faster: what they share is computed once.
+        """
+        with autocast(self._dtype, self.device):
+            prompt = self._model.encode_prompts(points_NK2, labels_NK)
+            return self._model.search(embeddings.features, prompt, wanted)
 
     def chosen(self, output: DecoderOutput, *, multimask: bool) -> tuple[Tensor, Tensor]:
         """The M masks of each object: float32 logits (N, M, h, w) and predicted IoU (N, M).
