@@ -30,7 +30,6 @@ async def test_camera_that_dies_and_returns_keeps_its_objects(tmp_path: Path, cl
     port = find_free_port()
     camera = StreamConfig(
         url=f"rtsp://127.0.0.1:{port}/live",
-        read_timeout_s=1.0,
         objects=[ObjectConfig(id=4, label="door", box=UPPER_HALF)],
     )
     sink = RecordingSink()
