@@ -42,7 +42,7 @@ Section = tuple[str, str]
 
 EPILOG = """\
 parts:
-  nano     frames per second of the embedded models, tracker only
+  nano     frames per second of the embedded model, tracker only
   latency  camera to subscriber over RTSP, beside decoding alone (needs GStreamer's RTSP server)
   webrtc   camera to subscriber and screen over WebRTC, and what a viewer costs (needs Chromium)
   steady   how even steps stay while objects come and go
@@ -81,12 +81,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _nano(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
-    done = []
-    for name in nano_rate.MODELS:
-        with console.status(f"{name} alone"):
-            measurement = partial(nano_rate.measure, name, 200, options.dtype)
-            done.append(results.measure(f"rate-{name}-{options.dtype}", measurement))
-    return [("The embedded models alone", "\n\n".join(map(nano_rate.report, done)))]
+    with console.status("nano alone"):
+        measurement = partial(nano_rate.measure, 200, options.dtype)
+        done = results.measure(f"rate-nano-{options.dtype}", measurement)
+    return [("The embedded model alone", nano_rate.report(done))]
 
 
 def _latency(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:

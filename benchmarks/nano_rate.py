@@ -1,4 +1,4 @@
-"""Frames per second of an embedded model on a CPU, tracker only.
+"""Frames per second of the embedded model on a CPU, tracker only.
 
 Pictures have the model's size, so that nothing is resized. The robust policy runs with its gates
 open: every frame is remembered, so the memory bank is full, as it is while tracking goes well.
@@ -23,7 +23,6 @@ from benchmarks.results import Result
 from tests.tracker.agreement.scripts import picture
 from tracker import Prompt, RobustOptions, Tracker, TrackerOptions
 
-MODELS = ("nano", "nano_320")
 OBJECTS = (1, 8)
 SOURCES = ((360, 640), (720, 1280))
 # The memory bank is full after 16 frames.
@@ -31,9 +30,9 @@ WARM_UP_FRAMES = 20
 DECODED_FRAMES = 30
 
 
-def measure(name: str, frames: int, dtype: str = "float32") -> Result:
+def measure(frames: int, dtype: str = "float32") -> Result:
     """Seconds of every step by number of objects; of decoding and resizing by picture size."""
-    steps = {objects: _stepping(name, objects, dtype) for objects in OBJECTS}
+    steps = {objects: _stepping(objects, dtype) for objects in OBJECTS}
     taken: dict[str, dict[str, list[float]]] = {
         kind: {str(objects): [] for objects in OBJECTS} for kind in ("clock", "processor")
     }
@@ -43,7 +42,7 @@ def measure(name: str, frames: int, dtype: str = "float32") -> Result:
             if index >= WARM_UP_FRAMES:
                 taken["clock"][str(objects)].append(clock_s)
                 taken["processor"][str(objects)].append(processor_s)
-    tracker = Tracker.from_checkpoint(name, device="cpu")
+    tracker = Tracker.from_checkpoint("nano", device="cpu")
     pictures_cost = {}
     for height, width in SOURCES:
         image = picture(0, height, width)
@@ -53,7 +52,7 @@ def measure(name: str, frames: int, dtype: str = "float32") -> Result:
             "resize_s": float(np.median(resized)),
         }
     return {
-        "model": name,
+        "model": "nano",
         "image_size": tracker.config.image_size,
         "dtype": dtype,
         "frames": frames,
@@ -63,13 +62,13 @@ def measure(name: str, frames: int, dtype: str = "float32") -> Result:
     }
 
 
-def _stepping(name: str, objects: int, dtype: str) -> Callable[[int], Any]:
+def _stepping(objects: int, dtype: str) -> Callable[[int], Any]:
     options = TrackerOptions(
         max_objects=objects,
         compute_dtype=dtype,  # type: ignore[arg-type]
         robust=RobustOptions(skip_absent=False, write_iou=0, return_iou=0),
     )
-    tracker = Tracker.from_checkpoint(name, device="cpu", options=options)
+    tracker = Tracker.from_checkpoint("nano", device="cpu", options=options)
     tracker.warm_up()
     session = tracker.open_session()
     size = tracker.config.image_size
@@ -152,5 +151,4 @@ def report(result: Result) -> str:
 
 
 if __name__ == "__main__":
-    for embedded in MODELS:
-        sys.stdout.write(report(measure(embedded, 200)) + "\n\n")
+    sys.stdout.write(report(measure(200)) + "\n")

@@ -188,8 +188,8 @@ _GENERATIONS: dict[str, Literal["2.0", "2.1"]] = {"sam2.1": "2.1", "sam2": "2.0"
 
 NANO = ModelConfig(
     name="nano",
-    image_size=256,
-    trunk=HieraConfig(32, 1, (1, 2, 3, 1), (5,), (8, 4, 8, 4), (8, 8)),
+    image_size=320,
+    trunk=EfficientNetLiteConfig(),
     hidden_dim=128,
     memory_dim=64,
     memory_attention_layers=2,
@@ -198,13 +198,7 @@ NANO = ModelConfig(
     iou_head_hidden=128,
 )
 
-# nano for a larger image: the same architecture on a finer grid, with its own weights.
-NANO_320 = NANO.replaced(name="nano_320", image_size=320)
-
-# The same with a trunk that was trained on ImageNet.
-LITE_320 = NANO_320.replaced(name="lite_320", trunk=EfficientNetLiteConfig())
-
-PRESETS: dict[str, ModelConfig] = {"nano": NANO, "nano_320": NANO_320, "lite_320": LITE_320} | {
+PRESETS: dict[str, ModelConfig] = {"nano": NANO} | {
     f"{prefix}_hiera_{size}": ModelConfig(
         name=f"{prefix}_hiera_{size}", generation=generation, trunk=trunk
     )

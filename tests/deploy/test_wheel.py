@@ -67,9 +67,8 @@ def test_wheel_holds_every_module_config_and_the_model(wheel: Path) -> None:
         assert f"{package}/py.typed" in packed
     for path in (REPOSITORY / "configs").rglob("*.yaml"):
         assert f"streamer/configs/{path.relative_to(REPOSITORY / 'configs')}" in packed
-    for name in ("nano", "nano_320"):
-        assert f"tracker/checkpoints/{name}.safetensors" in packed
-        assert f"tracker/checkpoints/{name}.calibration.json" in packed
+    assert "tracker/checkpoints/nano.safetensors" in packed
+    assert "tracker/checkpoints/nano.calibration.json" in packed
     assert "tracker/checkpoints/README.md" in packed
     assert any(name.endswith("licenses/LICENSE") for name in packed)
     assert not any(name.startswith("tests") for name in packed)

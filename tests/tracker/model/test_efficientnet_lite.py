@@ -107,7 +107,7 @@ def test_folded_trunk_agrees_with_the_network_with_batch_norms(size: tuple[int, 
 
 @torch.no_grad()
 def test_maps_are_at_strides_4_to_32_and_channels_last() -> None:
-    config = PRESETS["lite_320"].trunk
+    config = PRESETS["nano"].trunk
     assert isinstance(config, EfficientNetLiteConfig)
     maps = EfficientNetLite(config)(torch.zeros(1, 3, 320, 320))
     assert [tuple(each.shape) for each in maps] == [

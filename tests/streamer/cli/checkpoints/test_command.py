@@ -398,7 +398,7 @@ def test_list_shows_what_is_here(server: FileServer, folder: Path, console: Cons
     list_checkpoints(console, OFFICIAL_CHECKPOINTS)
     lines = printed(console).splitlines()
     embedded = [line.split() for line in lines if line.endswith("embedded")]
-    assert embedded == [["nano", "embedded"], ["nano_320", "embedded"]]
+    assert embedded == [["nano", "embedded"]]
     assert any(line.startswith("sam2_hiera_large") and "898" in line for line in lines)
     list_checkpoints(console, server.registry())
     assert str(folder / f"{NAME}.pt") in printed(console)

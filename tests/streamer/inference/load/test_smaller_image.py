@@ -195,7 +195,7 @@ def test_details_contain_the_size_and_the_measured_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image_sizes", "expected"), [([], (256, 192, 128)), ([224, 96], (256, 224, 96))]
+    ("image_sizes", "expected"), [([], (320, 224, 160)), ([288, 96], (320, 288, 96))]
 )
 def test_configured_tracker_can_be_set_to_the_sizes(
     image_sizes: list[int], expected: tuple[int, ...], random_nano: Path
@@ -207,13 +207,13 @@ def test_configured_tracker_can_be_set_to_the_sizes(
     )
     assert configured_tracker(config).image_sizes == expected
     config = config.changed(overload=OverloadConfig())
-    assert configured_tracker(config).image_sizes == (256,)
+    assert configured_tracker(config).image_sizes == (320,)
 
 
 def test_sizes_that_the_model_cannot_take_end_the_start(random_nano: Path) -> None:
     config = MaskletConfig(
         model=ModelSection(checkpoint=str(random_nano), device="cpu"),
-        overload=OverloadConfig(policy="smaller_image", image_sizes=[256]),
+        overload=OverloadConfig(policy="smaller_image", image_sizes=[320]),
     )
     with pytest.raises(ConfigError, match="overload.image_sizes: smaller_image_sizes must be belo"):
         configured_tracker(config)
