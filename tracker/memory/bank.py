@@ -61,7 +61,7 @@ class MemoryBank:
         self, config: ModelConfig, capacity: int, device: torch.device, more_memories: int = 0
     ) -> None:
         self.capacity = capacity
-        self._device = device
+        self.device = device
         self._window = config.recent_memories
         self._pointer_window = config.recent_pointers
         self._conditioning = config.max_conditioning_memories
@@ -302,7 +302,7 @@ class MemoryBank:
         )
 
     def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
-        return on_device(array, self._device)
+        return on_device(array, self.device)
 
 
 class _Choice(NamedTuple):

@@ -187,13 +187,16 @@ class FrameHistory:
         if not self._frames:
             raise PromptError("nothing to correct: no frame of this session was tracked yet")
         if index is None:
-            return self._frames[-1]
+            index = self._frames[-1].index
         for held in self._held.values():
             if held.index == index:
                 return held
         place = index - self._frames[0].index
         if 0 <= place < len(self._frames):
-            return self._frames[place]
+            frame = self._frames[place]
+            if frame.image is None and frame.features is None:
+                raise PromptError(f"frame {index} was tracked before this session was restored")
+            return frame
         raise PromptError(
             f"frame {index} is not in the history, which holds frames "
             f"{self._frames[0].index} to {self._frames[-1].index}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
-from tracker.errors import CapacityError, SessionError
+import torch
+from torch import Tensor
+
+from tracker.errors import CapacityError, ObjectMemoryError, SessionError
 from tracker.masks.smoothing import MaskSmoother
 from tracker.memory.bank import MemoryBank
 from tracker.memory.object_memory import ModelIdentity, ObjectMemory, ensure_usable
 from tracker.memory.places import ConditioningMemories
+from tracker.memory.saved_slots import slot_copy, slot_tensors
 from tracker.model import ImageFeatures
 from tracker.sessions.history import FrameHistory, TrackedFrame
 from tracker.types import StepFacts
@@ -233,6 +237,59 @@ class Session:
         except BaseException:
             self.remove(object_id)
             raise
+
+    def save(self) -> dict[str, Tensor]:
+        """All that the next frame depends on, as tensors on the host, for ``restore``.
+
+        Without the history (earlier frames cannot be corrected afterwards) and mask smoothing.
+        """
+        self.settle()
+        last = self.last_frame
+        size = (0, 0) if last is None else (last.height, last.width)
+        result = {
+            "clock": torch.tensor([self.frames_seen, self._missed, *size]),
+            "objects": torch.tensor(self.object_ids, dtype=torch.int64),
+        }
+        if last is not None and last.thumbnail_13TT is not None:
+            result["thumbnail"] = last.thumbnail_13TT.cpu().contiguous()
+        for object_id, slot in self._slots.items():
+            result |= slot_tensors(self._bank.copy(slot), f"{object_id}.")
+        return result
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue another session of the same weights from its ``save``: results are identical.
+
+        Only for a session without frames and objects. Raises ObjectMemoryError for tensors that are
+        no saved session of this model, CapacityError or SessionError; nothing is changed then.
+        """
+        self.ensure_open()
+        if self.frames_seen or self._slots:
+            raise SessionError("only a new session can be restored; open another")
+        try:
+            frames_seen, missed, height, width = tensors["clock"].tolist()
+            object_ids = tensors["objects"].tolist()
+        except (KeyError, ValueError) as error:
+            raise ObjectMemoryError(f"this is no saved session: {error} is missing") from error
+        if len(object_ids) > self.max_objects:
+            raise CapacityError(f"this session holds at most {self.max_objects} objects")
+        try:
+            for object_id in object_ids:
+                self.add(object_id)
+                slot = self.slot_of(object_id)
+                copy = slot_copy(tensors, f"{object_id}.", self._bank.copy(slot))
+                self._bank.restore(slot, copy)
+        except BaseException:
+            for object_id in self.object_ids:
+                self.remove(object_id)
+            raise
+        self._missed = missed
+        if frames_seen:
+            index = frames_seen - 1
+            frame = TrackedFrame(index, index + missed, height, width, None)
+            thumbnail = tensors.get("thumbnail")
+            if thumbnail is not None:
+                frame.thumbnail_13TT = thumbnail.to(self._bank.device)
+            self.remember(frame, self._left_out)
 
     def close(self) -> None:
         """Free all slots. Closing twice is no error."""
