@@ -22,6 +22,7 @@ from streamer.cli.command_parser import Parser, command_parser
 from streamer.cli.ctl.arguments import add_ctl
 from streamer.cli.evaluate import add_evaluate
 from streamer.cli.lines import discard_output, prepare_output, write_line
+from streamer.cli.segment.arguments import add_segment
 from streamer.config.shipped import config_groups
 from streamer.errors import ConfigError, MaskletError, SecurityError
 from streamer.runtime.malloc import keep_freed_memory
@@ -128,6 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     add_watch(commands)
     add_short_forms(commands)
+    add_segment(commands)
     _add_small_commands(commands)
     add_ctl(commands)
     _add_checkpoints(commands)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from streamer.errors import ConfigError
+from streamer.sources.picture_files import SUFFIXES, files_with
 from streamer.types import ImageArray
 
-# What Pillow reads of what cameras and tools write as single frames.
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # What counts as video in a folder; a file that is named itself may have any name.
 VIDEOS = (
-    ".avi", ".flv", ".gif", ".h264", ".h265", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4",
+    ".avi", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4",
     ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
 # Bound of the pictures that are decoded and wait to be read backwards, of one clip.
@@ -29,6 +28,11 @@ class Kept(Protocol):
 
 
 K = TypeVar("K", bound=Kept)
+
+
+def as_it_is(image: ImageArray) -> ImageArray:
+    """Keeps the whole picture."""
+    return image
 
 
 class Clip(Protocol):
@@ -55,7 +59,7 @@ class Clip(Protocol):
 
     def read(
         self, start: int, *, backward: bool, keep: Callable[[ImageArray], K]
-    ) -> Iterator[tuple[int, K | None]]:
+    ) -> Generator[tuple[int, K | None]]:
         """Every frame from ``start`` to the end (``backward``: to the first), each with its number.
 
         ``keep`` is called with the picture, RGB uint8 (height, width, 3); None in its place for a
@@ -79,7 +83,7 @@ def open_clip(path: str | Path) -> Clip:
 
 
 def find_clips(paths: Sequence[Path]) -> list[Path]:
-    """The clips that are named: files, folders of pictures, and all video files of other folders.
+    """The clips that are named: files, folders of pictures, and all video files of a folder.
 
     Raises ``ConfigError`` for a path that is not there, a folder with neither, and two clips whose
     results would have the same name.
@@ -88,16 +92,13 @@ def find_clips(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path} does not exist; check the path")
-        if not path.is_dir() or files_of(path, PICTURES):
-            found.append(path)
-            continue
-        videos = files_of(path, VIDEOS)
-        if not videos:
+        inside = files_with(VIDEOS, path) if path.is_dir() else []
+        if path.is_dir() and not inside and not files_with(SUFFIXES, path):
             raise ConfigError(
-                f"{path} holds neither pictures ({', '.join(PICTURES)}) nor video files; name the "
-                "files themselves if they end otherwise"
+                f"{path} holds neither pictures ({', '.join(sorted(SUFFIXES))}) nor video files "
+                f"({', '.join(VIDEOS)}); name the files themselves if they end otherwise"
             )
-        found += videos
+        found += inside or [path]
     by_name: dict[str, Path] = {}
     for path in found:
         name = result_name(path)
@@ -114,27 +115,3 @@ def result_name(path: Path) -> str:
     """The name of a clip's results."""
     resolved = path.resolve()
     return resolved.name if path.is_dir() else resolved.stem
-
-
-def files_of(folder: Path, endings: Sequence[str]) -> list[Path]:
-    """The files of a folder with one of these endings, in natural order; hidden ones are not."""
-    return sorted(
-        (
-            each
-            for each in folder.iterdir()
-            if each.suffix.lower() in endings and not each.name.startswith(".") and each.is_file()
-        ),
-        key=lambda path: natural_order(path.name),
-    )
-
-
-def natural_order(name: str) -> tuple[object, ...]:
-    """A key that sorts ``frame2`` before ``frame10``: runs of digits count as numbers."""
-    parts: list[tuple[int, int, str]] = []
-    run = ""
-    for character in [*name, ""]:
-        if run and (character.isdecimal() and character.isascii()) != run.isdecimal():
-            parts.append((0, int(run), "") if run.isdecimal() else (1, 0, run))
-            run = ""
-        run += character
-    return (*parts, name)

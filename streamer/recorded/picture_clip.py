@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Generator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from streamer.errors import ConfigError
-from streamer.recorded.clips import PICTURES, K, files_of, result_name
+from streamer.errors import ConfigError, PictureError
+from streamer.recorded.clips import K, result_name
+from streamer.sources.picture_files import picture_files, read_picture
 from streamer.types import ImageArray
 
 # No rate is known; the time of a frame is only used where a format asks for one.
 PICTURES_PER_S = 25
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # EXIF: the orientation of the picture; from 5 on its rows and columns are exchanged.
 _ORIENTATION, _FIRST_TRANSPOSED = 0x0112, 5
 
@@ -23,11 +23,9 @@ class PictureClip:
     """See ``clips.Clip``. A picture that cannot be read is a damaged frame."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``ConfigError`` without pictures, and for pictures of different sizes."""
+        """Raises ``PictureError`` without pictures, ``ConfigError`` if their sizes differ."""
         self.path = path
-        self._files = files_of(path, PICTURES)
-        if not self._files:
-            raise ConfigError(f"{path} holds no picture ({', '.join(PICTURES)})")
+        self._files = picture_files(path)
         self.frames = len(self._files)
         sizes: dict[tuple[int, int], Path] = {}
         for file in self._files:
@@ -56,7 +54,7 @@ class PictureClip:
 
     def read(
         self, start: int, *, backward: bool, keep: Callable[[ImageArray], K]
-    ) -> Iterator[tuple[int, K | None]]:
+    ) -> Generator[tuple[int, K | None]]:
         """See ``Clip.read``; nothing is kept ahead."""
         for index in range(start, -1, -1) if backward else range(start, self.frames):
             image = self._picture(self._files[index])
@@ -64,22 +62,22 @@ class PictureClip:
 
     def _picture(self, file: Path) -> ImageArray | None:
         try:
-            with Image.open(file) as picture:
-                if picture.mode.startswith("I;16"):  # Pillow would cut it off at 255
-                    deep = np.asarray(picture)
-                    return np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2)
-                image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-        except _UNREADABLE:
+            image = read_picture(file).rgb
+        except PictureError:
             return None
-        return np.ascontiguousarray(image)
+        # A file that is replaced meanwhile.
+        return image if image.shape[:2] == (self.height, self.width) else None
 
 
 def _size(file: Path) -> tuple[int, int] | None:
     """Width and height as shown, from the header; None if that cannot be read."""
     try:
-        with Image.open(file) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(file)
+        with opened as picture:
             width, height = picture.size
             turned = picture.getexif().get(_ORIENTATION, 1) >= _FIRST_TRANSPOSED
-    except _UNREADABLE:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return (height, width) if turned else (width, height)

@@ -53,9 +53,7 @@ def read_prompts(path: Path, clip_names: Sequence[str]) -> dict[str, list[Prompt
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ConfigError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB; give masks as files")
-        content = json.loads(
-            path.read_text("utf-8-sig"), object_pairs_hook=_without_repetition
-        )
+        content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_without_repetition)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; check --prompts") from error
     except json.JSONDecodeError as error:
@@ -78,8 +76,8 @@ def read_prompts(path: Path, clip_names: Sequence[str]) -> dict[str, list[Prompt
     if unknown or missing:
         named = ", ".join(map(repr, [*unknown, *missing][:5]))
         raise ConfigError(
-            f"{path.name}: {'there is no clip' if unknown else 'no prompts for'} {named}; an object "
-            f"has a list of prompts for each clip: {', '.join(clip_names)}"
+            f"{path.name}: {'there is no clip' if unknown else 'no prompts for'} {named}; an "
+            f"object has a list of prompts for each clip: {', '.join(clip_names)}"
         )
     return {
         stem: parse_prompts(content[key], f"{path.name}[{key!r}]", path.parent)
@@ -150,7 +148,7 @@ def checked_for(
             )
         begun.add(prompt.object_id)
         result.setdefault(entry.frame_index, []).append(entry.prompt)
-    return {frame: tuple(own) for frame, own in sorted(result.items())}
+    return {frame: tuple(own) for frame, own in result.items()}
 
 
 def _parsed(each: Any, place: str, folder: Path, masks: dict[str, Any]) -> PromptEntry:
@@ -196,9 +194,7 @@ def _parsed(each: Any, place: str, folder: Path, masks: dict[str, Any]) -> Promp
         mask = masks[file]
     if not points and box is None and mask is None:
         raise ConfigError(f"{place}: give points with labels, a box or a mask")
-    return PromptEntry(
-        place, frame, Prompt(object_id, tuple(points), tuple(labels), box, mask)
-    )
+    return PromptEntry(place, frame, Prompt(object_id, tuple(points), tuple(labels), box, mask))
 
 
 def _items(

@@ -46,17 +46,24 @@ def _object(track: Track) -> dict[str, Any]:
 
 
 class Record:
-    """The frames that a record holds, in order: ``frames`` of the clip, empty where it has none."""
+    """The frames that a record holds, in order: ``frames`` of the clip, empty where it has none.
+
+    ``damaged``: the frames that did not decode.
+    """
 
     def __init__(self, path: Path, frames: int, height: int, width: int) -> None:
         self._path = path
         self._size = height, width
+        self.damaged: list[int] = []
         # Where the lines of each frame begin, of a first and a second pass.
         self._offsets = [array("q", [_NOTHING]) * frames for _ in range(2)]
         with path.open("rb") as file:
             offset = 0
             for line in file:
-                index = json.loads(line)["frame_index"]
+                read = json.loads(line)
+                index = read["frame_index"]
+                if read.get("damaged") and index not in self.damaged[-1:]:
+                    self.damaged.append(index)
                 places = self._offsets[self._offsets[0][index] != _NOTHING]
                 places[index] = offset
                 offset += len(line)
@@ -85,9 +92,7 @@ class Record:
                     if places[index] != _NOTHING:
                         file.seek(places[index])
                         own = self._frame(json.loads(file.readline()))
-                        tracks = sorted(
-                            frame.tracks + own.tracks, key=lambda each: each.object_id
-                        )
+                        tracks = sorted(frame.tracks + own.tracks, key=lambda each: each.object_id)
                         frame = replace(own, tracks=tuple(tracks))
                 yield frame
 

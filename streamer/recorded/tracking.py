@@ -6,7 +6,7 @@ objects' memories, which are fixed when the tracker is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ class ClipRun:
         self._resume = resume
         self._done = (0, 0) if resume is None else (resume.pass_index, resume.frames)
         self._session: Session | None = None
-        self._pictures: Iterator[tuple[int, _Kept | None]] | None = None
+        self._pictures: Generator[tuple[int, _Kept | None]] | None = None
         self._next: tuple[int, _Kept | None] | None = None
 
     @property
@@ -118,7 +118,8 @@ class ClipRun:
 
     def input(self) -> tuple[Session, PreparedImage, tuple[Prompt, ...]] | None:
         """The frame that ``advance`` read, for a step; None if it is damaged."""
-        assert self._next is not None and self._session is not None, "advance read a picture"
+        assert self._next is not None, "advance read a picture"
+        assert self._session is not None, "advance began the pass"
         index, kept = self._next
         if kept is None:
             self._session.note_gap(1)
@@ -145,7 +146,7 @@ class ClipRun:
     def close(self) -> None:
         """Free the objects' memories and close the file."""
         if self._pictures is not None:
-            self._pictures.close()  # type: ignore[attr-defined] - a generator
+            self._pictures.close()
         if self._session is not None:
             self._session.close()
         self._pictures = self._session = None
@@ -164,9 +165,7 @@ class ClipRun:
         self._resume = None
         own, done = self._own, self._done[1]
         start = own.start - done if own.backward else own.start + done
-        self._pictures = iter(())
-        if 0 <= start < self.clip.frames:
-            self._pictures = self.clip.read(start, backward=own.backward, keep=keep)
+        self._pictures = self.clip.read(start, backward=own.backward, keep=keep)
 
     def _end_pass(self) -> None:
         self.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +86,7 @@ class VideoClip:
 
     def read(
         self, start: int, *, backward: bool, keep: Callable[[ImageArray], K]
-    ) -> Iterator[tuple[int, K | None]]:
+    ) -> Generator[tuple[int, K | None]]:
         """See ``Clip.read``. Backwards, one group of pictures after the other is decoded.
 
         Of a group that exceeds the bound, the last part is kept, and it is decoded again for the
@@ -112,7 +112,7 @@ class VideoClip:
 
     def _complete(
         self, start: int, end: int, keep: Callable[[ImageArray], K]
-    ) -> Iterator[tuple[int, K | None]]:
+    ) -> Generator[tuple[int, K | None]]:
         """The frames ``start`` to ``end`` in order, with None for each that did not decode."""
         expected = start
         with closing(self._decoded(start)) as pictures:
@@ -131,7 +131,7 @@ class VideoClip:
         for index in range(expected, end):
             yield index, None
 
-    def _decoded(self, start: int) -> Iterator[tuple[int, ImageArray | None]]:
+    def _decoded(self, start: int) -> Generator[tuple[int, ImageArray | None]]:
         """Numbers and pictures in order, from ``start`` or earlier; None: marked as damaged."""
         listing = self._listing
         earlier = listing.keyframes[listing.keyframes <= start]
@@ -151,7 +151,7 @@ class VideoClip:
 
     def _frames(
         self, container: av.container.InputContainer, stream: av.VideoStream, count: int
-    ) -> Iterator[tuple[int, ImageArray | None]]:
+    ) -> Generator[tuple[int, ImageArray | None]]:
         converter, orientation = RgbConverter(), OrientationState()
         times = self._listing.times
         for frame in self._raw_frames(container, stream):
@@ -185,7 +185,7 @@ class VideoClip:
                 continue
             except (av.FFmpegError, IndexError):
                 return
-            yield from cast("list[av.VideoFrame]", frames)
+            yield from frames
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
@@ -206,9 +206,7 @@ class VideoClip:
             stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
             yield container, stream
 
-    def _listed(
-        self, container: av.container.InputContainer, stream: av.VideoStream
-    ) -> _Listing:
+    def _listed(self, container: av.container.InputContainer, stream: av.VideoStream) -> _Listing:
         """List the packets that hold a picture to show."""
         pts, keyframes = array("q"), array("q")
         has_times = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,23 +74,32 @@ def read_picture(path: Path) -> PictureFile:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, by name, numbers in it by value; hidden files are left.
+    """The pictures directly in a folder, as ``files_with`` sorts them.
 
     Raises ``PictureError`` without any.
     """
-    try:
-        files = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-        ]
-    except OSError as error:
-        raise PictureError(f"{folder} is not a readable folder: {error.strerror}") from error
+    files = files_with(SUFFIXES, folder)
     if not files:
         raise PictureError(
             f"{folder} holds no picture; they are recognised by their names: "
             f"{', '.join(sorted(SUFFIXES))}"
         )
+    return files
+
+
+def files_with(suffixes: Collection[str], folder: Path) -> list[Path]:
+    """The files directly in a folder that end so, by name, numbers in it by value; not hidden ones.
+
+    Raises ``PictureError`` for a folder that cannot be read.
+    """
+    try:
+        files = [
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        ]
+    except OSError as error:
+        raise PictureError(f"{folder} is not a readable folder: {error.strerror}") from error
     return sorted(files, key=_natural)
 
 

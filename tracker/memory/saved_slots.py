@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def slot_copy(tensors: Mapping[str, Tensor], prefix: str, like: Copy) -> Copy:
 
     Raises ObjectMemoryError for tensors that are missing or of another bank's shape.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for field in fields(like):
         expected, found = getattr(like, field.name), tensors.get(prefix + field.name)
         shape = expected.shape if isinstance(expected, Tensor) else (expected.nbytes,)

@@ -1,0 +1,1 @@
+"""``masklet segment``: recorded video as a job."""

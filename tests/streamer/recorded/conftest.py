@@ -1,0 +1,5 @@
+"""Fixtures of recorded video."""
+
+from tests.streamer.recorded.made import checkpoint
+
+__all__ = ["checkpoint"]
