@@ -19,15 +19,15 @@ WIDTH, HEIGHT, FRAMES = 96, 64, 12
 
 def numbered(index: int, width: int = WIDTH, height: int = HEIGHT) -> ImageArray:
     """A grey that encodes the number, and a bright square that moves to the right."""
-    image = np.full((height, width, 3), 20 + 5 * (index % 40), np.uint8)
+    image = np.full((height, width, 3), 20 + 15 * (index % 12), np.uint8)
     left = 8 + 3 * index
-    image[20:40, left : left + 20] = (250, 220, 40)
+    image[20:40, left : left + 20] = (250, 220, 240)
     return image
 
 
 def number_of(image: ImageArray) -> int:
     """The number that ``numbered`` was given."""
-    return round((float(image[-12:-2, 2:-2].mean()) - 20) / 5)
+    return round((float(image[-12:-2, 2:-2].mean()) - 20) / 15)
 
 
 def video(

@@ -72,7 +72,7 @@ def test_backward_reading_keeps_no_more_than_its_bound(
 
     frames = open_clip(path).read(59, backward=True, keep=Counted)
     assert [index for index, _ in frames] == list(range(59, -1, -1))
-    assert most <= 5 + 2
+    assert most <= 5 + 3  # and what is on its way
 
 
 def test_times_may_vary(tmp_path: Path) -> None:
