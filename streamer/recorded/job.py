@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from streamer.errors import ConfigError, MaskletError
-from streamer.recorded.clips import Clip, find_clips, open_clip, result_name
+from streamer.recorded.clip import Clip, result_name
+from streamer.recorded.clips import find_clips, open_clip
 from streamer.recorded.folder import ResultFolder
 from streamer.recorded.outputs.boxes import write_boxes, write_mot
 from streamer.recorded.outputs.coco import write_coco, write_rle, write_youtube_vis

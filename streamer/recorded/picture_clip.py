@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from streamer.errors import ConfigError, PictureError
-from streamer.recorded.clips import K, result_name
+from streamer.recorded.clip import K, result_name
 from streamer.sources.picture_files import picture_files, read_picture
 from streamer.types import ImageArray
 

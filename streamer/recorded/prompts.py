@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from streamer.errors import ConfigError
 from streamer.inference.prompts.mask_file import read_mask
-from streamer.recorded.clips import Clip
+from streamer.recorded.clip import Clip
 from tracker.errors import PromptError
 from tracker.sessions.prompts import prepare
 from tracker.types import Prompt

@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from streamer.recorded.clips import Clip, open_clip
+from streamer.recorded.clip import Clip
+from streamer.recorded.clips import open_clip
 from streamer.recorded.passes import Direction, Pass, passes_of
 from streamer.recorded.prompts import FramePrompts, checked_for, parse_prompts, read_prompts
 from streamer.types import ImageArray

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.errors import SourceError, SourceFailure
-from streamer.recorded.clips import GROUP_BYTES, K, result_name
+from streamer.recorded.clip import GROUP_BYTES, K, result_name
 from streamer.sources.failures import source_error
 from streamer.sources.orientation import OrientationState
 from streamer.sources.pixels import RgbConverter

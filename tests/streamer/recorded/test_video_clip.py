@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from streamer.errors import ConfigError, PictureError, SourceError
-from streamer.recorded import clips, video_clip
-from streamer.recorded.clips import as_it_is, find_clips, open_clip
+from streamer.recorded import video_clip
+from streamer.recorded.clip import as_it_is, result_name
+from streamer.recorded.clips import find_clips, open_clip
 from tests.streamer.recorded.made import FRAMES, HEIGHT, WIDTH, number_of, numbered, pictures, video
 
 
@@ -144,4 +145,4 @@ def test_folder_of_videos_is_all_of_them_and_names_must_differ(tmp_path: Path) -
     (tmp_path / "b9.avi").touch()
     with pytest.raises(ConfigError, match="would both be written to b9/"):
         find_clips([tmp_path])
-    assert clips.result_name(tmp_path / "b9.avi") == "b9"
+    assert result_name(tmp_path / "b9.avi") == "b9"
