@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -58,6 +59,7 @@ class ResultFolder:
             self._lock.release()
             raise
         self._record: BinaryIO | None = None
+        self._record_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +71,8 @@ class ResultFolder:
         traceback: TracebackType | None,
     ) -> None:
         if self._record is not None:
-            self._record.close()
+            with suppress(OSError):  # a full disk: what was saved is on it
+                self._record.close()
         self._lock.release()
 
     def progress(self) -> Progress | None:
@@ -91,12 +94,15 @@ class ResultFolder:
         if self._record.tell() < size:
             raise ConfigError(f"{self._record_file} was cut off; begin anew with --overwrite")
         self._record.truncate(size)
+        self._record_bytes = size
         return progress
 
     def add(self, frame: FrameTracks) -> None:
         """Append to the record."""
         assert self._record is not None, "progress was asked for"
-        self._record.write(json.dumps(frame_line(frame)).encode() + b"\n")
+        line = json.dumps(frame_line(frame)).encode() + b"\n"
+        self._record.write(line)
+        self._record_bytes += len(line)
 
     def save(self, progress: Progress) -> None:
         """Keep all that was added, and where it stands."""
@@ -106,7 +112,7 @@ class ResultFolder:
         facts = {
             "pass_index": str(progress.pass_index),
             "frames": str(progress.frames),
-            "record_bytes": str(self._record.tell()),
+            "record_bytes": str(self._record_bytes),
         }
         partial = self._progress_file.with_suffix(".partial")
         try:

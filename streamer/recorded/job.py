@@ -10,7 +10,7 @@ import errno
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -174,34 +174,34 @@ def _tracked(
     runs = {id(each.run): each for each in work}
     report.begin(sum(each.run.frames for each in work), sum(each.run.frames_done for each in work))
     unsaved: dict[int, _ClipWork] = {}
-    try:
-        for run, frame in track_together([each.run for each in work], tracker, options.together):
-            own = runs[id(run)]
-            own.add(frame)
-            unsaved[id(run)] = own
-            if run.frames_done == run.frames:
+    # Closed at the end only: what is unsaved needs the memories of its objects.
+    with closing(track_together([each.run for each in work], tracker, options.together)) as results:
+        try:
+            for run, frame in results:
+                own = unsaved[id(run)] = runs[id(run)]
+                own.add(frame)
+                if run.frames_done == run.frames:
+                    own.save()
+                    del unsaved[id(run)]
+                report.frame()
+                if stop():
+                    raise StoppedError
+        except OSError as error:
+            for own in unsaved.values():
+                with suppress(OSError):
+                    own.save()
+            if error.errno not in _FULL:
+                raise
+            raise _disk_full(work, options, error) from error
+        except StoppedError:
+            for own in unsaved.values():
                 own.save()
-                del unsaved[id(run)]
-            report.frame()
-            if stop():
-                raise StoppedError
-    except OSError as error:
-        for own in unsaved.values():
-            with suppress(OSError):
-                own.save()
-        if error.errno not in _FULL:
-            raise
-        raise _disk_full(work, options, error) from error
-    except StoppedError:
-        for own in unsaved.values():
-            own.save()
-        done, frames = (
-            sum(getattr(each.run, key) for each in work) for key in ("frames_done", "frames")
-        )
-        raise StoppedError(
-            f"stopped after {done} of {frames} frames, which are kept in {options.out}; the same "
-            "command goes on from there"
-        ) from None
+            done = sum(each.run.frames_done for each in work)
+            frames = sum(each.run.frames for each in work)
+            raise StoppedError(
+                f"stopped after {done} of {frames} frames, which are kept in {options.out}; the "
+                "same command goes on from there"
+            ) from None
 
 
 def _disk_full(work: Sequence[_ClipWork], options: JobOptions, error: OSError) -> DiskFullError:
@@ -259,6 +259,7 @@ class _ClipWork:
         if self._confidences is not None:
             self._confidences.write(frame)
         self.folder.add(frame)
+        self.run.confirm()
         if time.monotonic() - self._saved_s > _SAVE_EVERY_S:
             self.save()
 

@@ -14,11 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from streamer.recorded.tracking import FrameTracks
-from streamer.wire.mask_codecs import coco_rle
+from streamer.wire.mask_codecs import MaskEncoding, coco_rle, decode_crop
 from tracker.types import Track, TrackState
 
 _NOTHING = -1
@@ -105,12 +102,13 @@ class Record:
 
     def _track(self, each: dict[str, Any]) -> Track:
         x0, y0, x1, y1 = each["bbox"]
-        mask = coco_mask.decode(each["segmentation"])
+        rle = each["segmentation"]
+        mask = decode_crop(rle["counts"].encode(), MaskEncoding.RLE, *rle["size"])
         return Track(
             object_id=each["object_id"],
             state=TrackState.VISIBLE if each["visible"] else TrackState.OCCLUDED,
             box_xyxy=(x0, y0, x1, y1),
-            crop=np.ascontiguousarray(mask[y0:y1, x0:x1]).view(np.bool_),
+            crop=mask[y0:y1, x0:x1].copy(),
             area=each["area"],
             predicted_iou=each["predicted_iou"],
             object_score=each["object_score"],

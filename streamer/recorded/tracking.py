@@ -84,6 +84,7 @@ class ClipRun:
         self._with_images = with_images
         self._resume = resume
         self._done = (0, 0) if resume is None else (resume.pass_index, resume.frames)
+        self._confirmed = True
         self._session: Session | None = None
         self._pictures: Generator[tuple[int, _Kept | None]] | None = None
         self._next: tuple[int, _Kept | None] | None = None
@@ -101,8 +102,9 @@ class ClipRun:
 
     @property
     def progress(self) -> Progress:
-        """To go on from here; between two steps of a run that has begun."""
+        """To go on from here; between two steps of a run that is not closed."""
         index, frames = self._done
+        assert self._session is not None or frames == 0, "closed in the middle of a pass"
         return Progress(index, frames, {} if self._session is None else self._session.save())
 
     def advance(self, tracker: Tracker) -> bool:
@@ -128,11 +130,11 @@ class ClipRun:
         return self._session, kept.prepared, self._own.prompts.get(index, ())
 
     def result(self, tracks: Sequence[Track]) -> FrameTracks:
-        """What the step found; the frame is done then."""
+        """What the step found; ``confirm`` follows when it is kept."""
         assert self._next is not None, "advance read a picture"
         (index, kept), own = self._next, self._own
         shown = [track for track in tracks if own.known.get(track.object_id) != index]
-        self._done = (self._done[0], self._done[1] + 1)
+        self._confirmed = False
         return FrameTracks(
             frame_index=index,
             time_s=self.clip.time_s(index),
@@ -143,6 +145,12 @@ class ClipRun:
             is_damaged=kept is None,
             image=None if kept is None else kept.image,
         )
+
+    def confirm(self) -> None:
+        """The last result is kept: the frame is done. Further calls change nothing."""
+        if not self._confirmed:
+            self._confirmed = True
+            self._done = (self._done[0], self._done[1] + 1)
 
     def close(self) -> None:
         """Free the objects' memories and close the file."""
@@ -175,7 +183,7 @@ class ClipRun:
 
 def track_together(
     runs: Iterable[ClipRun], tracker: Tracker, together: int = 1
-) -> Iterator[tuple[ClipRun, FrameTracks]]:
+) -> Generator[tuple[ClipRun, FrameTracks]]:
     """Track all clips, frames of up to ``together`` of them in one batch.
 
     A run is taken from ``runs`` when one before it has ended, and closed after its last result. The
@@ -200,6 +208,7 @@ def track_together(
             found = {id(run): own for (run, _), own in zip(whole, tracks, strict=True)}
             for run in tuple(active):
                 yield run, run.result(found.get(id(run), []))
+                run.confirm()
             for run in tuple(active):
                 if not run.advance(tracker):
                     active.remove(run)

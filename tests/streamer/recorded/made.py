@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from streamer.types import ImageArray
@@ -77,5 +78,5 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a network that steps in a few milliseconds and finds every object."""
     path = tmp_path_factory.mktemp("checkpoint") / "little.safetensors"
     tracker = little_tracker(object_score_bias=4.0)
-    save_checkpoint(path, tracker._engine.model)
+    save_checkpoint(tracker._engine.model, path, torch.float32)
     return path
