@@ -118,7 +118,7 @@ def test_both_ways_every_object_has_a_result_on_every_frame(
         assert (share[share != 32768] > 32768).sum() == masks[1][share != 32768].sum()
 
 
-@pytest.mark.parametrize("at", [1, 9, 13])
+@pytest.mark.parametrize("at", [4, 13])
 def test_job_that_was_stopped_goes_on_with_identical_results(
     at: int, options: JobOptions, tmp_path: Path
 ) -> None:
