@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from streamer.errors import ConfigError, MaskletError
@@ -52,8 +53,8 @@ def run_on_ray(
     without Ray; what fails in a task is raised when the others have ended.
     """
     try:
-        import ray
-    except ImportError:
+        ray: Any = import_module("ray")
+    except ModuleNotFoundError:
         raise ConfigError("--ray needs Ray: pip install 'masklet[ray]'") from None
     # Here too, so that nothing runs if any prompt is wrong.
     model = PRESETS.get(options.model)
