@@ -25,11 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tracker.model.efficientnet_lite import EfficientNetLite
 from tracker.model.layers import tokens_from_grid
 from tracker.model.memory_attention import MemoryAttentionLayer, MemoryTokens
 from tracker.model.memory_encoder import ConvNextBlock
 from tracker.model.sam2 import Sam2
 from tracker.model.two_way_transformer import Attention
+from tracker.training.imagenet import imagenet_weights, load_folded
 
 _LAYER_SCALE = 0.1
 _POINT_GAIN = 1.6
@@ -48,7 +50,12 @@ _MASK_SIGNAL_SHARE = 0.8
 
 @torch.no_grad()
 def place_prompts(model: Sam2) -> None:
-    """Initialise a new model in place. Draws from PyTorch's global generator."""
+    """Initialise a new model in place. Draws from PyTorch's global generator.
+
+    EfficientNet-Lite begins as ImageNet left it. Raises CheckpointError if its weights are missing.
+    """
+    if isinstance(model.image_encoder.trunk, EfficientNetLite):
+        load_folded(model.image_encoder.trunk, imagenet_weights())
     for table in (
         model.maskmem_tpos_enc,
         model.no_mem_embed,

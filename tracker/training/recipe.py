@@ -201,6 +201,7 @@ NANO = Recipe(
         ),
     ),
     optimizer="muon",
+    trunk_rate=0.15,
 )  # fmt: skip
 
 FINE_TUNE = Recipe(
