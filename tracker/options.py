@@ -86,7 +86,7 @@ class RobustOptions:
     ``return_iou``: the same for an object that was hidden, until a frame of it is remembered again.
     ``anchors``: this many frames that distinguished the object from a look-alike are kept besides
     (DAM4SAM, arXiv 2411.17576; 0..3). Meant for Meta's checkpoints: an anchor needs a predicted
-    IoU above 0.8, which nano does not reach.
+    IoU above 0.8, which nano seldom reaches.
 
     What is accepted as the object:
     ``camera_motion``: the predicted box moves with the camera. ``reject_floods``: a mask that
