@@ -6,6 +6,7 @@ task whose machine is lost is begun again by Ray, and goes on from the progress 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -69,7 +70,7 @@ def run_on_ray(
         address=os.environ.get("RAY_ADDRESS"),
         log_to_driver=False,
         include_dashboard=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     try:
         gpus = 0 if options.device == "cpu" else min(1, ray.cluster_resources().get("GPU", 0))

@@ -1,0 +1,1 @@
+"""What a job writes: one file here for each form of output."""
