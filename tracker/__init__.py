@@ -19,6 +19,7 @@ from tracker.config import (
 from tracker.errors import (
     CapacityError,
     CheckpointError,
+    EmbeddingError,
     ObjectMemoryError,
     PromptError,
     SessionError,
@@ -33,6 +34,7 @@ from tracker.types import Prompt, StepFacts, Track, TrackState
 if TYPE_CHECKING:
     from tracker.images.prepared_image import PreparedImage
     from tracker.images.yuv import YuvPicture
+    from tracker.pictures.embedding_file import EmbeddingFile
     from tracker.pictures.embeddings import Embeddings
     from tracker.pictures.mask_generator import MaskGenerator
     from tracker.pictures.predictor import ImagePredictor, PictureMasks
@@ -48,6 +50,8 @@ __all__ = [
     "CheckpointError",
     "ConvolutionStage",
     "EfficientNetLiteConfig",
+    "EmbeddingError",
+    "EmbeddingFile",
     "Embeddings",
     "EngineOptions",
     "GeneratorOptions",
@@ -79,6 +83,7 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
+    "EmbeddingFile": "tracker.pictures.embedding_file",
     "Embeddings": "tracker.pictures.embeddings",
     "ImagePredictor": "tracker.pictures.predictor",
     "MaskGenerator": "tracker.pictures.mask_generator",

@@ -4,6 +4,7 @@ TrackerError
 ├── CheckpointError   a checkpoint that is missing, damaged or of another model
 ├── PromptError       a prompt that cannot be applied (the message names object and value)
 ├── CapacityError     no free slot; nothing was changed
+├── EmbeddingError    embeddings of pictures that cannot be stored, read or used
 ├── ObjectMemoryError a stored memory that this tracker cannot use
 └── SessionError      a session used after it was closed, or given twice to one step
 """
@@ -23,6 +24,10 @@ class PromptError(TrackerError, ValueError):
 
 class CapacityError(TrackerError):
     """Every object slot is taken; the step was refused before it changed anything."""
+
+
+class EmbeddingError(TrackerError, ValueError):
+    """Embeddings of pictures are damaged, of another model, or cannot be stored."""
 
 
 class ObjectMemoryError(TrackerError, ValueError):

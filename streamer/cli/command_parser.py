@@ -16,13 +16,22 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """Shows its help as written, and errors with its own usage. Actions of it are of this class.
 
-    A parsed namespace names the parser of its command, ``own_parser``.
+    A parsed namespace names the parser of its command, ``own_parser``. ``first_words``: other
+    parsers, each for the arguments after this first word; argparse's own sub-commands cannot be
+    beside a list of names.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*arguments, **settings)
         self.set_defaults(own_parser=self)
+        self.first_words: dict[str, Parser] = {}
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, by another parser if the first word is one of its."""
+        if args and args[0] in self.first_words:
+            return self.first_words[args[0]].parse_known_args(args[1:], namespace)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""

@@ -21,6 +21,7 @@ from streamer.cli.client_arguments import add_short_forms, add_watch
 from streamer.cli.command_parser import Parser, command_parser
 from streamer.cli.ctl.arguments import add_ctl
 from streamer.cli.evaluate import add_evaluate
+from streamer.cli.image.arguments import add_image
 from streamer.cli.lines import discard_output, prepare_output, write_line
 from streamer.cli.segment.arguments import add_segment
 from streamer.config.shipped import config_groups
@@ -132,6 +133,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_segment(commands)
     _add_small_commands(commands)
     add_ctl(commands)
+    add_image(commands)
     _add_checkpoints(commands)
     _add_bench(commands)
     add_evaluate(commands)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tracker.config import ModelConfig
-from tracker.errors import PromptError
+from tracker.errors import EmbeddingError, PromptError
 from tracker.host_arrays import on_device, sent
 from tracker.images.prepared_image import PreparedImage
 from tracker.images.transforms import AnyImage, normalised, pixels_of, prepare_image
@@ -114,17 +114,25 @@ class ImagePredictor:
         self._embeddings = self.encode(images)
 
     def set_embeddings(self, embeddings: Embeddings) -> None:
-        """Use pictures that were encoded before. Raises ValueError for another model's."""
+        """Use pictures that were encoded before.
+
+        Raises EmbeddingError for those of other weights or of another image size.
+        """
         if embeddings.model != self.identity:
-            raise ValueError(
-                f"these embeddings were made by {embeddings.model.name}, with other weights than "
-                f"{self.identity.name} here; encode the pictures again, or load that model"
+            raise EmbeddingError(
+                f"these embeddings were made by {embeddings.model.name} with other weights than "
+                f"those of {self.identity.name} here; load that model, or encode the pictures again"
             )
-        side = embeddings.features.stride16_BCHW.shape[-1] * 16
-        if side != self.config.image_size:
-            raise ValueError(
-                f"these embeddings were made at image_size {side}, the predictor has "
-                f"{self.config.image_size}"
+        width, side = self.config.hidden_dim, self.config.grid_size
+        shapes = [
+            (width // narrower, finer * side, finer * side)
+            for narrower, finer in ((1, 1), (4, 2), (8, 4))
+        ]
+        own = [tuple(level.shape[1:]) for level in embeddings.features]
+        if own != shapes:
+            raise EmbeddingError(
+                f"embeddings are (channels, height, width) {shapes} at image size "
+                f"{self.config.image_size}, got {own}; encode the pictures again at that size"
             )
         dtype = self._model.no_mem_embed.dtype
         maps = (sent(level, self.device).to(dtype) for level in embeddings.features)
@@ -164,7 +172,7 @@ class ImagePredictor:
 
         Prompts with equally many points go through the decoder together.
         """
-        rows = [self._checked(prompt) for prompt in prompts]
+        rows = [self.check(prompt) for prompt in prompts]
 
         def alike(place: int) -> tuple[int, bool]:
             return rows[place].labels_NK.shape[1], rows[place].logits_N1hw is not None
@@ -281,7 +289,8 @@ class ImagePredictor:
         logits_Nhw = output.mask_logits_N4hw[row_N, chosen_N]
         return logits_Nhw.float().unsqueeze(1), iou_N4[row_N, chosen_N].unsqueeze(1)
 
-    def _checked(self, prompt: PicturePrompt) -> PromptRows:
+    def check(self, prompt: PicturePrompt) -> PromptRows:
+        """The prompt for the network. Raises PromptError, or ValueError without a picture."""
         return check(prompt, *self._size_of(prompt), self.config.image_size)
 
     def _size_of(self, prompt: PicturePrompt) -> tuple[int, int]:

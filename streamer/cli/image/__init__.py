@@ -1,0 +1,1 @@
+"""``masklet image``: objects cut out of pictures, and pictures encoded to a file."""
