@@ -34,7 +34,12 @@ from tracker.pictures.options import PictureOptions
 from tracker.pictures.prompts import PicturePrompt, PromptRows, check
 from tracker.policy.decision import unambiguous
 from tracker.step.admission import ensure_image
-from tracker.weights.checkpoint import fingerprint, load_checkpoint, resolve_device
+from tracker.weights.checkpoint import (
+    fetch_checkpoint,
+    fingerprint,
+    load_checkpoint,
+    resolve_device,
+)
 
 # So that returned logits are a prompt like those of the training.
 LOGIT_LIMIT = 32.0
@@ -88,6 +93,19 @@ class ImagePredictor:
         Raises CheckpointError as ``Tracker.from_checkpoint`` does.
         """
         return cls(load_checkpoint(name_or_path, config), resolve_device(device), options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | PathLike[str],
+        device: str | torch.device = "auto",
+        options: PictureOptions | None = None,
+    ) -> ImagePredictor:
+        """Like ``from_checkpoint``, and fetch it once from the Hugging Face hub if it is not here.
+
+        ``name`` as in ``Tracker.from_pretrained``. Raises CheckpointError.
+        """
+        return cls.from_checkpoint(fetch_checkpoint(name), device=device, options=options)
 
     @property
     def config(self) -> ModelConfig:

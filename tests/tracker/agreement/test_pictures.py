@@ -23,13 +23,13 @@ from tests.tracker.agreement.scripts import (
     picture,
     small_weights,
 )
-from tests.tracker.agreement.transformers_names import to_transformers
 from tracker import ImagePredictor
 from tracker.images import transforms
 from tracker.model import Sam2
 from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.pictures import predictor, prompts
 from tracker.pictures.predictor import LOGIT_LIMIT
+from tracker.weights.transformers_names import to_transformers
 
 TOLERANCE = 5e-5
 ON_THE_CONTOUR = 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.fake_hub import fake_hub
 from tests.tracker.little import LITTLE, little_picture
 from tests.tracker.pictures.predictors import little_predictor
 from tracker import ImagePredictor, PictureMasks, PictureOptions, PicturePrompt, PromptError
 from tracker.images.transforms import resize_logits
+from tracker.weights.checkpoint import save_checkpoint
 
 HEIGHT, WIDTH = 90, 140
 SIDE = LITTLE.low_resolution_size
@@ -47,6 +50,18 @@ def test_masks_have_the_size_of_the_picture(predictor: ImagePredictor) -> None:
     boxes = predictor.predict(box_xyxy=[[10, 10, 60, 60], [20, 5, 90, 80]], multimask=False)
     assert boxes.masks.shape == (2, 1, HEIGHT, WIDTH)
     assert predictor.predict(box_xyxy=[[10, 10, 60, 60]]).masks.shape == (1, 3, HEIGHT, WIDTH)
+
+
+def test_a_model_of_the_hub_is_loaded_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hub").mkdir()
+    own = little_predictor()
+    save_checkpoint(own._model, tmp_path / "hub" / "model.safetensors", torch.float32)
+    with fake_hub(tmp_path / "cache", monkeypatch) as hub:
+        hub.models["ada/little-sam2"] = tmp_path / "hub"
+        predictor = ImagePredictor.from_pretrained("ada/little-sam2", device="cpu")
+    assert predictor.identity == own.identity
 
 
 def test_logits_are_those_whose_sign_is_the_mask(predictor: ImagePredictor) -> None:
