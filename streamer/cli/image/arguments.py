@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from streamer.cli import commands as handlers
 from streamer.cli.argument_types import box, folder, object_id, path, point, positive_whole
 from streamer.cli.command_parser import Parser, command_parser
+from streamer.cli.image import commands as handlers
 from streamer.cli.image.prompts import InOrder
 
 if TYPE_CHECKING:
