@@ -15,12 +15,15 @@ from streamer.errors import PictureError
 from streamer.types import ImageArray
 from tracker.types import MaskArray, Track
 
+# Of a photograph: less than half of the default's time, for 2 % more bytes.
+_COMPRESSION = 3
+
 
 def write_png(path: Path, image: Image.Image) -> None:
     """Save ``image`` at ``path``, replacing it. Raises ``PictureError`` with the reason."""
     partial = path.with_name(f"{path.name}.partial")
     try:
-        image.save(partial, "PNG")
+        image.save(partial, "PNG", compress_level=_COMPRESSION)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from streamer.errors import PictureError
 from streamer.types import ImageArray
@@ -70,6 +70,8 @@ def read_picture(path: Path) -> PictureFile:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # What Pillow's decoders raise on damaged files.
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnidentifiedImageError):  # its message repeats the path
+            reason = "its content is of no known format"
         raise PictureError(f"{path} is not a readable picture: {reason}") from error
 
 
