@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from benchmarks import official_predictor
-from tests.tracker.agreement.reference import materialise_buffers, transformers_config
+from tests.tracker.agreement.reference import materialise_buffers, transformers_model
 from tests.tracker.agreement.scripts import model_with
 from tracker import ModelConfig, Prompt, Tracker, TrackerOptions
 from tracker.images import transforms
@@ -176,8 +175,7 @@ class Transformers:
         del max_objects  # it has no limit
         self._config = config
         self._setting = setting or Setting()
-        with torch.device("meta"):
-            self._model = Sam2VideoModel(transformers_config(config))
+        self._model = transformers_model(config)
         self._model.load_state_dict(to_transformers(weights), strict=True, assign=True)
         materialise_buffers(self._model)
         self._model.eval().to(self._setting.device)

@@ -1,10 +1,11 @@
-"""The shape of a SAM 2 network, and the presets: nano and Meta's eight released models.
+"""The shape of a SAM 2 network, and the presets: nano and Meta's released models.
 
 Nothing here runs; ``ModelConfig`` describes any network of the family, however small.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -92,7 +93,31 @@ class EfficientNetLiteConfig:
         return tuple(self.stages[end].width for end in self.map_ends)
 
 
-TrunkConfig = HieraConfig | EfficientNetLiteConfig
+@dataclass(frozen=True, slots=True)
+class RepVitConfig:
+    """RepViT (arXiv 2307.09283), a convolutional trunk: width and blocks of each stage."""
+
+    stage_widths: tuple[int, int, int, int] = (48, 96, 192, 384)
+    stage_depths: tuple[int, int, int, int] = (2, 2, 14, 2)
+
+
+TrunkConfig = HieraConfig | EfficientNetLiteConfig | RepVitConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PerceiverConfig:
+    """A spatial memory in few tokens (arXiv 2501.07256), as many at every image size.
+
+    ``latents`` tokens for the whole map, and one for each window of a ``grid_side``² grid.
+    """
+
+    latents: int = 256
+    grid_side: int = 16
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one spatial memory."""
+        return self.latents + self.grid_side**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +126,15 @@ class ModelConfig:
 
     Defaults are those of Meta's SAM 2.1. ``generation`` "2.0" leaves out the parameters that
     the first release lacks (``no_obj_embed_spatial``, ``obj_ptr_tpos_proj``).
-    ``memory_dtype``: the dtype of stored memories, not of their computation.
+    ``memory_dtype``: the dtype of stored memories, not of their computation. ``perceiver``: what
+    makes tokens of a spatial memory; without it, every cell of its grid is a token.
     """
 
     name: str = "custom"
     generation: Literal["2.0", "2.1"] = "2.1"
     image_size: int = 1024
     trunk: TrunkConfig = field(default_factory=HieraConfig)
+    perceiver: PerceiverConfig | None = None
     hidden_dim: int = 256
     memory_dim: int = 64
     memory_attention_layers: int = 4
@@ -123,8 +150,10 @@ class ModelConfig:
     memory_dtype: MemoryDtype = "bfloat16"
 
     def __post_init__(self) -> None:
-        if self.image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
+        if self.image_size % self.image_size_step:
+            raise ValueError(
+                f"image_size must be a multiple of {self.image_size_step}, got {self.image_size}"
+            )
         if self.hidden_dim % self.memory_dim:
             raise ValueError(
                 f"hidden_dim must be a multiple of memory_dim {self.memory_dim}, "
@@ -146,6 +175,16 @@ class ModelConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def image_size_step(self) -> int:
+        """Image sizes are multiples of this: each window of a perceiver is whole tokens."""
+        return 32 if self.perceiver is None else math.lcm(32, 16 * self.perceiver.grid_side)
+
+    @property
+    def memory_tokens(self) -> int:
+        """Tokens of one spatial memory."""
+        return self.grid_size**2 if self.perceiver is None else self.perceiver.tokens
 
     @property
     def grid_size(self) -> int:
@@ -198,10 +237,22 @@ NANO = ModelConfig(
     iou_head_hidden=128,
 )
 
-PRESETS: dict[str, ModelConfig] = {"nano": NANO} | {
-    f"{prefix}_hiera_{size}": ModelConfig(
-        name=f"{prefix}_hiera_{size}", generation=generation, trunk=trunk
-    )
-    for prefix, generation in _GENERATIONS.items()
-    for size, trunk in _TRUNKS.items()
-}
+EDGETAM = ModelConfig(
+    name="edgetam",
+    generation="2.0",
+    trunk=RepVitConfig(),
+    perceiver=PerceiverConfig(),
+    memory_attention_layers=2,
+)
+
+PRESETS: dict[str, ModelConfig] = (
+    {"nano": NANO}
+    | {
+        f"{prefix}_hiera_{size}": ModelConfig(
+            name=f"{prefix}_hiera_{size}", generation=generation, trunk=trunk
+        )
+        for prefix, generation in _GENERATIONS.items()
+        for size, trunk in _TRUNKS.items()
+    }
+    | {"edgetam": EDGETAM}
+)

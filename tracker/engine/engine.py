@@ -4,7 +4,8 @@
 Padding rows are copies of a real row; their results are dropped, and no row depends on another.
 Prompted rows are rare and vary in their number of points: they run on the plain network.
 
-Dimensions: B images, N objects, C channels, c memory channels, H W token grid, S image size.
+Dimensions: B images, N objects, C channels, c memory channels, H W token grid, L tokens
+of a spatial memory, S image size.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Engine:
         self._fixed = options.fixes_shapes(device.type)
         self._shapes = shapes
         graphs = self._fixed and device.type == "cuda" and options.graphs == "auto"
-        self.image_sizes = sizes_of(options, model.config.image_size)
+        self.image_sizes = sizes_of(options, model.config.image_size, model.config.image_size_step)
         self._models = {model.config.image_size: model} | {
             size: at_size(model, size) for size in self.image_sizes[1:]
         }
@@ -127,13 +128,13 @@ class Engine:
     def encode_memory(
         self, stride16_BCHW: Tensor, mask_N1SS: Tensor, visible_N: Tensor, image_N: IntArray
     ) -> Tensor:
-        """Spatial memories (N, c, H, W) from raw features and masks scaled to -10..10."""
+        """Spatial memories (N, L, c) from raw features and masks scaled to -10..10."""
         (begun_BCHW,) = self._per_image("begin_memory", self._begin_memory, stride16_BCHW)
         own_NCHW = begun_BCHW[on_device(image_N, self._device)]
-        (memory_NcHW,) = self._per_object(
+        (memory_NLc,) = self._per_object(
             "finish_memory", self._finish_memory, own_NCHW, mask_N1SS, visible_N
         )
-        return memory_NcHW
+        return memory_NLc
 
     def calls_to_warm(self, bank: MemoryBank) -> Sequence[Callable[[], object]]:
         """The calls to make once at every image size, so that no shape is new in service.
@@ -179,7 +180,8 @@ class Engine:
         parts = []
         if not self._fixed:
             # Upper bound of an object's keys: its pointers have fewer than a frame.
-            keys = begun.token_BLC[0].numel() * (shape.frames + 1)
+            config = self.model.config
+            keys = config.memory_tokens * config.hidden_dim * (shape.frames + 1)
             some = rows_per_chunk(begun.token_BLC, keys)
             for rows in np.split(row_R, range(some, len(row_R), some)):
                 remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
@@ -269,13 +271,16 @@ class Engine:
     def _choose_attention(self) -> None:
         """Measure the kernels of memory attention."""
         config = self.model.config
-        tokens = config.grid_size**2
         largest = self._shapes.steady[0]
         autocast = torch.is_autocast_enabled(self._device.type)
         choose(
             self.model.memory_attention,
             candidates(self._options.attention),
-            (tokens, largest.frames * tokens, largest.pointers * config.pointer_tokens),
+            (
+                config.grid_size**2,
+                largest.frames * config.memory_tokens,
+                largest.pointers * config.pointer_tokens,
+            ),
             torch.get_autocast_dtype(self._device.type) if autocast else torch.float32,
             self._device,
             must=self._options.attention != "auto",

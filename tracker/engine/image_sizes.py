@@ -12,16 +12,15 @@ from tracker.options import EngineOptions
 _SMALLEST = 64
 
 
-def sizes_of(options: EngineOptions, image_size: int) -> tuple[int, ...]:
+def sizes_of(options: EngineOptions, image_size: int, step: int = 32) -> tuple[int, ...]:
     """The sizes a tracker can be set to, largest first; it begins with the first.
 
+    ``step``: what they are multiples of.
     Raises ValueError for a "smaller" size that is not smaller.
     """
     if options.smaller_image_sizes == "auto":
-        smaller = tuple(
-            size for part in (0.75, 0.5) if (size := _valid(part * image_size)) >= _SMALLEST
-        )
-        return (image_size, *(size for size in dict.fromkeys(smaller) if size < image_size))
+        smaller = dict.fromkeys(int(part * image_size) // step * step for part in (0.75, 0.5))
+        return (image_size, *(size for size in smaller if _SMALLEST <= size < image_size))
     for size in options.smaller_image_sizes:
         if size >= image_size:
             raise ValueError(
@@ -42,7 +41,3 @@ def at_size(model: Sam2, image_size: int) -> Sam2:
     other.resize(image_size)
     other.fix_constants()
     return other
-
-
-def _valid(side: float) -> int:
-    return int(side) // 32 * 32

@@ -26,9 +26,7 @@ class MemoryGrids:
 
     def __init__(
         self,
-        slots: int,
-        columns: int,
-        width: int,
+        shape_KFLc: tuple[int, int, int, int],
         side: int,
         dtype: torch.dtype,
         device: torch.device,
@@ -36,9 +34,8 @@ class MemoryGrids:
         """``side``: of the first grid, which is in use, and on which memories are exported."""
         self._sides = [side]
         self._device = device
-        shape = slots, columns, side * side, width
-        self._on_grids = [torch.zeros(shape, dtype=dtype, device=device)]
-        self._made_on = np.zeros((slots, columns), np.int8)
+        self._on_grids = [torch.zeros(shape_KFLc, dtype=dtype, device=device)]
+        self._made_on = np.zeros(shape_KFLc[:2], np.int8)
         self._used = 0
 
     def add(self, side: int) -> None:

@@ -8,10 +8,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker.config import EfficientNetLiteConfig, HieraConfig, ModelConfig, TrunkConfig
+from tracker.config import (
+    EfficientNetLiteConfig,
+    HieraConfig,
+    ModelConfig,
+    RepVitConfig,
+    TrunkConfig,
+)
 from tracker.model.efficientnet_lite import EfficientNetLite
 from tracker.model.hiera import Hiera
 from tracker.model.onednn_linear import Pointwise, pointwise
+from tracker.model.repvit import RepVit
 from tracker.model.trunk import Trunk
 
 
@@ -73,6 +80,8 @@ def make_trunk(config: TrunkConfig) -> Trunk:
             return Hiera(config)
         case EfficientNetLiteConfig():
             return EfficientNetLite(config)
+        case RepVitConfig():
+            return RepVit(config)
 
 
 class ImageEncoder(nn.Module):

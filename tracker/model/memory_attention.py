@@ -125,13 +125,13 @@ class MemoryAttentionLayer(nn.Module):
         query_NLC: Tensor,
         key_NSc: Tensor,
         value_NSc: Tensor,
-        rotation: Tensor,
+        key_rotation: Tensor,
         plain_keys: int,
         valid_NS: Tensor | None,
     ) -> Tensor:
         """Cross-attention and feed-forward. Position codes are in the keys only."""
         x = x_NLC + self.cross_attn_image(
-            query_NLC, key_NSc, value_NSc, rotation, plain_keys, valid_NS
+            query_NLC, key_NSc, value_NSc, key_rotation, plain_keys, valid_NS
         )
         rows = in_chunks(self._feed_forward, x.flatten(0, 1), self.linear1.out_features)
         return rows.view(x.shape)
@@ -158,8 +158,13 @@ class MemoryAttention(nn.Module):
         token_BLC = first.attend_to_frame(frame_BLC, rotation)
         return FrameState(token_BLC, first.memory_query(token_BLC, rotation))
 
-    def forward(self, frame: FrameState, memory: MemoryTokens, rotation: Tensor) -> Tensor:
-        """Condition N objects' own frames on their memories -> (N, L, C)."""
+    def forward(
+        self, frame: FrameState, memory: MemoryTokens, rotation: Tensor, key_rotation: Tensor
+    ) -> Tensor:
+        """Condition N objects' own frames on their memories -> (N, L, C).
+
+        ``key_rotation``: of the tokens of one spatial memory; ``rotation``: of the frame's.
+        """
         key_NSc = torch.cat(
             (
                 memory.spatial_NMc + memory.spatial_code_NMc,
@@ -176,7 +181,7 @@ class MemoryAttention(nn.Module):
                 x = layer.attend_to_frame(x, rotation)
                 query = layer.memory_query(x, rotation)
             x = layer.attend_to_memory(
-                x, query, key_NSc, value_NSc, rotation, plain_keys, memory.valid_NS
+                x, query, key_NSc, value_NSc, key_rotation, plain_keys, memory.valid_NS
             )
         out: Tensor = self.norm(x)
         return out

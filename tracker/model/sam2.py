@@ -6,8 +6,8 @@ for later frames. ``tracker.tracker`` calls these in that order for all objects 
 once; nothing here keeps past frames.
 
 Dimensions: B images, N objects, K points, C hidden width, c memory width, S image size,
-H W = S / 16 token grid, h w = S / 4 mask grid. Attributes have the names of Meta's files, so that
-an official ``state_dict`` loads unchanged.
+H W = S / 16 token grid, h w = S / 4 mask grid, L tokens of a spatial memory. Attributes have the
+names of Meta's files, so that an official ``state_dict`` loads unchanged.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tracker.config import ModelConfig
 from tracker.model.image_encoder import ImageEncoder
@@ -27,6 +28,7 @@ from tracker.model.memory_encoder import MemoryEncoder
 from tracker.model.onednn_linear import Linear
 from tracker.model.position_encoding import axial_rotations, sine_grid, sine_time
 from tracker.model.prompt_encoder import PADDING, PromptEmbedding, PromptEncoder
+from tracker.model.spatial_perceiver import SpatialPerceiver
 
 
 class ImageFeatures(NamedTuple):
@@ -67,6 +69,8 @@ class Sam2(nn.Module):
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
+        if config.perceiver is not None:
+            self.spatial_perceiver = SpatialPerceiver(config.perceiver, memory_width)
         self.sam_prompt_encoder = PromptEncoder(config)
         self.sam_mask_decoder = MaskDecoder(config)
         self.obj_ptr_proj = Mlp((width, width, width, width), nn.ReLU)
@@ -128,7 +132,7 @@ class Sam2(nn.Module):
     def attend_memory(self, frame: FrameState, memory: MemoryTokens) -> Tensor:
         """The rest of ``attend``, for the frames of N objects -> (N, C, H, W)."""
         side = self.config.grid_size
-        conditioned = self.memory_attention(frame, memory, self.rotation())
+        conditioned = self.memory_attention(frame, memory, self.rotation(), self.key_rotation())
         return grid_from_tokens(conditioned, side, side)
 
     def memory_tokens(
@@ -142,7 +146,7 @@ class Sam2(nn.Module):
     ) -> MemoryTokens:
         """F spatial memories and P pointers of N objects as tokens with position codes.
 
-        The code of a spatial memory is that of its grid position plus a learned code of its age
+        The code of a spatial memory is that of its tokens' places plus a learned code of its age
         (``temporal_index_NF``: 0 for the previous frame, the last for conditioning frames). A
         pointer is split into tokens of the memory's width, which share the code of its age.
         """
@@ -151,7 +155,7 @@ class Sam2(nn.Module):
         parts = self.config.pointer_tokens
         spatial = spatial_NFLc.to(dtype).flatten(1, 2)
         temporal_NF1c = self.maskmem_tpos_enc[:, 0, 0][temporal_index_NF].unsqueeze(2)
-        place_Lc = self.memory_position().flatten(1).T
+        place_Lc = self.memory_position()
         pointer = pointer_NPC.to(dtype).unflatten(2, (parts, -1)).flatten(1, 2)
         pointer_code = self.pointer_time_code(pointer_age_NP).repeat_interleave(parts, dim=1)
         valid_NS = None
@@ -229,7 +233,7 @@ class Sam2(nn.Module):
         visible_N: Tensor,
         image_of_object_N: Tensor | None = None,
     ) -> Tensor:
-        """Spatial memories (N, c, H, W) from raw features and masks scaled to -10..10."""
+        """Spatial memories (N, L, c) from raw features and masks scaled to -10..10."""
         frame = self.begin_memory(stride16_BCHW)
         if image_of_object_N is not None:
             frame = frame[image_of_object_N]
@@ -242,11 +246,14 @@ class Sam2(nn.Module):
 
     def finish_memory(self, projected_NCHW: Tensor, mask_N1SS: Tensor, visible_N: Tensor) -> Tensor:
         """The rest of ``encode_memory``, for the frames of N objects."""
-        memory: Tensor = self.memory_encoder(projected_NCHW, mask_N1SS)
-        if self.config.generation == "2.0":
-            return memory
-        absent = self.no_obj_embed_spatial.view(1, -1, 1, 1)
-        return torch.where(visible_N[:, None, None, None], memory, memory + absent)
+        memory_NcHW: Tensor = self.memory_encoder(projected_NCHW, mask_N1SS)
+        if self.config.generation == "2.1":
+            absent = memory_NcHW + self.no_obj_embed_spatial.view(1, -1, 1, 1)
+            memory_NcHW = torch.where(visible_N[:, None, None, None], memory_NcHW, absent)
+        if self.config.perceiver is None:
+            return tokens_from_grid(memory_NcHW)
+        memory_NLc: Tensor = self.spatial_perceiver(memory_NcHW, self._memory_grid())
+        return memory_NLc
 
     def pointer_time_code(self, age_NP: Tensor) -> Tensor:
         """Temporal code of object pointers by their age in frames: (N, P) -> (N, P, c)."""
@@ -266,22 +273,55 @@ class Sam2(nn.Module):
         return self._sine_table("image", self.config.hidden_dim)
 
     def memory_position(self) -> Tensor:
-        """Sine code of a spatial memory, (c, H, W)."""
-        return self._sine_table("memory", self.config.memory_dim)
+        """Sine code of a spatial memory's tokens, (L, c); zero for those without a place."""
+        width, perceiver = self.config.memory_dim, self.config.perceiver
+        if perceiver is None:
+            return self._memory_grid().flatten(1).T
+        side = perceiver.grid_side
+        return self._table(
+            "latents",
+            lambda device: F.pad(
+                sine_grid(width, side, side, device).flatten(1).T, (0, 0, perceiver.latents, 0)
+            ),
+        )
 
     def rotation(self) -> Tensor:
         """The rotations of RoPE on the token grid, complex (H*W, C / 2)."""
-        device = self.no_mem_embed.device
-        if ("rotation", device) not in self._tables:
-            self._tables["rotation", device] = axial_rotations(
-                self.config.hidden_dim, self.config.grid_size, device, self._spacing
-            )
-        return self._tables["rotation", device]
+        side, spacing = self.config.grid_size, self._spacing
+        return self._table(
+            "rotation",
+            lambda device: axial_rotations(self.config.hidden_dim, side, device, spacing),
+        )
+
+    def key_rotation(self) -> Tensor:
+        """The rotations of a spatial memory's tokens, complex (L, C / 2); none without a place.
+
+        Those of a perceiver are rotated by their own grid, as it was trained: not by the image's.
+        """
+        perceiver = self.config.perceiver
+        if perceiver is None:
+            return self.rotation()
+        side = perceiver.grid_side
+        return self._table(
+            "key rotation",
+            lambda device: F.pad(
+                axial_rotations(self.config.hidden_dim, side, device),
+                (0, 0, perceiver.latents, 0),
+                value=1,
+            ),
+        )
+
+    def _memory_grid(self) -> Tensor:
+        """Sine code of the memory encoder's grid, (c, H, W)."""
+        return self._sine_table("memory", self.config.memory_dim)
 
     def _sine_table(self, name: str, channels: int) -> Tensor:
+        side = self.config.grid_size
+        return self._table(name, lambda device: sine_grid(channels, side, side, device))
+
+    def _table(self, name: str, make: Callable[[torch.device], Tensor]) -> Tensor:
         # Computed once per device; not a buffer, because it must not appear in the state_dict.
         device = self.no_mem_embed.device
         if (name, device) not in self._tables:
-            side = self.config.grid_size
-            self._tables[name, device] = sine_grid(channels, side, side, device)
+            self._tables[name, device] = make(device)
         return self._tables[name, device]

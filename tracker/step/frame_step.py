@@ -23,7 +23,6 @@ from tracker.images import transforms
 from tracker.masks.masks import fill_holes
 from tracker.memory.bank import MemoryBank
 from tracker.model import ImageFeatures, cpu_paths
-from tracker.model.layers import tokens_from_grid
 from tracker.model.precision import autocast
 from tracker.options import TrackerOptions
 from tracker.policy.decision import MaskDecision
@@ -257,13 +256,12 @@ class FrameStep:
     def _encode_memories(
         self, rows: list[Row], decision: MaskDecision, features: ImageFeatures
     ) -> Tensor:
-        spatial_NcHW = self._engine.encode_memory(
+        return self._engine.encode_memory(
             features.stride16_BCHW,
             decision.memory_mask(self.image_size),
             decision.visible_N,
             images_of(rows),
         )
-        return tokens_from_grid(spatial_NcHW)
 
     def _conditions(self, row: Row) -> bool:
         """Whether the frame becomes a conditioning memory: prompted before tracking, or by option.

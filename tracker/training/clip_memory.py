@@ -40,7 +40,7 @@ class ClipMemory:
         config = model.config
         now = self.times[len(self.spatial_NLc)]
         age = [now - time for time in self.times]
-        grid_code = model.memory_position().flatten(1).T
+        grid_code = model.memory_position()
         time_code = model.maskmem_tpos_enc.flatten(1)
         frames = [0, *(f for f in kept if age[f] <= config.recent_memories)]
         codes = [
@@ -76,7 +76,7 @@ class ClipMemory:
         code_NF = torch.arange(frames_NF.shape[1], device=device).expand_as(frames_NF) - 1
         code_NF = torch.where(frames_NF == 0, config.recent_memories, code_NF)
         spatial = torch.stack(self.spatial_NLc, dim=1)[rows, frames_NF]
-        grid_code = model.memory_position().flatten(1).T
+        grid_code = model.memory_position()
         time_code = model.maskmem_tpos_enc.flatten(1)[code_NF]
         pointer = torch.stack(self.pointer_NC, dim=1)[rows, frames_NF]
         time = torch.tensor(self.times, device=device)

@@ -91,10 +91,10 @@ def place_memory(
     cover = _write_cover(model, scaled, share_NL, channels)
 
     everything = torch.ones(len(masks_NSS), dtype=torch.bool, device=masks_NSS.device)
-    spatial = tokens_from_grid(model.encode_memory(stride16, scaled, everything))
+    spatial = model.encode_memory(stride16, scaled, everything)
     memory = MemoryTokens(
         spatial,
-        model.memory_position().flatten(1).T.expand_as(spatial),
+        model.memory_position().expand_as(spatial),
         spatial[:, :0],
         spatial[:, :0],
     )

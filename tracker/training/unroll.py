@@ -243,8 +243,8 @@ class Unroll:
             # No gradient through remembered masks: it is expensive, and each frame has its loss.
             full = enlarge(logits.detach(), model.config.image_size)
             scaled = torch.where(gate, full.sigmoid(), 0.0) * 20 - 10
-        spatial = model.encode_memory(features.stride16_BCHW, scaled, visible)
-        memory.spatial_NLc.append(spatial.flatten(2).transpose(1, 2))
+        spatial_NLc = model.encode_memory(features.stride16_BCHW, scaled, visible)
+        memory.spatial_NLc.append(spatial_NLc)
         memory.pointer_NC.append(model.object_pointer(token, visible))
         memory.visible_N.append(visible)
 

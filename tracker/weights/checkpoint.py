@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -22,12 +23,15 @@ from tracker.config import (
     EfficientNetLiteConfig,
     HieraConfig,
     ModelConfig,
+    PerceiverConfig,
+    RepVitConfig,
     TrunkConfig,
 )
 from tracker.errors import CheckpointError
 from tracker.model import Sam2
 from tracker.weights import hub
 from tracker.weights.official import OFFICIAL_CHECKPOINTS, checkpoint_directory
+from tracker.weights.repvit_layout import fold, unfolded_shapes
 from tracker.weights.transformers_config import read_transformers_config
 from tracker.weights.transformers_names import are_transformers_names, from_transformers
 
@@ -129,7 +133,9 @@ def load_checkpoint(
         config = own_config or PRESETS.get(os.fspath(name_or_path)) or recognise(state, path)
     with torch.device("meta"):
         model = Sam2(config)
-    wanted = model.state_dict()
+    own = model.state_dict()
+    is_ours = own_config is not None and not from_elsewhere
+    wanted = {name: value.shape for name, value in own.items()} if is_ours else unfolded_shapes(own)
     if from_elsewhere:
         try:
             state = from_transformers(state, wanted)
@@ -142,13 +148,15 @@ def load_checkpoint(
                 "give it to ImagePredictor or MaskGenerator"
             )
         state |= {
-            name: torch.zeros(tensor.shape)
-            for name, tensor in wanted.items()
+            name: torch.zeros(shape)
+            for name, shape in wanted.items()
             if not name.startswith(_PICTURE_PARTS)
         }
     reasons = differences(state, wanted)
     if reasons:
         raise CheckpointError(f"{path} is not a checkpoint of {config.name}: {reasons}")
+    if not is_ours:
+        state = fold(state, own)
     model.load_state_dict(
         {name: tensor.to(torch.float32) for name, tensor in state.items()}, assign=True
     )
@@ -194,6 +202,8 @@ def fingerprint(model: Sam2) -> str:
 
 def recognise(state: StateDict, path: Path) -> ModelConfig:
     """The official preset that matches a state's keys and shapes. Raises CheckpointError."""
+    if any(name.startswith("image_encoder.trunk.body.") for name in state):
+        return PRESETS["edgetam"]
     patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
     if patch is None or patch.ndim != 4:
         raise CheckpointError(f"{path} is not a SAM 2 checkpoint: it has no image encoder")
@@ -211,8 +221,8 @@ def recognise(state: StateDict, path: Path) -> ModelConfig:
     )
 
 
-def differences(have: StateDict, want: StateDict) -> str:
-    """The differences of two states in one line; empty if they match."""
+def differences(have: StateDict, want: Mapping[str, torch.Size]) -> str:
+    """How a state differs from the names and shapes wanted, in one line; empty if it does not."""
     reasons = []
     for title, names in (
         ("missing", sorted(want.keys() - have.keys())),
@@ -221,9 +231,9 @@ def differences(have: StateDict, want: StateDict) -> str:
         if names:
             reasons.append(f"{len(names)} {title} ({_some(names)})")
     wrong = [
-        f"{name} is {tuple(have[name].shape)} instead of {tuple(want[name].shape)}"
-        for name in want
-        if name in have and have[name].shape != want[name].shape
+        f"{name} is {tuple(have[name].shape)} instead of {tuple(shape)}"
+        for name, shape in want.items()
+        if name in have and have[name].shape != shape
     ]
     if wrong:
         reasons.append(f"{len(wrong)} of another shape ({_some(wrong)})")
@@ -278,7 +288,9 @@ def _read_safetensors(path: Path) -> tuple[StateDict, ModelConfig | None]:
 def _config_from(text: str, path: Path) -> ModelConfig:
     try:
         fields = json.loads(text)
-        return ModelConfig(trunk=_trunk_from(fields.pop("trunk")), **fields)
+        if (perceiver := fields.pop("perceiver", None)) is not None:
+            perceiver = PerceiverConfig(**perceiver)
+        return ModelConfig(trunk=_trunk_from(fields.pop("trunk")), perceiver=perceiver, **fields)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path} describes a model that this version does not know: {error}"
@@ -292,7 +304,7 @@ def _trunk_from(values: dict[str, Any]) -> TrunkConfig:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
-    return HieraConfig(**fields)
+    return RepVitConfig(**fields) if "stage_depths" in fields else HieraConfig(**fields)
 
 
 def _some(names: list[str], count: int = 3) -> str:

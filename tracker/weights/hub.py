@@ -8,7 +8,6 @@ the hub is asked for and not before: without it everything but these names works
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -76,7 +75,7 @@ def download_official(
     report: Report | None = None,
     answer_timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Path:
-    """Meta's file from Meta's repository on the hub, with the published sha256.
+    """Meta's file from Meta's repository on the hub, with the published digest.
 
     Raises CheckpointError if the hub, the disk or the content fails.
     """
@@ -92,14 +91,13 @@ def download_official(
         path = Path(
             hf_hub_download(name, file_name, endpoint=endpoint, tqdm_class=_bar_class(report))
         )
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != checkpoint.sha256:
+        digest = checkpoint.digest_of(path)
+    if digest != checkpoint.digest:
         path.resolve().unlink()  # the content, which the cache would offer again
         path.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{_host()}: {name} is not the published file (sha256 {digest}, expected "
-            f"{checkpoint.sha256}); it was deleted. Unset HF_ENDPOINT if that is a mirror"
+            f"{_host()}: {name} is not the published file (digest {digest}, expected "
+            f"{checkpoint.digest}); it was deleted. Unset HF_ENDPOINT if that is a mirror"
         )
     return path
 

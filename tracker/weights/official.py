@@ -1,10 +1,11 @@
-"""Meta's eight released files: URL, size and sha256; and the folder for downloads.
+"""Meta's released files: URL, size and digest; and the folder for downloads.
 
 Imports no torch. The folder is defined here for the command that downloads and the code that loads.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,43 @@ _FOLDERS = {"sam2.1": "092824", "sam2": "072824"}
 
 @dataclass(frozen=True, slots=True)
 class OfficialCheckpoint:
-    """One published file; ``name`` is its preset."""
+    """One published file; ``name`` is its preset.
+
+    A file that is published in a git repository has git's id of its content, ``git_blob``, in place
+    of a sha256; ``size_bytes`` is then an upper bound.
+    """
 
     name: str
     url: str
     size_bytes: int
-    sha256: str
+    sha256: str = ""
+    git_blob: str = ""
+    hub: str = ""
 
     @property
     def hub_name(self) -> str:
         """Meta's repository on the Hugging Face hub, which holds the same file."""
-        return f"facebook/{self.name.replace('_', '-')}"
+        return self.hub or f"facebook/{self.name.replace('_', '-')}"
+
+    @property
+    def digest(self) -> str:
+        """The published digest."""
+        return self.sha256 or self.git_blob
+
+    def digest_of(self, path: Path) -> str:
+        """The digest of a file, of the kind that is published. Reads all of it."""
+        with path.open("rb") as file:
+            if self.sha256:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+            header = b"blob %d\0" % path.stat().st_size  # git-hash-object
+            return hashlib.sha1(header + file.read(), usedforsecurity=False).hexdigest()
+
+    def has_size_of(self, path: Path) -> bool:
+        """Whether a file exists and is as large as the published one, as far as that is known."""
+        if not path.is_file():
+            return False
+        size = path.stat().st_size
+        return size == self.size_bytes if self.sha256 else size <= self.size_bytes
 
     @property
     def file_name(self) -> str:
@@ -80,6 +107,13 @@ OFFICIAL_CHECKPOINTS: dict[str, OfficialCheckpoint] = {
             "sam2_hiera_large",
             897952466,
             "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
+        ),
+        OfficialCheckpoint(
+            "edgetam",
+            "https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints/edgetam.pt",
+            60_000_000,
+            git_blob="abd54d22bbd22ba3e53cf59a307e59e0f3701be6",
+            hub="facebook/EdgeTAM",
         ),
     )
 }

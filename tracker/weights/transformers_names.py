@@ -1,13 +1,16 @@
-"""Meta's parameter names and those of `transformers`' ``Sam2VideoModel`` and ``Sam2Model``."""
+"""Meta's parameter names and those of `transformers`' SAM 2 (of video, of pictures) and EdgeTAM."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
 _POINT_EMBEDDINGS = re.compile(r"sam_prompt_encoder\.point_embeddings\.(\d)\.weight")
+# Called differently in ``EdgeTamVideoModel`` only.
+_MEMORY_MLP = re.compile(r"(?<=memory_attention\.layers\.\d\.)(linear1|linear2)")
+_MEMORY_MLP_PARTS = {"linear1": "mlp.up_proj", "linear2": "mlp.down_proj"}
 _GAUSSIAN = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 _POINTS = range(4)  # negative, positive, and two corners
 _POINT_TABLE = "prompt_encoder.point_embed.weight"
@@ -31,6 +34,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"^no_obj_ptr$", "no_object_pointer"),
     (r"^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
     # trunk
+    (r"backbone\.body\.", "backbone.timm_model."),
     (r"patch_embed\.proj\.", "patch_embed.projection."),
     (r"(backbone\.blocks\.\d+\.mlp)\.layers\.0\.", r"\1.proj_in."),
     (r"(backbone\.blocks\.\d+\.mlp)\.layers\.1\.", r"\1.proj_out."),
@@ -76,6 +80,18 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"|object_pointer_proj)\.layers\.1\.",
         r"\1.layers.0.",
     ),
+    # spatial perceiver
+    (r"^(spatial_perceiver)\.latents$", r"\1.latents_1d"),
+    (r"^(spatial_perceiver\.layers\.\d)\.attn\.norm_x\.", r"\1.layer_norm_input."),
+    (r"^(spatial_perceiver\.layers\.\d)\.attn\.norm_latents\.", r"\1.layer_norm_latents."),
+    (r"^(spatial_perceiver\.layers\.\d)\.attn\.to_(q|k|v)\.", r"\1.cross_attention.\2_proj."),
+    (r"^(spatial_perceiver\.layers\.\d)\.attn\.to_out\.", r"\1.cross_attention.o_proj."),
+    (r"^(spatial_perceiver\.layers\.\d)\.self_attn\.norm\.", r"\1.layer_norm_self."),
+    (r"^(spatial_perceiver\.layers\.\d)\.self_attn\.to_(q|k|v)\.", r"\1.self_attention.\2_proj."),
+    (r"^(spatial_perceiver\.layers\.\d)\.self_attn\.to_out\.", r"\1.self_attention.o_proj."),
+    (r"^(spatial_perceiver\.layers\.\d)\.(self_|)ff\.0\.", r"\1.\2mlp.layer_norm."),
+    (r"^(spatial_perceiver\.layers\.\d)\.(self_|)ff\.1\.", r"\1.\2mlp.up_proj."),
+    (r"^(spatial_perceiver\.layers\.\d)\.(self_|)ff\.3\.", r"\1.\2mlp.down_proj."),
     # attention and norms, everywhere
     (r"(attn\w*)\.out_proj\.", r"\1.o_proj."),
     (r"\.norm(\d?)\.", r".layer_norm\1."),
@@ -90,14 +106,17 @@ def transformers_name(name: str) -> str:
 
 
 def to_transformers(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict for ``Sam2VideoModel``.
+    """A state dict for ``Sam2VideoModel`` or ``EdgeTamVideoModel``.
 
-    Two parameters are not one to one: the four point embeddings are rows of one table, and the
-    random Fourier matrix is kept twice.
+    Three parameters are not one to one: the four point embeddings are rows of one table, the
+    random Fourier matrix is kept twice, and the perceiver's keys and values are projected apart.
     """
     converted: dict[str, torch.Tensor] = {}
     point_rows: dict[int, torch.Tensor] = {}
-    for name, value in weights.items():
+    edgetam = "spatial_perceiver.latents" in weights
+    for name, value in _with_keys_and_values_apart(weights):
+        if edgetam:
+            name = _MEMORY_MLP.sub(lambda found: _MEMORY_MLP_PARTS[found[1]], name)
         if match := _POINT_EMBEDDINGS.fullmatch(name):
             point_rows[int(match[1])] = value
         elif name == _GAUSSIAN:
@@ -141,3 +160,14 @@ def from_transformers(
         elif (other_name := transformers_name(name)) in left:
             converted[name] = left.pop(other_name)
     return converted | left
+
+
+def _with_keys_and_values_apart(
+    weights: Mapping[str, torch.Tensor],
+) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in weights.items():
+        if ".to_kv." in name:
+            for part, half in zip(("to_k", "to_v"), value.chunk(2), strict=True):
+                yield name.replace("to_kv", part), half
+        else:
+            yield name, value

@@ -74,7 +74,7 @@ def pull(name: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINTS)
 def _pull_official(checkpoint: OfficialCheckpoint, console: Console) -> int:
     with download_progress(checkpoint.name) as report:
         here = _file_here(checkpoint)
-        if here is not None and file_sha256(here, report) == checkpoint.sha256:
+        if here is not None and checkpoint.digest_of(here) == checkpoint.digest:
             console.print(f"already here and intact: {here}", soft_wrap=True)
             return 0
         path = fetch_official(
@@ -123,13 +123,19 @@ def verify(file: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINT
     except OSError as error:
         raise MaskletError(f"cannot read {path}: {error.strerror}") from None
     for checkpoint in registry.values():
-        if checkpoint.sha256 == digest:
+        if checkpoint.has_size_of(path) and checkpoint.digest_of(path) == checkpoint.digest:
             console.print(f"{path}: {checkpoint.name}, exactly as published", soft_wrap=True)
             return 0
     expected = registry.get(path.stem)
     size = path.stat().st_size
     if expected is None:
         console.print(f"{path}: none of the official files (sha256 {digest})", soft_wrap=True)
+    elif not expected.sha256:
+        console.print(
+            f"{path}: not {expected.name} as published (sha256 {digest}); download it again: "
+            f"masklet checkpoints pull {expected.name}",
+            soft_wrap=True,
+        )
     elif size != expected.size_bytes:
         console.print(
             f"{path}: not {expected.name}: {size} bytes, the published file has "
@@ -148,6 +154,6 @@ def verify(file: str, console: Console, registry: Registry = OFFICIAL_CHECKPOINT
 def _file_here(checkpoint: OfficialCheckpoint) -> Path | None:
     """The file, complete, in our own folder or the hub's cache."""
     own = checkpoint_directory() / checkpoint.file_name
-    if own.is_file() and own.stat().st_size == checkpoint.size_bytes:
+    if checkpoint.has_size_of(own):
         return own
     return cached_official(checkpoint)

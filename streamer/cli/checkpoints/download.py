@@ -37,13 +37,15 @@ def download(
     timeout_s: float = 30.0,
     *,
     exact: bool = True,
+    accepts: Callable[[Path], bool] | None = None,
 ) -> Path:
     """Fetch ``url`` to ``target``; returns ``target``, complete and with the right hash.
 
     ``sha256`` may be the first digits only, where no more is published. Without ``exact``
     ``size_bytes`` is an upper bound, and an interrupted download starts again: how much is missing
-    is not known. Raises ``DownloadError`` when the network, the server, the disk or the content
-    fails. ``target`` is never seen half written.
+    is not known. ``accepts`` judges the complete file, where no sha256 is published. Raises
+    ``DownloadError`` when the network, the server, the disk or the content fails. ``target`` is
+    never seen half written.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -51,14 +53,15 @@ def download(
         with part.open("ab+") as file:
             _lock(file, part)
             digest = _fetch(url, file, size_bytes, report, timeout_s, exact)
-            if not digest.startswith(sha256):
+            file.flush()
+            if not digest.startswith(sha256) or not (accepts is None or accepts(part)):
                 part.unlink()
+                expected = f", expected {sha256}" if sha256 else ""
                 raise DownloadError(
-                    f"{url}: the content is not the published file (sha256 {digest}, expected "
-                    f"{sha256}); it was deleted. Try again; if it happens again, something "
+                    f"{url}: the content is not the published file (sha256 {digest}{expected}"
+                    "); it was deleted. Try again; if it happens again, something "
                     "between here and the server changes it"
                 )
-            file.flush()
             os.fsync(file.fileno())
             part.replace(target)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:

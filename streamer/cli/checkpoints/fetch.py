@@ -40,6 +40,8 @@ def fetch_official(
             checkpoint.sha256,
             report,
             timeout_s=3 * answer_timeout_s,
+            exact=bool(checkpoint.sha256),
+            accepts=lambda path: checkpoint.digest_of(path) == checkpoint.digest,
         )
     except DownloadError as error:
         raise DownloadError(f"{passed_over}; and {error}") from None

@@ -1,4 +1,4 @@
-"""`transformers`' ``Sam2VideoModel`` driven as a stream: the judge of our tracker.
+"""`transformers`' ``Sam2VideoModel`` and ``EdgeTamVideoModel`` as a stream: the judge of ours.
 
 Where it departs from Meta's predictor, which our tracker follows, it is corrected here; each
 correction says which departure it removes:
@@ -17,7 +17,8 @@ correction says which departure it removes:
 8. it keeps every conditioning frame; ours keeps the first and the newest up to
    ``max_conditioning_memories`` (``_forget``).
 
-It also stores memories as bfloat16, whose noise would hide mistakes (``_float32_memories``).
+SAM 2 is also stored there with memories as bfloat16, whose noise would hide mistakes
+(``_float32_memories``); EdgeTAM is not.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import Sam2VideoConfig, Sam2VideoModel
+from transformers import EdgeTamVideoConfig, EdgeTamVideoModel, Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from tracker import Prompt
-from tracker.config import ModelConfig
+from tracker.config import HieraConfig, ModelConfig, RepVitConfig
 from tracker.weights.transformers_names import to_transformers
 
 OBJECT = 0  # the index of the only object in each inference session
@@ -49,59 +50,109 @@ class ObjectOutput:
     pointer: torch.Tensor
 
 
-def transformers_config(config: ModelConfig) -> Sam2VideoConfig:
+def transformers_model(config: ModelConfig) -> torch.nn.Module:
+    """The same network in `transformers`, without storage."""
+    described = transformers_config(config)
+    with torch.device("meta"):
+        if isinstance(described, EdgeTamVideoConfig):
+            return EdgeTamVideoModel(described)
+        return Sam2VideoModel(described)
+
+
+def transformers_config(config: ModelConfig) -> Sam2VideoConfig | EdgeTamVideoConfig:
     """The same network described in the words of `transformers`."""
+    return _sam2_config(config) if config.perceiver is None else _edgetam_config(config)
+
+
+def _sam2_config(config: ModelConfig) -> Sam2VideoConfig:
+    trunk = config.trunk
+    assert isinstance(trunk, HieraConfig)
+    backbone = {
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": trunk.embed_dim,
+        "num_attention_heads": trunk.num_heads,
+        "image_size": [config.image_size, config.image_size],
+        "window_positional_embedding_background_size": list(trunk.background_size),
+        "blocks_per_stage": list(trunk.stages),
+        "embed_dim_per_stage": list(trunk.stage_widths),
+        "num_attention_heads_per_stage": [trunk.num_heads * 2**i for i in range(4)],
+        "window_size_per_stage": list(trunk.window_sizes),
+        "global_attention_blocks": list(trunk.global_attention_blocks),
+    }
+    return Sam2VideoConfig(
+        vision_config=_vision(config, "sam2_vision_model", backbone),
+        memory_attention_feed_forward_hidden_size=config.memory_attention_feed_forward,
+        **_common(config),
+    )
+
+
+def _edgetam_config(config: ModelConfig) -> EdgeTamVideoConfig:
+    trunk, perceiver = config.trunk, config.perceiver
+    assert isinstance(trunk, RepVitConfig)
+    assert perceiver is not None
+    backbone = {
+        "model_type": "timm_wrapper",
+        "architecture": "repvit_m1",
+        "num_classes": 2,  # it insists on some
+        "model_args": {
+            "features_only": True,
+            "out_indices": [0, 1, 2, 3],
+            "embed_dim": trunk.stage_widths,
+            "depth": trunk.stage_depths,
+        },
+    }
+    return EdgeTamVideoConfig(
+        vision_config=_vision(config, "edgetam_vision_model", backbone),
+        memory_attention_mlp_hidden_size=config.memory_attention_feed_forward,
+        memory_attention_rope_k_sizes=[perceiver.grid_side, perceiver.grid_side],
+        perceiver_resampler_num_latents=perceiver.latents,
+        perceiver_resampler_num_latents_2d=perceiver.grid_side**2,
+        **_common(config),
+    )
+
+
+def _vision(config: ModelConfig, kind: str, backbone: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "backbone_config": backbone,
+        "model_type": kind,
+        "backbone_channel_list": list(config.trunk.stage_widths)[::-1],
+        "backbone_feature_sizes": [[config.grid_size * s] * 2 for s in (4, 2, 1)],
+        "fpn_hidden_size": config.hidden_dim,
+    }
+
+
+def _common(config: ModelConfig) -> dict[str, Any]:
+    """What both networks have."""
     if config.memory_dim != 64:
         raise ValueError(f"transformers fixes memory_dim at 64, got {config.memory_dim}")
-    trunk, grid = config.trunk, config.grid_size
-    widths = list(trunk.stage_widths)
     has_occlusion_parameters = config.generation == "2.1"
-    return Sam2VideoConfig(
-        vision_config={
-            "backbone_config": {
-                "model_type": "sam2_hiera_det_model",
-                "hidden_size": trunk.embed_dim,
-                "num_attention_heads": trunk.num_heads,
-                "image_size": [config.image_size, config.image_size],
-                "window_positional_embedding_background_size": list(trunk.background_size),
-                "blocks_per_stage": list(trunk.stages),
-                "embed_dim_per_stage": widths,
-                "num_attention_heads_per_stage": [trunk.num_heads * 2**i for i in range(4)],
-                "window_size_per_stage": list(trunk.window_sizes),
-                "global_attention_blocks": list(trunk.global_attention_blocks),
-            },
-            "model_type": "sam2_vision_model",
-            "backbone_channel_list": widths[::-1],
-            "backbone_feature_sizes": [[grid * s, grid * s] for s in (4, 2, 1)],
-            "fpn_hidden_size": config.hidden_dim,
-        },
-        prompt_encoder_config={
+    return {
+        "prompt_encoder_config": {
             "hidden_size": config.hidden_dim,
             "image_size": config.image_size,
             "mask_input_channels": config.mask_prompt_channels,
         },
-        mask_decoder_config={
+        "mask_decoder_config": {
             "hidden_size": config.hidden_dim,
             "mlp_dim": config.decoder_feed_forward,
             "num_hidden_layers": config.decoder_depth,
             "num_attention_heads": config.decoder_heads,
             "iou_head_hidden_dim": config.iou_head_hidden,
         },
-        image_size=config.image_size,
-        num_maskmem=config.num_maskmem,
-        max_object_pointers_in_encoder=config.max_object_pointers,
-        enable_occlusion_spatial_embedding=has_occlusion_parameters,
-        enable_temporal_pos_encoding_for_object_pointers=has_occlusion_parameters,
-        memory_attention_hidden_size=config.hidden_dim,
-        memory_attention_num_layers=config.memory_attention_layers,
-        memory_attention_feed_forward_hidden_size=config.memory_attention_feed_forward,
-        memory_attention_rope_feat_sizes=[grid, grid],
-        memory_encoder_hidden_size=config.hidden_dim,
-        memory_encoder_output_channels=config.memory_dim,
-        mask_downsampler_embed_dim=config.hidden_dim,
-        memory_fuser_embed_dim=config.hidden_dim,
-        memory_fuser_intermediate_dim=4 * config.hidden_dim,
-    )
+        "image_size": config.image_size,
+        "num_maskmem": config.num_maskmem,
+        "max_object_pointers_in_encoder": config.max_object_pointers,
+        "enable_occlusion_spatial_embedding": has_occlusion_parameters,
+        "enable_temporal_pos_encoding_for_object_pointers": has_occlusion_parameters,
+        "memory_attention_hidden_size": config.hidden_dim,
+        "memory_attention_num_layers": config.memory_attention_layers,
+        "memory_attention_rope_feat_sizes": [config.grid_size, config.grid_size],
+        "memory_encoder_hidden_size": config.hidden_dim,
+        "memory_encoder_output_channels": config.memory_dim,
+        "mask_downsampler_embed_dim": config.hidden_dim,
+        "memory_fuser_embed_dim": config.hidden_dim,
+        "memory_fuser_intermediate_dim": 4 * config.hidden_dim,
+    }
 
 
 class Reference:
@@ -121,12 +172,11 @@ class Reference:
     ) -> None:
         self.config = config
         self.corrections_condition = corrections_condition
-        with torch.device("meta"):
-            self.model = Sam2VideoModel(transformers_config(config))
+        self.model = transformers_model(config)
         self.model.load_state_dict(to_transformers(weights), strict=True, assign=True)
         materialise_buffers(self.model)
         self.model.eval()
-        self._patch(float32_memories)
+        self._patch(float32_memories and config.perceiver is None)
         self.restart()
 
     def restart(self) -> None:
@@ -257,7 +307,7 @@ class Reference:
         self._iou_scores = iou_scores
 
 
-def materialise_buffers(model: Sam2VideoModel) -> None:
+def materialise_buffers(model: Any) -> None:
     """Fill the buffers that are computed, not loaded, and so are still without storage."""
     attention = model.memory_attention
     rotary = attention.rotary_emb
@@ -265,6 +315,8 @@ def materialise_buffers(model: Sam2VideoModel) -> None:
     rotary.inv_freq = inverse_frequencies
     rotary.original_inv_freq = inverse_frequencies.clone()
     attention.position_ids = attention.precompute_positions(attention.config)
+    if isinstance(model, EdgeTamVideoModel):
+        attention.position_ids_k = attention.precompute_positions(attention.config, is_key=True)
     empty = [name for name, buffer in model.named_buffers() if buffer.is_meta]
     if empty:
         raise ValueError(f"buffers left without storage: {empty}")

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import HieraConfig, ModelConfig, Prompt
+from tracker.config import PerceiverConfig, RepVitConfig
 from tracker.model import Sam2
+from tracker.weights.repvit_layout import fold, unfolded_shapes
 
 IMAGE_SIZE = 256
 
@@ -38,6 +40,14 @@ SMALL = ModelConfig(
     memory_dtype="float32",
 )
 
+# The perceiver's windows are 4 × 4 tokens, as those of EdgeTAM.
+SMALL_EDGETAM = SMALL.replaced(
+    name="small_edgetam",
+    generation="2.0",
+    trunk=RepVitConfig((16, 24, 32, 48), (1, 1, 2, 1)),
+    perceiver=PerceiverConfig(latents=8, grid_side=4),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -53,9 +63,9 @@ class Frame:
 
 
 def shapes_of(config: ModelConfig) -> dict[str, torch.Size]:
-    """Names and shapes of a network's parameters, without making them."""
+    """Names and shapes in a file of a network's parameters, without making them."""
     with torch.device("meta"):
-        return {name: value.shape for name, value in Sam2(config).state_dict().items()}
+        return unfolded_shapes(Sam2(config).state_dict())
 
 
 @cache
@@ -67,11 +77,19 @@ def small_weights(
     return amplified_weights(shapes_of(config), seed=0, object_score_bias=object_score_bias)
 
 
+@cache
+def small_edgetam_weights() -> dict[str, torch.Tensor]:
+    """The amplified weights of ``SMALL_EDGETAM``; its objects come and go."""
+    return amplified_weights(shapes_of(SMALL_EDGETAM), seed=0, object_score_bias=8.0)
+
+
 def model_with(config: ModelConfig, weights: dict[str, torch.Tensor]) -> Sam2:
-    """Our network with exactly these parameters."""
+    """Our network with exactly these parameters, named as in a file."""
     with torch.device("meta"):
         model = Sam2(config)
-    model.load_state_dict(weights, strict=True, assign=True)
+    own = model.state_dict()
+    assert weights.keys() == unfolded_shapes(own).keys()
+    model.load_state_dict(fold(weights, own), assign=True)
     return model
 
 

@@ -141,11 +141,11 @@ def rotary_axes_swapped(ours: ObservedTracker, monkeypatch: pytest.MonkeyPatch) 
 def positions_added_to_values_too(_: ObservedTracker, monkeypatch: pytest.MonkeyPatch) -> None:
     forward = MemoryAttention.forward
 
-    def coded(self: Any, frame: Any, memory: Any, rotation: Any) -> Any:
+    def coded(self: Any, frame: Any, memory: Any, *rotations: Any) -> Any:
         spatial = memory.spatial_NMc + memory.spatial_code_NMc
         silent = torch.zeros_like(memory.spatial_code_NMc)
         memory = memory._replace(spatial_NMc=spatial, spatial_code_NMc=silent)
-        return forward(self, frame, memory, rotation)
+        return forward(self, frame, memory, *rotations)
 
     monkeypatch.setattr(MemoryAttention, "forward", coded)
 

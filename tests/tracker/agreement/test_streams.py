@@ -227,9 +227,10 @@ def test_tracker_agrees_with_transformers(name: str) -> None:
         ]
         for object_id in {object_id for frame in theirs for object_id in frame}
     }
-    assert any(_vanishes_and_returns(seen) for seen in visible.values()), visible
+    assert any(vanishes_and_returns(seen) for seen in visible.values()), visible
 
 
-def _vanishes_and_returns(seen: list[bool]) -> bool:
+def vanishes_and_returns(seen: list[bool]) -> bool:
+    """Whether a score takes both signs, in both directions."""
     changes = set(pairwise(seen))
     return (True, False) in changes and (False, True) in changes

@@ -27,6 +27,10 @@ _GAINS: tuple[tuple[str, float], ...] = (
     ("patch_embed.proj", _QUIET),
     ("attn.proj", _QUIET),
     ("mlp.layers.1", _QUIET),
+    ("channel_mixer.conv2", 0.3),
+    ("ffn.conv2", 0.3),
+    ("to_out", 0.1),
+    ("ff.3", 0.1),
     ("neck.convs", 0.05),
     ("dwconv", 0.03),
     ("memory_encoder.out_proj", _PLAIN),
@@ -82,6 +86,12 @@ def _draw(name: str, normal: torch.Tensor) -> torch.Tensor:
         return 1.0 + 0.25 * normal
     if name.endswith("positional_encoding_gaussian_matrix"):
         return normal
+    if "latents" in name and normal.ndim == 2:
+        return 0.1 * normal
+    if name.endswith("running_var"):
+        return normal.square() + 0.5
+    if name.endswith("num_batches_tracked"):
+        return torch.ones_like(normal, dtype=torch.int64)
     if _TABLE.search(name) or not name.endswith("weight"):  # embeddings, some bare parameters
         return 2 * _QUIET * normal
     # Transposed convolutions are (inputs, outputs, 2, 2) and do not overlap.

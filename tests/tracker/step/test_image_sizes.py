@@ -12,7 +12,16 @@ import torch
 from tests.tracker.agreement.scripts import model_with, shapes_of
 from tests.tracker.agreement.weights import amplified_weights
 from tests.tracker.little import LITTLE, assert_same, click, little_picture, step
-from tracker import ModelConfig, Prompt, PromptError, Session, Track, Tracker, TrackerOptions
+from tracker import (
+    PRESETS,
+    ModelConfig,
+    Prompt,
+    PromptError,
+    Session,
+    Track,
+    Tracker,
+    TrackerOptions,
+)
 from tracker.engine.image_sizes import sizes_of
 from tracker.options import EngineOptions, RobustOptions
 
@@ -350,3 +359,13 @@ def test_sizes_of_their_own_are_three_quarters_and_a_half(
     image_size: int, expected: tuple[int, ...]
 ) -> None:
     assert sizes_of(EngineOptions(smaller_image_sizes="auto"), image_size) == expected
+
+
+def test_sizes_of_a_perceiver_are_whole_windows() -> None:
+    options = EngineOptions(smaller_image_sizes="auto")
+    step = PRESETS["edgetam"].image_size_step
+    assert sizes_of(options, 1024, step) == (1024, 768, 512)
+    assert sizes_of(options, 512, step) == (512, 256)
+    assert sizes_of(options, 256, step) == (256,)
+    with pytest.raises(ValueError, match="must be a multiple of 256, got 384"):
+        PRESETS["edgetam"].replaced(image_size=384)

@@ -118,6 +118,12 @@ def test_bank_of_an_official_network_holds_at_most_6_mib_for_an_object(name: str
     assert bank.bytes <= 6 * MEBIBYTE
 
 
+def test_bank_of_edgetam_holds_less_than_a_mib_for_an_object_at_all_image_sizes_together() -> None:
+    bank = MemoryBank(PRESETS["edgetam"], 1, torch.device("meta"))
+    bank.add_image_sizes((768, 512))
+    assert bank.bytes <= 0.75 * MEBIBYTE
+
+
 @pytest.mark.parametrize("cap", [2, 4])
 def test_first_conditioning_frame_is_never_forgotten(cap: int) -> None:
     config: ModelConfig = LITTLE.replaced(max_conditioning_memories=cap)

@@ -25,16 +25,16 @@ def carried(model: Sam2, seed: int) -> float:
     first = model.encode_image(normalise(images[:, 0])).stride16_BCHW
     second = model.encode_image(normalise(images[:, 1])).stride16_BCHW
     scaled = masks[:, :1].float() * 20 - 10
-    spatial = tokens_from_grid(model.encode_memory(first, scaled, seen[seen]))
+    spatial = model.encode_memory(first, scaled, seen[seen])
     nothing = spatial[:, :0]
 
     def conditioned(memory: Tensor) -> Tensor:
-        code = model.memory_position().flatten(1).T.expand_as(memory)
+        code = model.memory_position().expand_as(memory)
         tokens = MemoryTokens(memory, code, nothing, nothing)
         return tokens_from_grid(model.attend(second, tokens))
 
     # What the mask changed: the same frame, with the memory of an empty mask taken away.
-    empty = tokens_from_grid(model.encode_memory(first, torch.full_like(scaled, -10), seen[seen]))
+    empty = model.encode_memory(first, torch.full_like(scaled, -10), seen[seen])
     trace = conditioned(spatial) - conditioned(empty)
     share = F.adaptive_avg_pool2d(masks[:, 1:].float(), first.shape[-1]).flatten(1)
     direction = trace[share > 0.5].mean(0) - trace[share < 0.05].mean(0)

@@ -23,9 +23,10 @@ from tracker.config import TrunkConfig
 from tracker.model import Sam2
 from tracker.weights.checkpoint import load_checkpoint, save_checkpoint
 from tracker.weights.official import checkpoint_directory
+from tracker.weights.repvit_layout import unfolded_shapes
 
 KEY_LISTS = Path(__file__).parent / "data" / "checkpoint_keys"
-OFFICIAL = [name for name in PRESETS if name.startswith("sam2")]
+OFFICIAL = [path.stem for path in sorted(KEY_LISTS.glob("*.txt"))]
 LITTLE = ModelConfig(
     name="little",
     image_size=64,
@@ -43,7 +44,10 @@ def key_list(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes in one of Meta's files."""
     lines = (KEY_LISTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.split() for line in lines)
-    return {key: tuple(int(side) for side in shape.split("x")) for key, shape in pairs}
+    return {
+        key: () if shape == "scalar" else tuple(int(side) for side in shape.split("x"))
+        for key, shape in pairs
+    }
 
 
 def little_state(config: ModelConfig = LITTLE) -> dict[str, Tensor]:
@@ -63,13 +67,13 @@ def write(path: Path, content: Any) -> Path:
 def test_parameters_are_those_of_the_official_file(name: str) -> None:
     with torch.device("meta"):
         state = Sam2(PRESETS[name]).state_dict()
-    assert {key: tuple(value.shape) for key, value in state.items()} == key_list(name)
+    assert unfolded_shapes(state) == key_list(name)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official_file_is_recognised_by_its_content(name: str, tmp_path: Path) -> None:
     # One number seen through each shape: a file of kilobytes with the keys and shapes of Meta's.
-    state = {key: torch.zeros(1).expand(shape) for key, shape in key_list(name).items()}
+    state = {key: torch.zeros(()).expand(shape) for key, shape in key_list(name).items()}
     model = load_checkpoint(write(tmp_path / "renamed.pt", {"model": state}))
     assert model.config == PRESETS[name]
 
@@ -141,7 +145,7 @@ def test_other_shape_is_named_with_both_shapes(tmp_path: Path) -> None:
 
 def test_official_file_of_another_size_is_refused(tmp_path: Path) -> None:
     shapes = key_list("sam2.1_hiera_small")
-    state = {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}
+    state = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
     path = write(tmp_path / "small.pt", {"model": state})
     with pytest.raises(CheckpointError, match="50 unexpected"):
         load_checkpoint(path, PRESETS["sam2.1_hiera_tiny"])

@@ -393,6 +393,28 @@ def test_verify_of_a_missing_file_is_one_clear_line(tmp_path: Path, console: Con
         verify(str(tmp_path / "none.pt"), console)
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_file_of_a_git_repository_is_known_by_its_blob(
+    server: FileServer, folder: Path, console: Console, changed: bool
+) -> None:
+    blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+    edgetam = OfficialCheckpoint("edgetam", server.url, 2 * len(CONTENT), git_blob=blob)
+    registry = {"edgetam": edgetam}
+    if changed:
+        server.content = CONTENT[:-1] + b"?"
+        with pytest.raises(DownloadError, match="not the published file"):
+            pull("edgetam", console, registry)
+        assert list(folder.iterdir()) == []
+        return
+    pull("edgetam", console, registry)
+    pull("edgetam", console, registry)
+    assert "already here and intact" in printed(console)
+    assert verify(str(folder / "edgetam.pt"), console, registry) == 0
+    (folder / "edgetam.pt").write_bytes(b"?")
+    assert verify(str(folder / "edgetam.pt"), console, registry) == 1
+    assert "not edgetam as published" in printed(console)
+
+
 def test_list_shows_what_is_here(server: FileServer, folder: Path, console: Console) -> None:
     pull(NAME, console, server.registry())
     list_checkpoints(console, OFFICIAL_CHECKPOINTS)
@@ -405,8 +427,12 @@ def test_list_shows_what_is_here(server: FileServer, folder: Path, console: Cons
 
 
 def test_official_files_lie_where_meta_publishes_them() -> None:
-    assert len(OFFICIAL_CHECKPOINTS) == 8
-    for name, checkpoint in OFFICIAL_CHECKPOINTS.items():
+    others = dict(OFFICIAL_CHECKPOINTS)
+    edgetam = others.pop("edgetam")
+    assert edgetam.url.startswith("https://github.com/facebookresearch/EdgeTAM/")
+    assert (edgetam.hub_name, len(edgetam.git_blob)) == ("facebook/EdgeTAM", 40)
+    assert len(others) == 8
+    for name, checkpoint in others.items():
         folder = "092824" if name.startswith("sam2.1") else "072824"
         base = "https://dl.fbaipublicfiles.com/segment_anything_2"
         assert checkpoint.url == f"{base}/{folder}/{name}.pt"
