@@ -74,6 +74,11 @@ def _checkpoint(name_or_path: str, folder: Path) -> str:
     return name_or_path if name_or_path in PRESETS else absolute_path(name_or_path, folder)
 
 
+def _name_or_folder(name: str, folder: Path) -> str:
+    """A folder is written as a path: ``./dino``; ``OWNER/MODEL`` is a name of the hub."""
+    return absolute_path(name, folder) if name.startswith((".", "~")) else name
+
+
 def _folder_or_word(value: str, folder: Path) -> str:
     return value if value.lower() in ("auto", "none") else absolute_path(value, folder)
 
@@ -90,6 +95,7 @@ def _options(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 FilePath = Annotated[str, StartsInFolder(absolute_path)]
 Endpoint = Annotated[str, StartsInFolder(_endpoint)]
 Checkpoint = Annotated[str, StartsInFolder(_checkpoint)]
+NameOrFolder = Annotated[str, StartsInFolder(_name_or_folder)]
 FolderOrWord = Annotated[str, StartsInFolder(_folder_or_word)]
 Options = Annotated[dict[str, str], StartsInFolder(_options, Mapping)]
 

@@ -71,3 +71,5 @@ PUBLISHED_DETECTORS: dict[str, PublishedDetector] = {
         ),
     )
 }
+
+DEFAULT_DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"

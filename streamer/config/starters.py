@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from streamer.config.messages import WrongSettingError
-from streamer.config.paths import FilePath
+from streamer.config.paths import FilePath, NameOrFolder
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.config.section import Label, Point, Section
 
-StarterKind = Literal["none", "motion", "torchvision", "boxes", "python"]
+StarterKind = Literal["none", "motion", "torchvision", "text", "boxes", "python"]
 
 
 class StarterSettings(Section):
@@ -27,10 +27,11 @@ class StarterSettings(Section):
     was removed by hand is ignored until it was out of sight for ``ignore_removed_s``. With
     ``find_lost`` an object unseen for ``lost_wait_s`` is prompted again at a detection like it.
     An object that it started is removed after ``remove_lost_s`` out of sight (0: never).
-    ``model`` belongs to ``torchvision``.
+    ``captions`` belong to ``text``: what it looks for, in words, and the label of each. ``model``
+    belongs to ``torchvision`` (null: the smallest); only a file may name that of ``text``.
     """
 
-    kind: Literal["none", "motion", "torchvision", "boxes"] = "none"
+    kind: Literal["none", "motion", "torchvision", "text", "boxes"] = "none"
     rate_hz: float | None = Field(
         default=None,
         ge=0.01,
@@ -52,21 +53,44 @@ class StarterSettings(Section):
     lost_wait_s: float = Field(default=1.0, ge=0, le=3600)
     remove_lost_s: float = Field(default=10.0, ge=0, le=86_400)
     timeout_s: float = Field(default=10.0, ge=0.1, le=300)
-    model: str = Field(
-        default=next(iter(PUBLISHED_DETECTORS)),
-        json_schema_extra={"enum": list(PUBLISHED_DETECTORS)},
+    captions: dict[Label, Label] = Field(
+        default={}, max_length=64, description="of kind text: a label for each caption"
+    )
+    model: str | None = Field(
+        default=None,
+        json_schema_extra={"enum": [*PUBLISHED_DETECTORS, None]},
         description="of kind torchvision",
     )
+
+    @field_validator("captions", mode="before")
+    @classmethod
+    def _may_be_a_list(cls, captions: object) -> object:
+        """``[person, ball]``: captions that are labels themselves."""
+        if isinstance(captions, list) and all(isinstance(each, str) for each in captions):
+            return {each: each for each in captions}
+        return captions
+
+    @field_validator("model")
+    @classmethod
+    def _is_known(cls, model: str | None) -> str | None:
+        if model is not None and model not in PUBLISHED_DETECTORS:
+            raise WrongSettingError(
+                f"must be one of {', '.join(PUBLISHED_DETECTORS)}, got {model!r}"
+            )
+        return model
 
 
 class StarterConfig(StarterSettings):
     """A starter with what only a configuration file may name.
 
-    ``weights``, ``device`` and ``threads`` belong to ``torchvision``; ``factory`` (module:name)
-    belongs to ``python``: it is called without arguments and returns a starter.
+    ``model`` of ``text`` is a name of the Hugging Face hub, or a folder (null: a small Grounding
+    DINO). ``device`` and ``threads`` belong to ``torchvision`` and ``text``, ``weights`` to
+    ``torchvision``; ``factory`` (module:name) belongs to ``python``: it is called without arguments
+    and returns a starter.
     """
 
     kind: StarterKind = "none"  # type: ignore[assignment]  # wider: only a file may name code
+    model: NameOrFolder | None = None
     weights: FilePath | None = None
     device: str = Field(
         default="cpu",
@@ -80,11 +104,22 @@ class StarterConfig(StarterSettings):
         description="MODULE:NAME, a callable that returns a starter",
     )
 
+    @field_validator("model")
+    @classmethod
+    def _is_known(cls, model: str | None) -> str | None:
+        return model  # by kind, below
+
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
-        if self.kind == "torchvision" and self.model not in PUBLISHED_DETECTORS:
+        if self.kind == "torchvision" and self.model not in (None, *PUBLISHED_DETECTORS):
             raise WrongSettingError(
                 f"must be one of {', '.join(PUBLISHED_DETECTORS)}, got {self.model!r}", "model"
+            )
+        if self.kind == "text" and self.model in PUBLISHED_DETECTORS:
+            raise WrongSettingError(
+                "must be a name of the Hugging Face hub (OWNER/MODEL), a folder, or null, got "
+                f"{self.model!r}, which is of kind torchvision",
+                "model",
             )
         if self.kind == "python" and self.factory is None:
             raise WrongSettingError("is missing: kind python needs MODULE:NAME", "factory")

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from streamer.config.published_detectors import DEFAULT_DETECTOR
 from streamer.config.starters import StarterConfig
 from streamer.errors import StarterError
 from streamer.starters.detector import Detector
+from streamer.starters.words.captions import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from streamer.starters.words.load import LoadedDetector
+
 MakeDetector = Callable[[StarterConfig], Detector]
 # Passes a second by default: a background model needs several; a neural detector on a CPU takes a
 # good part of a second for one.
-USUAL_RATE_HZ = {"motion": 5.0, "torchvision": 1.0, "python": 1.0}
+USUAL_RATE_HZ = {"motion": 5.0, "torchvision": 1.0, "text": 0.5, "python": 1.0}
 
 
 def rate_hz(config: StarterConfig) -> float:
@@ -33,9 +37,11 @@ def keeps_off_border(config: StarterConfig) -> bool:
 
 def shared_detector(config: StarterConfig) -> tuple[str, str | None, str] | None:
     """The key of a detector that streams with equal settings share; None: each has its own."""
-    if config.kind != "torchvision":
-        return None
-    return config.model, config.weights, config.device
+    if config.kind == "torchvision":
+        return config.model or DEFAULT_DETECTOR, config.weights, config.device
+    if config.kind == "text":
+        return config.model or DEFAULT_MODEL, None, config.device
+    return None
 
 
 class DetectorMaker:
@@ -47,6 +53,7 @@ class DetectorMaker:
 
     def __init__(self) -> None:
         self._networks: WeakValueDictionary[object, nn.Module] = WeakValueDictionary()
+        self._asked: WeakValueDictionary[object, LoadedDetector] = WeakValueDictionary()
 
     def __call__(self, config: StarterConfig) -> Detector:
         """A new detector; may load its model, which takes seconds. Raises ``StarterError``."""
@@ -57,6 +64,8 @@ class DetectorMaker:
                 return MotionDetector()
             case "torchvision":
                 return self._torchvision(config)
+            case "text":
+                return self._text(config)
             case "python":
                 return _from_factory(config.factory or "")
             case _:
@@ -69,9 +78,26 @@ class DetectorMaker:
         network = self._networks.get(detector)
         if network is None:
             weights = None if config.weights is None else Path(config.weights)
-            network = self._networks[detector] = load_detector(config.model, weights)
+            name = config.model or DEFAULT_DETECTOR
+            network = self._networks[detector] = load_detector(name, weights)
         return TorchvisionDetector(
             network,
+            device=config.device,
+            threads=config.threads,
+            minimum_score=config.minimum_score,
+        )
+
+    def _text(self, config: StarterConfig) -> Detector:
+        from streamer.starters.words.load import load_detector
+        from streamer.starters.words.text_detector import TextDetector
+
+        detector = shared_detector(config)
+        loaded = self._asked.get(detector)
+        if loaded is None:
+            loaded = self._asked[detector] = load_detector(config.model, fetch=False)
+        return TextDetector(
+            loaded,
+            config.captions,
             device=config.device,
             threads=config.threads,
             minimum_score=config.minimum_score,

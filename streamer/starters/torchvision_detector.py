@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -14,6 +13,7 @@ from torchvision.models import detection as detectors
 
 from streamer.config.published_detectors import PUBLISHED_DETECTORS
 from streamer.errors import ConfigError, StarterError
+from streamer.starters.network_device import cpu_threads, device_named
 from streamer.types import Detection, ImageArray
 
 # As torchvision's published detectors number them; 0 is the background.
@@ -64,7 +64,7 @@ class TorchvisionDetector:
     def __init__(self, network: nn.Module, *, device: str, threads: int, minimum_score: float):
         """``threads``: CPU threads of a pass. Detections below ``minimum_score`` are left out."""
         try:
-            self._device = _device(device)
+            self._device = device_named(device)
             self._network = network.to(self._device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"starter.device {device} cannot be used: {error}") from error
@@ -76,7 +76,7 @@ class TorchvisionDetector:
         """What is in ``image``, RGB uint8 (height, width, 3)."""
         # A copy: torch does not accept read-only memory.
         image_CHW = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1)
-        with _cpu_threads(self._threads):
+        with cpu_threads(self._threads):
             (found,) = self._network([image_CHW.float() / 255])
         sure = found["scores"] >= self._minimum_score
         boxes = found["boxes"][sure].float().cpu().numpy()
@@ -98,20 +98,6 @@ class TorchvisionDetector:
         return detections
 
 
-@contextmanager
-def _cpu_threads(count: int) -> Iterator[None]:
-    """Use this many threads in this thread, and restore the number afterwards.
-
-    Torch keeps the number per thread, but the last one set also applies to threads started later.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _cropped(
     mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], score: float, label: str
 ) -> Detection | None:
@@ -121,9 +107,3 @@ def _cropped(
     x0, y0, x1, y1 = (int(each) for each in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
     crop = np.ascontiguousarray(mask[y0:y1, x0:x1])
     return Detection((x0, y0, x1, y1), min(score, 1.0), label, crop)
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -70,6 +70,23 @@ def cached_official(checkpoint: OfficialCheckpoint) -> Path | None:
     return None
 
 
+def cached_model(name: str) -> Path | None:
+    """The folder of a hub name that is complete on this machine. Sends nothing."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+    except ImportError:
+        return None
+    repository, revision = _parts(name)
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, local_files_only=True, allow_patterns=list(_PATTERNS)
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Path(folder)
+
+
 def download_official(
     checkpoint: OfficialCheckpoint,
     report: Report | None = None,

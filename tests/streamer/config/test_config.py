@@ -299,9 +299,9 @@ BAD_VALUES = {
     "streams.gate.objects=[{id:1,box:[0,0,9,9]},{id:1,box:[0,0,9,9]}]": (
         "streams.gate.objects[1].id 1 is used twice"
     ),
-    "starter=camera": "starter must be one of boxes, motion, none, torchvision, got 'camera'",
+    "starter=camera": "starter must be one of boxes, motion, none, text, torchvision, got 'camera'",
     "starter.kind=yolo": (
-        "starter.kind must be one of none, motion, torchvision, boxes, python, got 'yolo'"
+        "starter.kind must be one of none, motion, torchvision, text, boxes, python, got 'yolo'"
     ),
     "streams.gate.starter={kind:motion,rate_hz:0}": (
         "streams.gate.starter.rate_hz must be between 0.01 and 60, got 0"
