@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from streamer.config.state_folder import cache_folder
 from streamer.errors import ConfigError, MaskletError
 from streamer.recorded.clip import Clip, result_name
 from streamer.recorded.clips import find_clips, open_clip
@@ -35,7 +36,7 @@ from streamer.recorded.prompts import (
 )
 from streamer.recorded.record import Record
 from streamer.recorded.tracking import ClipRun, FrameTracks, track_together
-from tracker import Tracker, TrackerOptions
+from tracker import EngineOptions, Tracker, TrackerOptions
 
 # How often a run notes where it stands: the work that a crash costs.
 _SAVE_EVERY_S = 20.0
@@ -126,12 +127,15 @@ def run_jobs(
     """
     clips = [open_clip(job.path) for job in jobs]
     most = max(len({each.prompt.object_id for each in job.entries}) for job in jobs)
+    cache = cache_folder()
     tracker = Tracker.from_checkpoint(
         options.model,
         device=options.device,
         options=TrackerOptions(
             max_objects=most * min(options.together, len(jobs)),
             return_logits=options.outputs.confidences is not None,
+            # A later run must take the paths that this one measured, to have the same results.
+            engine=EngineOptions(path_cache=None if cache is None else str(cache)),
         ),
     )
     prompts = [_checked(job, clip, tracker, options) for job, clip in zip(jobs, clips, strict=True)]
@@ -171,6 +175,7 @@ def _tracked(
                 report.line(str(path))
     if not options.outputs.tracks:
         return
+    tracker.warm_up()
     runs = {id(each.run): each for each in work}
     report.begin(sum(each.run.frames for each in work), sum(each.run.frames_done for each in work))
     unsaved: dict[int, _ClipWork] = {}
@@ -184,12 +189,15 @@ def _tracked(
                     own.save()
                     del unsaved[id(run)]
                 report.frame()
-                if stop():
+                # At the end of a batch: clips in it that were not written yet are ahead.
+                if stop() and not any(each.run.is_ahead for each in work):
                     raise StoppedError
         except OSError as error:
+            # A clip that is ahead goes on from where it was saved before.
             for own in unsaved.values():
-                with suppress(OSError):
-                    own.save()
+                if not own.run.is_ahead:
+                    with suppress(OSError):
+                        own.save()
             if error.errno not in _FULL:
                 raise
             raise _disk_full(work, options, error) from error

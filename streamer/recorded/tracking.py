@@ -84,7 +84,8 @@ class ClipRun:
         self._with_images = with_images
         self._resume = resume
         self._done = (0, 0) if resume is None else (resume.pass_index, resume.frames)
-        self._confirmed = True
+        # Whether the objects' memories are a frame ahead of what is confirmed.
+        self.is_ahead = False
         self._session: Session | None = None
         self._pictures: Generator[tuple[int, _Kept | None]] | None = None
         self._next: tuple[int, _Kept | None] | None = None
@@ -102,7 +103,8 @@ class ClipRun:
 
     @property
     def progress(self) -> Progress:
-        """To go on from here; between two steps of a run that is not closed."""
+        """To go on from here; of a run that is neither closed nor ahead."""
+        assert not self.is_ahead, "the last frame is not confirmed"
         index, frames = self._done
         assert self._session is not None or frames == 0, "closed in the middle of a pass"
         return Progress(index, frames, {} if self._session is None else self._session.save())
@@ -124,6 +126,7 @@ class ClipRun:
         assert self._next is not None, "advance read a picture"
         assert self._session is not None, "advance began the pass"
         index, kept = self._next
+        self.is_ahead = True
         if kept is None:
             self._session.note_gap(1)
             return None
@@ -134,7 +137,6 @@ class ClipRun:
         assert self._next is not None, "advance read a picture"
         (index, kept), own = self._next, self._own
         shown = [track for track in tracks if own.known.get(track.object_id) != index]
-        self._confirmed = False
         return FrameTracks(
             frame_index=index,
             time_s=self.clip.time_s(index),
@@ -148,8 +150,8 @@ class ClipRun:
 
     def confirm(self) -> None:
         """The last result is kept: the frame is done. Further calls change nothing."""
-        if not self._confirmed:
-            self._confirmed = True
+        if self.is_ahead:
+            self.is_ahead = False
             self._done = (self._done[0], self._done[1] + 1)
 
     def close(self) -> None:

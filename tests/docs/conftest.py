@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import find_free_port
 from tests.masklet_process import Masklet
+from tests.streamer.recorded.made import video
 
 SCENE = "synthetic://match?width=320&height=180&rate_hz=10&duration_s=10"
 # The documents' cameras, frames and addresses, and what stands in for them here.
@@ -44,6 +45,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert keys.returncode == 0, keys.stderr
     for name in ("server.key", "laptop.key_secret"):
         (folder / name).write_bytes((folder / "KEYS" / name).read_bytes())
+    video(folder / "match.mp4", 4)
     port = find_free_port()
     streams = [f"--stream={name}={SCENE}" for name in STREAMS]
     objects = [f"streams.{name}.objects=[{{id:1,box:[20,40,90,150]}}]" for name in STREAMS]

@@ -144,6 +144,8 @@ def test_clips_together_have_the_results_they_have_alone(
     paths = [folder, tmp_path / "c"]
     run(paths, options)
     together = replace(options, out=tmp_path / "together", together=2)
+    with pytest.raises(StoppedError):
+        run(paths, together, lambda told: told.frames >= 5)  # in the middle of a batch
     run(paths, together)
     assert sorted(path.name for path in together.out.iterdir()) == ["a", "b", "c"]
     # Batches of another size are summed in another order: masks may differ in a pixel.
