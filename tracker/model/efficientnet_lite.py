@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tracker.config import IMAGE_MEAN, IMAGE_STD, EfficientNetLiteConfig
+from tracker.model.onednn_convolution import convolve
 from tracker.model.trunk import Trunk
 
 _STEM_WIDTH = 32
@@ -28,7 +29,9 @@ class SameConvolution(nn.Conv2d):
     ) -> None:
         super().__init__(width_in, width_out, kernel, stride, groups=groups)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
+    def forward(
+        self, x_BCHW: Tensor, *, relu6: bool = False, add_BOHW: Tensor | None = None
+    ) -> Tensor:
         """(B, C, H, W) -> (B, width_out, H / stride, W / stride), rounded up."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         padding = [
@@ -38,9 +41,7 @@ class SameConvolution(nn.Conv2d):
         if high % 2 or wide % 2:
             x_BCHW = F.pad(x_BCHW, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
             high = wide = 0
-        return F.conv2d(
-            x_BCHW, self.weight, self.bias, stride, (high // 2, wide // 2), 1, self.groups
-        )
+        return convolve(self, x_BCHW, (high // 2, wide // 2), relu6=relu6, add_BOHW=add_BOHW)
 
 
 class InvertedResidual(nn.Module):
@@ -58,9 +59,11 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, width_in, H, W) -> (B, width_out, H / stride, W / stride)."""
-        wide = x_BCHW if self.expand is None else F.relu6(self.expand(x_BCHW))
-        out: Tensor = self.project(F.relu6(self.depth(wide)))
-        return x_BCHW + out if self.skip else out
+        wide = x_BCHW if self.expand is None else self.expand(x_BCHW, relu6=True)
+        out: Tensor = self.project(
+            self.depth(wide, relu6=True), add_BOHW=x_BCHW if self.skip else None
+        )
+        return out
 
 
 class EfficientNetLite(Trunk):
@@ -95,7 +98,7 @@ class EfficientNetLite(Trunk):
     def forward(self, image_B3HW: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> four (B, C, H / stride, W / stride) maps, finest first."""
         x = self.own_scale(image_B3HW).contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self.stem(x))
+        x = self.stem(x, relu6=True)
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)
