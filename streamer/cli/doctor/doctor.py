@@ -218,6 +218,7 @@ def check_checkpoints(config: MaskletConfig) -> Iterator[Finding]:
 
 def check_paths(config: MaskletConfig) -> Iterator[Finding]:
     """How a processor computes, and why: as kept by an earlier start, or measured now."""
+    from streamer.inference.model_choice import chosen_model
     from tracker.config import PRESETS
     from tracker.engine.kept_choices import KeptChoices
     from tracker.engine.path_choice import measure
@@ -227,11 +228,8 @@ def check_paths(config: MaskletConfig) -> Iterator[Finding]:
     try:
         if resolve_device(model.device).type != "cpu":
             return
-        shape = (
-            PRESETS[model.name]
-            if model.checkpoint is None
-            else load_checkpoint(model.checkpoint).config
-        )
+        name = chosen_model(model)
+        shape = PRESETS.get(name) or load_checkpoint(name).config
     except (ValueError, CheckpointError):
         return  # shown by other checks
     if (image_size := model.engine.image_size) is not None:
