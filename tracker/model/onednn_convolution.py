@@ -38,8 +38,10 @@ def convolve(
         )
         return F.relu6(made) if relu6 else made
     activation = ("hardtanh", [0.0, 6.0], "") if relu6 else ("none", [], "")
-    made = operators._convolution_pointwise(x_BCHW, layer.weight, layer.bias, *shape, *activation)
-    return made
+    one_pass: Tensor = operators._convolution_pointwise(
+        x_BCHW, layer.weight, layer.bias, *shape, *activation
+    )
+    return one_pass
 
 
 def _takes_one_pass(layer: nn.Conv2d, x_BCHW: Tensor) -> bool:
