@@ -23,6 +23,7 @@ from tracker.training.backdrop import Camera, backdrop, move_camera, things_trac
 from tracker.training.clip import ClipBatch
 from tracker.training.degrade import degrade
 from tracker.training.procedural import sprites, uniform
+from tracker.training.sources import draw_group, draw_item
 
 _EXTRA_LAYERS = 2
 _SMALLEST_SIDE_PIXELS = 22.0
@@ -257,19 +258,15 @@ def _pick_views(
 ) -> tuple[list[int], int]:
     """Cut-out indexes over time, one picture or the views of a turning object; and the source.
 
-    ``source``: the index of the group to choose from, None for any. Groups are drawn by the root
-    of their size: a few pieces of fruit weigh less than a thousand persons, but are not lost.
+    ``source``: the index of the group to choose from, None for any.
     """
 
     def integer(high: int) -> int:
         return int(torch.randint(0, high, (), generator=generator, device=generator.device))
 
     if source is None:
-        sizes = torch.tensor([last - first for first, last in assets.groups]).float().sqrt()
-        point = float(uniform(generator)) * float(sizes.sum())
-        source = min(int((sizes.cumsum(0) < point).sum()), len(assets.groups) - 1)
-    first, last = assets.groups[source]
-    base, count = assets.views[first + integer(last - first)]
+        source = draw_group(assets.groups, generator)
+    base, count = assets.views[draw_item(assets.groups[source], generator)]
     start, speed = integer(count), integer(5) - 2 if motion > 0.3 else 0
     return [base + (start + speed * frame) % count for frame in range(frames)], source
 
