@@ -8,15 +8,17 @@ from pathlib import Path
 from tracker.argument_types import above_zero, whole_number
 
 DESCRIPTION = """\
-Trains nano, or continues from any checkpoint: on composed clips (--data), or on your own footage
-and masks (--masks). The result is OUT/NAME.safetensors, for the daemon's model.checkpoint and the
---checkpoint of `masklet evaluate`.
+Trains nano, or continues from any checkpoint: on composed clips (--data), on your own footage and
+masks (--masks), or on footage that a larger model labels (--footage, --teacher). The result is
+OUT/NAME.safetensors, for the daemon's model.checkpoint and the --checkpoint of `masklet evaluate`.
 """
 EXAMPLES = """\
 examples:
   python -m tracker.training --finetune nano --masks mine --minutes 6 --out runs/mine \\
       --config checkpoints/fine-tune-nano.toml
   python -m tracker.training --finetune sam2.1_hiera_tiny --masks mine --device cuda --out runs/tiny
+  python -m tracker.training --finetune nano --teacher sam2.1_hiera_small --footage camera \
+      --config checkpoints/fine-tune-nano.toml --minutes 30 --out runs/camera
   python -m tracker.training --data DATA --minutes 100 --config checkpoints/nano.toml \\
       --out runs/nano
   python -m tracker.training --finetune nano --data DATA --teacher sam2.1_hiera_small \\
@@ -46,6 +48,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="JPEGImages/NAME and Annotations/NAME, or NAME/images and NAME/masks",
     )
     data.add_argument(
+        "--footage",
+        type=Path,
+        metavar="DIR",
+        help="pictures and videos, labelled by the --teacher into OUT/labelled",
+    )
+    data.add_argument(
         "--match-scenes",
         type=whole_number(0),
         default=150,
@@ -56,7 +64,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--match-pool", type=Path, metavar="DIR", help="their folder (default: OUT/match-pool)"
     )
     data.add_argument(
-        "--teacher", metavar="CHECKPOINT", help="also learn from this model: a name or a file"
+        "--teacher",
+        metavar="CHECKPOINT",
+        help="a larger model, by name or file: labels --footage; beside --data and --masks its "
+        "answers are learned too",
     )
     data.add_argument(
         "--teacher-size",

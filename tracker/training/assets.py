@@ -28,8 +28,8 @@ from tracker.evaluation.readers.photographs import kept_apart
 
 SPRITE_SIZE = 128
 BACKGROUND_SIZE = 320
-_IMAGE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
+IMAGE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
 _SMALLEST_INSTANCE_PIXELS = 48 * 48
 _SECONDS_BETWEEN_VIDEO_FRAMES = 0.08
 _MOST_VIDEO_FRAMES = 400
@@ -139,7 +139,7 @@ def _stack(images: list[Image8], shape: tuple[int, ...]) -> Tensor:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in _VIDEO_SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _sources(data: Path) -> Iterator[Path]:
@@ -150,7 +150,7 @@ def _sources(data: Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             inside = {child.suffix.lower() for child in path.iterdir() if child.is_file()}
-            if (inside & _IMAGE_SUFFIXES and path.name not in ("images", "instances")) or (
+            if (inside & IMAGE_SUFFIXES and path.name not in ("images", "instances")) or (
                 (path / "images").is_dir() and (path / "instances").is_dir()
             ):
                 yield path
@@ -197,13 +197,13 @@ def _read(source: Path) -> Iterator[_Thing]:
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
     if source.is_dir():
         for path in sorted(source.rglob("*")):
-            if path.suffix.lower() in _IMAGE_SUFFIXES:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
                 yield str(path.relative_to(source)), path.read_bytes()
         return
     with tarfile.open(source) as archive:
         for member in archive:
             stream = archive.extractfile(member) if member.isfile() else None
-            if stream is not None and Path(member.name).suffix.lower() in _IMAGE_SUFFIXES:
+            if stream is not None and Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
                 yield member.name, stream.read()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,9 @@ from tracker.training.arguments import make_parser
 from tracker.training.assets import load_assets
 from tracker.training.data import ClipSource, ComposedClips
 from tracker.training.folder_clips import FolderClips
+from tracker.training.footage import label_folder
 from tracker.training.history import Record
+from tracker.training.labeller import Labeller
 from tracker.training.loop import Run, Trainer, join_processes
 from tracker.training.match_clips import MatchPool
 from tracker.training.recipe import FINE_TUNE, NANO, Recipe, load_recipe
@@ -56,14 +58,27 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     options = make_parser().parse_args(arguments)
     console = Console(stderr=True)
-    if options.data is None and options.masks is None:
-        console.print("give --data FOLDER (pictures) or --masks FOLDER (frames with masks)")
+    sources = {
+        f"--{name}": getattr(options, name)
+        for name in ("data", "masks", "footage")
+        if getattr(options, name) is not None
+    }
+    if not sources:
+        console.print(
+            "give --data FOLDER (pictures), --masks FOLDER (frames with masks), or --footage "
+            "FOLDER (pictures and video that a --teacher labels)"
+        )
         return 2
-    if options.data is not None and options.masks is not None:
-        console.print("--data and --masks exclude one another: give one of them")
+    if len(sources) > 1:
+        console.print(f"{' and '.join(sources)} exclude one another: give one of them")
         return 2
-    if options.masks is not None and options.finetune is None:
-        console.print("--masks needs --finetune CHECKPOINT: the model to continue from")
+    if options.data is None and options.finetune is None:
+        console.print(
+            f"{next(iter(sources))} needs --finetune CHECKPOINT: the model to continue from"
+        )
+        return 2
+    if options.footage is not None and options.teacher is None:
+        console.print("--footage needs --teacher CHECKPOINT: the model that labels it")
         return 2
     if options.minutes is not None and options.processes > 1:
         console.print("--minutes counts the time of one process: leave --processes at 1")
@@ -91,6 +106,9 @@ def main(arguments: list[str]) -> int:
         )
         if options.data is not None and options.match_scenes:
             _fill_pool(job, console)
+        if options.footage is not None:
+            # Its answers are in the labels: in training it would only cost time.
+            job = replace(job, masks=_labelled(job, options.footage, console), teacher=None)
         meeting = out / "processes"
         meeting.unlink(missing_ok=True)
         if job.processes > 1:
@@ -101,6 +119,26 @@ def main(arguments: list[str]) -> int:
         console.print(str(error), markup=False)
         return 1
     return 0
+
+
+def _labelled(job: _Job, footage: Path, console: Console) -> Path:
+    """The folder of the teacher's labels, made now unless it is there."""
+    assert job.teacher is not None, "checked with the arguments"
+    device = torch.device(job.device)
+    labeller = Labeller(load_checkpoint(job.teacher), device, job.teacher_size)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("labelling")
+        clips = label_folder(
+            footage,
+            job.out / "labelled",
+            labeller,
+            lambda done, files, name: progress.update(
+                task, completed=done, total=files, description=f"labelling {name}"
+            ),
+        )
+    console.print(f"{clips} labelled clips in {job.out / 'labelled'}", markup=False)
+    return job.out / "labelled"
 
 
 def _workers(asked: int | None, processes: int) -> int:

@@ -290,7 +290,10 @@ def test_invalid_arguments_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ("", 2, "give --data FOLDER (pictures) or --masks FOLDER"),
+        ("", 2, "give --data FOLDER (pictures), --masks FOLDER (frames with masks), or --footage"),
+        ("--footage f", 2, "--footage needs --finetune CHECKPOINT"),
+        ("--footage f --finetune nano", 2, "--footage needs --teacher CHECKPOINT"),
+        ("--footage f --masks m", 2, "--masks and --footage exclude one another"),
         ("--masks m", 2, "--masks needs --finetune CHECKPOINT"),
         ("--masks m --data d --finetune nano", 2, "--data and --masks exclude one another"),
         ("--masks m --finetune nano --device gpu", 1, "no device 'gpu'; there are auto, cpu"),
