@@ -25,7 +25,7 @@ from tracker.training import history
 from tracker.training.clip import ClipBatch
 from tracker.training.data import ClipSource, step_generator
 from tracker.training.initialise import place_memory, place_prompts
-from tracker.training.optimise import Average, Optimiser, share_gradients
+from tracker.training.optimise import Average, Optimiser, fast_dtype, share_gradients
 from tracker.training.recipe import Phase, Recipe
 from tracker.training.supply import ClipSupply, Order, PackedClips, SupplyError
 from tracker.training.tally import Tally
@@ -213,7 +213,9 @@ class Trainer:
             phase.memory_drop,
             float(visible_only) < phase.visible_memory_share,
         )
-        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+        device = self.run.device
+        low = self.recipe.bfloat16 and fast_dtype(device) is torch.bfloat16
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
             result = Unroll(self.model, self.recipe.losses).run(batch, sampling, generator)
             loss = result.total()
             if self.teacher is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from tracker.model.precision import lacks_bfloat16
 from tracker.training.recipe import Recipe
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -49,14 +50,21 @@ class BatchedMuon(torch.optim.Muon):
         return matrix.grad.lerp(mean, momentum)
 
 
-def orthogonalise(matrix_nAB: Tensor, iterations: int = 5) -> Tensor:
-    """Move singular values near 1 by Newton-Schulz iteration; bfloat16 would do.
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has units for it, otherwise float32.
 
-    On a processor in float32: one without units for bfloat16 multiplies that 50 times slower.
+    A processor without them multiplies bfloat16 up to 50 times slower, one with them twice as fast.
     """
+    if device.type == "cuda":
+        return torch.float32 if lacks_bfloat16(device) else torch.bfloat16
+    units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if units else torch.float32
+
+
+def orthogonalise(matrix_nAB: Tensor, iterations: int = 5) -> Tensor:
+    """Move singular values near 1 by Newton-Schulz iteration; bfloat16 is exact enough."""
     tall = matrix_nAB.shape[1] > matrix_nAB.shape[2]
-    x = matrix_nAB.mT if tall else matrix_nAB
-    x = x.bfloat16() if x.device.type == "cuda" else x.float()
+    x = (matrix_nAB.mT if tall else matrix_nAB).to(fast_dtype(matrix_nAB.device))
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
     a, b, c = _NEWTON_SCHULZ
     for _ in range(iterations):

@@ -120,8 +120,8 @@ class LossWeights:
 class Recipe:
     """A whole run; several processes share their gradients in every step.
 
-    ``trunk_rate``: the share of the learning rate with which the image trunk learns, small for one
-    that was trained before.
+    ``bfloat16``: compute in it where the device has units for it. ``trunk_rate``: the share of the
+    learning rate with which the image trunk learns, small for one that was trained before.
     """
 
     phases: tuple[Phase, ...]

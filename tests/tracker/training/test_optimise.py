@@ -14,7 +14,12 @@ from tests.tracker.training.tiny_model import TINY
 from tracker.model import Sam2
 from tracker.model.layers import attend
 from tracker.training.clip_memory import frame_times
-from tracker.training.optimise import BatchedMuon, Optimiser
+from tracker.training.optimise import (
+    BatchedMuon,
+    Optimiser,
+    fast_dtype,
+    orthogonalise,
+)
 from tracker.training.recipe import Recipe
 
 
@@ -39,6 +44,20 @@ def test_batched_muon_equals_pytorchs() -> None:
     for one, other in zip(ours, theirs, strict=True):
         # PyTorch's orthogonalises in bfloat16.
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("units", ["_is_avx512_bf16_supported", "_is_amx_tile_supported", None])
+def test_matrices_are_orthogonalised_in_what_the_processor_multiplies_fast(
+    units: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda there=name == units: there)
+    expected = torch.float32 if units is None else torch.bfloat16
+    assert fast_dtype(torch.device("cpu")) is expected
+    made = orthogonalise(torch.randn(2, 8, 24, generator=torch.Generator().manual_seed(0)))
+    assert made.dtype is expected
+    singular = torch.linalg.svdvals(made.float())
+    assert 0.6 < float(singular.min()) <= float(singular.max()) < 1.3
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
