@@ -14,6 +14,12 @@ from streamer.recorded import video_clip
 from streamer.recorded.clip import as_it_is, result_name
 from streamer.recorded.clips import find_clips, open_clip
 from tests.streamer.recorded.made import FRAMES, HEIGHT, WIDTH, number_of, numbered, pictures, video
+from tests.streamer.sources.oriented_clips import (
+    ORIENTATIONS,
+    SHOWN,
+    corners,
+    write_oriented_clip,
+)
 
 
 def _read(path: Path, start: int, *, backward: bool = False) -> list[tuple[int, int | None]]:
@@ -79,6 +85,17 @@ def test_backward_reading_keeps_no_more_than_its_bound(
 def test_times_may_vary(tmp_path: Path) -> None:
     clip = open_clip(video(tmp_path / "uneven.mkv", 4, times=[0, 1, 10, 12], b_frames=0))
     assert [round(clip.time_s(index) * 25) for index in range(4)] == [0, 1, 10, 12]
+
+
+def test_rotated_clip_is_upright(tmp_path: Path) -> None:
+    path = write_oriented_clip(tmp_path / "phone.mp4", ORIENTATIONS["quarter turn clockwise"])
+    clip = open_clip(path)
+    assert (clip.width, clip.height) == (64, 96)
+    for backward in (False, True):
+        start = clip.frames - 1 if backward else 0
+        for _, image in clip.read(start, backward=backward, keep=as_it_is):
+            assert image is not None
+            assert corners(image) == SHOWN["quarter turn clockwise"]
 
 
 def test_clip_of_one_frame(tmp_path: Path) -> None:
