@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tracker import PRESETS, ConvolutionStage, EfficientNetLiteConfig
+from tests.tracker import little
+from tests.tracker.agreement.scripts import model_with, shapes_of
+from tests.tracker.agreement.weights import amplified_weights
+from tests.tracker.pretended.device import pretended_cuda
+from tracker import (
+    PRESETS,
+    ConvolutionStage,
+    EfficientNetLiteConfig,
+    Track,
+    Tracker,
+    TrackerOptions,
+)
 from tracker.model.efficientnet_lite import EfficientNetLite
+from tracker.options import EngineOptions
 from tracker.training.imagenet import load_folded
 from tracker.training.unroll import normalise
 
@@ -129,3 +144,35 @@ def test_pictures_arrive_from_minus_one_to_one() -> None:
 def test_stages_that_miss_a_stride_are_refused(strides: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must have stride 2"):
         EfficientNetLiteConfig(tuple(ConvolutionStage(1, 3, each, 1, 8) for each in strides))
+
+
+def tracks_of(options: TrackerOptions, device: str = "cpu") -> list[Track]:
+    """Two objects on three frames, by a little model that sees through the trunk."""
+    config = little.LITTLE.replaced(trunk=LITTLE)
+    weights = amplified_weights(shapes_of(config), seed=1)
+    tracker = Tracker(model_with(config, weights), torch.device(device), options)
+    session = tracker.open_session()
+    prompts = [little.click(1), little.click(2, 45, 12)]
+    found: list[Track] = []
+    for index in range(3):
+        (tracks,) = tracker.step(
+            [(session, little.little_picture(index), prompts if index == 0 else [])]
+        )
+        found += tracks
+    return found
+
+
+def test_a_device_finds_what_a_processor_finds_and_other_types_and_sizes_fit() -> None:
+    plain = TrackerOptions(2, return_logits=True, compute_dtype="float32")
+    sdpa = EngineOptions(attention="sdpa")
+    expected = tracks_of(plain)
+    with pretended_cuda(1):
+        little.assert_all_same(tracks_of(replace(plain, engine=sdpa), "cuda:1"), expected)
+    for options in (
+        replace(plain, compute_dtype="bfloat16"),
+        replace(plain, engine=EngineOptions(image_size=96)),
+        replace(plain, engine=EngineOptions(image_size=32, fixed_shapes="on")),
+    ):
+        found = tracks_of(options)
+        assert len(found) == len(expected) == 6
+        assert all(np.isfinite(track.logits).all() for track in found)
