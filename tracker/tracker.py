@@ -26,7 +26,7 @@ from tracker.images.prepared_image import PreparedImage
 from tracker.images.yuv import YuvPicture, prepare_yuv
 from tracker.memory.bank import MemoryBank
 from tracker.memory.object_memory import ModelIdentity
-from tracker.model import Sam2
+from tracker.model import ImageFeatures, Sam2
 from tracker.model.precision import compute_in, resolved_dtype
 from tracker.options import TrackerOptions
 from tracker.policy.robust import RobustPolicy
@@ -322,6 +322,22 @@ class Tracker:
         """
         self._queue.finish()
         return self._corrector.preview(session, prompt, frame_index, anew)
+
+    @torch.inference_mode()
+    def conditioned(
+        self, session: Session, frame_index: int | None = None
+    ) -> tuple[ImageFeatures, tuple[int, int]]:
+        """The features of a frame of the history, by default the newest, as of a single picture.
+
+        And its height and width. ``pictures.Embeddings`` hold these for an ``ImagePredictor`` of
+        ``model()``. A frame of a stream without objects is encoded now. Raises PromptError or
+        SessionError.
+        """
+        self._queue.finish()
+        features, size = self._corrector.encoded(session, frame_index)
+        with self._frame_step.computing():
+            stride16 = self.model().attend(features.stride16_BCHW, None)
+        return features._replace(stride16_BCHW=stride16), size
 
     @contextmanager
     def _first_steps(self) -> Iterator[list[Callable[[], object]]]:

@@ -23,6 +23,7 @@ from streamer.api.routes.objects import objects_router
 from streamer.api.routes.page import page_router
 from streamer.api.routes.pictures import pictures_router
 from streamer.api.routes.results import results_router
+from streamer.api.routes.segments import segments_router
 from streamer.api.routes.session import session_router
 from streamer.api.routes.stop import stop_router
 from streamer.api.routes.streams import streams_router
@@ -98,6 +99,7 @@ def make_routes(context: ApiContext) -> FastAPI:
     application.include_router(session_router(context))
     application.include_router(streams_router(context, UrlRules(api.url_schemes, api.url_hosts)))
     application.include_router(objects_router(context))
+    application.include_router(segments_router(context))
     application.include_router(detections_router(context))
     application.include_router(events_router(context))
     application.include_router(pictures_router(context))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from typing import Any
 
 from streamer.errors import ControlError
 from streamer.inference.box_smoothing import Smoothing
@@ -16,12 +17,13 @@ from streamer.inference.load.control import LoadControl
 from streamer.inference.prompts.recent_frames import Holder, RecentFrames
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.retroactive_prompts import RetroactivePrompts
+from streamer.inference.segment_searches import SegmentRequest, SegmentSearches
 from streamer.inference.stream_counts import StreamCounts
 from streamer.inference.tracked_stream import TrackedStream
 from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, Published
-from tracker import Tracker
+from tracker import GeneratorOptions, Tracker
 from tracker.errors import CapacityError
 
 FASTEST_STREAM_HZ = 120  # upper bound on the frames in a second of history
@@ -39,6 +41,7 @@ class InferenceCommands:
         queue: CommandQueue,
         streams: dict[str, TrackedStream],
         retroactive: RetroactivePrompts,
+        searches: SegmentSearches,
         load: LoadControl,
         *,
         wake: Callable[[], None],
@@ -58,6 +61,7 @@ class InferenceCommands:
         self._queue = queue
         self._streams = streams
         self._retroactive = retroactive
+        self._searches = searches
         self._load = load
         self.wake = wake
         self._publish = publish
@@ -111,6 +115,9 @@ class InferenceCommands:
             self._retroactive.withdraw(
                 lambda request: request.stream_id == stream_id,
                 f"the stream was removed ({reason})",
+            )
+            self._searches.withdraw(
+                lambda each: each == stream_id, f"the stream was removed ({reason})"
             )
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
@@ -181,6 +188,16 @@ class InferenceCommands:
                 stream.prompts.queue(request)
 
         self._queue.add(queue)
+
+    def search_options(self, **changes: Any) -> GeneratorOptions:
+        """What a search looks for by default, and ``changes``; fewer points on a processor."""
+        side = 16 if self._tracker.device.type == "cpu" else 32
+        given = {"points_per_side": side} | changes
+        return GeneratorOptions.suited(self._tracker.config.name, **given)
+
+    def search(self, request: SegmentRequest) -> None:
+        """Find everything on the newest frame of a stream; see ``request.outcome``."""
+        self._queue.add(lambda: self._searches.begin(request))
 
     def hold(self, stream_id: str, reference: FrameReference, holder: Holder) -> Future[None]:
         """Keep a frame promptable for a while; one that is gone already stays gone."""

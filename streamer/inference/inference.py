@@ -22,6 +22,7 @@ from streamer.inference.load.control import LoadControl
 from streamer.inference.load.overload import Overload
 from streamer.inference.retroactive_prompts import RetroactivePrompts
 from streamer.inference.scheduler import Scheduler, Wait
+from streamer.inference.segment_searches import SegmentSearches
 from streamer.inference.tracked_stream import TrackedStream
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
@@ -78,6 +79,7 @@ class Inference:
         self._streams: dict[str, TrackedStream] = {}
         self._queue = CommandQueue(on_added=self.wake)
         self._retroactive = RetroactivePrompts(tracker, self._streams)
+        self._searches = SegmentSearches(tracker, self._streams, clock)
         self._batch_step = BatchStep(tracker, clock)
         self._gauges = InferenceGauges(tracker, metrics, clock)
         self._load = LoadControl(
@@ -94,6 +96,7 @@ class Inference:
             self._queue,
             self._streams,
             self._retroactive,
+            self._searches,
             self._load,
             wake=self.wake,
             publish=publish,
@@ -132,11 +135,12 @@ class Inference:
                 scheduled = self._schedule()
                 if isinstance(scheduled, Wait):
                     # Publishing takes time: look at the slots again before resting.
-                    if not self._batch_step.finish():
+                    if not self._batch_step.finish() and not self._search():
                         self._load.rest(self._awake, scheduled.wait_ns)
                 elif scheduled:
                     # Step these frames; publish the step before, while the device is busy.
                     self._batch_step.track(scheduled)
+                    self._searches.advance(idle=False)
         finally:
             self._close()
 
@@ -147,6 +151,14 @@ class Inference:
             self._batch_step.finish()
         if self._retroactive.carry_out_next():
             self.wake()  # more of them wait: do not rest before they are done
+
+    def _search(self) -> bool:
+        """Use idle time for a pass of a search; for the load it counts as idle still."""
+        began_ns = self._clock.monotonic_ns()
+        searched = self._searches.advance(idle=True)
+        if searched:
+            self._load.spared(self._clock.monotonic_ns() - began_ns)
+        return searched
 
     def _schedule(self) -> list[StreamWork] | Wait:
         """Take the frames of the next step out of their slots."""
@@ -192,6 +204,7 @@ class Inference:
         self._batch_step.withdraw(_REMOVED)
         self._queue.close()
         self._retroactive.withdraw(lambda _: True, _REMOVED)
+        self._searches.withdraw(lambda _: True, _REMOVED)
         for stream in self._streams.values():
             stream.close(SHUTDOWN)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from streamer.inference.prompts.request import PromptOutcome
+from streamer.inference.segment_searches import FrameSegments
 from streamer.types import FrameReference, ObjectSummary
 from tracker.types import Prompt
 
@@ -61,6 +62,21 @@ class ObjectCommands(Protocol):
         Changes and publishes nothing. The frame is kept for half a minute, so that the prompt
         can be confirmed with the outcome's ``frame_index``; the next preview on another frame
         releases it.
+        """
+
+    async def segments(
+        self,
+        stream_id: str,
+        *,
+        reference: FrameReference | None = None,
+        timeout_s: float = 60.0,
+        **changes: Any,
+    ) -> FrameSegments:
+        """Everything on the stream's newest frame, or that of ``reference``; nothing is tracked or published.
+
+        The frame is kept for half a minute, so that a segment can be tracked from it. ``changes``:
+        of ``GeneratorOptions`` that suit the model. Raises ``BusyError`` while the stream is being
+        searched, ``ControlError`` without a frame or if it takes longer than ``timeout_s``.
         """
 
     def hold(self, stream_id: str, reference: FrameReference) -> None:

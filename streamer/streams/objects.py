@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from streamer.errors import UnknownObjectError, UnknownStreamError
+from streamer.errors import BusyError, UnknownObjectError, UnknownStreamError
 from streamer.inference.commands import InferenceCommands
 from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.recent_frames import Holder
 from streamer.inference.prompts.request import PromptOutcome, PromptRequest, new_request_id
+from streamer.inference.segment_searches import FrameSegments, SegmentRequest, load_generator
 from streamer.streams.state.keeper import StateKeeper
 from streamer.streams.streams import Streams
 from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, StreamState
@@ -75,6 +77,28 @@ class Objects(ObjectCommands):
             stream_id, prompt, reference=reference, correct=correct, preview=True
         )
         return await self._outcome(request, timeout_s)
+
+    async def segments(
+        self,
+        stream_id: str,
+        *,
+        reference: FrameReference | None = None,
+        timeout_s: float = 60.0,
+        **changes: Any,
+    ) -> FrameSegments:
+        """As ``ObjectCommands`` defines it."""
+        self._streams.config(stream_id)  # raises for an unknown stream
+        request = SegmentRequest(stream_id, self._commands.search_options(**changes), reference)
+        await asyncio.to_thread(load_generator)
+        self._commands.search(request)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(request.outcome)
+        except TimeoutError:
+            raise BusyError(
+                f"the search took longer than {timeout_s:g} s beside the tracking and was ended; "
+                "ask for fewer points_per_side"
+            ) from None
 
     def hold(self, stream_id: str, reference: FrameReference) -> None:
         """As ``ObjectCommands`` defines it."""

@@ -1,6 +1,7 @@
 // The control API as functions: JSON in and out, and refusals as errors with advice.
 
 const TIMEOUT_MS = 20_000;
+const SEARCH_TIMEOUT_MS = 70_000; // the daemon ends a search after 60 s
 
 /** A refusal (RFC 9457 problem details), or status 0 when the daemon was not reached. */
 export class ApiError extends Error {
@@ -31,6 +32,8 @@ export class Api {
   startObject = (id, prompt) => this.#call("POST", path(id, "objects"), prompt);
   correctObject = (id, objectId, prompt) =>
     this.#call("POST", path(id, "objects", objectId, "prompts"), { ...prompt, correct: true });
+  segments = (id, search) =>
+    this.#call("POST", path(id, "segments"), search, { timeoutMs: SEARCH_TIMEOUT_MS });
   preview = (id, prompt) => this.#call("POST", path(id, "preview"), prompt);
   changeObject = (id, objectId, change) =>
     this.#call("PATCH", path(id, "objects", objectId), change);
@@ -42,12 +45,13 @@ export class Api {
     this.#call("POST", "v1/login", undefined, { headers: { Authorization: `Bearer ${token}` } });
   logout = () => this.#call("POST", "v1/logout");
 
-  async #call(method, url, body, { headers = {}, keepalive = false } = {}) {
+  async #call(method, url, body, { headers = {}, keepalive = false, timeoutMs } = {}) {
     const response = await send(url, {
       method,
       keepalive,
       headers: body === undefined ? headers : { ...headers, "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(timeoutMs ?? TIMEOUT_MS),
     });
     if (response.status === 401 && url !== "v1/login") this.onUnauthorised();
     if (!response.ok) throw await refusal(response);

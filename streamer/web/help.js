@@ -20,6 +20,7 @@ const SECTIONS = [
     ["1 – 9", "select an object"],
     ["N, Esc", "clear the selection: the next click starts a new object; Esc also cancels a preview"],
     ["Enter", "apply the preview"],
+    ["F", "what is there? Outline everything; a click or Track tracks one, Esc ends it"],
     ["R", "rename the selected object"],
     ["Delete", "remove the selected object (undo within five seconds)"],
     ["P", "toggle: preview before applying"],

@@ -1,7 +1,7 @@
 // Draws a frame's results over its picture: masks, boxes, names, trails, the crosshair.
 
 import { boxOf, containedRectangle } from "./geometry.js";
-import { channels, inkOn, objectColour } from "./palette.js";
+import { PALETTE, channels, inkOn, objectColour } from "./palette.js";
 import { decodeMask } from "./rle.js";
 import { speedText } from "./trails.js";
 
@@ -56,6 +56,7 @@ export class Overlay {
     this.labels = [];
     if (scene.show.trails) for (const trail of scene.trails) this.#drawTrail(trail);
     for (const object of scene.objects) this.#drawObject(object, scene);
+    for (const segment of scene.segments ?? []) this.#drawSegment(segment, scene.pointed);
     if (scene.preview) this.#drawPreview(scene.preview);
     for (const point of scene.points ?? []) this.#drawPoint(point);
     if (scene.draft) this.#drawBox(scene.draft, "#ffffff", { dashed: true });
@@ -80,8 +81,8 @@ export class Overlay {
     this.#drawLabel(`${object.id}  ${name}${state}${speed && ` · ${speed}`}`, box, colour);
   }
 
-  #drawMask(mask, colour) {
-    const drawing = this.#maskDrawing(mask, colour);
+  #drawMask(mask, colour, fillAlpha = FILL_ALPHA) {
+    const drawing = this.#maskDrawing(mask, colour, fillAlpha);
     if (!drawing) return;
     const [x, y] = mask.offset;
     const [height, width] = mask.size;
@@ -89,12 +90,19 @@ export class Overlay {
     this.context.drawImage(drawing, x * scale, y * scale, width * scale, height * scale);
   }
 
-  #maskDrawing(mask, colour) {
+  #maskDrawing(mask, colour, fillAlpha) {
     const kept = this.#masks.get(mask);
     if (kept?.colour === colour) return kept.drawing;
-    const drawing = mask.encoding === "rle" ? tinted(mask, colour) : null;
+    const drawing = mask.encoding === "rle" ? tinted(mask, colour, fillAlpha) : null;
     this.#masks.set(mask, { colour, drawing });
     return drawing;
+  }
+
+  #drawSegment(segment, pointed) {
+    const isPointed = segment === pointed;
+    const colour = isPointed ? "#ffffff" : PALETTE[segment.area % PALETTE.length].value;
+    this.#drawMask(segment.mask, colour, isPointed ? FILL_ALPHA : 0);
+    if (isPointed) this.#drawBox(segment.bbox, colour, { dashed: true });
   }
 
   #drawPreview({ track, colour }) {
@@ -208,7 +216,7 @@ export class Overlay {
 }
 
 /** A mask's crop as a canvas: its area tinted, its edge opaque. */
-function tinted(mask, colour) {
+function tinted(mask, colour, fillAlpha) {
   const [height, width] = mask.size;
   if (!(height > 0 && width > 0)) return null;
   const pixels = decodeMask(mask.counts, height, width);
@@ -219,7 +227,7 @@ function tinted(mask, colour) {
       if (!pixels[at]) continue;
       const isInside = x > 0 && y > 0 && x < width - 1 && y < height - 1
         && pixels[at - 1] && pixels[at + 1] && pixels[at - width] && pixels[at + width];
-      image.data.set([red, green, blue, isInside ? FILL_ALPHA : EDGE_ALPHA], 4 * at);
+      image.data.set([red, green, blue, isInside ? fillAlpha : EDGE_ALPHA], 4 * at);
     }
   }
   const canvas = new OffscreenCanvas(width, height);

@@ -11,7 +11,8 @@ const STEP = 1 / 60; // of the frame's width, for one press of an arrow key
  * Watches a stage (focusable) and calls `onGesture(gesture)`: a gesture is `{points: [{x, y,
  * positive}], moment, isNew}` or `{box, moment, isNew}`. `moment()` names the frame that is shown;
  * a click refers to the frame at the press, a box to the frame at its end.
- * `isNew` (Shift) asks for a new object. `onChange` is called when the crosshair or the draft moves.
+ * `isNew` (Shift) asks for a new object. `onChange` is called when the crosshair or the draft moves,
+ * `onHover(place)` when the pointer or the crosshair does; null: it left the picture.
  */
 export class Pointing {
   #press = null;
@@ -20,15 +21,17 @@ export class Pointing {
   crosshair = null;
   draft = null;
 
-  constructor(stage, { overlay, moment, onGesture, onChange }) {
+  constructor(stage, { overlay, moment, onGesture, onChange, onHover }) {
     this.stage = stage;
     this.overlay = overlay;
     this.moment = moment;
     this.onGesture = onGesture;
     this.onChange = onChange;
+    this.onHover = onHover;
     stage.addEventListener("pointerdown", (event) => this.#down(event));
     stage.addEventListener("pointermove", (event) => this.#move(event));
     stage.addEventListener("pointerup", (event) => this.#up(event));
+    stage.addEventListener("pointerleave", () => this.onHover(null));
     stage.addEventListener("pointercancel", () => this.#cancel());
     stage.addEventListener("contextmenu", (event) => event.preventDefault());
     stage.addEventListener("keydown", (event) => this.#key(event));
@@ -74,7 +77,11 @@ export class Pointing {
 
   #move(event) {
     const press = this.#press;
-    if (!press || !event.isPrimary) return;
+    if (!event.isPrimary) return;
+    if (!press) {
+      if (!event.target.closest(".stage-bar")) this.onHover(this.#place(event));
+      return;
+    }
     const moved = Math.hypot(event.clientX - press.x, event.clientY - press.y);
     if (!this.draft && moved < DRAG_PX) return;
     clearTimeout(press.timer);
@@ -137,6 +144,7 @@ export class Pointing {
     this.crosshair = this.crosshair
       ? this.#clamped({ x: from.x + dx * step, y: from.y + dy * step }) : from;
     if (this.#corner) this.draft = boxBetween(this.#corner, this.crosshair);
+    this.onHover(this.crosshair);
     this.onChange();
   }
 

@@ -15,7 +15,8 @@ const ANSWER_SHOWN_MS = 3000;
 
 /**
  * Video, overlay and pointing of one stream. `onGesture(gesture, objects)` gets a gesture
- * and the objects of the frame it was made on; `isHidden(id)` leaves objects out.
+ * and the objects of the frame it was made on, `onHover(place)` where the pointer or the
+ * crosshair is, null outside; `isHidden(id)` leaves objects out.
  */
 export class Stage {
   #frames = new FrameStore();
@@ -31,10 +32,12 @@ export class Stage {
   selectedId = null;
   preview = null;
   previewPoints = [];
+  segments = []; // of a search
+  pointed = null; // one of them
   markers = []; // numbered points of a calibration
   show = { masks: true, boxes: false, trails: true, speeds: true };
 
-  constructor(streamId, { onGesture, isHidden, onMode }) {
+  constructor(streamId, { onGesture, onHover, isHidden, onMode }) {
     this.isHidden = isHidden;
     this.video = element("video", {
       playsinline: true, autoplay: true, tabindex: "-1", disablepictureinpicture: true,
@@ -54,9 +57,10 @@ export class Stage {
     this.overlay = new Overlay(canvas);
     this.pointing = new Pointing(this.root, {
       overlay: this.overlay,
-      moment: () => this.#moment(),
+      moment: () => this.moment(),
       onGesture: (gesture) => onGesture(gesture, this.objects()),
       onChange: () => this.redraw(),
+      onHover,
     });
     this.live = new LiveVideo(streamId, {
       view: "clean", video: this.video, canvas: this.jpeg, onMode,
@@ -182,7 +186,8 @@ export class Stage {
     this.redraw();
   }
 
-  #moment() {
+  /** The name of the frame shown, for a request that refers to it; null before there is one. */
+  moment() {
     if (!this.shown) return null;
     return { frame_index: this.shown.frame_index, session_id: this.shown.session_id };
   }
@@ -198,6 +203,8 @@ export class Stage {
         colour: this.preview.objectId === null
           ? "#ffffff" : objectColour(this.preview.objectId, this.#colourOf(this.preview.objectId)),
       },
+      segments: this.segments,
+      pointed: this.pointed,
       points: [...this.previewPoints, ...this.markers],
       draft: this.pointing.draft,
       crosshair: this.pointing.crosshair,

@@ -3,6 +3,7 @@
 import { StreamCharts } from "./charts.js";
 import { element, fill, icon, setText } from "./dom.js";
 import { describeAnswer } from "./events.js";
+import { Finding, nameOf } from "./finding.js";
 import { GroundPlaneForm } from "./ground-plane.js";
 import { homographyOf } from "./homography.js";
 import { ObjectList } from "./objects.js";
@@ -34,6 +35,7 @@ export class StreamView {
     Object.assign(this, { streamId, api, announcer, mayControl, isOwn, onGone });
     this.stage = new Stage(streamId, {
       onGesture: (gesture, objects) => this.#gesture(gesture, objects),
+      onHover: (place) => this.finding.pointAt(place),
       isHidden: (id) => this.objects.isRemoved(id),
       onMode: (mode) => this.#showMode(mode),
     });
@@ -50,6 +52,11 @@ export class StreamView {
       onPreview: () => this.#showPreview(),
       onSelect: (id) => this.#select(id),
       onPending: (points, isWaiting) => this.stage.setPending(points, isWaiting),
+      onMessage: (text, isError) => announcer.say(text, isError ? "bad" : "warning"),
+    });
+    this.finding = new Finding(api, streamId, {
+      onChange: () => this.#showFound(),
+      onTrack: (answer) => this.#showTrack(answer, true),
       onMessage: (text, isError) => announcer.say(text, isError ? "bad" : "warning"),
     });
     this.prompting.previewFirst = remembered("previewFirst", false);
@@ -88,6 +95,7 @@ export class StreamView {
   }
 
   close() {
+    this.finding.close();
     this.objects.finishRemoving();
     clearInterval(this.timer);
     document.removeEventListener("keydown", this.keys);
@@ -124,6 +132,16 @@ export class StreamView {
       type: "button", class: "small toggle", "aria-pressed": String(this.stage.show[name]),
       title: `${title} (${key.toUpperCase()})`, onclick: () => this.#toggle(name),
     }, title)]));
+    this.findButton = element("button", {
+      type: "button", class: "small", title: "Outline everything in the picture (F)",
+      onclick: () => this.#find(),
+    }, icon("find"), "What is there?");
+    this.foundText = element("span", { role: "status" });
+    this.foundButtons = [
+      ["Previous", () => this.finding.step(-1)], ["Next", () => this.finding.step(1)],
+      ["Track", () => this.finding.track()], ["Done", () => this.finding.close()],
+    ].map(([text, onclick]) => element("button", { type: "button", onclick }, text));
+    this.foundButtons[2].classList.add("primary");
     this.state = element("span", { class: "state" });
     this.facts = element("span", { class: "quiet" });
     this.starter = element("span", { class: "quiet" });
@@ -131,7 +149,7 @@ export class StreamView {
       type: "button", class: "small", disabled: !this.mayControl, onclick: () => this.#pause(),
     });
     const pointingTools = this.mayControl ? element("div", { class: "tool-group" },
-      this.target, this.newButton,
+      this.target, this.newButton, this.findButton,
       element("label", { class: "switch" }, preview, element("span", {}, "Preview first"))) : null;
     const streamTools = this.mayControl ? element("div", { class: "tool-group" },
       this.pauseButton,
@@ -226,7 +244,11 @@ export class StreamView {
       this.announcer.say("Your token may look, not change anything.", "warning");
     } else if (this.ground.isOpen) {
       if (gesture.points) this.ground.addPoint(gesture.points[0]);
+    } else if (this.finding.segments.length && gesture.points) {
+      this.finding.pointAt(gesture.points[0]);
+      this.finding.track();
     } else {
+      this.finding.close();
       this.prompting.gesture(gesture, objects);
     }
   }
@@ -236,6 +258,35 @@ export class StreamView {
     const label = this.stage.objects().find(({ id }) => id === answer.object_id)?.label;
     const { text, tone } = describeAnswer(answer, isNew, label);
     this.announcer.say(text, tone);
+  }
+
+  #find() {
+    if (this.finding.isSearching) return;
+    this.prompting.cancel();
+    this.#select(null);
+    this.stage.unfreeze();
+    this.stage.freeze(); // what is found is of this moment
+    this.stage.root.focus({ preventScroll: true });
+    this.finding.search(this.stage.moment());
+  }
+
+  #showFound() {
+    const { finding, stage } = this;
+    if (!finding.isOpen && stage.isFrozen) stage.unfreeze();
+    stage.segments = finding.segments;
+    stage.pointed = finding.pointed;
+    this.findButton.disabled = finding.isSearching;
+    const { pointed, segments } = finding;
+    if (finding.isSearching) setText(this.foundText, "Looking at everything …");
+    else if (pointed) setText(this.foundText, nameOf(pointed, segments));
+    else setText(this.foundText, `${segments.length} found. Point at one and click to track it.`);
+    const [previous, next, track] = this.foundButtons;
+    previous.disabled = next.disabled = finding.isSearching;
+    track.disabled = !pointed;
+    // Not filled again while it is open: the button in focus would lose it.
+    if (!finding.isOpen) stage.setBar();
+    else if (!this.foundText.isConnected) stage.setBar(this.foundText, ...this.foundButtons);
+    stage.redraw();
   }
 
   #showPreview() {
@@ -323,11 +374,15 @@ export class StreamView {
       return;
     }
     if (event.key === "Escape") {
-      if (!this.prompting.cancel() && !this.stage.pointing.cancel()) this.#select(null);
+      if (!this.finding.close() && !this.prompting.cancel() && !this.stage.pointing.cancel()) this.#select(null);
       return;
     }
     const isTyping = event.target.closest("input:not([type=checkbox]), select, textarea");
     if (isTyping) return;
+    if (event.key === "Enter" && this.finding.pointed && !event.target.closest("button, a")) {
+      this.finding.track();
+      return;
+    }
     if (event.key === "Enter" && this.prompting.preview && !event.target.closest("button, a")) {
       this.prompting.keep();
       return;
@@ -337,6 +392,7 @@ export class StreamView {
     const id = this.prompting.selectedId;
     if (shown) this.#toggle(shown[0]);
     else if (key === "n") this.#select(null);
+    else if (key === "f" && this.mayControl) this.#find();
     else if (key === "p" && this.mayControl) this.#setPreviewFirst(!this.prompting.previewFirst);
     else if (key === "r" && id !== null && this.mayControl) this.objects.rename(id);
     else if (key === "delete" && id !== null) this.objects.remove(id);

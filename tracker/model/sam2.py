@@ -93,7 +93,12 @@ class Sam2(nn.Module):
         self._no_prompt = None
 
     def fix_constants(self) -> None:
-        """Cache what depends on parameters only; they must not change afterwards."""
+        """Cache what depends on parameters only; they must not change afterwards.
+
+        Again does nothing: captured graphs read these tensors where they are.
+        """
+        if self._no_prompt is not None:
+            return
         side = self.config.image_size // 4
         self.image_encoder.trunk.fix_constants(side, side)
         self.sam_prompt_encoder.fix_position()

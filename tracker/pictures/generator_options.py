@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy.typing as npt
 
@@ -23,6 +23,15 @@ _RANGES = {
     "box_nms_thresh": (0.0, 1.0),
     "crop_nms_thresh": (0.0, 1.0),
     "crop_overlap_ratio": (0.0, 1.0),
+}
+
+
+# The embedded model is small: its logits are flat and it rates its own masks low. With the
+# reference's thresholds it finds nothing; these are its more confident masks, by eye.
+_OF_NANO = {
+    "pred_iou_thresh": 0.25,
+    "stability_score_thresh": 0.5,
+    "stability_score_offset": 0.2,
 }
 
 
@@ -61,6 +70,12 @@ class GeneratorOptions:
     output_mode: OutputMode = "binary_mask"
     use_m2m: bool = False
     multimask_output: bool = True
+
+    @classmethod
+    def suited(cls, model_name: str, **changes: Any) -> GeneratorOptions:
+        """The defaults with thresholds that suit a model (``ModelConfig.name``), and changes."""
+        own = _OF_NANO if model_name.startswith("nano") else {}
+        return cls(**(own | changes))
 
     def __post_init__(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):

@@ -10,7 +10,7 @@ Dimensions: N points, M masks of each, n candidates, S image size.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -39,6 +39,7 @@ from tracker.step.admission import ensure_image
 # A mask this near, in pixels, to the border of its crop may continue beyond it.
 _NEAR_BORDER = 20
 
+Picture = AnyImage | Embeddings
 Search = Generator[None, None, list[Segment]]
 
 
@@ -73,7 +74,7 @@ class MaskGenerator:
         """
         return cls(ImagePredictor.from_checkpoint(name_or_path, config, device), options)
 
-    def generate(self, image: AnyImage) -> list[dict[str, Any]]:
+    def generate(self, image: Picture) -> list[dict[str, Any]]:
         """The masks of a picture, RGB uint8 (H, W, 3), as the reference's records.
 
         Each has ``segmentation`` (a boolean array or run lengths, by ``output_mode``), ``area``,
@@ -83,34 +84,40 @@ class MaskGenerator:
         mode = self.options.output_mode
         return [segment.record(mode) for segment in self.segments(image)]
 
-    def segments(self, image: AnyImage) -> list[Segment]:
+    def segments(self, image: Picture) -> list[Segment]:
         """``generate`` with masks as runs, which take a few kilobytes each."""
         return run(self.search(image))
 
-    def search(self, image: AnyImage, points_per_pass: int | None = None) -> Search:
-        """``segments`` in passes of at most so many points (default ``points_per_batch``).
+    def search(self, image: Picture, points_per_pass: Callable[[], int] | None = None) -> Search:
+        """``segments`` in passes of so many points (default ``points_per_batch``).
 
         Yields after each, so that the caller's thread can do other work; the value of the
         generator's ``StopIteration`` is the result. Raises ValueError at once for what is no
-        picture, and for a prepared one or planes with crops.
+        picture, and for one that is resized or encoded already with crops.
         """
-        if not isinstance(image, PreparedImage | YuvPicture):
+        if not isinstance(image, PreparedImage | YuvPicture | Embeddings):
             image = np.asarray(image)
             ensure_image(image)
         elif self.options.crop_n_layers:
-            raise ValueError("crop_n_layers must be 0 for a prepared picture or planes")
-        return self._search(image, points_per_pass or self.options.points_per_batch)
+            raise ValueError("crop_n_layers must be 0 for a picture that was prepared or encoded")
+        return self._search(image, points_per_pass or (lambda: self.options.points_per_batch))
 
-    def _search(self, image: AnyImage, points: int) -> Search:
+    def _search(self, image: Picture, points: Callable[[], int]) -> Search:
         options = self.options
         height, width = _size_of(image)
         crops = crops_of(height, width, options.crop_n_layers, options.crop_overlap_ratio)
         found: list[Segment] = []
         for crop in crops:
             x0, y0, x1, y1 = crop.box_xyxy
-            part = self._resized(image[y0:y1, x0:x1]) if isinstance(image, np.ndarray) else image
-            embeddings = self._predictor.encode([part])
-            yield
+            if isinstance(image, Embeddings):
+                embeddings = image
+            else:
+                if isinstance(image, np.ndarray):
+                    part: AnyImage = self._resized(image[y0:y1, x0:x1])
+                else:
+                    part = image
+                embeddings = self._predictor.encode([part])
+                yield
             candidates = yield from self._candidates(embeddings, crop, height, width, points)
             scores = [each.predicted_iou for each in candidates]
             found += _without_duplicates(candidates, scores, options.box_nms_thresh)
@@ -128,14 +135,21 @@ class MaskGenerator:
         return PreparedImage(sent(resized, self._predictor.device), *pixels.shape[:2])
 
     def _candidates(
-        self, embeddings: Embeddings, crop: Crop, height: int, width: int, points: int
+        self,
+        embeddings: Embeddings,
+        crop: Crop,
+        height: int,
+        width: int,
+        points: Callable[[], int],
     ) -> Search:
         """The masks of one crop that pass the thresholds, duplicates among them."""
         x0, y0, x1, y1 = crop.box_xyxy
         grid = (self._grids[crop.layer] * (x1 - x0, y1 - y0)).astype(np.float32)
         candidates: list[Segment] = []
-        for begin in range(0, len(grid), points):
-            points_N2 = grid[begin : begin + points]
+        begin = 0
+        while begin < len(grid):
+            points_N2 = grid[begin : begin + points()]
+            begin += len(points_N2)
             for point_n, iou_n, logits_nhw in self._decoded(embeddings, points_N2):
                 for mask in self._stable(logits_nhw, crop):
                     runs = mask.runs.moved(x0, y0)
@@ -225,7 +239,9 @@ def run(search: Search) -> list[Segment]:
             return found
 
 
-def _size_of(image: AnyImage) -> tuple[int, int]:
+def _size_of(image: Picture) -> tuple[int, int]:
+    if isinstance(image, Embeddings):
+        return image.sizes[0]
     return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
 
 

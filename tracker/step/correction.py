@@ -168,6 +168,16 @@ class Corrector:
         if rows:
             self._frame_step.track(rows, self._features(session, frame))
 
+    def encoded(
+        self, session: Session, frame_index: int | None
+    ) -> tuple[ImageFeatures, tuple[int, int]]:
+        """The features of a frame of the history, and its height and width."""
+        ensure_own(session, self._sessions)
+        frame = session.frame(frame_index)
+        features = self._features(session, frame)
+        session.count_history()
+        return features, (frame.height, frame.width)
+
     def _features(self, session: Session, frame: TrackedFrame) -> ImageFeatures:
         if frame.features is not None:
             return frame.features

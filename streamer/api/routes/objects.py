@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Path, Response
 
 from streamer.api.context import ApiContext, StreamCommands
@@ -143,15 +144,23 @@ async def _mask(
     streams.config(stream_id)  # refuses a name that is none
     (status,) = (each for each in streams.statuses() if each.stream_id == stream_id)
     height, width = given.size
-    if (width, height) != (status.width, status.height):
-        size = f"{status.height}, {status.width}" if status.width else "not known yet"
+    frame_height, frame_width = status.height or 0, status.width or 0
+    size = f"{frame_height}, {frame_width}" if frame_width else "not known yet"
+    if given.offset is None and given.size != (frame_height, frame_width):
         raise _invalid("/mask/size", f"must be the picture's height and width ({size})")
+    x, y = given.offset or (0, 0)
+    if x + width > frame_width or y + height > frame_height:
+        raise _invalid(
+            "/mask/offset", f"{height}, {width} from there exceed the picture's size ({size})"
+        )
     counts = given.counts.encode("ascii")
     try:
         # Off the event loop, which a ragged mask would block for long.
-        mask = await asyncio.to_thread(decode_crop, counts, MaskEncoding.RLE, height, width)
+        crop = await asyncio.to_thread(decode_crop, counts, MaskEncoding.RLE, height, width)
     except WireError as error:
         raise _invalid("/mask/counts", str(error).removeprefix("rle mask: ")) from error
+    mask = np.zeros((frame_height, frame_width), np.bool_)
+    mask[y : y + height, x : x + width] = crop
     share = float(mask.mean())
     if share > LARGEST_SHARE and not given.whole:
         raise _invalid(

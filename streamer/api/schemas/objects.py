@@ -48,10 +48,20 @@ class Point(Request):
 
 
 class MaskInput(Request):
-    """A mask of the whole picture, in COCO's compressed run lengths."""
+    """A mask in COCO's compressed run lengths: of the whole picture, or as answers have it.
 
+    The latter has an ``offset`` and is of a part of the picture; the rest is not set.
+    """
+
+    encoding: Literal["rle"] = "rle"
+    offset: (
+        tuple[Annotated[int, Field(ge=0, le=16_384)], Annotated[int, Field(ge=0, le=16_384)]] | None
+    ) = Field(default=None, description="x, y of the part in the picture")
     size: tuple[Annotated[int, Field(ge=1, le=16_384)], Annotated[int, Field(ge=1, le=16_384)]] = (
-        Field(description="height, width: those of the stream's picture", examples=[[720, 1280]])
+        Field(
+            description="height, width: those of the stream's picture, or of the part",
+            examples=[[720, 1280]],
+        )
     )
     counts: str = Field(min_length=1, max_length=LONGEST_COUNTS, pattern=r"^[0-o]+$")
     whole: bool = Field(default=False, description="accept a mask of nearly the whole picture")
@@ -246,12 +256,16 @@ def prompt_answer(outcome: PromptOutcome) -> PromptAnswer:
     )
 
 
+def mask_answer(crop: MaskArray, box_xyxy: tuple[int, int, int, int]) -> MaskAnswer:
+    """The mask inside a box."""
+    x0, y0, x1, y1 = box_xyxy
+    counts = encode_crop(crop, MaskEncoding.RLE).decode("ascii")
+    return MaskAnswer(offset=(x0, y0), size=(y1 - y0, x1 - x0), counts=counts)
+
+
 def _track_answer(track: Track) -> TrackAnswer:
     x0, y0, x1, y1 = (int(side) for side in track.box_xyxy)
-    mask = None
-    if track.area > 0:
-        counts = encode_crop(track.crop, MaskEncoding.RLE).decode("ascii")
-        mask = MaskAnswer(offset=(x0, y0), size=(y1 - y0, x1 - x0), counts=counts)
+    mask = mask_answer(track.crop, (x0, y0, x1, y1)) if track.area > 0 else None
     return TrackAnswer(
         object_id=track.object_id,
         state=track.state,

@@ -79,6 +79,10 @@ class LoadControl:
         self._clock.wait(awake, None if wait_ns is None else ns_to_seconds(wait_ns))
         self._meter.rested(self._clock.monotonic_ns() - began_ns)
 
+    def spared(self, duration_ns: int) -> None:
+        """Count idle time that was used for work without a deadline."""
+        self._meter.rested(duration_ns)
+
     def look(self, streams: Mapping[str, TrackedStream]) -> None:
         """Once a second: check whether the device keeps up, and act on it."""
         now_ns = self._clock.monotonic_ns()

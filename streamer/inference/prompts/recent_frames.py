@@ -140,6 +140,7 @@ class Holder(StrEnum):
 
     PREVIEW = "preview"
     STARTER = "starter"
+    SEGMENTS = "segments"
 
 
 class PromptableFrames:

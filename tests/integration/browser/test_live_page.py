@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import fmean
 
+import numpy as np
 from playwright.sync_api import Route, expect
 
+from streamer.wire.mask_codecs import MaskEncoding, decode_crop
 from tests.conftest import eventually
 from tests.integration.browser.conftest import SCENE, Served, Visiting
 from tests.integration.browser.live_page import WAIT_S
@@ -98,6 +100,43 @@ def test_preview_first_then_rename_recolour_and_remove(
         page.rows.get_by_role("button").first.click()
         page.rows.get_by_role("button", name="Remove").click()
         eventually(lambda: served.http.stream(no_objects)["object_ids"] == [], WAIT_S)
+
+
+def test_everything_is_outlined_and_one_of_it_tracked(
+    served: Served, visiting: Visiting, no_objects: str
+) -> None:
+    with visiting() as page:
+        page.open(no_objects)
+        page.wait_for_picture()
+        bar = page.stage.locator(".stage-bar")
+        with page.page.expect_response("**/segments", timeout=WAIT_S * 1000) as answered:
+            page.page.get_by_role("button", name="What is there?").click()
+        expect(bar).to_contain_text("found. Point at one", timeout=WAIT_S * 1000)
+        assert served.http.stream(no_objects)["object_ids"] == []
+        page.visitor.screenshot("everything")
+
+        # By keyboard: the focus stays on the button, the status names each for a screen reader.
+        following = bar.get_by_role("button", name="Next")
+        following.focus()
+        page.page.keyboard.press("Enter")
+        expect(bar.get_by_role("status")).to_contain_text("1 of ")
+        page.page.keyboard.press("Enter")
+        expect(bar.get_by_role("status")).to_contain_text("2 of ")
+        expect(following).to_be_focused()
+
+        # By mouse: what is under it is shown, and a click tracks that.
+        mask = answered.value.json()["segments"][0]["mask"]
+        crop = decode_crop(mask["counts"].encode(), MaskEncoding.RLE, *mask["size"])
+        row, column = np.argwhere(crop)[crop.sum() // 2].tolist()
+        x, y = mask["offset"][0] + column, mask["offset"][1] + row
+        page.page.mouse.move(*page.place(x, y))
+        expect(bar.get_by_role("status")).to_contain_text(" of ")
+        page.visitor.screenshot("one of everything")
+        page.page.mouse.click(*page.place(x, y))
+        expect(page.rows).to_have_count(1)
+        page.page.keyboard.press("Escape")
+        expect(bar).to_be_hidden()
+        eventually(lambda: len(served.http.stream(no_objects)["object_ids"]) == 1, WAIT_S)
 
 
 def test_a_player_is_followed_with_the_keyboard_alone(

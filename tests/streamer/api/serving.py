@@ -28,6 +28,7 @@ from streamer.config.stream_changes import changed_stream
 from streamer.config.streams import StreamConfig
 from streamer.errors import ControlError, StreamExistsError, UnknownObjectError, UnknownStreamError
 from streamer.inference.prompts.request import PromptOutcome
+from streamer.inference.segment_searches import FrameSegments
 from streamer.runtime.clock import Clock, SystemClock
 from streamer.runtime.metrics import Metrics
 from streamer.sinks.base import Sink
@@ -36,6 +37,8 @@ from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
 from streamer.types import Detection, FrameReference, ObjectSummary, StreamState, StreamStatus
 from tests.streamer.fakes import track
+from tracker.pictures.runs import Runs
+from tracker.pictures.segment import Segment
 from tracker.types import Prompt, TrackState
 
 WAIT_S = 60.0
@@ -107,6 +110,7 @@ class FakeObjects:
         self.followed: dict[tuple[str, int], ObjectSummary] = {}
         self.refuses: str | None = None
         self.found: dict[str, Any] = {}  # what differs of the track that is found
+        self.searches: list[dict[str, Any]] = []
         self.asked = asyncio.Event()  # set by a prompt, which waits for may_go_on
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -169,6 +173,14 @@ class FakeObjects:
             latest_frame_index=9,
             latest_track=found,
         )
+
+    async def segments(self, stream_id: str, **changes: Any) -> FrameSegments:
+        self.streams.config(stream_id)
+        self.searches.append(changes)
+        row = np.array([1, 2, 3])
+        runs = Runs(row, 0 * row + 2, 0 * row + 4)
+        found = Segment(runs, HEIGHT, WIDTH, 0.9, 0.8, (1.5, 2.5), (0, 0, WIDTH, HEIGHT))
+        return FrameSegments(7, "s", HEIGHT, WIDTH, [found])
 
     async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None

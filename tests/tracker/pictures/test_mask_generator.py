@@ -185,7 +185,7 @@ def test_own_points_instead_of_a_grid() -> None:
 
 
 def test_passes_of_any_size_find_the_same() -> None:
-    search = generator().search(scene(), points_per_pass=5)
+    search = generator().search(scene(), points_per_pass=lambda: 5)
     passes = 0
     while True:
         try:
@@ -218,7 +218,7 @@ def test_what_is_no_picture_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match=r"RGB uint8 \(height, width, 3\), got float64 \(4, 4\)"):
         generator().search(np.zeros((4, 4)))
     prepared = nano().prepare(scene())
-    with pytest.raises(ValueError, match="crop_n_layers must be 0 for a prepared picture"):
+    with pytest.raises(ValueError, match="crop_n_layers must be 0 for a picture that was prepared"):
         generator(crop_n_layers=1).search(prepared)
 
 

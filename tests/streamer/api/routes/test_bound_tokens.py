@@ -45,6 +45,7 @@ STREAM = "/v1/streams/{stream_id}"
 OF_ONE = {
     f"GET {STREAM}", f"PATCH {STREAM}", f"DELETE {STREAM}",
     f"POST {STREAM}/pause", f"POST {STREAM}/resume", f"POST {STREAM}/preview",
+    f"POST {STREAM}/segments",
     f"GET {STREAM}/objects", f"POST {STREAM}/objects",
     f"POST {STREAM}/objects/{{object_id}}/prompts",
     f"PATCH {STREAM}/objects/{{object_id}}", f"DELETE {STREAM}/objects/{{object_id}}",

@@ -206,6 +206,9 @@ IMPOSSIBLE_PROMPTS: list[tuple[dict[str, Any], str]] = [
     ({"mask": {"size": [HEIGHT, WIDTH + 1], "counts": "0"}}, "/mask/size"),
     ({"mask": {"size": [16384, 16384], "counts": "0"}}, "/mask/size"),
     ({"mask": {"size": [10**9, 10**9], "counts": "0"}}, "/mask/size/0"),
+    ({"mask": {"size": [2, 2], "offset": [WIDTH - 1, 0], "counts": "04"}}, "/mask/offset"),
+    ({"mask": {"size": [2, 2], "offset": [-1, 0], "counts": "04"}}, "/mask/offset/0"),
+    ({"mask": {"size": [2, 2], "encoding": "bits", "counts": "04"}}, "/mask/encoding"),
     ({"mask": {"size": [HEIGHT, WIDTH], "counts": ""}}, "/mask/counts"),
     ({"mask": {"size": [HEIGHT, WIDTH], "counts": "zzzz"}}, "/mask/counts"),
     ({"mask": {"size": [HEIGHT, WIDTH], "counts": "0"}}, "/mask/counts"),
@@ -356,6 +359,7 @@ async def test_unknown_stream_is_reported_by_every_route(client: httpx.AsyncClie
         ("POST", "/objects", BOX),
         ("POST", "/objects/1/prompts", BOX),
         ("POST", "/preview", BOX),
+        ("POST", "/segments", None),
         ("PATCH", "/objects/1", {}),
         ("DELETE", "/objects/1", None),
         ("GET", "/snapshot.jpg", None),
@@ -449,3 +453,46 @@ async def test_every_route_declares_its_scope(client: httpx.AsyncClient) -> None
             ), (method, path)
             if method != "get" and path not in open_paths:
                 assert {"bearer": [needed_scope(path)]} in operation["security"], (method, path)
+
+
+async def test_mask_of_an_answer_can_be_sent_as_it_is(
+    client: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    crop = np.array([[1, 0, 1], [1, 1, 0]], np.uint8)
+    part = rle(crop) | {"offset": [4, 5], "encoding": "rle"}
+    answer = await client.post("/v1/streams/gate/objects", json={"mask": part})
+    assert answer.status_code == 201, answer.text
+    ((prompt, _),) = daemon.objects.prompts
+    expected = np.zeros((HEIGHT, WIDTH), np.bool_)
+    expected[5:7, 4:7] = crop
+    np.testing.assert_array_equal(prompt.mask, expected)
+
+
+async def test_segments_of_a_frame(client: httpx.AsyncClient, daemon: FakeDaemon) -> None:
+    search = {"points_per_side": 8, "pred_iou_thresh": 0.5}
+    body = search | {"frame": {"frame_index": 7}}
+    answer = await client.post("/v1/streams/gate/segments", json=body)
+    assert answer.status_code == 200, answer.text
+    given = search | {"min_mask_region_area": 0, "reference": FrameReference(frame_index=7)}
+    assert daemon.objects.searches == [given]
+    document = answer.json()
+    (segment,) = document.pop("segments")
+    assert document == {"frame_index": 7, "session_id": "s", "width": WIDTH, "height": HEIGHT}
+    assert (segment["bbox"], segment["area"]) == ([1, 2, 4, 4], 6)
+    assert segment["mask"]["offset"] == [1, 2]
+    assert segment["mask"]["size"] == [2, 3]
+    assert segment["point"] == [1.5, 2.5]
+
+
+async def test_search_that_cannot_be_is_refused_where_it_is_wrong(
+    client: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    for body, location in (
+        ({"points_per_side": 0}, "/points_per_side"),
+        ({"points_per_side": 65}, "/points_per_side"),
+        ({"pred_iou_thresh": 1.1}, "/pred_iou_thresh"),
+        ({"points": 3}, "/points"),
+    ):
+        refused = await client.post("/v1/streams/gate/segments", json=body)
+        assert problem(refused, 422)["errors"][0]["location"] == location
+    assert not daemon.objects.searches

@@ -1,0 +1,182 @@
+"""Finds everything on a frame of a stream, in short passes between the steps of the tracker.
+
+The inference thread does it, since it owns the model; a second thread would contend with the steps
+for cores and device. One pass takes about ``PASS_S``, which is by how much a search can delay a
+frame that arrives meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import torch
+
+from streamer.errors import BusyError, ControlError
+from streamer.inference.prompts.recent_frames import Holder
+from streamer.inference.tracked_stream import STEP_ERRORS, TrackedStream
+from streamer.runtime.clock import Clock, seconds_to_ns
+from streamer.types import FrameReference
+from tracker import GeneratorOptions, PictureOptions, Tracker
+from tracker.errors import TrackerError
+
+if TYPE_CHECKING:
+    from tracker import Segment
+    from tracker.pictures.mask_generator import Search
+
+PASS_S = 0.01
+MOST_SEARCHES = 8
+_MOST_POINTS = 64  # of a pass
+# While frames always wait, passes get a quarter of the time at most: a search still ends.
+_BUSY_SHARE = 4
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSegments:
+    """Everything found on one frame, which can be prompted for half a minute from then on."""
+
+    frame_index: int
+    session_id: str
+    height: int
+    width: int
+    segments: list[Segment]
+
+
+@dataclass(slots=True, eq=False)
+class SegmentRequest:
+    """A search that was asked for; ``outcome`` completes in the inference thread.
+
+    Cancelled, the search ends before its next pass.
+    """
+
+    stream_id: str
+    options: GeneratorOptions
+    reference: FrameReference | None = None
+    outcome: Future[FrameSegments] = field(default_factory=Future)
+
+    def refuse(self, error: Exception) -> None:
+        """Report why there is no result, unless nothing waits for one."""
+        if self.outcome.set_running_or_notify_cancel():
+            self.outcome.set_exception(error)
+
+    def found(self, segments: FrameSegments) -> None:
+        """Report the result, unless nothing waits for it."""
+        if self.outcome.set_running_or_notify_cancel():
+            self.outcome.set_result(segments)
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    request: SegmentRequest
+    search: Search
+    frame_index: int
+    session_id: str
+    size: tuple[int, int] = (0, 0)
+
+
+def load_generator() -> None:
+    """Import what a search needs, which takes a second: not in the inference thread."""
+    import_module("tracker.pictures.mask_generator")
+
+
+class SegmentSearches:
+    """Used by the inference thread only.
+
+    Bound: one search of a stream, and ``MOST_SEARCHES`` in all; policy: a further one is refused
+    as busy. Between two passes a search holds its frame and the masks found so far, as runs.
+    """
+
+    def __init__(
+        self, tracker: Tracker, streams: Mapping[str, TrackedStream], clock: Clock
+    ) -> None:
+        self._tracker = tracker
+        self._streams = streams
+        self._clock = clock
+        self._running: deque[_Running] = deque()
+        self._points = 1
+        self._next_ns = 0
+
+    def begin(self, request: SegmentRequest) -> None:
+        """Start a search on its frame, by default the newest, or refuse it through its outcome."""
+        stream = self._streams.get(request.stream_id)
+        try:
+            if stream is None:
+                raise ControlError(f"there is no stream {request.stream_id!r}")
+            if any(each.request.stream_id == request.stream_id for each in self._running):
+                raise BusyError(f"stream {request.stream_id} is being searched already")
+            if len(self._running) >= MOST_SEARCHES:
+                raise BusyError(f"{MOST_SEARCHES} streams are being searched already")
+            frame = stream.frame_of(request.reference)
+            stream.hold(frame, Holder.SEGMENTS)
+        except (ControlError, TrackerError) as error:
+            request.refuse(error)
+            return
+        running = _Running(request, iter(()), frame.index, frame.session_id)  # type: ignore[arg-type]
+        running.search = self._passes(running, stream, frame.tracker_index)
+        self._running.append(running)
+
+    def advance(self, *, idle: bool) -> bool:
+        """One pass of the search that waited longest; returns whether it did one.
+
+        ``idle``: no frame waits. Otherwise a pass is done only after three times its time.
+        """
+        began_ns = self._clock.monotonic_ns()
+        if not self._running or (not idle and began_ns < self._next_ns):
+            return False
+        running = self._running.popleft()
+        points = self._points
+        if self._goes_on(running):
+            self._running.append(running)
+        took_ns = max(self._clock.monotonic_ns() - began_ns, 1)
+        self._next_ns = began_ns + _BUSY_SHARE * took_ns
+        affordable = int(points * seconds_to_ns(PASS_S) / took_ns)
+        self._points = min(max(affordable, 1), 2 * points, _MOST_POINTS)
+        return True
+
+    def withdraw(self, unwanted: Callable[[str], bool], reason: str) -> None:
+        """End the searches of the streams that are ``unwanted``."""
+        ended = [each for each in self._running if unwanted(each.request.stream_id)]
+        self._running = deque(each for each in self._running if each not in ended)
+        for each in ended:
+            each.request.refuse(ControlError(reason))
+
+    def _goes_on(self, running: _Running) -> bool:
+        request = running.request
+        if request.outcome.cancelled():
+            return False
+        try:
+            next(running.search)
+        except StopIteration as end:
+            request.found(
+                FrameSegments(running.frame_index, running.session_id, *running.size, end.value)
+            )
+        except torch.AcceleratorError as error:
+            request.refuse(ControlError(f"the device is lost: {error}"))
+            raise
+        except STEP_ERRORS as error:
+            _log.exception("%s: finding everything on a frame failed", request.stream_id)
+            request.refuse(ControlError(f"the tracker failed: {error}"))
+        else:
+            return True
+        return False
+
+    def _passes(self, running: _Running, stream: TrackedStream, tracker_index: int) -> Search:
+        from tracker import Embeddings, ImagePredictor, MaskGenerator
+
+        tracker = self._tracker
+        features, running.size = tracker.conditioned(stream.session, tracker_index)
+        predictor = ImagePredictor(
+            tracker.model(),
+            tracker.device,
+            PictureOptions(compute_dtype=tracker.options.compute_dtype),
+        )
+        yield
+        embeddings = Embeddings(predictor.identity, features, (running.size,))
+        generator = MaskGenerator(predictor, running.request.options)
+        return (yield from generator.search(embeddings, lambda: self._points))
