@@ -60,6 +60,7 @@ examples:
 
 other measurements, each with --help:
   python -m benchmarks.bfloat16_agreement    masks in bfloat16 against those in float32
+  python -m benchmarks.mask_generator        everything in a picture, beside the package sam2
   python -m benchmarks.image_size_switch     what a smaller image costs for a while
   python -m benchmarks.recorded_video        a file to written masks, against Meta's predictor
 """

@@ -55,9 +55,8 @@ def build(
 
     sam2_video_predictor.tqdm = lambda frames, **_: frames  # no progress bar for an endless video
 
-    generation, _, size = config.name.partition("_hiera_")
     predictor = build_sam2_video_predictor(
-        f"configs/{generation}/{generation}_hiera_{_CONFIG_FILES[size]}.yaml",
+        _config_file(config),
         ckpt_path=None,
         device=str(device),
         vos_optimized=compiled,
@@ -74,6 +73,26 @@ def build(
     )
     predictor.load_state_dict(weights, strict=True)
     return predictor
+
+
+def build_image_model(config: ModelConfig, weights: dict[str, torch.Tensor]) -> Any:
+    """The model of its image predictor and generator, with our weights, on the processor."""
+    install()
+    from sam2.build_sam import build_sam2
+
+    model = build_sam2(
+        _config_file(config),
+        ckpt_path=None,
+        device="cpu",
+        hydra_overrides_extra=[f"++model.image_size={config.image_size}"],
+    )
+    model.load_state_dict(weights, strict=True)
+    return model
+
+
+def _config_file(config: ModelConfig) -> str:
+    generation, _, size = config.name.partition("_hiera_")
+    return f"configs/{generation}/{generation}_hiera_{_CONFIG_FILES[size]}.yaml"
 
 
 class _Frames:

@@ -72,7 +72,7 @@ class ObjectCommands(Protocol):
         timeout_s: float = 60.0,
         **changes: Any,
     ) -> FrameSegments:
-        """Everything on the stream's newest frame, or that of ``reference``; nothing is tracked or published.
+        """Everything on the newest frame, or that of ``reference``; nothing is tracked.
 
         The frame is kept for half a minute, so that a segment can be tracked from it. ``changes``:
         of ``GeneratorOptions`` that suit the model. Raises ``BusyError`` while the stream is being

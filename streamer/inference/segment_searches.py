@@ -105,6 +105,9 @@ class SegmentSearches:
     def begin(self, request: SegmentRequest) -> None:
         """Start a search on its frame, by default the newest, or refuse it through its outcome."""
         stream = self._streams.get(request.stream_id)
+        self._running = deque(
+            each for each in self._running if not each.request.outcome.cancelled()
+        )
         try:
             if stream is None:
                 raise ControlError(f"there is no stream {request.stream_id!r}")

@@ -13,6 +13,8 @@ import pytest
 
 from streamer.app import App
 from streamer.config.streams import StreamConfig
+from streamer.errors import BusyError, ControlError
+from streamer.inference.segment_searches import SegmentRequest
 from streamer.wire.mask_codecs import MaskEncoding, decode_crop
 from tests.integration.test_click_on_the_past import Camera
 from tests.integration.test_live_path import running, settings, until
@@ -86,34 +88,40 @@ async def test_everything_is_found_beside_the_tracking_and_one_is_tracked(tmp_pa
         assert (inner[2:] > inner[:2]).all()
 
 
+def begun(daemon: Daemon) -> SegmentRequest:
+    """A search of many seconds, in the inference thread's queue."""
+    commands = daemon.app._inference.commands
+    request = SegmentRequest("gate", commands.search_options(points_per_side=128))
+    commands.search(request)
+    return request
+
+
 async def test_one_search_of_a_stream_at_a_time(tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         await daemon.frames(1)
-        both = await asyncio.gather(*(daemon.client.post(PATH, json=SEARCH) for _ in range(2)))
-        refused, done = sorted(both, key=lambda answer: -answer.status_code)
+        first = begun(daemon)
+        refused = await daemon.client.post(PATH, json=SEARCH)
         assert problem(refused, 503, "busy")["detail"] == "stream gate is being searched already"
         assert refused.headers["retry-after"] == "1"
-        assert done.status_code == 200
-        again = await daemon.client.post(PATH, json=SEARCH)
-        assert again.json()["segments"] == done.json()["segments"]
+        assert first.outcome.cancel()  # as when its client waits no longer
+        assert (await daemon.client.post(PATH, json={"points_per_side": 2})).status_code == 200
 
 
 async def test_search_without_a_frame_or_of_a_stream_that_goes_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         refused = await daemon.client.post(PATH)
-        assert "no frame of this stream was tracked yet" in problem(refused, 409)["detail"]
+        detail = problem(refused, 409, "refused")["detail"]
+        assert detail == "no frame of this stream was tracked yet"
         await daemon.frames(1)
-        search = asyncio.create_task(daemon.client.post(PATH, json={"points_per_side": 64}))
-        inference = daemon.app._inference
-        await until(lambda: inference._searches._running)
+        request = begun(daemon)
         await daemon.app.streams.remove("gate")
-        assert "the stream was removed" in problem(await search, 409)["detail"]
+        with pytest.raises(ControlError, match="the stream was removed"):
+            await asyncio.wrap_future(request.outcome)
 
 
 async def test_search_that_takes_too_long_ends(tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         await daemon.frames(1)
-        with pytest.raises(Exception, match="ask for fewer points_per_side"):
-            await daemon.app.objects.segments("gate", timeout_s=0.05, points_per_side=64)
-        await until(lambda: not daemon.app._inference._searches._running)
+        with pytest.raises(BusyError, match="ask for fewer points_per_side"):
+            await daemon.app.objects.segments("gate", timeout_s=0.05, points_per_side=128)
         assert (await daemon.client.post(PATH, json={"points_per_side": 2})).status_code == 200

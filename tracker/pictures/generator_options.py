@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
+MOST_POINTS_PER_SIDE = 256
 _RANGES = {
-    "points_per_side": (1, 256),
+    "points_per_side": (1, MOST_POINTS_PER_SIDE),
     "points_per_batch": (1, 4096),
     "crop_n_layers": (0, 4),
     "crop_n_points_downscale_factor": (1, 256),
@@ -29,9 +30,9 @@ _RANGES = {
 # The embedded model is small: its logits are flat and it rates its own masks low. With the
 # reference's thresholds it finds nothing; these are its more confident masks, by eye.
 _OF_NANO = {
-    "pred_iou_thresh": 0.25,
-    "stability_score_thresh": 0.5,
-    "stability_score_offset": 0.2,
+    "pred_iou_thresh": 0.4,
+    "stability_score_thresh": 0.6,
+    "stability_score_offset": 0.5,
 }
 
 

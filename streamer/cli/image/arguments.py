@@ -8,7 +8,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from streamer.cli.argument_types import box, folder, object_id, path, point, positive_whole
+from streamer.cli.argument_types import (
+    box,
+    folder,
+    object_id,
+    path,
+    point,
+    positive_whole,
+    whole,
+)
 from streamer.cli.command_parser import Parser, command_parser
 from streamer.cli.image import commands as handlers
 from streamer.cli.image.prompts import InOrder
@@ -23,12 +31,14 @@ examples (pixels of the picture as it is shown):
       --out cut
   masklet image dog.jpg --point 310,205 --not-point 340,260 --multimask --out cut
   masklet image *.jpg --mask rough.png --out cut              the same place in many pictures
+  masklet image photo.jpg --everything --out found            masks of all there is
   masklet image embed photos --out photos.safetensors         encode a whole folder
 
 For dog.jpg and object 1, cut/ then holds dog-1-mask.png (white on black), dog-1-cutout.png
 (the object alone, transparent around it) and dog-overlay.png. A single --point may mean a
 part or the whole: of three masks the one of the highest predicted IoU is written;
---multimask writes all three. The exit code is 1 if a picture could not be processed.
+--multimask writes all three. With --everything the objects are numbered from the largest on, and
+found/photo-everything.json has their boxes, scores and masks as run lengths. The exit code is 1 if a picture could not be processed.
 """
 EMBED_EXAMPLES = """\
 examples:
@@ -67,6 +77,23 @@ def add_image(commands: Subparsers) -> None:
         )
     parser.add_argument(
         "--multimask", action="store_true", help="write three masks of each object, best first"
+    )
+    parser.add_argument(
+        "--everything", action="store_true", help="find all objects; instead of pointing at some"
+    )
+    parser.add_argument(
+        "--points-per-side",
+        type=positive_whole,
+        default=32,
+        metavar="N",
+        help="of --everything: the grid of points that the picture is asked at (32)",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=whole,
+        default=0,
+        metavar="PIXELS",
+        help="of --everything: remove smaller holes and separate regions (0: none)",
     )
     _add_shared(parser, "the folder for the results; made if it is not there")
     embed = Parser(

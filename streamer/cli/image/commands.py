@@ -5,17 +5,21 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from tracker.pictures.generator_options import MOST_POINTS_PER_SIDE
+
 if TYPE_CHECKING:
-    from tracker import ImagePredictor
+    from tracker import ImagePredictor, MaskGenerator
 
 
 def image(arguments: Namespace) -> int:
     """``masklet image PICTURE…``."""
     from streamer.cli.image.prompts import objects_of
 
+    if arguments.everything:
+        return _everything(arguments)
     objects = objects_of(arguments.prompts)
     if not objects:
-        arguments.own_parser.error("give a --point, a --box or a --mask: where is the object?")
+        arguments.own_parser.error("give a --point, a --box or a --mask: where is the object? Or --everything")
     from streamer.cli.image.cut_out import cut_out_all  # with torch: takes seconds
 
     return cut_out_all(
@@ -25,6 +29,33 @@ def image(arguments: Namespace) -> int:
         arguments.out,
         multimask=arguments.multimask,
         overwrite=arguments.overwrite,
+    )
+
+
+def _everything(arguments: Namespace) -> int:
+    if arguments.prompts or arguments.multimask:
+        given = arguments.prompts[0][0] if arguments.prompts else "--multimask"
+        arguments.own_parser.error(f"--everything finds all objects: leave out {given}")
+    if arguments.points_per_side > MOST_POINTS_PER_SIDE:
+        arguments.own_parser.error(
+            f"--points-per-side must be at most {MOST_POINTS_PER_SIDE}, "
+            f"got {arguments.points_per_side}"
+        )
+    from streamer.cli.image.everything import everything_in_all  # with torch: takes seconds
+    from tracker import GeneratorOptions
+    from tracker.pictures.mask_generator import MaskGenerator
+
+    def generator() -> MaskGenerator:
+        predictor = _image_predictor(arguments)
+        options = GeneratorOptions.suited(
+            predictor.config.name,
+            points_per_side=arguments.points_per_side,
+            min_mask_region_area=arguments.min_area,
+        )
+        return MaskGenerator(predictor, options)
+
+    return everything_in_all(
+        arguments.pictures, generator, arguments.out, overwrite=arguments.overwrite
     )
 
 

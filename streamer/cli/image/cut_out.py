@@ -23,7 +23,7 @@ from tracker.types import MaskArray
 
 # The objects of a picture. The command line's are the same for every picture; a detector's are not.
 Finder = Callable[[PictureFile], Sequence[ObjectPrompt]]
-_RESULT = r"-(overlay|\d+-(mask|cutout)(-[23])?)\.png"
+_RESULT = r"-((overlay|\d+-(mask|cutout)(-[23])?)\.png|everything\.json)"
 
 
 def cut_out_all(
@@ -40,7 +40,7 @@ def cut_out_all(
     Raises ``ConfigError`` before anything runs if results would replace each other or, without
     ``overwrite``, files that are there.
     """
-    _ensure_free(pictures, out, overwrite=overwrite)
+    ensure_free(pictures, out, overwrite=overwrite)
     network = predictor()
     failed = 0
     for path in pictures:
@@ -115,7 +115,7 @@ def _described(prompt: ObjectPrompt, track: Track, place: int) -> str:
     return f"{name}: {track.area} pixels, box {box}, predicted IoU {track.predicted_iou:.2f}"
 
 
-def _ensure_free(pictures: Sequence[Path], out: Path, *, overwrite: bool) -> None:
+def ensure_free(pictures: Sequence[Path], out: Path, *, overwrite: bool) -> None:
     """Make the folder; refuse results that would replace something."""
     named: dict[str, Path] = {}
     for path in pictures:

@@ -494,5 +494,6 @@ async def test_search_that_cannot_be_is_refused_where_it_is_wrong(
         ({"points": 3}, "/points"),
     ):
         refused = await client.post("/v1/streams/gate/segments", json=body)
-        assert problem(refused, 422)["errors"][0]["location"] == location
+        document = problem(refused, 422, "invalid_request")
+        assert document["errors"][0]["location"] == location
     assert not daemon.objects.searches

@@ -197,3 +197,46 @@ def test_a_folder_is_encoded_in_batches_and_asked_later(
     assert run(model, *arguments) == exit_codes.REFUSED
     assert run(model, *arguments, "--overwrite") == exit_codes.FAILED
     assert not list(folder.glob("*.partial"))
+
+
+def test_everything_is_written_largest_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = Match(1, 300, 200).render(20).image
+    Image.fromarray(picture).save(folder / "match.png")
+    assert run("nano", "match.png", "--everything", "--points-per-side", "6", "--out", "all") == 0
+    records = json.loads((folder / "all" / "match-everything.json").read_text())
+    assert f"match.png: {len(records)} masks" in capsys.readouterr().out
+    assert records
+    numbers = [each["object_id"] for each in records]
+    assert numbers == list(range(1, len(records) + 1))
+    areas = [each["area"] for each in records]
+    assert areas == sorted(areas, reverse=True)
+    assert written(folder / "all") == {
+        *(f"match-{number}-{kind}.png" for number in numbers for kind in ("mask", "cutout")),
+        *("match-overlay.png", "match-everything.json"),
+    }
+    for each in records:
+        mask = np.asarray(Image.open(folder / "all" / f"match-{each['object_id']}-mask.png"))
+        assert (mask == 255).sum() == each["area"]
+        np.testing.assert_array_equal(coco.decode(each["segmentation"]) == 1, mask == 255)
+    with pytest.raises(SystemExit, match="is there already"):
+        run("nano", "match.png", "--everything", "--out", "all")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--point", "3,4"], "--everything finds all objects: leave out --point"),
+        (["--multimask"], "--everything finds all objects: leave out --multimask"),
+        (["--points-per-side", "257"], "--points-per-side must be at most 256, got 257"),
+        (["--points-per-side", "0"], "--points-per-side"),
+        (["--min-area", "-1"], "--min-area"),
+    ],
+)
+def test_everything_that_cannot_be(
+    folder: Path, model: str, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        run(model, "dog.png", "--everything", *given, "--out", "all")
+    assert message in capsys.readouterr().err
