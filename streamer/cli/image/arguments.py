@@ -38,7 +38,8 @@ For dog.jpg and object 1, cut/ then holds dog-1-mask.png (white on black), dog-1
 (the object alone, transparent around it) and dog-overlay.png. A single --point may mean a
 part or the whole: of three masks the one of the highest predicted IoU is written;
 --multimask writes all three. With --everything the objects are numbered from the largest on, and
-found/photo-everything.json has their boxes, scores and masks as run lengths. The exit code is 1 if a picture could not be processed.
+found/photo-everything.json has their boxes, scores and masks as run lengths. The exit code is 1
+if a picture could not be processed.
 """
 EMBED_EXAMPLES = """\
 examples:

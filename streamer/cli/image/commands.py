@@ -5,8 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from tracker.pictures.generator_options import MOST_POINTS_PER_SIDE
-
 if TYPE_CHECKING:
     from tracker import ImagePredictor, MaskGenerator
 
@@ -19,7 +17,9 @@ def image(arguments: Namespace) -> int:
         return _everything(arguments)
     objects = objects_of(arguments.prompts)
     if not objects:
-        arguments.own_parser.error("give a --point, a --box or a --mask: where is the object? Or --everything")
+        arguments.own_parser.error(
+            "give a --point, a --box or a --mask: where is the object? Or --everything"
+        )
     from streamer.cli.image.cut_out import cut_out_all  # with torch: takes seconds
 
     return cut_out_all(
@@ -36,6 +36,8 @@ def _everything(arguments: Namespace) -> int:
     if arguments.prompts or arguments.multimask:
         given = arguments.prompts[0][0] if arguments.prompts else "--multimask"
         arguments.own_parser.error(f"--everything finds all objects: leave out {given}")
+    from tracker.pictures.generator_options import MOST_POINTS_PER_SIDE
+
     if arguments.points_per_side > MOST_POINTS_PER_SIDE:
         arguments.own_parser.error(
             f"--points-per-side must be at most {MOST_POINTS_PER_SIDE}, "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 
 from streamer.cli import exit_codes
 from streamer.cli.image.prompts import ObjectPrompt, objects_of
@@ -15,6 +17,7 @@ from streamer.errors import ConfigError
 from tests.tracker.little import little_picture
 from tests.tracker.pictures.predictors import little_predictor
 from tracker import EmbeddingFile, ImagePredictor
+from tracker.scenes import Match
 from tracker.weights.checkpoint import save_checkpoint
 
 HEIGHT, WIDTH = 60, 80
@@ -220,8 +223,9 @@ def test_everything_is_written_largest_first(
         mask = np.asarray(Image.open(folder / "all" / f"match-{each['object_id']}-mask.png"))
         assert (mask == 255).sum() == each["area"]
         np.testing.assert_array_equal(coco.decode(each["segmentation"]) == 1, mask == 255)
-    with pytest.raises(SystemExit, match="is there already"):
-        run("nano", "match.png", "--everything", "--out", "all")
+    again = ("match.png", "--everything", "--out", "all")
+    assert run("nano", *again) == exit_codes.REFUSED
+    assert "is there already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
