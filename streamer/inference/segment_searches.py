@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,10 @@ from streamer.inference.tracked_stream import STEP_ERRORS, TrackedStream
 from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.types import FrameReference
 from tracker import GeneratorOptions, PictureOptions, Tracker
-from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
     from tracker import Segment
+    from tracker.model import ImageFeatures
     from tracker.pictures.mask_generator import Search
 
 PASS_S = 0.01
@@ -75,9 +76,7 @@ class SegmentRequest:
 class _Running:
     request: SegmentRequest
     search: Search
-    frame_index: int
-    session_id: str
-    size: tuple[int, int] = (0, 0)
+    found: Callable[[list[Segment]], FrameSegments]
 
 
 def load_generator() -> None:
@@ -117,12 +116,16 @@ class SegmentSearches:
                 raise BusyError(f"{MOST_SEARCHES} streams are being searched already")
             frame = stream.frame_of(request.reference)
             stream.hold(frame, Holder.SEGMENTS)
-        except (ControlError, TrackerError) as error:
+            # Now, since no step is in flight while a command is carried out.
+            features, size = self._tracker.conditioned(stream.session, frame.tracker_index)
+        except ControlError as error:
             request.refuse(error)
-            return
-        running = _Running(request, iter(()), frame.index, frame.session_id)  # type: ignore[arg-type]
-        running.search = self._passes(running, stream, frame.tracker_index)
-        self._running.append(running)
+        except STEP_ERRORS as error:
+            _failed(request, error)
+        else:
+            search = self._passes(request.options, features, size)
+            found = partial(FrameSegments, frame.index, frame.session_id, *size)
+            self._running.append(_Running(request, search, found))
 
     def advance(self, *, idle: bool) -> bool:
         """One pass of the search that waited longest; returns whether it did one.
@@ -156,30 +159,33 @@ class SegmentSearches:
         try:
             next(running.search)
         except StopIteration as end:
-            request.found(
-                FrameSegments(running.frame_index, running.session_id, *running.size, end.value)
-            )
-        except torch.AcceleratorError as error:
-            request.refuse(ControlError(f"the device is lost: {error}"))
-            raise
+            request.found(running.found(end.value))
         except STEP_ERRORS as error:
-            _log.exception("%s: finding everything on a frame failed", request.stream_id)
-            request.refuse(ControlError(f"the tracker failed: {error}"))
+            _failed(request, error)
         else:
             return True
         return False
 
-    def _passes(self, running: _Running, stream: TrackedStream, tracker_index: int) -> Search:
+    def _passes(
+        self, options: GeneratorOptions, features: ImageFeatures, size: tuple[int, int]
+    ) -> Search:
         from tracker import Embeddings, ImagePredictor, MaskGenerator
 
         tracker = self._tracker
-        features, running.size = tracker.conditioned(stream.session, tracker_index)
         predictor = ImagePredictor(
             tracker.model(),
             tracker.device,
             PictureOptions(compute_dtype=tracker.options.compute_dtype),
         )
-        yield
-        embeddings = Embeddings(predictor.identity, features, (running.size,))
-        generator = MaskGenerator(predictor, running.request.options)
+        embeddings = Embeddings(predictor.identity, features, (size,))
+        generator = MaskGenerator(predictor, options)
         return (yield from generator.search(embeddings, lambda: self._points))
+
+
+def _failed(request: SegmentRequest, error: Exception) -> None:
+    """Refuse after an error of a step; a lost device ends the daemon."""
+    if isinstance(error, torch.AcceleratorError):
+        request.refuse(ControlError(f"the device is lost: {error}"))
+        raise error
+    _log.error("%s: a search for everything failed", request.stream_id, exc_info=error)
+    request.refuse(ControlError(f"the tracker failed: {error}"))

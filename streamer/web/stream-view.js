@@ -374,7 +374,9 @@ export class StreamView {
       return;
     }
     if (event.key === "Escape") {
-      if (!this.finding.close() && !this.prompting.cancel() && !this.stage.pointing.cancel()) this.#select(null);
+      const isCancelled = this.finding.close() || this.prompting.cancel()
+        || this.stage.pointing.cancel();
+      if (!isCancelled) this.#select(null);
       return;
     }
     const isTyping = event.target.closest("input:not([type=checkbox]), select, textarea");
