@@ -75,7 +75,7 @@ class ObjectCommands(Protocol):
         """Everything on the newest frame, or that of ``reference``; nothing is tracked.
 
         The frame is kept for half a minute, so that a segment can be tracked from it. ``changes``:
-        of ``GeneratorOptions`` that suit the model. Raises ``BusyError`` while the stream is being
+        of ``GeneratorOptions`` that suit the model. Raises ``RateError`` while the stream is being
         searched, ``ControlError`` without a frame or if it takes longer than ``timeout_s``.
         """
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from streamer.errors import BusyError, ControlError
+from streamer.errors import BusyError, ControlError, RateError
 from streamer.inference.prompts.recent_frames import Holder
 from streamer.inference.tracked_stream import STEP_ERRORS, TrackedStream
 from streamer.runtime.clock import Clock, seconds_to_ns
@@ -111,7 +111,7 @@ class SegmentSearches:
             if stream is None:
                 raise ControlError(f"there is no stream {request.stream_id!r}")
             if any(each.request.stream_id == request.stream_id for each in self._running):
-                raise BusyError(f"stream {request.stream_id} is being searched already")
+                raise RateError(f"stream {request.stream_id} is being searched already", 1.0)
             if len(self._running) >= MOST_SEARCHES:
                 raise BusyError(f"{MOST_SEARCHES} streams are being searched already")
             frame = stream.frame_of(request.reference)

@@ -101,7 +101,8 @@ async def test_one_search_of_a_stream_at_a_time(tmp_path: Path) -> None:
         await daemon.frames(1)
         first = begun(daemon)
         refused = await daemon.client.post(PATH, json=SEARCH)
-        assert problem(refused, 503, "busy")["detail"] == "stream gate is being searched already"
+        detail = problem(refused, 429, "too_many_requests")["detail"]
+        assert detail == "stream gate is being searched already"
         assert refused.headers["retry-after"] == "1"
         assert first.outcome.cancel()  # as when its client waits no longer
         assert (await daemon.client.post(PATH, json={"points_per_side": 2})).status_code == 200

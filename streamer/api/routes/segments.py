@@ -22,7 +22,7 @@ def segments_router(context: ApiContext) -> APIRouter:
     async def find_segments(stream_id: str, search: SegmentSearch | None = None) -> SegmentsAnswer:
         """Masks of everything on the newest frame; nothing is tracked or published.
 
-        One search of a stream at a time, in the time that tracking leaves (`503`, `Retry-After`).
+        One search of a stream at a time, in the time that tracking leaves (`429`, `Retry-After`).
         """
         search = search or SegmentSearch()
         found = await context.objects.segments(

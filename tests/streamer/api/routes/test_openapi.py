@@ -137,6 +137,9 @@ def with_known_names(endpoint: str) -> dict[str, Any]:
                 if parameter["name"] in KNOWN:
                     parameter["schema"] = {"enum": KNOWN[parameter["name"]]}
     schemas = document["components"]["schemas"]
+    # A search for everything takes the time that two busy processors leave.
+    schemas["SegmentSearch"]["properties"]["points_per_side"] = {"enum": [1, 2]}
+    schemas["SegmentSearch"]["required"] = ["points_per_side"]
     for name in ("NewStream", "StreamChange"):
         # Without frames, every prompt would wait for its ten seconds.
         schemas[name]["properties"] |= {
