@@ -247,7 +247,7 @@ def test_scopes_hold_where_answers_have_no_end(endpoint: str) -> None:
                     refused = client.request(method, url, headers=headers | sdp, content=content)
                     assert refused.status_code in (401, 403), (method, path, scope)
                     checked.add(path)
-    assert len(checked) == 7
+    assert len(checked) == 8
 
 
 def test_daemon_lives_on(endpoint: str) -> None:
