@@ -41,6 +41,7 @@ from tracker import PRESETS, ModelConfig
 HEIGHT, WIDTH = 720, 1280
 MEBIBYTE = 1 << 20
 SIZES = ("tiny", "small", "base_plus", "large")
+PRESET_OF = {size: f"sam2.1_hiera_{size}" for size in SIZES} | {"edgetam": "edgetam"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,13 @@ class EngineCell:
     def named(cls, name: str) -> EngineCell:
         """The inverse of ``name``. Raises ValueError."""
         size, *numbers = name.split("-")
-        if size not in SIZES or len(numbers) != 3:
+        if size not in PRESET_OF or len(numbers) != 3:
             raise ValueError(f"expected a cell such as tiny-1024-4-1, got {name}")
         return cls(size, *map(int, numbers))
 
     def config(self) -> ModelConfig:
         """The network's configuration."""
-        return PRESETS[f"sam2.1_hiera_{self.size}"].replaced(image_size=self.image_size)
+        return PRESETS[PRESET_OF[self.size]].replaced(image_size=self.image_size)
 
 
 USUAL = (EngineCell("tiny", 1024, 1, 1), EngineCell("tiny", 1024, 3, 1))

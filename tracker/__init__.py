@@ -15,6 +15,8 @@ from tracker.config import (
     EfficientNetLiteConfig,
     HieraConfig,
     ModelConfig,
+    PerceiverConfig,
+    RepVitConfig,
 )
 from tracker.errors import (
     CapacityError,
@@ -63,12 +65,14 @@ __all__ = [
     "ObjectMemory",
     "ObjectMemoryError",
     "PendingStep",
+    "PerceiverConfig",
     "PictureMasks",
     "PictureOptions",
     "PicturePrompt",
     "PreparedImage",
     "Prompt",
     "PromptError",
+    "RepVitConfig",
     "RobustOptions",
     "Segment",
     "Session",

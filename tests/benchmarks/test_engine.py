@@ -19,6 +19,7 @@ CELL = EngineCell("tiny", 256, objects=2, streams=2)
 
 def test_cells_are_named() -> None:
     assert EngineCell.named("base_plus-1024-4-1") == EngineCell("base_plus", 1024, 4, 1)
+    assert EngineCell.named("edgetam-512-1-1").config().name == "edgetam"
     assert all(EngineCell.named(cell.name) == cell for cell in engine.FULL)
     with pytest.raises(ValueError, match="tiny-1024-4-1, got huge-1024-1-1"):
         EngineCell.named("huge-1024-1-1")

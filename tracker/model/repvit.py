@@ -110,9 +110,9 @@ class Downsample(nn.Module):
 class Stage(nn.Module):
     """Blocks of one width; every other one scales its channels, the first one included."""
 
-    def __init__(self, width_in: int, width: int, depth: int) -> None:
+    def __init__(self, downsample: nn.Module, width: int, depth: int) -> None:
         super().__init__()
-        self.downsample = nn.Identity() if width_in == width else Downsample(width_in, width)
+        self.downsample = downsample
         self.blocks = nn.Sequential(
             *(RepVitBlock(width, squeeze=place % 2 == 0) for place in range(depth))
         )
@@ -148,7 +148,8 @@ class Body(nn.Module):
         for place, (width, depth) in enumerate(
             zip(config.stage_widths, config.stage_depths, strict=True)
         ):
-            self.add_module(f"stages_{place}", Stage(before, width, depth))
+            downsample = nn.Identity() if place == 0 else Downsample(before, width)
+            self.add_module(f"stages_{place}", Stage(downsample, width, depth))
             before = width
 
     def forward(self, image_B3HW: Tensor) -> list[Tensor]:

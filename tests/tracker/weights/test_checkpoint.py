@@ -19,7 +19,7 @@ from tracker import (
     ModelConfig,
     Tracker,
 )
-from tracker.config import TrunkConfig
+from tracker.config import PerceiverConfig, RepVitConfig, TrunkConfig
 from tracker.model import Sam2
 from tracker.weights.checkpoint import load_checkpoint, save_checkpoint
 from tracker.weights.official import checkpoint_directory
@@ -278,3 +278,26 @@ def test_the_embedded_model_matches_its_preset_and_has_a_calibration() -> None:
     tracker = Tracker.from_checkpoint("nano", device="cpu")
     assert tracker.config == PRESETS["nano"]
     assert tracker.calibration is not None
+
+
+def test_folded_trunk_is_saved_and_loaded_as_it_is(tmp_path: Path) -> None:
+    config = LITTLE.replaced(
+        generation="2.0",
+        trunk=RepVitConfig((8, 16, 16, 24), (1, 1, 1, 1)),
+        perceiver=PerceiverConfig(latents=3, grid_side=2),
+    )
+    with torch.device("meta"):
+        shapes = unfolded_shapes(Sam2(config).state_dict())
+    state = {name: torch.rand(shape) for name, shape in shapes.items()}
+    model = load_checkpoint(write(tmp_path / "published.pt", {"model": state}), config)
+    save_checkpoint(model, tmp_path / "own.safetensors", torch.float32)
+    again = load_checkpoint(tmp_path / "own.safetensors")
+    assert again.config == config
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
+
+    state["image_encoder.trunk.body.stem.conv1.weight"] = state.pop(
+        "image_encoder.trunk.body.stem.conv1.c.weight"
+    )
+    with pytest.raises(CheckpointError, match=r"1 missing \(.*conv1.c.weight\); 1 unexpected"):
+        load_checkpoint(write(tmp_path / "other.pt", {"model": state}), config)
