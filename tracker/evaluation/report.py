@@ -51,6 +51,7 @@ BENCHMARK_COLUMNS: tuple[Column, ...] = (
     ("IDF1", "idf1", 3),
     ("IDSW", "id_switches", 0),
     ("ECE", "calibration_error", 3),
+    ("calibrated", "calibrated_error", 3),
 )
 EXPLANATION = (
     "returned: J&F after an absence. returns: objects visible again; found ≤10: share of them "
@@ -59,7 +60,8 @@ EXPLANATION = (
     "switched: objects whose mask switched to another object. covers: share of another object that "
     "the mask covers (of the one it covers most). flicker: change of the mask beyond "
     "the object's own. precision: centres of boxes at most 20 pixels apart; normalised: by the "
-    "object's size, AUC. IDSW: identity switches. ECE: expected error of the predicted IoU."
+    "object's size, AUC. IDSW: identity switches. ECE: expected error of the predicted IoU; "
+    "calibrated: the same with the model's calibration."
 )
 
 
@@ -181,7 +183,7 @@ def median_seconds(scores: Sequence[ClipScore]) -> float:
 
 def _object(entry: ObjectScore) -> dict[str, Any]:
     content = asdict(entry) | {"mean": entry.mean}
-    for many in ("clip", "category", "predicted_iou", "actual_iou"):
+    for many in ("clip", "category", "predicted_iou", "actual_iou", "calibrated_iou"):
         del content[many]
     return content
 

@@ -197,7 +197,10 @@ def _found(
 ) -> dict[int, TrackedMask]:
     """The tracker's mask of every object, empty for an object without a track."""
     nothing = TrackedMask(np.zeros(frame.image.shape[:2], dtype=np.bool_))
-    tracked = {track.object_id: TrackedMask(track.mask, track.predicted_iou) for track in tracks}
+    tracked = {
+        track.object_id: TrackedMask(track.mask, track.predicted_iou, track.calibrated_iou)
+        for track in tracks
+    }
     return {object_id: tracked.get(object_id, nothing) for object_id in object_ids}
 
 

@@ -26,10 +26,14 @@ FEWEST_FRAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class TrackedMask:
-    """The tracker's result for one object on one frame; ``predicted_iou`` None: no track."""
+    """The tracker's result for one object on one frame; ``predicted_iou`` None: no track.
+
+    ``calibrated_iou`` None: the model has no calibration.
+    """
 
     mask: MaskArray
     predicted_iou: float | None = None
+    calibrated_iou: float | None = None
 
     @property
     def box(self) -> BoxXyxy | None:
@@ -44,7 +48,8 @@ class ObjectScore:
 
     ``returned``: J&F over the frames after an absence. ``switched``: its mask switched to another
     object. ``covering``: how much of another object its mask covers. ``area_share``: its true area
-    on the prompt's frame, of the picture. ``predicted_iou`` and ``actual_iou``: a pair per mask.
+    on the prompt's frame, of the picture. ``predicted_iou`` and ``actual_iou``: a pair per mask;
+    ``calibrated_iou``: as many, none without a calibration.
     """
 
     clip: str
@@ -62,6 +67,7 @@ class ObjectScore:
     area_share: float | None = None
     predicted_iou: tuple[float, ...] = ()
     actual_iou: tuple[float, ...] = ()
+    calibrated_iou: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -88,6 +94,7 @@ class ObjectSeries:
         self._distances: list[BoxDistance] = []
         self._predicted: list[float] = []
         self._actual: list[float] = []
+        self._calibrated: list[float] = []
         self._annotated = 0
 
     def add(self, found: TrackedMask, frame: ClipFrame) -> None:
@@ -138,6 +145,7 @@ class ObjectSeries:
             area_share=self._areas[0] / self._picture_area if masks else None,
             predicted_iou=tuple(self._predicted),
             actual_iou=tuple(self._actual),
+            calibrated_iou=tuple(self._calibrated),
         )
 
     def _add_mask(self, found: TrackedMask, truth: MaskArray, frame: ClipFrame) -> None:
@@ -165,3 +173,5 @@ class ObjectSeries:
         if scored and found.predicted_iou is not None and found.mask.any():
             self._predicted.append(found.predicted_iou)
             self._actual.append(overlap)
+            if found.calibrated_iou is not None:
+                self._calibrated.append(found.calibrated_iou)

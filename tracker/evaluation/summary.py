@@ -27,6 +27,7 @@ class Summary(TypedDict):
     ``false_area``: its mean area relative to the object. ``switched``: share of objects whose mask
     switched to another object; ``covering``: share of another object that the mask covers. HOTA,
     MOTA, IDF1 and ``id_switches`` are over all objects together.
+    ``calibration_error`` and ``calibrated_error``: of the predicted IoU, and of the calibrated one.
     ``tracked``: share of frames not dropped.
     """
 
@@ -47,6 +48,7 @@ class Summary(TypedDict):
     precision: float | None
     normalised_precision: float | None
     calibration_error: float | None
+    calibrated_error: float | None
     hota: float | None
     mota: float | None
     idf1: float | None
@@ -88,6 +90,7 @@ def summarise(scores: Sequence[ClipScore], *, identity: bool = True) -> Summary:
         precision=_mean(each.precision for each in boxes),
         normalised_precision=_mean(each.normalised_precision_auc for each in boxes),
         calibration_error=None if reliability is None else reliability.error,
+        calibrated_error=_calibrated_error(objects),
         hota=None if who is None else who.hota,
         mota=None if who is None else who.mota,
         idf1=None if who is None else who.idf1,
@@ -133,6 +136,16 @@ def calibration_of(objects: Iterable[ObjectScore]) -> Calibration | None:
         [each for entry in objects for each in entry.predicted_iou],
         [each for entry in objects for each in entry.actual_iou],
     )
+
+
+def _calibrated_error(objects: Sequence[ObjectScore]) -> float | None:
+    """The expected error with the model's calibration; None without one."""
+    known = [entry for entry in objects if entry.calibrated_iou]
+    found = calibration(
+        [each for entry in known for each in entry.calibrated_iou],
+        [each for entry in known for each in entry.actual_iou],
+    )
+    return None if found is None else found.error
 
 
 def reacquired(all_returns: Iterable[Return]) -> float | None:

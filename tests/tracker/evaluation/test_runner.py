@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ from tests.tracker.evaluation.trackers import (
 from tracker.evaluation.absence import seen_again
 from tracker.evaluation.clips import ClipFrame, EvaluationClip
 from tracker.evaluation.runner import evaluate_clip, evaluate_suite
+from tracker.evaluation.summary import summarise
 from tracker.evaluation.synthetic import Window, open_scene
+from tracker.types import Track
 
 
 def clip_of(category: str, seed: int, objects: tuple[int, ...], count: int = 12) -> EvaluationClip:
@@ -121,6 +125,25 @@ def test_the_masks_of_a_photograph_are_those_of_its_clicks() -> None:
     assert [each.actual_iou for each in score.objects] == [(1.0,), (0.0,)]
     assert [each.switched for each in score.objects] == [None, None]
     assert score.still
+
+
+def test_the_error_of_a_calibration_is_measured_beside_the_prediction_s() -> None:
+    mask = np.ones((20, 20), dtype=np.bool_)
+    clip = EvaluationClip(
+        "a", "b", (1,), 4, lambda: iter([ClipFrame(np.zeros((20, 20, 3), np.uint8), {1: mask})] * 4)
+    )
+
+    class Calibrated(FirstMaskTracker):
+        def step(self, batch: Any) -> list[list[Track]]:
+            ((track,),) = super().step(batch)
+            return [[replace(track, predicted_iou=0.5, calibrated_iou=0.9)]]
+
+    (score,) = evaluate_suite(Calibrated(), [clip])
+    found = summarise([score], identity=False)
+    assert found["calibration_error"] == pytest.approx(0.5)
+    assert found["calibrated_error"] == pytest.approx(0.1)
+    (plain,) = evaluate_suite(FirstMaskTracker(), [clip])
+    assert summarise([plain], identity=False)["calibrated_error"] is None
 
 
 def test_visible_objects_are_clicked_again_as_the_clip_says() -> None:
