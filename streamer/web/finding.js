@@ -31,7 +31,7 @@ export class Finding {
     this.isSearching = true;
     this.on.onChange();
     try {
-      const answer = await this.#answer(frame);
+      const answer = await this.api.segments(this.streamId, frame ? { frame } : {});
       if (asked !== this.#asked) return;
       this.frame = { frame_index: answer.frame_index, session_id: answer.session_id };
       this.segments = answer.segments.sort((one, other) => one.area - other.area);
@@ -44,15 +44,6 @@ export class Finding {
         this.isSearching = false;
         this.on.onChange();
       }
-    }
-  }
-
-  async #answer(frame) {
-    try {
-      return await this.api.segments(this.streamId, frame ? { frame } : {});
-    } catch (error) {
-      if (error.status !== 409 || !frame) throw error;
-      return this.api.segments(this.streamId, {}); // the picture shown was too old: the newest
     }
   }
 

@@ -79,19 +79,6 @@ test("a refusal is shown, and the search is over", async () => {
   assert.equal(finding.isOpen, false);
 });
 
-test("when the frame shown is too old, the newest one is searched", async () => {
-  const { finding, calls } = made();
-  const { segments } = finding.api;
-  finding.api.segments = async (id, search) => {
-    const answer = await segments(id, search);
-    if (search.frame) throw Object.assign(new Error("too old"), { status: 409 });
-    return answer;
-  };
-  await finding.search(FRAME);
-  assert.deepEqual(calls, [["segments", { frame: FRAME }], ["segments", {}]]);
-  assert.equal(finding.segments.length, 2);
-});
-
 test("an answer that comes after the search was closed is dropped", async () => {
   const { finding, told } = made();
   const answered = finding.search(null);
