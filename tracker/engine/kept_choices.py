@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from tracker.config import ModelConfig
-from tracker.engine.path_choice import PathChoice
+from tracker.engine.path_choice import ATTENTION, LINEAR, PathChoice
 from tracker.model.cpu_paths import AttentionPath, CpuPaths
 
 _log = logging.getLogger(__name__)
@@ -41,14 +41,13 @@ class KeptChoices:
         try:
             kept = self._read()[_key(config)]
             paths = kept["paths"]
-            return PathChoice(
-                CpuPaths(
-                    paths["linear"], AttentionPath(*paths["narrow"]), AttentionPath(*paths["wide"])
-                ),
-                kept["milliseconds"],
-            )
-        except (KeyError, TypeError):
+            narrow, wide = AttentionPath(*paths["narrow"]), AttentionPath(*paths["wide"])
+            choice = PathChoice(CpuPaths(paths["linear"], narrow, wide), kept["milliseconds"])
+            choice.reasons()  # the times are there, and are numbers
+        except (KeyError, TypeError, ValueError, AttributeError):
             return None
+        is_known = paths["linear"] in LINEAR and narrow in ATTENTION and wide in ATTENTION
+        return choice if is_known else None
 
     def keep(self, config: ModelConfig, choice: PathChoice) -> None:
         """Write the file anew with this choice as its newest."""

@@ -28,6 +28,7 @@ from tracker.model.cpu_paths import (
     ONEDNN_IS_HERE,
     AttentionPath,
     CpuPaths,
+    Library,
 )
 from tracker.model.onednn_linear import onednn_linear
 
@@ -41,7 +42,9 @@ _MOST_QUERIES, _MOST_KEYS = 1024, 4096
 _LIMIT_S = 0.3
 _LEAST_ROUNDS, _MOST_ROUNDS = 2, 8
 
+LINEAR: tuple[Library, ...] = ("mkl", "onednn") if ONEDNN_IS_HERE else ("mkl",)
 _CHUNKS = (BY_MKL, AttentionPath("mkl", 256, 512), *((BY_ONEDNN,) if ONEDNN_IS_HERE else ()))
+ATTENTION = (FUSED, *_CHUNKS)
 
 
 @dataclass(frozen=True, slots=True)

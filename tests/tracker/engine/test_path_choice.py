@@ -127,9 +127,19 @@ def test_an_entry_of_another_form_is_measured_anew(tmp_path: Path, wrong: object
     kept = KeptChoices(tmp_path)
     kept.keep(LITTLE, CHOICE)
     file = tmp_path / "paths.json"
-    (key,) = json.loads(file.read_bytes())
-    file.write_text(json.dumps({key: wrong}))
-    assert kept.find(LITTLE) is None
+    ((key, right),) = json.loads(file.read_bytes()).items()
+    entries = [
+        wrong,
+        right | {"milliseconds": {}},
+        right | {"milliseconds": {name: {"mkl": "fast"} for name in right["milliseconds"]}},
+        right | {"paths": right["paths"] | {"linear": "another"}},
+        right | {"paths": right["paths"] | {"narrow": ["mkl", 0, -1]}},
+    ]
+    for entry in entries:
+        file.write_text(json.dumps({key: entry}))
+        assert kept.find(LITTLE) is None
+    file.write_text(json.dumps({key: right}))
+    assert kept.find(LITTLE) == CHOICE
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_else(
