@@ -149,10 +149,14 @@ def _dense(prompt: PicturePrompt, height: int, width: int, side: int) -> tuple[T
         raise PromptError("give a mask or previous_logits, not both")
     if prompt.mask is not None:
         mask = np.asarray(prompt.mask)
-        if mask.ndim not in (2, 3) or mask.shape[-2:] != (height, width) or mask.dtype != np.bool_:
+        if mask.ndim not in (2, 3) or mask.dtype != np.bool_:
             raise PromptError(
-                f"mask must be boolean {(height, width)}, as the picture, or {('N', height, width)}"
-                f", got {mask.dtype} {mask.shape}"
+                f"mask must be boolean (H, W) or (N, H, W), got {mask.dtype} {mask.shape}"
+            )
+        if mask.shape[-2:] != (height, width):
+            raise PromptError(
+                f"the mask is {mask.shape[-1]}×{mask.shape[-2]} pixels, "
+                f"the picture {width}×{height}"
             )
         rows = view_of(mask.reshape(-1, 1, height, width)).float()
         logits = F.interpolate(

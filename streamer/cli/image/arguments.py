@@ -107,9 +107,8 @@ def add_image(commands: Subparsers) -> None:
     embed.add_argument(
         "--batch",
         type=positive_whole,
-        default=8,
         metavar="N",
-        help="pictures that are encoded together (8)",
+        help="pictures that are encoded together (8 on a CUDA device, 1 on a processor)",
     )
     _add_shared(embed, "the file to write, FILE.safetensors")
     assert isinstance(parser, Parser), "argparse makes parsers of the parent's class"

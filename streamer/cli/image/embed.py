@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -21,8 +22,8 @@ from streamer.sources.picture_files import picture_files, read_picture
 from tracker import ImagePredictor, PreparedImage
 from tracker.pictures.embedding_file import writing_embeddings
 
-# Batches that are decoded ahead of the one that is encoded; a prepared picture has S × S × 3 bytes.
-_BATCHES_AHEAD = 2
+# On a processor larger batches leave its cache (``docs/pictures.md``).
+BATCH_ON_A_DEVICE, BATCH_ON_A_PROCESSOR = 8, 1
 
 
 def embed(
@@ -30,10 +31,10 @@ def embed(
     out: Path,
     predictor: Callable[[], ImagePredictor],
     *,
-    batch: int,
+    batch: int | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Encode every picture of ``folder`` into the file ``out``.
+    """Encode every picture of ``folder`` into the file ``out``, ``batch`` of them together.
 
     A picture that cannot be read is named and left out. Raises ``ConfigError`` if the file is there
     already, ``PictureError`` if it cannot be written.
@@ -42,6 +43,9 @@ def embed(
     if out.exists() and not (overwrite and out.is_file()):
         raise ConfigError(f"--out {out} is there already: name another, or --overwrite a file")
     network = predictor()
+    if batch is None:
+        on_device = network.device.type == "cuda"
+        batch = BATCH_ON_A_DEVICE if on_device else BATCH_ON_A_PROCESSOR
     failed, begun_s = 0, time.monotonic()
     try:
         with (
@@ -70,24 +74,25 @@ def _batches(
 ) -> Iterator[tuple[list[str], list[PreparedImage], list[str]]]:
     """Names and prepared pictures of each batch, and why others could not be read.
 
-    Pictures are decoded and resized ahead by other threads, ``_BATCHES_AHEAD`` batches at most.
+    Other threads decode and resize ahead. Bound: two pictures for each of them besides a batch; a
+    prepared picture has S × S × 3 bytes.
     """
 
     def prepared(path: Path) -> PreparedImage:
         return network.prepare(read_picture(path).rgb)
 
-    with ThreadPoolExecutor(core_count()) as pool:
-        waiting: deque[list[tuple[Path, Future[PreparedImage]]]] = deque()
-        starts = iter(range(0, len(paths), batch))
+    threads = core_count()
+    rest = iter(paths)
+    waiting: deque[tuple[Path, Future[PreparedImage]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
         try:
             while True:
-                while len(waiting) <= _BATCHES_AHEAD and (begin := next(starts, None)) is not None:
-                    some = paths[begin : begin + batch]
-                    waiting.append([(path, pool.submit(prepared, path)) for path in some])
+                for path in islice(rest, 2 * threads + batch - len(waiting)):
+                    waiting.append((path, pool.submit(prepared, path)))
                 if not waiting:
                     return
                 names, images, reasons = [], [], []
-                for path, future in waiting.popleft():
+                for path, future in [waiting.popleft() for _ in range(min(batch, len(waiting)))]:
                     try:
                         images.append(future.result())
                         names.append(path.name)

@@ -177,7 +177,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a box outside": ({"box_xyxy": [200, 3, 230, 9]}, "outside the 140×90"),
     "half a box": ({"box_xyxy": [3, 3]}, r"\(4,\) or \(N, 4\), got \(2,\)"),
     "a mask of grey": ({"mask": MASK.astype(np.uint8)}, "must be boolean .* got uint8"),
-    "a mask of another size": ({"mask": MASK[1:]}, r"got bool \(89, 140\)"),
+    "a mask of another size": ({"mask": MASK[1:]}, "140×89 pixels, the picture 140×90"),
     "two masks": ({"mask": MASK, "previous_logits": np.zeros((16, 16))}, "not both"),
     "large logits": ({"previous_logits": np.zeros((256, 256))}, r"must be \(16, 16\)"),
     "three logits": ({"previous_logits": np.zeros((1, 3, 16, 16))}, "choose one"),
