@@ -26,19 +26,19 @@ _POLL_S = 0.5
 
 
 class _Lines:
-    """Keeps the lines of a task; Ray brings them back."""
+    """Collects the lines of a task, which Ray returns."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def begin(self, frames: int, done: int) -> None:
-        """Nobody watches."""
+        """Not shown: the driver counts clips."""
 
     def frame(self) -> None:
-        """Likewise."""
+        """Not shown."""
 
     def stage(self, text: str, frames: int) -> None:
-        """Likewise."""
+        """Not shown."""
 
     def line(self, text: str) -> None:
         """Kept: a few for each clip."""
