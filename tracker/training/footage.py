@@ -78,13 +78,18 @@ def _begun(record: Path, labeller: Labeller) -> dict[str, int]:
     if not record.exists():
         record.parent.mkdir(parents=True, exist_ok=True)
         return {}
-    content = json.loads(record.read_text())
-    if content["teacher"] != labeller.fingerprint:
+    try:
+        content = json.loads(record.read_text())
+        teacher, clips = content["teacher"], content["clips"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise AssetError(
+            f"{record} cannot be read: {error}; remove {record.parent}, or give another --out"
+        ) from error
+    if teacher != labeller.fingerprint:
         raise AssetError(
             f"{record.parent} holds the labels of another teacher: remove it, or give another --out"
         )
-    clips: dict[str, int] = content["clips"]
-    return clips
+    return dict(clips)
 
 
 def _label(path: Path, name: str, out: Path, labeller: Labeller) -> int:

@@ -166,7 +166,7 @@ def test_a_student_learns_from_a_teacher_of_random_weights(
     assert command.main(arguments) == 1
 
 
-@pytest.mark.parametrize("fault", ["missing", "empty", "torn picture", "torn video"])
+@pytest.mark.parametrize("fault", ["missing", "empty", "torn picture", "torn video", "record"])
 def test_footage_that_cannot_be_read_is_named(fault: str, tmp_path: Path) -> None:
     camera = tmp_path / "camera"
     if fault != "missing":
@@ -175,7 +175,12 @@ def test_footage_that_cannot_be_read_is_named(fault: str, tmp_path: Path) -> Non
         (camera / "a.jpg").write_bytes(b"\xff\xd8\xff")
     if fault == "torn video":
         (camera / "a.mp4").write_bytes(b"nothing")
+    if fault == "record":
+        write_footage(camera / "more")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "labels.json").write_text("{")
     message = {
+        "record": "labels.json cannot be read: .*; remove .*out, or give another --out",
         "missing": "camera is not a folder",
         "empty": "camera holds no picture and no video",
         "torn picture": "a.jpg cannot be read as a picture",
