@@ -35,6 +35,14 @@ def positive(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1, got {text!r}")
+    return number
+
+
 def stream(text: str) -> tuple[str, str]:
     """``ID=URL``."""
     from streamer.config.stream_id import parse_stream  # with pydantic: only for these commands

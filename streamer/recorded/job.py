@@ -36,6 +36,7 @@ from streamer.recorded.prompts import (
 )
 from streamer.recorded.record import Record
 from streamer.recorded.tracking import ClipRun, FrameTracks, track_together
+from streamer.recorded.words import Find, prompts_by_detector
 from tracker import EngineOptions, Tracker, TrackerOptions
 
 # How often a run notes where it stands: the work that a crash costs.
@@ -109,9 +110,14 @@ class DiskFullError(MaskletError):
     """The disk is full; the message says what is missing."""
 
 
-def read_jobs(paths: Sequence[Path], prompts: Path) -> list[ClipJob]:
-    """The clips that are named, with their prompts. Raises ``ConfigError``, ``PictureError``."""
+def read_jobs(paths: Sequence[Path], prompts: Path | Find) -> list[ClipJob]:
+    """The clips that are named, with the prompts of a file, or where a detector finds objects.
+
+    Raises ``ConfigError``, ``PictureError``, ``SourceError``.
+    """
     clips = find_clips(paths)
+    if not isinstance(prompts, Path):
+        return [ClipJob(path, prompts_by_detector(open_clip(path), prompts)) for path in clips]
     names = [result_name(path) for path in clips]
     entries = read_prompts(prompts, names)
     return [ClipJob(path, entries[name]) for path, name in zip(clips, names, strict=True)]

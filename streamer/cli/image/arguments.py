@@ -20,6 +20,7 @@ from streamer.cli.argument_types import (
 from streamer.cli.command_parser import Parser, command_parser
 from streamer.cli.image import commands as handlers
 from streamer.cli.image.prompts import InOrder
+from streamer.cli.text_arguments import WORDS_HELP, add_text_options
 
 if TYPE_CHECKING:
     from streamer.cli.command_parser import Subparsers
@@ -31,7 +32,7 @@ examples (pixels of the picture as it is shown):
       --out cut
   masklet image dog.jpg --point 310,205 --not-point 340,260 --multimask --out cut
   masklet image *.jpg --mask rough.png --out cut              the same place in many pictures
-  masklet image photo.jpg --everything --out found            masks of all there is
+  masklet image photos/*.jpg --text dog --out cut             whatever looks like one
   masklet image embed photos --out photos.safetensors         encode a whole folder
 
 For dog.jpg and object 1, cut/ then holds dog-1-mask.png (white on black), dog-1-cutout.png
@@ -76,6 +77,8 @@ def add_image(commands: Subparsers) -> None:
         parser.add_argument(
             name, action=InOrder, type=kind, metavar=metavar, help=summary, dest=argparse.SUPPRESS
         )
+    parser.add_argument("--text", metavar="WORDS", help=WORDS_HELP)
+    add_text_options(parser)
     parser.add_argument(
         "--multimask", action="store_true", help="write three masks of each object, best first"
     )

@@ -11,20 +11,22 @@ if TYPE_CHECKING:
 
 def image(arguments: Namespace) -> int:
     """``masklet image PICTURE…``."""
-    from streamer.cli.image.prompts import objects_of
+    from streamer.cli.image.prompts import detected_objects, objects_of
+    from streamer.cli.text_arguments import words_finder
 
     if arguments.everything:
         return _everything(arguments)
     objects = objects_of(arguments.prompts)
-    if not objects:
+    if bool(objects) == (arguments.text is not None):
         arguments.own_parser.error(
-            "give a --point, a --box or a --mask: where is the object? Or --everything"
+            "give a --point, a --box or a --mask, or else --text: where is the object?"
         )
     from streamer.cli.image.cut_out import cut_out_all  # with torch: takes seconds
 
+    found = None if objects else words_finder(arguments)
     return cut_out_all(
         arguments.pictures,
-        lambda _: objects,
+        lambda picture: objects if found is None else detected_objects(found(picture.rgb)),
         lambda: _image_predictor(arguments),
         arguments.out,
         multimask=arguments.multimask,

@@ -59,6 +59,8 @@ def _cut_out(
 ) -> None:
     picture = read_picture(path)
     prompts = find(picture)
+    if not prompts:
+        write_line(f"{path}: nothing found")
     network.set_image(picture.rgb)
     asked = [prompt.for_network() for prompt in prompts]
     for prompt, each in zip(prompts, asked, strict=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from streamer.types import Detection
     from tracker import PicturePrompt
     from tracker.types import MaskArray
 
@@ -71,6 +72,14 @@ def objects_of(options: Sequence[Option]) -> list[ObjectPrompt]:
         if not one.points_xy and one.box_xyxy is None and one.mask is None:
             raise ConfigError(f"object {one.object_id}: give a --point, a --box or a --mask")
     return list(objects.values())
+
+
+def detected_objects(found: Sequence[Detection]) -> list[ObjectPrompt]:
+    """An object for each detection, numbered from 1."""
+    return [
+        ObjectPrompt(number, each.label, box_xyxy=each.box_xyxy)
+        for number, each in enumerate(found, 1)
+    ]
 
 
 def _with(one: ObjectPrompt, name: str, value: Any) -> ObjectPrompt:

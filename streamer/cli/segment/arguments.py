@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from streamer.cli.argument_types import folder, positive_whole
 from streamer.cli.command_parser import command_parser
+from streamer.cli.text_arguments import WORDS_HELP, add_text_options
 
 if TYPE_CHECKING:
     from streamer.cli.command_parser import Subparsers
@@ -18,6 +19,7 @@ examples:
   masklet segment match.mp4 --prompts prompts.json --out results --preview     look first
   masklet segment match.mp4 --prompts prompts.json --out results --masks --boxes --debug
   masklet segment frames/ --prompts prompts.json --out results --direction both
+  masklet segment clip.mp4 --text "sports ball,person" --out results
   masklet segment a.mp4 b.mp4 c.mp4 --prompts prompts.json --out results --together 3
   masklet segment clips/ --prompts prompts.json --out results --coco --ray
 
@@ -50,9 +52,10 @@ def add_segment(commands: Subparsers) -> None:
         metavar="CLIP",
         help="a video file, a folder of pictures (by name, 2 before 10) or a folder of video files",
     )
-    parser.add_argument(
-        "--prompts", type=folder, required=True, metavar="FILE", help="the objects, as JSON"
-    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--prompts", type=folder, metavar="FILE", help="the objects, as JSON")
+    which.add_argument("--text", metavar="WORDS", help=WORDS_HELP)
+    add_text_options(parser)
     parser.add_argument(
         "--out", type=folder, required=True, metavar="DIR", help="the folder for the results"
     )

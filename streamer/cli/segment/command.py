@@ -24,6 +24,7 @@ from streamer.cli import exit_codes
 from streamer.cli.lines import write_line
 from streamer.cli.startup import require_temporary_folder
 from streamer.cli.terminal import Terminal
+from streamer.cli.text_arguments import words_finder
 from streamer.recorded.job import JobOptions, Outputs, StoppedError, read_jobs, run_jobs
 from streamer.recorded.passes import Direction
 
@@ -31,7 +32,7 @@ from streamer.recorded.passes import Direction
 def run(options: Namespace) -> int:
     """Read the prompts, and run the job here or on a Ray cluster."""
     require_temporary_folder()
-    jobs = read_jobs(options.clips, options.prompts)
+    jobs = read_jobs(options.clips, options.prompts or words_finder(options))
     settings = JobOptions(
         out=options.out,
         outputs=_outputs(options),
