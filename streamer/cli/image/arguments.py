@@ -33,6 +33,7 @@ examples (pixels of the picture as it is shown):
   masklet image dog.jpg --point 310,205 --not-point 340,260 --multimask --out cut
   masklet image *.jpg --mask rough.png --out cut              the same place in many pictures
   masklet image photos/*.jpg --text dog --out cut             whatever looks like one
+  masklet image photo.jpg --everything --out found            masks of all there is
   masklet image embed photos --out photos.safetensors         encode a whole folder
 
 For dog.jpg and object 1, cut/ then holds dog-1-mask.png (white on black), dog-1-cutout.png

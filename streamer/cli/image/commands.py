@@ -12,21 +12,26 @@ if TYPE_CHECKING:
 def image(arguments: Namespace) -> int:
     """``masklet image PICTURE…``."""
     from streamer.cli.image.prompts import detected_objects, objects_of
-    from streamer.cli.text_arguments import words_finder
 
     if arguments.everything:
         return _everything(arguments)
     objects = objects_of(arguments.prompts)
     if bool(objects) == (arguments.text is not None):
         arguments.own_parser.error(
-            "give a --point, a --box or a --mask, or else --text: where is the object?"
+            "give a --point, a --box or a --mask: where is the object? Or --text, or --everything"
         )
-    from streamer.cli.image.cut_out import cut_out_all  # with torch: takes seconds
+    from streamer.cli.image.cut_out import Finder, cut_out_all  # with torch: takes seconds
+    from streamer.cli.text_arguments import words_finder
 
-    found = None if objects else words_finder(arguments)
+    def finder() -> Finder:
+        if objects:
+            return lambda _: objects
+        found = words_finder(arguments)
+        return lambda picture: detected_objects(found(picture.rgb))
+
     return cut_out_all(
         arguments.pictures,
-        lambda picture: objects if found is None else detected_objects(found(picture.rgb)),
+        finder,
         lambda: _image_predictor(arguments),
         arguments.out,
         multimask=arguments.multimask,
@@ -35,9 +40,10 @@ def image(arguments: Namespace) -> int:
 
 
 def _everything(arguments: Namespace) -> int:
-    if arguments.prompts or arguments.multimask:
-        given = arguments.prompts[0][0] if arguments.prompts else "--multimask"
-        arguments.own_parser.error(f"--everything finds all objects: leave out {given}")
+    given = [name for name, _ in arguments.prompts]
+    given += ["--multimask"] * arguments.multimask + ["--text"] * (arguments.text is not None)
+    if given:
+        arguments.own_parser.error(f"--everything finds all objects: leave out {given[0]}")
     from tracker.pictures.generator_options import MOST_POINTS_PER_SIDE
 
     if arguments.points_per_side > MOST_POINTS_PER_SIDE:

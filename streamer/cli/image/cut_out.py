@@ -28,7 +28,7 @@ _RESULT = r"-((overlay|\d+-(mask|cutout)(-[23])?)\.png|everything\.json)"
 
 def cut_out_all(
     pictures: Sequence[Path],
-    find: Finder,
+    finder: Callable[[], Finder],
     predictor: Callable[[], ImagePredictor],
     out: Path,
     *,
@@ -41,7 +41,7 @@ def cut_out_all(
     ``overwrite``, files that are there.
     """
     ensure_free(pictures, out, overwrite=overwrite)
-    network = predictor()
+    find, network = finder(), predictor()
     failed = 0
     for path in pictures:
         try:
@@ -61,6 +61,7 @@ def _cut_out(
     prompts = find(picture)
     if not prompts:
         write_line(f"{path}: nothing found")
+        return
     network.set_image(picture.rgb)
     asked = [prompt.for_network() for prompt in prompts]
     for prompt, each in zip(prompts, asked, strict=True):

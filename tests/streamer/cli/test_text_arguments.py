@@ -63,6 +63,7 @@ def test_nothing_found_is_said(
     arguments = ["image", str(pictures / "0.png"), "--out", str(tmp_path / "cut"), *wanted]
     assert main(arguments) == 0
     assert "0.png: nothing found" in capsys.readouterr().out
+    assert not list((tmp_path / "cut").iterdir())
     assert main(["segment", str(pictures), "--out", str(tmp_path / "o"), *wanted]) == 2
     assert "nothing of what --text names was found" in capsys.readouterr().err
 
@@ -102,7 +103,10 @@ def test_words_that_cannot_be_are_one_sentence(
 def test_words_and_points_exclude_each_other(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["image", str(pictures / "0.png"), "--out", str(tmp_path), "--point", "3,4"]
+    command = ["image", str(pictures / "0.png"), "--out", str(tmp_path), "--text", "dog"]
     with pytest.raises(SystemExit):
-        main([*command, "--text", "dog"])
-    assert "or else --text" in capsys.readouterr().err
+        main([*command, "--everything"])
+    assert "leave out --text" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--point", "3,4"])
+    assert "Or --text" in capsys.readouterr().err
