@@ -34,6 +34,7 @@ _MAX_PIXELS = 8192 * 4352
 # No codec holds back more pictures than this: beyond, times jump and say nothing of the order.
 _LONGEST_REORDERING = 32
 Times = npt.NDArray[np.int64]
+_Opened = tuple[av.container.InputContainer, av.VideoStream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class VideoClip:
             self._interval_s = float(1 / rate) if rate else 0.04
         self.frames = self._listing.frames
         self.width = self.height = 0
-        with closing(self._decoded(0)) as pictures:
+        with self._opened() as opened, closing(self._decoded(opened, 0)) as pictures:
             image = next((each for _, each in pictures if each is not None), None)
         if image is None:
             raise self._failure(SourceFailure.GARBAGE, "has no picture that can be decoded")
@@ -90,17 +91,23 @@ class VideoClip:
         """See ``Clip.read``. Backwards, one group of pictures after the other is decoded.
 
         Of a group that exceeds the bound, the last part is kept, and it is decoded again for the
-        part before.
+        part before. The file is opened once: FFmpeg does not free all that an opening takes.
         """
-        if not backward:
-            yield from self._complete(start, self.frames, keep)
-            return
+        with self._opened() as opened:
+            if backward:
+                yield from self._backward(opened, start, keep)
+            else:
+                yield from self._complete(opened, start, self.frames, keep)
+
+    def _backward(
+        self, opened: _Opened, start: int, keep: Callable[[ImageArray], K]
+    ) -> Generator[tuple[int, K | None]]:
         end = start + 1
         while end > 0:
             first = self._listing.keyframes[self._listing.keyframes < end].max(initial=0)
             group: deque[tuple[int, K | None]] = deque()
             held = 0
-            for index, kept in self._complete(int(first), end, keep):
+            for index, kept in self._complete(opened, int(first), end, keep):
                 group.append((index, kept))
                 held += 0 if kept is None else kept.nbytes
                 while held > GROUP_BYTES and len(group) > 1:
@@ -111,11 +118,11 @@ class VideoClip:
                 yield group.pop()
 
     def _complete(
-        self, start: int, end: int, keep: Callable[[ImageArray], K]
+        self, opened: _Opened, start: int, end: int, keep: Callable[[ImageArray], K]
     ) -> Generator[tuple[int, K | None]]:
         """The frames ``start`` to ``end`` in order, with None for each that did not decode."""
         expected = start
-        with closing(self._decoded(start)) as pictures:
+        with closing(self._decoded(opened, start)) as pictures:
             for index, image in pictures:
                 if index < expected:
                     continue
@@ -131,27 +138,33 @@ class VideoClip:
         for index in range(expected, end):
             yield index, None
 
-    def _decoded(self, start: int) -> Generator[tuple[int, ImageArray | None]]:
+    def _decoded(self, opened: _Opened, start: int) -> Generator[tuple[int, ImageArray | None]]:
         """Numbers and pictures in order, from ``start`` or earlier; None: marked as damaged."""
         listing = self._listing
-        earlier = listing.keyframes[listing.keyframes <= start]
-        first = int(earlier.max(initial=0))
+        first = int(listing.keyframes[listing.keyframes <= start].max(initial=0))
         if first and len(listing.times):
-            with self._opened() as (container, stream):
-                container.seek(int(listing.times[first]), stream=stream)
-                frames = self._frames(container, stream, 0)
-                before = next(frames, None)
-                # Some containers have no index, and seek to somewhere else.
-                if before is not None and before[0] <= start:
-                    yield before
-                    yield from frames
-                    return
+            frames = self._sought(opened, int(listing.times[first]))
+            before = next(frames, None)
+            # Some containers have no index, and seek to somewhere else.
+            if before is not None and before[0] <= start:
+                yield before
+                yield from frames
+                return
         with self._opened() as (container, stream):
-            yield from self._frames(container, stream, 0)
+            yield from self._frames(container, stream)
+
+    def _sought(self, opened: _Opened, time: int) -> Generator[tuple[int, ImageArray | None]]:
+        container, stream = opened
+        try:
+            container.seek(time, stream=stream)
+        except av.FFmpegError:
+            return
+        yield from self._frames(container, stream)
 
     def _frames(
-        self, container: av.container.InputContainer, stream: av.VideoStream, count: int
+        self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Generator[tuple[int, ImageArray | None]]:
+        count = 0
         converter, orientation = RgbConverter(), OrientationState()
         times = self._listing.times
         for frame in self._raw_frames(container, stream):
@@ -188,7 +201,7 @@ class VideoClip:
             yield from frames
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    def _opened(self) -> Iterator[_Opened]:
         try:
             container = av.open(str(self.path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
