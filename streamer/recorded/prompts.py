@@ -15,8 +15,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from streamer.errors import ConfigError
 from streamer.inference.prompts.mask_file import read_mask
@@ -51,17 +52,23 @@ def read_prompts(path: Path, clip_names: Sequence[str]) -> dict[str, list[Prompt
     objects in it.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)  # a device has no size, and no end
+        if len(data) > _LARGEST_FILE:
             raise ConfigError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB; give masks as files")
-        content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_without_repetition)
+        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=partial(_without_repetition, path))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; check --prompts") from error
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"{path}, line {error.lineno}, column {error.colno}: no JSON: {error.msg}"
         ) from error
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+    except ConfigError:
+        raise
+    except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: no JSON: {error}") from error
+    except ValueError as error:  # of Python, for a whole number of thousands of digits
+        raise ConfigError(f"{path}: a number has too many digits") from error
     if isinstance(content, list):
         entries = parse_prompts(content, path.name, path.parent)
         return dict.fromkeys(clip_names, entries)
@@ -70,11 +77,17 @@ def read_prompts(path: Path, clip_names: Sequence[str]) -> dict[str, list[Prompt
             f"{path.name}: must be a list of prompts, or an object with a list for each clip, got "
             f"{_kind(content)}"
         )
-    by_stem = {Path(key).stem if key not in clip_names else key: key for key in content}
+    by_stem: dict[str, str] = {}
+    for key in content:
+        other = by_stem.setdefault(key if key in clip_names else Path(key).stem, key)
+        if other != key:
+            raise ConfigError(
+                f"{path.name}: {other!r} and {key!r} are the same clip; give its prompts in one list"
+            )
     unknown = [key for stem, key in by_stem.items() if stem not in clip_names]
     missing = [name for name in clip_names if name not in by_stem]
     if unknown or missing:
-        named = ", ".join(map(repr, [*unknown, *missing][:5]))
+        named = ", ".join(map(repr, (unknown or missing)[:5]))
         raise ConfigError(
             f"{path.name}: {'there is no clip' if unknown else 'no prompts for'} {named}; an "
             f"object has a list of prompts for each clip: {', '.join(clip_names)}"
@@ -159,6 +172,7 @@ def _parsed(each: Any, place: str, folder: Path, masks: dict[str, Any]) -> Promp
         raise ConfigError(f"{place}: unknown key {unknown[0]!r}; a prompt has {_listed()}")
     frame = _whole(each, "frame_index", place, 0)
     object_id = _whole(each, "object_id", place, 1)
+    each = {key: value for key, value in each.items() if value is not None}  # null: not given
     points = [
         (_number(pair[0], f"{where}[0]"), _number(pair[1], f"{where}[1]"))
         for where, pair in _items(each, "points", place, 2)
@@ -180,12 +194,12 @@ def _parsed(each: Any, place: str, folder: Path, masks: dict[str, Any]) -> Promp
             f"{len(labels)} labels"
         )
     box = None
-    if each.get("box") is not None:
+    if "box" in each:
         sides = _list_of(each["box"], f"{place}.box", 4)
         x0, y0, x1, y1 = (_number(side, f"{place}.box[{i}]") for i, side in enumerate(sides))
         box = x0, y0, x1, y1
     mask = None
-    if each.get("mask") is not None:
+    if "mask" in each:
         file = each["mask"]
         if not isinstance(file, str) or not file or "\0" in file:
             raise ConfigError(f"{place}.mask: must be the name of a file, got {_kind(file)}")
@@ -221,10 +235,11 @@ def _whole(each: Mapping[str, Any], key: str, place: str, least: int) -> int:
         raise ConfigError(f"{place}: {key} is missing; a prompt has {_listed()}")
     value = each[key]
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST_ID:
-        why = " (0 is the background)" if value == 0 else ""
+        bound = f"at least {least}" + (" (0 is the background)" if value == 0 else "")
+        if isinstance(value, int) and value > _LARGEST_ID:
+            bound = f"at most {_LARGEST_ID}"
         raise ConfigError(
-            f"{place}.{key}: must be a whole number of at least {least}{why}, got "
-            f"{json.dumps(value)[:40]}"
+            f"{place}.{key}: must be a whole number of {bound}, got {json.dumps(value)[:40]}"
         )
     return value
 
@@ -241,17 +256,13 @@ def _number(value: Any, where: str) -> float:
     return number
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repetition(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        _refuse_twice(twice, result)
+        raise ConfigError(f"{path}: {twice!r} is given twice in {json.dumps(result)[:80]}")
     return result
-
-
-def _refuse_twice(name: str, around: Mapping[str, Any]) -> NoReturn:
-    raise ValueError(f"{name!r} is given twice in {json.dumps(around)[:80]}")
 
 
 def _listed() -> str:

@@ -35,8 +35,8 @@ def test_prompts_of_every_kind_are_read(tmp_path: Path) -> None:
         tmp_path,
         [
             GOOD | {"box": [5, 5, 40, 40]},
-            GOOD | {"frame_index": 7, "labels": [0]},
-            {"frame_index": 7, "object_id": 2, "mask": "ball.png"},
+            GOOD | {"frame_index": 7, "labels": [0], "box": None, "mask": None},
+            {"frame_index": 7, "object_id": 2, "points": None, "mask": "ball.png"},
             GOOD | {"box": [5, 5, 40, 40]},  # the very same again
         ],
     )
@@ -54,6 +54,9 @@ def test_prompts_of_every_kind_are_read(tmp_path: Path) -> None:
         ("[", "line 1, column 2: no JSON"),
         ('[{"object_id": 1, "object_id": 2}]', "'object_id' is given twice"),
         ({"other": [GOOD]}, "there is no clip 'other'"),
+        ({"clip": [GOOD], "clip.mp4": [GOOD]}, "'clip' and 'clip.mp4' are the same clip"),
+        ('[{"frame_index": 0, "object_id": ' + "9" * 5000 + "}]", "too many digits"),
+        ([GOOD | {"object_id": 2**40}], "must be a whole number of at most 2147483647"),
         ([], "a list of at least one prompt"),
         ([GOOD, 3], r"prompts\.json\[1\]: a prompt is an object"),
         ([GOOD | {"point": []}], "unknown key 'point'"),
@@ -80,6 +83,11 @@ def test_impossible_prompt_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         _checked(tmp_path, content)
+
+
+def test_file_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="larger than 64 MiB"):
+        read_prompts(Path("/dev/zero"), ["clip"])
 
 
 def test_mask_of_another_size_and_ids_beyond_a_palette_are_refused(tmp_path: Path) -> None:
