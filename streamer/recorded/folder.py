@@ -39,18 +39,23 @@ class ResultFolder:
     def __init__(self, path: Path, asked: Mapping[str, Any], *, overwrite: bool = False) -> None:
         """``asked``: what the results depend on, as JSON.
 
-        Raises ``ConfigError`` if another process writes here, and for the results of another job.
+        Raises ``ConfigError`` if nothing can be written, if another process writes here, and for
+        the results of another job.
         """
         self.path = path
         self._own = path / _OURS
-        self._own.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._own / "lock")
         try:
+            self._own.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ConfigError(
                 f"{path}: another masklet segment writes there; wait for it"
             ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: nothing can be written there ({error.strerror}); choose another --out"
+            ) from error
         try:
             if overwrite:
                 self._remove_results()

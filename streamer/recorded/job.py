@@ -38,6 +38,7 @@ from streamer.recorded.record import Record
 from streamer.recorded.tracking import ClipRun, FrameTracks, track_together
 from streamer.recorded.words import Find, prompts_by_detector
 from tracker import EngineOptions, Tracker, TrackerOptions
+from tracker.weights.checkpoint import resolve_device
 
 # How often a run notes where it stands: the work that a crash costs.
 _SAVE_EVERY_S = 20.0
@@ -134,9 +135,13 @@ def run_jobs(
     clips = [open_clip(job.path) for job in jobs]
     most = max(len({each.prompt.object_id for each in job.entries}) for job in jobs)
     cache = cache_folder()
+    try:
+        device = resolve_device(options.device)
+    except ValueError as error:
+        raise ConfigError(f"--device: {error}") from error
     tracker = Tracker.from_checkpoint(
         options.model,
-        device=options.device,
+        device=device,
         options=TrackerOptions(
             max_objects=most * min(options.together, len(jobs)),
             return_logits=options.outputs.confidences is not None,

@@ -56,7 +56,8 @@ def read_prompts(path: Path, clip_names: Sequence[str]) -> dict[str, list[Prompt
             data = file.read(_LARGEST_FILE + 1)  # a device has no size, and no end
         if len(data) > _LARGEST_FILE:
             raise ConfigError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB; give masks as files")
-        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=partial(_without_repetition, path))
+        once = partial(_without_repetition, path)
+        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=once)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; check --prompts") from error
     except json.JSONDecodeError as error:
@@ -82,7 +83,7 @@ def read_prompts(path: Path, clip_names: Sequence[str]) -> dict[str, list[Prompt
         other = by_stem.setdefault(key if key in clip_names else Path(key).stem, key)
         if other != key:
             raise ConfigError(
-                f"{path.name}: {other!r} and {key!r} are the same clip; give its prompts in one list"
+                f"{path.name}: {other!r} and {key!r} are the same clip; give all its prompts in one"
             )
     unknown = [key for stem, key in by_stem.items() if stem not in clip_names]
     missing = [name for name in clip_names if name not in by_stem]

@@ -66,7 +66,10 @@ class VideoClip:
         with self._opened() as opened, closing(self._decoded(opened, 0)) as pictures:
             image = next((each for _, each in pictures if each is not None), None)
         if image is None:
-            raise self._failure(SourceFailure.GARBAGE, "has no picture that can be decoded")
+            raise self._failure(
+                SourceFailure.GARBAGE,
+                "has no picture that can be decoded; convert it, or name a folder of its pictures",
+            )
         self.height, self.width = image.shape[:2]
 
     @property

@@ -93,6 +93,17 @@ def options(tmp_path: Path, checkpoint: Path) -> JobOptions:
     return JobOptions(tmp_path / "out", EVERYTHING, Direction.BOTH, str(checkpoint), "cpu")
 
 
+def test_what_cannot_be_written_or_used_is_refused_in_words(
+    options: JobOptions, tmp_path: Path
+) -> None:
+    clip = pictures(tmp_path / "clip")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="Not a directory.*choose another --out"):
+        run([clip], replace(options, out=tmp_path / "file"))
+    with pytest.raises(ConfigError, match="--device: no device 'banana'"):
+        run([clip], replace(options, device="banana"))
+
+
 def test_both_ways_every_object_has_a_result_on_every_frame(
     options: JobOptions, tmp_path: Path
 ) -> None:
