@@ -26,7 +26,8 @@ import torch
 from benchmarks import official_predictor
 from benchmarks.machine import describe_machine
 from benchmarks.results import Result
-from streamer.recorded.job import ClipJob, JobOptions, Outputs, run_jobs
+from streamer.recorded.job import ClipJob, run_jobs
+from streamer.recorded.job_options import JobOptions, Outputs
 from streamer.recorded.prompts import parse_prompts
 from streamer.types import ImageArray
 from tests.tracker.agreement.scripts import model_with, shapes_of

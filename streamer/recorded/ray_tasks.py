@@ -14,8 +14,10 @@ from importlib import import_module
 from typing import Any
 
 from streamer.errors import ConfigError, MaskletError
+from streamer.recorded.clip_work import Report, StoppedError
 from streamer.recorded.clips import open_clip
-from streamer.recorded.job import ClipJob, JobOptions, Report, StoppedError, run_jobs
+from streamer.recorded.job import ClipJob, run_jobs
+from streamer.recorded.job_options import JobOptions
 from streamer.recorded.passes import Direction
 from streamer.recorded.prompts import checked_for
 from tracker import PRESETS

@@ -25,7 +25,9 @@ from streamer.cli.lines import write_line
 from streamer.cli.startup import require_temporary_folder
 from streamer.cli.terminal import Terminal
 from streamer.cli.text_arguments import words_finder
-from streamer.recorded.job import JobOptions, Outputs, StoppedError, read_jobs, run_jobs
+from streamer.recorded.clip_work import StoppedError
+from streamer.recorded.job import read_jobs, run_jobs
+from streamer.recorded.job_options import JobOptions, Outputs
 from streamer.recorded.passes import Direction
 
 

@@ -15,14 +15,9 @@ from PIL import Image
 
 from streamer.errors import ConfigError
 from streamer.recorded import segment
-from streamer.recorded.job import (
-    DiskFullError,
-    JobOptions,
-    Outputs,
-    StoppedError,
-    read_jobs,
-    run_jobs,
-)
+from streamer.recorded.clip_work import DiskFullError, StoppedError
+from streamer.recorded.job import read_jobs, run_jobs
+from streamer.recorded.job_options import JobOptions, Outputs
 from streamer.recorded.outputs.masks import MaskPictures
 from streamer.recorded.passes import Direction
 from tests.streamer.recorded.made import FRAMES, HEIGHT, WIDTH, pictures, video

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from trackeval.datasets import MotChallenge2DBox
 
-from streamer.recorded.job import JobOptions, Outputs
+from streamer.recorded.job_options import JobOptions, Outputs
 from streamer.recorded.outputs.masks import davis_palette
 from tests.streamer.recorded.made import FRAMES, HEIGHT, WIDTH, pictures, video
 from tests.streamer.recorded.test_job import run

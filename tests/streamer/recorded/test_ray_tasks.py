@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import ConfigError
-from streamer.recorded.job import JobOptions, Outputs, read_jobs
+from streamer.recorded.job import read_jobs
+from streamer.recorded.job_options import JobOptions, Outputs
 from streamer.recorded.ray_tasks import run_on_ray
 from tests.streamer.recorded.made import video
 from tests.streamer.recorded.test_job import PROMPTS, Told, files, run
