@@ -16,6 +16,7 @@ from tracker.errors import CheckpointError
 
 # Of ``Sam2Model``, which segments pictures and has no memory, and of ``Sam2VideoModel``.
 PICTURE_MODEL, VIDEO_MODEL = "sam2", "sam2_video"
+_EDGETAM = ("edgetam", "edgetam_video")  # its trunk has the names of timm there, fused otherwise
 
 _Section = dict[str, Any]
 # What changes results and not a tensor's shape, at the only value that there is here.
@@ -77,6 +78,11 @@ def read_transformers_config(path: Path) -> tuple[ModelConfig, bool]:
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
         kind = content.get("model_type")
+        if kind in _EDGETAM:
+            raise CheckpointError(
+                f"{path} is EdgeTAM in the layout of transformers, which is not read here; Meta's "
+                "own file is: masklet checkpoints pull edgetam, then model=edgetam"
+            )
         if kind not in (PICTURE_MODEL, VIDEO_MODEL):
             raise ValueError(f"its model_type is {kind!r}, not {PICTURE_MODEL} or {VIDEO_MODEL}")
         _ensure_implemented(content, _IMPLEMENTED, "")

@@ -12,7 +12,8 @@ from streamer.cli.checkpoints.download import download, file_sha256
 from streamer.cli.checkpoints.fetch import fetch_official
 from streamer.cli.checkpoints.progress import download_progress
 from streamer.config.published_detectors import PUBLISHED_DETECTORS, PublishedDetector
-from streamer.errors import MaskletError
+from streamer.errors import MaskletError, StarterError
+from streamer.starters.words.load import family_of
 from tracker.config import PRESETS
 from tracker.weights.hub import (
     CONFIG_FILE,
@@ -87,8 +88,13 @@ def _pull_official(checkpoint: OfficialCheckpoint, console: Console) -> int:
 def _pull_from_hub(name: str, console: Console) -> int:
     """Without ``report``: the hub's own bars, of its many files."""
     folder = download_model(name)
-    is_model = is_sam2(folder / CONFIG_FILE)
-    setting = "model.name=" if is_model else "starter=text starter.model="
+    setting = "model.name="
+    if not is_sam2(folder / CONFIG_FILE):
+        try:
+            family_of(name, folder)
+        except StarterError as error:
+            raise MaskletError(f"{folder} is of no use here: {error}") from None
+        setting = "starter=text starter.model="
     console.print(f"{folder}\nuse it: masklet run {setting}{name} …", soft_wrap=True)
     return 0
 

@@ -79,7 +79,7 @@ def load_detector(name: str | None, *, fetch: bool) -> LoadedDetector:
     except ImportError as error:
         raise StarterError(f"detectors that read words need transformers: {_EXTRA}") from error
     folder = _folder(name, fetch=fetch)
-    family = _family(name, folder / hub.CONFIG_FILE)
+    family = family_of(name, folder)
     offline = {"local_files_only": True, "trust_remote_code": False}
     try:
         with _without_bars():
@@ -96,6 +96,23 @@ def load_detector(name: str | None, *, fetch: bool) -> LoadedDetector:
             f"shape ({missing[0]}); the library would use random ones"
         )
     return LoadedDetector(name, family, Network(model.eval(), processor))
+
+
+def family_of(name: str, folder: Path) -> Family:
+    """How the model in a folder is asked. Raises ``StarterError`` if it is no such detector."""
+    path = folder / hub.CONFIG_FILE
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise StarterError(f"{name} is no model of transformers: {path} has no model_type") from (
+            error
+        )
+    if kind not in FAMILIES:
+        raise StarterError(
+            f"{name} is of the kind {kind}, and these can be asked: {', '.join(FAMILIES)} (for example "
+            f"{DEFAULT_MODEL})"
+        )
+    return FAMILIES[kind]
 
 
 @contextmanager
@@ -128,18 +145,3 @@ def _folder(name: str, *, fetch: bool) -> Path:
         return hub.download_model(name)
     except CheckpointError as error:
         raise StarterError(str(error)) from None
-
-
-def _family(name: str, path: Path) -> Family:
-    try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        raise StarterError(f"{name} is no model of transformers: {path} has no model_type") from (
-            error
-        )
-    if kind not in FAMILIES:
-        raise StarterError(
-            f"{name} is a {kind}, and these can be asked: {', '.join(FAMILIES)} (for example "
-            f"{DEFAULT_MODEL})"
-        )
-    return FAMILIES[kind]

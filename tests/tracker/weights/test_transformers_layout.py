@@ -113,6 +113,7 @@ def test_tensors_that_do_not_fit_are_refused(
 
 REFUSED_CONFIGS: list[tuple[Change, str]] = [
     (lambda config: config.update(model_type="sam3_video"), "model_type is 'sam3_video'"),
+    (lambda config: config.update(model_type="edgetam_video"), "checkpoints pull edgetam, then"),
     (lambda config: config.update(sigmoid_scale_for_mem_enc=10.0), "sigmoid_scale_for_mem_enc"),
     (
         lambda config: config["vision_config"]["backbone_config"].update(mlp_ratio=2.0),

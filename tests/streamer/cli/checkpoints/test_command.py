@@ -270,7 +270,10 @@ def test_unknown_name_lists_the_known_ones(console: Console) -> None:
 @pytest.fixture
 def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub with Meta's repository of the tiny model, and with somebody's detector."""
-    for name, files in (("meta", {f"{NAME}.pt": CONTENT}), ("ada", {"config.json": b"{}"})):
+    for name, files in (
+        ("meta", {f"{NAME}.pt": CONTENT}),
+        ("ada", {"config.json": b'{"model_type": "owlv2"}'}),
+    ):
         (tmp_path / name).mkdir()
         for file, content in files.items():
             (tmp_path / name / file).write_bytes(content)
@@ -309,6 +312,11 @@ def test_hub_that_fails_is_named_and_meta_is_asked(
 def test_any_model_of_the_hub_is_pulled_by_its_name(hub: FakeHub, console: Console) -> None:
     assert pull("ada/sees-words", console) == 0
     assert "use it: masklet run starter=text starter.model=ada/sees-words" in printed(console)
+    hub.models["ada/writes"] = hub.models["ada/sees-words"].with_name("bert")
+    hub.models["ada/writes"].mkdir()
+    (hub.models["ada/writes"] / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(MaskletError, match="is of no use here: ada/writes is of the kind bert"):
+        pull("ada/writes", console)
 
 
 def test_nothing_is_asked_while_the_hub_is_to_be_left_alone(

@@ -74,7 +74,9 @@ def test_what_is_no_model_or_another_is_named(saved: Path, tmp_path: Path) -> No
     with pytest.raises(StarterError, match="is no model of transformers"):
         load_detector(str(tmp_path), fetch=False)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(StarterError, match=r"is a bert, and these can be asked: grounding-dino"):
+    with pytest.raises(
+        StarterError, match=r"is of the kind bert, and these can be asked: grounding-dino"
+    ):
         load_detector(str(tmp_path), fetch=False)
     (tmp_path / "config.json").write_text('{"model_type": "owlv2"}')
     with pytest.raises(StarterError, match="cannot be loaded"):
