@@ -109,8 +109,8 @@ def family_of(name: str, folder: Path) -> Family:
         )
     if kind not in FAMILIES:
         raise StarterError(
-            f"{name} is of the kind {kind}, and these can be asked: {', '.join(FAMILIES)} (for example "
-            f"{DEFAULT_MODEL})"
+            f"{name} is of the kind {kind}, and these can be asked: {', '.join(FAMILIES)} (for "
+            f"example {DEFAULT_MODEL})"
         )
     return FAMILIES[kind]
 
