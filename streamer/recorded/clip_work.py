@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -64,12 +64,14 @@ class ClipWork:
         self,
         clip: Clip,
         prompts: FramePrompts,
+        names: Mapping[int, str],
         tracker: Tracker,
         options: JobOptions,
         stack: ExitStack,
     ) -> None:
         self.clip = clip
         self.prompts = prompts
+        self.names = names
         self._outputs = outputs = options.outputs
         asked = {
             "clip": f"{clip.path.name}, {clip.frames} frames of {clip.width}×{clip.height}",
@@ -124,7 +126,8 @@ class ClipWork:
         """Write what needs the whole clip, unless it is there."""
         if not self._outputs.tracks:
             return
-        record = self.folder.record(self.clip.frames, self.clip.height, self.clip.width)
+        clip = self.clip
+        record = self.folder.record(clip.frames, clip.height, clip.width, self.names)
         try:
             if self._masks is not None and not self.folder.state.get("masks"):
                 report.stage(f"{self.clip.name}: masks", self.clip.frames)

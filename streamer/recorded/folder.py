@@ -126,9 +126,9 @@ class ResultFolder:
         finally:
             partial.unlink(missing_ok=True)
 
-    def record(self, frames: int, height: int, width: int) -> Record:
+    def record(self, frames: int, height: int, width: int, names: Mapping[int, str]) -> Record:
         """What was saved, to be read."""
-        return Record(self._record_file, frames, height, width)
+        return Record(self._record_file, frames, height, width, names)
 
     def note(self, key: str) -> None:
         """Note in ``state`` that something was written from the first frame on."""

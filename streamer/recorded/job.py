@@ -39,6 +39,11 @@ class ClipJob:
     path: Path
     entries: Sequence[PromptEntry]
 
+    @property
+    def names(self) -> dict[int, str]:
+        """The class of each object that a detector found."""
+        return {each.prompt.object_id: each.name for each in self.entries if each.name is not None}
+
 
 def read_jobs(paths: Sequence[Path], prompts: Path | Find) -> list[ClipJob]:
     """The clips that are named, with the prompts of a file, or where a detector finds objects.
@@ -81,8 +86,8 @@ def run_jobs(
     prompts = [_checked(job, clip, tracker, options) for job, clip in zip(jobs, clips, strict=True)]
     with ExitStack() as stack:
         work = [
-            ClipWork(clip, own, tracker, options, stack)
-            for clip, own in zip(clips, prompts, strict=True)
+            ClipWork(clip, own, job.names, tracker, options, stack)
+            for job, clip, own in zip(jobs, clips, prompts, strict=True)
         ]
         _tracked(work, tracker, options, report, stop)
         for each in work:
@@ -111,7 +116,9 @@ def _tracked(
 ) -> None:
     if options.outputs.preview:
         for each in work:
-            for path in write_previews(each.folder.path, each.clip, each.prompts, tracker):
+            for path in write_previews(
+                each.folder.path, each.clip, each.prompts, each.names, tracker
+            ):
                 report.line(str(path))
     if not options.outputs.tracks:
         return

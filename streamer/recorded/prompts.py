@@ -38,11 +38,15 @@ _KEYS = ("frame_index", "object_id", "points", "labels", "box", "mask")
 
 @dataclass(frozen=True, slots=True)
 class PromptEntry:
-    """One entry, parsed. ``place`` is where it was read: for errors about a clip."""
+    """One entry, parsed. ``place`` is where it was read: for errors about a clip.
+
+    ``name``: of the object's class, where a detector found it.
+    """
 
     place: str
     frame_index: int
     prompt: Prompt
+    name: str | None = None
 
 
 def read_prompts(path: Path, clip_names: Sequence[str]) -> dict[str, list[PromptEntry]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,14 @@ def _object(track: Track) -> dict[str, Any]:
 class Record:
     """The frames that a record holds, in order: ``frames`` of the clip, empty where it has none.
 
-    ``damaged``: the frames that did not decode.
+    ``damaged``: the frames that did not decode. ``names``: the classes of objects, where known.
     """
 
-    def __init__(self, path: Path, frames: int, height: int, width: int) -> None:
+    def __init__(
+        self, path: Path, frames: int, height: int, width: int, names: Mapping[int, str]
+    ) -> None:
         self._path = path
+        self.names = names
         self._size = height, width
         self.damaged: list[int] = []
         # Where the lines of each frame begin, of a first and a second pass.

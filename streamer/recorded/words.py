@@ -38,4 +38,4 @@ def prompts_by_detector(clip: Clip, find: Find) -> list[PromptEntry]:
 def _entry(object_id: int, found: Detection, frame_index: int) -> PromptEntry:
     x0, y0, x1, y1 = (round(each, 1) for each in found.box_xyxy)
     prompt = Prompt(object_id, box_xyxy=(x0, y0, x1, y1))
-    return PromptEntry(f"--text, {found.label}", frame_index, prompt)
+    return PromptEntry(f"--text, {found.label}", frame_index, prompt, found.label)

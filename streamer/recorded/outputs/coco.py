@@ -1,12 +1,13 @@
 """COCO's and YouTube-VIS' JSON, and masks as lines of JSON; written without holding them in memory.
 
-Every object is an instance of the one category ``object``; its own id is ``object_id``.
+Objects are instances of their classes, or of the category ``object`` where none is known; their
+own ids are ``object_id``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +20,7 @@ from streamer.recorded.record import Record, frame_line
 from streamer.wire.mask_codecs import coco_rle
 from tracker.types import Track
 
-_CATEGORIES = [{"id": 1, "name": "object", "supercategory": "object"}]
+_NO_NAME = "object"
 
 
 def write_rle(path: Path, record: Record) -> None:
@@ -35,6 +36,7 @@ def write_coco(path: Path, record: Record, clip: Clip, *, polygons: bool = False
     ``polygons``: outlines in place of RLE, for programs that read no RLE; holes are filled.
     """
     height, width = record.size
+    categories = _categories(record)
 
     def images() -> Iterator[dict[str, Any]]:
         for index in range(record.frames):
@@ -57,7 +59,7 @@ def write_coco(path: Path, record: Record, clip: Clip, *, polygons: bool = False
                 yield {
                     "id": number,
                     "image_id": frame.frame_index + 1,
-                    "category_id": 1,
+                    "category_id": categories[record.names.get(track.object_id, _NO_NAME)],
                     "segmentation": shape,
                     "area": track.area,
                     "bbox": _bbox(track),
@@ -67,7 +69,7 @@ def write_coco(path: Path, record: Record, clip: Clip, *, polygons: bool = False
                 }
 
     with whole_file(path) as file:
-        _begin(file, clip)
+        _begin(file, clip, categories)
         file.write(',\n"images": ')
         write_list(file, images())
         file.write(',\n"annotations": ')
@@ -81,8 +83,9 @@ def write_youtube_vis(path: Path, record: Record, clip: Clip) -> None:
     The record is read once for each list of each object, so that only one frame is in memory.
     """
     height, width = record.size
+    categories = _categories(record)
     with whole_file(path) as file:
-        _begin(file, clip)
+        _begin(file, clip, categories)
         file.write(
             f',\n"videos": [{{"id": 1, "width": {width}, "height": {height}, '
             f'"length": {record.frames}, "file_names": '
@@ -91,9 +94,10 @@ def write_youtube_vis(path: Path, record: Record, clip: Clip) -> None:
         file.write('}],\n"annotations": [')
         for number, object_id in enumerate(record.object_ids, 1):
             separator = ",\n" if number > 1 else "\n"
+            category = categories[record.names.get(object_id, _NO_NAME)]
             file.write(
-                f'{separator}{{"id": {number}, "video_id": 1, "category_id": 1, "iscrowd": 0, '
-                f'"object_id": {object_id}, "width": {width}, "height": {height}, '
+                f'{separator}{{"id": {number}, "video_id": 1, "category_id": {category}, '
+                f'"iscrowd": 0, "object_id": {object_id}, "width": {width}, "height": {height}, '
                 f'"length": {record.frames}, "score": 1.0'
             )
             for key, value in (
@@ -113,10 +117,20 @@ def write_youtube_vis(path: Path, record: Record, clip: Clip) -> None:
         file.write("]}\n")
 
 
-def _begin(file: TextIO, clip: Clip) -> None:
+def _categories(record: Record) -> dict[str, int]:
+    """The ids of the categories, from 1, by name."""
+    names = sorted(set(record.names.values())) or [_NO_NAME]
+    return {name: number for number, name in enumerate(names, 1)}
+
+
+def _begin(file: TextIO, clip: Clip, categories: Mapping[str, int]) -> None:
     info = {"description": f"{clip.path.name}, tracked by masklet"}
     file.write(f'{{"info": {json.dumps(info)},\n"licenses": [],\n')
-    file.write(f'"categories": {json.dumps(_CATEGORIES)}')
+    listed = [
+        {"id": number, "name": name, "supercategory": "object"}
+        for name, number in categories.items()
+    ]
+    file.write(f'"categories": {json.dumps(listed)}')
 
 
 def _of_object(record: Record, object_id: int) -> Iterator[Track | None]:

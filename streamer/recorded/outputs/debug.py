@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
@@ -40,7 +40,9 @@ def write_debug_video(
                 if image is None:
                     continue
                 shown_s = clip.time_s(index)
-                picture = av.VideoFrame.from_ndarray(drawn(image, frame.tracks), format="rgb24")
+                picture = av.VideoFrame.from_ndarray(
+                    drawn(image, frame.tracks, record.names), format="rgb24"
+                )
                 picture.pts, picture.time_base = round(shown_s / _TIME_BASE), _TIME_BASE
                 output.mux(video.encode(picture))
                 if sound is not None:
@@ -53,12 +55,12 @@ def write_debug_video(
         partial.unlink(missing_ok=True)
 
 
-def drawn(image: ImageArray, tracks: tuple[Track, ...]) -> ImageArray:
+def drawn(image: ImageArray, tracks: tuple[Track, ...], names: Mapping[int, str]) -> ImageArray:
     """A copy of a picture with the objects drawn in, both sides even, as video needs them."""
     canvas = image[: image.shape[0] & ~1 or 1, : image.shape[1] & ~1 or 1].copy()
     if canvas.shape[0] < 2 or canvas.shape[1] < 2:
         canvas = cast(ImageArray, cv2.resize(image, (2, 2)))
-    draw_objects(canvas, [ObjectResult(track) for track in tracks])
+    draw_objects(canvas, [ObjectResult(track, names.get(track.object_id)) for track in tracks])
     return canvas
 
 

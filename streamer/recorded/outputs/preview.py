@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from tracker import Prompt, Tracker
 _ON, _BESIDE, _EDGE = (0, 200, 0), (220, 0, 0), (255, 255, 255)
 
 
-def write_previews(folder: Path, clip: Clip, prompts: FramePrompts, tracker: Tracker) -> list[Path]:
+def write_previews(
+    folder: Path, clip: Clip, prompts: FramePrompts, names: Mapping[int, str], tracker: Tracker
+) -> list[Path]:
     """``preview/FRAME.png`` of each prompted frame, with points (green on, red beside) and boxes.
 
     Each frame stands alone: a correction shows what its own points give. Raises ``ConfigError``
@@ -33,7 +36,7 @@ def write_previews(folder: Path, clip: Clip, prompts: FramePrompts, tracker: Tra
             (tracks,) = tracker.step([(session, image, own)])
         finally:
             session.close()
-        canvas = drawn(image, tuple(tracks))
+        canvas = drawn(image, tuple(tracks), names)
         for prompt in own:
             _draw_prompt(canvas, prompt)
         encoded, data = cv2.imencode(".png", canvas[..., ::-1])

@@ -71,10 +71,16 @@ def test_nothing_found_is_said(
 def test_clip_is_followed_from_the_frame_where_its_things_are(
     models: list[str], pictures: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--text", "person,ball,car", "--boxes", *models]
+    arguments = ["--text", "person,ball=football,car", "--boxes", "--coco", *models]
     assert main(["segment", str(pictures), "--out", str(tmp_path / "out"), *arguments]) == 0
     boxes = json.loads((tmp_path / "out" / "pictures" / "boxes.json").read_text())
     assert len(boxes) == 3
+    coco = json.loads((tmp_path / "out" / "pictures" / "coco.json").read_text())
+    named = {each["name"] for each in coco["categories"]}
+    assert named
+    assert named <= {"person", "football", "car"}
+    known = {each["id"] for each in coco["categories"]}
+    assert {each["category_id"] for each in coco["annotations"]} <= known
     assert np.isfinite([each["bbox"] for each in next(iter(boxes.values()))]).all()
 
 
