@@ -3,12 +3,13 @@
     masklet run --stream gate=rtsp://camera.local/stream starter=motion
     python line_counter.py tcp://127.0.0.1:5555 --stream gate --line 0,300,640,300
 
-Prints a line for each crossing, and the totals of both directions. An object stands where the
-middle of its box's lower edge is: of a person, the feet.
+Prints a line for each crossing, and at the end (Ctrl-C) the totals of both directions. An
+object stands where the middle of its box's lower edge is: of a person, the feet.
 """
 
 import argparse
 from collections import Counter
+from contextlib import suppress
 
 from streamer.client import Subscriber
 
@@ -61,7 +62,10 @@ def main() -> None:
     counter = LineCounter((x0, y0), (x1, y1))
 
     frames = 0
-    with Subscriber(arguments.endpoint, [arguments.stream], ("frame",)) as messages:
+    with (
+        suppress(KeyboardInterrupt),
+        Subscriber(arguments.endpoint, [arguments.stream], ("frame",)) as messages,
+    ):
         for message in messages:
             counter.keep({entry.id for entry in message.objects})
             for entry in message.objects:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -55,6 +58,25 @@ def test_object_that_was_removed_does_not_cross_when_its_number_comes_back(
 def test_line_counter_reads_the_results(tmp_path: Path) -> None:
     said = run("line_counter.py", "--line", "0,30,64,30", "--count", "20", folder=tmp_path)
     assert said == "0 crossings in 20 frames\n"
+
+
+def test_totals_are_printed_after_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(EXAMPLES / "line_counter.py"))["main"]
+
+    @contextmanager
+    def interrupted(*_: object) -> Iterator[Iterator[object]]:
+        def messages() -> Iterator[object]:
+            yield SimpleNamespace(objects=[])
+            raise KeyboardInterrupt
+
+        yield messages()
+
+    monkeypatch.setitem(main.__globals__, "Subscriber", interrupted)
+    monkeypatch.setattr(sys, "argv", ["", "--stream", "gate", "--line", "0,30,64,30"])
+    main()
+    assert capsys.readouterr().out == "0 crossings in 1 frames\n"
 
 
 def test_heat_map_holds_the_masks(tmp_path: Path) -> None:

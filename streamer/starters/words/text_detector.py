@@ -35,7 +35,7 @@ class TextDetector:
         ensure_captions(captions)
         if loaded.is_open and not captions:
             raise StarterError(
-                f"{loaded.name} finds what it is told: give it captions, such as "
+                f"{loaded.name} finds only what captions name: give it captions, such as "
                 "starter.captions={person: player}"
             )
         if not loaded.is_open and (unknown := sorted(captions.keys() - set(loaded.classes))):
