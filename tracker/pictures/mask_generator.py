@@ -74,6 +74,19 @@ class MaskGenerator:
         """
         return cls(ImagePredictor.from_checkpoint(name_or_path, config, device), options)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | PathLike[str],
+        device: str | torch.device = "auto",
+        options: GeneratorOptions | None = None,
+    ) -> MaskGenerator:
+        """Like ``from_checkpoint``, and fetch it once from the Hugging Face hub if it is not here.
+
+        ``name`` as in ``Tracker.from_pretrained``. Raises CheckpointError.
+        """
+        return cls(ImagePredictor.from_pretrained(name, device), options)
+
     def generate(self, image: Picture) -> list[dict[str, Any]]:
         """The masks of a picture, RGB uint8 (H, W, 3), as the reference's records.
 

@@ -13,7 +13,14 @@ from PIL import Image
 from tests.fake_hub import fake_hub
 from tests.tracker.little import LITTLE, little_picture
 from tests.tracker.pictures.predictors import little_predictor
-from tracker import ImagePredictor, PictureMasks, PictureOptions, PicturePrompt, PromptError
+from tracker import (
+    ImagePredictor,
+    MaskGenerator,
+    PictureMasks,
+    PictureOptions,
+    PicturePrompt,
+    PromptError,
+)
 from tracker.images.transforms import resize_logits
 from tracker.weights.checkpoint import save_checkpoint
 
@@ -61,7 +68,8 @@ def test_a_model_of_the_hub_is_loaded_by_its_name(
     with fake_hub(tmp_path / "cache", monkeypatch) as hub:
         hub.models["ada/little-sam2"] = tmp_path / "hub"
         predictor = ImagePredictor.from_pretrained("ada/little-sam2", device="cpu")
-    assert predictor.identity == own.identity
+        generator = MaskGenerator.from_pretrained("ada/little-sam2", device="cpu")
+    assert predictor.identity == generator._predictor.identity == own.identity
 
 
 def test_logits_are_those_whose_sign_is_the_mask(predictor: ImagePredictor) -> None:
