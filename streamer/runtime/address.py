@@ -101,6 +101,10 @@ class Address:
                 "whep://HOST/PATH)"
             )
         if scheme not in DEFAULT_PORTS:
+            if "://" in rest:
+                raise AddressError(f"begins with two schemes; remove {scheme}://")
+            if not re.match(r"[\w.-]*(?:[/?]|$)", rest, re.ASCII):
+                raise AddressError(f"{scheme}:// is followed by letters, digits, '_', '.' and '-'")
             return cls(scheme, checked_target(rest))
         address = cls.split(text)
         if not address.host and scheme not in _LISTENING:
@@ -152,7 +156,7 @@ class Address:
             return cls._file(text[len("file:") :])
         if scheme in SCHEMES or lacks_scheme(text) or _TYPED_SCHEME.match(text):
             raise AddressError(_NO_SCHEME)
-        if "://" in text and text[0] not in "./~":  # pasted with quotes, or with what is not seen
+        if _seems_pasted(text):
             begin = "" if text[0].isalnum() else f"; it begins with {named(text[0])}"
             raise AddressError(f"{_NO_SCHEME}{begin}")
         if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
@@ -168,7 +172,8 @@ class Address:
         path = unquote(rest, errors="surrogateescape")
         if not path:
             raise AddressError("names no file; write file:///PATH or the path itself")
-        begin = "./" if _SCHEME.match(path) or lacks_scheme(path) else ""
+        is_mistaken = _SCHEME.match(path) or lacks_scheme(path) or _seems_pasted(path)
+        begin = "./" if is_mistaken or path[0].isspace() else ""
         return cls("file", checked_path(begin + path))
 
     def __str__(self) -> str:
@@ -238,3 +243,8 @@ class Address:
                 userinfo += ":" + quote(self.password, safe="", errors="surrogateescape")
             userinfo += "@"
         return f"{self.scheme}://{userinfo}{self._host_and_port(zone_mark)}{self.target}"
+
+
+def _seems_pasted(path: str) -> bool:
+    """An address with quotes around it, or with what is not seen before it."""
+    return "://" in path and path[0] not in "./~"

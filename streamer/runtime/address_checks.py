@@ -79,9 +79,13 @@ def check_password(rest: str) -> None:
         name, port = host, ""
     if end == "/" and re.fullmatch(r"\d*", port, re.ASCII):
         is_number = name.startswith("[") or _IPV4.fullmatch(name)
-        if "@" not in path or is_number or name == "localhost":
+        # After a colon without a port, the ``/`` may be the first character of a password.
+        may_be_password = bool(colon) and not port
+        # What is asked for with an ``@`` has a name: ``?user=ann@home``.
+        is_in_query = "@" not in path and "=" in tail[len(path) : tail.index("@")]
+        if (is_in_query and not may_be_password) or is_number or name == "localhost":
             return
-        is_in_path = not port and ":" not in path[: path.rfind("@")]
+        is_in_path = "@" in path and not colon and ":" not in path[: path.rfind("@")]
         if is_in_path and ("@" not in authority or "." in name):
             return
     raise AddressError(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tracker.errors import TrackerError
@@ -49,8 +50,8 @@ class PackedClips:
     ``objects``: how many each clip has. An object without a pixel is still one.
     """
 
-    images_BT3SS: npt.NDArray[np.uint8]
-    owners_BTSS: npt.NDArray[np.uint8]
+    images_BT3SS: Tensor | npt.NDArray[np.uint8]
+    owners_BTSS: Tensor | npt.NDArray[np.uint8]
     objects: int
 
     @staticmethod
@@ -60,12 +61,18 @@ class PackedClips:
         number = torch.arange(1, objects + 1, dtype=torch.uint8, device=batch.masks_BTKSS.device)
         owners = (batch.masks_BTKSS * number.view(-1, 1, 1)).amax(dim=2)
         images = (batch.images_BT3SS * 255).round().to(torch.uint8)
-        return PackedClips(images.numpy(force=True), owners.numpy(force=True), objects)
+        return PackedClips(images, owners, objects)
+
+    def between_processes(self) -> PackedClips:
+        """As arrays: tensors would need room in shared memory, of which a container has little."""
+        assert isinstance(self.images_BT3SS, Tensor)
+        assert isinstance(self.owners_BTSS, Tensor)
+        return PackedClips(self.images_BT3SS.numpy(), self.owners_BTSS.numpy(), self.objects)
 
     def unpacked(self, device: torch.device) -> ClipBatch:
         """The batch that a step computes with."""
-        images = torch.from_numpy(self.images_BT3SS).to(device)
-        owners = torch.from_numpy(self.owners_BTSS).to(device)
+        images = torch.as_tensor(self.images_BT3SS).to(device)
+        owners = torch.as_tensor(self.owners_BTSS).to(device)
         number = torch.arange(1, self.objects + 1, dtype=torch.uint8, device=device)
         return ClipBatch(images.float() / 255, owners.unsqueeze(2) == number.view(-1, 1, 1))
 
@@ -116,9 +123,7 @@ class ClipSupply:
                     batch_size=None,
                     num_workers=workers,
                     prefetch_factor=_AHEAD,
-                    # Not as tensors: those would need room in shared memory, of which a container
-                    # has little.
-                    collate_fn=_as_it_is,
+                    collate_fn=_between_processes,
                     worker_init_fn=_leave_signals_to_the_trainer,
                     # The pictures are not copied: a worker reads the pages of this process.
                     multiprocessing_context="fork",
@@ -140,8 +145,9 @@ class ClipSupply:
         self._made = iter(())
 
 
-def _as_it_is(made: Any) -> Any:
-    return made
+def _between_processes(made: Any) -> tuple[Order, PackedClips | Exception]:
+    order, packed = made
+    return order, packed if isinstance(packed, Exception) else packed.between_processes()
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

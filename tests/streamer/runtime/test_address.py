@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamer.runtime.address import SCHEMES, Address, AddressError
@@ -156,6 +156,10 @@ _PIECES = [
 ]  # fmt: skip
 
 
+@example("file://ärtsp://")
+@example("synthetic://rtsp://")
+@example("synthetic://@")
+@example("file:// :")
 @given(st.lists(st.sampled_from(_PIECES) | st.text(max_size=3), max_size=9).map("".join))
 @settings(max_examples=400, derandomize=True)
 def test_any_text_is_refused_or_means_the_same_however_it_is_written(text: str) -> None:
@@ -170,6 +174,9 @@ def test_any_text_is_refused_or_means_the_same_however_it_is_written(text: str) 
         assert redact(str(address)) == str(address)
 
 
+@example(("-", "/"), "cam")
+@example(("-", "/?"), "cam")
+@example(("Z/?", ""), "cam")
 @given(
     st.tuples(*(st.text("abZ19@:/?#%&=+ '\"\\ä_.-", max_size=8) for _ in range(2))),
     st.sampled_from(["cam", "10.0.0.9", "[::1]", "cam:554"]),
