@@ -7,7 +7,6 @@ objects' memories, which are fixed when the tracker is made.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,15 +192,18 @@ def track_together(
     clips that are together: raises ``CapacityError`` otherwise.
     """
     waiting = iter(runs)
-    with ExitStack() as stack:
-        active: list[ClipRun] = []
+    active: list[ClipRun] = []
 
-        def fill() -> None:
-            while len(active) < together and (run := next(waiting, None)) is not None:
-                stack.callback(run.close)
-                if run.advance(tracker):
-                    active.append(run)
+    def advance(run: ClipRun) -> None:
+        if not run.advance(tracker):
+            active.remove(run)
 
+    def fill() -> None:
+        while len(active) < together and (run := next(waiting, None)) is not None:
+            active.append(run)
+            advance(run)
+
+    try:
         fill()
         while active:
             inputs = [(run, run.input()) for run in active]
@@ -212,9 +214,11 @@ def track_together(
                 yield run, run.result(found.get(id(run), []))
                 run.confirm()
             for run in tuple(active):
-                if not run.advance(tracker):
-                    active.remove(run)
+                advance(run)
             fill()
+    finally:
+        for run in active:
+            run.close()
 
 
 Prompts = str | Path | Sequence[Mapping[str, Any]]
