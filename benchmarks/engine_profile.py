@@ -3,8 +3,8 @@
 Counted are the multiplications and additions of matrix products, convolutions and attention. The
 limit is their time at the rate of a large matrix product in the same dtype, by the faster library,
 measured in the same run; the rest is layout, softmax, norms, small operations and memory traffic.
-On a CUDA device calls run one by one instead of as graphs, so that they can be timed; operations
-inside a Triton kernel are not counted.
+On a CUDA device calls run one by one instead of as graphs, and by PyTorch's kernels instead of
+Triton's, so that they can be timed and counted.
 """
 
 from __future__ import annotations

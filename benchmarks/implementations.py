@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from benchmarks import official_predictor
+from streamer.config.state_folder import cache_folder
 from tests.tracker.agreement.reference import materialise_buffers, transformers_model
 from tests.tracker.agreement.scripts import model_with
 from tracker import ModelConfig, Prompt, Tracker, TrackerOptions
@@ -39,7 +40,8 @@ Box = tuple[float, float, float, float]
 class Setting:
     """Where and how an implementation computes, and the number of streams.
 
-    ``graphs``: ours replays CUDA graphs; without them, calls can be timed separately.
+    ``graphs``: ours replays CUDA graphs and takes parts by OpenVINO; without, calls can be timed
+    separately.
     """
 
     device: str = "cpu"
@@ -76,7 +78,7 @@ class Implementation(Protocol):
 
 
 class Masklet:
-    """Our tracker through its public interface, warmed up on CUDA as in the daemon.
+    """Our tracker through its public interface, warmed up as in the daemon.
 
     Masks always come to the host, packed; a prepared step includes that.
     """
@@ -95,12 +97,16 @@ class Masklet:
             max_objects=max_objects * setting.streams,
             compute_dtype=setting.dtype,  # type: ignore[arg-type]
             memory_policy="sam2",
-            engine=EngineOptions(graphs="auto" if setting.graphs else "off"),
+            engine=EngineOptions(
+                graphs="auto" if setting.graphs else "off",
+                attention="auto" if setting.graphs else "sdpa",
+                openvino="auto" if setting.graphs else "off",
+                path_cache=str(cache_folder()),
+            ),
         )
         self.model = model_with(config, weights)
         self._tracker = Tracker(self.model, torch.device(setting.device), options)
-        if setting.device == "cuda":
-            self._tracker.warm_up()
+        self._tracker.warm_up()
         self._sessions = [self._tracker.open_session() for _ in range(setting.streams)]
 
     def step(self, image: ImageArray, boxes: dict[int, Box] | None = None) -> None:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -43,7 +43,8 @@ from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.schema import MaskletConfig
 from streamer.config.streams import StreamConfig
-from streamer.inference.build import configured_inference, configured_tracker, prepares_ahead
+from streamer.inference.build import configured_inference, configured_trackers, prepares_ahead
+from streamer.inference.device import Device, Progress, names_of, shared_progress
 from streamer.inference.inference import SHUTDOWN
 from streamer.inference.preparation import preparation
 from streamer.runtime.clock import Clock, SystemClock
@@ -59,10 +60,12 @@ from streamer.sinks.zeromq.sink import ZeroMQSink
 from streamer.starters.make_detector import DetectorMaker, MakeDetector
 from streamer.starters.starters import Starters
 from streamer.streams.drop_report import report_drops
+from streamer.streams.leases import Leases
 from streamer.streams.objects import Objects
 from streamer.streams.reach import within_rules
 from streamer.streams.state.build import configured_state
 from streamer.streams.state.keeper import Restored
+from streamer.streams.state.leased_keeper import LeasedKeeper
 from streamer.streams.stream import MakeSource
 from streamer.streams.streams import Streams
 from tracker import Tracker
@@ -93,27 +96,31 @@ class App:
         self,
         config: MaskletConfig,
         *,
-        tracker: Tracker | None = None,
+        tracker: Tracker | Sequence[Tracker] | None = None,
         further_sinks: Sequence[Sink] = (),
         make_source: MakeSource | None = None,
         make_detector: MakeDetector | None = None,
         clock: Clock | None = None,
         fresh: bool = False,
-        warm_up_progress: Callable[[int, int], None] | None = None,
+        leased: bool = False,
+        warm_up_progress: Progress | None = None,
     ) -> None:
         """Build everything; nothing listens or runs yet.
 
+        ``tracker``: instead of the configured one, or one for each of several devices.
         ``further_sinks`` receive the same results as the ZeroMQ publisher. ``fresh`` sets aside
-        the saved state of an earlier run. ``warm_up_progress`` is called in the inference thread
-        with the steps done and the total. Raises ``ConfigError`` for a configuration that cannot
-        work and ``CheckpointError`` for a model that does not load.
+        the saved state of an earlier run. ``leased``: no stream of an earlier run is restored; each
+        is taken over the control socket with a fencing token. ``warm_up_progress`` is called in
+        the inference threads, by one at a time, with the steps done and the total. Raises
+        ``ConfigError`` for a configuration that cannot work and ``CheckpointError`` for a model
+        that does not load.
         """
         self.config = config
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._fresh = fresh
         self._background: list[asyncio.Task[None]] = []
-        self._inference_ended: asyncio.Future[None] | None = None
+        self._inference_ended: list[asyncio.Future[None]] = []
         clock = clock or SystemClock()
         metrics = self.metrics = Metrics()
         publishing_tokens = config.api.token_names("publish")
@@ -123,7 +130,7 @@ class App:
         # Where a part needs one that is built later, it receives a callable.
         self._zeromq = ZeroMQSink(
             config.zeromq,
-            publisher_id=socket.gethostname(),
+            publisher_id=config.zeromq.publisher_id or socket.gethostname(),
             metrics=metrics,
             status_provider=lambda: self.streams.statuses(),
             heartbeat_s=config.heartbeat_s,
@@ -139,6 +146,7 @@ class App:
             owner_set=lambda stream_id: self.streams.owner_set(stream_id),
             export=lambda stream_id: self.objects.snapshots(stream_id),
             metrics=metrics,
+            end=(lambda stream_id: self.streams.remove(stream_id)) if leased else None,
         )
         self.starters = Starters(
             config,
@@ -157,22 +165,40 @@ class App:
             self.starters,
             *further_sinks,
         )
-        self._fanout = Fanout(
-            self._sinks, metrics, clock, on_frame_taken=lambda: self._inference.wake()
-        )
-        tracker = tracker or configured_tracker(config)
-        device = str(tracker.device)
-        metrics.build_info.labels(version("masklet"), tracker.config.name, device).set(1)
-        self._inference = configured_inference(
-            config,
-            tracker,
-            publish=self._fanout.publish,
-            is_unpublished=self._fanout.holds_frame_of,
-            live_streams=lambda: self.streams.live(),
-            metrics=metrics,
-            clock=clock,
-            warm_up_progress=warm_up_progress,
-        )
+        self._fanout = Fanout(self._sinks, metrics, clock, on_frame_taken=self._wake)
+        trackers = configured_trackers(config) if tracker is None else tracker
+        trackers = trackers if isinstance(trackers, Sequence) else [trackers]
+        model_name = trackers[0].config.name
+        progress: Sequence[Progress | None] = [warm_up_progress]
+        if len(trackers) > 1 and warm_up_progress is not None:
+            progress = shared_progress(warm_up_progress, len(trackers))
+        elif len(trackers) > 1:
+            progress = [None] * len(trackers)
+        names = names_of(str(each.device) for each in trackers)
+        self._inferences = [
+            configured_inference(
+                config,
+                each,
+                device_name=name,
+                publish=self._fanout.publish,
+                is_unpublished=self._fanout.holds_frame_of,
+                live_streams=lambda stream_ids: self.streams.live(stream_ids),
+                metrics=metrics,
+                clock=clock,
+                warm_up_progress=own_progress,
+            )
+            for each, name, own_progress in zip(trackers, names, progress, strict=True)
+        ]
+        devices = [
+            Device(
+                name,
+                inference.commands,
+                preparation(each, ahead=prepares_ahead(config, str(each.device))),
+            )
+            for each, name, inference in zip(trackers, names, self._inferences, strict=True)
+        ]
+        for each in devices:
+            metrics.build_info.labels(version("masklet"), model_name, each.name).set(1)
         self.streams = Streams(
             config,
             maximum=MAXIMUM_STREAMS,
@@ -180,14 +206,16 @@ class App:
                 make_source or within_rules(config, lambda each: self.streams.owner_set(each))
             ),
             end_publishing=self._publishers.end_stream,
-            commands=self._inference.commands,
+            devices=devices,
             publish=self._fanout.publish,
             state=self._state,
             metrics=metrics,
             clock=clock,
-            preparation=preparation(tracker, ahead=prepares_ahead(config, device)),
         )
-        self.objects = Objects(self.streams, self._inference.commands, self._state)
+        self.objects = Objects(self.streams, self._state)
+        self.leases = (
+            Leases(self.streams, self._state) if isinstance(self._state, LeasedKeeper) else None
+        )
 
         self._begun_streams = BegunStreams(
             self.streams,
@@ -231,17 +259,18 @@ class App:
                 clock=clock,
             ),
             whip=self.whip,
-            model_name=tracker.config.name,
-            device_name=device,
+            model_name=model_name,
+            device_name=", ".join(each.name for each in devices),
             not_ready=self.not_ready,
             request_stop=self.request_stop,
             keep_stream=self._begun_streams.keep,
+            leases=self.leases,
             maximum_streams=MAXIMUM_STREAMS,
             metrics=metrics,
         )
         self._api = Api(context, clock)
         self._metrics_server = (
-            MetricsServer(metrics, config.metrics.host, config.metrics.port, clock)
+            MetricsServer(metrics, config.metrics.host, config.metrics.port, clock, self.not_ready)
             if config.metrics.enabled
             else None
         )
@@ -275,8 +304,10 @@ class App:
         restored = Restored(self.config.streams)
         if self._state is not None:
             restored = await asyncio.to_thread(self._state.open, self.config, fresh=self._fresh)
-        self._inference_ended = start_thread(INFERENCE_THREAD, self._inference.run)
-        in_background(self._inference_ended_by_itself(self._inference_ended))
+        for inference in self._inferences:
+            ended = start_thread(INFERENCE_THREAD, inference.run)
+            self._inference_ended.append(ended)
+            in_background(self._inference_ended_by_itself(ended))
         await self._api.start()  # answers "not ready" while the model warms up
         in_background(self._api.run())
         if not await self._warmed_up():
@@ -289,7 +320,7 @@ class App:
 
     async def _warmed_up(self) -> bool:
         """Wait until the model is ready for its first frame; False if a stop was requested."""
-        warm = asyncio.wrap_future(self._inference.warmed_up)
+        warm = asyncio.gather(*(asyncio.wrap_future(each.warmed_up) for each in self._inferences))
         stopping = asyncio.ensure_future(self._stopping.wait())
         either: set[asyncio.Future[Any]] = {warm, stopping}
         try:
@@ -329,9 +360,10 @@ class App:
         await asyncio.wait({asyncio.ensure_future(self._publishers.close())}, timeout=share_s)
         if self._state is not None and self.started.is_set():
             await self._state.finish(share_s)
-        self._inference.stop()
-        if self._inference_ended is not None:
-            await asyncio.wait({self._inference_ended}, timeout=share_s)
+        for inference in self._inferences:
+            inference.stop()
+        if self._inference_ended:
+            await asyncio.wait(self._inference_ended, timeout=share_s)
         await self._fanout.drain(share_s)
         for sink in self._sinks:
             await close_sink(sink, share_s)
@@ -359,14 +391,19 @@ class App:
         """The parts that are not running although tracking needs them; empty when ready."""
         missing = []
         if not self.started.is_set():
-            missing.append("start" if self._inference.warmed_up.done() else "warm-up")
+            is_warm = all(each.warmed_up.done() for each in self._inferences)
+            missing.append("start" if is_warm else "warm-up")
         if self._stopping.is_set():
             missing.append("stopping")
-        if self._inference_ended is None or self._inference_ended.done():
+        if not self._inference_ended or any(each.done() for each in self._inference_ended):
             missing.append(INFERENCE_THREAD)
         return missing
 
     # Inside.
+
+    def _wake(self) -> None:
+        for inference in self._inferences:
+            inference.wake()
 
     def _saved_streams(self) -> dict[str, StreamConfig]:
         return {

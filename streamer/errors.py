@@ -7,6 +7,7 @@
     ├── WireError          bytes that are not a message of this interface
     │   └── WireVersionError   a message of an unknown major version
     ├── SecurityError      a bind, key or credential that is refused
+    ├── FleetError         the manager of a fleet, or its Ray cluster, cannot be reached
     ├── StarterError       a starter's detector that failed, or returned an impossible detection
     │   └── DetectorNotReady   no failure: it has no result now (the camera moves, it is learning)
     └── ControlError       a command that could not be carried out
@@ -69,6 +70,10 @@ class WireVersionError(WireError):
 
 class SecurityError(MaskletError):
     """A bind address, key or credential is refused."""
+
+
+class FleetError(MaskletError):
+    """The manager of a fleet, or its Ray cluster, cannot be reached."""
 
 
 class StarterError(MaskletError):

@@ -180,6 +180,7 @@ class FrameResult:
 class ObjectSummary:
     """One tracked object on the newest frame, ``frame_index``, without its mask.
 
+    -1: no frame was tracked since the object was restored, and it is shown as lost until then.
     ``expected_box_xyxy``: the predicted box of an object that is not visible.
     """
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,10 +22,20 @@ hypothesis.settings.load_profile("masklet")
 # wait starve the servers and decoders of the tests on a machine with few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+pytest_plugins = ["tests.own_process", "tests.two_workers"]
+
 # No test asks the hub of the internet; those of downloads have one on loopback (tests/fake_hub.py).
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 T = TypeVar("T")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One of several workers computes with one thread: the others need a processor too."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch  # here: not every test needs it, and it takes seconds
+
+        torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +53,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _gradients_stay_on() -> Iterator[None]:
+    """What leaves gradients off fails itself, not the trainings that come after it."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None:
+        left_off = not torch.is_grad_enabled()
+        torch.set_grad_enabled(True)
+        assert not left_off, "the test left gradients off"
 
 
 def eventually(condition: Callable[[], T], timeout_s: float = 60.0, what: str = "") -> T:
@@ -66,12 +88,23 @@ def find_free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.fixture(scope="session")
+def state_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A path for each test: ``mktemp`` would list those of all tests before for each."""
+    folder = tmp_path_factory.mktemp("state")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
 def own_state_home(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    state_homes: Iterator[Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No test, and no process it starts, finds or leaves state in the home of who runs it."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    home = next(state_homes)
+    home.mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     # One for all tests: what a processor does fastest is measured once.
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -51,6 +51,7 @@ class Masklet:
                 "api.port=0",
                 "api.port=0",
                 "model.threads=1",
+                "model.engine.openvino=off",  # its export takes seconds for each set of weights
                 *arguments,
             ],
             cwd=self.folder,

@@ -17,6 +17,7 @@ from tracker.config import (
     ModelConfig,
     PerceiverConfig,
     RepVitConfig,
+    VitConfig,
 )
 from tracker.errors import (
     CapacityError,
@@ -36,10 +37,11 @@ from tracker.types import Prompt, StepFacts, Track, TrackState
 if TYPE_CHECKING:
     from tracker.images.prepared_image import PreparedImage
     from tracker.images.yuv import YuvPicture
+    from tracker.pictures.delivery import PictureMasks
     from tracker.pictures.embedding_file import EmbeddingFile
     from tracker.pictures.embeddings import Embeddings
     from tracker.pictures.mask_generator import MaskGenerator
-    from tracker.pictures.predictor import ImagePredictor, PictureMasks
+    from tracker.pictures.predictor import ImagePredictor
     from tracker.pictures.prompts import PicturePrompt
     from tracker.pictures.segment import Segment
     from tracker.sessions.session import Session
@@ -83,6 +85,7 @@ __all__ = [
     "Tracker",
     "TrackerError",
     "TrackerOptions",
+    "VitConfig",
     "YuvPicture",
 ]
 
@@ -91,7 +94,7 @@ _NEED_TORCH = {
     "Embeddings": "tracker.pictures.embeddings",
     "ImagePredictor": "tracker.pictures.predictor",
     "MaskGenerator": "tracker.pictures.mask_generator",
-    "PictureMasks": "tracker.pictures.predictor",
+    "PictureMasks": "tracker.pictures.delivery",
     "PicturePrompt": "tracker.pictures.prompts",
     "Segment": "tracker.pictures.segment",
     "PendingStep": "tracker.step.pending_step",

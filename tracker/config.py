@@ -49,6 +49,41 @@ class HieraConfig:
         width = self.embed_dim
         return width, 2 * width, 4 * width, 8 * width
 
+    @property
+    def depth(self) -> int:
+        """Blocks of all stages."""
+        return sum(self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class VitConfig:
+    """A plain vision transformer with windows (arXiv 2203.16527): all blocks at stride 16.
+
+    Blocks in ``global_attention_blocks`` see the whole grid, the others windows.
+    ``position_side``: the side of the learned position table, which is stretched to the image.
+    """
+
+    embed_dim: int = 192
+    num_heads: int = 3
+    depth: int = 12
+    global_attention_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    window_size: int = 14
+    position_side: int = 14
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"num_heads must divide embed_dim {self.embed_dim}, got {self.num_heads}"
+            )
+        for name in ("depth", "window_size", "position_side"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def stage_widths(self) -> tuple[int]:
+        """Channels of its only map, that of stride 16."""
+        return (self.embed_dim,)
+
 
 @dataclass(frozen=True, slots=True)
 class ConvolutionStage:
@@ -101,7 +136,7 @@ class RepVitConfig:
     stage_depths: tuple[int, int, int, int] = (2, 2, 14, 2)
 
 
-TrunkConfig = HieraConfig | EfficientNetLiteConfig | RepVitConfig
+TrunkConfig = HieraConfig | VitConfig | EfficientNetLiteConfig | RepVitConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +217,11 @@ class ModelConfig:
         return 32 if self.perceiver is None else math.lcm(32, 16 * self.perceiver.grid_side)
 
     @property
+    def has_fine_maps(self) -> bool:
+        """Whether the mask decoder gets maps at strides 8 and 4 beside that of stride 16."""
+        return len(self.trunk.stage_widths) > 1
+
+    @property
     def memory_tokens(self) -> int:
         """Tokens of one spatial memory."""
         return self.grid_size**2 if self.perceiver is None else self.perceiver.tokens
@@ -245,6 +285,8 @@ EDGETAM = ModelConfig(
     memory_attention_layers=2,
 )
 
+_EFFICIENTTAM_TRUNKS = {"ti": VitConfig(), "s": VitConfig(embed_dim=384, num_heads=6)}
+
 PRESETS: dict[str, ModelConfig] = (
     {"nano": NANO}
     | {
@@ -255,4 +297,14 @@ PRESETS: dict[str, ModelConfig] = (
         for size, trunk in _TRUNKS.items()
     }
     | {"edgetam": EDGETAM}
+    | {
+        f"efficienttam_{size}{suffix}": ModelConfig(
+            name=f"efficienttam_{size}{suffix}",
+            generation="2.0",
+            image_size=image_size,
+            trunk=trunk,
+        )
+        for size, trunk in _EFFICIENTTAM_TRUNKS.items()
+        for suffix, image_size in (("", 1024), ("_512x512", 512))
+    }
 )

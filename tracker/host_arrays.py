@@ -1,10 +1,15 @@
-"""Transfers arrays between host and device; the host waits only when it reads results."""
+"""Transfers arrays between host and device; the host waits only when it reads results.
+
+Images and results travel on streams of their own, beside what the device computes. Small arrays are
+sent on the stream that reads them: events between two streams would cost more than their copy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +26,41 @@ def on_device(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A host tensor on the device.
-
-    Copied through pinned memory, which PyTorch caches: a copy from pageable memory would make the
-    host wait for all earlier work of the device. The pinned copy is contiguous: a tensor with gaps,
-    such as a decoder's planes, would go through pageable memory all the same.
-    """
+    """A host tensor on the device."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = torch.empty_like(tensor, pin_memory=True).copy_(tensor)
+        tensor = pinned(tensor)
     return tensor.to(device, non_blocking=True)
+
+
+def sent_beside(tensor: Tensor, device: torch.device) -> Tensor:
+    """A large host tensor on the device, copied while it computes what was begun before."""
+    if device.type != "cuda":
+        return sent(tensor, device)
+    copies, current = copy_stream(device, "up"), torch.cuda.current_stream(device)
+    with torch.cuda.stream(copies):
+        there = sent(tensor, device)
+    current.wait_stream(copies)
+    there.record_stream(current)
+    return there
+
+
+@cache
+def copy_stream(
+    device: torch.device,
+    direction: Literal["up", "down"],  # noqa: ARG001
+) -> torch.cuda.Stream:
+    """The stream for copies to a CUDA device, or from it; each direction has an engine."""
+    return torch.cuda.Stream(device)
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """A copy of a host tensor in pinned memory, which PyTorch caches.
+
+    A copy to a device from pageable memory would make the host wait for all earlier work of the
+    device. The pinned copy is contiguous: a tensor with gaps, such as a decoder's planes, would go
+    through pageable memory all the same.
+    """
+    return torch.empty_like(tensor, pin_memory=True).copy_(tensor)
 
 
 class Transfer(Protocol):
@@ -88,15 +119,25 @@ class HostBuffers:
                 joined.numel(), dtype=torch.uint8, pin_memory=self._pinned
             )
         own = self._buffers[turn][: joined.numel()]
-        own.copy_(joined, non_blocking=True)
-        arrived = None
-        if joined.is_cuda:
-            arrived = torch.cuda.Event()
-            arrived.record(torch.cuda.current_stream(joined.device))
+        arrived = self._copied(own, joined)
         # Shapes and types of the arrays, without keeping the tensors' memory.
         like = [torch.empty_like(tensor, device="meta") for tensor in tensors]
         transfer = self._transfers[turn] = _BufferedTransfer(own.numpy(), begins, like, arrived)
         return transfer
+
+    def _copied(self, into: Tensor, joined: Tensor) -> torch.cuda.Event | None:
+        """Start the copy; when it is done, for a device."""
+        if not joined.is_cuda:
+            into.copy_(joined)
+            return None
+        copies, arrived = copy_stream(joined.device, "down"), torch.cuda.Event()
+        copies.wait_stream(torch.cuda.current_stream(joined.device))
+        with torch.cuda.stream(copies):
+            into.copy_(joined, non_blocking=True)
+        # Its memory is not used for anything else before the copy is done.
+        joined.record_stream(copies)
+        arrived.record(copies)
+        return arrived
 
 
 class _BufferedTransfer:

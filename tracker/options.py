@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Switch = Literal["auto", "on", "off"]
-Attention = Literal["auto", "sdpa", "flex", "triton"]
+Attention = Literal["auto", "sdpa", "triton"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -18,11 +18,14 @@ class EngineOptions:
     at the start ("auto": on a CUDA device; on a processor it only costs work). ``graphs``: with
     fixed shapes, a CUDA device replays captured graphs. ``row_sizes`` and ``image_sizes`` are the
     counts; larger batches are split. ``most_graphs`` bounds the graphs that are kept, for each
-    image size; the least recently used one goes. ``attention``: the kernel of memory attention on
-    a CUDA device; "auto" measures them when the tracker is warmed up. ``kernel_cache``: the
+    image size; the least recently used one goes. ``attention``: the kernels of memory attention on
+    a CUDA device. "auto" measures them when the tracker is warmed up, "triton" only our own, and
+    "sdpa" leaves all of it to PyTorch. ``kernel_cache``: the
     folder in which compiled kernels are kept between starts, up to ``kernel_cache_bytes``; None
     leaves them where PyTorch and Triton put them. ``path_cache``: the folder in which the paths
-    that were measured on a processor are kept between starts; None: they are measured each time.
+    that were measured on a processor are kept between starts, and what was exported to OpenVINO;
+    None: they are measured each time, and OpenVINO is not used. ``openvino``: "auto" uses it for
+    the parts of a small network that it computes faster, if it is installed.
 
     ``image_size``: a multiple of 32, other than the network was trained with; None as trained.
     ``smaller_image_sizes``: further sizes for ``Tracker.set_image_size``, descending; "auto":
@@ -38,6 +41,7 @@ class EngineOptions:
     kernel_cache: str | None = None
     kernel_cache_bytes: int = 1 << 30
     path_cache: str | None = None
+    openvino: Literal["auto", "off"] = "auto"
     image_size: int | None = None
     smaller_image_sizes: tuple[int, ...] | Literal["auto"] = ()
 
@@ -45,7 +49,8 @@ class EngineOptions:
         for name, value, allowed in (
             ("fixed_shapes", self.fixed_shapes, ("auto", "on", "off")),
             ("graphs", self.graphs, ("auto", "off")),
-            ("attention", self.attention, ("auto", "sdpa", "flex", "triton")),
+            ("openvino", self.openvino, ("auto", "off")),
+            ("attention", self.attention, ("auto", "sdpa", "triton")),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -96,6 +101,9 @@ class RobustOptions:
     ``scene_cuts``: a cut resets the motion, and unsure masks after it are not remembered.
     ``track_before_prompt``: a click on a live object corrects what was tracked on that frame,
     instead of starting the object anew there.
+    ``closer_look``: what a click or a box starts is looked at once more, the part around it alone
+    and mirrored, by a network that sees fewer than 512 pixels of a side (``step.closer_look``). The
+    history keeps the images of its frames for it, as far as they fit.
     """
 
     skip_absent: bool = True
@@ -106,6 +114,7 @@ class RobustOptions:
     reject_floods: bool = True
     scene_cuts: bool = True
     track_before_prompt: bool = True
+    closer_look: bool = True
 
     def __post_init__(self) -> None:
         for name, most in (("write_iou", 1), ("return_iou", 1), ("anchors", 3)):

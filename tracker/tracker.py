@@ -8,8 +8,10 @@ result never depends on the other rows. ``step.step_queue`` and ``step.frame_ste
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 
@@ -19,11 +21,12 @@ import torch
 from tracker.config import PRESETS, ModelConfig
 from tracker.engine.calls import CallCounts
 from tracker.engine.engine import Engine
+from tracker.engine.out_of_memory import is_out_of_memory
 from tracker.engine.path_choice import PathChoice
-from tracker.engine.warm_up import Progress, warm_up
+from tracker.engine.warm_up import Progress, WarmUp
 from tracker.images import transforms
 from tracker.images.prepared_image import PreparedImage
-from tracker.images.yuv import YuvPicture, prepare_yuv
+from tracker.images.yuv import YuvPicture
 from tracker.memory.bank import MemoryBank
 from tracker.memory.object_memory import ModelIdentity
 from tracker.model import ImageFeatures, Sam2
@@ -36,6 +39,7 @@ from tracker.sessions.session import Session
 from tracker.step.admission import ImageArray, StepInput, ensure_image
 from tracker.step.correction import Correction, Corrector
 from tracker.step.frame_step import FrameStep
+from tracker.step.memory_room import MemoryRoom
 from tracker.step.pending_step import PendingStep
 from tracker.step.resizing import Resizer
 from tracker.step.step_queue import StepQueue
@@ -48,6 +52,8 @@ from tracker.weights.checkpoint import (
     load_checkpoint,
     resolve_device,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class Tracker:
@@ -76,19 +82,30 @@ class Tracker:
         if self.options.memory_policy == "robust":
             robust = self.options.robust
             bank = RobustBank(model.config, self.options.max_objects, device, robust.anchors)
-            self._policy = RobustPolicy(robust, bank, device)
+            self._policy = RobustPolicy(robust, bank)
             self._bank: MemoryBank = bank
         else:
             self._bank = MemoryBank(model.config, self.options.max_objects, device)
-        self._engine = Engine(model, self.options.engine, self._bank.shapes, device)
+        self._engine = Engine(
+            model, self.options.engine, self._bank.shapes, device, self.options.max_objects
+        )
         self._bank.add_image_sizes(self._engine.image_sizes[1:])
         self._frame_step = FrameStep(
             self._engine, self._bank, self._policy, self.options, dtype, device
         )
         self._sessions: set[Session] = set()
-        self._queue = StepQueue(self._frame_step, self._bank, self._sessions)
+        self._queue = StepQueue(
+            self._frame_step,
+            self._bank,
+            self._sessions,
+            self._make_room,
+        )
         self._corrector = Corrector(self._frame_step, self._bank, self._sessions)
         self._resizer = Resizer(self._engine, self._bank, self._sessions)
+        self._warm_up = WarmUp(self._resizer.at, self._calls_to_warm, self._first_steps)
+        self._room = MemoryRoom(
+            self._engine, self._bank, self._resizer, self._queue.finish, self._warm_first
+        )
 
     @classmethod
     def from_checkpoint(
@@ -210,11 +227,13 @@ class Tracker:
         """Resize an image, RGB uint8 (H, W, 3), for the network and copy it to the device.
 
         ``step`` accepts the result in place of the image, with bitwise equal results; the history
-        keeps the prepared image. May be called from any thread, also while a step runs. Raises
-        ValueError for an array that is not an image.
+        keeps the prepared image, which holds the array where the tracker may look closer at it
+        (``RobustOptions.closer_look``): it must not be modified then. May be called from any
+        thread, also while a step runs. Raises ValueError for an array that is not an image.
         """
         ensure_image(image)
-        return transforms.prepare_image(image, self.config.image_size, self.device)
+        prepared = transforms.prepare_image(image, self.config.image_size, self.device)
+        return self._with_source(prepared, image)
 
     @torch.inference_mode()
     def prepare_yuv(self, picture: YuvPicture) -> PreparedImage:
@@ -223,23 +242,52 @@ class Tracker:
         Differs from libswscale's conversion by 1 to 2 levels of 255 on average, mostly because
         that truncates fractions, and by up to 16 at sharp edges of colour.
         """
-        return prepare_yuv(picture, self.config.image_size, self.device)
+        prepared = transforms.prepare_yuv(picture, self.config.image_size, self.device)
+        return self._with_source(prepared, picture)
+
+    def _with_source(
+        self, prepared: PreparedImage, source: ImageArray | YuvPicture
+    ) -> PreparedImage:
+        return replace(prepared, source=source) if self._frame_step.looks_closer else prepared
 
     def warm_up(self, progress: Progress | None = None) -> None:
         """Make the first steps of a stream as fast as later ones; call it before there is one.
 
         On a processor it first chooses the fastest paths, by about a second of measurement.
         Nothing that is tracked is touched. ``progress`` is called with the number of calls done
-        and of all calls.
+        and of all calls. What is rare is put off, see ``warm_next``. Where the device has too
+        little memory, batches or images become smaller, which is logged; raises
+        torch.OutOfMemoryError if not even a single object fits.
         """
-        calls = [partial(self._call, call) for call in self._engine.calls_to_warm(self._bank)]
-        warm_up(self.image_sizes, self._resizer.at, calls, self._first_steps, progress)
-        self._engine.is_warm()
+        self._room.within(partial(self._warm_first, progress))
+
+    @torch.inference_mode()
+    def warm_next(self) -> bool:
+        """Make one of the rare calls that ``warm_up`` put off; False if none is left.
+
+        Call it between steps, when there is time (on a device about 0.1 s). Until all are made,
+        results are the same, in smaller batches; ``set_image_size`` stalls at a size that is cold.
+        """
+        if not self._warm_up.left:
+            return False
+        self._queue.finish()
+        try:
+            self._warm_up.next()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._warm_up.put_off_for_good()
+            _log.warning(
+                "out of memory; rare batches and other image sizes are not made ready, and are "
+                "slow when they are needed first: %s",
+                str(error).strip().split("\n", 1)[0],
+            )
+        return True
 
     @property
     def paths(self) -> PathChoice | None:
         """How a processor computes, and why; None before ``warm_up`` and on other devices."""
-        return self._engine.paths
+        return self._engine.parts.paths
 
     @property
     def engine_counts(self) -> CallCounts:
@@ -253,7 +301,8 @@ class Tracker:
         A smaller size is faster and less accurate (``docs/performance.md``). Memories are resampled
         from the size they were computed at, so that returning to a size restores its memories
         exactly. Images prepared for any of the sizes are accepted. Raises ValueError for any other
-        size; an error changes nothing.
+        size; an error changes nothing. Where the device had too little memory for this size, the
+        largest that fits is used.
         """
         if image_size not in self.image_sizes:
             raise ValueError(
@@ -261,7 +310,7 @@ class Tracker:
                 f"got {image_size}; EngineOptions.smaller_image_sizes names others"
             )
         self._queue.finish()
-        self._resizer.resize(image_size)
+        self._room.within(lambda: self._resizer.resize(self._room.fitting(image_size)))
 
     def step(self, batch: Sequence[StepInput]) -> list[list[Track]]:
         """Track one new frame of each of several streams -> tracks per stream, in batch order.
@@ -281,9 +330,11 @@ class Tracker:
         The host does not wait for this step. At most one earlier step stays in flight; older ones
         are finished first. With the robust policy the host waits for numbers of that step, after
         the new images were submitted. Raises what ``step`` raises, and SessionError if the step in
-        flight turns out to have failed; this one was not begun then.
+        flight turns out to have failed; this one was not begun then. Where the device runs out of
+        memory, batches or images become smaller, as in the warm-up.
         """
-        return self._queue.submit(batch)
+        with self._engine.parts.one_thread():
+            return self._room.within(lambda: self._queue.submit(batch))
 
     @torch.inference_mode()
     def correct(
@@ -305,7 +356,9 @@ class Tracker:
         not in the history), CapacityError or SessionError. An error changes nothing.
         """
         self._queue.finish()
-        return self._corrector.correct(session, prompts, frame_index, anew)
+        return self._room.within(
+            lambda: self._corrector.correct(session, prompts, frame_index, anew)
+        )
 
     @torch.inference_mode()
     def preview(
@@ -321,7 +374,9 @@ class Tracker:
         Raises what ``correct`` raises.
         """
         self._queue.finish()
-        return self._corrector.preview(session, prompt, frame_index, anew)
+        return self._room.within(
+            lambda: self._corrector.preview(session, prompt, frame_index, anew)
+        )
 
     @torch.inference_mode()
     def conditioned(
@@ -334,10 +389,37 @@ class Tracker:
         SessionError.
         """
         self._queue.finish()
-        features, size = self._corrector.encoded(session, frame_index)
-        with self._frame_step.computing():
-            stride16 = self.model().attend(features.stride16_BCHW, None)
-        return features._replace(stride16_BCHW=stride16), size
+
+        def conditioned() -> tuple[ImageFeatures, tuple[int, int]]:
+            features, size = self._corrector.encoded(session, frame_index)
+            with self._frame_step.computing():
+                stride16 = self.model().attend(features.stride16_BCHW, None)
+            return features._replace(stride16_BCHW=stride16), size
+
+        return self._room.within(conditioned)
+
+    @torch.inference_mode()
+    def _make_room(self, error: BaseException) -> None:
+        self._room.make_room(error)
+
+    def _warm_first(self, progress: Progress | None = None) -> None:
+        size = self._engine.image_size
+        others = [each for each in self.image_sizes if each < size]
+        self._warm_up.run(size, others, progress)
+        self._engine.is_warm()
+
+    def _calls_to_warm(self) -> tuple[list[Callable[[], object]], list[Callable[[], object]]]:
+        steps = self._frame_step.warm_up
+        first, later = map(
+            list, self._engine.calls_to_warm(self._bank, steps.images, steps.objects)
+        )
+        if self._engine.fixed:
+            prompts, other_prompts = steps.prompts()
+            first += prompts
+            later += other_prompts
+        return [partial(self._call, call) for call in first], [
+            partial(self._call, call) for call in later
+        ]
 
     @contextmanager
     def _first_steps(self) -> Iterator[list[Callable[[], object]]]:
@@ -359,7 +441,7 @@ class Tracker:
 
     @torch.inference_mode()
     def _call(self, call: Callable[[], object]) -> None:
-        with self._frame_step.computing():
+        with self._frame_step.computing(), self._engine.cold():
             call()
 
     def model(self) -> Sam2:

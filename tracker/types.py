@@ -67,6 +67,33 @@ class Track:
     predicted_box_xyxy: tuple[float, float, float, float] | None = None
     logits: npt.NDArray[np.float32] | None = None
 
+    @classmethod
+    def of_mask(
+        cls,
+        object_id: int,
+        mask: MaskArray,
+        predicted_iou: float,
+        calibrated_iou: float | None = None,
+    ) -> Track:
+        """An object of a single picture, from its mask (H, W bool)."""
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        box = (0, 0, 0, 0)
+        if rows.size:
+            box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        x0, y0, x1, y1 = box
+        return cls(
+            object_id=object_id,
+            state=TrackState.VISIBLE if rows.size else TrackState.OCCLUDED,
+            box_xyxy=box,
+            crop=mask[y0:y1, x0:x1],
+            area=int(np.count_nonzero(mask)),
+            predicted_iou=float(predicted_iou),
+            object_score=1.0,
+            frame_height=mask.shape[0],
+            frame_width=mask.shape[1],
+            calibrated_iou=calibrated_iou,
+        )
+
     @property
     def mask(self) -> MaskArray:
         """The mask at source resolution, (frame_height, frame_width) bool; computed on demand."""

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamer.api.access import Access
 from streamer.api.detection_intake import DetectionIntake
-from streamer.api.server.authorisation import Authorisation
-from streamer.api.server.login_cookie import LoginCookie
-from streamer.api.server.principals import OWNER
 from streamer.api.webrtc.whep_server import WhepServer
 from streamer.api.webrtc.whip import Whip
 from streamer.config.schema import MaskletConfig
 from streamer.config.streams import StreamConfig
 from streamer.inference.object_commands import ObjectCommands
 from streamer.runtime.metrics import Metrics
-from streamer.runtime.shares import Shares
 from streamer.sinks.events import EventHub
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.websocket import ResultsHub
-from streamer.starters.stream_starter import StarterState
+from streamer.starters.starter_state import StarterState
 from streamer.types import StreamStatus
 
 
@@ -53,16 +50,28 @@ class StreamCommands(Protocol):
         """End a stream."""
 
 
+class LeaseCommands(Protocol):
+    """Streams that a fleet leases to this daemon; the methods raise ``MaskletError`` to refuse."""
+
+    async def take(self, stream_id: str, wanted: StreamConfig, token: int) -> None:
+        """Track a stream as it was left elsewhere, under a fencing token."""
+
+    async def leave(self, stream_id: str) -> None:
+        """Save a stream's newest state and end it here."""
+
+    async def drop(self, stream_id: str) -> None:
+        """End a stream here without saving."""
+
+
 @dataclass(slots=True)
-class ApiContext:
-    """Collaborators of the routes.
+class ApiContext(Access):
+    """Collaborators of the routes; made of ``config``: who may do what.
 
     ``starter`` gives the state of a stream's starter, None for a stream without one.
     ``not_ready`` lists the parts that are needed for results and do not run;
     ``request_stop`` shuts the daemon down;
+    ``leases`` is None for a daemon that belongs to no fleet;
     ``keep_stream``: ``control`` changed this stream or its objects: it does not end by itself.
-    Made from ``config``: the tokens, the streams that may be open, and the login's cookie, which
-    is renewed once the port is known.
     """
 
     streams: StreamCommands
@@ -82,17 +91,7 @@ class ApiContext:
     not_ready: Callable[[], list[str]]
     request_stop: Callable[[], None]
     maximum_streams: int
-    authorisation: Authorisation = field(init=False)
-    open_streams: Shares = field(init=False)
-    cookie: LoginCookie = field(init=False)
+    leases: LeaseCommands | None = None
 
     def __post_init__(self) -> None:
-        """Read the tokens. Raises ``ConfigError`` for one that cannot be used."""
-        api = self.config.api
-        self.authorisation = Authorisation(api.tokens if api.enabled else ())
-        self.open_streams = Shares(
-            api.limits.open_streams,
-            (OWNER.name, *api.token_names("read")) if api.tokens else (),
-            "event, picture and result connections (api.limits.open_streams)",
-        )
-        self.cookie = LoginCookie(api.port)
+        self.read(self.config.api)

@@ -1,10 +1,15 @@
-"""The Prometheus page on a port of its own, below the same HTTP server as the API."""
+"""The Prometheus page and the health checks on a port of their own, which needs no token.
+
+Below the same HTTP server as the API. Probes of a container ask this port: the API's may be on
+loopback, behind TLS or off.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from streamer.api.server.answers import Answers
@@ -17,7 +22,8 @@ from streamer.runtime.metrics import CONTENT_TYPE, Metrics
 from streamer.runtime.sockets import client_of, is_loopback
 
 PATH = "/metrics"
-# A few Prometheus servers ask a few times a minute.
+ALIVE_PATH, READY_PATH = "/healthz", "/readyz"
+# A few Prometheus servers and probes ask a few times a minute.
 CONNECTIONS = 32
 _REQUESTS_PER_S = 50.0
 _BURST = 200
@@ -26,11 +32,20 @@ _BURST = 200
 class MetricsServer:
     """Serves ``metrics`` at ``http://host:port/metrics``; port 0 takes any free one.
 
-    It needs no token. At a loopback address it answers only to this machine's names.
+    ``/healthz`` and ``/readyz`` answer as the API's do; ``not_ready`` lists what does not run. It
+    needs no token. At a loopback address it answers only to this machine's names.
     """
 
-    def __init__(self, metrics: Metrics, host: str, port: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        host: str,
+        port: int,
+        clock: Clock,
+        not_ready: Callable[[], list[str]],
+    ) -> None:
         self._metrics = metrics
+        self._not_ready = not_ready
         self._host = host
         self._port = port
         self._rates = ClientRates(_REQUESTS_PER_S, _BURST, clock)
@@ -63,10 +78,17 @@ class MetricsServer:
             self._server = None
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH:
+        if scope["type"] != "http" or scope["path"] not in (PATH, ALIVE_PATH, READY_PATH):
             raise ProblemError(404, f"the metrics are at {PATH}")
         if scope["method"] not in SAFE_METHODS:
             raise ProblemError(405, "the metrics can only be read", headers={"Allow": "GET, HEAD"})
         self._rates.take(client_of(scope["client"][0]))
-        text = await asyncio.to_thread(self._metrics.exposition)
-        await Response(text, headers={"Content-Type": CONTENT_TYPE})(scope, receive, send)
+        await (await self._answer(scope["path"]))(scope, receive, send)
+
+    async def _answer(self, path: str) -> Response:
+        if path == PATH:
+            text = await asyncio.to_thread(self._metrics.exposition)
+            return Response(text, headers={"Content-Type": CONTENT_TYPE})
+        if path == READY_PATH and (missing := self._not_ready()):
+            raise ProblemError(503, f"not running: {', '.join(missing)}", "not_ready")
+        return JSONResponse({"status": "ready" if path == READY_PATH else "ok"})

@@ -14,6 +14,12 @@ from streamer.cli.lines import write_line
 
 def demo(arguments: Namespace) -> int:
     """``masklet demo``."""
+    if arguments.fleet:
+        from streamer.cli.demo.fleet_demo import run_fleet_demo
+
+        return run_fleet_demo(
+            arguments.duration_s, arguments.model, arguments.device, not arguments.no_browser
+        )
     from streamer.cli.demo.demo import run_demo
 
     return run_demo(
@@ -35,7 +41,7 @@ def run(arguments: Namespace) -> int:
         return exit_codes.REFUSED
     from streamer.cli.daemon import run_daemon  # with torch: takes seconds
 
-    return run_daemon(config, fresh=arguments.fresh)
+    return run_daemon(config, fresh=arguments.fresh, leased=arguments.leased)
 
 
 def watch(arguments: Namespace) -> int:

@@ -29,10 +29,10 @@ _MAY_BE_LEFT = (SOURCE_THREAD_PREFIX, INFERENCE_THREAD, STARTER_THREAD_PREFIX)
 _log = logging.getLogger(__name__)
 
 
-def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
+def run_daemon(config: MaskletConfig, *, fresh: bool = False, leased: bool = False) -> int:
     """Run until SIGINT or SIGTERM; the exit code: 0 stopped, 1 failed, 2 could not start.
 
-    ``fresh`` sets the saved state of earlier runs aside.
+    ``fresh`` sets the saved state of earlier runs aside. ``leased``: as for ``App``.
     """
     raise_descriptor_limit()
     report = WarmUpReport(Terminal(file=sys.stderr))
@@ -40,7 +40,7 @@ def run_daemon(config: MaskletConfig, *, fresh: bool = False) -> int:
         for stream_id, stream in config.streams.items():
             make_source(stream_id, stream)  # checks the settings; opens nothing
         config = with_model_threads(with_automatic_model(config, fresh=fresh))
-        app = App(config, fresh=fresh, warm_up_progress=_warm_up_progress(report))
+        app = App(config, fresh=fresh, leased=leased, warm_up_progress=_warm_up_progress(report))
     except (MaskletError, TrackerError) as error:
         _log.error("%s", error)
         return exit_codes.REFUSED

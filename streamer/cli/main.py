@@ -21,6 +21,7 @@ from streamer.cli.client_arguments import add_short_forms, add_watch
 from streamer.cli.command_parser import Parser, command_parser
 from streamer.cli.ctl.arguments import add_ctl
 from streamer.cli.evaluate import add_evaluate
+from streamer.cli.fleet.arguments import add_fleet
 from streamer.cli.image.arguments import add_image
 from streamer.cli.lines import discard_output, prepare_output, write_line
 from streamer.cli.segment.arguments import add_segment
@@ -137,6 +138,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_checkpoints(commands)
     _add_bench(commands)
     add_evaluate(commands)
+    add_fleet(commands)
     return parser
 
 
@@ -152,6 +154,11 @@ def _add_demo(commands: Subparsers) -> None:
         type=positive,
         metavar="S",
         help="how long to run (120 in a terminal, otherwise 30)",
+    )
+    parser.add_argument(
+        "--fleet",
+        action="store_true",
+        help="a fleet on three simulated nodes, of which one is killed half way",
     )
     parser.add_argument(
         "--no-browser",
@@ -185,6 +192,11 @@ def _add_run(commands: Subparsers) -> None:
         "--fresh",
         action="store_true",
         help="start without the saved state of earlier runs: streams, labels, object memories",
+    )
+    parser.add_argument(
+        "--leased",
+        action="store_true",
+        help="as a worker of `masklet fleet`, which leases every stream to it",
     )
 
 

@@ -41,7 +41,7 @@ def begin(config: MaskletConfig) -> bool:
         "masklet %s starts, with the model %s on %s",
         importlib.metadata.version("masklet"),
         config.model.checkpoint or config.model.name,
-        config.model.device,
+        ", ".join(config.model.devices) or config.model.device,
     )
     for reason in passed_over(config.control.endpoint):
         _log.warning("control.endpoint: %s", reason)

@@ -26,7 +26,8 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 MAXIMUM_ANSWER_BYTES = 64 << 20
 MAXIMUM_EVENT_BYTES = 1 << 20
 MAXIMUM_TOKEN_BYTES = 4096
-TIMEOUT_S = 30.0
+# The daemon refuses a prompt on an earlier frame after 30 s.
+TIMEOUT_S = 35.0
 # A stream of events that is idle carries a comment every 15 s: one that is silent is gone.
 SILENCE_S = 45.0
 # HTTP over a Unix socket needs a host name; the daemon ignores it there.
@@ -139,6 +140,10 @@ class ApiClient:
     def post(self, path: str, body: object = None, **query: object) -> Any:
         """Post JSON; the JSON answered."""
         return self._json("POST", path, body, query)
+
+    def put(self, path: str, body: object) -> None:
+        """Make a resource what the body says."""
+        self._json("PUT", path, body, {})
 
     def patch(self, path: str, body: object) -> Any:
         """Change a resource; the JSON answered."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streamer.wire.messages import Header, Origin, StatusMessage, Topic, TopicKind
+
+# Of consumers of a fleet: more than it has workers at a time.
+PUBLISHERS_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,59 +32,74 @@ class Arrival:
     restarted: bool = False
 
 
-class SequenceTracker:
-    """Knows the next number expected of every topic, and counts the holes.
+@dataclass(slots=True)
+class _Publisher:
+    """One epoch of a publisher; the topics it had before a restart are known from their start."""
 
-    What was sent before the first message of a topic is not counted as lost: the consumer was
+    known_from_start: frozenset[str]
+    expected: dict[str, int] = field(default_factory=dict)
+
+
+class SequenceTracker:
+    """Knows the next number expected of every topic of every publisher, and counts the holes.
+
+    A connection has one publisher, or through a fleet's gateway one for each worker. What a
+    publisher sent before its first message of a topic is not counted as lost: the consumer was
     not there. After a restart of the publisher it was, and numbers begin at 0: what is missing
     from there on counts. Replayed messages that were seen already are duplicates.
-    Bound: one number a topic of the publisher's current epoch.
+    Bound: one number a topic, of ``PUBLISHERS_KEPT`` epochs and at most two of each publisher: the
+    one that ends and the one that begins. Policy: the epoch silent for longest is forgotten.
     """
 
     def __init__(self) -> None:
-        self._origin: Origin | None = None
-        self._known_from_start: set[str] = set()
-        self._expected: dict[str, int] = {}
+        self._publishers: dict[Origin, _Publisher] = {}
         self.lost: dict[str, int] = {}
         self.restarts = 0
 
     def observe(self, topic: Topic, header: Header) -> Arrival:
         """Take in one message, in the order of arrival."""
-        restarted = self._notice_origin(Origin(header.publisher_id, header.epoch))
+        origin = Origin(header.publisher_id, header.epoch)
+        publisher = self._publishers.pop(origin, None)
+        restarted = False
+        if publisher is None:
+            publisher, restarted = self._new_epoch(origin)
+        self._publishers[origin] = publisher  # the last one now
         name = str(topic)
-        expected = self._expected.get(name)
+        expected = publisher.expected.get(name)
         if expected is None:
-            expected = 0 if name in self._known_from_start else header.seq
+            expected = 0 if name in publisher.known_from_start else header.seq
         if header.seq < expected:
             return Arrival(is_duplicate=True, restarted=restarted)
         gaps = self._gap(name, expected, header.seq)
-        self._expected[name] = header.seq + 1
+        publisher.expected[name] = header.seq + 1
         if isinstance(header, StatusMessage) and not header.replayed:
-            gaps += self._compare(header.stream_id, header.next_seq)
+            gaps += self._compare(publisher, header.stream_id, header.next_seq)
         return Arrival(gaps=gaps, restarted=restarted)
 
-    def _notice_origin(self, origin: Origin) -> bool:
-        if origin == self._origin:
-            return False
-        restarted = self._origin is not None
-        self._origin = origin
-        if restarted:
-            self.restarts += 1
-            self._known_from_start = set(self._expected)
-            self._expected.clear()
-        return restarted
+    def _new_epoch(self, origin: Origin) -> tuple[_Publisher, bool]:
+        """A publisher's first message, and whether it was known before."""
+        earlier = [each for each in self._publishers if each.publisher_id == origin.publisher_id]
+        known = self._publishers[earlier[-1]].expected if earlier else ()
+        for each in earlier[:-1]:
+            del self._publishers[each]
+        if len(self._publishers) >= PUBLISHERS_KEPT:
+            del self._publishers[next(iter(self._publishers))]
+        self.restarts += bool(earlier)
+        return _Publisher(frozenset(known)), bool(earlier)
 
-    def _compare(self, stream_id: str, next_seq: Mapping[str, int]) -> tuple[Gap, ...]:
+    def _compare(
+        self, publisher: _Publisher, stream_id: str, next_seq: Mapping[str, int]
+    ) -> tuple[Gap, ...]:
         """A status says which numbers were sent before it: all of them should be here."""
         gaps: tuple[Gap, ...] = ()
         for kind, sent in next_seq.items():
             if kind not in set(TopicKind):
                 continue
             name = str(Topic(TopicKind(kind), stream_id))
-            expected = self._expected.get(name)
+            expected = publisher.expected.get(name)
             if expected is not None and expected < sent:
                 gaps += self._gap(name, expected, sent)
-                self._expected[name] = sent
+                publisher.expected[name] = sent
         return gaps
 
     def _gap(self, name: str, expected: int, seq: int) -> tuple[Gap, ...]:

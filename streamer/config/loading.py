@@ -124,6 +124,14 @@ def _compose(choices: list[Override]) -> DictConfig:
     return composed
 
 
+def read_yaml(path: Path) -> Any:
+    """The plain values of a YAML file, its references resolved. Raises ``ConfigError``."""
+    try:
+        return OmegaConf.to_container(_read_file(path), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_library_message(error)) from None
+
+
 def _read_file(path: Path) -> DictConfig:
     try:
         if path.stat().st_size > MAXIMUM_FILE_BYTES:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from streamer.config.state_address import is_address
 from streamer.errors import ConfigError
 from streamer.runtime.address import Address, AddressError
 from tracker.config import PRESETS
@@ -80,7 +81,9 @@ def _name_or_folder(name: str, folder: Path) -> str:
 
 
 def _folder_or_word(value: str, folder: Path) -> str:
-    return value if value.lower() in ("auto", "none") else absolute_path(value, folder)
+    if value.lower() in ("auto", "none") or is_address(value):
+        return value
+    return absolute_path(value, folder)
 
 
 def _options(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ files of their own.
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, Self
@@ -19,6 +20,7 @@ from streamer.config.network import ApiConfig, PictureConfig, WebRTCConfig
 from streamer.config.paths import Checkpoint, Endpoint, FilePath, FolderOrWord
 from streamer.config.section import Section
 from streamer.config.starters import StarterConfig
+from streamer.config.state_address import StateAddress, is_address
 from streamer.config.stream_id import StreamId
 from streamer.config.streams import StreamConfig
 from streamer.runtime.sockets import tcp_endpoint
@@ -29,13 +31,19 @@ AUTO_MODEL = "auto"
 MaskEncoding = Literal["rle", "bits", "polygon", "none"]
 
 
-class EngineSection(Section):
-    """What makes a step cheaper, with other results than the released model's.
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")
 
-    ``image_size`` is a multiple of 32 (null: the size of the training).
+
+class EngineSection(Section):
+    """What makes a step cheaper; ``image_size`` with other results than the released model's.
+
+    ``image_size`` is a multiple of 32 (null: the size of the training). ``openvino`` "auto": parts
+    of a small model run by OpenVINO on a processor if it is installed and measures faster; results
+    are equal to 1e-5. The first start with new weights then takes some seconds longer.
     """
 
     image_size: int | None = Field(default=None, ge=64, le=4096)
+    openvino: Literal["auto", "off"] = "auto"
 
 
 class ModelSection(Section):
@@ -43,6 +51,8 @@ class ModelSection(Section):
 
     ``name`` "auto" is sam2.1_hiera_small on CUDA, fetched once, and the embedded model elsewhere
     and where it cannot be fetched.
+    ``devices``, all of CUDA ("all") or a list, puts a tracker on each instead of one on ``device``,
+    and divides the streams among them; ``tracking.max_objects`` is then that of each.
     ``threads`` is the number of CPU threads of the model; 0 leaves the choice to torch.
     ``compute_dtype`` "auto" is bfloat16 on CUDA, and float32 elsewhere and on devices of a compute
     capability below 8.0, where float16 is faster and less exact. On processors that multiply
@@ -58,10 +68,31 @@ class ModelSection(Section):
         pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
         description="auto, cpu, cuda or cuda:N",
     )
+    devices: list[str] = Field(default=[], max_length=64)
     threads: int = Field(default=0, ge=0, le=256)
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     prepare_ahead: Literal["auto", "always", "never"] = "auto"
     engine: EngineSection = EngineSection()
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _may_be_a_word(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, names: list[str]) -> list[str]:
+        if names != ["all"] and not all(_DEVICE.fullmatch(name) for name in names):
+            raise WrongSettingError(f"must be all, or a list of cpu, cuda or cuda:N, got {names}")
+        return names
+
+    @model_validator(mode="after")
+    def _names_devices_once(self) -> Self:
+        if self.devices and self.device != "auto":
+            raise WrongSettingError(
+                f"must be [] beside model.device {self.device}: set one of the two", "devices"
+            )
+        return self
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -136,7 +167,10 @@ class ZeroMQConfig(Section):
     """The publisher. ``high_water_mark`` limits the messages that wait for one subscriber.
 
     ``max_connections`` and ``max_connections_per_address`` (of IPv6 a /64 network) limit who may
-    hold a connection; past them those that did not subscribe to anything are ended first.
+    hold a connection; past them those that did not subscribe to anything are ended first. A
+    consumer that sent more than ``subscription_kib`` on one connection is disconnected.
+    ``publisher_id`` names this publisher in its messages (null: its host): publishers that reach
+    a consumer over one connection need different ones.
 
     ``server_key_file`` and ``client_keys_directory`` (an allow-list) switch encryption on; an
     address that others can reach is refused without them.
@@ -151,6 +185,8 @@ class ZeroMQConfig(Section):
     high_water_mark: int = Field(default=64, ge=1, le=10_000)
     max_connections: int = Field(default=256, ge=1, le=10_000)
     max_connections_per_address: int = Field(default=64, ge=1, le=10_000)
+    subscription_kib: int = Field(default=128, ge=1, le=1_048_576)
+    publisher_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     server_key_file: FilePath | None = None
     client_keys_directory: FilePath | None = None
     linger_ms: int = Field(default=500, ge=0, le=5000)
@@ -193,8 +229,9 @@ class LogConfig(Section):
 class MaskletConfig(Section):
     """The whole configuration of ``masklet run``.
 
-    ``state_directory`` keeps changes made while running for the next start: a folder, ``none``, or
-    ``auto``, a folder of this user for each ``control.endpoint``.
+    ``state_directory`` keeps changes made while running for the next start: a folder, the address
+    of a ``StateAddress``, ``none``, or ``auto``, a folder of this user for each
+    ``control.endpoint``.
     """
 
     streams: dict[StreamId, StreamConfig] = Field(default={})
@@ -219,6 +256,8 @@ class MaskletConfig(Section):
     @field_validator("state_directory")
     @classmethod
     def _is_folder(cls, value: str) -> str:
+        if is_address(value):
+            return str(StateAddress.parse(value))
         if value not in ("auto", "none") and not Path(value).is_absolute():
             raise WrongSettingError(f"must be an absolute path, auto or none, got {value!r}")
         return value

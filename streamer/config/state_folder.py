@@ -9,6 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from streamer.config.control_endpoint import default_places
+from streamer.config.state_address import is_address
 from streamer.errors import ConfigError
 
 AUTO = "auto"
@@ -16,13 +17,14 @@ NONE = "none"
 
 
 def state_folder(state_directory: str, control_endpoint: str) -> Path | None:
-    """The folder for a daemon with this ``control.endpoint``; None: nothing is kept.
+    """The folder for a daemon with this ``control.endpoint``; None: nothing is kept, or it is kept
+    at an address.
 
     ``auto`` is the folder ``daemon`` of ``state_home`` for the daemon at a default endpoint,
     wherever this environment puts that, and a folder of its own for each other endpoint. Raises
     ``ConfigError`` where there is no such home.
     """
-    if state_directory == NONE:
+    if state_directory == NONE or is_address(state_directory):
         return None
     if state_directory != AUTO:
         return Path(state_directory)

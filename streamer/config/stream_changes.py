@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from streamer.config.section import Section
 from streamer.config.starters import StarterConfig
-from streamer.config.streams import StreamConfig
+from streamer.config.streams import StreamConfig, StreamSettings
 from streamer.errors import ConfigError
+
+Settings = TypeVar("Settings", bound=StreamSettings)
 
 
 def changed_stream(
@@ -29,7 +31,7 @@ def changed_stream(
     return merged(key, config, settings)
 
 
-def merged(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> StreamConfig:
+def merged(key: str, config: Settings, settings: Mapping[str, Any]) -> Settings:
     """``config`` with ``settings`` merged in, as they would stand under ``streams.ID``.
 
     ``reconnect``, ``smoothing`` and ``starter`` may be given in part; every other value replaces
@@ -39,7 +41,7 @@ def merged(key: str, config: StreamConfig, settings: Mapping[str, Any]) -> Strea
     for name, value in settings.items():
         in_part = isinstance(getattr(config, name, None), Section) and isinstance(value, Mapping)
         values[name] = {**values[name], **value} if in_part else value
-    return StreamConfig.read(values, key)
+    return type(config).read(values, key)
 
 
 def settings_that_differ(config: StreamConfig, base: StreamConfig) -> dict[str, Any]:

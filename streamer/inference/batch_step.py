@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from streamer.inference.prompts.request import PromptRequest
 from streamer.inference.step_result import StepResult
 from streamer.inference.tracked_stream import STEP_ERRORS, TrackedStream
 from streamer.runtime.clock import Clock
 from streamer.types import Frame
 from tracker import PendingStep, Tracker
+from tracker.engine.out_of_memory import is_device_lost
 from tracker.errors import CapacityError, PromptError
 
 
@@ -111,7 +110,7 @@ class BatchStep:
             tracks_per_stream = step.pending.collect()
         except BaseException as error:
             later, self._newest = self._newest, None
-            if later is None and isinstance(error, STEP_ERRORS) and not _is_device_lost(error):
+            if later is None and isinstance(error, STEP_ERRORS) and not is_device_lost(error):
                 self._track_each_alone(step.work)
                 return
             # The device is lost, or the later step was built on one that failed, which the
@@ -167,11 +166,6 @@ class BatchStep:
                 return
 
 
-def _is_device_lost(error: BaseException) -> bool:
-    """Whether the device cannot be used any more in this process."""
-    return isinstance(error, torch.AcceleratorError)
-
-
 def _raise_if_device_is_lost(error: BaseException) -> None:
-    if _is_device_lost(error):
+    if is_device_lost(error):
         raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from streamer.inference.lifecycle import LifecycleRules
 from streamer.inference.load.overload import Overload
 from streamer.inference.load.rate_shares import OverloadPolicy
 from streamer.inference.load.smaller_image import SmallerImage
-from streamer.inference.model_choice import chosen_model
+from streamer.inference.model_choice import chosen_model, device_names
 from streamer.inference.scheduler import Scheduler
 from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
@@ -26,12 +26,13 @@ from tracker.options import EngineOptions
 FRAMES_PER_BATCH = 16
 
 
-def configured_tracker(config: MaskletConfig) -> Tracker:
-    """Load it, which takes seconds.
+def configured_trackers(config: MaskletConfig) -> list[Tracker]:
+    """Load one for each device, which takes seconds.
 
     Raises ``CheckpointError`` for a model that does not load, ``ConfigError`` for an option.
     """
     tracking, model = config.tracking, config.model
+    devices = device_names(model)
     shrinks = config.overload.policy == "smaller_image"
     smaller: tuple[int, ...] | Literal["auto"] = ()
     if shrinks:
@@ -53,16 +54,25 @@ def configured_tracker(config: MaskletConfig) -> Tracker:
     except ValueError as error:
         raise ConfigError(f"tracking or model.engine: {error}") from error
     try:
-        tracker = Tracker.from_checkpoint(chosen_model(model), device=model.device, options=options)
+        trackers = [
+            Tracker.from_checkpoint(chosen_model(model), device=device, options=options)
+            for device in devices
+        ]
     except ValueError as error:
-        keys = "model.device, model.compute_dtype, model.engine or overload.image_sizes"
+        keys = "model.compute_dtype, model.engine or overload.image_sizes"
         raise ConfigError(f"{keys}: {error}") from error
-    if shrinks and len(tracker.image_sizes) < 2:
+    except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"overload.policy smaller_image: half of this model's {tracker.config.image_size} "
-            "pixels is too small; choose another policy"
+            f"the weights and the memories of {tracking.max_objects} objects do not fit "
+            f"{' or '.join(devices)}; lower tracking.max_objects, or model.engine.image_size, or "
+            f"choose a smaller model: {str(error).splitlines()[0]}"
+        ) from error
+    if shrinks and len(trackers[0].image_sizes) < 2:
+        raise ConfigError(
+            f"overload.policy smaller_image: half of this model's "
+            f"{trackers[0].config.image_size} pixels is too small; choose another policy"
         )
-    return tracker
+    return trackers
 
 
 def with_model_threads(config: MaskletConfig) -> MaskletConfig:
@@ -92,9 +102,10 @@ def configured_inference(
     config: MaskletConfig,
     tracker: Tracker,
     *,
+    device_name: str,
     publish: Callable[[Published], None],
     is_unpublished: Callable[[str], bool],
-    live_streams: Callable[[], int],
+    live_streams: Callable[[Collection[str]], int],
     metrics: Metrics,
     clock: Clock,
     warm_up_progress: Callable[[int, int], None] | None,
@@ -109,6 +120,7 @@ def configured_inference(
         SmallerImage(tracker.image_sizes, *times)
         if policy is OverloadPolicy.SMALLER_IMAGE
         else Overload(policy, *times),
+        device_name=device_name,
         step_s=overload.step_ms / 1000,
         publish=publish,
         is_unpublished=is_unpublished,

@@ -17,8 +17,9 @@ _EVERY_S = 1.0
 class InferenceGauges:
     """Used by the inference thread only, as everything that queries the device."""
 
-    def __init__(self, tracker: Tracker, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, tracker: Tracker, device_name: str, metrics: Metrics, clock: Clock) -> None:
         self._tracker = tracker
+        self._name = device_name
         self._metrics = metrics
         self._clock = clock
         self._due_ns = 0
@@ -29,11 +30,15 @@ class InferenceGauges:
         if now_ns < self._due_ns:
             return
         self._due_ns = now_ns + seconds_to_ns(_EVERY_S)
-        self._metrics.image_size_pixels.set(self._tracker.config.image_size)
-        self._metrics.memory_bank_bytes.set(self._tracker.memory_bank_bytes)
-        self._metrics.history_bytes.set(sum(stream.session.history_bytes for stream in streams))
+        metrics, name = self._metrics, self._name
+        metrics.image_size_pixels.labels(name).set(self._tracker.config.image_size)
+        metrics.memory_bank_bytes.labels(name).set(self._tracker.memory_bank_bytes)
+        history_bytes = sum(stream.session.history_bytes for stream in streams)
+        metrics.history_bytes.labels(name).set(history_bytes)
+        # Of the process: the same for all trackers on one device.
+        device = str(self._tracker.device)
         on_gpu = self._tracker.device.type == "cuda"
         allocated = torch.cuda.memory_allocated(self._tracker.device) if on_gpu else 0
         reserved = torch.cuda.memory_reserved(self._tracker.device) if on_gpu else 0
-        self._metrics.gpu_memory_bytes.labels("allocated").set(allocated)
-        self._metrics.gpu_memory_bytes.labels("reserved").set(reserved)
+        metrics.gpu_memory_bytes.labels(device, "allocated").set(allocated)
+        metrics.gpu_memory_bytes.labels(device, "reserved").set(reserved)

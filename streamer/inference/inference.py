@@ -7,7 +7,7 @@ sources ──► FrameSlots ─────────┼─► run: schedule,
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -24,12 +24,14 @@ from streamer.inference.retroactive_prompts import RetroactivePrompts
 from streamer.inference.scheduler import Scheduler, Wait
 from streamer.inference.segment_searches import SegmentSearches
 from streamer.inference.tracked_stream import TrackedStream
-from streamer.runtime.clock import Clock
+from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.runtime.metrics import Metrics
 from streamer.types import Published
 from tracker import Tracker
 
 SHUTDOWN = "shutdown"  # the ``reason`` when the daemon ends
+# Between two rare calls of the warm-up while the device is busy: each delays a step by about 0.1 s.
+_WARM_EVERY_S = 0.25
 _REMOVED = f"the stream was removed ({SHUTDOWN})"
 
 
@@ -46,10 +48,11 @@ class Inference:
         scheduler: Scheduler,
         overload: Overload,
         *,
+        device_name: str,
         step_s: float,
         publish: Callable[[Published], None],
         is_unpublished: Callable[[str], bool],
-        live_streams: Callable[[], int],
+        live_streams: Callable[[Collection[str]], int],
         metrics: Metrics,
         clock: Clock,
         lifecycle: LifecycleRules,
@@ -59,8 +62,9 @@ class Inference:
         warm_up_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """``threads`` is the number of CPU threads of a step; 0 leaves it to torch. Batches are
-        limited to steps of about ``step_s``. ``warm_up_progress`` is called in the thread, with
-        the steps done and the steps in all.
+        limited to steps of about ``step_s``. ``live_streams`` returns how many of the given streams
+        deliver frames. ``device_name``: see ``Device``. ``warm_up_progress`` is called in the
+        thread, with the steps done and the steps in all.
 
         ``is_unpublished`` returns whether a stream's last result still waits for a sink: a
         lossless stream is not stepped before that result was accepted. Call ``wake`` when that
@@ -76,16 +80,18 @@ class Inference:
         self._warm_up_progress = warm_up_progress
         self._awake = threading.Event()
         self._stopping = False
+        self._warm_due_ns = 0
         self._streams: dict[str, TrackedStream] = {}
         self._queue = CommandQueue(on_added=self.wake)
         self._retroactive = RetroactivePrompts(tracker, self._streams)
         self._searches = SegmentSearches(tracker, self._streams, clock)
         self._batch_step = BatchStep(tracker, clock)
-        self._gauges = InferenceGauges(tracker, metrics, clock)
+        self._gauges = InferenceGauges(tracker, device_name, metrics, clock)
         self._load = LoadControl(
             scheduler,
             overload,
             set_image_size=tracker.set_image_size,
+            device=device_name,
             step_s=step_s,
             publish=publish,
             metrics=metrics,
@@ -135,12 +141,14 @@ class Inference:
                 scheduled = self._schedule()
                 if isinstance(scheduled, Wait):
                     # Publishing takes time: look at the slots again before resting.
-                    if not self._batch_step.finish() and not self._search():
+                    if not self._batch_step.finish() and not self._use_idle_time():
                         self._load.rest(self._awake, scheduled.wait_ns)
                 elif scheduled:
                     # Step these frames; publish the step before, while the device is busy.
                     self._batch_step.track(scheduled)
                     self._searches.advance(idle=False)
+                    if self._clock.monotonic_ns() >= self._warm_due_ns:
+                        self._warm_next()
         finally:
             self._close()
 
@@ -152,13 +160,18 @@ class Inference:
         if self._retroactive.carry_out_next():
             self.wake()  # more of them wait: do not rest before they are done
 
-    def _search(self) -> bool:
-        """Use idle time for a pass of a search; for the load it counts as idle still."""
+    def _use_idle_time(self) -> bool:
+        """Make a pass of a search or a rare call of the warm-up; for the load it counts as idle."""
         began_ns = self._clock.monotonic_ns()
-        searched = self._searches.advance(idle=True)
-        if searched:
+        used = self._searches.advance(idle=True) or self._warm_next()
+        if used:
             self._load.spared(self._clock.monotonic_ns() - began_ns)
-        return searched
+        return used
+
+    def _warm_next(self) -> bool:
+        made = self._tracker.warm_next()
+        self._warm_due_ns = self._clock.monotonic_ns() + seconds_to_ns(_WARM_EVERY_S)
+        return made
 
     def _schedule(self) -> list[StreamWork] | Wait:
         """Take the frames of the next step out of their slots."""
@@ -168,7 +181,9 @@ class Inference:
             if (since_ns := stream.slot.waiting_since_monotonic_ns) is not None
             and not (stream.slot.lossless and self._holds_result(stream_id))
         }
-        decision = self._scheduler.decide(self._clock.monotonic_ns(), waiting, self._live_streams())
+        decision = self._scheduler.decide(
+            self._clock.monotonic_ns(), waiting, self._live_streams(self._streams)
+        )
         if isinstance(decision, Wait):
             return decision
         work = []

@@ -44,7 +44,8 @@ class ObjectCommands(Protocol):
         ``correct`` refines a tracked object where it was found on that frame (without a
         reference: the newest); otherwise the object starts there, anew if it was tracked. The
         outcome is the object's track on that frame and on the newest, or the reason for a
-        rejection; a prompt that was not started within ``timeout_s`` is withdrawn.
+        rejection; a prompt that was not started within ``timeout_s``, on an earlier frame 20 s
+        more, is withdrawn.
         The events ``prompt_applied`` and ``prompt_rejected`` carry ``request_id``.
         """
 

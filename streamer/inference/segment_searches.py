@@ -1,8 +1,8 @@
 """Finds everything on a frame of a stream, in short passes between the steps of the tracker.
 
 The inference thread does it, since it owns the model; a second thread would contend with the steps
-for cores and device. One pass takes about ``PASS_S``, which is by how much a search can delay a
-frame that arrives meanwhile.
+for cores and device. One pass takes about ``PASS_S``, or a third of the step before it where that
+is longer: by so much a search can delay a frame that arrives meanwhile.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
-
-import torch
 
 from streamer.errors import BusyError, ControlError, RateError
 from streamer.inference.prompts.recent_frames import Holder
@@ -24,6 +23,7 @@ from streamer.inference.tracked_stream import STEP_ERRORS, TrackedStream
 from streamer.runtime.clock import Clock, seconds_to_ns
 from streamer.types import FrameReference
 from tracker import GeneratorOptions, PictureOptions, Tracker
+from tracker.engine.out_of_memory import is_device_lost
 
 if TYPE_CHECKING:
     from tracker import Segment
@@ -75,6 +75,7 @@ class SegmentRequest:
 @dataclass(slots=True, eq=False)
 class _Running:
     request: SegmentRequest
+    frame: FrameReference
     search: Search
     found: Callable[[list[Segment]], FrameSegments]
 
@@ -88,7 +89,8 @@ class SegmentSearches:
     """Used by the inference thread only.
 
     Bound: one search of a stream, and ``MOST_SEARCHES`` in all; policy: a further one is refused
-    as busy. Between two passes a search holds its frame and the masks found so far, as runs.
+    as busy. Between two passes a search holds its frame, anew with each, and the masks found so
+    far, as runs.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class SegmentSearches:
         self._running: deque[_Running] = deque()
         self._points = 1
         self._next_ns = 0
+        self._ended_ns = 0
 
     def begin(self, request: SegmentRequest) -> None:
         """Start a search on its frame, by default the newest, or refuse it through its outcome."""
@@ -125,7 +128,8 @@ class SegmentSearches:
         else:
             search = self._passes(request.options, features, size)
             found = partial(FrameSegments, frame.index, frame.session_id, *size)
-            self._running.append(_Running(request, search, found))
+            reference = FrameReference(frame.index, session_id=frame.session_id)
+            self._running.append(_Running(request, reference, search, found))
 
     def advance(self, *, idle: bool) -> bool:
         """One pass of the search that waited longest; returns whether it did one.
@@ -139,9 +143,14 @@ class SegmentSearches:
         points = self._points
         if self._goes_on(running):
             self._running.append(running)
-        took_ns = max(self._clock.monotonic_ns() - began_ns, 1)
+        ended_ns = self._clock.monotonic_ns()
+        took_ns = max(ended_ns - began_ns, 1)
         self._next_ns = began_ns + _BUSY_SHARE * took_ns
-        affordable = int(points * seconds_to_ns(PASS_S) / took_ns)
+        # Where a step takes long, so may the pass beside it: the share is of the time.
+        others_ns = began_ns - self._ended_ns
+        self._ended_ns = ended_ns
+        budget_ns = max(seconds_to_ns(PASS_S), others_ns // (_BUSY_SHARE - 1))
+        affordable = points * budget_ns // took_ns
         self._points = min(max(affordable, 1), 2 * points, _MOST_POINTS)
         return True
 
@@ -156,6 +165,9 @@ class SegmentSearches:
         request = running.request
         if request.outcome.cancelled():
             return False
+        with suppress(ControlError, KeyError):  # its connection is over, or its stream
+            stream = self._streams[request.stream_id]
+            stream.hold(stream.frame_of(running.frame), Holder.SEGMENTS)
         try:
             next(running.search)
         except StopIteration as end:
@@ -184,7 +196,7 @@ class SegmentSearches:
 
 def _failed(request: SegmentRequest, error: Exception) -> None:
     """Refuse after an error of a step; a lost device ends the daemon."""
-    if isinstance(error, torch.AcceleratorError):
+    if is_device_lost(error):
         request.refuse(ControlError(f"the device is lost: {error}"))
         raise error
     _log.error("%s: a search for everything failed", request.stream_id, exc_info=error)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from streamer.inference.box_smoothing import BoxSmoother, BoxSmoothing, FloatBox
 from streamer.inference.prompts.request import PromptRequest
 from streamer.types import ObjectResult, ObjectSnapshot, ObjectSummary
-from tracker.types import Track
+from tracker.types import Track, TrackState
 
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
-    """The objects on the newest frame."""
+    """The objects on the newest frame; -1: none was tracked yet."""
 
     frame_index: int
     objects: tuple[ObjectResult, ...]
@@ -81,11 +83,12 @@ class ShownObjects:
             self._colours[request.prompt.object_id] = request.colour
 
     def restore(self, snapshot: ObjectSnapshot) -> None:
-        """Restore the label and colour of an earlier run."""
+        """Show an object of an earlier run as lost, until it is looked for on a frame."""
         if snapshot.label is not None:
             self._labels[snapshot.object_id] = snapshot.label
         if snapshot.colour is not None:
             self._colours[snapshot.object_id] = snapshot.colour
+        self._show([*(each.track for each in self.newest), _unseen(snapshot.object_id)])
 
     def forget(self, object_id: int) -> None:
         """Discard an object that is no longer tracked."""
@@ -132,3 +135,9 @@ class ShownObjects:
             self._colours.get(object_id),
             self._smooth_boxes.get(object_id),
         )
+
+
+def _unseen(object_id: int) -> Track:
+    """An object of which nothing is known yet but that it is tracked."""
+    nowhere = np.zeros((0, 0), dtype=np.bool_)
+    return Track(object_id, TrackState.LOST, (0, 0, 0, 0), nowhere, 0, 0.0, 0.0, 0, 0)

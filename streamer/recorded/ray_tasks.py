@@ -69,7 +69,8 @@ def run_on_ray(
             backward=options.direction is Direction.BACKWARD,
         )
     ray.init(
-        address=os.environ.get("RAY_ADDRESS"),
+        # Not None: Ray would then wait for the cluster that was here last, also if that was killed.
+        address=os.environ.get("RAY_ADDRESS", "local"),
         log_to_driver=False,
         include_dashboard=False,
         logging_level=logging.ERROR,

@@ -53,9 +53,10 @@ class _Listing:
 class VideoClip:
     """See ``clips.Clip``. Used by one thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises ``SourceError`` for what is not a file with video."""
+    def __init__(self, path: Path, asked_by: str = "segment") -> None:
+        """Raises ``SourceError`` for what is not a file with video; it begins with ``asked_by``."""
         self.path = path
+        self._asked_by = asked_by
         with self._opened() as (container, stream):
             self._listing = self._listed(container, stream)
             self._time_base = stream.time_base
@@ -208,7 +209,7 @@ class VideoClip:
         try:
             container = av.open(str(self.path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise source_error("segment", str(self.path), error) from None
+            raise source_error(self._asked_by, str(self.path), error) from None
         with container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
@@ -257,4 +258,4 @@ class VideoClip:
         return _Listing(len(pts), times[order], place[np.frombuffer(keyframes, np.int64)])
 
     def _failure(self, reason: SourceFailure, explanation: str) -> SourceError:
-        return SourceError(reason, f"segment: {self.path} {explanation}")
+        return SourceError(reason, f"{self._asked_by}: {self.path} {explanation}")

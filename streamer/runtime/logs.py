@@ -30,9 +30,9 @@ def configure_logging(
     handler.addFilter(RateLimitFilter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     if level == "info":
-        # Details to an operator: every address that a WebRTC peer tries, and the statistics of
-        # torch's caches at the end.
-        for library in ("aioice", "torch"):
+        # Details to an operator: every address that a WebRTC peer tries, every request that our
+        # own client makes, and the statistics of torch's caches at the end.
+        for library in ("aioice", "httpx", "torch"):
             logging.getLogger(library).setLevel(logging.WARNING)
     return handler
 

@@ -34,6 +34,7 @@ timeout, busy |
 | ``gpu_memory_bytes`` | device memory: allocated, reserved (0 without a GPU) |
 | ``sink_items_dropped_total`` | items that a sink was too slow for, by kind |
 | ``sink_errors_total`` | items a sink failed to send |
+| ``state_writes_total`` | writes of the saved state, by result: written, failed |
 | ``zmq_messages_sent_total``, ``zmq_messages_dropped_total`` | ZeroMQ messages by kind |
 | ``zmq_connections_ended_total`` | connections of consumers that were ended: too_many, \
 sent_too_much, revoked |
@@ -45,6 +46,7 @@ one viewer (viewer_behind) |
 | ``source_threads_detached`` | abandoned threads still blocked in a read |
 | ``build_info`` | version, model, device |
 
+``load_ratio``, ``image_size_pixels`` and the bytes are of one device each: its name is a label.
 Labels are bounded: stream ids come from the configuration, all others are fixed sets. Never an
 object id, never a URL. ``remove_stream`` removes the series of a stream that is gone.
 """
@@ -119,7 +121,7 @@ class Metrics:
         )
         self.batch_size = self._histogram("batch_size", "Frames in one step", BATCH_BUCKETS)
         self.load_ratio = self._gauge(
-            "load_ratio", "Frames asked for, to those the device could track"
+            "load_ratio", "Frames asked for, to those the device could track", "device"
         )
         self.degraded = self._gauge(
             "degraded",
@@ -127,7 +129,7 @@ class Metrics:
             "stream",
         )
         self.image_size_pixels = self._gauge(
-            "image_size_pixels", "Side of the network's input images now"
+            "image_size_pixels", "Side of the network's input images now", "device"
         )
         self.tracked_objects = self._gauge(
             "tracked_objects", "Objects of a stream on its last frame", "stream", "state"
@@ -148,9 +150,13 @@ class Metrics:
         self.boxes_messages = self._counter(
             "boxes_messages_total", "Messages of detections by result", "result"
         )
-        self.memory_bank_bytes = self._gauge("memory_bank_bytes", "The tracker's memory bank")
-        self.history_bytes = self._gauge("history_bytes", "Frames that can still be prompted")
-        self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "Device memory", "kind")
+        self.memory_bank_bytes = self._gauge(
+            "memory_bank_bytes", "The tracker's memory bank", "device"
+        )
+        self.history_bytes = self._gauge(
+            "history_bytes", "Frames that can still be prompted", "device"
+        )
+        self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "Device memory", "device", "kind")
         self.sink_items_dropped = self._counter(
             "sink_items_dropped_total", "Items that a sink was too slow for", "sink", "kind"
         )

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from streamer.sinks.json_messages import JsonEvent, json_event
 from streamer.types import Published, StreamEvent
 
 # Bound; policy: the oldest event is dropped, and a reader that asks for it gets ``Missed``.
@@ -19,7 +20,7 @@ class StoredEvent:
     """An event with its place in the sequence of this daemon's life."""
 
     number: int
-    event: StreamEvent
+    event: JsonEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,15 @@ class EventHub:
         return isinstance(item, StreamEvent)
 
     async def publish(self, item: Published) -> None:
-        """Store an event and wake the readers."""
+        """Store an event."""
         if isinstance(item, StreamEvent):
-            self._stored.append(StoredEvent(self._next_number, item))
-            self._next_number += 1
-            self._wake()
+            self.add(json_event(item))
+
+    def add(self, event: JsonEvent) -> None:
+        """Store an event and wake the readers."""
+        self._stored.append(StoredEvent(self._next_number, event))
+        self._next_number += 1
+        self._wake()
 
     async def close(self) -> None:
         """End every reader."""

@@ -19,7 +19,8 @@ from streamer.starters.detection_passes import PicturePasses, ReceivedPasses
 from streamer.starters.detector_lock import DetectorLock
 from streamer.starters.make_detector import MakeDetector, keeps_off_border, rate_hz
 from streamer.starters.policy import Known, StartPolicy
-from streamer.starters.stream_starter import StarterState, StreamStarter
+from streamer.starters.starter_state import StarterState
+from streamer.starters.stream_starter import StreamStarter
 from streamer.types import (
     Detection,
     FrameReference,

@@ -11,8 +11,6 @@ import asyncio
 import logging
 from collections.abc import Hashable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
 
 from streamer.config.starters import StarterConfig
@@ -33,35 +31,13 @@ from streamer.starters.geometry import iou, scaled
 from streamer.starters.make_detector import shared_detector
 from streamer.starters.policy import FrameFacts, StartDecision, StartPolicy, Verdict
 from streamer.starters.prompting import Prompting, is_clear
+from streamer.starters.starter_state import DetectorStatus, StarterState
 from streamer.types import Detection, FrameResult
 
 STARTER_THREAD_PREFIX = "starter-"
 REJECTED_WAIT_S = 1.0
 _BACKOFF = ReconnectConfig(initial_s=1.0, maximum_s=60.0, reset_after_s=0.0)
 _logger = logging.getLogger(__name__)
-
-
-class DetectorStatus(StrEnum):
-    """The status of a starter's detector; its values are part of the API."""
-
-    WAITING = "waiting"  # for the first pass
-    LOOKING = "looking"
-    STANDING_STILL = "standing_still"  # ``DetectorNotReady``
-    FAILING = "failing"  # it raised, and is tried again
-    STUCK = "stuck"  # it does not return
-
-
-@dataclass(frozen=True, slots=True)
-class StarterState:
-    """The state of a stream's starter; it counts from its begin."""
-
-    kind: str
-    status: DetectorStatus
-    reason: str | None
-    passes: int
-    started: int
-    found: int
-    object_ids: tuple[int, ...]
 
 
 class StreamStarter:

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from streamer.errors import BusyError, UnknownObjectError, UnknownStreamError
-from streamer.inference.commands import InferenceCommands
 from streamer.inference.object_commands import ObjectCommands
 from streamer.inference.prompts.recent_frames import Holder
 from streamer.inference.prompts.request import PromptOutcome, PromptRequest, new_request_id
@@ -16,22 +15,21 @@ from streamer.streams.streams import Streams
 from streamer.types import FrameReference, ObjectSnapshot, ObjectSummary, StreamState
 from tracker import Prompt
 
+# More for a prompt on an earlier frame: hundreds of frames are caught up beside the tracking.
+CATCH_UP_S = 20.0
+
 
 class Objects(ObjectCommands):
     """The objects of all ``streams``. Used on the event loop."""
 
-    def __init__(
-        self, streams: Streams, commands: InferenceCommands, state: StateKeeper | None
-    ) -> None:
+    def __init__(self, streams: Streams, state: StateKeeper | None) -> None:
         """``state`` is notified of renamed objects; prompts and removals reach it as events."""
         self._streams = streams
-        self._commands = commands
         self._state = state
 
     def of(self, stream_id: str) -> list[ObjectSummary]:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # raises for an unknown stream
-        return self._commands.objects(stream_id)
+        return self._streams.commands(stream_id).objects(stream_id)
 
     def next_id(self, stream_id: str) -> int:
         """As ``ObjectCommands`` defines it."""
@@ -87,10 +85,10 @@ class Objects(ObjectCommands):
         **changes: Any,
     ) -> FrameSegments:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # raises for an unknown stream
-        request = SegmentRequest(stream_id, self._commands.search_options(**changes), reference)
+        commands = self._streams.commands(stream_id)
+        request = SegmentRequest(stream_id, commands.search_options(**changes), reference)
         await asyncio.to_thread(load_generator)
-        self._commands.search(request)
+        commands.search(request)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(request.outcome)
@@ -102,15 +100,14 @@ class Objects(ObjectCommands):
 
     def hold(self, stream_id: str, reference: FrameReference) -> None:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # raises for an unknown stream
-        self._commands.hold(stream_id, reference, Holder.STARTER)
+        self._streams.commands(stream_id).hold(stream_id, reference, Holder.STARTER)
 
     async def rename(
         self, stream_id: str, object_id: int, *, label: str | None, colour: str | None
     ) -> None:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # raises for an unknown stream
-        renamed = self._commands.rename_object(stream_id, object_id, label, colour)
+        commands = self._streams.commands(stream_id)
+        renamed = commands.rename_object(stream_id, object_id, label, colour)
         if not await asyncio.wrap_future(renamed):
             raise _unknown_object(stream_id, object_id)
         if self._state is not None:
@@ -118,16 +115,19 @@ class Objects(ObjectCommands):
 
     async def remove(self, stream_id: str, object_id: int) -> None:
         """As ``ObjectCommands`` defines it."""
-        self._streams.config(stream_id)  # raises for an unknown stream
-        if not await asyncio.wrap_future(self._commands.remove_object(stream_id, object_id)):
+        commands = self._streams.commands(stream_id)
+        if not await asyncio.wrap_future(commands.remove_object(stream_id, object_id)):
             raise _unknown_object(stream_id, object_id)
 
     async def snapshots(self, stream_id: str) -> list[ObjectSnapshot]:
         """Snapshots of a stream's objects, to resume them after a restart."""
-        return await asyncio.wrap_future(self._commands.object_snapshots(stream_id))
+        commands = self._streams.commands(stream_id)
+        return await asyncio.wrap_future(commands.object_snapshots(stream_id))
 
     async def _outcome(self, request: PromptRequest, timeout_s: float) -> PromptOutcome:
-        self._commands.prompt(request)
+        self._streams.commands(request.stream_id).prompt(request)
+        if request.is_retroactive:
+            timeout_s += CATCH_UP_S
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(request.outcome)

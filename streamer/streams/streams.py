@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -23,9 +23,9 @@ from streamer.errors import (
 )
 from streamer.inference.box_smoothing import BoxSmoothing, Smoothing
 from streamer.inference.commands import InferenceCommands
+from streamer.inference.device import Device
 from streamer.inference.frame_slot import FrameSlot
-from streamer.inference.preparation import IN_RGB, Preparation
-from streamer.inference.prompts.request import configured_prompts
+from streamer.inference.prompts.request import PromptRequest, configured_prompts
 from streamer.inference.stream_counts import StreamCounts
 from streamer.runtime.clock import Clock
 from streamer.runtime.metrics import Metrics
@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 class _Running:
     """The parts of one stream."""
 
+    device: Device
     config: StreamConfig
     stream: Stream
     slot: FrameSlot
@@ -67,26 +68,25 @@ class Streams:
         maximum: int,
         make_source: MakeSource,
         end_publishing: Callable[[str], Awaitable[None]],
-        commands: InferenceCommands,
+        devices: Sequence[Device],
         publish: Callable[[Published], None],
         state: StateKeeper | None,
         metrics: Metrics,
         clock: Clock,
-        preparation: Preparation = IN_RGB,
     ) -> None:
         """``config`` is validated together with each further stream; ``end_publishing``
-        disconnects a stream's publisher, ``state`` is notified of changes.
+        disconnects a stream's publisher, ``state`` is notified of changes. A stream is tracked by
+        the one of ``devices`` that has the fewest streams when it is added.
         """
         self._config = config
         self._maximum = maximum
         self._make_source = make_source
         self._end_publishing = end_publishing
-        self._commands = commands
+        self._devices = devices
         self._publish = publish
         self._state = state
         self._metrics = metrics
         self._clock = clock
-        self._preparation = preparation
         self._random = Random()
         self._running: dict[str, _Running] = {}
         self._changing = asyncio.Lock()
@@ -118,12 +118,17 @@ class Streams:
         """Which of ``RULED`` the daemon's user set, so that the API's rules do not hold for it."""
         return self._known(stream_id).owner_set
 
-    def live(self) -> int:
-        """The number of streams that deliver frames. May be called from any thread."""
+    def live(self, stream_ids: Collection[str]) -> int:
+        """How many of these streams deliver frames. May be called from any thread."""
         return sum(
             running.stream.state is StreamState.LIVE and not running.config.paused
-            for running in tuple(self._running.values())
+            for stream_id, running in tuple(self._running.items())
+            if stream_id in stream_ids
         )
+
+    def commands(self, stream_id: str) -> InferenceCommands:
+        """The commands of the tracker that tracks a stream."""
+        return self._known(stream_id).device.commands
 
     # Commands.
 
@@ -159,29 +164,8 @@ class Streams:
             changed = changed_stream(
                 f"streams.{stream_id}", running.config, settings, self._config.starter
             )
-            self._check_with(stream_id, changed)
-            self._make_source(stream_id, changed)  # checks the settings; opens nothing
-            before = running.config
-            differing = settings_that_differ(changed, before)
-            if not differing.keys().isdisjoint(("max_objects", "priority", "smoothing")):
-                # One command: of several, only the first might fit into the queue.
-                smoothing = _smoothing(changed) if "smoothing" in differing else None
-                await asyncio.wrap_future(
-                    self._commands.change_stream(
-                        stream_id,
-                        max_objects=changed.max_objects,
-                        priority=changed.priority,
-                        smoothing=smoothing,
-                    )
-                )
-            running.stream.change(changed)
-            self._running[stream_id] = dataclasses.replace(
-                running,
-                config=changed,
-                owner_set=owner_set_after(running.owner_set, settings, by_owner=by_owner),
-            )
-            if changed.url != before.url:
-                await self._end_publishing(stream_id)
+            owner_set = owner_set_after(running.owner_set, settings, by_owner=by_owner)
+            await self._change(stream_id, running, changed, owner_set)
         self._changed()
 
     async def pause(self, stream_id: str) -> None:
@@ -199,11 +183,38 @@ class Streams:
             running.stream.request_stop(STREAM_REMOVED)
             await asyncio.wait({running.task})
             running.slot.close()
-            await asyncio.wrap_future(self._commands.remove_stream(stream_id, STREAM_REMOVED))
+            removed = running.device.commands.remove_stream(stream_id, STREAM_REMOVED)
+            await asyncio.wrap_future(removed)
             running.counts.close()
             del self._running[stream_id]
             await self._end_publishing(stream_id)
         self._changed()
+
+    async def take(self, stream_id: str, restored: Restored) -> None:
+        """Start a stream with its ``restored`` state, or resume that in a stream without objects.
+
+        The latter keeps its connection. Raises as ``add`` and ``change`` do, and ``ControlError``
+        for a stream that has objects.
+        """
+        config = restored.streams[stream_id]
+        record = restored.records.get(stream_id)
+        saved = restored.objects.get(stream_id, ())
+        owner_set = frozenset(RULED if record is None else record.owner_set)
+        async with self._changing:
+            running = self._running.get(stream_id)
+            if running is None:
+                self._check_with(stream_id, config)
+                await self._start(stream_id, config, record, saved, owner_set)
+                return
+            if running.stream.status().object_ids or running.config.objects:
+                raise ControlError(f"the stream {stream_id} has objects; end it here first")
+            requests = configured_prompts(stream_id, config.objects)
+            ids = _used_ids(record, requests, saved)
+            running = dataclasses.replace(running, object_ids=ids)
+            await self._change(stream_id, running, config.changed(paused=True), owner_set)
+            commands = running.device.commands
+            await self._resume(commands, stream_id, config, record, saved, requests)
+            await self._change(stream_id, self._running[stream_id], config, owner_set)
 
     # Start and stop of the daemon.
 
@@ -243,6 +254,29 @@ class Streams:
         if self._state is not None:
             self._state.streams_changed()
 
+    async def _change(
+        self, stream_id: str, running: _Running, changed: StreamConfig, owner_set: frozenset[str]
+    ) -> None:
+        self._check_with(stream_id, changed)
+        self._make_source(stream_id, changed)  # checks the settings; opens nothing
+        before = running.config
+        differing = settings_that_differ(changed, before)
+        if not differing.keys().isdisjoint(("max_objects", "priority", "smoothing")):
+            # One command: of several, only the first might fit into the queue.
+            smoothing = _smoothing(changed) if "smoothing" in differing else None
+            await asyncio.wrap_future(
+                running.device.commands.change_stream(
+                    stream_id,
+                    max_objects=changed.max_objects,
+                    priority=changed.priority,
+                    smoothing=smoothing,
+                )
+            )
+        running.stream.change(changed)
+        self._running[stream_id] = dataclasses.replace(running, config=changed, owner_set=owner_set)
+        if changed.url != before.url:
+            await self._end_publishing(stream_id)
+
     async def _start_saved(self, stream_id: str, restored: Restored) -> None:
         """Start a stream as it was saved, or as configured if that does not work any more."""
         record = restored.records.get(stream_id)
@@ -274,13 +308,11 @@ class Streams:
             raise ControlError(f"{self._maximum} streams run already; remove one first")
         requests = configured_prompts(stream_id, config.objects)
         self._make_source(stream_id, config)  # checks the settings; opens nothing
-        object_ids = ids_of(record)
-        for object_id in (each.prompt.object_id for each in requests):
-            object_ids.use(object_id)
-        for object_id in (each.object_id for each in saved):
-            object_ids.use(object_id)
+        object_ids = _used_ids(record, requests, saved)
         counts = StreamCounts(stream_id, self._metrics)
-        slot = FrameSlot(stream_id, on_filled=self._commands.wake, on_dropped=counts.dropped)
+        device = self._next_device()
+        commands = device.commands
+        slot = FrameSlot(stream_id, on_filled=commands.wake, on_dropped=counts.dropped)
         stream = Stream(
             stream_id,
             config,
@@ -291,39 +323,60 @@ class Streams:
             metrics=self._metrics,
             clock=self._clock,
             random=self._random,
-            preparation=self._preparation,
+            preparation=device.preparation,
         )
         await asyncio.wrap_future(
-            self._commands.add_stream(slot, counts, config.max_objects, (), config.priority)
+            commands.add_stream(slot, counts, config.max_objects, (), config.priority)
         )
         try:
             await asyncio.wrap_future(
-                self._commands.change_stream(stream_id, smoothing=_smoothing(config))
+                commands.change_stream(stream_id, smoothing=_smoothing(config))
             )
-            known = await self._restore(stream_id, saved)
-            wanted = {each.id for each in objects_to_prompt(config, record, known)}
-            for request in requests:
-                if request.prompt.object_id in wanted:
-                    self._commands.prompt(request)
+            await self._resume(commands, stream_id, config, record, saved, requests)
         except BusyError:
             # Commands run in order: another stream of this id may be started at once.
             with suppress(BusyError):
-                self._commands.remove_stream(stream_id, STREAM_REMOVED)
+                commands.remove_stream(stream_id, STREAM_REMOVED)
             counts.close()
             raise
+        if len(self._devices) > 1:
+            _log.info("%s: tracked on %s", stream_id, device.name)
         task = self._tasks.create_task(stream.run(), name=f"stream-{stream_id}")
         if record is not None:
             owner_set = frozenset(record.owner_set)
         self._running[stream_id] = _Running(
-            config, stream, slot, counts, object_ids, owner_set, task
+            device, config, stream, slot, counts, object_ids, owner_set, task
         )
 
-    async def _restore(self, stream_id: str, saved: Sequence[ObjectSnapshot]) -> set[int]:
+    def _next_device(self) -> Device:
+        """The one with the fewest streams, the first of these."""
+        taken = [running.device for running in self._running.values()]
+        return min(self._devices, key=lambda each: sum(each is own for own in taken))
+
+    async def _resume(
+        self,
+        commands: InferenceCommands,
+        stream_id: str,
+        config: StreamConfig,
+        record: StreamRecord | None,
+        saved: Sequence[ObjectSnapshot],
+        requests: Sequence[PromptRequest],
+    ) -> None:
+        """Resume the saved objects, and prompt the configured ones that are not among them."""
+        known = await self._restore(commands, stream_id, saved)
+        wanted = {each.id for each in objects_to_prompt(config, record, known)}
+        for request in requests:
+            if request.prompt.object_id in wanted:
+                commands.prompt(request)
+
+    async def _restore(
+        self, commands: InferenceCommands, stream_id: str, saved: Sequence[ObjectSnapshot]
+    ) -> set[int]:
         """Resume saved objects; returns the ids of those that the tracker accepted."""
         known = set()
         for each in saved:
             try:
-                await asyncio.wrap_future(self._commands.restore(stream_id, each))
+                await asyncio.wrap_future(commands.restore(stream_id, each))
             except ControlError as error:
                 name = each.object_id if each.label is None else f"{each.object_id} ({each.label})"
                 _log.warning("%s: object %s must be prompted again: %s", stream_id, name, error)
@@ -332,6 +385,20 @@ class Streams:
         if len(known) < len(saved) and self._state is not None:
             await self._state.keep_copy()
         return known
+
+
+def _used_ids(
+    record: StreamRecord | None,
+    requests: Sequence[PromptRequest],
+    saved: Sequence[ObjectSnapshot],
+) -> ObjectIds:
+    ids = ids_of(record)
+    for object_id in (
+        *(each.prompt.object_id for each in requests),
+        *(each.object_id for each in saved),
+    ):
+        ids.use(object_id)
+    return ids
 
 
 def _smoothing(config: StreamConfig) -> Smoothing:

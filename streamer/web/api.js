@@ -1,6 +1,6 @@
 // The control API as functions: JSON in and out, and refusals as errors with advice.
 
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 35_000; // the daemon answers a prompt within 30 s
 const SEARCH_TIMEOUT_MS = 70_000; // the daemon ends a search after 60 s
 
 /** A refusal (RFC 9457 problem details), or status 0 when the daemon was not reached. */
@@ -20,6 +20,7 @@ export class Api {
   }
 
   info = () => this.#call("GET", "v1/info");
+  fleet = () => this.#call("GET", "v1/fleet");
   streams = async () => listIn(await this.#call("GET", "v1/streams"), "streams");
   stream = (id) => this.#call("GET", path(id));
   addStream = (settings) => this.#call("POST", "v1/streams", settings);

@@ -6,6 +6,9 @@ import { duration, percent } from "./numbers.js";
 const KINDS = [
   "added", "occluded", "reacquired", "lost", "removed", "prompt_applied", "prompt_rejected",
   "stream_up", "stream_down", "stream_reset", "degraded", "scene_cut",
+  // Of a fleet:
+  "stream_placed", "stream_moved", "stream_waiting", "stream_refused", "stream_removed",
+  "worker_ready", "worker_lost", "worker_drained", "manager_started",
 ];
 
 export const EVENTS_KEPT = 200;
@@ -96,6 +99,9 @@ export function describeEvent(event) {
       return event.reason === "stream_removed" ? "Stream was removed" : `Stream is down${because}`;
     case "stream_reset": return `Stream was reset${because}`;
     case "scene_cut": return "The scene changed";
+    case "stream_placed": return `Stream was placed${because}`;
+    case "stream_moved": return `Stream moved to another worker${because}`;
+    case "stream_waiting": return `Stream waits for a worker${because}`;
     case "degraded": return `Degraded${because}`;
     default: return `${event.kind.replaceAll("_", " ")}${because}`;
   }
@@ -104,9 +110,9 @@ export function describeEvent(event) {
 /** The severity of an event: "good", "warning", "bad" or "plain". */
 export function eventTone(event) {
   if (event.reason === "stream_removed") return "plain";
-  if (["lost", "prompt_rejected", "stream_down"].includes(event.kind)) return "bad";
-  if (["occluded", "degraded", "stream_reset", "scene_cut"].includes(event.kind)) return "warning";
-  if (["added", "reacquired", "stream_up"].includes(event.kind)) return "good";
+  if (["lost", "prompt_rejected", "stream_down", "worker_lost", "stream_refused"].includes(event.kind)) return "bad";
+  if (["occluded", "degraded", "stream_reset", "scene_cut", "stream_moved", "stream_waiting"].includes(event.kind)) return "warning";
+  if (["added", "reacquired", "stream_up", "worker_ready"].includes(event.kind)) return "good";
   return "plain";
 }
 

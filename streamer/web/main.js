@@ -7,13 +7,17 @@ import { Backoff } from "./backoff.js";
 import { CameraDialog, CameraPublisher } from "./camera.js";
 import { fill, icon } from "./dom.js";
 import { EVENTS_KEPT, EventFeed, describeEvent, eventTone } from "./events.js";
+import { FleetView } from "./fleet-view.js";
 import { Help } from "./help.js";
 import { LoginView } from "./login.js";
 import { StreamView } from "./stream-view.js";
 import { setUpTheme } from "./theme.js";
 import { WallView } from "./wall.js";
 
-const TOLD = ["lost", "reacquired", "stream_down", "stream_up", "degraded"];
+const TOLD = [
+  "lost", "reacquired", "stream_down", "stream_up", "degraded",
+  "stream_moved", "stream_waiting", "worker_lost", "worker_ready",
+];
 
 class Page {
   #view = null;
@@ -67,6 +71,11 @@ class Page {
     setTimeout(() => this.start(), this.#backoff.delay());
   }
 
+  /** Whether this is a fleet's gateway, for a client that may see all streams. */
+  #hasFleet() {
+    return Boolean(this.#info.fleet) && this.#info.streams === null;
+  }
+
   #may(scope) {
     return this.#info.scopes.includes(scope);
   }
@@ -87,6 +96,8 @@ class Page {
           location.hash = "#/";
         },
       }));
+    } else if (location.hash === "#/fleet" && this.#hasFleet()) {
+      this.#show(new FleetView(common));
     } else {
       // A daemon with a single stream opens on that stream.
       const onFirstList = this.#isFirstView && location.hash === "" ? (streams) => {
@@ -134,7 +145,8 @@ class Page {
     if (this.#past.length > EVENTS_KEPT) this.#past.shift();
     this.#view?.onEvent?.(event);
     if (isPast || !TOLD.includes(event.kind)) return;
-    this.announcer.say(`${event.stream_id}: ${describeEvent(event)}`, eventTone(event));
+    const about = event.stream_id || event.detail; // a worker has no stream
+    this.announcer.say(`${about}: ${describeEvent(event)}`, eventTone(event));
   }
 
   // The header.
@@ -163,6 +175,7 @@ class Page {
   #showInfo() {
     const { model, device, version } = this.#info;
     document.getElementById("about").textContent = [version, model, device].filter(Boolean).join(" · ");
+    document.getElementById("fleet").hidden = !this.#hasFleet();
     this.logout.hidden = this.#info.open !== false;
     this.cameraButton.hidden = !this.#may("publish");
   }

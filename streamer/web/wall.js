@@ -114,7 +114,7 @@ export class WallView {
   #showPictures() {
     let live = 0;
     for (const tile of this.#tiles.values()) {
-      if (!tile.isOnScreen || document.hidden) tile.hidePicture();
+      if (!tile.isOnScreen || !tile.isPlaced || document.hidden) tile.hidePicture();
       else if (this.isLive && tile.mayBeLive && live < LIVE_TILES) {
         live += 1;
         tile.showLive();
@@ -130,6 +130,7 @@ class Tile {
 
   isOnScreen = false;
   mayBeLive = true;
+  isPlaced = true; // false for a stream of a fleet that waits for a worker
 
   constructor(streamId) {
     this.streamId = streamId;
@@ -160,6 +161,7 @@ class Tile {
   }
 
   update(stream) {
+    this.isPlaced = stream.worker !== null;
     const { name, text, iconName } = streamState(stream);
     this.state.className = `state state-${name}`;
     if (this.state.textContent !== text) fill(this.state, icon(iconName), text);

@@ -65,7 +65,7 @@ class Topic:
         if version != "v1" and version[:1] == "v" and version[1:].isdigit():
             raise WireVersionError(f"topic {text!r} is of version {version}; this reader knows v1")
         is_known = version == "v1" and kind in set(TopicKind)
-        if is_known and kind == TopicKind.HEARTBEAT and not stream:
+        if is_known and kind == TopicKind.HEARTBEAT and rest == f"{kind}/":
             return cls(TopicKind.HEARTBEAT)
         if is_known and kind != TopicKind.HEARTBEAT and len(stream) > 1 and stream.endswith("/"):
             return cls(TopicKind(kind), stream[:-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,16 @@ from benchmarks.engine import EngineCell
 from benchmarks.implementations import Setting
 from benchmarks.results import Results
 from tests.tracker.agreement.scripts import SMALL
+from tracker.engine.path_choice import PathChoice
+from tracker.model.cpu_paths import BY_MKL, FUSED, AttentionPath, CpuPaths
 
 CELL = EngineCell("tiny", 256, objects=2, streams=2)
 
 
 def test_cells_are_named() -> None:
     assert EngineCell.named("base_plus-1024-4-1") == EngineCell("base_plus", 1024, 4, 1)
-    assert EngineCell.named("edgetam-512-1-1").config().name == "edgetam"
+    for name in ("edgetam", "efficienttam_ti", "efficienttam_s"):
+        assert EngineCell.named(f"{name}-512-1-1").config().name == name
     assert all(EngineCell.named(cell.name) == cell for cell in engine.FULL)
     with pytest.raises(ValueError, match="tiny-1024-4-1, got huge-1024-1-1"):
         EngineCell.named("huge-1024-1-1")
@@ -34,7 +36,7 @@ def test_implementations_alternate_and_are_plotted(
 
     monkeypatch.setitem(implementations.IMPLEMENTATIONS, "official", Missing)  # type: ignore[arg-type]
     names = ["masklet", "masklet-bfloat16", "transformers", "official"]
-    timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), rounds=1)
+    timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2, graphs=False), rounds=1)
     assert list(timed["seconds"]["host"]) == names[:3]
     assert "device" not in timed["seconds"]
     assert "it is not there" in timed["refused"]["official"]
@@ -58,7 +60,9 @@ def test_one_of_ours_always_computes_in_bfloat16() -> None:
     stored = [
         {
             weight.dtype
-            for weight in engine.ready(name, CELL, SMALL, Setting(), image).model.parameters()
+            for weight in engine.ready(
+                name, CELL, SMALL, Setting(graphs=False), image
+            ).model.parameters()
         }
         for name in implementations.OURS
     ]
@@ -66,13 +70,12 @@ def test_one_of_ours_always_computes_in_bfloat16() -> None:
 
 
 def test_no_round_starts_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow:
-        def __init__(self, *_: object) -> None:
-            threading.Event().wait(60)
-
-    monkeypatch.setitem(implementations.IMPLEMENTATIONS, "official", Slow)  # type: ignore[arg-type]
+    official = implementations.IMPLEMENTATIONS["transformers"]
+    monkeypatch.setitem(implementations.IMPLEMENTATIONS, "official", official)
     names = ["masklet", "official"]
-    timed = engine.measure_time(CELL, SMALL, names, Setting(streams=2), 5, budget_s=0.01)
+    timed = engine.measure_time(
+        CELL, SMALL, names, Setting(streams=2, graphs=False), 5, budget_s=0.01
+    )
     assert "not ready" in timed["refused"]["official"]
     assert timed["rounds"] == len(timed["seconds"]["host"]["masklet"]) == 1
 
@@ -93,7 +96,9 @@ def test_finished_cells_are_not_measured_again(
 
 
 def test_the_parts_of_a_step_are_timed() -> None:
-    profile = engine_profile.measure_profile(CELL, SMALL, Setting(streams=2), rounds=1)
+    profile = engine_profile.measure_profile(
+        CELL, SMALL, Setting(streams=2, graphs=False), rounds=1
+    )
     parts = set(engine_profile.PARTS)
     assert parts <= set(profile["seconds"])
     assert sum(profile["seconds"][part] for part in parts) < profile["seconds"]["step"]
@@ -101,13 +106,21 @@ def test_the_parts_of_a_step_are_timed() -> None:
     assert "| memory attention, per object |" in engine_profile.report(profile)
 
 
-def test_every_product_is_counted() -> None:
+@pytest.mark.parametrize("path", [FUSED, BY_MKL])
+def test_every_product_is_counted(
+    path: AttentionPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The counted operations match the algebra, whichever library multiplies."""
-    entry = engine.ready("masklet", CELL, SMALL, Setting(), engine.picture(1, 360, 640))
+    times = {name: {"mkl": 1.0} for name in ("linear", "narrow", "wide")}
+    chosen = PathChoice(CpuPaths("mkl", path, FUSED), times)
+    monkeypatch.setattr(implementations, "cache_folder", lambda: tmp_path)  # nothing is kept
+    monkeypatch.setattr("tracker.engine.network_parts.measure", lambda _: chosen)
+    entry = engine.ready("masklet", CELL, SMALL, Setting(graphs=False), engine.picture(1, 360, 640))
     assert isinstance(entry, implementations.Masklet)
     gflop = engine_profile._operations(entry, engine.picture(1, 360, 640))
-    length, width, narrow, objects = SMALL.grid_size**2, SMALL.hidden_dim, SMALL.memory_dim, 2
+    length, width, objects = SMALL.grid_size**2, SMALL.hidden_dim, 2
     keys = 7 * length + 16 * SMALL.pointer_tokens
     layers = SMALL.memory_attention_layers
-    cross = layers * objects * 2 * length * keys * (width + narrow) / 1e9
+    value_width = width if path is FUSED else SMALL.memory_dim
+    cross = layers * objects * 2 * length * keys * (width + value_width) / 1e9
     assert cross < gflop["attend_memory"] < 2 * cross

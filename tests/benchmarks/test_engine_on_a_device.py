@@ -22,7 +22,7 @@ CELL = EngineCell("tiny", 64, objects=2, streams=1)
 @pytest.fixture(autouse=True)
 def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only PyTorch's own kernels: the others need a compiler for the device."""
-    monkeypatch.setattr("tracker.engine.engine.candidates", lambda wanted: {})
+    monkeypatch.setattr("tracker.engine.attention_choice.choose", lambda *_: None)
 
 
 class Called(TorchFunctionMode):

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import yaml
 
-from streamer.runtime.metrics import Metrics
+from tests.deploy.promql import check_query, promtool, samples
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"
+RUNBOOK = REPOSITORY / "docs" / "runbook.md"
 ALERT_TESTS = Path(__file__).with_name("alerts.test.yml")
 
 
-def promtool(*arguments: str | Path) -> None:
-    """Run promtool; its own words are the failure's."""
-    finished = subprocess.run(
-        ["promtool", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
 def alerts() -> list[dict[str, str]]:
-    (group,) = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
-    return list(group["rules"])
+    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def test_scrape_configuration_and_rules_are_valid() -> None:
@@ -48,23 +40,27 @@ def test_every_alert_is_seen_firing_in_the_tests() -> None:
     assert firing == {alert["alert"] for alert in alerts()}
 
 
-def test_alerts_use_only_metrics_that_the_daemon_has() -> None:
-    families = {family.name: family for family in Metrics().registry.collect()}
+def test_alerts_ask_for_metrics_and_labels_that_the_daemon_has() -> None:
     for alert in alerts():
-        for name in re.findall(r"\bmasklet_\w+", alert["expr"]):
-            base = re.sub(r"_(total|bucket|sum|count)$", "", name)
-            assert base in families, f"{alert['alert']} asks for {name}"
-            expected = {"total": "counter", "bucket": "histogram"}.get(name.rpartition("_")[2])
-            assert families[base].type == (expected or "gauge")
+        check_query(alert["expr"])
 
 
-def test_alerts_use_only_labels_that_their_metric_has() -> None:
-    labels = {
-        wrapped._name: set(wrapped._labelnames)
-        for wrapped in vars(Metrics()).values()
-        if hasattr(wrapped, "_labelnames")
-    }
+def test_every_alert_leads_to_its_place_in_the_runbook() -> None:
+    text = RUNBOOK.read_text()
+    names = [alert["alert"] for alert in alerts()]
     for alert in alerts():
-        for name, selector in re.findall(r"\b(masklet_\w+)\{([^}]*)\}", alert["expr"]):
-            asked = set(re.findall(r"(\w+)\s*(?:=|!=|=~|!~)", selector))
-            assert asked <= labels[re.sub(r"_(total|bucket)$", "", name)]
+        link = f"docs/runbook.md#{alert['alert'].lower()}"
+        assert alert["annotations"]["runbook_url"] == link
+    sections = re.findall(r"^### (Masklet\w+)\n(Metric: .+?Do: .+?)\n(?=\n|\Z)", text, re.M | re.S)
+    assert sorted(name for name, _ in sections) == sorted(names)
+    for alert in alerts():
+        section = dict(sections)[alert["alert"]]
+        asked = set(re.findall(r"\b(?:masklet|process)_\w+", alert["expr"]))
+        shown = {re.sub("_bucket$", "", name) for name in asked}
+        assert shown & set(re.findall(r"`(\w+)`", section)) or "`up`" in section
+
+
+def test_runbook_names_metrics_that_there_are() -> None:
+    known = {re.sub("_(bucket|sum|count)$", "", name) for name in samples()}
+    named = set(re.findall(r"`((?:masklet|process)_\w+)`", RUNBOOK.read_text()))
+    assert named <= known, named - known

@@ -9,6 +9,7 @@ import subprocess
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -111,6 +112,39 @@ def test_compose_mounts_files_that_exist() -> None:
             assert source in volumes or made_by_user or (DEPLOY / source).exists(), source
 
 
+def test_images_are_pinned_by_version_and_digest() -> None:
+    images = [each["image"] for each in compose()["services"].values() if "image" in each]
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    images += re.findall(r"^ARG BASE=(.+)$", dockerfile, re.MULTILINE)
+    assert len(images) == 4
+    for image in images:
+        assert re.fullmatch(r"[a-z/]+:v?[0-9][\w.-]+@sha256:[0-9a-f]{64}", image), image
+    stages = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    assert set(stages) == {"${BASE}"}
+
+
+def test_grafana_finds_prometheus_and_the_dashboards() -> None:
+    grafana, prometheus = (compose()["services"][name] for name in ("grafana", "prometheus"))
+    mounted = {each.split(":")[1]: DEPLOY / each.split(":")[0] for each in grafana["volumes"]}
+    provisioning = mounted["/etc/grafana/provisioning"]
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    assert source["type"] == "prometheus"
+    host, port = urlsplit(source["url"]).netloc.split(":")
+    assert host in compose()["services"]
+    assert prometheus["ports"] == [f"127.0.0.1:{port}:{port}"]
+    scraping = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["global"]
+    assert source["jsonData"]["timeInterval"] == scraping["scrape_interval"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards/masklet.yaml").read_text())[
+        "providers"
+    ]
+    folder = provider["options"]["path"]
+    assert mounted[folder] == DEPLOY / "grafana/dashboards"
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (mounted[folder] / home.relative_to(folder)).is_file()
+
+
 def test_prometheus_scrapes_the_service_and_port_of_compose() -> None:
     scrape = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"][0]
     (target,) = scrape["static_configs"][0]["targets"]
@@ -122,9 +156,12 @@ def test_prometheus_scrapes_the_service_and_port_of_compose() -> None:
 
 def test_dockerfile_copies_files_that_exist_and_runs_as_nobody_special() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
+    locks = {"${LOCK}": re.findall(r"LOCK=(\S+\.lock)", text)}
+    assert locks["${LOCK}"]
     for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
         for source in sources.split():
-            assert (REPOSITORY / source).exists(), source
+            for lock in locks["${LOCK}"] if "${LOCK}" in source else [""]:
+                assert (REPOSITORY / source.replace("${LOCK}", lock)).exists(), source
     assert re.search(r"^USER masklet$", text, re.MULTILINE)
     health = re.search(r"CMD \[(.+)\]\nENTRYPOINT", text)
     assert health is not None
@@ -133,6 +170,13 @@ def test_dockerfile_copies_files_that_exist_and_runs_as_nobody_special() -> None
     assert program == "masklet"
     container = load_config(None, ["deployment=container"])
     assert arguments.control == container.control.endpoint
+    exposed = re.search(r"^EXPOSE (.+)$", text, re.MULTILINE)
+    assert exposed is not None
+    ports = {container.zeromq.endpoint.rpartition(":")[2], container.api.port}
+    assert {int(each) for each in exposed[1].split()} == {
+        *map(int, ports),
+        container.metrics.port,
+    }
 
 
 @pytest.mark.parametrize("name", ["install-system-packages", "find-python"])

@@ -12,7 +12,13 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-apart.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-apart.lock",
+    "requirements-helm.lock",
+    "requirements-fleet.lock",
+)
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -54,6 +60,8 @@ def test_every_package_is_pinned_with_hashes(name: str) -> None:
         ("requirements.lock", None),
         ("requirements-dev.lock", None),
         ("requirements-dev.lock", "dev"),
+        ("requirements-fleet.lock", None),
+        ("requirements-fleet.lock", "fleet"),
     ],
 )
 def test_what_the_project_asks_for_is_pinned(name: str, extra: str | None) -> None:

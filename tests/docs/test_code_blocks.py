@@ -25,6 +25,7 @@ import yaml
 
 from streamer.cli.main import _parse, make_parser
 from streamer.config.loading import load_config
+from streamer.fleet.config import load_fleet_config
 from tests.docs.conftest import Served
 from tests.docs.pages import BLOCKS, ROOT, Block
 from tests.integration.browser.chromium import chromium, visit
@@ -40,7 +41,9 @@ OTHERS = {
     "docker": "no engine on a test machine",
     "ffmpeg": "tests run the same libraries through PyAV",
     "gst-launch-1.0": "gst-plugins-rs, not in Debian 12",
+    "helm": "tests/deploy renders the chart with other values",
     "install": "coreutils",
+    "kubectl": "no cluster on a test machine; tests/deploy checks the manifests",
     "openssl": "a certificate for FFmpeg",
     "pip": "Python's installer",
     "printf": "the shell",
@@ -226,8 +229,9 @@ def check_curl(arguments: list[str], served: Served) -> None:
         elif not word.startswith("-"):
             url = served.localised(word)
     method = method or ("GET" if body is None else "POST")
+    # A search may take a minute.
     with (
-        httpx.Client(transport=httpx.HTTPTransport(uds=socket), timeout=20) as client,
+        httpx.Client(transport=httpx.HTTPTransport(uds=socket), timeout=75) as client,
         client.stream(method, url, content=body, headers=headers) as answer,
     ):
         assert answer.status_code < 400, answer.read()
@@ -241,6 +245,9 @@ def check_settings(block: Block, served: Served, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(served.folder)
     assert isinstance(yaml.safe_load(block.text), dict)
     (served.folder / "settings.yaml").write_text(block.text)
+    if block.text.startswith("# fleet.yaml"):
+        load_fleet_config("settings.yaml")
+        return
     load_config("settings.yaml")
 
 

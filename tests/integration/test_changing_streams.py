@@ -124,10 +124,10 @@ async def test_stream_that_fails_during_its_start_leaves_nothing_behind(
             raise BusyError("256 commands wait for the tracker already")
 
         with monkeypatch.context() as patched:
-            patched.setattr(app._inference.commands, "change_stream", busy)
+            patched.setattr(app._inferences[0].commands, "change_stream", busy)
             with pytest.raises(BusyError):
                 await app.streams.add("yard", StreamConfig(url=SMALL))
-        await until(lambda: list(app._inference._streams) == ["gate"])
+        await until(lambda: list(app._inferences[0]._streams) == ["gate"])
         assert 'stream="yard"' not in app.metrics.exposition().decode()
         await app.streams.add("yard", StreamConfig(url=SMALL))
         await until(lambda: app.streams.statuses()[1].frames_tracked)

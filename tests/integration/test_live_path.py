@@ -215,6 +215,7 @@ async def test_file_played_as_fast_as_possible_reaches_every_sink_whole(tmp_path
     assert [result.frame.picture.pts for result in sink.published.results()] == list(range(total))
 
 
+@pytest.mark.own_process  # what other tests hold or free would count here
 async def test_overload_drops_frames_counts_them_and_holds_no_memory(tmp_path: Path) -> None:
     """A source far faster than the tracker: 1500 frames of 0.7 MB, of which few are tracked."""
     total, process = 1500, psutil.Process()

@@ -73,7 +73,7 @@ class Daemon:
         """A client of the control socket, once the daemon serves."""
         eventually(
             lambda: self.process.poll() is not None or "serving" in self.log.read_text(),
-            timeout_s=60,
+            timeout_s=150,
             what="the daemon serves",
         )
         assert self.process.poll() is None, self.log.read_text()

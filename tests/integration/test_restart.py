@@ -18,7 +18,7 @@ from streamer.config.streams import ObjectConfig, StreamConfig
 from streamer.streams.state.store import INDEX
 from tests.integration.test_live_path import SMALL, running, settings, until
 from tests.streamer.fakes import FakeTracker
-from tracker import ModelIdentity, Prompt
+from tracker import ModelIdentity, Prompt, TrackState
 
 BOX = [0.0, 0.0, 9.0, 9.0]
 DOOR, BALL = ObjectConfig(id=1, label="door", box=BOX), ObjectConfig(id=2, label="ball", box=BOX)
@@ -71,6 +71,21 @@ async def test_streams_names_and_objects_survive(
         "yard (added); gate (changed: max_objects)", "gate (changed: max_objects); yard (added)"
     )
     assert "gate: objects 1 (Tür), 7 (dog)" in caplog.text
+
+
+async def test_objects_are_shown_as_lost_before_the_first_frame(tmp_path: Path) -> None:
+    gate = StreamConfig(url=SMALL, objects=[DOOR])
+    async with running(app_with(tmp_path, gate=gate)) as app:
+        await until(lambda: labels(app, "gate") == {1: ("door", None)})
+        await app.streams.pause("gate")
+    async with running(app_with(tmp_path, gate=gate)) as app:
+        await until(lambda: labels(app, "gate") == {1: ("door", None)})
+        await app.objects.rename("gate", 1, label="Tür", colour="#ff8800")
+        (shown,) = app.objects.of("gate")
+        assert (shown.state, shown.frame_index) == (TrackState.LOST, -1)
+        await app.streams.resume("gate")
+        await until(lambda: app.objects.of("gate")[0].state is TrackState.VISIBLE)
+        assert labels(app, "gate") == {1: ("Tür", "#ff8800")}
 
 
 async def test_fresh_start_is_the_file_alone(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ async def test_everything_is_found_beside_the_tracking_and_one_is_tracked(tmp_pa
 
 def begun(daemon: Daemon) -> SegmentRequest:
     """A search of many seconds, in the inference thread's queue."""
-    commands = daemon.app._inference.commands
+    commands = daemon.app._inferences[0].commands
     request = SegmentRequest("gate", commands.search_options(points_per_side=128))
     commands.search(request)
     return request

@@ -290,6 +290,9 @@ class FakeTracker:
         if progress is not None:
             progress(1, 1)
 
+    def warm_next(self) -> bool:
+        return False
+
     def step(
         self, batch: Sequence[tuple[FakeSession, np.ndarray, Sequence[Prompt]]]
     ) -> list[list[Track]]:

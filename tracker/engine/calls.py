@@ -1,25 +1,58 @@
-"""Calls of fixed shapes: counted, and on a CUDA device captured as graphs.
+"""Calls of fixed shapes on rows of tables: counted, and on a CUDA device captured as graphs.
 
-A graph replays all launches of a call at once, on buffers at fixed addresses. One is kept for each
-shape, up to ``most_graphs``.
+A call reads tables, one row for each image or object, through arrays of row numbers, and its
+results are rows of further tables. So the shapes of its arrays are the only ones that matter, and
+calls follow each other without anything in between.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# A tensor, or a tuple of tensors such as ImageFeatures.
-Result = TypeVar("Result", bound=Tensor | tuple[Tensor, ...])
-Shape = tuple[tuple[int, ...], torch.dtype] | None
+from tracker.host_arrays import on_device
+from tracker.memory.places import IntArray
+from tracker.model.chunking import join
+
+Array = npt.NDArray[np.generic]
+Shape = tuple[tuple[int, ...], np.dtype[np.generic] | torch.dtype] | None
 Key = tuple[str, tuple[Shape, ...]]
 
-_RUNS_BEFORE_CAPTURE = 3
+
+class Call(NamedTuple):
+    """One call: ``function(*arrays, *tables)`` returns tensors of ``size`` rows.
+
+    ``name`` identifies the function. The first rows go to ``place_n`` of the result, the others
+    are padding. ``arrays`` of the host reach the function as tensors: integers as int64, floats as
+    float32. ``rare``: not worth a graph that was not captured in the warm-up.
+    """
+
+    name: str
+    function: Callable[..., tuple[Tensor, ...]]
+    place_n: IntArray
+    size: int
+    arrays: tuple[Array | None, ...]
+    tables: tuple[Tensor | None, ...] = ()
+    rare: bool = False
+
+    @property
+    def array_shapes(self) -> tuple[Shape, ...]:
+        """Shape and type of each array."""
+        return tuple(None if each is None else (each.shape, each.dtype) for each in self.arrays)
+
+    @property
+    def key(self) -> Key:
+        """Equal for two calls of the same shape, however many rows their tables have."""
+        tables = tuple(
+            None if each is None else (tuple(each.shape[1:]), each.dtype) for each in self.tables
+        )
+        return self.name, (*self.array_shapes, *tables)
 
 
 @dataclass(slots=True)
@@ -39,124 +72,83 @@ class CallCounts:
 
 @dataclass(slots=True)
 class Calls:
-    """Calls that are only counted. Bound: one small key for each shape."""
+    """Calls that are made at once. Bound: one small key for each shape."""
 
+    device: torch.device
+    counted: bool = True
     counts: CallCounts = field(default_factory=CallCounts)
     warm: bool = False
     _seen: set[Key] = field(default_factory=set)
 
     def __call__(
-        self, name: str, function: Callable[..., Result], *tensors: Tensor | None
-    ) -> Result:
-        """Call ``function``, which ``name`` identifies, with these tensors."""
-        self._count(key_of(name, tensors))
-        return function(*tensors)
+        self,
+        into: str,  # noqa: ARG002  # names tables that stay
+        count: int,
+        calls: Sequence[Call],
+    ) -> tuple[Tensor, ...]:
+        """The tables ``into``, of ``count`` rows, which these calls fill together.
 
-    def _count(self, key: Key) -> None:
-        if key not in self._seen:
+        Later calls into the same tables may overwrite them; ``kept`` copies rows.
+        """
+        parts = []
+        for call in calls:
+            self._count(call)
+            results = self._made(call)
+            real = len(call.place_n)
+            parts.append(results if real == call.size else [each[:real] for each in results])
+        if len(parts) == 1:
+            return tuple(parts[0])
+        place_N = np.concatenate([call.place_n for call in calls])
+        columns = [join(list(column)) for column in zip(*parts, strict=True)]
+        if not np.array_equal(place_N, np.arange(count)):
+            order_N = on_device(np.argsort(place_N), self.device)
+            columns = [column[order_N] for column in columns]
+        return tuple(columns)
+
+    def table(
+        self,
+        name: str,  # noqa: ARG002
+        rows: Sequence[Tensor],
+        place: int = 0,  # noqa: ARG002
+    ) -> Tensor:
+        """A table of these rows, each tensor (n, …), for calls to read.
+
+        ``place``: which of the tables of this name.
+        """
+        return rows[0] if len(rows) == 1 else torch.cat(list(rows))
+
+    def kept(self, tables: Sequence[Tensor], sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:
+        """Groups of ``sizes`` rows of all tables, each in memory of its own.
+
+        A view would keep all rows alive as long as any of them.
+        """
+        if len(sizes) == 1:
+            return [tuple(tables)]
+        pieces = [table.split(list(sizes)) for table in tables]
+        return [tuple(map(torch.clone, group)) for group in zip(*pieces, strict=True)]
+
+    def run(self) -> None:
+        """Begin all calls made so far, before anything else reads their results."""
+
+    def clear(self) -> None:
+        """Forget what was captured and which shapes were called."""
+        self._seen.clear()
+
+    def _made(self, call: Call) -> tuple[Tensor, ...]:
+        arrays = [None if each is None else on_device(each, self.device) for each in call.arrays]
+        return call.function(*arrays, *call.tables)
+
+    def _count(self, call: Call) -> None:
+        if self.counted and not (call.rare and self.warm) and (key := call.key) not in self._seen:
             self._seen.add(key)
             self.counts.shapes += 1
             self.counts.in_service += self.warm
 
 
-class _Graph(NamedTuple):
-    graph: torch.cuda.CUDAGraph
-    inputs: list[Tensor | None]
-    outputs: Tensor | tuple[Tensor, ...]
-
-
-class GraphCalls(Calls):
-    """Calls that are captured the first time and replayed afterwards.
-
-    Bound: ``most_graphs``; the least recently used one goes. Graphs of one function share its
-    input buffers, sized for its largest call so far, and all graphs share one memory pool. Results
-    are copies: a later replay does not change them.
-    """
-
-    def __init__(self, device: torch.device, most_graphs: int) -> None:
-        super().__init__()
-        self._device = device
-        self._most = most_graphs
-        self._graphs: OrderedDict[Key, _Graph] = OrderedDict()
-        self._buffers: dict[tuple[str, int, torch.dtype], Tensor] = {}
-        self._pool = torch.cuda.graph_pool_handle()
-        # On this device: PyTorch's default capture stream is on the first device, and work on
-        # another device is not captured.
-        self._aside = torch.cuda.Stream(device)
-
-    def __call__(
-        self, name: str, function: Callable[..., Result], *tensors: Tensor | None
-    ) -> Result:
-        """Replay the graph of this function for these shapes; capture it the first time."""
-        key = key_of(name, tensors)
-        self._count(key)
-        captured = self._graphs.get(key)
-        if captured is None:
-            captured = self._capture(name, function, tensors)
-            self._graphs[key] = captured
-            self.counts.captures += 1
-            if len(self._graphs) > self._most:
-                self._graphs.popitem(last=False)
-                self.counts.evictions += 1
-        else:
-            self._graphs.move_to_end(key)
-            for buffer, tensor in zip(captured.inputs, tensors, strict=True):
-                if buffer is not None and tensor is not None:
-                    buffer.copy_(tensor)
-        captured.graph.replay()
-        return _copy_of(captured.outputs)  # type: ignore[return-value]
-
-    def _capture(
-        self,
-        name: str,
-        function: Callable[..., Tensor | tuple[Tensor, ...]],
-        tensors: Sequence[Tensor | None],
-    ) -> _Graph:
-        inputs = [
-            None if tensor is None else self._buffer(name, place, tensor)
-            for place, tensor in enumerate(tensors)
-        ]
-        current = torch.cuda.current_stream(self._device)
-        with torch.cuda.device(self._device):
-            # In their first calls libraries choose kernels and allocate one workspace per stream,
-            # which a capture does not allow.
-            self._aside.wait_stream(current)
-            with torch.cuda.stream(self._aside):
-                for _ in range(_RUNS_BEFORE_CAPTURE):
-                    function(*inputs)
-            current.wait_stream(self._aside)
-            graph = torch.cuda.CUDAGraph()
-            # Other threads prepare images meanwhile: only this thread is restricted to what can
-            # be captured.
-            with torch.cuda.graph(
-                graph, self._pool, self._aside, capture_error_mode="thread_local"
-            ):
-                outputs = function(*inputs)
-        return _Graph(graph, inputs, outputs)
-
-    def _buffer(self, name: str, place: int, tensor: Tensor) -> Tensor:
-        """A call's input buffer: the first part of what the largest call needed."""
-        key = name, place, tensor.dtype
-        buffer = self._buffers.get(key)
-        if buffer is None or buffer.numel() < tensor.numel():
-            # Earlier graphs keep the smaller buffer alive.
-            buffer = torch.empty(tensor.numel(), dtype=tensor.dtype, device=self._device)
-            self._buffers[key] = buffer
-        view = buffer[: tensor.numel()].view(tensor.shape)
-        view.copy_(tensor)
-        return view
-
-
-def key_of(name: str, tensors: Sequence[Tensor | None]) -> Key:
-    """The key that is equal for two calls of the same shape."""
-    return name, tuple(
-        None if tensor is None else (tuple(tensor.shape), tensor.dtype) for tensor in tensors
-    )
-
-
-def _copy_of(outputs: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-    if isinstance(outputs, Tensor):
-        return outputs.clone()
-    kind = type(outputs)
-    copies = [tensor.clone() for tensor in outputs]
-    return kind(*copies) if hasattr(kind, "_fields") else tuple(copies)
+def rows_of(table: Tensor, row_R: Tensor | None) -> Tensor:
+    """Some rows of a table, in its memory layout; all of them for None."""
+    if row_R is None:
+        return table
+    if table.dim() == 4 and table.stride(1) == 1:  # maps with channels last
+        return table.permute(0, 2, 3, 1)[row_R].permute(0, 3, 1, 2)
+    return table[row_R]

@@ -1,8 +1,8 @@
 """The network as a step calls it: in fixed shapes where that is faster, with CUDA graphs on a GPU.
 
-``Engine`` has the methods of ``tracker.model.Sam2`` and gives the same results up to rounding.
-Padding rows are copies of a real row; their results are dropped, and no row depends on another.
-Prompted rows are rare and vary in their number of points: they run on the plain network.
+Results are those of ``tracker.model.Sam2`` up to rounding. Padding rows are copies of a real row;
+their results are dropped, and no row depends on another. What else a step computes for its images
+and objects goes through ``over_images`` and ``over_objects``.
 
 Dimensions: B images, N objects, C channels, c memory channels, H W token grid, L tokens
 of a spatial memory, S image size.
@@ -11,29 +11,34 @@ of a spatial memory, S image size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tracker.engine.attention_choice import candidates, choose
-from tracker.engine.calls import CallCounts, Calls, GraphCalls
+from tracker.engine.calls import Array, Call, CallCounts, Calls, rows_of
+from tracker.engine.graph_calls import GraphCalls
 from tracker.engine.image_sizes import at_size, sizes_of
-from tracker.engine.kept_choices import KeptChoices
 from tracker.engine.kernel_cache import keep_kernels
+from tracker.engine.network_parts import NetworkParts
+from tracker.engine.openvino_parts import Function
+from tracker.engine.out_of_memory import is_out_of_memory
 from tracker.engine.padding import chunk_sizes, padded_chunks
-from tracker.engine.path_choice import PathChoice, measure
-from tracker.host_arrays import on_device
-from tracker.images.transforms import normalised
+from tracker.engine.ready_sizes import IMAGES, OBJECTS, Kind, ReadySizes
 from tracker.memory.bank import MemoryBank
 from tracker.memory.places import IntArray, MemoryPlaces, Recollection
 from tracker.memory.shapes import MemoryShape, MemoryShapes, groups_of
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
-from tracker.model.chunking import join, rows_per_chunk
+from tracker.model.chunking import rows_per_chunk
 from tracker.model.memory_attention import FrameState
-from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.options import EngineOptions
+
+if TYPE_CHECKING:
+    from tracker.engine.device_attention import DeviceAttention
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ _log = logging.getLogger(__name__)
 class Engine:
     """Runs a network. Created by the tracker; called from its thread, under its autocast.
 
-    ``model`` is the network for the image size in use; ``image_sizes`` lists all sizes.
+    ``parts`` are the parts of the network; ``image_sizes`` lists all sizes of its images.
     """
 
     def __init__(
@@ -50,24 +55,37 @@ class Engine:
         options: EngineOptions,
         shapes: MemoryShapes,
         device: torch.device,
+        most_rows: int,
     ) -> None:
-        self.model = model
+        """``most_rows``: the largest number of objects of a step."""
         self._options = options
         self._device = device
         if options.kernel_cache is not None:
             keep_kernels(options.kernel_cache, options.kernel_cache_bytes)
-        self._fixed = options.fixes_shapes(device.type)
+        self.fixed = options.fixes_shapes(device.type)
+        self.parts = NetworkParts(model, options, shapes, device)
         self._shapes = shapes
-        graphs = self._fixed and device.type == "cuda" and options.graphs == "auto"
+        self._sizes = ReadySizes(options, shapes)
+        graphs = self.fixed and device.type == "cuda" and options.graphs == "auto"
         self.image_sizes = sizes_of(options, model.config.image_size, model.config.image_size_step)
         self._models = {model.config.image_size: model} | {
             size: at_size(model, size) for size in self.image_sizes[1:]
         }
         most_graphs = options.most_graphs * len(self.image_sizes)
-        self._calls = GraphCalls(device, most_graphs) if graphs else Calls()
-        self._kept = None if options.path_cache is None else KeptChoices(options.path_cache)
-        # How a processor computes; None before the warm-up, and on other devices.
-        self.paths: PathChoice | None = None
+        self.calls = (
+            GraphCalls(device, most_graphs, most_rows)
+            if graphs
+            else Calls(device, counted=self.fixed)
+        )
+        # Memory attention by Triton kernels, by image size; where there is none, by the network.
+        self._attention: dict[int, DeviceAttention] = {}
+        # The images encoded last, and what was begun with them in the same call.
+        self._begun_with: tuple[Tensor, tuple[Tensor, ...]] | None = None
+
+    @property
+    def model(self) -> Sam2:
+        """The network for the image size in use."""
+        return self.parts.model
 
     @property
     def image_size(self) -> int:
@@ -76,16 +94,25 @@ class Engine:
 
     def use_image_size(self, image_size: int) -> None:
         """Encode images of this size from here on, one of ``image_sizes``."""
-        self.model = self._models[image_size]
+        self.parts.model = self._models[image_size]
 
     @property
     def counts(self) -> CallCounts:
         """Counts of shapes and graphs; all zero without fixed shapes."""
-        return self._calls.counts
+        return self.calls.counts
+
+    def run(self) -> None:
+        """Begin all calls made so far, before anything else reads their results."""
+        self.calls.run()
 
     def encode_image(self, pixels_B3SS: Tensor) -> ImageFeatures:
         """Normalise and encode resized images, uint8 (B, 3, S, S)."""
-        return ImageFeatures(*self._per_image("encode_image", self._encode, pixels_B3SS))
+        count = len(pixels_B3SS)
+        made = self.over_images(
+            "encode_image", self._encode, count, (self.all_rows(count),), (pixels_B3SS,)
+        )
+        self._begun_with = (made[0], made[3:]) if made[3:] else None
+        return ImageFeatures(*made[:3])
 
     def attend(
         self,
@@ -99,234 +126,317 @@ class Engine:
 
         Objects with equally many memories form one batch, see ``tracker.memory.shapes``.
         """
-        begun = FrameState(
-            *self._per_image("begin_attention", self.model.begin_attention, stride16_BCHW)
-        )
+        begun = self._begun(stride16_BCHW)
         places = bank.find(slot_N, frame_N)
-        groups = groups_of(*places.counts, self._shapes if self._fixed else None)
-        parts = [self._attend(begun, bank, places, shape, rows, image_N) for shape, rows in groups]
-        if len(parts) == 1:
-            return parts[0]
-        order_N = np.argsort(np.concatenate([rows for _, rows in groups]))
-        return join(parts)[on_device(order_N, self._device)]
+        shapes = self._sizes.shapes(self.image_size) if self.fixed else None
+        groups = groups_of(*places.counts, shapes)
+        calls = [
+            self._attention_call(begun, bank, places, shape, row_R, image_N, place_n)
+            for shape, rows in groups
+            for row_R, place_n in self._attention_chunks(shape, rows)
+        ]
+        (conditioned_NCHW,) = self.calls("conditioned", len(slot_N), calls)
+        return conditioned_NCHW
 
-    def decode_unprompted(
-        self, conditioned_NCHW: Tensor, features: ImageFeatures, image_N: IntArray
-    ) -> DecoderOutput:
-        """Masks of N objects that got no prompt on this frame."""
-        own = features.select(on_device(image_N, self._device))
-        return DecoderOutput(
-            *self._per_object("decode", self._decode_unprompted, conditioned_NCHW, *own)
-        )
+    def decode_unprompted(self, conditioned_NCHW: Tensor, features: ImageFeatures) -> DecoderOutput:
+        """Masks of N objects that got no prompt; ``features`` holds the objects' own images.
 
-    def decode(
-        self, conditioned_NCHW: Tensor, features: ImageFeatures, prompt: PromptEmbedding
-    ) -> DecoderOutput:
-        """Masks of N objects with their prompts; ``features`` holds the objects' own images."""
-        return self.model.decode(conditioned_NCHW, features, prompt)
-
-    def encode_memory(
-        self, stride16_BCHW: Tensor, mask_N1SS: Tensor, visible_N: Tensor, image_N: IntArray
-    ) -> Tensor:
-        """Spatial memories (N, L, c) from raw features and masks scaled to -10..10."""
-        (begun_BCHW,) = self._per_image("begin_memory", self._begin_memory, stride16_BCHW)
-        own_NCHW = begun_BCHW[on_device(image_N, self._device)]
-        (memory_NLc,) = self._per_object(
-            "finish_memory", self._finish_memory, own_NCHW, mask_N1SS, visible_N
-        )
-        return memory_NLc
-
-    def calls_to_warm(self, bank: MemoryBank) -> Sequence[Callable[[], object]]:
-        """The calls to make once at every image size, so that no shape is new in service.
-
-        Largest first: at most as many images as objects, since a stream that is encoded has an
-        object. The first call measures the paths of a processor or the attention kernels of a CUDA
-        device.
+        At once, as part of a call.
         """
-        before: tuple[Callable[[], None], ...] = ()
-        if self._device.type == "cpu":
-            before = (self._choose_paths,)
-        elif self._device.type == "cuda" and self._options.attention != "sdpa":
-            before = (self._choose_attention,)
-        if not self._fixed:
-            return before
-        images = _sizes_within(self._options.image_sizes, bank.capacity)
-        rows = _sizes_within(self._options.row_sizes, bank.capacity)
-        return (
-            *before,
-            *(lambda size=size: self._warm_images(size) for size in images),
-            *(lambda size=size: self._warm_objects(size) for size in rows),
-            *(
-                lambda size=size, shape=shape: self._warm_attention(bank, shape, size)
-                for shape in sorted(self._shapes.all, reverse=True)
-                for size in rows
-            ),
+        return self.parts.decode_unprompted(conditioned_NCHW, features)
+
+    def finish_memory(
+        self, projected_NCHW: Tensor, logits_N1hw: Tensor, prompted_N: Tensor, visible_N: Tensor
+    ) -> Tensor:
+        """Spatial memories of N objects (N, L, c), from the projected features of their images.
+
+        At once, as part of a call. ``prompted_N``: whose masks are remembered as binary ones.
+        """
+        return self.parts.finish_memory(projected_NCHW, logits_N1hw, prompted_N, visible_N)
+
+    def begin_memory(self, stride16_BCHW: Tensor) -> Tensor:
+        """The part of a memory that depends on its image only, (B, C, H, W)."""
+        if self._begun_with is not None and self._begun_with[0] is stride16_BCHW:
+            return self._begun_with[1][2]
+        images = len(stride16_BCHW)
+        (projected_BCHW,) = self.over_images(
+            "begin_memory", self._begin_memory, images, (self.all_rows(images),), (stride16_BCHW,)
         )
+        return projected_BCHW
+
+    def all_rows(self, count: int) -> IntArray | None:
+        """The rows of a table with as many rows as the result; None: as they are."""
+        return np.arange(count) if self.fixed else None
+
+    def over_images(
+        self,
+        name: str,
+        function: Function,
+        count: int,
+        arrays: Sequence[Array | None],
+        tables: Sequence[Tensor | None],
+    ) -> tuple[Tensor, ...]:
+        """``function(*arrays, *tables)`` for ``count`` images, which arrays have a row each of."""
+        calls = self._in_chunks(name, function, np.arange(count), arrays, tables, IMAGES)
+        return self.calls(name, count, calls)
+
+    def over_objects(
+        self,
+        name: str,
+        function: Function,
+        place_N: IntArray,
+        arrays: Sequence[Array | None],
+        tables: Sequence[Tensor | None],
+    ) -> list[Call]:
+        """The calls of a function for objects, whose results go to these places."""
+        return self._in_chunks(name, function, place_N, arrays, tables, OBJECTS)
+
+    def calls_to_warm(
+        self,
+        bank: MemoryBank,
+        warm_images: Callable[[int], None],
+        warm_objects: Callable[[int], None],
+    ) -> tuple[Sequence[Callable[[], object]], Sequence[Callable[[], object]]]:
+        """The calls to make once at this image size, so that no shape is new in service.
+
+        First those to wait for, then rare ones that may be made at any time (``ReadySizes``).
+        ``warm_images`` and ``warm_objects`` make what a step calls for a number of them.
+        Largest first: at most as many images as objects, since a stream that is encoded has an
+        object. The very first measures the paths of a processor or the attention kernels of a CUDA
+        device. Each raises ``torch.OutOfMemoryError`` only if not even a single row fits.
+        """
+        first: list[Callable[[], object]] = []
+        if self._device.type == "cpu":
+            first.append(self.parts.choose_paths)
+        elif self._device.type == "cuda" and self._options.attention != "sdpa":
+            first += [self._choose_trunk, partial(self._choose_attention, bank)]
+        later: list[Callable[[], object]] = []
+        if not self.fixed:
+            return first, later
+        kinds: tuple[tuple[Kind, Callable[[int], None]], ...] = (
+            (IMAGES, warm_images),
+            (OBJECTS, warm_objects),
+            *((each, partial(self._warm_attention, bank, each)) for each in self._shapes.all),
+        )
+        for kind, call in kinds:
+            for size in _sizes_within(self._sizes.allowed(kind), bank.capacity):
+                calls = first if size <= self._sizes.first(kind) else later
+                calls.append(partial(self._warm, kind, size, call))
+        return first, later
 
     def is_warm(self) -> None:
         """Count new shapes as shapes in service from here on."""
-        self._calls.warm = True
+        self.calls.warm = True
 
-    def _attend(
+    @contextmanager
+    def cold(self) -> Iterator[None]:
+        """Capture new shapes without counting them as shapes in service."""
+        was_warm, self.calls.warm = self.calls.warm, False
+        try:
+            yield
+        finally:
+            self.calls.warm = was_warm
+
+    def use_smaller_batches(self) -> int | None:
+        """Drop what was captured, and allow smaller batches -> the most; None: single ones."""
+        self.calls.clear()
+        return self._sizes.reduce()
+
+    def add_image_size(self, image_size: int) -> None:
+        """Make a further, smaller size usable."""
+        self._models[image_size] = at_size(self.model, image_size)
+        self.image_sizes = (*self.image_sizes, image_size)
+
+    def _in_chunks(
         self,
-        begun: FrameState,
+        name: str,
+        function: Function,
+        place_N: IntArray,
+        arrays: Sequence[Array | None],
+        tables: Sequence[Tensor | None],
+        kind: Kind,
+    ) -> list[Call]:
+        count = len(place_N)
+        sizes = self._sizes.of(kind, self.image_size)
+        if not self.fixed or count in sizes:
+            return [Call(name, function, place_N, count, tuple(arrays), tuple(tables))]
+        calls = []
+        for row_R, real in padded_chunks(count, sizes):
+            own = tuple(None if each is None else each[row_R] for each in arrays)
+            calls.append(
+                Call(name, function, place_N[row_R[:real]], len(row_R), own, tuple(tables))
+            )
+        return calls
+
+    def _attention_chunks(
+        self, shape: MemoryShape, row_R: IntArray
+    ) -> Iterator[tuple[IntArray, IntArray]]:
+        """The rows of each chunk of a group, with its padding and without."""
+        if self.fixed:
+            sizes = self._sizes.of(shape, self.image_size)
+            for chunk in padded_chunks(len(row_R), sizes):
+                yield row_R[chunk.row_R], row_R[chunk.row_R[: chunk.real]]
+            return
+        # Upper bound of an object's keys: its pointers have fewer than a frame.
+        config = self.model.config
+        keys = config.memory_tokens * config.hidden_dim * (shape.frames + 1)
+        some = rows_per_chunk(self.model.no_mem_embed, keys)
+        for rows in np.split(row_R, range(some, len(row_R), some)):
+            yield rows, rows
+
+    def _attention_call(
+        self,
+        begun: tuple[Tensor, ...],
         bank: MemoryBank,
         places: MemoryPlaces,
         shape: MemoryShape,
         row_R: IntArray,
         image_N: IntArray,
-    ) -> Tensor:
+        place_n: IntArray,
+    ) -> Call:
         """Condition the objects ``row_R``, whose memories have this shape."""
-        parts = []
-        if not self._fixed:
-            # Upper bound of an object's keys: its pointers have fewer than a frame.
-            config = self.model.config
-            keys = config.memory_tokens * config.hidden_dim * (shape.frames + 1)
-            some = rows_per_chunk(begun.token_BLC, keys)
-            for rows in np.split(row_R, range(some, len(row_R), some)):
-                remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
-                own = begun.select(on_device(image_N[rows], self._device))
-                parts.append(self.model.attend_memory(own, self.model.memory_tokens(*remembered)))
-            return join(parts)
-        for chunk in padded_chunks(len(row_R), self._options.row_sizes):
-            rows = row_R[chunk.row_R]
-            remembered = bank.fetch(places.chosen(rows, shape.frames, shape.pointers))
-            if shape.masked:
-                remembered = _with_masks(remembered)
-            own = begun.select(on_device(image_N[rows], self._device))
-            parts.append(self._attend_chunk(own, remembered)[: chunk.real])
-        return join(parts)
+        own = places.chosen(row_R, shape.frames, shape.pointers)
+        masks = (own.valid_NF, own.pointer_valid_NP) if shape.masked else (None, None)
+        return Call(
+            "attend_memory",
+            partial(self._attend_memory, bank),
+            place_n,
+            len(row_R),
+            (
+                image_N[row_R],
+                own.slot_N,
+                own.column_NF,
+                own.temporal_NF,
+                own.pointer_column_NP,
+                own.age_NP,
+                *masks,
+            ),
+            begun,
+        )
 
-    def _attend_chunk(self, own: FrameState, remembered: Recollection) -> Tensor:
-        return self._calls("attend_memory", self._attend_memory, *own, *remembered)
-
-    def _per_image(
-        self, name: str, function: Callable[[Tensor], tuple[Tensor, ...]], images_B: Tensor
-    ) -> tuple[Tensor, ...]:
-        return self._in_chunks(name, function, self._options.image_sizes, images_B)
-
-    def _per_object(
-        self, name: str, function: Callable[..., tuple[Tensor, ...]], *rows_N: Tensor
-    ) -> tuple[Tensor, ...]:
-        return self._in_chunks(name, function, self._options.row_sizes, *rows_N)
-
-    def _in_chunks(
-        self,
-        name: str,
-        function: Callable[..., tuple[Tensor, ...]],
-        sizes: tuple[int, ...],
-        *rows_N: Tensor,
-    ) -> tuple[Tensor, ...]:
-        if not self._fixed:
-            return function(*rows_N)
-        count = rows_N[0].shape[0]
-        chunks = padded_chunks(count, sizes)
-        if [len(chunk.row_R) for chunk in chunks] == [count]:
-            return self._calls(name, function, *rows_N)
-        parts = []
-        for row_R, real in chunks:
-            row = on_device(row_R, self._device)
-            results = self._calls(name, function, *(rows[row] for rows in rows_N))
-            parts.append([result[:real] for result in results])
-        return tuple(join(part) for part in zip(*parts, strict=True))
+    def _begun(self, stride16_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """The part of ``attend`` that depends on images only."""
+        if self._begun_with is not None and self._begun_with[0] is stride16_BCHW:
+            return self._begun_with[1][:2]
+        images = len(stride16_BCHW)
+        own = (self.all_rows(images),)
+        return self.over_images(
+            "begin_attention", self._begin_attention, images, own, (stride16_BCHW,)
+        )
 
     # Called with fixed shapes: functions of tensors only, which never make the host wait.
 
-    def _encode(self, pixels_B3SS: Tensor) -> ImageFeatures:
-        return self.model.encode_image(normalised(pixels_B3SS))
+    def _encode(self, row_R: Tensor | None, pixels_B3SS: Tensor) -> tuple[Tensor, ...]:
+        return self.parts.encode(rows_of(pixels_B3SS, row_R))
+
+    def _begin_attention(self, row_R: Tensor | None, stride16_BCHW: Tensor) -> FrameState:
+        ours = self._attention.get(self.image_size)
+        begin = self.model.begin_attention if ours is None else ours.begin
+        return begin(rows_of(stride16_BCHW, row_R))
 
     def _attend_memory(
-        self, token_NLC: Tensor, query_NLC: Tensor, *remembered: Tensor | None
-    ) -> Tensor:
-        tokens = self.model.memory_tokens(*remembered)  # type: ignore[arg-type]
-        return self.model.attend_memory(FrameState(token_NLC, query_NLC), tokens)
+        self,
+        bank: MemoryBank,
+        image_R: Tensor,
+        slot_R: Tensor,
+        column_RF: Tensor,
+        temporal_RF: Tensor,
+        pointer_column_RP: Tensor,
+        age_RP: Tensor,
+        valid_RF: Tensor | None,
+        pointer_valid_RP: Tensor | None,
+        *begun: Tensor,
+    ) -> tuple[Tensor]:
+        spatial, pointer = bank.contents(slot_R, column_RF, pointer_column_RP)
+        memories = Recollection(spatial, temporal_RF, pointer, age_RP, valid_RF, pointer_valid_RP)
+        frame = FrameState(*begun).select(image_R)
+        ours = self._attention.get(self.image_size)
+        if ours is not None:
+            return (ours.attend(frame, memories),)
+        shape = MemoryShape(spatial.shape[1], pointer.shape[1], masked=valid_RF is not None)
+        return (self.parts.attend(frame, memories, shape),)
 
-    def _decode_unprompted(self, conditioned_NCHW: Tensor, *levels_NCHW: Tensor) -> DecoderOutput:
-        prompt = self.model.no_prompt(conditioned_NCHW.shape[0], self._device)
-        return self.decode(conditioned_NCHW, ImageFeatures(*levels_NCHW), prompt)
-
-    def _begin_memory(self, stride16_BCHW: Tensor) -> tuple[Tensor]:
-        return (self.model.begin_memory(stride16_BCHW),)
-
-    def _finish_memory(self, *rows_N: Tensor) -> tuple[Tensor]:
-        return (self.model.finish_memory(*rows_N),)
+    def _begin_memory(self, row_R: Tensor | None, stride16_BCHW: Tensor) -> tuple[Tensor]:
+        return (self.model.begin_memory(rows_of(stride16_BCHW, row_R)),)
 
     # Calls of the warm-up.
 
-    def _choose_paths(self) -> None:
-        """Find or measure the paths of this processor, once for all image sizes."""
-        if self.paths is not None:
+    def _warm(self, kind: Kind, size: int, call: Callable[[int], None]) -> None:
+        """Make a call of this size, and fewer rows the rule where they do not fit the memory."""
+        if size not in self._sizes.allowed(kind):
             return
-        config = self.model.config
-        self.paths = None if self._kept is None else self._kept.find(config)
-        found = self.paths is not None
-        if self.paths is None:
-            self.paths = measure(config)
-            if self._kept is not None:
-                self._kept.keep(config, self.paths)
-        when = " at an earlier start" if found else ""
-        for path, reason in self.paths.reasons().items():
-            _log.info("%s; measured%s: %s", path, when, reason)
+        try:
+            with self._sizes.warming(), self.cold():
+                call(size)
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            self._sizes.limit(kind, size // 2)
+            _log.warning(
+                "%s has too little memory for %d %s at once: at most %d from here on",
+                self._device,
+                size,
+                IMAGES if kind == IMAGES else OBJECTS,
+                size // 2,
+            )
+        else:
+            self._sizes.add(kind, self.image_size, size)
 
-    def _choose_attention(self) -> None:
+    def _choose_trunk(self) -> None:
+        """Let Hiera or ViT run by Triton kernels, if they work on this device."""
+        try:
+            from tracker.engine.device_trunk import use_where_it_works
+        except ImportError:
+            return  # ``_choose_attention`` says so
+        use_where_it_works(list(self._models.values()))
+
+    def _choose_attention(self, bank: MemoryBank) -> None:
         """Measure the kernels of memory attention."""
-        config = self.model.config
-        largest = self._shapes.steady[0]
-        autocast = torch.is_autocast_enabled(self._device.type)
-        choose(
-            self.model.memory_attention,
-            candidates(self._options.attention),
-            (
-                config.grid_size**2,
-                largest.frames * config.memory_tokens,
-                largest.pointers * config.pointer_tokens,
-            ),
-            torch.get_autocast_dtype(self._device.type) if autocast else torch.float32,
+        try:
+            from tracker.engine.attention_choice import Offer, choose
+        except ImportError:
+            _log.warning("triton is not installed: its attention kernels are left out")
+            return
+        chosen = choose(
+            self.model,
+            self._shapes.steady[0],
+            _sizes_within(self._sizes.allowed(OBJECTS), bank.capacity),
             self._device,
-            must=self._options.attention != "auto",
+            Offer(only_triton=self._options.attention == "triton", cudnn=self.fixed),
         )
+        if chosen is not None:
+            self._attention[self.image_size] = chosen
 
-    def _warm_images(self, size: int) -> None:
-        side = self.image_size
-        blank = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=self._device)
-        features = self.encode_image(blank)
-        self._per_image("begin_attention", self.model.begin_attention, features.stride16_BCHW)
-        self._per_image("begin_memory", self._begin_memory, features.stride16_BCHW)
-
-    def _warm_objects(self, size: int) -> None:
-        side = self.image_size
-        features = self.encode_image(
-            torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self._device)
-        )
-        image_N = np.zeros(size, np.int64)
-        conditioned = self.model.attend(features.stride16_BCHW.expand(size, -1, -1, -1), None)
-        self.decode_unprompted(conditioned, features, image_N)
-        mask = torch.zeros(size, 1, side, side, device=self._device)
-        visible = torch.ones(size, dtype=torch.bool, device=self._device)
-        self.encode_memory(features.stride16_BCHW, mask, visible, image_N)
+    def warm_images(self, pixels_B3SS: Tensor) -> None:
+        """Make what depends on images only."""
+        stride16_BCHW = self.encode_image(pixels_B3SS).stride16_BCHW
+        self._begun(stride16_BCHW)
+        self.begin_memory(stride16_BCHW)
 
     def _warm_attention(self, bank: MemoryBank, shape: MemoryShape, size: int) -> None:
+        self._attend_blank(bank, shape, size)
+        self.run()
+
+    def _attend_blank(self, bank: MemoryBank, shape: MemoryShape, size: int) -> Tensor:
+        begun = self._begun(self.encode_image(self.blank(1)).stride16_BCHW)
+        row_R = np.arange(size)
+        places = bank.blank(shape, size)
+        call = self._attention_call(begun, bank, places, shape, row_R, np.zeros_like(row_R), row_R)
+        (conditioned,) = self.calls("conditioned", size, [call])
+        return conditioned
+
+    def blank_conditioned(self, bank: MemoryBank, size: int) -> Tensor:
+        """A blank image conditioned on blank memories, for so many objects."""
+        return self._attend_blank(bank, self._shapes.steady[0], size)
+
+    def blank(self, images: int) -> Tensor:
+        """Blank images."""
         side = self.image_size
-        features = self.encode_image(
-            torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self._device)
-        )
-        first = torch.zeros(size, dtype=torch.int64, device=self._device)
-        own = self.model.begin_attention(features.stride16_BCHW).select(first)
-        remembered = bank.fetch(bank.blank(shape, size))
-        self._attend_chunk(own, _with_masks(remembered) if shape.masked else remembered)
+        blank = torch.zeros(images, 3, side, side, dtype=torch.uint8, device=self._device)
+        return self.calls.table("pixels", [blank])
 
 
 def _sizes_within(sizes: tuple[int, ...], most: int) -> list[int]:
     """The chunk sizes that up to ``most`` rows can have, largest first."""
     in_use = {size for count in range(1, most + 1) for size in chunk_sizes(count, sizes)}
     return sorted(in_use, reverse=True)
-
-
-def _with_masks(remembered: Recollection) -> Recollection:
-    """With both masks, also where nothing is padding, so that the shape is the same."""
-    frame_valid, pointer_valid = remembered.frame_valid_NF, remembered.pointer_valid_NP
-    if frame_valid is None:
-        frame_valid = torch.ones_like(remembered.temporal_index_NF, dtype=torch.bool)
-    if pointer_valid is None:
-        pointer_valid = torch.ones_like(remembered.pointer_age_NP, dtype=torch.bool)
-    return remembered._replace(frame_valid_NF=frame_valid, pointer_valid_NP=pointer_valid)

@@ -19,14 +19,25 @@ def sizes_of(options: EngineOptions, image_size: int, step: int = 32) -> tuple[i
     Raises ValueError for a "smaller" size that is not smaller.
     """
     if options.smaller_image_sizes == "auto":
-        smaller = dict.fromkeys(int(part * image_size) // step * step for part in (0.75, 0.5))
-        return (image_size, *(size for size in smaller if _SMALLEST <= size < image_size))
+        return (image_size, *_parts_of(image_size, step))
     for size in options.smaller_image_sizes:
         if size >= image_size:
             raise ValueError(
                 f"smaller_image_sizes must be below the image size {image_size}, got {size}"
             )
     return (image_size, *options.smaller_image_sizes)
+
+
+def next_smaller(in_use: int, sizes: tuple[int, ...], step: int = 32) -> int | None:
+    """The next of ``sizes`` below the one in use, else three quarters; None if too small."""
+    known = [size for size in sizes if size < in_use] or _parts_of(in_use, step)
+    return max(known, default=None)
+
+
+def _parts_of(image_size: int, step: int) -> list[int]:
+    """Three quarters and half of a size, as far as networks can work at them."""
+    parts = dict.fromkeys(int(part * image_size) // step * step for part in (0.75, 0.5))
+    return [size for size in parts if _SMALLEST <= size < image_size]
 
 
 def at_size(model: Sam2, image_size: int) -> Sam2:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from tracker.config import ModelConfig
+from tracker.engine import openvino_parts
 from tracker.engine.path_choice import ATTENTION, LINEAR, PathChoice
 from tracker.model.cpu_paths import AttentionPath, CpuPaths
 
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 # Bound on the choices in the file: of models, sizes and versions. The oldest goes.
 _MOST = 32
 # Changes when the candidates do.
-_VERSION = 1
+_VERSION = 5
 # Settings that change which instructions the libraries use.
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 
@@ -42,7 +43,10 @@ class KeptChoices:
             kept = self._read()[_key(config)]
             paths = kept["paths"]
             narrow, wide = AttentionPath(*paths["narrow"]), AttentionPath(*paths["wide"])
-            choice = PathChoice(CpuPaths(paths["linear"], narrow, wide), kept["milliseconds"])
+            openvino = None if kept["openvino"] is None else tuple(kept["openvino"])
+            choice = PathChoice(
+                CpuPaths(paths["linear"], narrow, wide), kept["milliseconds"], openvino
+            )
             choice.reasons()  # the times are there, and are numbers
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -81,6 +85,8 @@ def _key(config: ModelConfig) -> str:
         torch.backends.cpu.get_cpu_capability(),
         *(os.environ.get(name, "") for name in _LIMITS),
         f"torch {torch.__version__}",
+        f"openvino {openvino_parts.version()}",
+        config.name,
         *shape,
         config.memory_attention_feed_forward,
     )

@@ -43,8 +43,9 @@ class PaddedChunk(NamedTuple):
     real: int
 
 
-def padded_chunks(count: int, sizes: tuple[int, ...]) -> list[PaddedChunk]:
-    """The chunks of ``count`` rows, in order.
+@lru_cache(_COUNTS_KEPT)
+def padded_chunks(count: int, sizes: tuple[int, ...]) -> tuple[PaddedChunk, ...]:
+    """The chunks of ``count`` rows, in order; they are not to be changed.
 
     Padding repeats a real row instead of using zeros: its results are dropped either way, but it
     cannot overflow or divide by zero where real rows do not.
@@ -55,4 +56,4 @@ def padded_chunks(count: int, sizes: tuple[int, ...]) -> list[PaddedChunk]:
         real = min(size, count - begin)
         chunks.append(PaddedChunk(np.minimum(np.arange(begin, begin + size), count - 1), real))
         begin += real
-    return chunks
+    return tuple(chunks)

@@ -43,7 +43,8 @@ _LIMIT_S = 0.3
 _LEAST_ROUNDS, _MOST_ROUNDS = 2, 8
 
 LINEAR: tuple[Library, ...] = ("mkl", "onednn") if ONEDNN_IS_HERE else ("mkl",)
-_CHUNKS = (BY_MKL, AttentionPath("mkl", 256, 512), *((BY_ONEDNN,) if ONEDNN_IS_HERE else ()))
+# No smaller pieces by MKL: one thread, which is measured, is as fast with them; two are not.
+_CHUNKS = (BY_MKL, *((BY_ONEDNN,) if ONEDNN_IS_HERE else ()))
 ATTENTION = (FUSED, *_CHUNKS)
 
 
@@ -51,11 +52,23 @@ ATTENTION = (FUSED, *_CHUNKS)
 class PathChoice:
     """The fastest paths, and the time of every candidate, least of a few runs.
 
-    ``milliseconds``: by choice (``linear``, ``narrow``, ``wide``), then by candidate.
+    ``milliseconds``: by choice (``linear``, ``narrow``, ``wide``, parts of the network), then by
+    candidate. ``openvino``: the parts that OpenVINO computes; None: it was not measured.
     """
 
     paths: CpuPaths
     milliseconds: Milliseconds
+    openvino: tuple[str, ...] | None = None
+
+    def with_parts(self, milliseconds: Milliseconds) -> PathChoice:
+        """This choice and that between ``torch`` and ``openvino`` for parts of the network."""
+        faster = (name for name, ms in milliseconds.items() if ms["openvino"] < ms["torch"])
+        return PathChoice(self.paths, self.milliseconds | milliseconds, tuple(faster))
+
+    def by_pytorch(self) -> PathChoice:
+        """This choice with all parts of the network by PyTorch."""
+        own = {name: self.milliseconds[name] for name in ("linear", "narrow", "wide")}
+        return PathChoice(self.paths, own)
 
     def reasons(self) -> dict[str, str]:
         """What was chosen, a line for each choice, and why: the times measured."""
@@ -64,10 +77,21 @@ class PathChoice:
             "narrow": "attention to memories",
             "wide": "attention within a frame",
         }
-        return {
+        reasons = {
             f"{title} by {getattr(self.paths, name)}": _in_order(self.milliseconds[name])
             for name, title in titles.items()
         }
+        parts = {
+            "encode_image": "image encoder",
+            "attend_memory": "memory attention",
+            "decode": "mask decoder",
+            "finish_memory": "memory encoder",
+        }
+        for name, title in parts.items():
+            if name in self.milliseconds:
+                library = "openvino" if name in (self.openvino or ()) else "torch"
+                reasons[f"{title} by {library}"] = _in_order(self.milliseconds[name])
+        return reasons
 
 
 def _in_order(milliseconds: Mapping[str, float]) -> str:

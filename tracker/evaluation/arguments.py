@@ -79,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="photographs: only those that training with this data leaves out, every 16th",
     )
+    what.add_argument(
+        "--apart",
+        action="store_true",
+        help="photographs: a pixel belongs to one of the things asked for, the surest",
+    )
     what.add_argument("--category", help="only the clips of this category")
     what.add_argument(
         "--clip",
@@ -199,6 +204,8 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
         parser.error("--from-detections goes with --suite mot")
     if options.held_out and PHOTOGRAPHS not in suites:
         parser.error("--held-out goes with --suite photographs")
+    if options.apart and PHOTOGRAPHS not in suites:
+        parser.error("--apart goes with --suite photographs")
     if options.data is not None and len(options.data) > 1 and PHOTOGRAPHS not in suites:
         parser.error(f"--data of --suite {options.suite} is one folder, not {len(options.data)}")
     if len(datasets) > 1:

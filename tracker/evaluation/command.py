@@ -91,8 +91,12 @@ def _follow_loop(options: Namespace, console: Console) -> None:
 
 
 def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Console) -> None:
+    from tracker.evaluation.pictures import PicturesOfTracker  # here, as torch
+
     chosen = {} if options.policy is None else {"memory_policy": options.policy}
     tracker = _tracker(options, chosen)
+    still = any(clip.still for clip in clips)
+    pictures = PicturesOfTracker(tracker, apart=options.apart) if still else None
     overlay = OverlayWriter(options.overlay) if options.overlay else None
     filmed = options.out is not None and options.videos > 0
     worst = WorstClips(options.out / "videos", options.videos) if filmed else None
@@ -112,7 +116,8 @@ def _evaluate(options: Namespace, clips: Sequence[EvaluationClip], console: Cons
 
         for clip in clips:
             try:
-                scores.append(evaluate_clip(tracker, clip, options.prompt, on_frame, pace))
+                engine = pictures if clip.still and pictures else tracker
+                scores.append(evaluate_clip(engine, clip, options.prompt, on_frame, pace))
             except NothingToScoreError as error:
                 left_out.append(error)
                 _say(console, f"left out: {error}", "yellow")

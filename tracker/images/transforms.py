@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tracker.config import IMAGE_MEAN, IMAGE_STD
-from tracker.host_arrays import sent, view_of
+from tracker.host_arrays import sent, sent_beside, view_of
 from tracker.images.prepared_image import PreparedImage
-from tracker.images.yuv import YuvPicture, prepare_yuv
+from tracker.images.yuv import LUMA_WEIGHTS, Plane, YuvPicture
 
 # What a step accepts and a history keeps.
 AnyImage = npt.NDArray[np.uint8] | PreparedImage | YuvPicture
@@ -27,20 +27,25 @@ AnyImage = npt.NDArray[np.uint8] | PreparedImage | YuvPicture
 
 def images_to_tensor(images: Sequence[AnyImage], size: int, device: torch.device) -> Tensor:
     """RGB (H, W, 3) or planes, of any size, or prepared -> normalised float32 (B, 3, S, S)."""
-    return normalised(pixels_of(images, size, device))
+    return normalised(torch.cat([pixels_of(image, size, device) for image in images]))
 
 
-def pixels_of(images: Sequence[AnyImage], size: int, device: torch.device) -> Tensor:
-    """RGB uint8 (H, W, 3) or planes, each of any size, or prepared -> uint8 (B, 3, S, S)."""
-    return torch.cat([_pixels_of(image, size, device) for image in images])
-
-
-def _pixels_of(image: AnyImage, size: int, device: torch.device) -> Tensor:
+def pixels_of(image: AnyImage, size: int, device: torch.device) -> Tensor:
+    """RGB uint8 (H, W, 3) or planes, of any size, or prepared -> uint8 (1, 3, S, S)."""
     if isinstance(image, PreparedImage):
         return pixels_at(image.pixels_13SS, size)
     if isinstance(image, YuvPicture):
         return prepare_yuv(image, size, device).pixels_13SS
     return prepare_image(image, size, device).pixels_13SS
+
+
+def part_of(image: AnyImage, x: int, y: int, width: int, height: int) -> AnyImage:
+    """A part of a picture, in its pixels; not of one that was prepared."""
+    if isinstance(image, PreparedImage):
+        raise ValueError("a prepared image has no pixels of its source")
+    if isinstance(image, YuvPicture):
+        return image.part(x, y, width, height)
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
 
 
 def pixels_at(pixels_13SS: Tensor, size: int) -> Tensor:
@@ -53,10 +58,13 @@ def pixels_at(pixels_13SS: Tensor, size: int) -> Tensor:
     return (resized + 0.5).clamp_(0, 255).to(torch.uint8)
 
 
-def normalised(pixels_B3SS: Tensor) -> Tensor:
-    """RGB uint8 -> normalised float32."""
+def normalised(pixels_B3SS: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """RGB uint8 -> normalised float32, or in one pass ``dtype``, channels last (no gradients)."""
     scale, offset = _normalisation(pixels_B3SS.device)
-    return pixels_B3SS * scale + offset
+    if dtype is None:
+        return pixels_B3SS * scale + offset
+    out = torch.empty_like(pixels_B3SS, dtype=dtype, memory_format=torch.channels_last)
+    return torch.addcmul(offset, pixels_B3SS, scale, out=out)
 
 
 def prepare_image(
@@ -79,7 +87,40 @@ def prepare_image(
         pixels_13HW = pixels_13HW.clone()
     else:
         pixels_13HW = F.interpolate(pixels_13HW, (size, size), mode=mode, antialias=True)
-    return PreparedImage(sent(pixels_13HW, device), height, width)
+    return PreparedImage(sent_beside(pixels_13HW, device), height, width)
+
+
+def prepare_yuv(picture: YuvPicture, size: int, device: torch.device) -> PreparedImage:
+    """Resize (antialiased bicubic, as for RGB images), convert to RGB, on the device.
+
+    In this order no tensor of the source's size is made; both are linear, so that it affects only
+    rounding and clamping. On a CPU planes are resized as bytes, elsewhere as float32 after the
+    transfer.
+    """
+    luma, blue, red = (
+        _resized_plane(plane, size, device)
+        for plane in (picture.luma_HW, picture.blue_hw, picture.red_hw)
+    )
+    red_weight, blue_weight = LUMA_WEIGHTS[picture.matrix]
+    green_weight = 1 - red_weight - blue_weight
+    darkest, luma_span, colour_span = (0, 255, 255) if picture.full_range else (16, 219, 224)
+    luma = (luma - darkest) * (255 / luma_span)
+    more_red = (red - 128) * (255 / colour_span * 2 * (1 - red_weight))
+    more_blue = (blue - 128) * (255 / colour_span * 2 * (1 - blue_weight))
+    less_green = more_red * (red_weight / green_weight) + more_blue * (blue_weight / green_weight)
+    rgb_3SS = torch.stack((luma + more_red, luma - less_green, luma + more_blue))
+    pixels_3SS = (rgb_3SS + 0.5).clamp_(0, 255).to(torch.uint8)
+    return PreparedImage(pixels_3SS.unsqueeze(0), picture.height, picture.width)
+
+
+def _resized_plane(plane: Plane, size: int, device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        pixels_11hw = view_of(plane)[None, None]
+    else:
+        pixels_11hw = sent_beside(view_of(plane), device)[None, None].float()
+    if plane.shape != (size, size):
+        pixels_11hw = F.interpolate(pixels_11hw, (size, size), mode="bicubic", antialias=True)
+    return pixels_11hw[0, 0].float()
 
 
 @cache

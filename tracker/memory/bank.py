@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,15 @@ from tracker.config import ModelConfig
 from tracker.errors import CapacityError
 from tracker.host_arrays import on_device
 from tracker.memory.grids import MemoryGrids
-from tracker.memory.places import ConditioningMemories, IntArray, MemoryPlaces, Recollection
+from tracker.memory.places import (
+    ConditioningMemories,
+    IntArray,
+    MemoryPlaces,
+    Recollection,
+    along_rows,
+)
 from tracker.memory.shapes import MemoryShape, MemoryShapes
+from tracker.memory.writing import Target, Writer, written
 
 EMPTY = -(1 << 62)  # no session reaches this frame number, and no age overflows with it
 
@@ -63,6 +70,8 @@ class MemoryBank:
     ) -> None:
         self.capacity = capacity
         self.device = device
+        # May be replaced, by one that writes together with the next step's calls.
+        self.writer = Writer(device)
         self._window = config.recent_memories
         self._pointer_window = config.recent_pointers
         self._conditioning = config.max_conditioning_memories
@@ -109,6 +118,7 @@ class MemoryBank:
         """Switch to the grid of another image size, one of those that were added."""
         if not self._on_a_grid:
             return
+        self.writer.run()
         filled_KF = self._spatial_frame != EMPTY
         filled_KF[self._free] = False
         self._grids.use(image_size // 16, filled_KF)
@@ -149,6 +159,7 @@ class MemoryBank:
 
     def copy(self, slot: int) -> SlotCopy:
         """A copy of everything a slot holds."""
+        self.writer.run()
         return SlotCopy(
             self._spatial_frame[slot].copy(),
             self._pointer_frame[slot].copy(),
@@ -159,6 +170,7 @@ class MemoryBank:
 
     def restore(self, slot: int, copy: SlotCopy) -> None:
         """Restore a slot from its copy."""
+        self.writer.run()
         self._grids.in_use[slot] = copy.spatial_FLc
         self._pointer_KPC[slot] = copy.pointer_PC
         self._grids.restore_made_on(slot, copy.made_on_F)
@@ -170,6 +182,7 @@ class MemoryBank:
 
         Always on the grid of the largest image size.
         """
+        self.writer.run()
         frames = self._spatial_frame[slot, : self._conditioning]
         column_F = np.argsort(frames, kind="stable")[np.count_nonzero(frames == EMPTY) :]
         column = self._tensor(column_F)
@@ -181,21 +194,26 @@ class MemoryBank:
 
     def condition(self, slot: int, memories: ConditioningMemories) -> None:
         """Fill an empty slot with conditioning memories on the grid of the largest image size."""
+        self.writer.run()
         count = len(memories.frame_F)
         self._grids.import_memories(slot, self._tensor(memories.spatial_FLc))
         self._pointer_KPC[slot, :count] = self._tensor(memories.pointer_FC)
         self._spatial_frame[slot, :count] = memories.frame_F
         self._pointer_frame[slot, :count] = memories.frame_F
 
-    def pointer_similarity(self, slot_N: IntArray, pointer_NC: Tensor) -> Tensor:
+    def conditions(self, slot_N: IntArray) -> npt.NDArray[np.bool_]:
+        """Which conditioning pointers each slot has, (N, F)."""
+        own_NF: npt.NDArray[np.bool_] = self._pointer_frame[slot_N, : self._conditioning] != EMPTY
+        return own_NF
+
+    def pointer_similarity(self, slot_N: Tensor, own_NF: Tensor, pointer_NC: Tensor) -> Tensor:
         """Cosine similarity of each pointer to the closest conditioning pointer of its slot, (N,).
 
-        NaN for a slot without conditioning pointers.
+        ``own_NF``: see ``conditions``. NaN for a slot without conditioning pointers.
         """
-        own = self._pointer_frame[slot_N, : self._conditioning] != EMPTY
-        kept_NFC = self._pointer_KPC[self._tensor(slot_N), : self._conditioning]
+        kept_NFC = self._pointer_KPC[slot_N, : self._conditioning]
         cosine_NF = cosine_similarity(kept_NFC, pointer_NC.float()[:, None], dim=2)
-        best_N = cosine_NF.masked_fill(~self._tensor(own), -math.inf).amax(dim=1)
+        best_N = cosine_NF.masked_fill(~own_NF, -math.inf).amax(dim=1)
         return best_N.masked_fill(best_N == -math.inf, math.nan)
 
     def conditioning_shapes(self, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -246,15 +264,28 @@ class MemoryBank:
 
     def fetch(self, places: MemoryPlaces) -> Recollection:
         """Read the memories at these places."""
-        slot = self._tensor(places.slot_N)[:, None]
+        self.writer.run()
         valid_NF, pointer_valid_NP = places.valid_NF, places.pointer_valid_NP
+        spatial_NFLc, pointer_NPC = self.contents(
+            *map(self._tensor, (places.slot_N, places.column_NF, places.pointer_column_NP))
+        )
         return Recollection(
-            self._grids.in_use[slot, self._tensor(places.column_NF)],
+            spatial_NFLc,
             self._tensor(places.temporal_NF),
-            self._pointer_KPC[slot, self._tensor(places.pointer_column_NP)],
+            pointer_NPC,
             self._tensor(places.age_NP),
             None if valid_NF.all() else self._tensor(valid_NF),
             None if pointer_valid_NP.all() else self._tensor(pointer_valid_NP),
+        )
+
+    def contents(
+        self, slot_N: Tensor, column_NF: Tensor, pointer_column_NP: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The spatial memories (N, F, L, c) and pointers (N, P, C) in these columns."""
+        slot_N1 = slot_N[:, None]
+        return (
+            self._grids.in_use[slot_N1, column_NF],
+            self._pointer_KPC[slot_N1, pointer_column_NP],
         )
 
     def write(
@@ -272,19 +303,44 @@ class MemoryBank:
         for row in np.flatnonzero(conditioning_N):  # prompts are rare; tracked frames skip this
             column = self._conditioning_column(int(slot_N[row]), int(frame_N[row]))
             spatial_column[row] = pointer_column[row] = column
-        slot = self._tensor(slot_N)
-        spatial_place = slot, self._tensor(spatial_column)
-        pointer_place = slot, self._tensor(pointer_column)
-        # Allocate on the device, which may fail, before any state changes.
-        spatial_NLc, pointer_NC = spatial_NLc.to(self._grids.in_use.dtype), pointer_NC.float()
-        self._grids.in_use[spatial_place] = spatial_NLc
-        self._pointer_KPC[pointer_place] = pointer_NC
+        everything = np.ones_like(conditioning_N)
+        targets = Target(spatial_column, everything), Target(pointer_column, everything)
+        self._write(slot_N, targets, [spatial_NLc, pointer_NC])
         # A frame is stored once: as a conditioning frame it leaves the windows.
         self._spatial_frame[slot_N, recent_column] = EMPTY
         self._pointer_frame[slot_N, recent_pointer_column] = EMPTY
         self._grids.wrote(slot_N, spatial_column)
         self._spatial_frame[slot_N, spatial_column] = frame_N
         self._pointer_frame[slot_N, pointer_column] = frame_N
+
+    def rehearse(self, memories: Sequence[Tensor]) -> None:
+        """Make the call of a ``write`` of these rows that writes what is there already."""
+        nothing = np.zeros(len(memories[0]), np.int64)
+        targets = [Target(nothing, nothing > 0)] * len(self._sinks())
+        self._write(nothing, targets, memories)
+
+    def _write(
+        self, slot_N: IntArray, targets: Sequence[Target], memories: Sequence[Tensor]
+    ) -> None:
+        arrays = [array for target in targets for array in self.writer.arrays(slot_N, target)]
+        self.writer(self._put, arrays, memories)
+
+    def _sinks(self) -> list[tuple[Tensor, int]]:
+        """What is written to, by slot and column, and which of the memories each takes."""
+        return [(self._grids.in_use, 0), (self._pointer_KPC, 1)]
+
+    def _put(self, *rows: Any) -> tuple[()]:
+        """Write rows of memories, after ``Writer.arrays`` for each sink."""
+        sinks = self._sinks()
+        memories = rows[4 * len(sinks) :]
+        # Allocate on the device, which may fail, before any state changes.
+        values = [
+            written(into, rows[4 * index : 4 * index + 4], memories[which])
+            for index, (into, which) in enumerate(sinks)
+        ]
+        for (into, _), (place, value) in zip(sinks, values, strict=True):
+            into[place] = value
+        return ()
 
     def _conditioning_column(self, slot: int, frame: int) -> int:
         frames = self._spatial_frame[slot, : self._conditioning]
@@ -305,9 +361,7 @@ class MemoryBank:
         valid[:, self._conditioning :] &= age[:, self._conditioning :] <= window
         longest = int(valid.sum(axis=1).max())
         column = np.argsort(~valid, axis=1, kind="stable")[:, :longest]
-        return _Choice(
-            column, np.take_along_axis(age, column, 1), np.take_along_axis(valid, column, 1)
-        )
+        return _Choice(column, along_rows(age, column), along_rows(valid, column))
 
     def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
         return on_device(array, self.device)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 IntArray = npt.NDArray[np.int64]
-Number = TypeVar("Number", np.int64, np.bool_)
+Number = TypeVar("Number", np.int64, np.float64, np.bool_)
 
 
 class MemoryPlaces(NamedTuple):
@@ -74,7 +74,15 @@ class Recollection(NamedTuple):
     pointer_valid_NP: Tensor | None
 
 
+def along_rows(values_NW: npt.NDArray[Number], column_NV: IntArray) -> npt.NDArray[Number]:
+    """Some columns of each row, as ``np.take_along_axis`` but without its checks."""
+    return values_NW[np.arange(len(values_NW))[:, None], column_NV]
+
+
 def _as_wide(rows_NW: npt.NDArray[Number], width: int) -> npt.NDArray[Number]:
     """Rows cut to a width or padded with zeros: place 0, age 0, not real."""
-    missing = max(width - rows_NW.shape[1], 0)
-    return np.pad(rows_NW[:, :width], ((0, 0), (0, missing)))
+    if width <= rows_NW.shape[1]:
+        return rows_NW[:, :width]
+    wide_NW = np.zeros((len(rows_NW), width), rows_NW.dtype)
+    wide_NW[:, : rows_NW.shape[1]] = rows_NW
+    return wide_NW

@@ -9,6 +9,8 @@ keys of a chunk, P chunks, T pieces of queries, one for each thread.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,8 @@ from tracker.model.onednn_linear import LEAST_MULTIPLICATIONS, onednn_linear
 _LEAST_SCORES = 128 * 128
 # Fewer queries for a thread make its products too small.
 _LEAST_QUERIES = 64
+# 2 to this power is the smallest normal float32; processors are slow with smaller ones.
+_LEAST_EXPONENT = -126
 
 
 def takes_chunks(query_NLC: Tensor, key_NSC: Tensor, path: AttentionPath) -> bool:
@@ -42,12 +46,15 @@ def attend_in_chunks(
 ) -> Tensor:
     """Softmax attention -> (N, L, c)."""
     count, length, channels = query_NLC.shape
+    base = 1.0 if path.library == "onednn" else math.log2(math.e)  # of the softmax: e or 2
     # Heads are strided views, for which oneDNN falls back to a loop 500 times as slow.
-    scaled_NLC = (query_NLC * channels**-0.5).contiguous()
+    scaled_NLC = (query_NLC * (base * channels**-0.5)).contiguous()
     attended_NLc = value_NSc.new_empty(count, length, value_NSc.shape[2])
-    attend = _by_onednn if path.library == "onednn" else _by_mkl
-    for row in range(count):
-        attend(scaled_NLC[row], key_NSC[row], value_NSc[row], path, attended_NLc[row])
+    if path.library == "mkl":
+        _by_mkl(scaled_NLC, key_NSC, value_NSc, path, attended_NLc)
+    else:
+        for row in range(count):
+            _by_onednn(scaled_NLC[row], key_NSC[row], value_NSc[row], path, attended_NLc[row])
     return attended_NLc
 
 
@@ -80,33 +87,57 @@ def _attend_by_onednn(query_lC: Tensor, keys: tuple[Tensor, ...], values: list[T
 
 
 def _by_mkl(
-    query_LC: Tensor, key_SC: Tensor, value_Sc: Tensor, path: AttentionPath, attended_Lc: Tensor
+    query_NLC: Tensor, key_NSC: Tensor, value_NSc: Tensor, path: AttentionPath, attended_NLc: Tensor
 ) -> None:
     """A batched product gives every thread a piece of its own, whose scores stay in that core's
-    cache for the softmax; a single large product would be split along the keys.
+    cache for the softmax; a single large product would be split along the keys. Each thread gets a
+    row as long as there is one for every thread; the queries of the rows left are divided. Fewer
+    queries take more keys at once, up to as many scores.
+
+    Queries are scaled for powers of 2: PyTorch's ``exp`` is MKL's, which takes ten times as long
+    wherever it underflows, as most weights of a sharp softmax do.
     """
-    threads = torch.get_num_threads()
-    pairs = list(zip(key_SC.split(path.keys), value_Sc.split(path.keys), strict=True))
-    for begin in range(0, len(query_LC), path.queries * threads):
-        some_LC = query_LC[begin : begin + path.queries * threads]
-        most = max(1, min(threads, len(some_LC) // _LEAST_QUERIES))
-        pieces = next(count for count in range(most, 0, -1) if len(some_LC) % count == 0)
-        some_TlC = some_LC.unflatten(0, (pieces, -1))
-        made_Tlc = _attend_by_mkl(some_TlC, pairs)
-        attended_Lc[begin : begin + len(some_LC)] = made_Tlc.flatten(0, 1)
+    threads, scores = torch.get_num_threads(), path.queries * path.keys
+    whole = len(query_NLC) // threads * threads
+    for first in range(0, whole, threads):
+        row_T = slice(first, first + threads)
+        for begin in range(0, query_NLC.shape[1], path.queries):
+            some = row_T, slice(begin, begin + path.queries)
+            attended_NLc[some] = _attend_by_mkl(
+                query_NLC[some], key_NSC[row_T], value_NSc[row_T], scores
+            )
+    for row in range(whole, len(query_NLC)):
+        for some_LC, some_Lc in zip(
+            query_NLC[row].split(path.queries * threads),
+            attended_NLc[row].split(path.queries * threads),
+            strict=True,
+        ):
+            most = max(1, min(threads, len(some_LC) // _LEAST_QUERIES))
+            pieces = next(count for count in range(most, 0, -1) if len(some_LC) % count == 0)
+            made_Tlc = _attend_by_mkl(
+                some_LC.unflatten(0, (pieces, -1)),
+                key_NSC[row].expand(pieces, -1, -1),
+                value_NSc[row].expand(pieces, -1, -1),
+                scores,
+            )
+            some_Lc.copy_(made_Tlc.flatten(0, 1))
 
 
-def _attend_by_mkl(query_TlC: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _attend_by_mkl(query_TlC: Tensor, key_TSC: Tensor, value_TSc: Tensor, scores: int) -> Tensor:
     pieces, length, _ = query_TlC.shape
+    chunks = math.ceil(key_TSC.shape[1] / max(scores // length, 1))
+    keys = math.ceil(key_TSC.shape[1] / chunks)
     largest_Tl1 = query_TlC.new_full((pieces, length, 1), -torch.inf)
     sum_Tl1 = query_TlC.new_zeros(pieces, length, 1)
-    made_Tlc = query_TlC.new_zeros(pieces, length, pairs[0][1].shape[1])
-    for key_sC, value_sc in pairs:
-        score_Tls = torch.bmm(query_TlC, key_sC.T.expand(pieces, -1, -1))
+    made_Tlc = query_TlC.new_zeros(pieces, length, value_TSc.shape[2])
+    for key_TsC, value_Tsc in zip(
+        key_TSC.split(keys, dim=1), value_TSc.split(keys, dim=1), strict=True
+    ):
+        score_Tls = torch.bmm(query_TlC, key_TsC.transpose(1, 2))
         higher_Tl1 = torch.maximum(largest_Tl1, score_Tls.amax(dim=2, keepdim=True))
-        weight_Tls = score_Tls.sub_(higher_Tl1).exp_()
-        shrunk_Tl1 = largest_Tl1.sub_(higher_Tl1).exp_()
+        weight_Tls = score_Tls.sub_(higher_Tl1).clamp_(min=_LEAST_EXPONENT).exp2_()
+        shrunk_Tl1 = largest_Tl1.sub_(higher_Tl1).exp2_()
         sum_Tl1.mul_(shrunk_Tl1).add_(weight_Tls.sum(dim=2, keepdim=True))
-        made_Tlc.mul_(shrunk_Tl1).baddbmm_(weight_Tls, value_sc.expand(pieces, -1, -1))
+        made_Tlc.mul_(shrunk_Tl1).baddbmm_(weight_Tls, value_Tsc)
         largest_Tl1 = higher_Tl1
     return made_Tlc.div_(sum_Tl1)

@@ -22,7 +22,10 @@ ONEDNN_IS_HERE = torch.backends.mkldnn.is_available() and hasattr(
 
 
 class AttentionPath(NamedTuple):
-    """PyTorch's fused kernel, or products of chunks by a library: ``queries`` × ``keys`` each."""
+    """PyTorch's fused kernel, or products of chunks by a library: ``queries`` × ``keys`` each.
+
+    MKL takes more keys where there are fewer queries.
+    """
 
     library: Literal["fused", "mkl", "onednn"]
     queries: int = 0

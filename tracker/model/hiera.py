@@ -24,23 +24,33 @@ def to_windows(x_BHWC: Tensor, size: int) -> Tensor:
     Padding tokens are attended like any other: the released weights expect it.
     """
     batch, height, width, channels = x_BHWC.shape
-    x = F.pad(x_BHWC, (0, 0, 0, -width % size, 0, -height % size))
+    right, below = -width % size, -height % size
+    x = F.pad(x_BHWC, (0, 0, 0, right, 0, below)) if right or below else x_BHWC
     x = x.view(batch, x.shape[1] // size, size, x.shape[2] // size, size, channels)
     # A single row of windows would stay a view, which PyTorch multiplies row by row in bfloat16.
     return x.transpose(2, 3).reshape(-1, size, size, channels).contiguous()
 
 
-def from_windows(x_VSSC: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of ``to_windows``: (V, size, size, C) -> (B, height, width, C)."""
-    size, channels = x_VSSC.shape[1], x_VSSC.shape[3]
+def plus_windows(x_BHWC: Tensor, own_VSSC: Tensor) -> Tensor:
+    """``x`` plus what was made of its windows, (V, size, size, C) -> (B, H, W, C)."""
+    height, width, channels = x_BHWC.shape[1:]
+    size = own_VSSC.shape[1]
     rows, columns = -(-height // size), -(-width // size)
-    x = x_VSSC.view(-1, rows, columns, size, size, channels).transpose(2, 3)
-    x = x.reshape(-1, rows * size, columns * size, channels)
-    return x[:, :height, :width]
+    own = own_VSSC.view(-1, rows, columns, size, size, channels).transpose(2, 3)
+    if height % size or width % size:
+        own = own.reshape(-1, rows * size, columns * size, channels)
+        return x_BHWC + own[:, :height, :width]
+    tiles = x_BHWC.unflatten(2, (columns, size)).unflatten(1, (rows, size))
+    total: Tensor = tiles + own
+    return total.flatten(3, 4).flatten(1, 2)
 
 
 def halve(x_BHWC: Tensor) -> Tensor:
     """2×2 max pooling of (B, H, W, C)."""
+    if x_BHWC.is_cuda and not torch.is_grad_enabled():
+        # The pooling kernel writes an index of 8 bytes beside every number.
+        squares: Tensor = x_BHWC.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        return squares.amax(dim=(2, 4))
     return F.max_pool2d(x_BHWC.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
@@ -115,12 +125,11 @@ class HieraBlock(nn.Module):
             shortcut = self.proj(x).to(x_BHWC.dtype)
         if self.pooled:
             shortcut = halve(shortcut)
-        height, width = shortcut.shape[1:3]
         if self.window:
-            x = from_windows(self.attn(to_windows(x, self.window)), height, width)
+            x = plus_windows(shortcut, self.attn(to_windows(x, self.window)))
         else:
-            x = self.attn(x)
-        x = (shortcut + x).flatten(0, 2)
+            x = shortcut + self.attn(x)
+        x = x.flatten(0, 2)
         x = in_chunks(self._feed_forward, x, 4 * x.shape[1])
         return x.view(shortcut.shape)
 
@@ -130,33 +139,87 @@ class HieraBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """A 7×7 convolution of stride 4: image to tokens."""
+    """A convolution: image to tokens."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kernel: int, stride: int, padding: int = 0) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
+        self.proj = nn.Conv2d(3, width, kernel, stride, padding)
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, H / 4, W / 4, C)."""
+        """(B, 3, H, W) -> (B, H / stride, W / stride, C)."""
         tokens: Tensor = self.proj(image_B3HW)
         return tokens.permute(0, 2, 3, 1)
 
 
-class Hiera(Trunk):
+class BlockTrunk(Trunk):
+    """A trunk of such blocks: a subclass adds them, and ``_position``.
+
+    ``pos_embed``: a learned table. ``stage_ends``: the blocks whose results are maps.
+    """
+
+    def __init__(self, patches: PatchEmbedding, pos_embed: Tensor) -> None:
+        super().__init__()
+        self.patch_embed = patches
+        self.pos_embed = nn.Parameter(pos_embed)
+        self._fixed_position: Tensor | None = None
+        self.blocks = nn.ModuleList()
+        self.stage_ends: list[int] = []
+
+    def _position(self, height: int, width: int) -> Tensor:
+        """The learned position table for a grid, (1, C, H, W)."""
+        raise NotImplementedError
+
+    def position_tables(self) -> list[nn.Parameter]:
+        """Of the whole image."""
+        return [self.pos_embed]
+
+    def fix_constants(self, image_size: int) -> None:
+        """Cache the position table of one grid; the parameters must not change afterwards."""
+        rows, columns = (image_size // stride for stride in self.patch_embed.proj.stride)
+        with torch.no_grad():
+            self._fixed_position = self.position(rows, columns).contiguous()
+
+    def forget_constants(self) -> None:
+        """Drop the cached position table: compute it for every image again."""
+        self._fixed_position = None
+
+    def position(self, height: int, width: int) -> Tensor:
+        """The learned position table for a grid, (1, H, W, C)."""
+        fixed = self._fixed_position
+        if fixed is not None and fixed.shape[1:3] == (height, width):
+            return fixed
+        first = self.blocks[0]
+        assert isinstance(first, HieraBlock)
+        # The residual sum begins with it, and has the dtype of its norms.
+        return self._position(height, width).permute(0, 2, 3, 1).to(first.norm1.weight.dtype)
+
+    def forward(self, image_B3HW: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> (B, C, H / stride, W / stride) maps, finest first."""
+        if self.fused is not None and not torch.is_grad_enabled():
+            return self.fused(self, image_B3HW)
+        x = self.patch_embed(image_B3HW)
+        position = self.position(x.shape[1], x.shape[2])
+        in_place = x.dtype == position.dtype and not torch.is_grad_enabled()
+        x = x.add_(position) if in_place else x + position
+        maps = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.stage_ends:
+                maps.append(x.permute(0, 3, 1, 2))
+        return maps
+
+
+class Hiera(BlockTrunk):
     """Image to four feature maps at strides 4, 8, 16 and 32."""
 
     def __init__(self, config: HieraConfig) -> None:
-        super().__init__()
         width, heads = config.embed_dim, config.num_heads
-        self.patch_embed = PatchEmbedding(width)
-        self.pos_embed = nn.Parameter(torch.zeros(1, width, *config.background_size))
+        super().__init__(
+            PatchEmbedding(width, kernel=7, stride=4, padding=3),
+            torch.zeros(1, width, *config.background_size),
+        )
         first_window = config.window_sizes[0]
         self.pos_embed_window = nn.Parameter(torch.zeros(1, width, first_window, first_window))
-
-        self._fixed_position: Tensor | None = None
-
-        self.blocks = nn.ModuleList()
-        self.stage_ends: list[int] = []
         for stage, depth in enumerate(config.stages):
             for place in range(depth):
                 opens_stage = stage > 0 and place == 0
@@ -182,34 +245,9 @@ class Hiera(Trunk):
         """Of the whole image and of one window."""
         return [self.pos_embed, self.pos_embed_window]
 
-    def fix_constants(self, height: int, width: int) -> None:
-        """Cache the position table of one grid; the parameters must not change afterwards."""
-        with torch.no_grad():
-            self._fixed_position = self.position(height, width)
-
-    def forget_constants(self) -> None:
-        """Drop the cached position table: compute it for every image again."""
-        self._fixed_position = None
-
-    def position(self, height: int, width: int) -> Tensor:
-        """The learned position table for a grid: the stretched background plus tiled windows."""
-        fixed = self._fixed_position
-        if fixed is not None and fixed.shape[1:3] == (height, width):
-            return fixed
+    def _position(self, height: int, width: int) -> Tensor:
+        """The stretched background plus tiled windows."""
         background = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
         side = self.pos_embed_window.shape[2]
         tiles = self.pos_embed_window.tile(1, 1, -(-height // side), -(-width // side))
-        return (background + tiles[:, :, :height, :width]).permute(0, 2, 3, 1)
-
-    def forward(self, image_B3HW: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> four (B, C, H / stride, W / stride) maps, finest first."""
-        x = self.patch_embed(image_B3HW)
-        position = self.position(x.shape[1], x.shape[2])
-        in_place = x.dtype == position.dtype and not torch.is_grad_enabled()
-        x = x.add_(position) if in_place else x + position
-        maps = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in self.stage_ends:
-                maps.append(x.permute(0, 3, 1, 2))
-        return maps
+        return background + tiles[:, :, :height, :width]

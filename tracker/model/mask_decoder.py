@@ -54,13 +54,19 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2),
             nn.GELU(),
         )
-        self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
-        self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
+        if config.has_fine_maps:
+            self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
+            self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
         self.output_hypernetworks_mlps = nn.ModuleList(
             Mlp((width, width, width, width // 8), nn.ReLU) for _ in range(MASKS)
         )
         self.iou_prediction_head = Mlp((width, hidden, hidden, MASKS), nn.ReLU, sigmoid_output=True)
         self.pred_obj_score_head = Mlp((width, width, width, 1), nn.ReLU)
+        self._has_fine_maps = config.has_fine_maps
+
+    def fine_projections(self) -> tuple[nn.Conv2d, ...]:
+        """What the image encoder applies to the trunk's maps at strides 8 and 4, if it has any."""
+        return (self.conv_s1, self.conv_s0) if self._has_fine_maps else ()
 
     def forward(
         self,
@@ -74,7 +80,7 @@ class MaskDecoder(nn.Module):
         return DecoderOutput(
             *objects_in_chunks(
                 partial(self._decode, tokens_from_grid(position_CHW.unsqueeze(0))),
-                stride4_NcHW[0].numel(),  # the widest map
+                2 * conditioned_NCHW[0].numel(),  # the widest map, that of the masks
                 conditioned_NCHW,
                 stride8_NcHW,
                 stride4_NcHW,
@@ -102,7 +108,8 @@ class MaskDecoder(nn.Module):
         projected = self.transformer.project(image_1LC, position_1LC)
         size = conditioned_1CHW.shape[2:]
         rows, drawn = [], []
-        step = min(len(prompt.sparse_NKC), rows_per_chunk(stride4_1cHW, stride4_1cHW.numel()))
+        widest = 2 * conditioned_1CHW.numel()
+        step = min(len(prompt.sparse_NKC), rows_per_chunk(conditioned_1CHW, widest))
         for begin in range(0, len(prompt.sparse_NKC), step):
             sparse_nKC = prompt.sparse_NKC[begin : begin + step]
             shared = (part.expand(len(sparse_nKC), -1, -1, -1) for part in projected)
@@ -112,7 +119,7 @@ class MaskDecoder(nn.Module):
                 sparse_nKC,
                 ImageProjections(*shared),
             )
-            (row_r,) = wanted(self.iou_prediction_head(tokens_nTC[:, 1])).nonzero(as_tuple=True)
+            (row_r,) = wanted(self._predicted_iou(tokens_nTC[:, 1])).nonzero(as_tuple=True)
             rows.append(row_r + begin)
             drawn.append(
                 self._draw(tokens_nTC[row_r], image_nLC[row_r], size, stride8_1cHW, stride4_1cHW)
@@ -163,16 +170,28 @@ class MaskDecoder(nn.Module):
         mask_tokens = tokens_NTC[:, 2 : 2 + MASKS]
         image = image_NLC.transpose(1, 2).unflatten(2, size)
         upscale8, norm8, activation, upscale4, _ = self.output_upscaling
-        image = activation(norm8(upscale8(image) + stride8_NcHW))
+        image = activation(norm8(_plus(upscale8(image), stride8_NcHW)))
         # In the layout of the product below: GELU's gradient is slow if the layouts differ.
-        image = activation((upscale4(image) + stride4_NcHW).contiguous())
+        image = activation(_plus(upscale4(image), stride4_NcHW).contiguous())
         weights_N4c = torch.stack(
             [mlp(mask_tokens[:, m]) for m, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
         masks = (weights_N4c @ image.flatten(2)).unflatten(2, image.shape[2:])
         return DecoderOutput(
             masks,
-            self.iou_prediction_head(iou_token),
+            self._predicted_iou(iou_token),
             mask_tokens,
             self.pred_obj_score_head(score_token),
         )
+
+    def _predicted_iou(self, token_NC: Tensor) -> Tensor:
+        """In float32: bfloat16 has steps of 0.004 near 0.9, and equal masks would tie."""
+        if not torch.is_autocast_enabled(token_NC.device.type):
+            return self.iou_prediction_head(token_NC)  # type: ignore[no-any-return]
+        with torch.autocast(token_NC.device.type, enabled=False):
+            return self.iou_prediction_head(token_NC.float())  # type: ignore[no-any-return]
+
+
+def _plus(x_NcHW: Tensor, fine_NcHW: Tensor) -> Tensor:
+    """With the trunk's map of this stride, unless that is empty."""
+    return x_NcHW + fine_NcHW if fine_NcHW.shape[1] else x_NcHW

@@ -6,7 +6,6 @@ tokens, P pointer tokens, C channels, c memory channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,11 +16,7 @@ from tracker.model.chunking import in_chunks
 from tracker.model.layers import attend
 from tracker.model.narrow_values import attend_narrow, narrow_is_faster
 from tracker.model.onednn_linear import Linear
-from tracker.model.position_encoding import rotate, rotate_first
-
-# Arguments: queries, keys, values of the memory's width, the number of pointer keys (the last), and
-# which keys are real, or None. Real keys come first among the spatial and the pointer keys.
-NarrowAttention = Callable[[Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
+from tracker.model.position_encoding import rotate, rotate_exported, rotate_first
 
 
 class MemoryTokens(NamedTuple):
@@ -63,11 +58,11 @@ class RotaryAttention(nn.Module):
         self.k_proj = Linear(memory_width, width)
         self.v_proj = Linear(memory_width, width)
         self.out_proj = Linear(width, width)
-        # Set by ``engine.attention_choice`` after measuring on a device.
-        self.narrow: NarrowAttention | None = None
 
     def query(self, x_NLC: Tensor, rotation: Tensor) -> Tensor:
         """Projected and rotated queries, (N, L, C)."""
+        if torch.compiler.is_exporting():
+            return rotate_exported(self.q_proj, x_NLC, rotation)
         return rotate(self.q_proj(x_NLC), rotation)
 
     def forward(
@@ -80,10 +75,8 @@ class RotaryAttention(nn.Module):
         valid_NS: Tensor | None = None,
     ) -> Tensor:
         """Attend with rotated queries -> (N, L, C); the last ``plain_keys`` keys stay unrotated."""
-        key = rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
-        if self.narrow is not None and value_NSc.shape[2] < key.shape[2]:
-            attended = self.v_proj(self.narrow(query, key, value_NSc, plain_keys, valid_NS))
-        elif narrow_is_faster(query, key, value_NSc, valid_NS):
+        key = self._keys(key_NSc, rotation, plain_keys)
+        if narrow_is_faster(query, key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
         else:
             mask = None if valid_NS is None else valid_NS[:, None, None, :]
@@ -92,6 +85,11 @@ class RotaryAttention(nn.Module):
             ).squeeze(1)
         out: Tensor = self.out_proj(attended)
         return out
+
+    def _keys(self, key_NSc: Tensor, rotation: Tensor, plain_keys: int) -> Tensor:
+        if torch.compiler.is_exporting():
+            return rotate_exported(self.k_proj, key_NSc, rotation, plain_keys)
+        return rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
 
 
 class MemoryAttentionLayer(nn.Module):

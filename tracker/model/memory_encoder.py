@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tracker.config import ModelConfig
 from tracker.model.chunking import objects_in_chunks
 from tracker.model.layers import LayerNorm2d
 from tracker.model.onednn_linear import Linear, Pointwise, activated
+
+MASK_SCALE, MASK_BIAS = 20.0, -10.0
+
+
+def scaled_mask(logits_N1hw: Tensor, prompted_N: Tensor, image_size: int) -> Tensor:
+    """The encoder's masks (N, 1, S, S) in -10..10; those of prompted frames are binary."""
+    size = image_size, image_size
+    logits = F.interpolate(logits_N1hw, size, mode="bilinear", align_corners=False)
+    # In place: these have the image's size, and nothing else refers to them.
+    positive = logits > 0
+    soft = torch.where(prompted_N.view(-1, 1, 1, 1), positive, logits.sigmoid_())
+    return soft.mul_(MASK_SCALE).add_(MASK_BIAS)
 
 
 class MaskDownsampler(nn.Module):

@@ -57,9 +57,8 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
     One complex product is 19 times as fast on a CPU as sines and cosines on real halves.
     """
-    pairs: Tensor = x.float().unflatten(-1, (-1, 2))
-    turned = torch.view_as_real(torch.view_as_complex(pairs) * rotation)
-    return turned.flatten(-2).type_as(x)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
 
 
 def rotate_first(x_NSC: Tensor, count: int, rotation: Tensor) -> Tensor:
@@ -76,6 +75,28 @@ def rotate_first(x_NSC: Tensor, count: int, rotation: Tensor) -> Tensor:
     if x_NSC.dtype != torch.float32:
         x_NFLC.copy_(pairs.flatten(-2))
     return x_NSC
+
+
+def rotate_exported(layer: nn.Linear, x_NSC: Tensor, rotation_L2: Tensor, plain: int = 0) -> Tensor:
+    """``rotate_first`` of a layer's results, all tokens but the last ``plain``, for an export.
+
+    ``rotation_L2`` is real, (L, C / 2, 2): exported networks have no complex numbers. The results
+    times cosines, plus those of a layer with the two outputs of each pair exchanged times sines:
+    OpenVINO fuses these, while taking pairs apart and joining them was a quarter of the attention.
+    """
+    frames = (x_NSC.shape[1] - plain) // len(rotation_L2)
+    cosine_LC, sine_LC = rotation_L2.repeat(frames, 1, 1).repeat_interleave(2, dim=1).unbind(2)
+    cosine_SC = nn.functional.pad(cosine_LC, (0, 0, 0, plain), value=1)
+    sine_SC = nn.functional.pad(sine_LC, (0, 0, 0, plain))
+    turned_NSC = nn.functional.linear(x_NSC, _turned(layer.weight), _turned(layer.bias))
+    rotated: Tensor = layer(x_NSC) * cosine_SC + turned_NSC * sine_SC
+    return rotated
+
+
+def _turned(row_C: Tensor) -> Tensor:
+    """Pairs (even, odd) of rows as (-odd, even)."""
+    even, odd = row_C.unflatten(0, (-1, 2)).unbind(1)
+    return torch.stack((-odd, even), dim=1).flatten(0, 1)
 
 
 class RandomFourierPosition(nn.Module):

@@ -21,6 +21,9 @@ from tracker.options import ComputeDtype
 _BFLOAT16_CAPABILITY = (8, 0)
 _logger = logging.getLogger(__name__)
 
+# The decoder computes it without autocast.
+_IN_FLOAT32 = "iou_prediction_head"
+
 
 def lacks_bfloat16(device: torch.device | int) -> str | None:
     """Why a CUDA device does not compute in bfloat16, for the user; None if it does."""
@@ -64,23 +67,48 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
 def compute_in(model: Sam2, dtype: torch.dtype, device: torch.device) -> None:
     """Set up a frozen network for this dtype; call it within ``autocast``.
 
-    float32 on a CUDA device turns TF32 off in cuDNN for the process: PyTorch's convolutions would
-    otherwise round their operands to 10 bits.
+    A CUDA device changes two settings of the process. float32 turns TF32 off in cuDNN: PyTorch's
+    convolutions would otherwise round their operands to 10 bits. And see ``avoid_plans``.
     """
+    avoid_plans(device)
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
     if device.type != "cpu":
+        if dtype == torch.bfloat16:
+            encode_throughout(model)
         store_as_computed(model, dtype)
         return
     for part in model.image_encoder.trunk.coarse_products():
         store_as_computed(part, dtype)
 
 
+def avoid_plans(device: torch.device) -> None:
+    """Turn cuDNN's attention off for the process, which PyTorch prefers on recent CUDA devices.
+
+    It builds a plan for every new shape, in some 30 ms of the host: a click or a training step with
+    another number of objects would wait for it. Code that repeats its shapes may still ask for it.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+
+
+def encode_throughout(model: Sam2) -> None:
+    """Compute all of the image encoder in its trunk's narrow dtype, with a pyramid in bfloat16."""
+    encoder = model.image_encoder
+    encoder.store_throughout(encoder.trunk.narrow_dtype, torch.bfloat16)
+    for after in model.sam_mask_decoder.fine_projections():
+        after.to(encoder.trunk.narrow_dtype)
+
+
 def store_as_computed(network: nn.Module, dtype: torch.dtype) -> None:
     """Store weights in the dtype of their products; results are bit-identical.
 
-    Autocast would round frozen weights in every call: it caches only trained ones.
+    Autocast would round frozen weights in every call: it caches only trained ones. Layers that are
+    stored in another dtype than float32 already keep it.
     """
-    for module in network.modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+    for name, module in network.named_modules():
+        if _IN_FLOAT32 in name:
+            continue
+        is_product = isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))
+        if is_product and module.weight.dtype == torch.float32:
             module.to(dtype)

@@ -67,10 +67,14 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> the same."""
+        return x_BCHW * self.scale(x_BCHW)[:, :, None, None]
+
+    def scale(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> the factor of each channel, (B, C)."""
         mean_BC = along_channels(x_BCHW).flatten(1, 2).mean(dim=1)
         hidden_BC = self.fc1.activated(self.fc1.rounded(mean_BC), "relu")
         scale_BC: Tensor = self.fc2(hidden_BC).sigmoid()
-        return x_BCHW * scale_BC[:, :, None, None]
+        return scale_BC
 
 
 class RepVitBlock(nn.Module):
@@ -172,5 +176,7 @@ class RepVit(Trunk):
 
     def forward(self, image_B3HW: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> four (B, C, H / stride, W / stride) maps, finest first."""
+        if self.fused is not None:
+            return self.fused(self, image_B3HW)
         maps: list[Tensor] = self.body(image_B3HW)
         return maps

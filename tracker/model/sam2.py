@@ -35,7 +35,8 @@ class ImageFeatures(NamedTuple):
     """One batch of encoded images.
 
     ``stride16_BCHW`` (S / 16), and for the decoder ``stride8_BcHW`` (S / 8, C / 4 channels) and
-    ``stride4_BcHW`` (S / 4, C / 8 channels), already projected.
+    ``stride4_BcHW`` (S / 4, C / 8 channels), already projected; both (B, 0, 1, 1) for a trunk that
+    has no such maps.
     """
 
     stride16_BCHW: Tensor
@@ -99,16 +100,15 @@ class Sam2(nn.Module):
         """
         if self._no_prompt is not None:
             return
-        side = self.config.image_size // 4
-        self.image_encoder.trunk.fix_constants(side, side)
+        self.image_encoder.trunk.fix_constants(self.config.image_size)
         self.sam_prompt_encoder.fix_position()
         with torch.no_grad():
             self._no_prompt = self.no_prompt(1, self.no_mem_embed.device)
 
     def encode_image(self, image_B3SS: Tensor) -> ImageFeatures:
         """Encode normalised images, (B, 3, S, S)."""
-        decoder = self.sam_mask_decoder
-        return ImageFeatures(*self.image_encoder(image_B3SS, decoder.conv_s1, decoder.conv_s0))
+        fine = self.sam_mask_decoder.fine_projections()
+        return ImageFeatures(*self.image_encoder(image_B3SS, *fine))
 
     def attend(
         self,
@@ -291,9 +291,9 @@ class Sam2(nn.Module):
         )
 
     def rotation(self) -> Tensor:
-        """The rotations of RoPE on the token grid, complex (H*W, C / 2)."""
+        """The rotations of RoPE on the token grid, complex (H*W, C / 2); real for an export."""
         side, spacing = self.config.grid_size, self._spacing
-        return self._table(
+        return self._rotations(
             "rotation",
             lambda device: axial_rotations(self.config.hidden_dim, side, device, spacing),
         )
@@ -307,7 +307,7 @@ class Sam2(nn.Module):
         if perceiver is None:
             return self.rotation()
         side = perceiver.grid_side
-        return self._table(
+        return self._rotations(
             "key rotation",
             lambda device: F.pad(
                 axial_rotations(self.config.hidden_dim, side, device),
@@ -315,6 +315,10 @@ class Sam2(nn.Module):
                 value=1,
             ),
         )
+
+    def _rotations(self, name: str, make: Callable[[torch.device], Tensor]) -> Tensor:
+        halves_L2 = self._table(name, lambda device: torch.view_as_real(make(device)))
+        return halves_L2 if torch.compiler.is_exporting() else torch.view_as_complex(halves_L2)
 
     def _memory_grid(self) -> Tensor:
         """Sine code of the memory encoder's grid, (c, H, W)."""

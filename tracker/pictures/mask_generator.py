@@ -28,10 +28,11 @@ from tracker.images.prepared_image import PreparedImage
 from tracker.images.transforms import AnyImage, points_to_model
 from tracker.images.yuv import YuvPicture
 from tracker.pictures.candidates import StableMask, stable_masks
+from tracker.pictures.delivery import LOGIT_LIMIT
 from tracker.pictures.embeddings import Embeddings
 from tracker.pictures.generator_options import GeneratorOptions
 from tracker.pictures.point_grids import Crop, crops_of, layered_grids
-from tracker.pictures.predictor import LOGIT_LIMIT, ImagePredictor
+from tracker.pictures.predictor import ImagePredictor
 from tracker.pictures.runs import without_small_regions
 from tracker.pictures.segment import Segment
 from tracker.step.admission import ensure_image

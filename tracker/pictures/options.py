@@ -15,7 +15,10 @@ class PictureOptions:
     ``mask_threshold``: a pixel belongs to a mask if its logit is above. ``fill_hole_area`` and
     ``remove_speck_area``: holes and separate specks of up to this many cells of the low-resolution
     mask are removed (0: none). ``compute_dtype`` as in ``TrackerOptions``. ``image_size``: a
-    multiple of 32, other than the network was trained with; None as trained.
+    multiple of 32, other than the network was trained with; None as trained. ``closer_look``: ask
+    the mirror image too, and what is small in its picture of the part around it once more
+    (``closer_look.py``), for an encoder's time each; None: where the network sees fewer than 512
+    pixels.
     """
 
     mask_threshold: float = 0.0
@@ -23,6 +26,7 @@ class PictureOptions:
     remove_speck_area: int = 0
     compute_dtype: ComputeDtype = "auto"
     image_size: int | None = None
+    closer_look: bool | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.mask_threshold):

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from os import PathLike
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,39 +22,31 @@ from tracker.config import ModelConfig
 from tracker.errors import EmbeddingError, PromptError
 from tracker.host_arrays import on_device, sent
 from tracker.images.prepared_image import PreparedImage
-from tracker.images.transforms import AnyImage, normalised, pixels_of, prepare_image
-from tracker.images.yuv import YuvPicture, prepare_yuv
+from tracker.images.transforms import (
+    AnyImage,
+    normalised,
+    pixels_of,
+    prepare_image,
+    prepare_yuv,
+)
+from tracker.images.yuv import YuvPicture
 from tracker.memory.object_memory import ModelIdentity
 from tracker.model import DecoderOutput, ImageFeatures, Sam2
 from tracker.model.precision import autocast, compute_in, resolved_dtype
+from tracker.pictures.closer_look import Look, look_closer, look_mirrored, mean_of, mirrored_of
+from tracker.pictures.delivery import PictureMasks, delivered
 from tracker.pictures.embeddings import Embeddings
-from tracker.pictures.full_size import cleaned, full_logits, full_masks
 from tracker.pictures.options import PictureOptions
 from tracker.pictures.prompts import PicturePrompt, PromptRows, check
 from tracker.policy.decision import unambiguous
 from tracker.step.admission import ensure_image
+from tracker.step.window import SMALL_VIEW
 from tracker.weights.checkpoint import (
     fetch_checkpoint,
     fingerprint,
     load_checkpoint,
     resolve_device,
 )
-
-# So that returned logits are a prompt like those of the training.
-LOGIT_LIMIT = 32.0
-
-
-class PictureMasks(NamedTuple):
-    """The masks of one prompt; with N objects, every array has a leading dimension N.
-
-    ``masks`` (M, H, W) boolean, or float32 logits on request; ``predicted_iou`` (M) float32, 0..1,
-    the network's own estimate; ``low_resolution_logits`` (M, h, w) float32 within ±32, each of
-    which may be the ``previous_logits`` of a further prompt.
-    """
-
-    masks: npt.NDArray[Any]
-    predicted_iou: npt.NDArray[np.float32]
-    low_resolution_logits: npt.NDArray[np.float32]
 
 
 class ImagePredictor:
@@ -79,6 +70,10 @@ class ImagePredictor:
         compute_in(model, self._dtype, device)
         model.fix_constants()
         self._embeddings: Embeddings | None = None
+        # Of the pictures that were set, for closer looks; without them none is kept.
+        self._pixels: tuple[npt.NDArray[np.uint8] | None, ...] = ()
+        # Their mirror images, encoded for the first prompt. Bound: one for each picture.
+        self._mirrored: dict[int, Embeddings] = {}
 
     @classmethod
     def from_checkpoint(
@@ -113,6 +108,16 @@ class ImagePredictor:
         return self._model.config
 
     @property
+    def looks_closer(self) -> bool:
+        """Whether what is small in a picture is looked at closer (``PictureOptions``).
+
+        Not in pictures given as embeddings, prepared or as planes, nor where a prompt has a mask.
+        """
+        if self.options.closer_look is None:
+            return self.config.image_size < SMALL_VIEW
+        return self.options.closer_look
+
+    @property
     def embeddings(self) -> Embeddings:
         """The pictures that prompts refer to. Raises ValueError before there are any."""
         if self._embeddings is None:
@@ -129,7 +134,8 @@ class ImagePredictor:
 
     def set_images(self, images: Sequence[AnyImage]) -> None:
         """Encode several pictures, each of any size, as one batch."""
-        self._embeddings = self.encode(images)
+        self._embeddings, self._mirrored = self.encode(images), {}
+        self._pixels = tuple(map(self._kept, images)) if self.looks_closer else ()
 
     def set_embeddings(self, embeddings: Embeddings) -> None:
         """Use pictures that were encoded before.
@@ -146,6 +152,8 @@ class ImagePredictor:
             (width // narrower, finer * side, finer * side)
             for narrower, finer in ((1, 1), (4, 2), (8, 4))
         ]
+        if not self.config.has_fine_maps:
+            shapes[1:] = [(0, 1, 1)] * 2
         own = [tuple(level.shape[1:]) for level in embeddings.features]
         if own != shapes:
             raise EmbeddingError(
@@ -155,10 +163,11 @@ class ImagePredictor:
         dtype = self._model.no_mem_embed.dtype
         maps = (sent(level, self.device).to(dtype) for level in embeddings.features)
         self._embeddings = Embeddings(self.identity, ImageFeatures(*maps), embeddings.sizes)
+        self._pixels, self._mirrored = (), {}
 
     def reset(self) -> None:
         """Forget the pictures."""
-        self._embeddings = None
+        self._embeddings, self._pixels, self._mirrored = None, (), {}
 
     def predict(
         self,
@@ -213,14 +222,19 @@ class ImagePredictor:
             )
             logits_NMhw, iou_NM = self.chosen(output, multimask=multimask)
             parts = zip(logits_NMhw.split(counts), iou_NM.split(counts), strict=True)
-            for place, (logits_nMhw, iou_nM) in zip(places, parts, strict=True):
-                results[place] = self._delivered(
+            for place, plain in zip(places, parts, strict=True):
+                prompt, row = prompts[place], rows[place]
+                logits_nMhw, iou_nM = self._with_mirrored(prompt, row, plain, multimask=multimask)
+                looks = self._looks(prompt, row, logits_nMhw, iou_nM, multimask=multimask)
+                masks = delivered(
                     logits_nMhw,
                     iou_nM,
-                    self._size_of(prompts[place]),
-                    several=rows[place].several,
+                    looks,
+                    self._size_of(prompt),
+                    self.options,
                     as_logits=logits,
                 )
+                results[place] = masks if row.several else masks.alone()
         return [results[place] for place in range(len(rows))]
 
     @torch.inference_mode()
@@ -243,9 +257,13 @@ class ImagePredictor:
         if not images:
             raise ValueError("give at least one picture")
         prepared = [self.prepare(image) for image in images]
-        pixels_B3SS = pixels_of(prepared, self.config.image_size, self.device)
+        pixels_B3SS = torch.cat(
+            [pixels_of(image, self.config.image_size, self.device) for image in prepared]
+        )
         with autocast(self._dtype, self.device):
-            features = self._model.encode_image(normalised(pixels_B3SS))
+            features = self._model.encode_image(
+                normalised(pixels_B3SS, self._model.image_encoder.dtype)
+            )
             conditioned = self._model.attend(features.stride16_BCHW, None)
         return Embeddings(
             self.identity,
@@ -317,21 +335,41 @@ class ImagePredictor:
             raise PromptError(f"there is no picture {prompt.image}: {len(sizes)} were set, from 0")
         return sizes[prompt.image]
 
-    def _delivered(
+    @staticmethod
+    def _kept(image: AnyImage) -> npt.NDArray[np.uint8] | None:
+        """A copy: the caller may fill the array anew before the first prompt."""
+        return None if isinstance(image, PreparedImage | YuvPicture) else np.array(image)
+
+    def _looks(
         self,
+        prompt: PicturePrompt,
+        rows: PromptRows,
         logits_NMhw: Tensor,
         iou_NM: Tensor,
-        size: tuple[int, int],
         *,
-        several: bool,
-        as_logits: bool,
-    ) -> PictureMasks:
-        above_NMhw = cleaned(logits_NMhw, self.options)
-        masks = PictureMasks(
-            full_logits(above_NMhw + self.options.mask_threshold, *size)
-            if as_logits
-            else full_masks(above_NMhw, *size),
-            iou_NM.cpu().numpy(),
-            logits_NMhw.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().numpy(),
-        )
-        return masks if several else PictureMasks(*(each[0] for each in masks))
+        multimask: bool,
+    ) -> dict[int, Look]:
+        pixels = self._looked_at(prompt, rows)
+        if pixels is None:
+            return {}
+        return look_closer(self, pixels, rows, logits_NMhw, iou_NM, multimask=multimask)
+
+    def _with_mirrored(
+        self,
+        prompt: PicturePrompt,
+        rows: PromptRows,
+        plain: tuple[Tensor, Tensor],
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and predicted IoU of a first look, with those of the picture's mirror image."""
+        pixels = self._looked_at(prompt, rows)
+        if pixels is None:
+            return plain
+        if (mirrored := self._mirrored.get(prompt.image)) is None:
+            mirrored = self._mirrored[prompt.image] = self.encode([mirrored_of(pixels)])
+        return mean_of([plain, look_mirrored(self, mirrored, rows, multimask=multimask)])
+
+    def _looked_at(self, prompt: PicturePrompt, rows: PromptRows) -> npt.NDArray[np.uint8] | None:
+        """The pixels of the picture, if it is looked at again for this prompt."""
+        return self._pixels[prompt.image] if self._pixels and rows.logits_N1hw is None else None

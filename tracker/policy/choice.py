@@ -7,8 +7,6 @@ Dimensions: N objects, 3 masks of each, h w mask grid.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -21,28 +19,19 @@ from tracker.policy.decision import Choice
 FLOOD_SPAN, FLOOD_JUMP, FLOOD_IOU = 0.9, 4.0, 0.8
 
 
-class Expectation(NamedTuple):
-    """Expectations of N objects before the frame is decoded.
+def choose(output: DecoderOutput, usual_area_N: Tensor, *, reject_floods: bool) -> Choice:
+    """Choose a mask for N objects.
 
-    ``box_N4``: the expected box of each, in shares of the picture; meaningful where ``known_N``.
     ``usual_area_N``: share of the picture that the object covered recently, 0 where unknown.
     """
-
-    box_N4: Tensor
-    known_N: Tensor
-    usual_area_N: Tensor
-
-
-def choose(output: DecoderOutput, expected: Expectation, *, reject_floods: bool) -> Choice:
-    """Choose a mask for N objects."""
     iou_N3 = output.predicted_iou_N4[:, 1:].float()
     chosen_N = iou_N3.argmax(dim=1)
     if not reject_floods:
-        return Choice(1 + chosen_N, torch.ones_like(expected.known_N))
+        return Choice(1 + chosen_N, torch.ones_like(chosen_N, dtype=torch.bool))
     rows_N = torch.arange(len(chosen_N), device=chosen_N.device)
     mask_Nhw = output.mask_logits_N4hw[rows_N, 1 + chosen_N] > 0
     box_N4 = shares_of(boxes_of(mask_Nhw), mask_Nhw)
-    flooded_N = floods(mask_Nhw, box_N4, iou_N3[rows_N, chosen_N], expected.usual_area_N)
+    flooded_N = floods(mask_Nhw, box_N4, iou_N3[rows_N, chosen_N], usual_area_N)
     return Choice(1 + chosen_N, ~flooded_N)
 
 

@@ -13,14 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tracker.images.transforms import resize_logits
 from tracker.model import DecoderOutput, Sam2
 
 ABSENT_LOGIT = -1024.0
 STABILITY_DELTA = 0.05
 STABILITY_THRESHOLD = 0.98
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0
-MEMORY_SCALE, MEMORY_BIAS = 20.0, -10.0
 
 
 class Choice(NamedTuple):
@@ -49,15 +47,6 @@ class MaskDecision(NamedTuple):
     def rows(self) -> list[MaskDecision]:
         """The decisions of each object alone."""
         return [MaskDecision(*row) for row in zip(*(c.split(1) for c in self), strict=True)]
-
-    def memory_mask(self, image_size: int) -> Tensor:
-        """The memory encoder's input mask, (N, 1, S, S) in -10..10."""
-        logits = resize_logits(self.logits_N1hw, image_size, image_size)
-        prompted = self.prompted_N.view(-1, 1, 1, 1)
-        # In place: these have the image's size, and nothing else refers to them.
-        positive = logits > 0
-        soft = torch.where(prompted, positive, logits.sigmoid_())
-        return soft.mul_(MEMORY_SCALE).add_(MEMORY_BIAS)
 
 
 def decide(
@@ -108,7 +97,9 @@ def in_order(parts: Sequence[MaskDecision], order_N: Tensor) -> MaskDecision:
     return MaskDecision(*(torch.cat(column)[order_N] for column in zip(*parts, strict=True)))
 
 
-def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) -> MaskDecision:
+def decide_mask_prompt(
+    model: Sam2, output: DecoderOutput, mask_N1SS: Tensor, iou_N: Tensor
+) -> MaskDecision:
     """The given mask is the result; the decoder only computes the pointer from it."""
     score_logit = output.object_score_logit_N1[:, 0]
     visible = mask_N1SS.flatten(1).any(dim=1)
@@ -123,7 +114,7 @@ def decide_mask_prompt(model: Sam2, output: DecoderOutput, mask_N1SS: Tensor) ->
     )
     return MaskDecision(
         logits.float(),
-        torch.ones_like(score_logit, dtype=torch.float32),
+        iou_N,
         MASK_PROMPT_SCALE * visible.float() + MASK_PROMPT_BIAS,
         visible,
         pointer.float(),

@@ -1,8 +1,9 @@
 """The robust memory policy: memories that survive occlusion, look-alikes, cuts and gaps.
 
 It acts at four points of a step: before the masks are decoded (predict), between masks (choose),
-after the decision (observe), and when memories are written (remember). The first three are batched
-tensors on the device; the last uses numbers that reach the host with the tracks anyway.
+after the decision (observe), and when memories are written (remember). Choosing and observing are
+batched on the device; the others use facts of the host, and numbers that reach it with the tracks
+anyway.
 
 Dimensions: N objects of a batch, B frames of it.
 """
@@ -16,21 +17,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracker.host_arrays import on_device
-from tracker.images.scene_change import SceneChange, compare, thumbnails
+from tracker.engine.calls import rows_of
+from tracker.images.scene_change import compare, thumbnails
 from tracker.memory.frame_columns import BoolArray
-from tracker.memory.places import IntArray
+from tracker.memory.places import IntArray, along_rows
 from tracker.memory.records import Before, Facts, Selection
 from tracker.model import DecoderOutput
 from tracker.options import RobustOptions
-from tracker.policy import motion
-from tracker.policy.choice import Expectation, choose
+from tracker.policy.choice import choose
 from tracker.policy.decision import Choice
 from tracker.policy.distractors import alone_iou
-from tracker.policy.prediction import Evidence, Observation, Prediction
+from tracker.policy.prediction import Evidence, Prediction
 from tracker.policy.robust_bank import AREAS_KEPT, RobustBank
-from tracker.sessions.history import TrackedFrame
-from tracker.sessions.row import Row, images_of, places_of
+from tracker.sessions.row import Row, places_of
 from tracker.types import StepFacts
 
 # A prediction is not used across a gap of more frames than this.
@@ -46,68 +45,46 @@ CUT_IOU = ANCHOR_IOU
 class RobustPolicy:
     """Rules over a ``RobustBank``, which holds all state."""
 
-    def __init__(self, options: RobustOptions, bank: RobustBank, device: torch.device) -> None:
+    def __init__(self, options: RobustOptions, bank: RobustBank) -> None:
         self.options = options
         self._bank = bank
-        self._device = device
+
+    @property
+    def compares_frames(self) -> bool:
+        """Whether any rule asks what changed since the frame before."""
+        return self.options.camera_motion or self.options.scene_cuts
 
     def compare_frames(
-        self,
-        pixels_B3SS: Tensor,
-        frames: Sequence[TrackedFrame],
-        before: Sequence[TrackedFrame | None],
-    ) -> None:
-        """Find cuts and camera motion of each stream since the frame before, where it is kept."""
-        if not (self.options.camera_motion or self.options.scene_cuts):
-            return
-        known: list[tuple[TrackedFrame, Tensor, Tensor]] = []
-        for frame, earlier, small_13TT in zip(
-            frames, before, thumbnails(pixels_B3SS).split(1), strict=True
-        ):
-            frame.thumbnail_13TT = small_13TT.clone()
-            if earlier is not None and earlier.thumbnail_13TT is not None:
-                known.append((frame, earlier.thumbnail_13TT, small_13TT))
-        if not known:
-            return
-        found = compare(*(torch.cat(column) for column in list(zip(*known, strict=True))[1:]))
+        self, row_B: Tensor | None, known_B: Tensor, pixels_B3SS: Tensor, before_B3TT: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Thumbnails (B, 3, T, T) of new frames, and cuts and camera motion since those before.
+
+        The latter as shift x, shift y and cut (B, 3), all 0 where ``known_B`` is not set.
+        """
+        small_B3TT = thumbnails(rows_of(pixels_B3SS, row_B))
+        found = compare(rows_of(before_B3TT, row_B), small_B3TT)
         shift_B2 = found.shift_B2 * self.options.camera_motion
         cut_B = found.cut_B & self.options.scene_cuts
-        for (frame, _, _), shift_12, cut_1 in zip(
-            known, shift_B2.split(1), cut_B.split(1), strict=True
-        ):
-            frame.scene = SceneChange(shift_12.clone(), cut_1.clone())
+        scene_B3 = torch.cat((shift_B2, cut_B[:, None].to(shift_B2)), dim=1)
+        return small_B3TT, torch.where(known_B[:, None], scene_B3, 0.0)
 
-    def predict(self, rows: Sequence[Row]) -> Prediction:
-        """Predict the rows' objects on their frames."""
-        slot_N, time_N = places_of(rows)
-        image = self._tensor(images_of(rows))
-        frames = {row.image: row.frame for row in rows}
+    def predict(self, slot_N: IntArray, time_N: IntArray) -> Prediction:
+        """What is known of these objects before a frame of this time."""
         facts_N = self._bank.facts_K[slot_N]
-        state_N45 = self._bank.motion_K45[self._tensor(slot_N)]
-        scenes = [frames[each].scene or self._still for each in sorted(frames)]
-        scene_N = SceneChange(*(torch.cat(column)[image] for column in zip(*scenes, strict=True)))
         gap_N = np.clip(time_N - facts_N["time"], 1, 1000)
-        known_N = facts_N["known"]
-        here_N = ~scene_N.cut_B
-        predicted_N45 = motion.predicted(
-            state_N45,
-            self._tensor(gap_N.astype(np.float32)),
-            self._tensor(facts_N["hidden"] > 0),
-            scene_N.shift_B2,
-        )
-        expected = Expectation(
-            motion.boxes(predicted_N45),
-            self._tensor(known_N) & here_N,
-            self._tensor(_usual_areas(facts_N).astype(np.float32)),
-        )
-        fresh = ~known_N | (facts_N["hidden"] > HIDDEN_FRAMES) | (gap_N > LONGEST_GAP_FRAMES)
+        known_N, hidden_N = facts_N["known"], facts_N["hidden"]
         return Prediction(
-            facts_N, state_N45, predicted_N45, expected, self._tensor(fresh) | ~here_N, scene_N
+            facts_N,
+            gap_N.astype(np.float32),
+            known_N,
+            hidden_N > 0,
+            ~known_N | (hidden_N > HIDDEN_FRAMES) | (gap_N > LONGEST_GAP_FRAMES),
+            _usual_areas(facts_N),
         )
 
-    def choose(self, prediction: Prediction, output: DecoderOutput) -> Choice:
+    def choose(self, output: DecoderOutput, usual_area_N: Tensor) -> Choice:
         """Choose a mask for each tracked object, or none."""
-        return choose(output, prediction.expected, reject_floods=self.options.reject_floods)
+        return choose(output, usual_area_N, reject_floods=self.options.reject_floods)
 
     def alone(self, output: DecoderOutput, choice: Choice) -> Tensor | None:
         """``alone_iou`` of the masks, for the test of anchors; None without anchors."""
@@ -120,60 +97,50 @@ class RobustPolicy:
         rows: Sequence[Row],
         conditioning_N: BoolArray,
         prediction: Prediction,
-        observation: Observation,
         evidence_NE: npt.NDArray[np.float64],
-        spatial_NLc: Tensor,
-        pointer_NC: Tensor,
+        before_45: Sequence[Tensor],
+        memories: tuple[Tensor, Tensor, Tensor],
     ) -> None:
         """Write the memories that pass the rules, and the objects' state for their next frame.
 
-        ``evidence_NE`` is the observation's evidence, on the host.
+        ``evidence_NE`` is the observation's evidence, on the host. ``before_45``: each object's
+        motion before the frame. ``memories``: spatial memories (N, L, c), pointers (N, C) and
+        motions (N, 4, 5).
         """
         slot_N, time_N = places_of(rows)
         evidence = Evidence(*evidence_NE.T)
         prompted_N = np.array([row.prompt is not None for row in rows])
-        selection = self.select(prediction.facts_N, evidence, time_N, prompted_N, conditioning_N)
+        selection = self.select(prediction, evidence, time_N, prompted_N, conditioning_N)
         facts_N = facts_after(prediction.facts_N, evidence, time_N, selection)
-        self._bank.remember(
-            slot_N, time_N, selection, spatial_NLc, pointer_NC, observation.state_N45, facts_N
-        )
-        for row, facts, motion_45 in zip(
-            rows, prediction.facts_N, prediction.state_N45.clone().unbind(), strict=True
-        ):
+        spatial_NLc, pointer_NC, motion_N45 = memories
+        self._bank.remember(slot_N, time_N, selection, spatial_NLc, pointer_NC, motion_N45, facts_N)
+        for row, facts, motion_45 in zip(rows, prediction.facts_N, before_45, strict=True):
             row.frame.before[row.object_id] = Before(facts.copy(), motion_45)
         for place in {row.image: place for place, row in enumerate(rows)}.values():
             cut = bool(evidence.cut[place])
-            shift = None if cut or rows[place].frame.scene is None else _shift(evidence, place)
+            shift = None if cut or rows[place].frame.scene_13 is None else _shift(evidence, place)
             rows[place].frame.facts = StepFacts(cut, shift)
 
     def select(
         self,
-        facts_N: Facts,
+        prediction: Prediction,
         evidence: Evidence,
         time_N: IntArray,
         prompted_N: BoolArray,
         conditioning_N: BoolArray,
     ) -> Selection:
         """Choose where each object's frame is stored. A prompted frame is always kept."""
-        options = self.options
+        options, facts_N = self.options, prediction.facts_N
         visible_N = evidence.visible > 0
         least_N = np.where(facts_N["returning"], options.return_iou, options.write_iou)
         sure_N = ~visible_N | (evidence.predicted_iou >= least_N)
         sure_N &= (evidence.cut == 0) | (evidence.predicted_iou > CUT_IOU)
         seen_N = visible_N | (not options.skip_absent)
         recent_N = prompted_N | (seen_N & sure_N)
-        anchor_N = visible_N & ~conditioning_N & _anchors(facts_N, evidence, time_N)
+        anchor_N = visible_N & ~conditioning_N & _anchors(prediction, evidence, time_N)
         if not options.anchors:
             anchor_N[:] = False
         return Selection(conditioning_N, recent_N, seen_N | prompted_N, anchor_N)
-
-    @property
-    def _still(self) -> SceneChange:
-        zero = torch.zeros(1, 2, device=self._device)
-        return SceneChange(zero, zero[:, 0] > 0)
-
-    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
-        return on_device(array, self._device)
 
 
 def _shift(evidence: Evidence, place: int) -> tuple[float, float]:
@@ -196,15 +163,15 @@ def facts_after(
     return after
 
 
-def _anchors(facts_N: Facts, evidence: Evidence, time_N: IntArray) -> BoolArray:
+def _anchors(prediction: Prediction, evidence: Evidence, time_N: IntArray) -> BoolArray:
     """DAM4SAM: sure, of the usual size, not soon after another, and distinguished."""
-    usual_N = _usual_areas(facts_N)
+    usual_N = prediction.usual_area_N
     of_usual_size_N = np.abs(evidence.area - usual_N) <= ANCHOR_AREA * usual_N
     distinguished: BoolArray = (
         (evidence.predicted_iou > ANCHOR_IOU)
         & of_usual_size_N
         & (usual_N > 0)
-        & (time_N - facts_N["anchored"] > ANCHOR_GAP_FRAMES)
+        & (time_N - prediction.facts_N["anchored"] > ANCHOR_GAP_FRAMES)
         & (evidence.alone_iou <= ANCHOR_ALONE_IOU)
     )
     return distinguished
@@ -217,6 +184,8 @@ def _usual_areas(facts_N: Facts) -> npt.NDArray[np.float64]:
     """
     areas = facts_N["areas"]
     count = np.count_nonzero(areas, axis=1)
-    first = np.take_along_axis(areas, np.maximum(count - 1, 0)[:, None], 1)
-    median: npt.NDArray[np.float64] = np.median(np.where(areas > 0, areas, first), axis=1)
+    first = along_rows(areas, np.maximum(count - 1, 0)[:, None])
+    ordered = np.sort(np.where(areas > 0, areas, first), axis=1)
+    # As ``np.median``, whose checks cost more than this.
+    median: npt.NDArray[np.float64] = ordered[:, [(AREAS_KEPT - 1) // 2, AREAS_KEPT // 2]].mean(1)
     return median

@@ -17,8 +17,9 @@ from torch import Tensor
 from tracker.config import ModelConfig
 from tracker.memory.bank import EMPTY, LARGEST_POINTER_AGE, MemoryBank, SlotCopy
 from tracker.memory.frame_columns import BoolArray, in_order, newest, packed, place_for
-from tracker.memory.places import IntArray, MemoryPlaces
+from tracker.memory.places import IntArray, MemoryPlaces, along_rows
 from tracker.memory.records import Before, Facts, RobustSlotCopy, Selection
+from tracker.memory.writing import Target
 from tracker.policy.motion import COORDINATES, NUMBERS
 
 AREAS_KEPT = 10
@@ -85,11 +86,13 @@ class RobustBank(MemoryBank):
         if before is None:
             self._reset_state(slot)
         else:
+            self.writer.run()
             self.facts_K[slot] = before.facts
             self.motion_K45[slot] = before.motion_45
 
     def state(self, slot: int) -> Before:
         """A copy of an object's facts and motion."""
+        self.writer.run()
         return Before(self.facts_K[slot].copy(), self.motion_K45[slot].clone())
 
     def _reset_state(self, slot: int) -> None:
@@ -150,9 +153,7 @@ class RobustBank(MemoryBank):
         pointer_valid_NP = np.concatenate(
             ((own_NP != EMPTY) & (own_NP < now_N1), others_valid_NP), axis=1
         )
-        age_NP = np.minimum(
-            now_N1 - np.take_along_axis(pointer_NP, pointer_column_NP, 1), LARGEST_POINTER_AGE
-        )
+        age_NP = np.minimum(now_N1 - along_rows(pointer_NP, pointer_column_NP), LARGEST_POINTER_AGE)
         pointer_column_NP, age_NP, pointer_valid_NP = packed(
             pointer_column_NP, age_NP, pointer_valid_NP
         )
@@ -179,21 +180,11 @@ class RobustBank(MemoryBank):
         pointed = selection.conditioning_N | selection.pointer_N
         anchor_column = self._anchor_column(slot_N, frame_N)
         anchor = selection.anchor_N & ~selection.conditioning_N
-        grids, pointers = self._grids.in_use, self._pointer_KPC
-        # Allocate on the device, which may fail, before any state changes.
-        writes = [
-            (into, *self._chosen(into, slot_N, column, rows, what))
-            for into, column, rows, what in (
-                (grids, spatial_column, recent, spatial_NLc),
-                (grids, anchor_column, anchor, spatial_NLc),
-                (pointers, pointer_column, pointed, pointer_NC),
-            )
-            if rows.any()
-        ]
-        slot = self._tensor(slot_N)
-        for into, place, chosen in writes:
-            into[place] = chosen
-        self.motion_K45[slot] = motion_N45
+        moved = Target(np.zeros_like(slot_N), np.ones_like(recent))
+        targets = [Target(spatial_column, recent), Target(pointer_column, pointed), moved]
+        if self._has_anchors:
+            targets.append(Target(anchor_column, anchor))
+        self._write(slot_N, targets, [spatial_NLc, pointer_NC, motion_N45])
         self._drop(slot_N, frame_N, selection.conditioning_N)
         self._grids.wrote(slot_N[recent], spatial_column[recent])
         self._grids.wrote(slot_N[anchor], anchor_column[anchor])
@@ -201,6 +192,14 @@ class RobustBank(MemoryBank):
         self._spatial_frame[slot_N[anchor], anchor_column[anchor]] = frame_N[anchor]
         self._pointer_frame[slot_N[pointed], pointer_column[pointed]] = frame_N[pointed]
         self.facts_K[slot_N] = facts_N
+
+    @property
+    def _has_anchors(self) -> bool:
+        return self._recent > self._conditioning
+
+    def _sinks(self) -> list[tuple[Tensor, int]]:
+        sinks = [*super()._sinks(), (self.motion_K45[:, None], 2)]
+        return [*sinks, (self._grids.in_use, 0)] if self._has_anchors else sinks
 
     def _columns(
         self, slot_N: IntArray, frame_N: IntArray, selection: Selection
@@ -215,7 +214,7 @@ class RobustBank(MemoryBank):
         return spatial, pointer
 
     def _anchor_column(self, slot_N: IntArray, frame_N: IntArray) -> IntArray:
-        if self._recent == self._conditioning:
+        if not self._has_anchors:
             return np.full_like(slot_N, self._conditioning)
         anchor_NA = self._spatial_frame[slot_N, self._conditioning : self._recent]
         return self._conditioning + place_for(anchor_NA, frame_N)
@@ -230,11 +229,3 @@ class RobustBank(MemoryBank):
             stale = own == frame_N[:, None]
             stale[:, : self._conditioning] &= conditioning_N[:, None]
             frames[slot_N] = np.where(stale, EMPTY, own)
-
-    def _chosen(
-        self, into: Tensor, slot_N: IntArray, column_N: IntArray, rows_N: BoolArray, what: Tensor
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The places and values to write for the chosen rows."""
-        chosen = what if rows_N.all() else what[self._tensor(np.flatnonzero(rows_N))]
-        place = self._tensor(slot_N[rows_N]), self._tensor(column_N[rows_N])
-        return place, chosen.to(into.dtype)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tracker.errors import PromptError
 from tracker.images.prepared_image import PreparedImage
-from tracker.images.scene_change import SceneChange
 from tracker.images.transforms import AnyImage
 from tracker.images.yuv import YuvPicture
 from tracker.memory.records import Before
@@ -22,16 +21,16 @@ from tracker.types import StepFacts, Track
 class TrackedFrame:
     """A frame that can still be prompted.
 
-    A stream without objects is not encoded until one of its frames is prompted: such a frame has
-    an ``image`` only. With ``features``, the image is kept only where it is the smaller of the two,
-    as a fallback. ``logits`` holds each object's low-resolution mask (1, h, w) as published;
-    ``clicks`` the prompts given on this frame; ``unconditioned`` the objects decided without
-    memory, because this frame was prompted before it was tracked. ``tracks`` is kept for the
-    newest frame only.
+    A stream without objects is not encoded until one of its frames is prompted: such a frame has an
+    ``image`` only. With ``features``, the image is kept where it is the smaller of the two, as a
+    fallback, or to look closer at a part of it (``keeps_image``). ``logits`` holds each object's
+    low-resolution mask (1, h, w) as published; ``clicks`` the prompts given on this frame;
+    ``unconditioned`` the objects decided without memory, because this frame was prompted before it
+    was tracked. ``tracks`` is kept for the newest frame only.
 
     ``time`` is ``index`` plus the frames noted as missing; memories age by it. For the robust
-    policy: ``thumbnail_13TT``, ``scene`` (what changed since the previous frame), and each
-    object's state ``before`` this frame.
+    policy: ``thumbnail_13TT``, ``scene_13`` (cut and camera motion since the previous frame, None
+    if that is not kept), and each object's state ``before`` this frame.
     """
 
     index: int
@@ -39,6 +38,7 @@ class TrackedFrame:
     height: int
     width: int
     image: AnyImage | None
+    keeps_image: bool = False
     features: ImageFeatures | None = None
     logits: dict[int, Tensor] = field(default_factory=dict)
     clicks: dict[int, PreparedPrompt] = field(default_factory=dict)
@@ -46,26 +46,42 @@ class TrackedFrame:
     tracks: dict[int, Track] = field(default_factory=dict)
     before: dict[int, Before] = field(default_factory=dict)
     thumbnail_13TT: Tensor | None = None
-    scene: SceneChange | None = None
+    scene_13: Tensor | None = None
     facts: StepFacts = field(default_factory=StepFacts)
 
     @classmethod
-    def of(cls, index: int, time: int, image: AnyImage) -> TrackedFrame:
+    def of(
+        cls, index: int, time: int, image: AnyImage, *, keeps_image: bool = False
+    ) -> TrackedFrame:
         """A frame that is not encoded yet."""
         if isinstance(image, (PreparedImage, YuvPicture)):
-            return cls(index, time, image.height, image.width, image)
-        return cls(index, time, image.shape[0], image.shape[1], image)
+            return cls(index, time, image.height, image.width, image, keeps_image)
+        return cls(index, time, image.shape[0], image.shape[1], image, keeps_image)
+
+    @property
+    def picture(self) -> AnyImage | None:
+        """The source's pixels, to look closer at; None where they are not at hand."""
+        if not self.keeps_image:
+            return None
+        return self.image.source if isinstance(self.image, PreparedImage) else self.image
 
     def encoded(self, features: ImageFeatures) -> None:
-        """Keep the encoded features, and the image if it is smaller than they are."""
+        """Keep the encoded features, and the image if it is small or wanted."""
         self.features = features
-        if self.image is not None and self._features_bytes <= self.image.nbytes:
-            self.image = None
+        if not self.keeps_image:
+            self._drop_large_image()
 
     def reduce(self) -> None:
-        """Keep the image only, if there is one: encoding again costs time instead of memory."""
+        """Keep the smaller of image and features: encoding again costs time instead of memory."""
+        if isinstance(self.image, PreparedImage):
+            self.image = replace(self.image, source=None)
+        self._drop_large_image()
         if self.image is not None:
             self.features = None
+
+    def _drop_large_image(self) -> None:
+        if self.image is not None and 0 < self._features_bytes <= self.image.nbytes:
+            self.image = None
 
     @property
     def _features_bytes(self) -> int:
@@ -112,8 +128,8 @@ class FrameHistory:
     """The newest frames of a stream, oldest first.
 
     Bounds: ``frames`` and, if given, ``bytes``. Policy: above ``bytes``, the oldest frames that
-    have an image drop their features; when all have, the oldest frame goes. The newest stays,
-    however large. Each holder may keep one further frame until it lets that go.
+    have both drop the larger of image and features; when all have, the oldest frame goes. The
+    newest stays, however large. Each holder may keep one further frame until it lets that go.
     """
 
     def __init__(self, frames: int, bytes: int | None) -> None:

@@ -26,13 +26,15 @@ class PreparedPrompt:
     """A checked prompt: points and box corners in model pixels, or a mask.
 
     ``points_K2`` float32 and ``labels_K`` int64 (0, 1, and 2, 3 for box corners); K is 0 where
-    ``mask_1SS`` (model pixels, 0 and 1, on the host) is given.
+    ``mask_1SS`` (model pixels, 0 and 1, on the host) is given. With both, a closer look at the
+    points found the mask, whose IoU it predicted to be ``mask_iou``.
     """
 
     object_id: int
     points_K2: npt.NDArray[np.float32]
     labels_K: npt.NDArray[np.int64]
     mask_1SS: Tensor | None = None
+    mask_iou: float = 1.0
     replace_points: bool = False
 
     @property

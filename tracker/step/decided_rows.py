@@ -1,17 +1,18 @@
 """Decoded rows awaiting commit: their results are written to memory or discarded.
 
-Dimensions: N objects, n of one frame, h w mask grid, L grid tokens, c memory width, C hidden width.
+Dimensions: n objects of one frame, h w mask grid.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from tracker.policy.decision import MaskDecision
-from tracker.policy.prediction import Observation, Prediction
+from tracker.policy.prediction import Prediction
 from tracker.sessions.row import Row
+from tracker.step.finishing import Finished
 from tracker.step.results import Delivery
 
 
@@ -19,18 +20,16 @@ from tracker.step.results import Delivery
 class DecidedRows:
     """Decided rows and the results to keep; ``delivery`` is the transfer to the host.
 
-    ``logits_by_frame`` (n, 1, h, w) are kept for corrections, ``shown_by_frame`` to smooth the
-    next frame's masks.
+    ``shown_by_frame`` (n, 1, h, w) are kept to smooth the next frame's masks. ``kept``, by frame:
+    masks and motion before it, for corrections, in memory of their own.
     """
 
     by_frame: list[list[Row]]
     delivery: Delivery
-    logits_by_frame: list[Tensor]
     shown_by_frame: list[Tensor]
-    spatial_NLc: Tensor
-    decision: MaskDecision
+    finished: Finished
+    kept: Sequence[tuple[Tensor, ...]]
     prediction: Prediction | None
-    observation: Observation | None
 
     @property
     def rows(self) -> list[Row]:

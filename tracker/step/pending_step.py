@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tracker.engine.out_of_memory import is_device_lost
 from tracker.errors import SessionError
 from tracker.sessions.history import TrackedFrame
 from tracker.sessions.row import Row
@@ -77,7 +78,8 @@ class PendingStep:
         """Wait for the device and return the tracks per stream, in batch order.
 
         Further calls return the same. A step that raises has changed nothing, and its frames may
-        be submitted again; after ``torch.AcceleratorError`` the device is unusable.
+        be submitted again: after a lack of memory in smaller batches or images; after any other
+        ``torch.AcceleratorError`` the device is unusable.
         """
         self.finish()
         self._on_collected(self)
@@ -142,7 +144,7 @@ class PendingStep:
                 for object_id in new.added:
                     new.session.remove(object_id)
         self._release()
-        if isinstance(error, torch.AcceleratorError) or not isinstance(error, Exception):
+        if is_device_lost(error) or not isinstance(error, Exception):
             raise error
 
     def _deregister(self) -> None:

@@ -88,8 +88,9 @@ def resized(frame: TrackedFrame, factor: float) -> Resized:
 
 
 def _prompt(prompt: PreparedPrompt, factor: float) -> PreparedPrompt:
+    prompt = replace(prompt, points_K2=prompt.points_K2 * factor)
     if prompt.mask_1SS is None:
-        return replace(prompt, points_K2=prompt.points_K2 * factor)
+        return prompt
     share_1SS = _scaled(prompt.mask_1SS[None], factor)[0]
     mask_1SS = share_1SS >= 0.5
     if not mask_1SS.any():  # too thin for the new size: keep every cell it touches
@@ -98,6 +99,8 @@ def _prompt(prompt: PreparedPrompt, factor: float) -> PreparedPrompt:
 
 
 def _scaled(maps_nChw: Tensor, factor: float) -> Tensor:
+    if not maps_nChw.shape[1]:  # a trunk without fine maps
+        return maps_nChw
     size = [round(side * factor) for side in maps_nChw.shape[2:]]
     # Features have the network's dtype, for which not every device has this kernel.
     scaled = F.interpolate(

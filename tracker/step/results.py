@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,14 @@ from tracker.host_arrays import HostBuffers, Transfer, begin_transfer
 from tracker.images.transforms import resize_logits
 from tracker.masks.bits import cut_bits, pack_bits
 from tracker.masks.masks import boxes_of, without_overlap
+from tracker.masks.packing import boxes_and_areas, masks_of, pack_masks
 from tracker.masks.positive_region import MaskRegion, positive_region
 from tracker.options import TrackerOptions
 from tracker.types import MaskArray, Track, TrackState
 from tracker.weights.calibration import ScoreCalibration
+
+# How many of a row's numbers belong to its track.
+NUMBERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class FrameMasks:
     """The masks of one frame's objects, still on the device.
 
     ``regions``: for each object a part of the frame outside which its mask is empty.
-    ``box_n4`` (half-open) and ``area_n``, both int64, refer to the whole frame.
+    ``measures_n5``: half-open box and area, int64, in the whole frame. Both are missing where masks
+    are upsampled and packed by one kernel.
     """
 
     object_ids: list[int]
@@ -38,8 +43,7 @@ class FrameMasks:
     height: int
     width: int
     regions: list[MaskRegion]
-    box_n4: Tensor
-    area_n: Tensor
+    measures_n5: Tensor | None
 
     @property
     def whole_masks(self) -> Tensor:
@@ -56,6 +60,8 @@ class FrameMasks:
         options: TrackerOptions,
     ) -> FrameMasks:
         """Upsample. ``before``: the frame's previous logits by object, for ``non_overlap``."""
+        if packs_at_once(logits_n1hw.device, options):
+            return FrameMasks(object_ids, logits_n1hw, height, width, [], None)
         if logits_n1hw.device.type == "cpu" and not options.non_overlap:
             regions = [positive_region(logits[0], height, width) for logits in logits_n1hw]
             return FrameMasks(
@@ -64,8 +70,10 @@ class FrameMasks:
                 height,
                 width,
                 regions,
-                torch.cat([region.box_14() for region in regions]),
-                torch.tensor([region.area() for region in regions]),
+                _measures(
+                    torch.cat([region.box_14() for region in regions]),
+                    torch.tensor([region.area() for region in regions]),
+                ),
             )
         if options.non_overlap:
             # In the frame's order, so that a tie goes to the same object in every correction.
@@ -84,8 +92,7 @@ class FrameMasks:
             height,
             width,
             [MaskRegion(0, 0, mask_HW) for mask_HW in mask_nHW],
-            boxes_of(mask_nHW),
-            mask_nHW.flatten(1).sum(dim=1),
+            _measures(boxes_of(mask_nHW), mask_nHW.flatten(1).sum(dim=1)),
         )
 
 
@@ -96,27 +103,26 @@ class Delivery:
         self,
         frames: Sequence[FrameMasks],
         transfer: Transfer,
-        numbers: int,
         calibration: ScoreCalibration | None,
         *,
         packed: bool,
         logits: bool,
     ) -> None:
-        """``numbers``: how many of a row's numbers belong to its track; the rest is ``beside``."""
+        """``packed``: masks arrive as bits."""
         self._frames = [(frame.object_ids, frame.height, frame.width) for frame in frames]
         # Packed masks need not stay on the device.
         self._regions = [] if packed else [region for frame in frames for region in frame.regions]
         self._transfer = transfer
-        self._numbers = numbers
         self._calibration = calibration
         self._packed = packed
+        self._at_once = frames[0].measures_n5 is None
         self._logits = logits
         self._beside_NE: npt.NDArray[np.float64] | None = None
 
     def numbers_beside(self) -> npt.NDArray[np.float64]:
-        """``beside_NE`` as passed to ``deliver``; waits for the device."""
+        """The numbers beyond those of the tracks, (N, E); waits for the device."""
         if self._beside_NE is None:
-            self._beside_NE = self._transfer.arrays()[0][:, self._numbers :].astype(np.float64)
+            self._beside_NE = self._transfer.arrays()[0][:, NUMBERS:].astype(np.float64)
         return self._beside_NE
 
     def tracks(self) -> list[list[Track]]:
@@ -128,43 +134,46 @@ class Delivery:
             self._transfer.release()
 
     def _unpacked(self) -> list[list[Track]]:
-        host_NX, *arrays = self._transfer.arrays()
-        bits = arrays[: len(self._frames)] if self._packed else []
-        host_logits = arrays[len(bits) :]
-        host_numbers = host_NX[:, : self._numbers].tolist()
+        host_NX, measures_N5, *arrays = cast("list[npt.NDArray[Any]]", self._transfer.arrays())
+        sizes = [(height, width) for ids, height, width in self._frames for _ in ids]
+        if self._at_once:
+            measures_N5 = boxes_and_areas(measures_N5, *zip(*sizes, strict=True))
+        host_logits = arrays[self._packed :]
+        host_numbers = host_NX[:, :NUMBERS].tolist()
         calibrated = (
             [None] * len(host_numbers)
             if self._calibration is None
-            else self._calibration([row[5] for row in host_numbers]).tolist()
+            else self._calibration([row[0] for row in host_numbers]).tolist()
         )
-        boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1, *_ in host_numbers]
-        crops = (
-            [cut_bits(*each) for each in zip(chain.from_iterable(bits), boxes, strict=True)]
-            if self._packed
-            else _crops(self._regions, boxes)
-        )
-        rows = iter(zip(boxes, crops, calibrated, host_numbers, strict=True))
+        measures = measures_N5.tolist()
+        boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1, _ in measures]
+        if self._packed:
+            masks = masks_of(arrays[0], sizes)
+            crops = [cut_bits(*each) for each in zip(masks, boxes, strict=True)]
+        else:
+            crops = _crops(self._regions, boxes)
+        rows = iter(zip(measures, crops, calibrated, host_numbers, strict=True))
         tracks_by_frame = []
         for index, (object_ids, height, width) in enumerate(self._frames):
             logits = host_logits[index] if self._logits else None
             tracks = []
             for place, object_id in enumerate(object_ids):
-                box, crop, expected_iou, row = next(rows)
-                area, predicted_iou, object_score, visible, similarity = row[4:9]
+                (*box, area), crop, expected_iou, row = next(rows)
+                predicted_iou, object_score, visible, similarity = row[:4]
                 tracks.append(
                     Track(
                         object_id=object_id,
                         state=TrackState.VISIBLE if visible and area else TrackState.OCCLUDED,
-                        box_xyxy=box,
+                        box_xyxy=tuple(box),
                         crop=crop,
-                        area=int(area),
+                        area=area,
                         predicted_iou=predicted_iou,
                         object_score=object_score,
                         frame_height=height,
                         frame_width=width,
                         calibrated_iou=expected_iou,
                         pointer_similarity=None if math.isnan(similarity) else similarity,
-                        predicted_box_xyxy=_in_pixels(row[9:13], height, width),
+                        predicted_box_xyxy=_in_pixels(row[4:], height, width),
                         logits=None if logits is None else logits[place].copy(),
                     )
                 )
@@ -174,53 +183,51 @@ class Delivery:
 
 def deliver(
     frames: Sequence[FrameMasks],
-    predicted_iou_N: Tensor,
-    object_score_logit_N: Tensor,
+    numbers_NX: Tensor,
+    places_N3: Tensor | None,
     options: TrackerOptions,
-    pointer_similarity_N: Tensor | None = None,
     calibration: ScoreCalibration | None = None,
-    predicted_box_N4: Tensor | None = None,
-    beside_NE: Tensor | None = None,
     buffers: HostBuffers | None = None,
 ) -> Delivery:
     """Start one transfer of frames to the host, masks cut to boxes; the host does not wait.
 
-    ``pointer_similarity_N`` is NaN for an object without conditioning pointers,
-    ``predicted_box_N4``, in shares of the frame, for one without a predicted box. ``beside_NE``:
-    further numbers to transfer. ``buffers``: where they arrive; None on a processor. An object is
-    visible if its occlusion logit is positive and a pixel is set.
+    ``numbers_NX``, ``places_N3``: see ``finishing.Finished``; of the former, the first ``NUMBERS``
+    belong to the tracks.
+    ``buffers``: where they arrive; None on a processor. An object is visible if its occlusion logit
+    is positive and a pixel is set.
     """
-    if pointer_similarity_N is None:
-        pointer_similarity_N = torch.full_like(predicted_iou_N, math.nan)
-    count = len(predicted_iou_N)
-    if predicted_box_N4 is None:
-        predicted_box_N4 = predicted_iou_N.new_full((count, 4), math.nan)
-    if beside_NE is None:
-        beside_NE = predicted_iou_N.new_empty((count, 0))
-    numbers = torch.cat(
-        (
-            torch.cat([frame.box_n4 for frame in frames]).double(),
-            torch.cat([frame.area_n for frame in frames]).double()[:, None],
-            predicted_iou_N.double()[:, None],
-            object_score_logit_N.sigmoid().double()[:, None],
-            (object_score_logit_N > 0).double()[:, None],
-            pointer_similarity_N.double()[:, None],
-            predicted_box_N4.double(),
-            beside_NE.double(),
-        ),
-        dim=1,
-    )
     packs = buffers is not None  # on a processor only the masks' boxes are read
-    packed = [pack_bits(frame.whole_masks) for frame in frames] if packs else []
-    shown = [frame.logits_n1hw[:, 0] for frame in frames] if options.return_logits else []
+    arrays: list[Tensor]
+    if places_N3 is not None:
+        sizes = [(frame.height, frame.width) for frame in frames for _ in frame.object_ids]
+        logits = [frame.logits_n1hw for frame in frames]
+        logits_N1hw = logits[0] if len(logits) == 1 else torch.cat(logits)
+        bits, measures_N5 = pack_masks(logits_N1hw, places_N3, *zip(*sizes, strict=True))
+        arrays = [numbers_NX, measures_N5, bits]
+    else:
+        measures = [frame.measures_n5 for frame in frames if frame.measures_n5 is not None]
+        arrays = [numbers_NX, torch.cat(measures)]
+        if packs:
+            packed = [pack_bits(frame.whole_masks).flatten() for frame in frames]
+            arrays.append(torch.cat(packed))
+    if options.return_logits:
+        arrays += [frame.logits_n1hw[:, 0] for frame in frames]
     return Delivery(
         frames,
-        begin_transfer([numbers, *packed, *shown], buffers),
-        numbers.shape[1] - beside_NE.shape[1],
+        begin_transfer(arrays, buffers),
         calibration,
         packed=packs,
         logits=options.return_logits,
     )
+
+
+def packs_at_once(device: torch.device, options: TrackerOptions) -> bool:
+    """Whether masks are upsampled and packed by one kernel: each then needs to know no other."""
+    return device.type == "cuda" and not options.non_overlap
+
+
+def _measures(box_n4: Tensor, area_n: Tensor) -> Tensor:
+    return torch.cat((box_n4, area_n[:, None]), dim=1)
 
 
 def _in_pixels(

@@ -1,29 +1,40 @@
 """Decides the rows of a batch together: memory attention, mask decoder, choice of a mask.
 
-Dimensions: B images, N objects, K points, S image size, h w mask grid.
+Rows of one kind go into one call, whose work is in ``step.deciding``.
+
+Dimensions: N objects, R rows decided by one call, K points, S image size.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tracker.engine.calls import Array, Call
 from tracker.engine.engine import Engine
-from tracker.host_arrays import on_device, sent
+from tracker.host_arrays import sent
 from tracker.memory.bank import MemoryBank
-from tracker.model import DecoderOutput, ImageFeatures, Sam2
-from tracker.policy.decision import MaskDecision, decide, decide_mask_prompt, in_order
-from tracker.policy.positive_points import with_positive_points
+from tracker.memory.frame_columns import BoolArray
+from tracker.memory.places import IntArray
+from tracker.model import ImageFeatures
+from tracker.policy.decision import MaskDecision
 from tracker.policy.prediction import Prediction
 from tracker.policy.robust import RobustPolicy
 from tracker.sessions.row import Row, images_of, places_of
+from tracker.step.deciding import Deciding
+from tracker.step.row_kinds import MASK, TRACKED, Kind, kind_of
 
-# Previous logits fed back with a correction are clamped to this, as in training.
-PREVIOUS_LOGIT_LIMIT = 32.0
+# Of conditioned frames, previous masks, and the three levels of features.
+Tables = tuple[Tensor | None, ...]
+# Of each row: its rows in the first two, its image, and the area that its object usually covers.
+Arrays = tuple[Array | None, ...]
 
 
 class RowDecider:
@@ -40,6 +51,7 @@ class RowDecider:
         self._policy = policy
         self._bank = bank
         self._device = device
+        self._deciding = Deciding(engine, policy)
 
     def decide(
         self, rows: list[Row], features: ImageFeatures, prediction: Prediction | None = None
@@ -48,147 +60,169 @@ class RowDecider:
 
         ``prediction`` of the robust policy for the rows; needed where any is tracked.
         """
-        groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for place, row in enumerate(rows):
-            groups[self._kind(row)].append(place)
-        parts = [
-            self._decide_kind(
-                kind,
-                [rows[place] for place in group],
-                features,
-                None if prediction is None else prediction.of(group),
-            )
-            for (kind, _), group in groups.items()
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        order = np.argsort(np.concatenate(list(groups.values())))
-        order_N = on_device(order, self._device)
-        return in_order(parts, order_N)
-
-    @property
-    def _model(self) -> Sam2:
-        """The network for the image size in use."""
-        return self._engine.model
-
-    def _kind(self, row: Row) -> tuple[str, int]:
-        """The group of a row: its kind and its number of points.
-
-        Points cannot be padded: a padding token is attended to like any other and would change
-        the result. Tracked rows, the steady state, form one group.
-        """
-        if row.prompt is None:
-            return "tracked", 0
-        if row.prompt.mask_1SS is not None:
-            return "mask", 0
-        count = len(row.prompt.labels_K)
-        if not row.corrects:
-            return "clicked", count
-        if row.tracked_first:
-            return "tracked first", count
-        first = row.object_id in row.frame.unconditioned
-        return ("refined" if first else "corrected"), count
-
-    def _decide_kind(
-        self,
-        kind: str,
-        rows: list[Row],
-        features: ImageFeatures,
-        prediction: Prediction | None,
-    ) -> MaskDecision:
-        model = self._model
+        kinds = [kind_of(row) for row in rows]
         image_N = images_of(rows)
-        previous = None
-        if kind in ("tracked", "corrected", "tracked first"):
-            slot_N, frame_N = places_of(rows)
+        memory_N = _numbered([kind.remembers for kind in kinds])
+        previous_N = _numbered([kind.previous for kind in kinds])
+        conditioned = previous = None
+        if (memory_N >= 0).any():
+            own = [row for row, kind in zip(rows, kinds, strict=True) if kind.remembers]
+            slot_N, frame_N = places_of(own)
             conditioned = self._engine.attend(
-                features.stride16_BCHW, self._bank, slot_N, frame_N, image_N
+                features.stride16_BCHW, self._bank, slot_N, frame_N, image_N[memory_N >= 0]
             )
-            if kind != "corrected":
-                output = self._engine.decode_unprompted(conditioned, features, image_N)
-                tracked = self._decide_tracked(output, prediction)
-                if kind == "tracked":
-                    return tracked
-                previous = tracked.logits_N1hw
-        own = features.select(on_device(image_N, self._device))
-        if kind == "mask":
-            return self._decide_masks(rows, own)
-        if kind in ("clicked", "refined"):
-            conditioned = model.attend(own.stride16_BCHW, None)
-        points = np.stack([row.prompt.points_K2 for row in rows if row.prompt])
-        labels = np.stack([row.prompt.labels_K for row in rows if row.prompt])
-        if kind in ("refined", "corrected"):
-            previous = torch.stack([row.frame.logits[row.object_id] for row in rows])
-        if previous is not None:
-            previous = previous.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-        prompt = model.encode_prompts(
-            on_device(points, self._device),
-            on_device(labels, self._device),
-            previous,
-        )
-        ambiguous = labels.shape[1] <= 1
-        decision = decide(model, self._engine.decode(conditioned, own, prompt), ambiguous, True)
-        both_N = (labels == 1).any(axis=1) & (labels == 0).any(axis=1)
-        if self._policy is None or not both_N.any():
-            return decision
-        parts = [
-            self._with_positive_points(
-                alone,
-                conditioned[row : row + 1],
-                ImageFeatures(*(level[row : row + 1] for level in own)),
-                points[row],
-                labels[row],
-                None if previous is None else previous[row : row + 1],
-            )
-            if both_N[row]
-            else alone
-            for row, alone in enumerate(decision.rows())
-        ]
-        return MaskDecision(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        if (previous_N >= 0).any():
+            before = [
+                row.frame.logits[row.object_id][None]
+                for row, kind in zip(rows, kinds, strict=True)
+                if kind.previous
+            ]
+            previous = self._engine.calls.table("previous", before)
+        tables = conditioned, previous, *features
+        usual_N = np.zeros(len(rows)) if prediction is None else prediction.usual_area_N
+        sources = _Sources(memory_N, previous_N, image_N, usual_N.astype(np.float32))
+        calls: list[Call] = []
+        for (kind, _), group in _groups(rows, kinds).items():
+            if kind == TRACKED:
+                calls += self.tracked_calls(group, self._arrays(sources, group), tables)
+            elif kind == MASK:
+                calls.append(
+                    self._mask_call([rows[place] for place in group], group, sources, tables)
+                )
+            else:
+                calls += self._prompt_calls(kind, rows, group, sources, tables)
+        return MaskDecision(*self._engine.calls("decision", len(rows), calls))
 
-    def _with_positive_points(
+    def tracked_calls(self, place_N: IntArray, arrays: Arrays, tables: Tables) -> list[Call]:
+        """Calls for rows without a prompt."""
+        memory_N, _, image_N, usual_area_N = arrays
+        conditioned, _, *features = tables
+        return self._engine.over_objects(
+            "tracked",
+            self._deciding.tracked,
+            place_N,
+            (memory_N, image_N, usual_area_N),
+            (conditioned, *features),
+        )
+
+    def prompt_call(
         self,
-        decision: MaskDecision,
-        conditioned_1CHW: Tensor,
-        own: ImageFeatures,
-        points_K2: npt.NDArray[np.float32],
-        labels_K: npt.NDArray[np.int64],
-        previous_11hw: Tensor | None,
-    ) -> MaskDecision:
-        """A row's decision, or that of its positive points alone where it lost one of them."""
-        positive = labels_K > 0
-        prompt = self._model.encode_prompts(
-            on_device(points_K2[None, positive], self._device),
-            on_device(labels_K[None, positive], self._device),
-            previous_11hw,
-        )
-        output = self._engine.decode(conditioned_1CHW, own, prompt)
-        positive_only = decide(self._model, output, bool(positive.sum() <= 1), True)
-        shares_K2 = points_K2 / np.float32(self._model.config.image_size)
-        return with_positive_points(
-            decision,
-            positive_only,
-            on_device(shares_K2, self._device),
-            on_device(labels_K, self._device),
+        kind: Kind,
+        place_N: IntArray,
+        arrays: Arrays,
+        points_NK2: npt.NDArray[np.float32],
+        labels_NK: IntArray,
+        positive_K: BoolArray | None,
+        tables: Tables,
+    ) -> Call:
+        """A call for rows with equally many points; ``positive_K``: those to decode alone, too."""
+        conditioned, previous, *features = tables
+        positive: tuple[Array | None, ...] = (None, None)
+        if positive_K is not None:
+            positive = points_NK2[:, positive_K], labels_NK[:, positive_K]
+        return Call(
+            kind.name,
+            partial(self._deciding.prompted, kind),
+            place_N,
+            len(place_N),
+            (*arrays, points_NK2, labels_NK, *positive),
+            (
+                conditioned if kind.remembers else None,
+                previous if kind.previous else None,
+                *features,
+            ),
+            rare=True,
         )
 
-    def _decide_tracked(self, output: DecoderOutput, prediction: Prediction | None) -> MaskDecision:
-        if self._policy is None:
-            return decide(self._model, output, True, False)
-        assert prediction is not None, "a tracked row without a prediction"
-        choice = self._policy.choose(prediction, output)
-        alone_iou_N = self._policy.alone(output, choice)
-        return decide(self._model, output, True, False, choice, alone_iou_N)
+    def _arrays(self, sources: _Sources, group: IntArray) -> Arrays:
+        """The numbers of a group's rows; None for those of a table that holds just this group."""
 
-    def _decide_masks(self, rows: list[Row], own: ImageFeatures) -> MaskDecision:
-        model = self._model
-        masks_1SS = [row.prompt.mask_1SS for row in rows if row.prompt is not None]
-        mask_N1SS = sent(
-            torch.stack([mask for mask in masks_1SS if mask is not None]), self._device
+        def own(every_N: IntArray) -> IntArray | None:
+            whole = not self._engine.fixed and len(group) == (every_N >= 0).sum()
+            return None if whole else every_N[group]
+
+        return (
+            own(sources.memory_N),
+            own(sources.previous_N),
+            sources.image_N[group],
+            sources.usual_area_N[group],
         )
-        nothing = torch.zeros(len(rows), 1, 2, device=self._device)
-        labels = torch.full((len(rows), 1), -1, device=self._device)
-        prompt = model.encode_prompts(nothing, labels, model.mask_downsample(mask_N1SS))
-        # Raw features, without a memory and without ``no_mem_embed``.
-        output = self._engine.decode(own.stride16_BCHW, own, prompt)
-        return decide_mask_prompt(model, output, mask_N1SS)
+
+    def _prompt_calls(
+        self,
+        kind: Kind,
+        rows: Sequence[Row],
+        group: IntArray,
+        sources: _Sources,
+        tables: Tables,
+    ) -> Iterator[Call]:
+        """Calls for rows with equally many points.
+
+        Those of fixed shapes have one row, so that there are few of them. So have those whose
+        positive points are decoded alone, too.
+        """
+        prompts = [prompt for place in group if (prompt := rows[place].prompt) is not None]
+        points_N = np.stack([prompt.points_K2 for prompt in prompts])
+        labels_N = np.stack([prompt.labels_K for prompt in prompts])
+        lone_N = (labels_N == 1).any(axis=1) & (labels_N == 0).any(axis=1)
+        lone_N &= self._policy is not None
+        alone_N = lone_N | self._engine.fixed
+        parts = [np.flatnonzero(~alone_N), *np.flatnonzero(alone_N)[:, None]]
+        for part in parts:
+            if not len(part):
+                continue
+            yield self.prompt_call(
+                kind,
+                group[part],
+                self._arrays(sources, group[part]),
+                points_N[part],
+                labels_N[part],
+                labels_N[part[0]] > 0 if lone_N[part[0]] else None,
+                tables,
+            )
+
+    def _mask_call(
+        self, rows: Sequence[Row], group: IntArray, sources: _Sources, tables: Tables
+    ) -> Call:
+        prompts = [row.prompt for row in rows if row.prompt is not None]
+        masks_1SS = [prompt.mask_1SS for prompt in prompts if prompt.mask_1SS is not None]
+        mask_N1SS = sent(torch.stack(masks_1SS), self._device)
+        iou_N = np.array([prompt.mask_iou for prompt in prompts], np.float32)
+        return Call(
+            "mask",
+            self._deciding.masked,
+            group,
+            len(group),
+            (sources.image_N[group], iou_N),
+            (mask_N1SS, *tables[2:]),
+            rare=True,
+        )
+
+
+class _Sources(NamedTuple):
+    """What the rows of a batch are decided from.
+
+    ``memory_N``, ``previous_N``: rows of the tables of conditioned frames and of previous masks; -1
+    without one. ``usual_area_N``: see ``Prediction``.
+    """
+
+    memory_N: IntArray
+    previous_N: IntArray
+    image_N: IntArray
+    usual_area_N: Array
+
+
+def _numbered(which: Sequence[bool]) -> IntArray:
+    """0, 1, … for those that are set, -1 for the others."""
+    return np.where(which, np.cumsum(which) - 1, -1)
+
+
+def _groups(rows: Sequence[Row], kinds: Sequence[Kind]) -> dict[tuple[Kind, int], IntArray]:
+    """Places of rows by kind and number of points, which cannot be padded.
+
+    A padding token is attended to like any other and would change the result.
+    """
+    groups: dict[tuple[Kind, int], list[int]] = defaultdict(list)
+    for place, (row, kind) in enumerate(zip(rows, kinds, strict=True)):
+        groups[kind, 0 if row.prompt is None else len(row.prompt.labels_K)].append(place)
+    return {key: np.array(places) for key, places in groups.items()}

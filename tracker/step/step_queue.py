@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from tracker.engine.out_of_memory import is_out_of_memory
 from tracker.errors import SessionError
 from tracker.memory.bank import MemoryBank
 from tracker.sessions.history import TrackedFrame
 from tracker.sessions.session import Session
 from tracker.step.admission import StepInput, admit
-from tracker.step.frame_step import FrameStep, keep_features
+from tracker.step.frame_step import FrameStep
 from tracker.step.pending_step import NewFrame, PendingStep
 from tracker.step.rollback import allocated
 
@@ -23,11 +24,17 @@ class StepQueue:
     """
 
     def __init__(
-        self, frame_step: FrameStep, bank: MemoryBank, sessions: Collection[Session]
+        self,
+        frame_step: FrameStep,
+        bank: MemoryBank,
+        sessions: Collection[Session],
+        make_room: Callable[[BaseException], None],
     ) -> None:
+        """``make_room``: called with a lack of memory that a step failed for."""
         self._frame_step = frame_step
         self._bank = bank
         self._sessions = sessions
+        self._make_room = make_room
         self._in_flight: deque[PendingStep] = deque()
 
     def finish(self) -> None:
@@ -58,9 +65,16 @@ class StepQueue:
             pixels_B3SS = self._frame_step.pixels_of([batch[place][1] for place in needed])
             features = self._frame_step.encode(pixels_B3SS)
         if self._in_flight:
+            self._frame_step.run()
             self._settle(self._in_flight[-1])
         frames = [
-            TrackedFrame.of(session.frames_seen, session.now, image) for session, image, _ in batch
+            TrackedFrame.of(
+                session.frames_seen,
+                session.now,
+                image,
+                keeps_image=self._frame_step.looks_closer,
+            )
+            for session, image, _ in batch
         ]
         live = [set(session.object_ids) for session, _, _ in batch]
         left_out = [session.left_out for session, _, _ in batch]
@@ -87,10 +101,12 @@ class StepQueue:
             if needed:
                 encoded = [frames[place] for place in needed]
                 before = [batch[place][0].last_frame for place in needed]
-                self._frame_step.compare_frames(pixels_B3SS, encoded, before)
-                keep_features(encoded, features)
+                found = self._frame_step.compare_frames(pixels_B3SS, before)
+                scene_B3 = None if found is None else found.scene_B3
             if rows:
-                decided = self._frame_step.decide(rows, features)
+                decided = self._frame_step.decide(rows, features, scene_B3)
+            if needed:
+                self._frame_step.keep_encoded(encoded, features, found)
         step = PendingStep(
             self._frame_step,
             [
@@ -100,7 +116,7 @@ class StepQueue:
                 )
             ],
             decided,
-            self._forget,
+            self._collected,
         )
         self._in_flight.append(step)
         return step
@@ -113,6 +129,11 @@ class StepQueue:
                 "the step submitted before this one has failed; collect it, which says why, and "
                 "submit this one again"
             ) from before.error
+
+    def _collected(self, step: PendingStep) -> None:
+        self._forget(step)
+        if step.error is not None and is_out_of_memory(step.error):
+            self._make_room(step.error)
 
     def _forget(self, step: PendingStep) -> None:
         if step in self._in_flight:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from tracker.config import ModelConfig
+from tracker.model.precision import avoid_plans
 from tracker.model.sam2 import Sam2
 from tracker.training import history
 from tracker.training.clip import ClipBatch
@@ -92,6 +93,7 @@ class Trainer:
         self._phase = ""
         self._supply: ClipSupply | None = None
         torch.manual_seed(run.seed)
+        avoid_plans(run.device)
         self.model = Sam2(config).to(run.device)
         if weights is not None:
             self.model.load_state_dict(weights)

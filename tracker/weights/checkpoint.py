@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from tracker.config import (
     PerceiverConfig,
     RepVitConfig,
     TrunkConfig,
+    VitConfig,
 )
 from tracker.errors import CheckpointError
 from tracker.model import Sam2
@@ -36,7 +38,10 @@ from tracker.weights.transformers_config import read_transformers_config
 from tracker.weights.transformers_names import are_transformers_names, from_transformers
 
 StateDict = dict[str, Tensor]
+_log = logging.getLogger(__name__)
 _FINGERPRINT_VALUES = 64  # of each tensor
+# Variants of EfficientTAM with the same parameters and another attention.
+_POOLED = ("_1", "_2")
 # The parts of the network that segment pictures; the others are for video.
 _PICTURE_PARTS = ("image_encoder", "sam_prompt_encoder", "sam_mask_decoder", "no_mem_embed")
 
@@ -201,7 +206,10 @@ def fingerprint(model: Sam2) -> str:
 
 
 def recognise(state: StateDict, path: Path) -> ModelConfig:
-    """The official preset that matches a state's keys and shapes. Raises CheckpointError."""
+    """The official preset that matches a state's keys and shapes. Raises CheckpointError.
+
+    EfficientTAM's files for 1024² and 512² differ in neither: the file's name decides.
+    """
     if any(name.startswith("image_encoder.trunk.body.") for name in state):
         return PRESETS["edgetam"]
     patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
@@ -209,12 +217,29 @@ def recognise(state: StateDict, path: Path) -> ModelConfig:
         raise CheckpointError(f"{path} is not a SAM 2 checkpoint: it has no image encoder")
     blocks = {name.split(".")[3] for name in state if name.startswith("image_encoder.trunk.blocks")}
     generation = "2.1" if "no_obj_embed_spatial" in state else "2.0"
-    for config in PRESETS.values():
-        if not isinstance(config.trunk, HieraConfig):
-            continue  # in our own files only, which name their model
-        shape = (config.trunk.embed_dim, sum(config.trunk.stages), config.generation)
-        if shape == (patch.shape[0], len(blocks), generation):
-            return config
+    fitting = {
+        config.name: config
+        for config in PRESETS.values()
+        # Other trunks are in our own files only, which name their model.
+        if isinstance(config.trunk, HieraConfig | VitConfig)
+        and (config.trunk.embed_dim, config.trunk.depth, config.generation)
+        == (patch.shape[0], len(blocks), generation)
+    }
+    if fitting and path.stem.endswith(_POOLED):
+        raise CheckpointError(
+            f"{path} pools the memories that it attends to, which is not built; use "
+            f"{path.stem[:-2]}"
+        )
+    if fitting:
+        largest = next(iter(fitting.values()))
+        if len(fitting) > 1 and path.stem not in fitting:
+            _log.warning(
+                "%s may be %s: taken for %s; name the file after its model",
+                path,
+                " or ".join(fitting),
+                largest.name,
+            )
+        return fitting.get(path.stem, largest)
     raise CheckpointError(
         f"{path} matches none of {', '.join(PRESETS)} (trunk width {patch.shape[0]}, "
         f"{len(blocks)} blocks); pass its ModelConfig"
@@ -304,6 +329,8 @@ def _trunk_from(values: dict[str, Any]) -> TrunkConfig:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
+    if "position_side" in fields:
+        return VitConfig(**fields)
     return RepVitConfig(**fields) if "stage_depths" in fields else HieraConfig(**fields)
 
 

@@ -44,11 +44,18 @@ def is_offline() -> bool:
 
 
 def official_name(name: str) -> str | None:
-    """The preset whose weights Meta's repository of this name holds."""
-    for checkpoint in OFFICIAL_CHECKPOINTS.values():
-        if checkpoint.hub_name.lower() == name.lower():
-            return checkpoint.name
-    return None
+    """The preset whose weights the official repository of this name holds.
+
+    Raises CheckpointError for a repository of several.
+    """
+    own = [
+        checkpoint.name
+        for checkpoint in OFFICIAL_CHECKPOINTS.values()
+        if checkpoint.hub_name.lower() == name.lower()
+    ]
+    if len(own) > 1:
+        raise CheckpointError(f"{name} holds several models; name one of them: {', '.join(own)}")
+    return own[0] if own else None
 
 
 def cached_file(name: str, file_name: str) -> Path | None:
@@ -92,7 +99,7 @@ def download_official(
     report: Report | None = None,
     answer_timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Path:
-    """Meta's file from Meta's repository on the hub, with the published digest.
+    """The official file from its repository on the hub, with the published digest.
 
     Raises CheckpointError if the hub, the disk or the content fails.
     """

@@ -1,4 +1,4 @@
-"""Meta's released files: URL, size and digest; and the folder for downloads.
+"""Published files: URL, size and digest; and the folder for downloads.
 
 Imports no torch. The folder is defined here for the command that downloads and the code that loads.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 _BASE = "https://dl.fbaipublicfiles.com/segment_anything_2"
 _FOLDERS = {"sam2.1": "092824", "sam2": "072824"}
+_EFFICIENTTAM = "yunyangx/efficient-track-anything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class OfficialCheckpoint:
 
     @property
     def hub_name(self) -> str:
-        """Meta's repository on the Hugging Face hub, which holds the same file."""
+        """The repository on the Hugging Face hub that holds the same file."""
         return self.hub or f"facebook/{self.name.replace('_', '-')}"
 
     @property
@@ -56,13 +57,18 @@ class OfficialCheckpoint:
 
     @property
     def file_name(self) -> str:
-        """Meta's file name."""
+        """The published file name."""
         return f"{self.name}.pt"
 
 
 def _official(name: str, size_bytes: int, sha256: str) -> OfficialCheckpoint:
     folder = _FOLDERS[name.partition("_")[0]]
     return OfficialCheckpoint(name, f"{_BASE}/{folder}/{name}.pt", size_bytes, sha256)
+
+
+def _efficienttam(name: str, size_bytes: int, sha256: str) -> OfficialCheckpoint:
+    url = f"https://huggingface.co/{_EFFICIENTTAM}/resolve/main/{name}.pt"
+    return OfficialCheckpoint(name, url, size_bytes, sha256, hub=_EFFICIENTTAM)
 
 
 OFFICIAL_CHECKPOINTS: dict[str, OfficialCheckpoint] = {
@@ -114,6 +120,26 @@ OFFICIAL_CHECKPOINTS: dict[str, OfficialCheckpoint] = {
             60_000_000,
             git_blob="abd54d22bbd22ba3e53cf59a307e59e0f3701be6",
             hub="facebook/EdgeTAM",
+        ),
+        _efficienttam(
+            "efficienttam_ti",
+            71616316,
+            "acbb17b28cca1f860acee09c9ecb6efdb732080dc7a85a07292c31813175fa7d",
+        ),
+        _efficienttam(
+            "efficienttam_ti_512x512",
+            71620052,
+            "7d4d652a465f0081391050932f45d8a66768ccc99c8ea393ce8a5927e83f3b9b",
+        ),
+        _efficienttam(
+            "efficienttam_s",
+            136375868,
+            "2b572be30d9e96ee29c8d785fe157c6b079ede7d56fbc8a3671d4120e63c89cd",
+        ),
+        _efficienttam(
+            "efficienttam_s_512x512",
+            136379145,
+            "67b5840012737ed2c94a4cb8787c5c1b27b3a946045d2e602e65ef77230b6085",
         ),
     )
 }

@@ -8,20 +8,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from streamer.api.context import ApiContext
 from streamer.api.server.authorisation import Reader, check_stream
 from streamer.api.server.limits import LiveResponse
 from streamer.api.server.problems import documented, problems
+from streamer.runtime.shares import Shares
 from streamer.sinks.events import EVENTS_KEPT, EventHub, Missed
-from streamer.sinks.json_messages import json_event, json_text
+from streamer.sinks.json_messages import json_text
 
 # After this time without an event a comment keeps the connection alive for proxies and clients.
 IDLE_S = 15.0
 _RETRY_MS = 2000
 
 
-def events_router(context: ApiContext) -> APIRouter:
-    """``/v1/events``."""
+def events_router(
+    hub: EventHub, open_streams: Shares, check_known: Callable[[str], object]
+) -> APIRouter:
+    """``/v1/events``; ``check_known`` raises ``UnknownStreamError``."""
     router = APIRouter(tags=["events"])
 
     @router.get(
@@ -52,11 +54,11 @@ def events_router(context: ApiContext) -> APIRouter:
         if stream is not None:
             check_stream(reader, stream)
             wants = stream.__eq__
-            context.streams.config(stream)  # refuses a name that is none
-        start, missed = context.events.start_of(last_event_id, last)
+            check_known(stream)
+        start, missed = hub.start_of(last_event_id, last)
         return LiveResponse(
-            _lines(context.events, start, missed, wants),
-            context.open_streams,
+            _lines(hub, start, missed, wants),
+            open_streams,
             media_type="text/event-stream",
             headers={"X-Accel-Buffering": "no"},
         )
@@ -76,7 +78,7 @@ async def _lines(
         elif isinstance(item, Missed):
             yield _missed(item)
         else:
-            data = json_text(json_event(item.event))
+            data = json_text(item.event)
             text = f"id: {events.id_of(item)}\nevent: {item.event.kind}\ndata: {data}\n\n"
             yield text.encode()
 

@@ -10,11 +10,10 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from streamer.api.context import ApiContext
 from streamer.api.server.authorisation import reads_websocket
 from streamer.api.server.problems import InvalidField, ProblemError
+from streamer.api.server.websocket_protocol import STREAM_GONE
 from streamer.sinks.json_messages import JsonMasks
 from streamer.sinks.websocket import ResultsReader
 
-# WebSocket close codes of our own (RFC 6455, section 7.4.2): 4000 + the HTTP status.
-STREAM_GONE = 4404
 _GOING_AWAY = 1001
 
 

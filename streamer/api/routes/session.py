@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from streamer.api.context import ApiContext
+from streamer.api.access import Access
 from streamer.api.schemas.common import Login
 from streamer.api.server.authorisation import LOGIN_LIFETIME_S
 from streamer.api.server.principals import (
@@ -17,7 +17,7 @@ from streamer.api.server.principals import (
 from streamer.api.server.problems import problems, unauthenticated
 
 
-def session_router(context: ApiContext) -> APIRouter:
+def session_router(access: Access) -> APIRouter:
     """``/v1/login`` and ``/v1/logout``."""
     router = APIRouter(tags=["session"])
 
@@ -32,19 +32,19 @@ def session_router(context: ApiContext) -> APIRouter:
         principal: Principal = request.scope["state"][PRINCIPAL]
         if problem := request.scope["state"][CREDENTIAL_PROBLEM]:
             raise problem
-        if context.authorisation.is_open or principal is OWNER:
+        if access.authorisation.is_open or principal is OWNER:
             return Login(name=principal.name, scopes=sorted(principal.scopes))
         if principal is ANONYMOUS or "authorization" not in request.headers:
             raise unauthenticated("send the token as 'Authorization: Bearer TOKEN'")
-        secret = context.authorisation.log_in(principal)
-        context.cookie.set(response, request, secret, LOGIN_LIFETIME_S)
+        secret = access.authorisation.log_in(principal)
+        access.cookie.set(response, request, secret, LOGIN_LIFETIME_S)
         return Login(name=principal.name, scopes=sorted(principal.scopes))
 
     @router.post("/v1/logout", status_code=204, responses=problems(403))
     async def log_out(request: Request, response: Response) -> None:
         """End the login of this browser, and the connections it opened."""
-        if secret := context.cookie.read(request):
-            context.authorisation.log_out(secret)
-        context.cookie.delete(response, request)
+        if secret := access.cookie.read(request):
+            access.authorisation.log_out(secret)
+        access.cookie.delete(response, request)
 
     return router

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from streamer.api.context import ApiContext
 from streamer.api.routes.pictures import ViewQuery
@@ -21,6 +21,9 @@ from streamer.api.server.problems import ProblemError, problems
 from streamer.api.webrtc.whep_server import RTP_OFFSET_HEADER
 from streamer.sinks.video.view import View
 from streamer.webrtc.http_answer import SDP, SDP_FRAGMENT, HttpAnswer
+
+# For a gateway, whose token is bound to no stream: the one that its own client may use.
+OfStream = Annotated[str | None, Query(include_in_schema=False)]
 
 
 def webrtc_router(context: ApiContext) -> APIRouter:
@@ -60,9 +63,11 @@ def _whep(context: ApiContext) -> APIRouter:
         responses=_patched() | problems(401, 403, 404, 412, 415, 422, 428),
         openapi_extra=_body(SDP_FRAGMENT, "candidates, or new credentials for an ICE restart"),
     )
-    async def change_watching(request: Request, session_id: str, reader: Reader) -> Response:
+    async def change_watching(
+        request: Request, session_id: str, reader: Reader, stream: OfStream = None
+    ) -> Response:
         """Add ICE candidates, or restart ICE (RFC 9725, section 4.3)."""
-        _check_session(reader, whep.stream_of(session_id))
+        _check_session(reader, whep.stream_of(session_id), stream)
         body, content_type = await _sent(request)
         if_match = request.headers.get("if-match")
         return _response(await whep.patch(session_id, body, content_type, if_match))
@@ -72,9 +77,9 @@ def _whep(context: ApiContext) -> APIRouter:
         response_class=Response,
         responses=_deleted() | problems(401, 403, 404),
     )
-    async def stop_watching(session_id: str, reader: Reader) -> Response:
+    async def stop_watching(session_id: str, reader: Reader, stream: OfStream = None) -> Response:
         """End a viewer's session."""
-        _check_session(reader, whep.stream_of(session_id))
+        _check_session(reader, whep.stream_of(session_id), stream)
         return _response(await whep.delete(session_id))
 
     return router
@@ -110,10 +115,10 @@ def _whip(context: ApiContext) -> APIRouter:
         openapi_extra=_body(SDP_FRAGMENT, "candidates, or new credentials for an ICE restart"),
     )
     async def change_publishing(
-        request: Request, session_id: str, publisher: Publisher
+        request: Request, session_id: str, publisher: Publisher, stream: OfStream = None
     ) -> Response:
         """Add ICE candidates, or restart ICE (RFC 9725, section 4.3)."""
-        _check_session(publisher, whip.stream_of(session_id))
+        _check_session(publisher, whip.stream_of(session_id), stream)
         body, content_type = await _sent(request)
         if_match = request.headers.get("if-match")
         return _response(await whip.patch(session_id, body, content_type, if_match))
@@ -123,9 +128,11 @@ def _whip(context: ApiContext) -> APIRouter:
         response_class=Response,
         responses=_deleted() | problems(401, 403, 404),
     )
-    async def stop_publishing(session_id: str, publisher: Publisher) -> Response:
+    async def stop_publishing(
+        session_id: str, publisher: Publisher, stream: OfStream = None
+    ) -> Response:
         """End a publisher's session."""
-        _check_session(publisher, whip.stream_of(session_id))
+        _check_session(publisher, whip.stream_of(session_id), stream)
         return _response(await whip.delete(session_id))
 
     @router.options("/v1/whip/{session_id}", include_in_schema=False)
@@ -135,10 +142,14 @@ def _whip(context: ApiContext) -> APIRouter:
     return router
 
 
-def _check_session(principal: Principal, stream_id: str | None) -> None:
-    """Raise ``ProblemError`` (403) for a session of a stream that is not the principal's."""
+def _check_session(principal: Principal, stream_id: str | None, expected: str | None) -> None:
+    """Raise ``ProblemError`` for a session of a stream that is not the principal's (403), or not
+    the one that a gateway's client may use (404).
+    """
     if stream_id is not None:
         check_stream(principal, stream_id)
+        if expected not in (None, stream_id):
+            raise ProblemError(404, "no such session of this stream", "unknown_session")
 
 
 async def _sent(request: Request) -> tuple[bytes, str | None]:

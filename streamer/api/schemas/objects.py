@@ -166,7 +166,7 @@ class ObjectAnswer(Answer):
         description="what masks of this score had in IoU; null: the model is not calibrated"
     )
     object_score: float = Field(description="probability that the object is in the picture")
-    frame_index: int
+    frame_index: int = Field(description="-1: restored, and not looked for on a frame yet")
 
 
 class ObjectsAnswer(Answer):

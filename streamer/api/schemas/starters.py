@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from streamer.api.schemas.common import Answer
-from streamer.starters.stream_starter import DetectorStatus, StarterState
+from streamer.starters.starter_state import DetectorStatus, StarterState
 
 
 class StarterAnswer(Answer):

@@ -16,7 +16,7 @@ from streamer.config.messages import WrongSettingError
 from streamer.config.stream_id import StreamId
 from streamer.config.streams import ObjectSettings, StreamAddress, StreamConfig, StreamSettings
 from streamer.runtime.address import MAXIMUM_CHARACTERS, Address
-from streamer.starters.stream_starter import StarterState
+from streamer.starters.starter_state import StarterState
 from streamer.types import StreamState, StreamStatus
 from streamer.wire.fields import status_fields
 

@@ -6,6 +6,8 @@ import logging
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+from uvicorn.protocols.utils import ClientDisconnected
 
 from streamer.api.server.limits import HEAD_ONLY
 from streamer.api.server.origins import SAFE_METHODS
@@ -42,6 +44,10 @@ class Answers:
             await self._application(inner, receive, answer.send)
         except ProblemError as problem:
             await answer.refuse(problem, receive)
+        except ClientDisconnected:
+            raise  # within the handshake of its WebSocket: the server knows
+        except WebSocketDisconnect:
+            return  # later
         except Exception as error:
             # A bug in one request must not end the daemon, nor show its internals to the client.
             _log.error(

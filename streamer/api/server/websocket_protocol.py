@@ -8,6 +8,8 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
+# WebSocket close codes of our own (RFC 6455, section 7.4.2): 4000 + the HTTP status.
+STREAM_GONE = 4404
 # Each frame, a ping or a part of a message too, costs the event loop 0.05 ms, however small it is.
 # A connection may send one in this time, and its bytes are parsed in slices; policy: others wait
 # in the client.

@@ -13,16 +13,29 @@ examples:
   masklet bench --objective-p99-ms 100
   masklet bench --objective-p99-ms 200 --rate-hz 10 --objects 1,4,16 model=sam2.1_hiera_small
   masklet bench --duration-s 3600 --cell-s 20 --output-dir capacity tracking.max_objects=256
+  masklet bench --fleet --only worker --repeats 20 --rate-hz 5 --size 320x180
 
 Each cell is a number of streams and of objects per stream. It runs the whole daemon in this process
-with synthetic cameras, and a consumer of the masks in another process. A cell is carried if the p99
-latency from a frame's capture to its arrival at the consumer is within the objective and (nearly)
-no frame is skipped. For each number of objects, the number of streams is doubled until a cell
-fails, then found by bisection.
+with rendered cameras or a recording, and a consumer of the masks in another process. A cell is
+carried if the p99 latency from a frame's capture to its arrival at the consumer is within the
+objective and (nearly) no frame is skipped. For each number of objects, the number of streams is
+doubled until a cell fails, then found by bisection.
 
 Results are written after each cell; run the same command again to resume, or with another objective
 to judge the same cells again. Use the machine for nothing else meanwhile.
 """
+
+FLEET_PARTS = (
+    "sweep",
+    "gateway",
+    "move",
+    "drain",
+    "daemon",
+    "worker",
+    "manager",
+    "network",
+    "node",
+)
 
 
 def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +54,10 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="the size of its frames (1280x720)",
     )
+    parser.add_argument(
+        "--clip", type=folder, metavar="FILE",
+        help="cameras play this recording in a loop, at its size and rate; decoding is included",
+    )  # fmt: skip
     parser.add_argument(
         "--objects", type=numbers, default=(1, 2, 4, 8, 16), metavar="N,N,…",
         help="numbers of objects per stream to try (1,2,4,8,16)",
@@ -67,18 +84,41 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="measure earlier cells again")
     parser.add_argument("--no-plot", action="store_true", help="no bench.png (matplotlib draws it)")
+    fleet = parser.add_argument_group("with --fleet: a fleet on three simulated nodes")
+    fleet.add_argument(
+        "--fleet", action="store_true",
+        help="move streams; kill workers, a node, the manager; cut a network",
+    )  # fmt: skip
+    fleet.add_argument(
+        "--only", type=fleet_parts, default=FLEET_PARTS, metavar="NAME,NAME,…",
+        help=f"what to measure, of {', '.join(FLEET_PARTS)} (all)",
+    )  # fmt: skip
+    fleet.add_argument(
+        "--fleet-streams", type=positive_whole, default=3, metavar="N", help="its streams (3)"
+    )
+    fleet.add_argument(
+        "--lease-s", type=positive, default=5.0, metavar="S",
+        help="after so long without its manager a worker ends what it tracks (5)",
+    )  # fmt: skip
+    fleet.add_argument(
+        "--repeats", type=positive_whole, default=1, metavar="N", help="of each fault (1)"
+    )
 
 
 def bench(arguments: Namespace) -> int:
     """``masklet bench``."""
+    if arguments.fleet:
+        from streamer.cli.bench.fleet.run import bench_fleet
+
+        return bench_fleet(arguments)
     from streamer.cli.bench.cell import CellRunner
-    from streamer.cli.bench.frames import render_frames
+    from streamer.cli.bench.frames import recorded_frame, render_frames
     from streamer.cli.bench.report import BenchReport, check_plots, describe_machine
     from streamer.cli.bench.search import FrontierSearch
     from streamer.cli.bench.search_run import BenchFiles, bench_console, finish, search
     from streamer.cli.startup import require_temporary_folder
     from streamer.config.loading import load_config
-    from streamer.inference.build import configured_tracker, with_model_threads
+    from streamer.inference.build import configured_trackers, with_model_threads
     from streamer.runtime.logs import configure_logging
 
     config = load_config(arguments.config, arguments.overrides, [])
@@ -90,23 +130,33 @@ def bench(arguments: Namespace) -> int:
     if arguments.fresh:
         files.json.unlink(missing_ok=True)
     console = bench_console()
-    console.print("loading the model, rendering frames …")
+    console.print("loading the model and the frames …")
+    rate_hz: float = arguments.rate_hz
+    if arguments.clip is None:
+        width, height = arguments.size
+        frames = render_frames(width, height, rate_hz)
+    else:
+        first, rate_hz = recorded_frame(arguments.clip)
+        frames = [first]
+        height, width = first.image.shape[:2]
     config = with_model_threads(config)
-    tracker = configured_tracker(config)
-    tracker.warm_up()
+    trackers = configured_trackers(config)
+    for each in trackers:
+        each.warm_up()
+    tracker = trackers[0]
     reasons = {} if tracker.paths is None else tracker.paths.reasons()
     for path, reason in reasons.items():
         console.print(f"{path} ({reason})")
-    width, height = arguments.size
     settings = {
         "model": tracker.config.name,
-        "device": str(tracker.device),
+        "device": ", ".join(str(each.device) for each in trackers),
         "machine": describe_machine(config.model.threads),
         "paths": list(reasons),
         "overrides": sorted(arguments.overrides),
         "width": width,
         "height": height,
-        "rate_hz": arguments.rate_hz,
+        "rate_hz": rate_hz,
+        "clip": None if arguments.clip is None else arguments.clip.name,
         "cell_s": arguments.cell_s,
     }
     report = BenchReport(
@@ -116,11 +166,20 @@ def bench(arguments: Namespace) -> int:
         arguments.objective_p99_ms,
         arguments.lost_share,
     )
-    frames = render_frames(width, height, arguments.rate_hz)
-    runner = CellRunner(config, tracker, frames, arguments.rate_hz, arguments.cell_s)
+    clip = None if arguments.clip is None else arguments.clip.absolute()
+    runner = CellRunner(config, trackers, frames, rate_hz, arguments.cell_s, clip)
     report, code = search(report, runner, files, arguments.duration_s, console)
     finish(report, files, console)
     return code
+
+
+def fleet_parts(text: str) -> tuple[str, ...]:
+    """Names of ``FLEET_PARTS``, separated by commas."""
+    parts = tuple(text.split(","))
+    for part in parts:
+        if part not in FLEET_PARTS:
+            raise argparse.ArgumentTypeError(f"must be of {', '.join(FLEET_PARTS)}, got {part!r}")
+    return parts
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from streamer.cli.bench.search import Cell
 from streamer.config.schema import ControlConfig, MaskletConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import MaskletError
+from streamer.runtime.address import Address
 from streamer.sources.base import Source
+from streamer.streams.stream import MakeSource
 from tracker import Tracker
 
 SETTLE_S = 1.0
@@ -50,13 +53,17 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class CellRunner:
-    """Measures cells one after the other with one tracker."""
+    """Measures cells one after the other with the same trackers, one for each device.
+
+    ``clip``: a recording that every camera plays, ``frames`` its first picture.
+    """
 
     config: MaskletConfig
-    tracker: Tracker
+    trackers: Sequence[Tracker]
     frames: list[BenchFrame]
     rate_hz: float
     cell_s: float
+    clip: Path | None = None
 
     @property
     def longest_s(self) -> float:
@@ -68,8 +75,8 @@ class CellRunner:
         with tempfile.TemporaryDirectory(prefix="masklet-bench-") as folder:
             app = App(
                 self._config(cell, Path(folder)),
-                tracker=self.tracker,
-                make_source=lambda stream_id, _: self._source(stream_id, cell),
+                tracker=self.trackers,
+                make_source=self._rendered(cell) if self.clip is None else None,
                 fresh=True,
             )
             async with asyncio.TaskGroup() as tasks:
@@ -92,13 +99,19 @@ class CellRunner:
         )
 
     def _stream(self, number: int, cell: Cell) -> StreamConfig:
-        return bench_stream(self.frames[number % len(self.frames)], cell.objects)
+        stream = bench_stream(self.frames[number % len(self.frames)], cell.objects)
+        if self.clip is None:
+            return stream
+        return stream.changed(url=Address.parse(str(self.clip)), loop=True)
 
-    def _source(self, stream_id: str, cell: Cell) -> Source:
-        number = int(stream_id.removeprefix("s"))
-        first = number % len(self.frames)
-        # Cameras are not synchronised.
-        return BenchSource(self.frames, self.rate_hz, number / cell.streams, first)
+    def _rendered(self, cell: Cell) -> MakeSource:
+        def source(stream_id: str, _: StreamConfig) -> Source:
+            number = int(stream_id.removeprefix("s"))
+            first = number % len(self.frames)
+            # Cameras are not synchronised.
+            return BenchSource(self.frames, self.rate_hz, number / cell.streams, first)
+
+        return source
 
     async def _read(self, endpoint: str, cell: Cell) -> dict[str, object]:
         given = (cell.streams, cell.objects, SETTLE_S, self.cell_s, START_S)

@@ -1,18 +1,26 @@
-"""Frames for ``masklet bench``, rendered in advance so that rendering is not measured."""
+"""Frames for ``masklet bench``: rendered in advance, so that this is not measured, or recorded."""
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
 
 from streamer.config.streams import ObjectConfig, StreamConfig
+from streamer.errors import MaskletError
+from streamer.recorded.video_clip import VideoClip
 from streamer.runtime.address import Address
 from streamer.sources.base import SourceOutput
 from streamer.types import ClockSource, DecodedFrame, DropReason, ImageArray, RgbPixels
 from tracker.scenes.match import Match
 
+# A recording shows no boxes of its objects: they are these shares of it, row by row.
+_GRID, _SHARE = 8, 0.9
 # Bound: frames kept for all streams together (1280×720: 2.8 MB each).
 FRAMES = 32
 SEED, PLAYERS, PACE = 10_007, 12, 0.5
@@ -37,6 +45,28 @@ def render_frames(width: int, height: int, rate_hz: float) -> list[BenchFrame]:
         boxes = tuple(box for box in rendered.boxes.values() if box[2] > box[0] and box[3] > box[1])
         frames.append(BenchFrame(rendered.image, boxes))
     return frames
+
+
+def recorded_frame(path: Path) -> tuple[BenchFrame, float]:
+    """The first frame of a recording, with boxes side by side, and its rate in hertz.
+
+    Raises ``SourceError`` for a file without video, ``MaskletError`` for one that cannot be played.
+    """
+    clip = VideoClip(path, "bench --clip")
+    length_s = clip.time_s(clip.frames - 1)
+    with closing(clip.read(0, backward=False, keep=lambda image: image)) as frames:
+        _, image = next(frames)
+    if image is None or length_s <= 0:
+        why = "its first frame is damaged" if image is None else "it has a single frame"
+        raise MaskletError(f"bench --clip: {path}: {why}; choose another recording")
+    height, width = image.shape[:2]
+    across, down = width / _GRID, height / _GRID
+    boxes = tuple(
+        (int(x), int(y), int(x + _SHARE * across), int(y + _SHARE * down))
+        for y in np.arange(_GRID) * down
+        for x in np.arange(_GRID) * across
+    )
+    return BenchFrame(image, boxes), (clip.frames - 1) / length_s
 
 
 def bench_stream(frame: BenchFrame, objects: int) -> StreamConfig:

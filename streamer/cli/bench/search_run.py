@@ -49,10 +49,7 @@ class BenchFiles:
     @classmethod
     def under(cls, folder: Path, plot: bool) -> BenchFiles:
         """The files in a folder, which is created."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MaskletError(f"--output-dir {folder}: {error.strerror}") from error
+        make_output_folder(folder)
         return cls(
             folder / "bench.json", folder / "bench.md", folder / "bench.png" if plot else None
         )
@@ -139,6 +136,14 @@ def finish(report: BenchReport, files: BenchFiles, console: Terminal) -> None:
         report.save_plot(files.plot)
     written = [str(path) for path in (files.markdown, files.json, files.plot) if path is not None]
     console.print(f"written: {', '.join(written)}")
+
+
+def make_output_folder(folder: Path) -> None:
+    """Create the folder of the results. Raises ``MaskletError``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MaskletError(f"--output-dir {folder}: {error.strerror}") from error
 
 
 def _count(number: int, thing: str) -> str:

@@ -16,6 +16,16 @@ def settings_of(texts: Sequence[str]) -> dict[str, Any]:
 
     Relative paths start in the caller's folder. Raises ``ConfigError``.
     """
+    settings = read_settings(texts)
+    from streamer.config.paths import caller_folder, with_absolute_paths
+    from streamer.config.streams import StreamConfig
+
+    absolute: dict[str, Any] = with_absolute_paths(settings, StreamConfig, caller_folder)
+    return absolute
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """``settings_of``, its paths as they were typed."""
     settings: dict[str, Any] = {}
     for text in texts:
         key, separator, value = text.partition("=")
@@ -34,11 +44,7 @@ def settings_of(texts: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{key}: the value cannot be read as YAML; put it in quotes"
             ) from None
-    from streamer.config.paths import caller_folder, with_absolute_paths
-    from streamer.config.streams import StreamConfig
-
-    absolute: dict[str, Any] = with_absolute_paths(settings, StreamConfig, caller_folder)
-    return absolute
+    return settings
 
 
 def prompt_body(arguments: Namespace) -> dict[str, Any]:

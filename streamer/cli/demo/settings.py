@@ -38,9 +38,9 @@ def demo_settings(
     defaults are printed on ``console``.
     """
     defaults = MaskletConfig()
-    results_port = _free_port(DEFAULT_RESULTS_PORT, "results", console)
-    metrics_port = _free_port(defaults.metrics.port, "metrics", console)
-    page_port = _free_port(defaults.api.port, "the page", console)
+    results_port = free_port(DEFAULT_RESULTS_PORT, "results", console)
+    metrics_port = free_port(defaults.metrics.port, "metrics", console)
+    page_port = free_port(defaults.api.port, "the page", console)
     control = default_control_endpoint()
     if is_served(control_path(control)):
         control = f"ipc://{folder}/control.sock"
@@ -85,7 +85,7 @@ def starting_boxes(scene: Match) -> list[dict[str, object]]:
     ]
 
 
-def _free_port(wanted: int, what: str, console: Terminal) -> int:
+def free_port(wanted: int, what: str, console: Terminal) -> int:
     """``wanted`` if it is free, else any free port, which is printed."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

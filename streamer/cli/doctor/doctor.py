@@ -22,11 +22,13 @@ from streamer.cli.doctor.streams import check_streams
 from streamer.cli.startup import control_problem, listeners, require_temporary_folder
 from streamer.config.control_endpoint import passed_over
 from streamer.config.schema import MaskletConfig
+from streamer.config.state_address import StateAddress, is_address
 from streamer.config.state_folder import AUTO, cache_folder, state_folder
 from streamer.errors import ConfigError
 from streamer.runtime.machine import core_count, processor_name
 from streamer.runtime.private_files import is_open_to_others
 from streamer.runtime.sockets import why_no_listener
+from streamer.streams.state.shared_store import SharedStore
 from streamer.streams.state.store import INDEX
 from tracker.errors import CheckpointError
 from tracker.weights.official import OFFICIAL_CHECKPOINTS, checkpoint_directory
@@ -100,12 +102,16 @@ def check_device(config: MaskletConfig) -> Iterator[Finding]:
     """torch, and the device for the model."""
     import torch
 
+    from streamer.inference.model_choice import device_names
     from tracker.model.precision import lacks_bfloat16
 
     yield Finding(Level.OK, "torch", torch.__version__)
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        found = (
+            f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
+            f"{properties.multi_processor_count} multiprocessors"
+        )
         if (reason := lacks_bfloat16(index)) is None:
             yield Finding(Level.OK, f"cuda:{index}", found)
             continue
@@ -116,14 +122,14 @@ def check_device(config: MaskletConfig) -> Iterator[Finding]:
             f"{found}; {reason}",
             "set model.compute_dtype to auto (float32 here), or to float16, which is faster",
         )
-    wanted = config.model.device
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        yield Finding(
-            Level.MISSING,
-            "device",
-            f"model.device is {wanted}, but torch finds no CUDA",
-            "install the driver (nvidia-smi shows it), or model.device=auto",
-        )
+    try:
+        names = device_names(config.model)
+    except ConfigError as error:
+        advice = "install the driver (nvidia-smi shows it), or model.device=auto"
+        yield Finding(Level.MISSING, "device", str(error), advice)
+        return
+    if len(names) > 1:
+        yield Finding(Level.OK, "devices", f"streams are divided among {', '.join(names)}")
     elif not torch.cuda.is_available():
         yield Finding(
             Level.NOTE,
@@ -218,27 +224,38 @@ def check_checkpoints(config: MaskletConfig) -> Iterator[Finding]:
 
 def check_paths(config: MaskletConfig) -> Iterator[Finding]:
     """How a processor computes, and why: as kept by an earlier start, or measured now."""
-    from streamer.inference.model_choice import chosen_model
+    from streamer.inference.model_choice import chosen_model, device_names
     from tracker.config import PRESETS
+    from tracker.engine import openvino_parts
     from tracker.engine.kept_choices import KeptChoices
     from tracker.engine.path_choice import measure
-    from tracker.weights.checkpoint import load_checkpoint, resolve_device
+    from tracker.weights.checkpoint import load_checkpoint
 
     model = config.model
     try:
-        if resolve_device(model.device).type != "cpu":
+        if device_names(model)[0] != "cpu":
             return
         name = chosen_model(model)
         shape = PRESETS.get(name) or load_checkpoint(name).config
-    except (ValueError, CheckpointError):
+    except (ConfigError, CheckpointError):
         return  # shown by other checks
     if (image_size := model.engine.image_size) is not None:
         shape = shape.replaced(image_size=image_size)
     cache = cache_folder()
     choice = None if cache is None else KeptChoices(cache).find(shape)
     when = "measured now" if choice is None else "measured at an earlier start"
-    for path, reason in (choice or measure(shape)).reasons().items():
+    paths = choice or measure(shape)
+    is_off = model.engine.openvino == "off"
+    for path, reason in (paths.by_pytorch() if is_off else paths).reasons().items():
         yield Finding(Level.OK, "path", f"{path}; {when}: {reason}")
+    if is_off:
+        yield Finding(Level.NOTE, "openvino", "not used: model.engine.openvino is off")
+    elif (version := openvino_parts.version()) is None:
+        advice = "pip install 'masklet[openvino]'"
+        yield Finding(Level.NOTE, "openvino", "not installed; small models gain by it", advice)
+    elif choice is None:
+        text = f"{version}; the first start of a small model measures it beside PyTorch"
+        yield Finding(Level.OK, "openvino", text)
 
 
 def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
@@ -259,7 +276,16 @@ def check_listeners(config: MaskletConfig) -> Iterator[Finding]:
 
 
 def check_state(config: MaskletConfig) -> Iterator[Finding]:
-    """The state folder, and whether it can be written."""
+    """The state folder or address, and whether it can be written."""
+    if is_address(config.state_directory):
+        store = SharedStore(StateAddress.parse(config.state_directory))
+        try:
+            store.open()
+        except ConfigError as error:
+            yield Finding(Level.MISSING, "state", str(error))
+        else:
+            yield Finding(Level.OK, "state", store.place)
+        return
     try:
         folder = state_folder(config.state_directory, config.control.endpoint)
     except ConfigError as error:

@@ -84,6 +84,11 @@ def add_image(commands: Subparsers) -> None:
         "--multimask", action="store_true", help="write three masks of each object, best first"
     )
     parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="a pixel belongs to one object, the surest: for things of one kind side by side",
+    )
+    parser.add_argument(
         "--everything", action="store_true", help="find all objects; instead of pointing at some"
     )
     parser.add_argument(

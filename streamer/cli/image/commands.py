@@ -20,6 +20,8 @@ def image(arguments: Namespace) -> int:
         arguments.own_parser.error(
             "give a --point, a --box or a --mask: where is the object? Or --text, or --everything"
         )
+    if arguments.apart and arguments.multimask:
+        arguments.own_parser.error("--apart writes one mask of each object: leave out --multimask")
     from streamer.cli.image.cut_out import Finder, cut_out_all  # with torch: takes seconds
     from streamer.cli.text_arguments import words_finder
 
@@ -35,13 +37,15 @@ def image(arguments: Namespace) -> int:
         lambda: _image_predictor(arguments),
         arguments.out,
         multimask=arguments.multimask,
+        apart=arguments.apart,
         overwrite=arguments.overwrite,
     )
 
 
 def _everything(arguments: Namespace) -> int:
     given = [name for name, _ in arguments.prompts]
-    given += ["--multimask"] * arguments.multimask + ["--text"] * (arguments.text is not None)
+    given += ["--multimask"] * arguments.multimask + ["--apart"] * arguments.apart
+    given += ["--text"] * (arguments.text is not None)
     if given:
         arguments.own_parser.error(f"--everything finds all objects: leave out {given[0]}")
     from tracker.pictures.generator_options import MOST_POINTS_PER_SIDE

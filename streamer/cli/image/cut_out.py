@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from streamer.cli import exit_codes
@@ -18,11 +20,13 @@ from streamer.sinks.picture_files import cut_out, mask_image, write_png
 from streamer.sinks.video.overlay import draw_objects
 from streamer.sources.picture_files import PictureFile, read_picture
 from streamer.types import ObjectResult
-from tracker import ImagePredictor, PromptError, Track, TrackState
-from tracker.types import MaskArray
+from tracker import ImagePredictor, PromptError, Track
+from tracker.pictures.apart import Owners
 
 # The objects of a picture. The command line's are the same for every picture; a detector's are not.
 Finder = Callable[[PictureFile], Sequence[ObjectPrompt]]
+# A mask, or its logits, and its predicted IoU.
+_Answer = tuple[npt.NDArray[Any], float]
 _RESULT = r"-((overlay|\d+-(mask|cutout)(-[23])?)\.png|everything\.json)"
 
 
@@ -33,6 +37,7 @@ def cut_out_all(
     out: Path,
     *,
     multimask: bool = False,
+    apart: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Process pictures one by one; one that cannot be is named, and the others go on.
@@ -45,7 +50,7 @@ def cut_out_all(
     failed = 0
     for path in pictures:
         try:
-            _cut_out(path, find, network, out, multimask=multimask)
+            _cut_out(path, find, network, out, multimask=multimask, apart=apart)
         except (PictureError, PromptError) as error:
             failed += 1
             write_line(f"masklet: {error}", sys.stderr)
@@ -55,7 +60,13 @@ def cut_out_all(
 
 
 def _cut_out(
-    path: Path, find: Finder, network: ImagePredictor, out: Path, *, multimask: bool
+    path: Path,
+    find: Finder,
+    network: ImagePredictor,
+    out: Path,
+    *,
+    multimask: bool,
+    apart: bool,
 ) -> None:
     picture = read_picture(path)
     prompts = find(picture)
@@ -63,22 +74,23 @@ def _cut_out(
         write_line(f"{path}: nothing found")
         return
     network.set_image(picture.rgb)
-    asked = [prompt.for_network() for prompt in prompts]
-    for prompt, each in zip(prompts, asked, strict=True):
+    for prompt in prompts:
         try:
-            network.check(each)
+            network.check(prompt.for_network())
         except PromptError as error:
             raise PromptError(f"{path}: object {prompt.object_id}: {error}") from error
+    if apart:
+        answers = _apart(network, prompts, *picture.rgb.shape[:2])
+    else:
+        answers = (_best_first(network, prompt, multimask=multimask) for prompt in prompts)
     shown: list[ObjectResult] = []
     # One object at a time: masks are as large as the picture.
-    for prompt, each in zip(prompts, asked, strict=True):
-        (masks,) = network.predict_batch([each], multimask=multimask or prompt.is_ambiguous)
-        best_first = np.argsort(-masks.predicted_iou)[: None if multimask else 1]
-        for place, choice in enumerate(best_first):
-            track = _track(prompt.object_id, masks.masks[choice], masks.predicted_iou[choice])
+    for prompt, masks in zip(prompts, answers, strict=True):
+        for place, (mask, iou) in enumerate(masks):
+            track = Track.of_mask(prompt.object_id, mask, iou)
             name = f"{path.stem}-{prompt.object_id}"
             suffix = f"-{place + 1}" if place else ""
-            write_png(out / f"{name}-mask{suffix}.png", mask_image(masks.masks[choice]))
+            write_png(out / f"{name}-mask{suffix}.png", mask_image(mask))
             if track.area:
                 cut = cut_out(picture.rgb, track, picture.alpha)
                 write_png(out / f"{name}-cutout{suffix}.png", cut)
@@ -90,23 +102,27 @@ def _cut_out(
     write_png(out / f"{path.stem}-overlay.png", Image.fromarray(canvas))
 
 
-def _track(object_id: int, mask: MaskArray, predicted_iou: float) -> Track:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (0, 0, 0, 0)
-    if rows.size:
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    x0, y0, x1, y1 = box
-    return Track(
-        object_id=object_id,
-        state=TrackState.VISIBLE if rows.size else TrackState.OCCLUDED,
-        box_xyxy=box,
-        crop=mask[y0:y1, x0:x1],
-        area=int(np.count_nonzero(mask)),
-        predicted_iou=float(predicted_iou),
-        object_score=1.0,
-        frame_height=mask.shape[0],
-        frame_width=mask.shape[1],
+def _best_first(
+    network: ImagePredictor, prompt: ObjectPrompt, *, multimask: bool, logits: bool = False
+) -> list[_Answer]:
+    (masks,) = network.predict_batch(
+        [prompt.for_network()], multimask=multimask or prompt.is_ambiguous, logits=logits
     )
+    best_first = np.argsort(-masks.predicted_iou)[: None if multimask else 1]
+    return [(masks.masks[choice], masks.predicted_iou[choice]) for choice in best_first]
+
+
+def _apart(
+    network: ImagePredictor, prompts: Sequence[ObjectPrompt], height: int, width: int
+) -> Iterator[list[_Answer]]:
+    owners = Owners(height, width)
+    found = []
+    for prompt in prompts:
+        ((logits, iou),) = _best_first(network, prompt, multimask=False, logits=True)
+        owners.add(logits)
+        found.append(iou)
+    for place, iou in enumerate(found):
+        yield [(owners.mask(place), iou)]
 
 
 def _described(prompt: ObjectPrompt, track: Track, place: int) -> str:

@@ -32,6 +32,7 @@ class LoadControl:
         overload: Overload,
         *,
         set_image_size: Callable[[int], None],
+        device: str,
         step_s: float,
         publish: Callable[[Published], None],
         metrics: Metrics,
@@ -50,6 +51,7 @@ class LoadControl:
         self._step_s = step_s
         self._publish = publish
         self._metrics = metrics
+        self._load_ratio = metrics.load_ratio.labels(device)
         self._clock = clock
         self._priorities: dict[str, int] = {}
         self._meter = LoadMeter(clock.monotonic_ns())
@@ -100,7 +102,7 @@ class LoadControl:
         self._follow_image_size()
         self._scheduler.limit_rates(self._overload.rates_hz)
         self._scheduler.starve_after(seconds_to_ns(1 / self._overload.floor_hz))
-        self._metrics.load_ratio.set(self._overload.load_ratio)
+        self._load_ratio.set(self._overload.load_ratio)
         for change in changes:
             self._report(change)
 

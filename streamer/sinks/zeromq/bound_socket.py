@@ -38,6 +38,7 @@ class BoundSocket:
         """
         self._config = config
         self._metrics = metrics
+        self._limit_bytes = config.subscription_kib * 1024
         self._is_encrypted = not (
             config.server_key_file is None and config.client_keys_directory is None
         )
@@ -88,7 +89,7 @@ class BoundSocket:
     def received(self, message: zmq.Frame) -> None:
         """Note which client a message came from; one that sent too many is disconnected."""
         connection = self._connections.sender_of(message)
-        if connection is not None and sent_too_much(connection, None):
+        if connection is not None and sent_too_much(connection, None, self._limit_bytes):
             self._end(connection, "sent_too_much")
 
     async def close(self) -> None:
@@ -121,7 +122,7 @@ class BoundSocket:
         to_be_ended: list[tuple[Connection, str]] = []
         for connection, handle in self._connections.open():
             with suppress(OSError):  # it ended meanwhile
-                if sent_too_much(connection, handle):
+                if sent_too_much(connection, handle, self._limit_bytes):
                     to_be_ended.append((connection, "sent_too_much"))
                 elif self._revoked is not None and self._revoked.holds(connection):
                     to_be_ended.append((connection, "revoked"))

@@ -8,6 +8,7 @@ libzmq has no call for that.
 from __future__ import annotations
 
 import socket as sockets
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from streamer.sinks.zeromq.spare_descriptor import SpareDescriptor
 
 # Set by pyzmq's answer to ZAP (ZeroMQ RFC 27): of a CURVE client its public key as Z85.
 _USER_ID = "User-Id"
+# struct linger of socket(7): on, for 0 s.
+_NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +52,7 @@ class Connections:
         """Before ``socket`` is bound."""
         self._socket = socket
         self._spare = SpareDescriptor()
+        self._bound_port: int | None = None
         self._by_descriptor: dict[int, Connection] = {}
         self._monitor = socket.get_monitor_socket(
             zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED
@@ -95,7 +99,7 @@ class Connections:
                 if handle is None:
                     continue
                 ends = _ends(handle)
-                if ends[0][1] == self._port():  # else the descriptor was reused
+                if ends[0][1] == self.port():  # else the descriptor was reused
                     self._by_descriptor[descriptor] = Connection(
                         descriptor, ends, client_of(str(ends[1][0]))
                     )
@@ -111,7 +115,7 @@ class Connections:
         """End a connection for both sides."""
         with self._handle(connection) as handle, suppress(OSError):  # it ended by itself
             if handle is not None:
-                handle.shutdown(sockets.SHUT_RDWR)
+                reset(handle)
         self._forget(connection)
 
     def close(self) -> None:
@@ -137,8 +141,23 @@ class Connections:
         if self._by_descriptor.get(connection.descriptor) is connection:
             del self._by_descriptor[connection.descriptor]
 
-    def _port(self) -> int:
-        return int(self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+    def port(self) -> int:
+        """Where the socket is bound. Asked for once: a proxy's is another thread's from then on."""
+        if self._bound_port is None:
+            endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+            self._bound_port = int(endpoint.rpartition(":")[2])
+        return self._bound_port
+
+
+def reset(handle: sockets.socket) -> None:
+    """End a connection on both sides at once, whatever is still under way. Raises ``OSError``.
+
+    Whoever holds it closes it, woken by ``shutdown``; without lingering that sends RST.
+    ``shutdown`` alone tells a client nothing whose window was full: the kernel then opens it no
+    more, and answers its probes for a minute (FIN-WAIT-2).
+    """
+    handle.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _NO_LINGERING)
+    handle.shutdown(sockets.SHUT_RDWR)
 
 
 def _ends(handle: sockets.socket) -> tuple[tuple[object, ...], tuple[object, ...]]:

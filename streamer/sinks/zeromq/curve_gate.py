@@ -35,6 +35,9 @@ class CurveGate:
     ) -> None:
         """Make ``socket``, not bound yet, a CURVE server."""
         self.allowed = allowed
+        # Keys that were let in. Bound: those of the list, until ``revoked`` returns them.
+        self._let_in: set[bytes] = set()
+        self._missing: frozenset[bytes] = frozenset()
         self._denied = 0
         self._reported_monotonic_s = -REPORT_INTERVAL_S
         self._authenticator = Authenticator(context)
@@ -58,6 +61,17 @@ class CurveGate:
             await asyncio.wait({self._answering})
         self._authenticator.stop()
 
+    def revoked(self) -> frozenset[bytes]:
+        """Keys that were let in and are no longer on the list, each once.
+
+        A key counts as removed when it was missing twice in a row: a file or folder that is being
+        replaced disconnects no client.
+        """
+        missing = self.allowed.missing(self._let_in)
+        revoked, self._missing = missing & self._missing, missing
+        self._let_in -= revoked
+        return revoked
+
     async def _answer(self) -> None:
         """Answer every request, whatever becomes of one: who is not answered cannot subscribe."""
         requests = self._authenticator.zap_socket
@@ -76,6 +90,7 @@ class CurveGate:
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - pyzmq's protocol
         """Whether the client with this public key (Z85) may connect; called by pyzmq."""
         if self.allowed.allows(key):
+            self._let_in.add(key)
             return True
         self._denied += 1
         now_s = time.monotonic()

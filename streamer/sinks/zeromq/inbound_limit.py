@@ -19,9 +19,6 @@ from streamer.sinks.zeromq.connections import Connection
 # A subscription is a byte and a topic, and CURVE shakes hands with some 300 bytes; a longer message
 # ends its connection.
 MESSAGE_LIMIT_BYTES = 1024
-# Of one connection, as long as it lasts: some 2,000 subscriptions, of which libzmq keeps 25 times
-# their bytes. Whoever needs more connects anew, as libzmq does by itself.
-CONNECTION_LIMIT_BYTES = 1 << 17
 # The kernel's own buffer: what arrives between two checks is about as much again and again.
 RECEIVE_BUFFER_BYTES = 1 << 16
 # Linux, include/uapi/linux/tcp.h: tcpi_bytes_received of struct tcp_info, since 4.1.
@@ -36,12 +33,16 @@ def limit_inbound(socket: zmq.asyncio.Socket) -> None:
     socket.setsockopt(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
 
 
-def sent_too_much(connection: Connection, handle: sockets.socket | None) -> bool:
+def sent_too_much(connection: Connection, handle: sockets.socket | None, limit_bytes: int) -> bool:
     """Whether a connection is to be ended: by its whole messages, and by what the kernel counts if
     there is a handle. Raises ``OSError`` if it just ended.
+
+    ``limit_bytes`` is of one connection, as long as it lasts (``zeromq.subscription_kib``): 128 KiB
+    are some 2,000 subscriptions, of which libzmq keeps 25 times their bytes. Whoever needs more
+    connects anew, as libzmq does by itself.
     """
-    sent_bytes = connection.message_bytes if handle is None else _received(handle)
-    if sent_bytes <= CONNECTION_LIMIT_BYTES:
+    sent_bytes = connection.message_bytes if handle is None else received_bytes(handle)
+    if sent_bytes <= limit_bytes:
         return False
     _log.warning(
         "a consumer that sent %d bytes was disconnected: consumers only subscribe", sent_bytes
@@ -49,7 +50,8 @@ def sent_too_much(connection: Connection, handle: sockets.socket | None) -> bool
     return True
 
 
-def _received(handle: sockets.socket) -> int:
+def received_bytes(handle: sockets.socket) -> int:
+    """What the kernel received on a connection. Raises ``OSError`` if it just ended."""
     return received_bytes_of(
         handle.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _TCP_INFO_BYTES)
     )

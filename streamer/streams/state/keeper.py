@@ -1,4 +1,4 @@
-"""Saves a running daemon's state to disk, shortly after each change and off the event loop."""
+"""Saves a running daemon's state to its store, shortly after each change, off the event loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from streamer.config.schema import MaskletConfig
 from streamer.config.state_folder import AUTO
@@ -15,9 +14,10 @@ from streamer.config.streams import StreamConfig
 from streamer.errors import ConfigError, ControlError
 from streamer.inference.lifecycle import LOST_TOO_LONG
 from streamer.runtime.metrics import Metrics
-from streamer.runtime.private_files import make_private_folder
+from streamer.runtime.threads import start_thread
 from streamer.streams.object_ids import ObjectIds
-from streamer.streams.state.lock import FolderLock, FolderTakenError
+from streamer.streams.state.base import Memories, Store
+from streamer.streams.state.lock import FolderTakenError
 from streamer.streams.state.records import (
     MergedState,
     ObjectRecord,
@@ -26,11 +26,11 @@ from streamer.streams.state.records import (
     objects_to_restore,
     record_of,
 )
-from streamer.streams.state.store import Memories, StateStore
 from streamer.types import EventKind, ObjectSnapshot, Published, StreamEvent
 
 SETTLE_S = 0.5
 RETRY_S = 30.0
+LATE_S = 30.0
 # An object removed for one of these reasons is not restored at the next start; one whose stream or
 # daemon ended is.
 OBJECT_REMOVED = frozenset({"requested", LOST_TOO_LONG})
@@ -51,15 +51,17 @@ class StateKeeper:
 
     It is notified of changed streams; as a sink it receives the events of prompts and removals.
     A change is written ``SETTLE_S`` later, together with those since, one write at a time. A
-    failed write is retried with the next change, or after ``RETRY_S``.
+    failed write is retried with the next change, or after ``RETRY_S``; one that is not answered
+    within ``LATE_S`` counts as failed, and the next one waits for it.
     Bounds: labels and ids of live objects; their memories only while they are written.
     """
 
     name = "state"
+    _saves_unchanged = False
 
     def __init__(
         self,
-        folder: Path,
+        store: Store,
         *,
         streams: Callable[[], Mapping[str, StreamConfig]],
         object_ids: Callable[[str], ObjectIds],
@@ -68,11 +70,11 @@ class StateKeeper:
         metrics: Metrics,
         settle_s: float = SETTLE_S,
         retry_s: float = RETRY_S,
+        late_s: float = LATE_S,
     ) -> None:
         """``streams`` returns the running streams, ``export`` the live objects of one;
         ``object_ids`` and ``owner_set`` are those of ``Streams``.
         """
-        self.folder = folder
         self._streams = streams
         self._object_ids = object_ids
         self._owner_set = owner_set
@@ -80,8 +82,8 @@ class StateKeeper:
         self._metrics = metrics
         self._settle_s = settle_s
         self._retry_s = retry_s
-        self._lock = FolderLock(folder)
-        self._store = StateStore(folder)
+        self._late_s = late_s
+        self._store = store
         self._base: dict[str, StreamConfig] = {}
         self._unused: dict[str, StreamRecord] = {}
         self._objects: dict[str, list[ObjectRecord]] = {}
@@ -99,15 +101,14 @@ class StateKeeper:
     # At the start.
 
     def open(self, config: MaskletConfig, *, fresh: bool) -> Restored:
-        """Lock the folder and read what to start with; ``fresh`` sets the saved state aside.
+        """Open the store and read what to start with; ``fresh`` sets the saved state aside.
 
-        Waits for the disk. Raises ``ConfigError`` if another daemon uses the folder, or if it
-        cannot be used; with ``state_directory: auto`` the latter is only a warning.
+        Waits for the store. Raises ``ConfigError`` if another daemon uses it, or if it cannot be
+        used; with ``state_directory: auto`` the latter is only a warning.
         """
         self._base = dict(config.streams)
         try:
-            make_private_folder("state_directory", self.folder)
-            self._lock.acquire()
+            self._store.open()
         except FolderTakenError:
             raise
         except ConfigError as error:
@@ -124,8 +125,8 @@ class StateKeeper:
         if config.state_directory == AUTO and (others := self._store.others_beside()):
             _log.info(
                 "other saved states lie beside %s: %s; state_directory=FOLDER uses one of them",
-                self.folder,
-                ", ".join(map(str, others)),
+                self._store.place,
+                ", ".join(others),
             )
         self._unused = merged.unused
         restored = Restored(merged.streams, merged.records)
@@ -157,7 +158,7 @@ class StateKeeper:
         ]
         what = [*merged.restored, *objects]
         if what:
-            _log.info("restored from %s: %s", self.folder, "; ".join(what))
+            _log.info("restored from %s: %s", self._store.place, "; ".join(what))
         if merged.unused:
             unused = ", ".join(merged.unused)
             _log.info("kept the saved state of streams that are not configured now: %s", unused)
@@ -233,8 +234,8 @@ class StateKeeper:
             _log.warning("the state was not written within %.1f s of shutdown", timeout_s)
 
     async def close(self) -> None:
-        """Unlock the folder."""
-        self._lock.release()
+        """Let other daemons in."""
+        self._store.close()
 
     # Internals.
 
@@ -252,6 +253,9 @@ class StateKeeper:
                 for stream_id, kept in exported.items()
             }
             self._write = asyncio.create_task(self._written(records, memories))
+            _, late = await asyncio.wait({self._write}, timeout=self._late_s)
+            if late:
+                self._failed(f"no answer within {self._late_s:.0f} s")
             await asyncio.shield(self._write)
 
     async def _export_objects(self) -> dict[str, list[ObjectSnapshot]]:
@@ -285,7 +289,7 @@ class StateKeeper:
                 self._object_ids(stream_id),
                 self._owner_set(stream_id),
             )
-            if record.has_changes:
+            if record.has_changes or self._saves_unchanged:
                 records[stream_id] = record
         return records
 
@@ -293,24 +297,33 @@ class StateKeeper:
         self, records: Mapping[str, StreamRecord], memories: Mapping[str, Memories]
     ) -> None:
         try:
-            await asyncio.to_thread(self._store.save, records, memories)
+            # A thread of its own: a store that hangs must not hold up the end of the process.
+            stale: list[str] = []
+            await start_thread("state", lambda: stale.extend(self._store.save(records, memories)))
         except OSError as error:
-            self._metrics.state_writes.labels("failed").inc()
             self._objects_changed.update(memories)
-            if not self._failing:
-                self._failing = True
-                _log.warning(
-                    "the state cannot be written to %s (%s): the daemon continues, and retries "
-                    "every %.0f s; changes since are lost if it ends before",
-                    self.folder,
-                    error.strerror or error,
-                    self._retry_s,
-                )
+            self._failed(error.strerror or str(error))
         else:
             self._metrics.state_writes.labels("written").inc()
             if self._failing:
                 self._failing = False
                 _log.info("the state is written again")
+            self._taken_elsewhere(stale)
+
+    def _taken_elsewhere(self, stale: Collection[str]) -> None:
+        """Do nothing: the store logged that these streams' state is another daemon's now."""
+
+    def _failed(self, reason: str) -> None:
+        self._metrics.state_writes.labels("failed").inc()
+        if not self._failing:
+            self._failing = True
+            _log.warning(
+                "the state cannot be written to %s (%s): the daemon continues, and retries "
+                "every %.0f s; changes since are lost if it ends before",
+                self._store.place,
+                reason,
+                self._retry_s,
+            )
 
 
 def _record(snapshot: ObjectSnapshot) -> ObjectRecord:

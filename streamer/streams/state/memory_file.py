@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from tracker.memory.object_memory import ModelIdentity, ObjectMemory
 
@@ -22,8 +22,14 @@ class _Model(Struct, frozen=True, forbid_unknown_fields=True):
     fingerprint: str
 
 
-def encode_memories(memories: Mapping[int, ObjectMemory]) -> bytes:
-    """The bytes of a file with a stream's object memories, by id."""
+class _Header(Struct, frozen=True):
+    metadata: dict[str, str] = msgspec.field(name="__metadata__", default={})
+
+
+def encode_memories(
+    memories: Mapping[int, ObjectMemory], further: Mapping[str, str] | None = None
+) -> bytes:
+    """The bytes of a file with a stream's object memories, by id, and ``further`` metadata."""
     tensors: dict[str, npt.NDArray[np.generic]] = {}
     models = {}
     for object_id, memory in memories.items():
@@ -32,29 +38,33 @@ def encode_memories(memories: Mapping[int, ObjectMemory]) -> bytes:
         tensors[f"{object_id}/spatial"] = _packed(memory.spatial_FLc)
         tensors[f"{object_id}/pointer"] = _packed(memory.pointer_FC)
     metadata = {"format": FORMAT, "models": msgspec.json.encode(models).decode()}
-    return save(tensors, metadata=metadata)
+    return save(tensors, metadata={**(further or {}), **metadata})
 
 
-def read_memories(path: Path) -> dict[int, ObjectMemory]:
-    """The object memories in a file.
+def decode_memories(content: bytes) -> tuple[dict[int, ObjectMemory], dict[str, str]]:
+    """The object memories in a file's bytes, and its metadata.
 
-    Raises ``OSError``, ``ValueError``, ``LookupError``, ``SafetensorError`` or ``MsgspecError``
-    for a file that ``encode_memories`` did not write; the tracker checks whether a memory fits.
+    Raises ``ValueError`` for bytes that ``encode_memories`` did not make; the tracker checks
+    whether a memory fits.
     """
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
+    try:
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")  # of the header, as the format has it
+        metadata = msgspec.json.decode(content[8 : 8 + length], type=_Header).metadata
         if metadata.get("format") != FORMAT:
             raise ValueError("not a memory file of this version")
         models = msgspec.json.decode(metadata["models"], type=dict[int, _Model])
         return {
             object_id: ObjectMemory(
                 ModelIdentity(model.name, model.fingerprint),
-                file.get_tensor(f"{object_id}/age"),
-                _unpacked(file.get_tensor(f"{object_id}/spatial")),
-                _unpacked(file.get_tensor(f"{object_id}/pointer")),
+                tensors[f"{object_id}/age"].copy(),
+                _unpacked(tensors[f"{object_id}/spatial"]),
+                _unpacked(tensors[f"{object_id}/pointer"]),
             )
             for object_id, model in models.items()
-        }
+        }, metadata
+    except (LookupError, SafetensorError, msgspec.MsgspecError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def remembering_models(folder: Path) -> set[str]:
@@ -84,4 +94,4 @@ def _unpacked(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         return (array.astype(np.uint32) << 16).view(np.float32)
     if array.dtype != np.float32:
         raise ValueError(f"values of type {array.dtype}")
-    return np.asarray(array, dtype=np.float32)
+    return np.array(array, dtype=np.float32)  # a copy: what was read cannot be written to

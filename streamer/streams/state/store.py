@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from safetensors import SafetensorError
 
-from streamer.streams.state.memory_file import encode_memories, read_memories
+from streamer.runtime.private_files import make_private_folder
+from streamer.streams.state.base import Memories
+from streamer.streams.state.lock import FolderLock
+from streamer.streams.state.memory_file import decode_memories, encode_memories
+from streamer.streams.state.places import WRITING, write_whole
 from streamer.streams.state.records import MemoryFile, StreamRecord
 from tracker.memory.object_memory import ObjectMemory
 
@@ -29,11 +31,7 @@ INDEX = "state.json"
 MAXIMUM_INDEX_BYTES = 16 << 20
 MAXIMUM_MEMORY_BYTES = 1 << 30
 SET_ASIDE_KEPT = 5
-_TEMPORARY = ".writing"
 _log = logging.getLogger(__name__)
-
-
-Memories = Mapping[int, ObjectMemory]  # by object id
 
 
 class _Index(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +47,7 @@ class _Head(Struct, frozen=True):
 
 
 class StateStore:
-    """Reads and writes the state in one folder, which is locked by its caller.
+    """Reads and writes the state in one folder, locked from ``open`` until ``close``.
 
     Not for the event loop: every method waits for the disk. Bounds: one index, one memory file per
     stream, and the ``SET_ASIDE_KEPT`` newest folders of old state.
@@ -57,7 +55,18 @@ class StateStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.place = str(folder)
+        self._lock = FolderLock(folder)
         self._memory_files: dict[str, MemoryFile] = {}
+
+    def open(self) -> None:
+        """Make and lock the folder. Raises ``ConfigError``."""
+        make_private_folder("state_directory", self.folder)
+        self._lock.acquire()
+
+    def close(self) -> None:
+        """Unlock the folder."""
+        self._lock.release()
 
     def load(self) -> dict[str, StreamRecord]:
         """The saved records; none if there is no readable state."""
@@ -79,10 +88,10 @@ class StateStore:
         }
         return index.streams
 
-    def others_beside(self) -> list[Path]:
+    def others_beside(self) -> list[str]:
         """The folders of other daemons' states, of other control endpoints for example."""
         indexes = sorted(self.folder.parent.glob(f"daemon*/{INDEX}"))
-        return [path.parent for path in indexes if path.parent != self.folder]
+        return [str(path.parent) for path in indexes if path.parent != self.folder]
 
     def memories(self, stream_id: str) -> dict[int, ObjectMemory]:
         """The memories of a stream's objects; empty if none are readable."""
@@ -93,20 +102,24 @@ class StateStore:
         try:
             if path.stat().st_size > MAXIMUM_MEMORY_BYTES:
                 raise ValueError(f"larger than {MAXIMUM_MEMORY_BYTES >> 20} MiB")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != kept.sha256:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != kept.sha256:
                 raise ValueError("damaged: its sha256 differs")
-            return read_memories(path)
+            return decode_memories(content)[0]
         except FileNotFoundError:
             _log.warning("%s is missing: the objects of %s cannot be resumed", path, stream_id)
-        except (OSError, ValueError, LookupError, SafetensorError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:
             self._set_aside_unreadable(path, error)
         del self._memory_files[stream_id]
         return {}
 
-    def save(self, records: Mapping[str, StreamRecord], memories: Mapping[str, Memories]) -> None:
+    def save(
+        self, records: Mapping[str, StreamRecord], memories: Mapping[str, Memories]
+    ) -> Sequence[str]:
         """Replace the state by ``records``; ``memories``: of the streams whose objects changed.
 
-        Raises ``OSError`` if the disk refuses; the previous state is then untouched.
+        No other daemon can have one. Raises ``OSError`` if the disk refuses; the previous state is
+        then untouched.
         """
         files = {
             stream_id: kept
@@ -129,7 +142,7 @@ class StateStore:
                 },
             )
             encoded = msgspec.json.format(msgspec.json.encode(index), indent=1)
-            self._write(INDEX, encoded)
+            write_whole(self.folder / INDEX, encoded)
         except OSError:
             for each in written:
                 (self.folder / each.name).unlink(missing_ok=True)
@@ -137,12 +150,13 @@ class StateStore:
             raise
         self._memory_files = files
         self._remove_unreferenced()
+        return ()
 
-    def set_aside(self, reason: str) -> Path | None:
+    def set_aside(self, reason: str) -> str | None:
         """Move the whole state into a folder beside it; returns that, None without a state."""
         found = [*self.folder.glob(INDEX), *self.folder.glob("memory-*.safetensors")]
         self._memory_files = {}
-        return self._move_aside(found, reason) if found else None
+        return str(self._move_aside(found, reason)) if found else None
 
     def copy_aside(self) -> None:
         """Copy the whole state, as last read or written, into a folder beside it."""
@@ -165,7 +179,7 @@ class StateStore:
             if path.name == INDEX:
                 where = self.set_aside("unreadable")
             else:
-                where = self._move_aside([path], "unreadable")
+                where = str(self._move_aside([path], "unreadable"))
         except OSError as moving:
             _log.warning("%s cannot be read (%s) or moved aside: %s", path, error, moving)
         else:
@@ -191,28 +205,11 @@ class StateStore:
         content = encode_memories(objects)
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"memory-{stream_id}-{time.time_ns()}.safetensors"
-        self._write(name, content)
+        write_whole(self.folder / name, content)
         return MemoryFile(name, sha256)
 
-    def _write(self, name: str, content: bytes) -> None:
-        """Write a file completely or not at all, even at a power cut."""
-        temporary = self.folder / f"{name}{_TEMPORARY}"
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.folder / name)
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
     def _remove_unfinished(self) -> None:
-        for path in self.folder.glob(f"*{_TEMPORARY}"):
+        for path in self.folder.glob(f"*{WRITING}"):
             path.unlink(missing_ok=True)
 
     def _remove_unreferenced(self) -> None:

@@ -105,7 +105,7 @@ async def test_ended_thread_is_reported_before_the_daemon_ends(tmp_path: Path) -
     ):
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ended.set_result(None)
-        alive, app._inference_ended = app._inference_ended, ended
+        alive, app._inference_ended = app._inference_ended, [ended]
         assert "inference" in problem(await client.get("/readyz"), 503, "not_ready")["detail"]
         app._inference_ended = alive
 

@@ -18,10 +18,16 @@ WAIT_S = 20.0
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[MetricsServer]:
+def missing() -> list[str]:
+    """The parts that do not run; a test changes it."""
+    return []
+
+
+@pytest.fixture
+async def server(missing: list[str]) -> AsyncIterator[MetricsServer]:
     metrics = Metrics()
     metrics.stream_up.labels("gate").set(1)
-    made = MetricsServer(metrics, "127.0.0.1", 0, SystemClock())
+    made = MetricsServer(metrics, "127.0.0.1", 0, SystemClock(), lambda: list(missing))
     await made.start()
     run = asyncio.create_task(made.run())
     yield made
@@ -45,6 +51,20 @@ async def test_page_holds_the_metrics(server: MetricsServer) -> None:
         )
 
 
+async def test_probes_need_no_token_and_tell_starting_from_dead(
+    server: MetricsServer, missing: list[str]
+) -> None:
+    base = server.endpoint.removesuffix("/metrics")
+    async with httpx.AsyncClient(base_url=base, timeout=WAIT_S) as client:
+        missing.append("warm-up")
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        waiting = await client.get("/readyz")
+        assert (waiting.status_code, waiting.json()["detail"]) == (503, "not running: warm-up")
+        missing.clear()
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+        assert (await client.post("/readyz")).status_code == 405
+
+
 async def test_page_of_another_name_reads_nothing(server: MetricsServer) -> None:
     """A name that was made to point here: DNS rebinding."""
     async with httpx.AsyncClient(timeout=WAIT_S) as client:
@@ -62,7 +82,7 @@ async def test_port_in_use_is_an_error_that_names_the_key(server: MetricsServer)
     port = httpx.URL(server.endpoint).port
     assert port is not None
     with pytest.raises(ConfigError, match=r"metrics\.port: cannot listen on 127\.0\.0\.1"):
-        await MetricsServer(Metrics(), "127.0.0.1", port, SystemClock()).start()
+        await MetricsServer(Metrics(), "127.0.0.1", port, SystemClock(), list).start()
 
 
 async def test_silent_connections_are_few_and_delay_nothing(

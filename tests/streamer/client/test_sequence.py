@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamer.client.sequence import Arrival, Gap, SequenceTracker
+from streamer.client.sequence import PUBLISHERS_KEPT, Arrival, Gap, SequenceTracker
 from streamer.wire.codec import EventMessage, Origin, StatusMessage, Topic, TopicKind
 
 EVENTS = Topic(TopicKind.EVENT, "gate")
@@ -102,4 +102,48 @@ def test_a_replayed_status_is_older_than_what_follows_it() -> None:
     tracker = SequenceTracker()
     tracker.observe(EVENTS, event(4))
     tracker.observe(Topic(TopicKind.STATUS, "gate"), status(0, {"event": 7}, replayed=True))
+    assert tracker.lost == {}
+
+
+WORKER, OTHER = Origin("worker-1", 7), Origin("worker-2", 5)
+
+
+def test_publishers_behind_one_gateway_are_counted_apart() -> None:
+    tracker = SequenceTracker()
+    for seq in range(3):
+        assert tracker.observe(EVENTS, event(40 + seq, WORKER)) == Arrival()
+        assert tracker.observe(Topic(TopicKind.EVENT, "yard"), event(seq, OTHER)) == Arrival()
+    lost = Gap("v1/event/gate/", 43, 2)
+    assert tracker.observe(EVENTS, event(45, WORKER)).gaps == (lost,)
+    assert tracker.restarts == 0
+
+
+def test_a_stream_that_moves_to_another_worker_has_that_workers_numbers() -> None:
+    tracker = SequenceTracker()
+    tracker.observe(EVENTS, event(40, WORKER))
+    # It was there before this consumer came, and its numbers outlive it.
+    assert tracker.observe(EVENTS, event(500, OTHER)) == Arrival()
+    assert tracker.observe(EVENTS, event(502, OTHER)).gaps == (Gap("v1/event/gate/", 501, 1),)
+    assert tracker.observe(EVENTS, event(41, WORKER)) == Arrival()
+    assert tracker.restarts == 0
+
+
+def test_last_words_of_an_epoch_that_ends_are_no_second_restart() -> None:
+    tracker = SequenceTracker()
+    tracker.observe(EVENTS, event(40))
+    assert tracker.observe(EVENTS, event(0, SECOND)).restarted
+    assert tracker.observe(EVENTS, event(41)) == Arrival()
+    assert tracker.observe(EVENTS, event(1, SECOND)) == Arrival()
+    assert tracker.restarts == 1
+    assert tracker.lost == {}
+
+
+def test_workers_and_epochs_that_come_and_go_take_no_more_memory() -> None:
+    tracker = SequenceTracker()
+    for number in range(2 * PUBLISHERS_KEPT):
+        tracker.observe(EVENTS, event(0, Origin(f"worker-{number}", 1)))
+        tracker.observe(EVENTS, event(number, Origin("steady", 1)))
+        tracker.observe(EVENTS, event(0, Origin("restless", number)))
+    assert len(tracker._publishers) <= PUBLISHERS_KEPT
+    assert sum(each.publisher_id == "restless" for each in tracker._publishers) == 2
     assert tracker.lost == {}

@@ -140,6 +140,12 @@ BAD_VALUES = {
         "picture"
     ),
     "streams.other={}": "streams.other.url is missing: it has no default",
+    "model.devices=[cuda:0,gpu]": (
+        "model.devices must be all, or a list of cpu, cuda or cuda:N, got ['cuda:0', 'gpu']"
+    ),
+    "model={device: cpu, devices: all}": (
+        "model.devices must be [] beside model.device cpu: set one of the two"
+    ),
     "model.device=tpu": "model.device must be auto, cpu, cuda or cuda:N, got 'tpu'",
     "model.compute_dtype=int8": (
         "model.compute_dtype must be one of auto, float32, bfloat16, float16, got 'int8'"

@@ -45,10 +45,11 @@ class Rig:
             self.tracker,  # type: ignore[arg-type]
             Scheduler(max_batch_wait_ns=2_000_000, max_batch_size=8),
             Overload(OverloadPolicy.LOWER_RATE, floor_hz=1.0, begin_after_s=2.0, end_after_s=5.0),
+            device_name="cpu",
             step_s=10.0,
             publish=self.published,
             is_unpublished=self.unpublished.__contains__,
-            live_streams=lambda: len(self.slots),
+            live_streams=lambda _: len(self.slots),
             metrics=self.metrics,
             clock=clock or SystemClock(),
             lifecycle=rules or LifecycleRules(occluded_to_lost_ns=seconds_to_ns(5.0)),

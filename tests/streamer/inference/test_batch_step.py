@@ -108,6 +108,7 @@ def test_lost_objects_are_searched_for_as_often_as_without_overlap() -> None:
     assert [sum(looked_for[first : first + 4]) for first in range(5, 41, 4)] == [1] * 9
 
 
+@pytest.mark.own_process  # what other tests hold or free would count here
 def test_thousands_of_overlapping_steps_leave_nothing_behind() -> None:
     steps = Steps(LifecycleRules(seconds_to_ns(1.0), lost_to_removed_ns=seconds_to_ns(1.0)))
     process, resident = psutil.Process(), []

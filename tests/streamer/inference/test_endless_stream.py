@@ -26,6 +26,7 @@ LOOP = 700  # frames: 20 s are seen, 8 s are not
 MEBIBYTE = 2**20
 
 
+@pytest.mark.own_process  # what other tests hold or free would count here
 @pytest.mark.timeout(300)
 def test_twenty_thousand_frames_on_a_loop_leave_nothing_behind() -> None:
     clock, tracker, metrics = FakeClock(), FakeTracker(), Metrics()

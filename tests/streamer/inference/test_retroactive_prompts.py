@@ -289,7 +289,7 @@ def test_memory_of_the_history_is_measured() -> None:
         run_frames(rig, 3)
         clock.advance(2.0)
         rig.inference.wake()
-        eventually(lambda: rig.value("history_bytes") == 3 * 32 * 24 * 3)
+        eventually(lambda: rig.value("history_bytes", device="cpu") == 3 * 32 * 24 * 3)
     finally:
         rig.inference.stop()
         rig.thread.join(20)

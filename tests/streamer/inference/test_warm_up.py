@@ -62,6 +62,28 @@ async def test_ready_only_once_warm(tmp_path: Path) -> None:
         assert await running == 0
 
 
+class PutsOff(FakeTracker):
+    """Has three rare calls left after its warm-up."""
+
+    left = 3
+
+    def warm_next(self) -> bool:
+        self.left = max(self.left - 1, -1)
+        return self.left >= 0
+
+
+async def test_rare_calls_are_made_while_streams_run(tmp_path: Path) -> None:
+    tracker = PutsOff()
+    app = App(settings(tmp_path, gate=StreamConfig(url=SMALL)), tracker=tracker)  # type: ignore[arg-type]
+    running = asyncio.create_task(app.run())
+    async with asyncio.timeout(WAIT_S):
+        await app.started.wait()
+        while tracker.left >= 0 or not tracker.batch_sizes:
+            await asyncio.sleep(0.01)
+        app.request_stop()
+        assert await running == 0
+
+
 async def test_daemon_stops_while_it_warms_up(tmp_path: Path) -> None:
     tracker = ColdTracker()
     app = App(settings(tmp_path, gate=StreamConfig(url=SMALL)), tracker=tracker)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ def filled() -> Metrics:
         metrics.track_events.labels(stream_id, "added").inc()
     metrics.capture_to_publish_seconds.labels("arrival").observe(0.04)
     metrics.prompts.labels("applied").inc()
-    metrics.gpu_memory_bytes.labels("allocated").set(0)
+    metrics.gpu_memory_bytes.labels("cpu", "allocated").set(0)
     metrics.sink_items_dropped.labels("zeromq", "frame").inc()
     metrics.sink_errors.labels("zeromq").inc()
     metrics.zmq_messages_sent.labels("frame").inc()

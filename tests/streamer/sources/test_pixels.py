@@ -19,7 +19,7 @@ from streamer.sources.pixels import RgbConverter, YuvPlanes, pixels_of
 from streamer.types import RgbPixels
 from tests.streamer.fakes import picture
 from tests.tracker.little import little_tracker
-from tracker.images.yuv import prepare_yuv
+from tracker.images.transforms import prepare_yuv
 
 # AVColorSpace, as a decoder puts it on a frame.
 BT709, UNSPECIFIED, BT470BG, BT2020 = 1, 2, 5, 9

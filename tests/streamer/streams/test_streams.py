@@ -13,6 +13,7 @@ import pytest
 from streamer.config.schema import MaskletConfig
 from streamer.config.streams import StreamConfig
 from streamer.errors import BusyError
+from streamer.inference.device import Device
 from streamer.runtime.clock import SystemClock
 from streamer.sources import make_source
 from streamer.streams.state.keeper import Restored
@@ -21,15 +22,18 @@ from tests.streamer.inference.rig import Rig, running
 
 
 @asynccontextmanager
-async def one_stream(rig: Rig) -> AsyncIterator[Streams]:
+async def one_stream(*rigs: Rig) -> AsyncIterator[Streams]:
+    """A stream that is tracked by the first of these."""
+
     async def end_publishing(_: str) -> None: ...
 
+    rig = rigs[0]
     streams = Streams(
         MaskletConfig(),
         maximum=4,
         make_source=make_source,
         end_publishing=end_publishing,
-        commands=rig.inference.commands,
+        devices=[Device("cpu", each.inference.commands) for each in rigs],
         publish=rig.published,
         state=None,
         metrics=rig.metrics,
@@ -74,8 +78,25 @@ async def test_change_for_which_the_tracker_is_too_busy_changes_nothing(
 async def test_pausing_asks_nothing_of_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(Rig()) as rig:
         async with one_stream(rig) as streams:
-            monkeypatch.setattr(streams, "_commands", None)
+            monkeypatch.setattr(rig.inference._queue, "add", None)
             await streams.resume("gate")
             await streams.pause("gate")
             assert streams.config("gate").paused
             monkeypatch.undo()
+
+
+async def test_streams_are_divided_among_the_devices_and_stay_where_they_are() -> None:
+    with running(Rig()) as first, running(Rig()) as second:
+        async with one_stream(first, second) as streams:
+            for name in ("yard", "hall", "roof"):
+                await streams.add(name, StreamConfig(url="synthetic://match", paused=True))
+            trackers = [list(rig.inference._streams) for rig in (first, second)]
+            assert trackers == [["gate", "hall"], ["yard", "roof"]]
+            await streams.remove("yard")
+            await streams.remove("roof")
+            await streams.change("gate", {"max_objects": 3})
+            await streams.add("door", StreamConfig(url="synthetic://match", paused=True))
+            assert list(second.inference._streams) == ["door"]
+            assert first.inference._streams["gate"].session.max_objects == 3
+            assert streams.commands("door") is second.inference.commands
+            assert streams.live(["gate", "door"]) == 0

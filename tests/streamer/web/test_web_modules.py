@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from streamer.sinks.video.palette import PALETTE
 from streamer.wire.mask_codecs import MaskEncoding, encode_crop
@@ -21,8 +20,7 @@ HERE = Path(__file__).parent
 
 def test_modules_do_what_they_say() -> None:
     node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed (deploy/test-packages.txt names it)")
+    assert node, "node is not installed (deploy/test-packages.txt names it)"
     tests = sorted(str(each) for each in HERE.glob("*.test.mjs"))
     assert tests
     ran = subprocess.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import WireError
@@ -99,6 +99,7 @@ def test_parts_of_anything_are_a_wire_error(parts: list[bytes]) -> None:
     read_all(parts)
 
 
+@example(b"v1/heartbeat")
 @settings(max_examples=200, derandomize=True)
 @given(st.binary(max_size=100) | st.text(max_size=100).map(lambda text: f"v1/{text}".encode()))
 def test_topic_of_anything_is_read_back_or_refused(topic: bytes) -> None:

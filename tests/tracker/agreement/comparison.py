@@ -45,10 +45,11 @@ class ObservedTracker(Tracker):
         )
         super().__init__(model, torch.device("cpu"), options)
         self.decided: Output = {}
-        self._encode = self._frame_step._encode_memories
-        self._frame_step._encode_memories = self._observe  # type: ignore[method-assign]
+        self._decide = self._frame_step._decider.decide
+        self._frame_step._decider.decide = self._observe  # type: ignore[method-assign]
 
-    def _observe(self, rows: list[Any], decision: MaskDecision, features: Any) -> torch.Tensor:
+    def _observe(self, rows: list[Any], *others: Any) -> MaskDecision:
+        decision = self._decide(rows, *others)
         self.decided = {
             row.object_id: ObjectOutput(
                 logits=decision.logits_N1hw[place, 0],
@@ -58,7 +59,7 @@ class ObservedTracker(Tracker):
             )
             for place, row in enumerate(rows)
         }
-        return self._encode(rows, decision, features)
+        return decision
 
 
 def run_ours(tracker: ObservedTracker, script: Iterable[Frame]) -> Iterator[Output]:
@@ -81,9 +82,10 @@ def run_reference(
     script: Sequence[Frame],
     *,
     corrections_condition: bool = False,
+    kind: type[Reference] = Reference,
 ) -> Iterator[Output]:
     """The same script through `transformers`, on the pixels that our tracker sees."""
-    reference = Reference(config, weights, corrections_condition=corrections_condition)
+    reference = kind(config, weights, corrections_condition=corrections_condition)
     for frame in script:
         height, width = frame.image.shape[:2]
         pixels_1CHW = transforms.images_to_tensor(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from tests.tracker.agreement.weights import amplified_weights
 from tracker import HieraConfig, ModelConfig, Prompt
-from tracker.config import PerceiverConfig, RepVitConfig
+from tracker.config import PerceiverConfig, RepVitConfig, VitConfig
 from tracker.model import Sam2
 from tracker.weights.repvit_layout import fold, unfolded_shapes
 
@@ -46,6 +46,13 @@ SMALL_EDGETAM = SMALL.replaced(
     generation="2.0",
     trunk=RepVitConfig((16, 24, 32, 48), (1, 1, 2, 1)),
     perceiver=PerceiverConfig(latents=8, grid_side=4),
+)
+
+# Windows do not divide the grid of 16, and the position table is stretched to it.
+SMALL_EFFICIENTTAM = SMALL.replaced(
+    name="small_efficienttam",
+    generation="2.0",
+    trunk=VitConfig(32, 2, 3, (1,), 7, 5),
 )
 
 
@@ -81,6 +88,12 @@ def small_weights(
 def small_edgetam_weights() -> dict[str, torch.Tensor]:
     """The amplified weights of ``SMALL_EDGETAM``; its objects come and go."""
     return amplified_weights(shapes_of(SMALL_EDGETAM), seed=0, object_score_bias=8.0)
+
+
+@cache
+def small_efficienttam_weights() -> dict[str, torch.Tensor]:
+    """The amplified weights of ``SMALL_EFFICIENTTAM``; its objects come and go."""
+    return amplified_weights(shapes_of(SMALL_EFFICIENTTAM), seed=0, object_score_bias=5.0)
 
 
 def model_with(config: ModelConfig, weights: dict[str, torch.Tensor]) -> Sam2:

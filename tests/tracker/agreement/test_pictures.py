@@ -23,12 +23,12 @@ from tests.tracker.agreement.scripts import (
     picture,
     small_weights,
 )
-from tracker import ImagePredictor
+from tracker import ImagePredictor, PictureOptions
 from tracker.images import transforms
 from tracker.model import Sam2
 from tracker.model.prompt_encoder import PromptEmbedding
 from tracker.pictures import predictor, prompts
-from tracker.pictures.predictor import LOGIT_LIMIT
+from tracker.pictures.delivery import LOGIT_LIMIT
 from tracker.weights.transformers_names import to_transformers
 
 TOLERANCE = 5e-5
@@ -87,7 +87,8 @@ def theirs() -> tuple[Sam2Model, Sam2Processor]:
 def our_predictor() -> ImagePredictor:
     """With copies of the weights, as some mistakes write into them."""
     weights = {name: value.clone() for name, value in small_weights().items()}
-    return ImagePredictor(model_with(SMALL, weights), torch.device("cpu"))
+    options = PictureOptions(closer_look=False)  # the reference has none
+    return ImagePredictor(model_with(SMALL, weights), torch.device("cpu"), options)
 
 
 @cache

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tracker.policy.decision
-import tracker.step.row_decider
+import tracker.step.deciding
 from tests.tracker.agreement.comparison import (
     RELATIVE_TOLERANCE,
     ObservedTracker,
@@ -225,7 +225,7 @@ def clicked_frames_remembered_as_soft_masks(
 ) -> None:
     decide = tracker.policy.decision.decide
     monkeypatch.setattr(
-        tracker.step.row_decider,
+        tracker.step.deciding,
         "decide",
         lambda model, output, ambiguous, _prompted: decide(model, output, ambiguous, False),
     )
@@ -237,7 +237,7 @@ def a_box_answered_by_the_best_of_three(
 ) -> None:
     decide = tracker.policy.decision.decide
     monkeypatch.setattr(
-        tracker.step.row_decider,
+        tracker.step.deciding,
         "decide",
         lambda model, output, _ambiguous, prompted: decide(model, output, True, prompted),
     )

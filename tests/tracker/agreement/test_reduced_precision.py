@@ -86,6 +86,18 @@ def test_weights_stored_as_computed_change_nothing() -> None:
     assert all(map(torch.equal, own, other))
 
 
+def test_predicted_iou_keeps_the_digits_of_float32_in_bfloat16() -> None:
+    model = model_with(SMALL, small_weights())
+    store_as_computed(model, torch.bfloat16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        features = model.encode_image(torch.randn(1, 3, 256, 256))
+        conditioned = model.attend(features.stride16_BCHW, None)
+        output = model.decode(conditioned, features, model.no_prompt(1, conditioned.device))
+    assert output.mask_logits_N4hw.dtype == torch.bfloat16
+    assert output.predicted_iou_N4.dtype == torch.float32
+    assert (output.predicted_iou_N4.bfloat16() != output.predicted_iou_N4).any()
+
+
 @pytest.mark.parametrize("generation", ["2.0", "2.1"])
 @pytest.mark.parametrize(
     ("memory", "compute", "tolerance"),

@@ -73,7 +73,9 @@ SCRIPTS = {
                     at(0, click(1, 100, 120)),
                     at(3, Prompt(2, ((40.5, 60.25), (200, 30)), (1, 0))),
                     at(9, click(3, 180, 200, label=0)),
-                    at(10, corrections=[[click(4, 30, 30)], [click(4, 60, 40)]]),
+                    # At (60, 40) a logit of EfficientTAM's remembered mask is so near to 0 that
+                    # rounding decides its sign.
+                    at(10, corrections=[[click(4, 30, 30)], [click(4, 64, 40)]]),
                     at(12, removals=[1]),
                 ]
             )

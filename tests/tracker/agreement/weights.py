@@ -82,6 +82,8 @@ def _draw(name: str, normal: torch.Tensor) -> torch.Tensor:
         return 0.5 + 0.2 * normal
     if name.endswith("bias"):
         return 0.2 * gain * normal
+    if name.endswith("norm_1.weight"):  # of a neck: the map that everything reads
+        return _QUIET * (1.0 + 0.25 * normal)
     if name.endswith("weight") and normal.ndim == 1:  # the scale of a normalisation
         return 1.0 + 0.25 * normal
     if name.endswith("positional_encoding_gaussian_matrix"):

@@ -1,38 +1,30 @@
-"""Compiles the Triton kernel for a GPU that need not be there; a program of its own."""
+"""Compiles Triton kernels for a Hopper GPU that need not be there; a program of its own."""
 
 from __future__ import annotations
 
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+import torch
+from triton.runtime import driver
 
-from tracker.engine.triton_attention import BLOCKS, _attend
+from benchmarks.compiled_kernels import SHARED_BYTES, Device, attention, compiled, others
+from tracker.engine.attention_choice import BLOCKS
+from tracker.engine.triton_launch import compiled_together
+from tracker.engine.triton_rows import _rotate, rotated
 
-# Hopper: compute capability 9.0, 227 KiB of shared memory a block may have.
-TARGET = GPUTarget("cuda", 90, 32)
-SHARED_BYTES = 227 * 1024
+TARGET = 90
 
 if __name__ == "__main__":
-    blocks = BLOCKS[0]
-    pointers = dict.fromkeys(("query", "key", "value", "out"), "*bf16") | {"real": "*i32"}
-    numbers = dict.fromkeys(("length", "keys", "spatial"), "i32") | {"scale": "fp32"}
-    constants = {
-        "CHANNELS": 256,
-        "NARROW": 64,
-        "QUERIES": blocks.queries,
-        "KEYS": blocks.keys,
-        "COUNTED": True,
-    }
-    source = ASTSource(
-        fn=_attend,
-        signature=pointers | numbers | dict.fromkeys(constants, "constexpr"),
-        constexprs=constants,
-    )
-    kernel = triton.compile(
-        source,
-        target=TARGET,
-        options={"num_warps": blocks.warps, "num_stages": blocks.stages},
-    )
-    assert kernel.metadata.shared <= SHARED_BYTES, kernel.metadata.shared
-    assert "wgmma" in kernel.asm["ptx"]  # the products of its matrix units
-    print(kernel.metadata.shared)
+    split = attention(BLOCKS[0], 64, split=True)
+    for kernel in (split, *others()):
+        usage = compiled(kernel, TARGET)
+        assert usage.spilled_bytes == 0, (kernel.name, usage.spilled_bytes)
+        assert usage.shared_bytes <= SHARED_BYTES[TARGET], (kernel.name, usage.shared_bytes)
+        if kernel is split:
+            assert "wgmma" in usage.assembly  # the products of its matrix units
+        print(kernel.name, *usage[:3])
+    driver.set_active(Device(TARGET))
+    with compiled_together():
+        for parts in (1, 2):
+            rotated(torch.zeros(1, 16, parts, 64), torch.zeros(16, 64))
+    kernels = _rotate.device_caches[0][0].values()
+    assert sorted(each.metadata.target.arch for each in kernels) == [TARGET] * 2
+    print("together", len(kernels))

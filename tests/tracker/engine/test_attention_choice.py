@@ -1,127 +1,134 @@
-"""The fastest kernel with the right result is chosen for memory attention."""
+"""For each count of rows, the fastest kernel with the right result is chosen."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
-from torch._dynamo import config as dynamo
-from torch.nn import functional as F
-from torch.nn.attention.flex_attention import flex_attention
 from triton.runtime.errors import OutOfResources
 
-from tests.tracker.little import assert_same, click, little_picture, little_tracker, step
+from tests.tracker.engine.plain_kernels import use_plain_kernels
+from tests.tracker.little import little_tracker
 from tracker.engine import attention_choice
-from tracker.engine.attention_choice import choose, use
-from tracker.model.memory_attention import MemoryAttentionLayer
+from tracker.engine.attention_choice import SETTLED, Offer, by_pytorch, candidates, choose
+from tracker.engine.device_attention import DeviceAttention, Kernel, kernel_for, projections
+from tracker.memory.shapes import MemoryShape
+from tracker.model.memory_attention import RotaryAttention
 
 CPU = torch.device("cpu")
+SHAPE = MemoryShape(2, 3, masked=False)
+HOPPER, ADA = 232_448, 101_376  # bytes of shared memory that a block may have
 
 
-def plain(query: Tensor, key: Tensor, value: Tensor, _: int, valid: Tensor | None) -> Tensor:
-    mask = None if valid is None else valid[:, None]
-    return F.scaled_dot_product_attention(query, key, value, mask)
+def right(*arguments: object) -> Tensor:
+    return SETTLED(*arguments)  # type: ignore[arg-type]
 
 
-def wrong(query: Tensor, key: Tensor, value: Tensor, _: int, valid: Tensor | None) -> Tensor:
-    return plain(query, key, value, _, valid) * 1.1
+def wrong(*arguments: object) -> Tensor:
+    return right(*arguments) * 1.1
 
 
 def refused(*_: object) -> Tensor:
-    raise RuntimeError("out of shared memory")
+    raise RuntimeError("cuDNN Frontend error")
 
 
 def too_large(*_: object) -> Tensor:
-    raise OutOfResources(required=300_000, limit=232_448, name="shared memory")
+    raise OutOfResources(required=300_000, limit=HOPPER, name="shared memory")
 
 
-@pytest.fixture
-def attention() -> Iterator[torch.nn.Module]:
-    attention = little_tracker().model().memory_attention
-    yield attention
-    use(attention, None)
+def too_many(part: object, query: Tensor, *others: object) -> Tensor:
+    if len(query) > 2:
+        raise torch.OutOfMemoryError
+    return right(part, query, *others)
 
 
-def times(*seconds: float) -> Callable[[Callable[[], Tensor]], float]:
+def in_turn(*seconds: float) -> Callable[[Callable[[], Tensor]], float]:
     left = iter(seconds)
     return lambda call: next(left)
 
 
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DeviceAttention | None]:
+    """Choose among these kernels by these times, of self-attention and then of the other."""
+    use_plain_kernels(monkeypatch)
+    device = SimpleNamespace(shared_memory_per_block=HOPPER)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
+
+    def chosen(
+        kernels: dict[str, Kernel], seconds: tuple[float, ...], rows: tuple[int, ...] = (1,)
+    ) -> DeviceAttention | None:
+        monkeypatch.setattr(attention_choice, "candidates", lambda *_: kernels)
+        with torch.inference_mode():
+            model = little_tracker().model()
+            return choose(model, SHAPE, rows, CPU, Offer(), in_turn(*seconds))
+
+    return chosen
+
+
 @pytest.mark.parametrize(
-    ("kernels", "seconds", "must", "chosen"),
+    ("kernels", "seconds", "within", "to_memory"),
     [
-        ({"narrow": plain}, (2.0, 1.0), False, "narrow"),
-        ({"narrow": plain}, (1.0, 2.0), False, "sdpa"),
-        ({"wrong": wrong, "narrow": plain}, (3.0, 1.0), False, "narrow"),
-        ({"refused": refused}, (3.0,), False, "sdpa"),
-        ({"refused": refused, "narrow": plain}, (3.0,), True, "narrow"),
-        ({"refused": refused}, (), True, "sdpa"),
-        ({"too large": too_large, "narrow": plain}, (3.0, 1.0), False, "narrow"),
+        ({"sdpa": SETTLED, "right": right}, (2, 1, 1, 2), right, SETTLED),
+        ({"sdpa": SETTLED, "wrong": wrong, "right": right}, (2, 1, 1, 2), right, SETTLED),
+        ({"sdpa": SETTLED, "refused": refused}, (2, 1), SETTLED, SETTLED),
+        ({"too large": too_large, "right": right}, (2, 1), right, right),
+        ({"refused": refused}, (), SETTLED, SETTLED),
     ],
 )
-def test_choice(attention, kernels, seconds, must: bool, chosen: str) -> None:
+def test_choice(offered, kernels, seconds, within: Kernel, to_memory: Kernel) -> None:
+    ours = offered(kernels, seconds)
+    assert ours.within == {1: within}
+    assert ours.to_memory == {1: to_memory}
+
+
+def test_counts_of_rows_choose_apart_and_those_between_take_the_next_below(offered) -> None:
+    ours = offered({"sdpa": SETTLED, "right": right}, (2, 1, 2, 1, 1, 2, 1, 2), rows=(4, 1))
+    assert ours.to_memory == {1: right, 4: SETTLED}
+    assert [kernel_for(ours.to_memory, rows) for rows in (1, 3, 4, 64)] == [right] * 2 + [
+        SETTLED
+    ] * 2
+
+
+def test_rows_that_do_not_fit_into_memory_take_the_kernels_of_fewer(offered) -> None:
+    ours = offered({"right": too_many}, (1, 1), rows=(1, 4))
+    assert ours.to_memory == {1: too_many}
+
+
+def test_without_the_kernels_that_all_need_the_network_attends(
+    offered, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # Triton itself, which has no device here
     with torch.inference_mode():
-        name = choose(
-            attention, kernels, (16, 32, 4), torch.float32, CPU, times(*seconds), must=must
-        )
-    assert name == chosen
-    for layer in attention.layers:
-        assert isinstance(layer, MemoryAttentionLayer)
-        assert layer.cross_attn_image.narrow is kernels.get(chosen)
+        assert choose(little_tracker().model(), SHAPE, (1,), CPU, Offer()) is None
+    assert "memory attention runs without Triton" in caplog.text
 
 
-def test_a_tracker_with_a_narrow_kernel_tracks_the_same() -> None:
-    own, other = little_tracker(), little_tracker()
-    use(own.model().memory_attention, plain)
-    sessions = own.open_session(), other.open_session()
-    for index in range(5):
-        prompts = [click(1)] if index == 0 else []
-        ours, theirs = (
-            step(tracker, session, little_picture(index), *prompts)
-            for tracker, session in zip((own, other), sessions, strict=True)
-        )
-        assert_same(ours[1], theirs[1])
+def test_few_rows_are_split_and_only_blocks_that_fit_are_offered() -> None:
+    to_memory = RotaryAttention(256, 64).bfloat16()
+    one = candidates(to_memory, 1, 4096, HOPPER, Offer())
+    assert [*one][:4] == ["sdpa", "cudnn", "cudnn narrow", "triton 128x64"]
+    assert {"triton 128x64/4", "triton 128x64/8", "triton 64x64/4"} < one.keys()
+    assert not any("/" in name for name in candidates(to_memory, 8, 4096, HOPPER, Offer()))
+    small = candidates(to_memory, 1, 4096, ADA, Offer(only_triton=True, cudnn=False))
+    assert {name.split("/")[0] for name in small} == {"triton 64x32", "triton 32x32"}
+    within = candidates(RotaryAttention(256, 256), 8, 4096, HOPPER, Offer(cudnn=False))
+    assert [*within] == ["sdpa", "triton 64x32", "triton 32x32"]  # float32: twice the bytes
 
 
-def test_flex_attention_takes_narrow_values_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uncompiled: it is compiled on a device only."""
-    monkeypatch.setattr(attention_choice, "_compiled_flex", lambda: flex_attention)
-    generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(2, 20, 16, generator=generator) for _ in range(2))
-    value = torch.randn(2, 20, 16, generator=generator)[..., :8]
-    valid = torch.arange(20) < torch.tensor([[20], [7]])
-    for mask in (None, valid):
-        expected = plain(query, key, value, 4, mask)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it complains of not being compiled
-            ours = attention_choice.flex_attend(query, key, value, 4, mask)
-        torch.testing.assert_close(ours, expected)
-
-
-def test_flex_attention_is_compiled_for_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond PyTorch's own bound the others would go uncompiled, with all scores at once."""
-    compiled = 0
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
-        nonlocal compiled
-        compiled += 1
-        return graph.forward
-
-    monkeypatch.setattr(dynamo, "recompile_limit", 1)
-    monkeypatch.setattr(dynamo, "accumulated_recompile_limit", 1)
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    attention_choice._compiled_flex.cache_clear()
-    try:
-        with torch.inference_mode():
-            for rows in (1, 2, 3):
-                query, key = torch.ones(rows, 16, 16), torch.ones(rows, 24, 16)
-                ours = attention_choice.flex_attend(query, key, key[..., :8], 4, None)
-                torch.testing.assert_close(ours, torch.ones(rows, 16, 8))
-    finally:
-        attention_choice._compiled_flex.cache_clear()
-        torch.compiler.reset()
-    assert compiled == 3
+def test_pytorch_s_kernels_project_before_or_after_and_see_the_real_keys_only() -> None:
+    part = little_tracker().model().memory_attention.layers[0].cross_attn_image
+    query, key = torch.randn(2, 20, 32), torch.randn(2, 14, 32)
+    value, real = torch.randn(2, 14, 16), torch.tensor([[5, 2], [10, 4]])
+    narrow = by_pytorch([torch.nn.attention.SDPBackend.MATH], narrow=True)
+    for counts in (None, real):
+        scores = query @ key.transpose(1, 2) * 32**-0.5
+        for row, (first, last) in enumerate(real.tolist() if counts is not None else ()):
+            scores[row, :, first:10] = scores[row, :, 10 + last :] = -math.inf
+        expected = part.out_proj(part.v_proj(scores.softmax(dim=2) @ value))
+        for kernel in (SETTLED, narrow):
+            found = kernel(projections(part), query, key, value, 4, counts)
+            torch.testing.assert_close(found, expected)

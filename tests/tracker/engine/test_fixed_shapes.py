@@ -21,6 +21,7 @@ from tests.tracker.little import (
 )
 from tracker import Track, Tracker, TrackerOptions
 from tracker.engine import engine
+from tracker.engine.calls import Call
 from tracker.engine.padding import PaddedChunk, padded_chunks
 from tracker.model import chunking
 from tracker.model.memory_attention import FrameState, MemoryTokens
@@ -158,7 +159,8 @@ def test_a_new_shape_in_service_is_counted() -> None:
     session = tracker.open_session()
     tracker.warm_up()
     assert tracker.engine_counts.in_service == 0
-    tracker._engine._calls("decode", lambda rows: rows, torch.zeros(3))
+    three = np.arange(3)
+    tracker._engine.calls("rows", 3, [Call("rows", lambda rows: (rows,), three, 3, (three,))])
     assert tracker.engine_counts.in_service == 1
     session.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,46 +16,68 @@ from tests.tracker.little import (
     model_with,
 )
 from tracker import TrackerOptions
-from tracker.engine.calls import Calls, GraphCalls, key_of
+from tracker.engine.calls import Call, Calls
+from tracker.engine.graph_calls import GraphCalls
 from tracker.options import EngineOptions
 from tracker.tracker import Tracker
 
 
-def test_a_shape_is_what_shapes_and_types_say() -> None:
+def doubled(row_R: Tensor, rows: Tensor) -> tuple[Tensor]:
+    return (rows[row_R] * 2,)
+
+
+def call(rows: Tensor, *row: int, size: int | None = None) -> Call:
+    """Doubles some rows; those beyond ``size`` are padding."""
+    numbers = np.array(row)
+    place_n = np.arange(len(row) if size is None else size)
+    return Call("double", doubled, place_n, len(row), (numbers,), (rows,))
+
+
+def test_a_shape_is_that_of_the_arrays_and_of_one_row_of_the_tables() -> None:
     rows = torch.zeros(2, 3)
-    assert key_of("a", [rows, None]) == key_of("a", [rows + 1, None])
-    assert key_of("a", [rows, None]) != key_of("b", [rows, None])
-    assert key_of("a", [rows, None]) != key_of("a", [rows, rows])
-    assert key_of("a", [rows]) != key_of("a", [rows.double()])
-    assert key_of("a", [rows]) != key_of("a", [rows[:1]])
+    assert call(rows, 0, 1).key == call(rows.repeat(2, 1) + 1, 1, 1).key
+    assert call(rows, 0, 1).key != call(rows, 0, 1)._replace(name="b").key
+    assert call(rows, 0, 1).key != call(rows, 0).key
+    assert call(rows, 0, 1).key != call(rows.double(), 0, 1).key
+    assert call(rows, 0, 1).key != call(rows[:, :1], 0, 1).key
 
 
 def test_shapes_are_counted_once_and_those_in_service_apart() -> None:
-    calls = Calls()
-    for rows in (2, 4, 2):
-        assert calls("double", torch.add, torch.ones(rows), torch.ones(rows)).sum() == 2 * rows
+    calls, rows = Calls(torch.device("cpu")), torch.arange(8.0)
+    for row in ((1, 2), (1, 2, 3, 4), (3, 4)):
+        (result,) = calls("doubled", len(row), [call(rows, *row)])
+        assert result.tolist() == [2 * each for each in row]
     assert (calls.counts.shapes, calls.counts.in_service) == (2, 0)
     calls.warm = True
-    calls("double", torch.add, torch.ones(4), torch.ones(4))
-    calls("double", torch.add, torch.ones(8), torch.ones(8))
+    calls("doubled", 2, [call(rows, 0, 1)])
+    calls("doubled", 1, [call(rows, 0)])
+    calls("doubled", 3, [call(rows, 0, 1, 2)._replace(rare=True)])
     assert (calls.counts.shapes, calls.counts.in_service) == (3, 1)
 
 
+def test_calls_fill_their_places_and_padding_none() -> None:
+    calls, rows = Calls(torch.device("cpu")), torch.arange(8.0)
+    parts = [
+        call(rows, 3, 4)._replace(place_n=np.array([2, 0])),
+        call(rows, 5, 5, size=1)._replace(place_n=np.array([1])),
+    ]
+    (result,) = calls("doubled", 3, parts)
+    assert result.tolist() == [8, 10, 6]
+
+
 @pytest.mark.gpu
-def test_replayed_calls_give_results_of_their_own_and_the_oldest_graph_goes() -> None:
+def test_replayed_calls_fill_tables_and_the_oldest_graph_goes() -> None:
     device = torch.device("cuda")
-    calls = GraphCalls(device, most_graphs=2)
-
-    def doubled(rows: Tensor) -> tuple[Tensor]:
-        return (rows * 2,)
-
+    calls = GraphCalls(device, most_graphs=2, rows=4)
     with torch.inference_mode():
-        (first,) = calls("double", doubled, torch.ones(4, device=device))
-        (second,) = calls("double", doubled, torch.full((4,), 3.0, device=device))
-        assert first.tolist() == [2] * 4
-        assert second.tolist() == [6] * 4
-        for rows in (8, 2, 4):
-            calls("double", doubled, torch.ones(rows, device=device))
+        rows = calls.table("rows", [torch.arange(4.0, device=device)])
+        (first,) = calls("doubled", 4, [call(rows, 3, 2, 1, 0)])
+        calls.run()
+        assert first.tolist() == [6, 4, 2, 0]
+        for row in ((0,), (0, 1), (1, 2, 3, 3)):
+            calls("doubled", len(row), [call(rows, *row)])
+        calls.run()
+        assert first.tolist() == [2, 4, 6, 6]
     assert calls.counts.shapes == 3
     assert calls.counts.captures == 4
     assert calls.counts.evictions == 2

@@ -53,7 +53,7 @@ def test_every_row_is_in_one_chunk_and_padding_repeats_the_last(count: int) -> N
         ({"image_sizes": ()}, "image_sizes must begin with 1 and increase"),
         ({"row_sizes": (1, 4, 2)}, "row_sizes must begin with 1 and increase"),
         ({"fixed_shapes": "yes"}, "fixed_shapes must be one of auto, on, off, got 'yes'"),
-        ({"attention": "fast"}, "attention must be one of auto, sdpa, flex, triton, got 'fast'"),
+        ({"attention": "fast"}, "attention must be one of auto, sdpa, triton, got 'fast'"),
         ({"most_graphs": 0}, "most_graphs must be at least 1, got 0"),
     ],
 )

@@ -81,12 +81,12 @@ def test_every_path_tracks_the_same(paths: CpuPaths) -> None:
 def test_a_choice_is_kept_for_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = EngineOptions(path_cache=str(tmp_path / "new" / "folder"))
+    options = EngineOptions(path_cache=str(tmp_path / "new" / "folder"), openvino="off")
     first = little_tracker(engine=options)
     assert first.paths is None
     first.warm_up()
     assert first.paths is not None
-    monkeypatch.setattr("tracker.engine.engine.measure", _forbidden)
+    monkeypatch.setattr("tracker.engine.network_parts.measure", _forbidden)
     second = little_tracker(engine=options)
     with caplog.at_level(logging.INFO):
         second.warm_up()

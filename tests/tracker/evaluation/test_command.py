@@ -194,6 +194,7 @@ def test_a_loop_is_tracked_and_written(tmp_path: Path, monkeypatch: pytest.Monke
         (["--suite", "mose,vot", "--data", "a"], "--data is one dataset, not 2"),
         (["--suite", "mose", "--data", "a", "b"], "--data of --suite mose is one folder, not 2"),
         (["--held-out"], "--held-out goes with --suite photographs"),
+        (["--apart"], "--apart goes with --suite photographs"),
         (["--suite", "loop,stress"], "--suite loop cannot be combined with other suites"),
         (["--suite", "loop", "--out", "a"], "--out does not go with --suite loop"),
         (["--frames", "2000"], "--frames and --first-frame go with --suite loop"),

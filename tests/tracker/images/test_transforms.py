@@ -70,3 +70,10 @@ def test_mask_prompt_is_resized_and_thresholded_at_a_half() -> None:
     expected = torch.zeros(1, SIDE, SIDE)
     expected[:, 64:128, 64:192] = 1
     assert torch.equal(resized, expected)
+
+
+def test_an_image_is_normalised_into_another_dtype_in_one_pass_and_channels_last() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    found = transforms.normalised(pixels, torch.bfloat16)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, transforms.normalised(pixels).bfloat16())

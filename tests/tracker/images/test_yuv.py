@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from tests.tracker.little import assert_same, click, little_tracker, step
 from tracker.images import transforms
-from tracker.images.yuv import Matrix, YuvPicture, prepare_yuv
+from tracker.images.transforms import prepare_yuv
+from tracker.images.yuv import Matrix, YuvPicture
 
 CPU = torch.device("cpu")
 SIDE = 96

@@ -11,6 +11,6 @@ from tracker import ImagePredictor, PictureOptions
 
 
 def little_predictor(options: PictureOptions | None = None, seed: int = 1) -> ImagePredictor:
-    """With amplified weights, the same for a seed."""
+    """With amplified weights, the same for a seed; by default one look, as large models have."""
     model = model_with(LITTLE, amplified_weights(shapes_of(LITTLE), seed=seed))
-    return ImagePredictor(model, torch.device("cpu"), options)
+    return ImagePredictor(model, torch.device("cpu"), options or PictureOptions(closer_look=False))

@@ -153,8 +153,11 @@ def test_pictures_of_any_size(size: tuple[int, int]) -> None:
 
 
 def test_options_move_the_threshold_and_clean_the_masks() -> None:
-    plain, low = little_predictor(), little_predictor(PictureOptions(mask_threshold=-4.0))
-    clean = little_predictor(PictureOptions(fill_hole_area=8, remove_speck_area=8))
+    plain = little_predictor()
+    low = little_predictor(PictureOptions(mask_threshold=-4.0, closer_look=False))
+    clean = little_predictor(
+        PictureOptions(fill_hole_area=8, remove_speck_area=8, closer_look=False)
+    )
     results = []
     for predictor in (plain, low, clean):
         predictor.set_image(little_picture(0, HEIGHT, WIDTH))

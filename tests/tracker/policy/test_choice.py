@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tracker.model import DecoderOutput
-from tracker.policy.choice import Choice, Expectation, choose
+from tracker.policy.choice import Choice, choose
 
 SIDE = 64
 Square = tuple[int, int, int, int]
@@ -26,10 +26,7 @@ def decoded(*masks: tuple[Square, float]) -> DecoderOutput:
 def chosen(
     output: DecoderOutput, usual_area: float = 0.05, *, reject_floods: bool = True
 ) -> Choice:
-    expected = Expectation(
-        torch.tensor([LEFT]) / SIDE, torch.tensor([True]), torch.tensor([usual_area])
-    )
-    return choose(output, expected, reject_floods=reject_floods)
+    return choose(output, torch.tensor([usual_area]), reject_floods=reject_floods)
 
 
 def test_the_mask_of_the_highest_predicted_iou_is_taken() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from tests.tracker.pretended.graphs import Graph, Recording
 from tests.tracker.pretended.tensors import OnDevice, PretendedDevice
+from tracker.host_arrays import copy_stream
+
+PROPERTIES = SimpleNamespace(shared_memory_per_block=49_152, shared_memory_per_block_optin=232_448)
 
 
 class Cuda:
@@ -22,6 +26,7 @@ class Cuda:
         self.current = 0  # the device a thread begins with
         self._streams: dict[int, Stream] = {}
         self.CUDAGraph = Graph
+        device.stream = lambda: self.current_stream(device.index)
 
     def current_stream(self, device: Any = None) -> Stream:
         """The stream that calls on the device go to."""
@@ -91,12 +96,17 @@ class Cuda:
 
 
 class Stream:
+    """``begun``: how much was begun on it. ``seen``: how much of others is done before more is."""
+
     def __init__(self, cuda: Cuda, index: int) -> None:
         self._cuda, self.index = cuda, index
         self.device = torch.device("cuda", index)
+        self.begun = 0
+        self.seen: dict[Stream, int] = {}
 
     def wait_stream(self, other: Stream) -> None:
         assert self.index == other.index == self._cuda.device.index, "streams of other devices"
+        self.seen |= other.seen | {other: other.begun}
 
 
 class Event:
@@ -163,17 +173,27 @@ def pretended_cuda(
         "graph": cuda.capture,
         "graph_pool_handle": Recording.new_pool,
         "get_device_name": lambda device=None: "a device that is not there",
+        "get_device_properties": lambda device=None: PROPERTIES,
     }
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     tf32 = torch.backends.cudnn.allow_tf32
+    cudnn_attention = torch.backends.cuda.cudnn_sdp_enabled()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
+    copy_stream.cache_clear()
     try:
         with (
             mock.patch.multiple(torch.cuda, **stand_ins),
             mock.patch.object(torch, "Generator", _Generator),
+            mock.patch.object(
+                Tensor,
+                "record_stream",
+                lambda tensor, _: device.record_stream(tensor),
+            ),
             device,
         ):
             yield device
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)
+        copy_stream.cache_clear()
         torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.enable_cudnn_sdp(cudnn_attention)

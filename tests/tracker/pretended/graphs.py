@@ -36,9 +36,8 @@ class Recording:
         before = {_place(each) for each in tensors_in((arguments, options))}
         found = [each for each in tensors_in(result) if isinstance(each, Tensor)]
         new = [plain(each) for each in found if _place(each) not in before]
-        writes = name == "__setitem__" or (
-            name.endswith("_") and (not name.startswith("__") or name.startswith("__i"))
-        )
+        # Rows are written on purpose: to tables and to the bank.
+        writes = name.endswith("_") and (not name.startswith("__") or name.startswith("__i"))
         if writes and name not in {"requires_grad_", "__index__", "__invert__"}:
             assert _place(arguments[0]) in self.made, f"{name} writes to what is not the graph's"
         for each in new:

@@ -62,11 +62,18 @@ class PretendedDevice(TorchFunctionMode):
         self.index = index
         self.waits: list[str] = []
         self.copies: list[Copy] = []
+        # Whether a call on the device, outside of graphs, is being made.
+        self.computing = False
         # Told of every call on the device: a capture.
         self.recording: Any = None
         # Copies to the host that are not made yet, in order.
         self.under_way: list[Callable[[], None]] = []
         self.finished = 0
+        # The current stream; and on which, and as how many-th, memory was last filled or made.
+        self.stream: Callable[[], Any] = lambda: None
+        self._made_on: dict[int, tuple[Any, int]] = {}
+        # Memory that streams other than its own use, which is kept until they have done so.
+        self.used_beside: list[int] = []
         self._pinned: dict[int, Tensor] = {}
         self._sources: list[tuple[Tensor, Tensor]] = []
 
@@ -85,6 +92,11 @@ class PretendedDevice(TorchFunctionMode):
             for source, before in self._sources:
                 assert torch.equal(source, before), "pinned memory was written to before its copy"
         self._sources.clear()
+
+    def record_stream(self, tensor: Tensor) -> None:
+        """``Tensor.record_stream``."""
+        with torch._C.DisableTorchFunction():
+            self.used_beside.append(_place(tensor))
 
     def _call(self, function: Any, arguments: tuple, options: dict) -> Any:
         name = getattr(function, "__name__", "")
@@ -114,10 +126,30 @@ class PretendedDevice(TorchFunctionMode):
             self._look_at_index(name, arguments)
         else:
             self._ensure_together(name, given)
-        result = function(*arguments, **options)
-        if self.recording is not None:
+        return self._computed(function, arguments, options)
+
+    def _computed(self, function: Any, arguments: tuple, options: dict) -> Any:
+        """A call on the device; written down while a graph is captured."""
+        self.computing = self.recording is None
+        try:
+            result = function(*arguments, **options)
+        finally:
+            self.computing = False
+        if self.recording is None:
+            self._begin((arguments, options), result)
+        else:
             self.recording.add(function, arguments, options, result)
         return self._wrapped(result)
+
+    def _begin(self, read: Any, made: Any) -> None:
+        """Something is begun on the current stream, which must have waited for what it reads."""
+        stream = self.stream()
+        for each in tensors_in(read):
+            other, number = self._made_on.get(_place(each), (stream, 0))
+            assert other is stream or stream.seen.get(other, 0) >= number, "read before it is made"
+        stream.begun += 1
+        for each in tensors_in(made):
+            self._made_on[_place(each)] = stream, stream.begun
 
     def _ensure_together(self, name: str, given: list[Tensor]) -> None:
         """CUDA takes numbers of the host (0 dimensions) beside its own tensors, nothing else."""
@@ -162,11 +194,7 @@ class PretendedDevice(TorchFunctionMode):
             isinstance(given, Tensor) and not isinstance(given, OnDevice)
         ):
             self._note(Copy(True, False, 0))
-        options = options | {"device": "cpu"}
-        result = function(*arguments, **options)
-        if self.recording is not None:
-            self.recording.add(function, arguments, options, result)
-        return self._wrapped(result)
+        return self._computed(function, arguments, options | {"device": "cpu"})
 
     def _move(self, function: Any, arguments: tuple, options: dict, target: torch.device) -> Tensor:
         source: Tensor = arguments[0]
@@ -178,10 +206,9 @@ class PretendedDevice(TorchFunctionMode):
                 here if isinstance(each, (torch.device, str)) else each for each in arguments
             )
             options |= {"device": here} if "device" in options else {}
-            result = function(*arguments, **options)
-            if self.recording is not None:
-                self.recording.add(function, arguments, options, result)
-            return self._wrapped(result) if isinstance(source, OnDevice) else result
+            if isinstance(source, OnDevice):
+                return self._computed(function, arguments, options)
+            return function(*arguments, **options)
         at_once = _non_blocking((), options)
         dtype = next((each for each in arguments[1:] if isinstance(each, torch.dtype)), None)
         dtype = options.get("dtype") or dtype or source.dtype
@@ -196,6 +223,7 @@ class PretendedDevice(TorchFunctionMode):
         in_one = source.stride() == into.stride() and self._is_pinned(source)
         self._note(Copy(True, at_once and (in_one or source.ndim == 0), source.nbytes))
         into.copy_(source)
+        self._begin((), into)
         if in_one:
             self._sources.append((source, source.clone()))
         return self._wrapped(into)
@@ -205,6 +233,7 @@ class PretendedDevice(TorchFunctionMode):
             return self._sent(source, into, at_once)
         at_once = at_once and self._is_pinned(into)
         self._note(Copy(False, at_once, source.nbytes))
+        self._begin(source, ())
         found = plain(source).clone()
         if at_once:
             spoil(into)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.tracker.pretended.device import pretended_cuda
 from tests.tracker.pretended.tensors import OnDevice, plain
-from tracker.engine.calls import GraphCalls
-from tracker.host_arrays import HostBuffers, sent
+from tracker.engine.calls import Call
+from tracker.engine.graph_calls import GraphCalls
+from tracker.host_arrays import HostBuffers, sent, sent_beside
 from tracker.weights.checkpoint import resolve_device
 
 CUDA = torch.device("cuda:1")
@@ -104,38 +106,53 @@ def test_reading_before_the_event_gives_nonsense() -> None:
         assert transfers[1].arrays()[0].tolist() == [1, 2, 3, 4]
 
 
-def doubled(rows: Tensor) -> tuple[Tensor]:
-    return ((rows + 1 - 1) * 2,)
+def doubled(row_R: Tensor, rows: Tensor) -> tuple[Tensor]:
+    return ((rows[row_R] + 1 - 1) * 2,)
 
 
-def test_a_graph_is_run_when_it_is_replayed_and_where_it_was_captured() -> None:
-    with pretended_cuda(1):
-        calls = GraphCalls(CUDA, most_graphs=2)
-        (first,) = calls("double", doubled, on_cuda())
-        (second,) = calls("double", doubled, on_cuda() + 1)
-        assert plain(first).tolist() == [0, 2, 4, 6]
-        assert plain(second).tolist() == [2, 4, 6, 8]
-        outputs = next(iter(calls._graphs.values())).outputs
-        assert plain(outputs[0]).tolist() == [2, 4, 6, 8]
-        calls("double", doubled, torch.ones(2, 2, device=CUDA))
-        assert plain(outputs[0]).isnan().all()  # a result that is not copied is another's memory
+def call(function: Callable[..., Any], rows: Tensor, *row: int) -> Call:
+    return Call("double", function, np.arange(len(row)), len(row), (np.array(row),), (rows,))
+
+
+def test_a_graph_is_run_when_it_is_replayed_and_fills_its_table() -> None:
+    with pretended_cuda(1) as device:
+        calls = GraphCalls(CUDA, most_graphs=2, rows=4)
+        rows = calls.table("rows", [on_cuda()])
+        (first,) = calls("doubled", 2, [call(doubled, rows, 1, 2)])
+        device.copies.clear()
+        (second,) = calls("doubled", 2, [call(doubled, rows, 3, 1)])
+        assert second.data_ptr() == first.data_ptr()
+        calls.run()
+        assert plain(second).tolist() == [6, 2]
+        assert [copy.to_device for copy in device.copies] == [True]  # the numbers of both
+        (kept,) = calls.kept([second], [2])
+        calls("doubled", 1, [call(doubled, rows, 2)])
+        calls.run()
+        assert plain(kept[0]).tolist() == [6, 2]
+        assert plain(second).tolist() == [4, 2]
 
 
 @pytest.mark.parametrize(
     "function",
     [
-        lambda rows: (rows * rows.sum().item(),),
-        lambda rows: (rows[rows > 0],),
-        lambda rows: (rows + torch.ones(4).to(CUDA),),
-        lambda rows: (rows.add_(1),),
+        lambda _, rows: (rows * rows.sum().item(),),
+        lambda _, rows: (rows[rows > 0],),
+        lambda _, rows: (rows + torch.ones(5).to(CUDA),),
+        lambda row, rows: (rows.add_(1)[row],),
     ],
     ids=["a look at a value", "a shape by values", "a copy", "a write to an input"],
 )
-def test_what_cannot_be_captured_is_refused(function: Callable[[Tensor], tuple[Tensor]]) -> None:
+def test_what_cannot_be_captured_is_refused(function: Callable[..., tuple[Tensor]]) -> None:
     with pretended_cuda(1):
-        calls = GraphCalls(CUDA, most_graphs=2)
+        calls = GraphCalls(CUDA, most_graphs=2, rows=4)
+        rows = calls.table("rows", [on_cuda()])
         with pytest.raises(AssertionError):
-            calls("refused", function, on_cuda())
+            calls("refused", 4, [call(function, rows, 0, 1, 2, 3)])
+
+
+def test_a_call_that_reads_what_may_move_is_refused() -> None:
+    with pretended_cuda(1), pytest.raises(AssertionError, match="not a table"):
+        GraphCalls(CUDA, most_graphs=2, rows=4)("refused", 1, [call(doubled, on_cuda(), 1)])
 
 
 def test_a_capture_on_the_current_device_is_none_of_another() -> None:
@@ -155,3 +172,21 @@ def test_a_device_beyond_those_that_are_there_is_refused_by_name() -> None:
         assert resolve_device("cuda:1") == CUDA
         with pytest.raises(ValueError, match=r"cuda:2 was requested, but CUDA has 2 here"):
             resolve_device("cuda:2")
+
+
+def test_images_and_results_travel_on_streams_of_their_own() -> None:
+    with pretended_cuda(1) as device:
+        image = sent_beside(torch.arange(4.0), CUDA)
+        made = image * 2  # waits for the copy
+        transfer = HostBuffers().begin([made])  # which waits for what is copied
+        assert transfer.arrays()[0].tolist() == [0, 2, 4, 6]
+        assert len(device.used_beside) == 2  # by others than those that made it
+        assert device.waits == []
+
+
+def test_what_another_stream_makes_is_not_read_before_it_was_waited_for() -> None:
+    with pretended_cuda(1):
+        with torch.cuda.stream(torch.cuda.Stream(CUDA)):
+            there = sent(torch.arange(4.0), CUDA)
+        with pytest.raises(AssertionError, match="read before it is made"):
+            there * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tracker import ahead
 from tests.tracker.ahead import POLICIES, tracker_of
+from tests.tracker.engine.plain_kernels import use_plain_kernels
+from tests.tracker.little import assert_all_same, click, little_picture
 from tests.tracker.policy.test_robust_tracker import PLAIN
 from tests.tracker.pretended.device import pretended_cuda
 from tests.tracker.pretended.test_tracker import DEVICE, everything, tracker_with, yuv_picture
 from tracker import TrackerOptions
-from tracker.engine import engine
+from tracker.engine import attention_choice
 from tracker.options import EngineOptions
 
 # Kernels are registered with a build of PyTorch that has CUDA, also where there is no device.
@@ -75,20 +78,31 @@ def test_in_bfloat16_types_fit(robust: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert all(np.isfinite(track.logits).all() for track in found)
 
 
-def test_attention_is_measured_on_the_tracker_s_own_device(
+def test_attention_is_measured_and_captured_on_the_tracker_s_own_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[torch.device] = []
+    """With Triton's kernels stood in for: it tracks what the network itself tracks."""
+    use_plain_kernels(monkeypatch)
+    asked: set[torch.device] = set()
+    plain = attention_choice.attend
 
-    def narrow(query: Tensor, key: Tensor, value: Tensor, _: int, valid: Tensor | None) -> Tensor:
-        asked.append(query.device)
-        mask = None if valid is None else valid[:, None]
-        return torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
+    def attend(query: Tensor, *others: Any) -> Tensor:
+        asked.add(query.device)
+        return plain(query, *others)
 
-    monkeypatch.setattr(engine, "candidates", lambda wanted: {"narrow": narrow})
+    monkeypatch.setattr(attention_choice, "attend", attend)
+    engine = EngineOptions(row_sizes=(1, 2), image_sizes=(1, 2), attention="triton")
     with pretended_cuda(1):
-        tracker = tracker_with(EngineOptions(row_sizes=(1,), image_sizes=(1,), attention="triton"))
-        tracker.warm_up()
-        for layer in tracker.model().memory_attention.layers:
-            assert layer.cross_attn_image.narrow is narrow
-    assert set(asked) == {torch.device(DEVICE)}
+        ours, theirs = (tracker_with(each) for each in (engine, replace(engine, attention="sdpa")))
+        ours.warm_up()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        sessions = [tracker.open_session() for tracker in (ours, theirs)]
+        for index in range(6):
+            prompts = {0: [click(1)], 3: [click(2), click(3)]}.get(index, [])
+            (own,), (other,) = (
+                tracker.step([(session, little_picture(index), prompts)])
+                for tracker, session in zip((ours, theirs), sessions, strict=True)
+            )
+            assert_all_same(own, other)
+    assert ours.engine_counts.in_service == 0
+    assert asked == {torch.device(DEVICE)}

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.tracker.little import LITTLE, click, little_picture, little_tracker, model_with
 from tracker import Tracker, TrackerOptions
 from tracker.host_arrays import HostBuffers, Transfer
-from tracker.options import EngineOptions
+from tracker.options import EngineOptions, RobustOptions
 
 # Values read by the host, and shapes that depend on values.
 _WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2"}
@@ -105,6 +105,7 @@ def test_a_step_brings_its_results_in_one_transfer(
         non_overlap=True,  # takes the way of such a device
         return_logits=True,
         engine=EngineOptions(fixed_shapes=fixed_shapes),
+        robust=RobustOptions(closer_look=False),  # the host waits for a click's first look
     )
     plain, packing = (
         Tracker(model_with(LITTLE, weights), torch.device("cpu"), options) for _ in range(2)

@@ -314,7 +314,8 @@ def test_nothing_is_new_in_service_after_the_warm_up_at_any_size() -> None:
     reported: list[tuple[int, int]] = []
     tracker.warm_up(lambda done, steps: reported.append((done, steps)))
     assert reported[-1][0] == reported[-1][1] == len(reported)
-    assert tracker.config.image_size == 64
+    while tracker.warm_next():
+        assert tracker.config.image_size == 64
     session = prompted(tracker, 9)
     tracker.set_image_size(32)
     follow(tracker, session, range(9, 12))

@@ -177,6 +177,7 @@ def test_what_is_left_out_is_left_out_of_the_next_step_that_is_submitted() -> No
     assert searched == [[1, 2], [1, 2], [2], [1, 2], [2], [1, 2]]
 
 
+@pytest.mark.own_process  # in a large process a former test's free memory would count here
 @pytest.mark.timeout(600)
 def test_a_thousand_steps_submitted_ahead_leave_nothing_behind() -> None:
     ahead = Ahead(tracker_of(PLAIN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ def test_lists_that_a_device_would_need_are_noticed() -> None:
 
 @POLICIES
 def test_submitting_reads_nothing_and_waits_for_nothing(robust: RobustOptions | None) -> None:
-    tracker = tracker_of(robust)
+    # The host waits for a click's first look.
+    tracker = tracker_of(robust and replace(robust, closer_look=False))
     tracker.step([(tracker.open_session(), little_picture(0), [click(1)])])  # makes constants
     buffers = tracker._frame_step._host_buffers = Counting()
     session = tracker.open_session()

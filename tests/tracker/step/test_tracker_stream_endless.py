@@ -16,12 +16,13 @@ from tracker import ModelConfig, Session, Tracker
 from tracker.config import PRESETS
 from tracker.memory.bank import LARGEST_POINTER_AGE, MemoryBank
 
-FRAMES = 10_000
+FRAMES = 3000
 MEBIBYTE = 2**20
 
 
+@pytest.mark.own_process  # what other tests hold or free would count here
 @pytest.mark.timeout(600)
-def test_ten_thousand_frames_cost_the_same_and_leave_nothing_behind() -> None:
+def test_three_thousand_frames_cost_the_same_and_leave_nothing_behind() -> None:
     tracker = little_tracker(max_objects=2)
     session = tracker.open_session()
     pictures = [little_picture(index) for index in range(5)]
@@ -41,7 +42,7 @@ def test_ten_thousand_frames_cost_the_same_and_leave_nothing_behind() -> None:
             states.add(track.state)
             assert math.isfinite(track.predicted_iou)
             assert math.isfinite(track.object_score)
-            if index % 1000 == 999:
+            if index % 500 == 499:
                 assert track.logits is not None
                 assert np.isfinite(track.logits).all()
                 memory_bytes.append(process.memory_info().rss)
@@ -49,8 +50,8 @@ def test_ten_thousand_frames_cost_the_same_and_leave_nothing_behind() -> None:
         torch.set_num_threads(threads)
     assert session.frames_seen == FRAMES
     assert tracker.memory_bank_bytes == bank_bytes
-    assert memory_bytes[-1] - memory_bytes[0] < 8 * MEBIBYTE, memory_bytes
-    early, late = median(costs_s[1000:3000]), median(costs_s[-2000:])
+    assert memory_bytes[-1] - memory_bytes[1] < 2 * MEBIBYTE, memory_bytes  # a KiB a frame
+    early, late = median(costs_s[300:900]), median(costs_s[-600:])
     # Anything kept per frame would make it several times as much.
     assert late < 2 * early, (early, late)
 
@@ -112,7 +113,7 @@ def test_stalled_stream_keeps_nothing_of_its_neighbours() -> None:
             assert kept.untyped_storage().nbytes() == kept.nbytes
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("sam2")])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith(("sam2", "eff"))])
 def test_bank_of_an_official_network_holds_at_most_6_mib_for_an_object(name: str) -> None:
     bank = MemoryBank(PRESETS[name], 1, torch.device("meta"))
     assert bank.bytes <= 6 * MEBIBYTE

@@ -178,6 +178,7 @@ def write_sequences(folder: Path, *, davis: bool) -> None:
             Image.fromarray(owner).save(masks / f"{frame:05}.png")
 
 
+@pytest.mark.own_process  # it forks
 @pytest.mark.parametrize("davis", [True, False])
 def test_a_checkpoint_is_fine_tuned_from_a_folder_of_masks(
     davis: bool,

@@ -39,6 +39,7 @@ def trained(config: ModelConfig, recipe: Recipe, out: Path, workers: int) -> Tra
     return Trainer(config, recipe, source, Run(out, 3, CPU, workers=workers))
 
 
+@pytest.mark.own_process
 def test_a_run_with_workers_equals_one_without(
     tiny_config: ModelConfig, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ class Broken:
         return self.whole.clips(phase, motion, count, generator)
 
 
+@pytest.mark.own_process
 @pytest.mark.parametrize(
     ("fault", "error", "message"),
     [

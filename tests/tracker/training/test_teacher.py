@@ -82,6 +82,7 @@ def test_similarities_do_not_depend_on_the_width() -> None:
     assert torch.allclose(alike(features), alike(doubled), atol=1e-5)
 
 
+@pytest.mark.own_process  # it forks
 def test_the_command_takes_a_teacher_from_a_file(
     tiny_config: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from tracker import (
     ModelConfig,
     Tracker,
 )
-from tracker.config import PerceiverConfig, RepVitConfig, TrunkConfig
+from tracker.config import PerceiverConfig, RepVitConfig, TrunkConfig, VitConfig
 from tracker.model import Sam2
 from tracker.weights.checkpoint import load_checkpoint, save_checkpoint
 from tracker.weights.official import checkpoint_directory
@@ -50,6 +50,11 @@ def key_list(name: str) -> dict[str, tuple[int, ...]]:
     }
 
 
+def official_state(name: str) -> dict[str, Tensor]:
+    """One number seen through each shape: kilobytes with the keys and shapes of theirs."""
+    return {key: torch.zeros(()).expand(shape) for key, shape in key_list(name).items()}
+
+
 def little_state(config: ModelConfig = LITTLE) -> dict[str, Tensor]:
     """Different random values for every parameter."""
     generator = torch.Generator().manual_seed(3)
@@ -72,10 +77,21 @@ def test_parameters_are_those_of_the_official_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official_file_is_recognised_by_its_content(name: str, tmp_path: Path) -> None:
-    # One number seen through each shape: a file of kilobytes with the keys and shapes of Meta's.
-    state = {key: torch.zeros(()).expand(shape) for key, shape in key_list(name).items()}
-    model = load_checkpoint(write(tmp_path / "renamed.pt", {"model": state}))
+    model = load_checkpoint(write(tmp_path / "renamed.pt", {"model": official_state(name)}))
     assert model.config == PRESETS[name]
+
+
+def test_size_that_a_file_of_efficienttam_was_trained_at_is_known_by_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {"model": official_state("efficienttam_ti")}
+    small = load_checkpoint(write(tmp_path / "efficienttam_ti_512x512.pt", content))
+    assert small.config == PRESETS["efficienttam_ti_512x512"]
+    assert not caplog.records
+    assert load_checkpoint(write(tmp_path / "renamed.pt", content)).config.image_size == 1024
+    assert "efficienttam_ti or efficienttam_ti_512x512: taken for efficienttam_ti;" in caplog.text
+    with pytest.raises(CheckpointError, match="pools the memories .* use efficienttam_ti$"):
+        load_checkpoint(write(tmp_path / "efficienttam_ti_2.pt", content))
 
 
 def test_every_parameter_of_a_file_is_loaded(tmp_path: Path) -> None:
@@ -93,7 +109,7 @@ def test_half_precision_file_is_loaded_as_float32(tmp_path: Path) -> None:
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("trunk", [LITTLE.trunk, EfficientNetLiteConfig()])
+@pytest.mark.parametrize("trunk", [LITTLE.trunk, EfficientNetLiteConfig(), VitConfig(8, 1, 1)])
 def test_own_file_carries_its_config(trunk: TrunkConfig, tmp_path: Path) -> None:
     config = LITTLE.replaced(trunk=trunk)
     model = load_checkpoint(write(tmp_path / "little.pt", {"model": little_state(config)}), config)

@@ -72,6 +72,12 @@ def test_tracker_of_a_repository_is_loaded_and_nothing_else_of_it(little: FakeHu
     assert Tracker.from_checkpoint("ada/little-sam2", device="cpu").config == LITTLE
 
 
+def test_repository_of_several_models_asks_for_one_of_them(hub: FakeHub) -> None:
+    with pytest.raises(CheckpointError, match="several models; name one of them: efficienttam_ti,"):
+        fetch_checkpoint("yunyangx/efficient-track-anything")
+    assert hub.requests == []
+
+
 def test_revision_is_part_of_the_name(little: FakeHub) -> None:
     path = fetch_checkpoint(f"ada/little-sam2@{COMMIT}")
     assert COMMIT in str(path)

@@ -19,7 +19,7 @@ import websockets
 from PIL import Image
 
 from streamer.api.api import Api
-from streamer.api.routes.results import STREAM_GONE
+from streamer.api.server.websocket_protocol import STREAM_GONE
 from streamer.config.network import ApiConfig, ApiLimitsConfig, IceServerConfig, WebRTCConfig
 from streamer.sinks.video.hub import PictureHub
 from streamer.sinks.video.multipart import BOUNDARY, MEDIA_TYPE

@@ -65,8 +65,9 @@ async def test_users_certificate_is_served_and_renewed(tmp_path: Path) -> None:
         assert answer.json()["secure"] is True
         before = await served_by(client)
         write_pair(tmp_path, ["localhost", "127.0.0.1"])
-        assert api._certificate is not None
-        assert api._certificate.refresh()
+        assert api._network is not None
+        assert api._network.certificate is not None
+        assert api._network.certificate.refresh()
         assert await served_by(client) != before
 
 

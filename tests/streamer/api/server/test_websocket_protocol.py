@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 
 import pytest
 from websockets.asyncio.client import connect
@@ -56,3 +57,15 @@ async def test_message_without_an_end_is_cut(monkeypatch: pytest.MonkeyPatch) ->
                 await feed.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1008
+
+
+async def test_client_that_leaves_during_the_handshake_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(limited()) as client:
+        for _ in range(20):
+            async with raw(client) as leaving:
+                await leaving.send(HANDSHAKE)
+                leaving.writer.transport.abort()
+        assert (await client.get("/healthz")).status_code == 200
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]

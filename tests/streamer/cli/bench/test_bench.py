@@ -9,12 +9,14 @@ import math
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.cli.bench.cell import CellResult, CellRunner, percentile
-from streamer.cli.bench.frames import bench_stream, render_frames
+from streamer.cli.bench.cell import SETTLE_S, CellResult, CellRunner, percentile
+from streamer.cli.bench.frames import bench_stream, recorded_frame, render_frames
 from streamer.cli.bench.report import BenchReport, describe_machine
 from streamer.cli.bench.search import Cell, FrontierSearch
 from streamer.cli.bench.search_run import EXIT_INTERRUPTED, BenchFiles, finish, search
@@ -218,7 +220,7 @@ def test_cell_runs_the_daemon_with_a_reader(tmp_path: Path) -> None:
     runner = CellRunner(
         # Whose own daemon may run meanwhile.
         load_config(None, ["api.port=1"], []),
-        tracker,  # type: ignore[arg-type]
+        [tracker],  # type: ignore[list-item]
         render_frames(160, 96, 25.0),
         rate_hz=20.0,
         cell_s=0.5,
@@ -229,6 +231,52 @@ def test_cell_runs_the_daemon_with_a_reader(tmp_path: Path) -> None:
     assert 0 < result.latency_p50_ms <= result.latency_p99_ms < 1e4
     assert result.lost_share < 1
     assert all(session.closed for session in tracker.sessions)
+
+
+def written_clip(path: Path, frames: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for shade in range(frames):
+            picture = np.full((96, 160, 3), 8 * shade, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_cell_plays_a_recording_in_a_loop(tmp_path: Path) -> None:
+    clip = written_clip(tmp_path / "gate.mp4", 6)
+    frame, rate_hz = recorded_frame(clip)
+    assert (rate_hz, frame.image.shape, len(frame.boxes)) == (20, (96, 160, 3), 64)
+    assert frame.boxes[-1] == (140, 84, 158, 94)
+    runner = CellRunner(
+        load_config(None, ["api.port=1"], []),
+        [FakeTracker()],  # type: ignore[list-item]
+        [frame],
+        rate_hz,
+        cell_s=0.5,
+        clip=clip,
+    )
+    result = asyncio.run(runner.measure(Cell(objects=3, streams=2)))
+    # Once all objects are tracked, reading waits for longer than the clip lasts.
+    assert 6 / rate_hz < SETTLE_S
+    assert result.frames > 0
+
+
+def test_recording_that_cannot_be_played_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    for clip, message in (
+        (tmp_path / "missing.mp4", "missing.mp4 does not exist; check the path"),
+        (tmp_path / "text.mp4", "text.mp4 is not video"),
+        (written_clip(tmp_path / "still.mp4", 1), "still.mp4: it has a single frame"),
+    ):
+        output = ["--no-plot", "--output-dir", str(tmp_path / "out")]
+        assert main(["bench", "--clip", str(clip), *output]) != 0
+        shown = capsys.readouterr().err
+        assert f"bench --clip: {tmp_path}" in shown
+        assert message in shown
 
 
 def test_machine_is_described_with_the_threads_of_the_model() -> None:

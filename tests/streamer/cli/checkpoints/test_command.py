@@ -434,12 +434,17 @@ def test_list_shows_what_is_here(server: FileServer, folder: Path, console: Cons
     assert str(folder / f"{NAME}.pt") in printed(console)
 
 
-def test_official_files_lie_where_meta_publishes_them() -> None:
+def test_official_files_lie_where_they_are_published() -> None:
     others = dict(OFFICIAL_CHECKPOINTS)
     edgetam = others.pop("edgetam")
     assert edgetam.url.startswith("https://github.com/facebookresearch/EdgeTAM/")
     assert (edgetam.hub_name, len(edgetam.git_blob)) == ("facebook/EdgeTAM", 40)
-    assert len(others) == 8
+    assert len(others) == 12
+    for name in [name for name in others if name.startswith("efficienttam")]:
+        published = others.pop(name)
+        base = "https://huggingface.co/yunyangx/efficient-track-anything/resolve/main"
+        assert published.url == f"{base}/{name}.pt"
+        assert re.fullmatch("[0-9a-f]{64}", published.sha256)
     for name, checkpoint in others.items():
         folder = "092824" if name.startswith("sam2.1") else "072824"
         base = "https://dl.fbaipublicfiles.com/segment_anything_2"

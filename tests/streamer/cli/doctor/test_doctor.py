@@ -28,7 +28,7 @@ from tracker.model.cpu_paths import FUSED, CpuPaths
 def test_a_device_without_bfloat16_is_shown_with_what_to_set(
     capability: tuple[int, int], wanted: str, level: Level, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = SimpleNamespace(name="a device", total_memory=2**34)
+    device = SimpleNamespace(name="a device", total_memory=2**34, multi_processor_count=16)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: device)
@@ -46,8 +46,9 @@ def test_the_paths_of_the_processor_are_shown_with_the_reason(
 ) -> None:
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
     config = MaskletConfig.model_validate({"model": {"device": "cpu"}})
-    before = [each.text for each in check_paths(config)]
+    *before, last = (each.text for each in check_paths(config))
     assert len(before) == 3
+    assert "the first start of a small model measures it" in last
     assert all("; measured now: " in text and " ms" in text for text in before)
     times = {name: {"mkl": 1.0, "fused": 2.0} for name in ("linear", "narrow", "wide")}
     choice = PathChoice(CpuPaths("mkl", FUSED, FUSED), times)
@@ -55,3 +56,7 @@ def test_the_paths_of_the_processor_are_shown_with_the_reason(
     assert next(check_paths(config)).text == (
         "linear layers by mkl; measured at an earlier start: mkl 1.00 ms, fused 2.00 ms"
     )
+    monkeypatch.setattr("tracker.engine.openvino_parts.version", lambda: None)
+    KeptChoices(tmp_path).keep(PRESETS["nano"], choice)
+    *_, missing = check_paths(config)
+    assert missing.advice == "pip install 'masklet[openvino]'"

@@ -88,6 +88,19 @@ def test_a_single_point_is_answered_by_the_best_of_three_masks(folder: Path, mod
     ).read_bytes()
 
 
+def test_a_pixel_belongs_to_one_object_of_those_kept_apart(folder: Path, model: str) -> None:
+    objects = ("--box", "10,10,60,50", "--object", "2", "--box", "12,8,62,52")
+    for out, apart in (("plain", ()), ("apart", ("--apart",))):
+        assert run(model, "dog.png", *objects, *apart, "--out", out) == exit_codes.DONE
+    plain, apart = (
+        [np.asarray(Image.open(f"{out}/dog-{number}-mask.png")) > 0 for number in (1, 2)]
+        for out in ("plain", "apart")
+    )
+    assert (plain[0] & plain[1]).any()
+    assert not (apart[0] & apart[1]).any()
+    np.testing.assert_array_equal(apart[0] | apart[1], plain[0] | plain[1])
+
+
 def test_a_mask_file_is_a_prompt(folder: Path, model: str) -> None:
     rough = np.zeros((HEIGHT, WIDTH), np.uint8)
     rough[10:40, 20:50] = 255
@@ -137,6 +150,10 @@ def test_results_that_are_there_are_kept(
         (("dog.png", "--out", "cut"), "where is the object"),
         (("dog.png", "--point", "1", "--out", "cut"), "must be X,Y"),
         (("dog.png", "--object", "2", "--out", "cut"), "object 2: give a --point"),
+        (
+            ("dog.png", "--point", "1,1", "--apart", "--multimask", "--out", "cut"),
+            "leave out --multimask",
+        ),
         (("dog.png", "--mask", "none.png", "--out", "cut"), "none.png is not a readable image"),
         (("dog.png", "dog.png", "--point", "1,1", "--out", "cut"), "both be written as dog-"),
         (("dog.png", "--point", "1,1", "--out", "cat.jpg"), "cat.jpg is no folder"),

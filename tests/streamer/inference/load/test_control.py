@@ -90,10 +90,11 @@ class Overloaded:
             Overload(policy, floor_hz=1.0, begin_after_s=2.0, end_after_s=5.0)
             if make_overload is None
             else make_overload(tracker),
+            device_name="cpu",
             step_s=0.1,
             publish=self.published,
             is_unpublished=lambda _: False,
-            live_streams=lambda: len(self.clock.rates_hz),
+            live_streams=lambda _: len(self.clock.rates_hz),
             metrics=self.metrics,
             clock=self.clock,
             lifecycle=LifecycleRules(occluded_to_lost_ns=seconds_to_ns(5.0)),
@@ -147,7 +148,7 @@ def test_all_are_lowered_to_one_rate_and_reported() -> None:
     assert rig.rate_hz("slow", 5, 30) == pytest.approx(2, abs=0.1)
     assert sorted(rig.reports()) == [(name, "overload") for name in ("gate", "hall", "yard")]
     assert rig.degraded("slow") == 0
-    assert 2.0 < rig.metrics.load_ratio._value.get() < 2.6
+    assert 2.0 < rig.metrics.load_ratio.labels("cpu")._value.get() < 2.6
     detail = str(rig.published.events("gate")[0].detail)
     assert detail.startswith("lower_rate: 11.")
     assert "this machine tracks 40 (25.0 ms a frame)" in detail
@@ -252,7 +253,8 @@ def test_stream_that_is_begun_anew_under_its_name_counts_from_nothing() -> None:
 
     least = [0.0]
     rig.clock.at(20.4, replace_gate)
+    ratio = rig.metrics.load_ratio.labels("cpu")._value
     for tenth in range(205, 260):
-        rig.clock.at(tenth / 10, lambda: least.append(rig.metrics.load_ratio._value.get()))
+        rig.clock.at(tenth / 10, lambda: least.append(ratio.get()))
     rig.run(26)
     assert min(least[1:]) > 0.2  # without the past it is 10 frames/s of 40, and not minus 90

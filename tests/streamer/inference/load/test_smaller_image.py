@@ -18,7 +18,7 @@ from streamer.config.schema import (
     TrackingConfig,
 )
 from streamer.errors import ConfigError
-from streamer.inference.build import configured_tracker
+from streamer.inference.build import configured_trackers
 from streamer.inference.load.meter import Load, StreamLoad
 from streamer.inference.load.rate_shares import OverloadPolicy
 from streamer.inference.load.smaller_image import SmallerImage
@@ -205,9 +205,9 @@ def test_configured_tracker_can_be_set_to_the_sizes(
         tracking=TrackingConfig(max_objects=1),
         overload=OverloadConfig(policy="smaller_image", image_sizes=image_sizes),
     )
-    assert configured_tracker(config).image_sizes == expected
+    assert configured_trackers(config)[0].image_sizes == expected
     config = config.changed(overload=OverloadConfig())
-    assert configured_tracker(config).image_sizes == (320,)
+    assert configured_trackers(config)[0].image_sizes == (320,)
 
 
 def test_sizes_that_the_model_cannot_take_end_the_start(random_nano: Path) -> None:
@@ -216,13 +216,13 @@ def test_sizes_that_the_model_cannot_take_end_the_start(random_nano: Path) -> No
         overload=OverloadConfig(policy="smaller_image", image_sizes=[320]),
     )
     with pytest.raises(ConfigError, match="overload.image_sizes: smaller_image_sizes must be belo"):
-        configured_tracker(config)
+        configured_trackers(config)
     config = config.changed(
         model=config.model.changed(engine=EngineSection(image_size=64)),
         overload=OverloadConfig(policy="smaller_image"),
     )
     with pytest.raises(ConfigError, match="half of this model's 64 pixels is too small; choose an"):
-        configured_tracker(config)
+        configured_trackers(config)
 
 
 class ShrinkingTracker(SlowTracker):
@@ -263,7 +263,10 @@ def test_slow_tracker_is_set_to_smaller_images_and_back_and_no_frame_is_lost_bet
     (begun, *_) = rig.published.events("gate")
     assert str(begun.detail).startswith("smaller_image: tracked at 768 of 1024 pixels; all streams")
     assert rig.degraded("gate") == 0
-    assert rig.metrics.registry.get_sample_value("masklet_image_size_pixels") == 1024
+    assert (
+        rig.metrics.registry.get_sample_value("masklet_image_size_pixels", {"device": "cpu"})
+        == 1024
+    )
 
 
 def test_too_much_for_the_smallest_is_tracked_in_turn() -> None:
@@ -276,4 +279,4 @@ def test_too_much_for_the_smallest_is_tracked_in_turn() -> None:
     for number in range(10):
         assert rig.rate_hz(f"cam{number}", 12, 30) == pytest.approx(16, rel=0.1)
         assert rig.degraded(f"cam{number}") == 1
-    assert rig.metrics.registry.get_sample_value("masklet_image_size_pixels") == 512
+    assert rig.metrics.image_size_pixels.labels("cpu")._value.get() == 512

@@ -36,12 +36,13 @@ async def publisher(
     status_s: float = NEVER_S,
     status_provider: Callable[[], Iterable[StreamStatus]] = tuple,
     metrics: Metrics | None = None,
+    publisher_id: str = "masklet-test",
     **config: object,
 ) -> AsyncIterator[ZeroMQSink]:
     """A ``ZeroMQSink`` that is started, and closed at the end."""
     sink = ZeroMQSink(
         ZeroMQConfig(endpoint=endpoint, **config),  # type: ignore[arg-type]
-        publisher_id="masklet-test",
+        publisher_id=publisher_id,
         metrics=metrics,
         status_provider=status_provider,
         heartbeat_s=heartbeat_s,

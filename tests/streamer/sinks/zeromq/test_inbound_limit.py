@@ -81,7 +81,7 @@ async def test_kernel_without_byte_counts_ends_no_connection(
             raise answer
         return inbound_limit.received_bytes_of(answer)
 
-    monkeypatch.setattr(inbound_limit, "_received", received)
+    monkeypatch.setattr(inbound_limit, "received_bytes", received)
     async with publisher() as sink:
         with Subscriber(sink.endpoint, ["gate"], ["frame"]) as subscriber:
             await subscribed(sink, 2)

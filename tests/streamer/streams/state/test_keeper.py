@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,8 +48,9 @@ class Daemon:
         self.exports = 0
         self.busy = False
         self.metrics = Metrics()
+        self.folder = folder / "state"
         self.keeper = StateKeeper(
-            folder / "state",
+            StateStore(self.folder),
             streams=lambda: self.streams,
             object_ids=lambda stream_id: self.ids.setdefault(stream_id, ObjectIds()),
             owner_set=lambda _: ("url", "options"),
@@ -92,7 +94,7 @@ class Daemon:
 
 def kept_objects(daemon: Daemon) -> list[int]:
     """The objects of ``gate`` on the disk. A second store would remove what is being written."""
-    index = daemon.keeper.folder / INDEX
+    index = daemon.folder / INDEX
     streams = json.loads(index.read_text())["streams"] if index.exists() else {}
     return [each["object_id"] for each in streams.get("gate", {}).get("objects", [])]
 
@@ -184,7 +186,7 @@ async def test_disk_that_takes_nothing_is_a_warning_and_nothing_is_lost(
     caplog.set_level(logging.INFO)
     daemon = Daemon(tmp_path, gate=GATE)
     async with daemon.running():
-        folder = daemon.keeper.folder
+        folder = daemon.folder
         folder.rename(tmp_path / "away")
         daemon.objects["gate"] = [kept(8, value=8.0)]
         daemon.keeper.objects_changed("gate")
@@ -197,6 +199,37 @@ async def test_disk_that_takes_nothing_is_a_warning_and_nothing_is_lost(
     again = Daemon(tmp_path, gate=GATE)
     async with again.running() as restored:
         assert restored.objects["gate"][0].memory.pointer_FC[0, 0] == 8.0
+
+
+async def test_store_that_hangs_is_reported_once_and_holds_up_neither_daemon_nor_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    daemon = Daemon(tmp_path, gate=GATE)
+    daemon.keeper._late_s = 0.05
+    answers = threading.Event()
+    save = daemon.keeper._store.save
+
+    def hung_save(*arguments: object) -> object:
+        answers.wait()
+        return save(*arguments)  # type: ignore[arg-type]
+
+    daemon.keeper._store.save = hung_save  # type: ignore[method-assign, assignment]
+    daemon.start()
+    run = asyncio.create_task(daemon.keeper.run())
+    daemon.keeper.objects_changed("gate")
+    await until(lambda: daemon.writes("failed") == 1)
+    assert "the state cannot be written to" in caplog.text
+    assert "no answer within" in caplog.text
+    daemon.objects["gate"] = [kept(8)]
+    daemon.keeper.objects_changed("gate")
+    await daemon.keeper.finish(0.05)
+    assert "the state was not written within" in caplog.text
+    answers.set()
+    await until(lambda: daemon.writes() >= 1)
+    assert "the state is written again" in caplog.text
+    await run
+    await daemon.killed()
 
 
 async def test_busy_tracker_is_asked_again(tmp_path: Path) -> None:
@@ -229,7 +262,7 @@ async def test_fresh_start_sets_the_state_aside(
     second = Daemon(tmp_path)
     async with second.running(fresh=True) as restored:
         assert restored.streams == {}
-    (aside,) = second.keeper.folder.glob("aside-*")
+    (aside,) = second.folder.glob("aside-*")
     assert "camera/2" in (aside / INDEX).read_text()
     assert f"the old state is in {aside}" in caplog.text
 
@@ -249,7 +282,7 @@ async def test_start_logs_what_is_restored(
     async with second.running():
         pass
     assert (
-        f"restored from {second.keeper.folder}: old stays removed; gate (changed: paused); "
+        f"restored from {second.folder}: old stays removed; gate (changed: paused); "
         "yard (added); gate: objects 1 (Tür), 3"
     ) in caplog.text
     assert "kept the saved state of streams that are not configured now: door" in caplog.text
@@ -284,13 +317,14 @@ async def test_write_that_was_cancelled_never_runs_beside_the_next(tmp_path: Pat
     most = 0
     save = daemon.keeper._store.save
 
-    def slow_save(*arguments: object) -> None:
+    def slow_save(*arguments: object) -> object:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
-        shutil.copytree(daemon.keeper.folder, tmp_path / f"copy{daemon.exports}")
-        save(*arguments)  # type: ignore[arg-type]
+        shutil.copytree(daemon.folder, tmp_path / f"copy{daemon.exports}")
+        saved = save(*arguments)  # type: ignore[arg-type]
         under_way -= 1
+        return saved
 
     daemon.keeper._store.save = slow_save  # type: ignore[method-assign]
     run = asyncio.create_task(daemon.keeper.run())

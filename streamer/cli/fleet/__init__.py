@@ -1,0 +1,1 @@
+"""``masklet fleet``: several daemons as one on a Ray cluster."""

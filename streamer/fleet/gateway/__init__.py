@@ -1,0 +1,1 @@
+"""The one address of a fleet: HTTP, page, results and metrics of all its daemons."""
