@@ -117,7 +117,9 @@ def test_returning_object_is_remembered_once_the_network_is_sure_of_it(hidden: s
 
 
 def test_robust_is_the_paper_policy_while_all_objects_are_visible() -> None:
-    plain = RobustOptions(write_iou=0, scene_cuts=False, track_before_prompt=False)
+    plain = RobustOptions(
+        write_iou=0, scene_cuts=False, track_before_prompt=False, closer_look=False
+    )
     one, other = robust(plain), little_tracker(object_score_bias=VISIBLE_BIAS)
     streams = one.open_session(), other.open_session()
     for index in range(25):
