@@ -11,6 +11,7 @@ of a spatial memory, S image size.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -281,7 +282,7 @@ class Engine:
         config = self.model.config
         keys = config.memory_tokens * config.hidden_dim * (shape.frames + 1)
         some = rows_per_chunk(self.model.no_mem_embed, keys)
-        for rows in np.split(row_R, range(some, len(row_R), some)):
+        for rows in np.array_split(row_R, math.ceil(len(row_R) / some)):
             yield rows, rows
 
     def _attention_call(

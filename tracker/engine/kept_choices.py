@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 # Bound on the choices in the file: of models, sizes and versions. The oldest goes.
 _MOST = 32
 # Changes when the candidates do.
-_VERSION = 5
+_VERSION = 6
 # Settings that change which instructions the libraries use.
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 

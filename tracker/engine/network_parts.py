@@ -196,7 +196,8 @@ class NetworkParts:
         logits = torch.randn(1, 1, side // 4, side // 4, generator=noise)
         no, yes = torch.zeros(1, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
         return {
-            "encode_image": Part(self._encode_and_begin, (pixels,)),
+            # Two at once gain 2 % and take 68 MB.
+            "encode_image": Part(self._encode_and_begin, (pixels,), at_once=1),
             "attend_memory": Part(self._attend, (*begun, *memories)),
             "decode": Part(self._decode_unprompted, (conditioned, *levels)),
             "finish_memory": Part(self._finish_memory, (projected, logits, no, yes)),

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,28 +27,36 @@ Function = Callable[..., tuple[Tensor, ...]]
 _log = logging.getLogger(__name__)
 
 # Changes when the functions that are exported do.
-_VERSION = 4
+_VERSION = 5
 # Larger models gain nothing: 3 % for the encoder of sam2.1 tiny (39 million).
 _MOST_PARAMETERS = 20_000_000
 # Bound on the sets of weights whose parts are kept on disk; the oldest goes.
 _MOST_KEPT = 4
 _RUNS = 8
+# Bound on the rows that are computed at once, each by its share of the threads.
+_MOST_AT_ONCE = 4
 # Relative to the largest value; what is reached is 1e-5.
 _TOLERANCE = 1e-3
 _REFUSALS = (RuntimeError, ValueError, TypeError, OSError, ImportError)
 
 
 class Part(NamedTuple):
-    """A function of one row's tensors, and an example of them."""
+    """A function of one row's tensors, and an example of them.
+
+    ``at_once``: the most rows that are computed at once; more take more memory.
+    """
 
     function: Function
     example: tuple[Tensor, ...]
+    at_once: int = _MOST_AT_ONCE
 
 
 class OpenVinoParts:
     """Exports, measures and loads the parts of one network at one image size.
 
-    Every row runs by itself: shapes never change, and no row depends on another.
+    Every row runs by itself: shapes never change, and no row depends on another. Where there are
+    enough rows several run at once on a share of the threads each, which wait for each other less
+    often; the others run one after the other, by all threads.
     """
 
     def __init__(self, folder: Path, model: nn.Module, identity: str) -> None:
@@ -108,22 +116,31 @@ class OpenVinoParts:
         import openvino
 
         file = self._folder / f"{name}.xml"
+        core = openvino.Core()
+        if file.is_file():
+            try:
+                return self._by_rows(core, file, threads, part.at_once)
+            except RuntimeError as error:
+                _log.warning("%s is exported anew: %s", file, _first_line(error))
+        self._export(part, file)
+        return self._by_rows(core, file, threads, part.at_once)
+
+    def _by_rows(self, core: Any, file: Path, threads: int, most: int) -> Function:
         settings = {
             "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 where there are units for it
             "ENABLE_CPU_PINNING": False,  # PyTorch's threads use the same cores in turn
             "CACHE_DIR": str(self._folder),
         }
-        core = openvino.Core()
-        if file.is_file():
-            try:
-                return _by_rows(core.compile_model(file, "CPU", settings))
-            except RuntimeError as error:
-                _log.warning("%s is exported anew: %s", file, _first_line(error))
-        self._export(part, file)
-        return _by_rows(core.compile_model(file, "CPU", settings))
+
+        def requests(count: int, hint: str) -> list[Any]:
+            own = settings | {"NUM_STREAMS": count, "PERFORMANCE_HINT": hint}
+            compiled = core.compile_model(file, "CPU", own)
+            return [compiled.create_infer_request() for _ in range(count)]
+
+        (alone,) = requests(1, "LATENCY")
+        at_once = min(threads, most)
+        return _Rows(alone, requests(at_once, "THROUGHPUT") if at_once > 1 else [alone])
 
     def _export(self, part: Part, file: Path) -> None:
         """Convert a part; the file is read back, since a conversion borrows the tensors' memory."""
@@ -195,18 +212,33 @@ class _Module(nn.Module):
         return tuple(self.function(*row))
 
 
-def _by_rows(compiled: Any) -> Function:
-    request = compiled.create_infer_request()
+class _Rows:
+    """A part of N rows: by ``alone`` one after the other, by ``together`` as many at once."""
 
-    def one(*row: Tensor) -> tuple[Tensor, ...]:
-        made = request.infer([_array(tensor) for tensor in row], share_inputs=True)
-        return tuple(torch.from_numpy(made[index]) for index in range(len(made)))
+    def __init__(self, alone: Any, together: Sequence[Any]) -> None:
+        self._alone = alone
+        self._together = together
 
-    def rows(*rows_N: Tensor) -> tuple[Tensor, ...]:
-        made = [one(*(rows[n : n + 1] for rows in rows_N)) for n in range(len(rows_N[0]))]
+    def __call__(self, *tables_N: Tensor) -> tuple[Tensor, ...]:
+        rows = list(zip(*(table_N.split(1) for table_N in tables_N), strict=True))
+        made: list[tuple[Tensor, ...]] = []
+        while rows:
+            requests = self._together if len(rows) >= len(self._together) else [self._alone]
+            made += _infer(requests, rows[: len(requests)])
+            rows = rows[len(requests) :]
         return tuple(join(column) for column in zip(*made, strict=True))
 
-    return rows
+
+def _infer(requests: Sequence[Any], rows: Sequence[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
+    for request, row in zip(requests, rows, strict=True):
+        request.start_async([_array(tensor) for tensor in row], share_inputs=True)
+    for request in requests:
+        request.wait()
+    # Copies: the next call fills the same memory.
+    return [
+        tuple(torch.from_numpy(tensor.data.copy()) for tensor in request.output_tensors)
+        for request in requests
+    ]
 
 
 def _array(tensor: Tensor) -> Any:

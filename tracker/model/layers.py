@@ -30,7 +30,8 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> the same."""
-        if x_BCHW.shape[1] < _FEW_CHANNELS:
+        if x_BCHW.shape[1] < _FEW_CHANNELS or torch.compiler.is_exporting():
+            # An exported network's runtime fuses this, and keeps its layout.
             deviation = x_BCHW.float() - x_BCHW.float().mean(dim=1, keepdim=True)
             scale = (deviation.square().mean(dim=1, keepdim=True) + 1e-6).rsqrt()
             return deviation * scale * self.weight[:, None, None] + self.bias[:, None, None]

@@ -16,7 +16,13 @@ from tracker.model.chunking import in_chunks
 from tracker.model.layers import attend
 from tracker.model.narrow_values import attend_narrow, narrow_is_faster
 from tracker.model.onednn_linear import Linear
-from tracker.model.position_encoding import rotate, rotate_exported, rotate_first
+from tracker.model.position_encoding import (
+    in_halves,
+    rotate,
+    rotate_exported,
+    rotate_first,
+    rotate_in_halves,
+)
 
 
 class MemoryTokens(NamedTuple):
@@ -76,6 +82,8 @@ class RotaryAttention(nn.Module):
     ) -> Tensor:
         """Attend with rotated queries -> (N, L, C); the last ``plain_keys`` keys stay unrotated."""
         key = self._keys(key_NSc, rotation, plain_keys)
+        if torch.compiler.is_exporting():
+            query = in_halves(query)  # as its keys are
         if narrow_is_faster(query, key, value_NSc, valid_NS):
             attended = self.v_proj(attend_narrow(query, key, value_NSc))
         else:
@@ -88,7 +96,7 @@ class RotaryAttention(nn.Module):
 
     def _keys(self, key_NSc: Tensor, rotation: Tensor, plain_keys: int) -> Tensor:
         if torch.compiler.is_exporting():
-            return rotate_exported(self.k_proj, key_NSc, rotation, plain_keys)
+            return rotate_in_halves(self.k_proj, key_NSc, rotation, plain_keys)
         return rotate_first(self.k_proj(key_NSc), key_NSc.shape[1] - plain_keys, rotation)
 
 

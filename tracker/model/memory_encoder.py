@@ -20,11 +20,21 @@ MASK_SCALE, MASK_BIAS = 20.0, -10.0
 def scaled_mask(logits_N1hw: Tensor, prompted_N: Tensor, image_size: int) -> Tensor:
     """The encoder's masks (N, 1, S, S) in -10..10; those of prompted frames are binary."""
     size = image_size, image_size
-    logits = F.interpolate(logits_N1hw, size, mode="bilinear", align_corners=False)
+    if torch.compiler.is_exporting():
+        logits = _upsampled_by_products(logits_N1hw, image_size)
+    else:
+        logits = F.interpolate(logits_N1hw, size, mode="bilinear", align_corners=False)
     # In place: these have the image's size, and nothing else refers to them.
     positive = logits > 0
     soft = torch.where(prompted_N.view(-1, 1, 1, 1), positive, logits.sigmoid_())
     return soft.mul_(MASK_SCALE).add_(MASK_BIAS)
+
+
+def _upsampled_by_products(logits_N1hw: Tensor, side: int) -> Tensor:
+    """``F.interpolate`` as a product on each side: OpenVINO's takes seven times as long."""
+    one_hw = torch.eye(logits_N1hw.shape[-1], device=logits_N1hw.device)
+    wide_hS = F.interpolate(one_hw[None], side, mode="linear", align_corners=False)[0]
+    return wide_hS.T @ logits_N1hw @ wide_hS
 
 
 class MaskDownsampler(nn.Module):

@@ -77,26 +77,42 @@ def rotate_first(x_NSC: Tensor, count: int, rotation: Tensor) -> Tensor:
     return x_NSC
 
 
-def rotate_exported(layer: nn.Linear, x_NSC: Tensor, rotation_L2: Tensor, plain: int = 0) -> Tensor:
+def rotate_exported(layer: nn.Linear, x_NLC: Tensor, rotation_L2: Tensor) -> Tensor:
+    """``rotate`` of a layer's results, for an export.
+
+    ``rotation_L2`` is real, (L, C / 2, 2): exported networks have no complex numbers.
+    """
+    even, odd = _rotated_halves(layer, x_NLC, rotation_L2)
+    return torch.stack((even, odd), dim=-1).flatten(-2)
+
+
+def rotate_in_halves(
+    layer: nn.Linear, x_NSC: Tensor, rotation_L2: Tensor, plain: int = 0
+) -> Tensor:
     """``rotate_first`` of a layer's results, all tokens but the last ``plain``, for an export.
 
-    ``rotation_L2`` is real, (L, C / 2, 2): exported networks have no complex numbers. The results
-    times cosines, plus those of a layer with the two outputs of each pair exchanged times sines:
-    OpenVINO fuses these, while taking pairs apart and joining them was a quarter of the attention.
+    The channels come in halves, see ``in_halves``: OpenVINO takes long to put pairs together.
     """
+    return torch.cat(_rotated_halves(layer, x_NSC, rotation_L2, plain), dim=-1)
+
+
+def in_halves(x_NLC: Tensor) -> Tensor:
+    """All even channels, then all odd ones; a product of two such is that of the channels."""
+    return x_NLC.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
+
+
+def _rotated_halves(
+    layer: nn.Linear, x_NSC: Tensor, rotation_L2: Tensor, plain: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The even and the odd channels, rotated, each from a product of its own."""
     frames = (x_NSC.shape[1] - plain) // len(rotation_L2)
-    cosine_LC, sine_LC = rotation_L2.repeat(frames, 1, 1).repeat_interleave(2, dim=1).unbind(2)
-    cosine_SC = nn.functional.pad(cosine_LC, (0, 0, 0, plain), value=1)
-    sine_SC = nn.functional.pad(sine_LC, (0, 0, 0, plain))
-    turned_NSC = nn.functional.linear(x_NSC, _turned(layer.weight), _turned(layer.bias))
-    rotated: Tensor = layer(x_NSC) * cosine_SC + turned_NSC * sine_SC
-    return rotated
-
-
-def _turned(row_C: Tensor) -> Tensor:
-    """Pairs (even, odd) of rows as (-odd, even)."""
-    even, odd = row_C.unflatten(0, (-1, 2)).unbind(1)
-    return torch.stack((-odd, even), dim=1).flatten(0, 1)
+    cosine_Lc, sine_Lc = rotation_L2.repeat(frames, 1, 1).unbind(2)
+    cosine_Sc = nn.functional.pad(cosine_Lc, (0, 0, 0, plain), value=1)
+    sine_Sc = nn.functional.pad(sine_Lc, (0, 0, 0, plain))
+    even, odd = (
+        nn.functional.linear(x_NSC, layer.weight[half::2], layer.bias[half::2]) for half in (0, 1)
+    )
+    return even * cosine_Sc - odd * sine_Sc, even * sine_Sc + odd * cosine_Sc
 
 
 class RandomFourierPosition(nn.Module):

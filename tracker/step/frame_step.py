@@ -165,7 +165,8 @@ class FrameStep:
         if self._policy is None:
             return None
         thumbnails = [None if each is None else each.thumbnail_13TT for each in before]
-        return compared(self._engine, self._policy, pixels_B3SS, thumbnails)
+        with self._engine.parts.one_thread():
+            return compared(self._engine, self._policy, pixels_B3SS, thumbnails)
 
     def keep_encoded(
         self, frames: Sequence[TrackedFrame], features: ImageFeatures, found: Compared | None

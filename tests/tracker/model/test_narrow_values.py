@@ -11,9 +11,11 @@ from tracker.model.cpu_paths import BY_MKL, BY_ONEDNN, FUSED, AttentionPath, Cpu
 from tracker.model.narrow_values import attend_narrow, narrow_is_faster
 from tracker.model.position_encoding import (
     axial_rotations,
+    in_halves,
     rotate,
     rotate_exported,
     rotate_first,
+    rotate_in_halves,
 )
 
 
@@ -71,5 +73,7 @@ def test_keys_of_an_exported_network_are_rotated_alike(plain: int) -> None:
     layer, tokens = nn.Linear(8, 16), torch.randn(2, 2 * 16 + plain, 8)
     with torch.inference_mode():
         expected = rotate_first(layer(tokens), 32, rotation)
-        made = rotate_exported(layer, tokens, torch.view_as_real(rotation), plain)
-    torch.testing.assert_close(made, expected)
+        made = rotate_in_halves(layer, tokens, torch.view_as_real(rotation), plain)
+        query = rotate_exported(layer, tokens[:, :16], torch.view_as_real(rotation))
+    torch.testing.assert_close(made, in_halves(expected))
+    torch.testing.assert_close(query, expected[:, :16])
