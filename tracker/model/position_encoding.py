@@ -98,7 +98,8 @@ def rotate_in_halves(
 
 def in_halves(x_NLC: Tensor) -> Tensor:
     """All even channels, then all odd ones; a product of two such is that of the channels."""
-    return x_NLC.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
+    halves_N2c: Tensor = x_NLC.unflatten(-1, (-1, 2)).transpose(-1, -2)
+    return halves_N2c.flatten(-2)
 
 
 def _rotated_halves(
