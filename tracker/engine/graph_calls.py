@@ -70,7 +70,7 @@ class GraphCalls(Calls):
 
     def kept(self, tables: Sequence[Tensor], sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:
         self.run()
-        pieces = [each for table in tables for each in table.split(list(sizes))]
+        pieces = [each for table in tables for each in table.split_with_sizes(list(sizes))]
         copies = [torch.empty_like(each) for each in pieces]
         order = sorted(range(len(pieces)), key=lambda place: str(pieces[place].dtype))
         for _, places in groupby(order, key=lambda place: pieces[place].dtype):

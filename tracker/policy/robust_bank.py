@@ -118,40 +118,16 @@ class RobustBank(MemoryBank):
         ones have codes by their order: the newest has that of the previous frame, and so on.
         """
         now_N1 = frame_N[:, None]
-        spatial_NF = self._spatial_frame[slot_N]
-        long_NF = spatial_NF[:, : self._recent]
-        recent_NR = spatial_NF[:, self._recent :]
-        past_NR = (recent_NR != EMPTY) & (recent_NR < now_N1)
-        order_NR, recent_valid_NR = newest(recent_NR, past_NR, self._window)
-        rank_NR = np.broadcast_to(np.arange(order_NR.shape[1]), order_NR.shape)
-        column_NF = np.concatenate(
-            (
-                np.broadcast_to(np.arange(self._recent), long_NF.shape),
-                self._recent + order_NR,
-            ),
-            axis=1,
-        )
-        valid_NF = np.concatenate(
-            ((long_NF != EMPTY) & (long_NF < now_N1), recent_valid_NR), axis=1
-        )
-        temporal_NF = np.concatenate((np.full_like(long_NF, self._window), rank_NR), axis=1)
+        recent, window = self._recent, self._window
+        column_NF, valid_NF = _columns(self._spatial_frame[slot_N], now_N1, recent, window)
+        temporal_NF = np.empty_like(column_NF)
+        temporal_NF[:, :recent] = window
+        temporal_NF[:, recent:] = np.arange(column_NF.shape[1] - recent)
         column_NF, temporal_NF, valid_NF = packed(column_NF, temporal_NF, valid_NF)
 
         pointer_NP = self._pointer_frame[slot_N]
-        own_NP = pointer_NP[:, : self._conditioning]
-        others_NP = pointer_NP[:, self._conditioning :]
-        order_NP, others_valid_NP = newest(
-            others_NP, (others_NP != EMPTY) & (others_NP < now_N1), self._pointer_window
-        )
-        pointer_column_NP = np.concatenate(
-            (
-                np.broadcast_to(np.arange(self._conditioning), own_NP.shape),
-                self._conditioning + order_NP,
-            ),
-            axis=1,
-        )
-        pointer_valid_NP = np.concatenate(
-            ((own_NP != EMPTY) & (own_NP < now_N1), others_valid_NP), axis=1
+        pointer_column_NP, pointer_valid_NP = _columns(
+            pointer_NP, now_N1, self._conditioning, self._pointer_window
         )
         age_NP = np.minimum(now_N1 - along_rows(pointer_NP, pointer_column_NP), LARGEST_POINTER_AGE)
         pointer_column_NP, age_NP, pointer_valid_NP = packed(
@@ -229,3 +205,15 @@ class RobustBank(MemoryBank):
             stale = own == frame_N[:, None]
             stale[:, : self._conditioning] &= conditioning_N[:, None]
             frames[slot_N] = np.where(stale, EMPTY, own)
+
+
+def _columns(
+    frame_NW: IntArray, now_N1: IntArray, kept: int, most: int
+) -> tuple[IntArray, BoolArray]:
+    """The first ``kept`` columns and up to ``most`` newest of the others, and which are real."""
+    past_NW = (frame_NW != EMPTY) & (frame_NW < now_N1)
+    order_NV, real_NV = newest(frame_NW[:, kept:], past_NW[:, kept:], most)
+    column_NU = np.empty((len(frame_NW), kept + order_NV.shape[1]), np.int64)
+    column_NU[:, :kept] = np.arange(kept)
+    column_NU[:, kept:] = kept + order_NV
+    return column_NU, np.concatenate((past_NW[:, :kept], real_NV), axis=1)
